@@ -51,7 +51,7 @@ def smaps() -> tuple[int, int]:
 
 def read(spec: DataSpec, barrier: Any, answers: Any) -> None:
     """Open the tokens, read all of them in step with the other processes, and time batches."""
-    batches.batch(batches.Half((np.zeros(1000, np.uint16),), (1.0,)), 0, 0, 8, CONTEXT)
+    batches.batch(batches.TokenSplit((np.zeros(1000, np.uint16),), (1.0,)), 0, 0, 8, CONTEXT)
     barrier.wait()  # all have loaded their libraries
     private_before, shared_before = smaps()
     train = batches.open_tokens(spec).train

@@ -51,11 +51,11 @@ def line(row: Row) -> str:
 def peers(scenario: Scenario) -> Iterator[Scenario]:
     """The published rule on the same surfaces."""
     for points in ("strict", "paper"):
-        asked = scenario.asked | {"schedule": "paper", "paper": {"points": points}}
+        changes = scenario.changes | {"schedule": "paper", "paper": {"points": points}}
         yield replace(
             scenario,
             name=f"schedule paper, {points}, {scenario.name}",
-            asked=asked,
+            changes=changes,
             floors=Floors(),
             peers=False,
         )

@@ -1,7 +1,8 @@
 """A client for the HTTP interface.
 
 In reading order: `resources`, the values that the service sends · `connection`, requests and errors
-· `tables`, answers of several pages · `client`.
+· `pages`, typed values and lists of several pages · `jobs` and `tables`, requests about jobs and
+their tables · `client`, which has them all.
 """
 
 from telescope.client.client import Client

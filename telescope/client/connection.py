@@ -1,8 +1,8 @@
 """Requests to a telescope service, and its errors.
 
 `Connection` sends requests over HTTP, retries them while its patience lasts, and returns documents.
-Errors are raised as the classes of `telescope.errors` that the server raised, with their problems;
-a server that cannot be reached raises `Unavailable`.
+It raises the same class of `telescope.errors` as the server, with its problems; if the server
+cannot be reached, it raises `Unavailable`.
 """
 
 import ipaddress
@@ -27,8 +27,10 @@ from telescope.extras import extra
 with extra("service"):
     import httpx
 
-RAISED = (InvalidInput, NotFound, Conflict, NotExportable, Unavailable, CorpusLost)
-ERRORS: Mapping[str, type[TelescopeError]] = {each.code: each for each in RAISED}
+ERRORS: Mapping[str, type[TelescopeError]] = {
+    error.code: error
+    for error in (InvalidInput, NotFound, Conflict, NotExportable, Unavailable, CorpusLost)
+}
 
 
 class Connection:
@@ -66,42 +68,51 @@ class Connection:
         self._http.close()
 
     def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = self.send(method, path, **options).json()
-        return answer
+        document: dict[str, Any] = self.send(method, path, **options).json()
+        return document
 
     def send(
         self, method: str, path: str, *, patience_seconds: float | None = None, **options: Any
     ) -> httpx.Response:
-        """The response; a failed connection and status 503 are retried until patience ends."""
-        end = time.monotonic() + (
-            self.patience_seconds if patience_seconds is None else patience_seconds
-        )
+        """The response to a request; `options` are those of `httpx.Client.request`.
+
+        A failed connection and status 503 are retried for `patience_seconds`, by default the
+        connection's. Raises the error that the service reports, Unavailable once patience ends, and
+        InvalidInput if JSON cannot represent the document.
+        """
+        if patience_seconds is None:
+            patience_seconds = self.patience_seconds
+        deadline = time.monotonic() + patience_seconds
         pause_seconds = 0.1
         while True:
             try:
                 return _checked(self._http.request(method, path, **options))
-            except (Unavailable, httpx.TransportError) as error:
-                if time.monotonic() + pause_seconds > end:
-                    raise (
-                        error if isinstance(error, Unavailable) else self._unreachable(error)
-                    ) from None
-            except (ValueError, TypeError) as error:  # a document that JSON cannot hold
+            except Unavailable:
+                if time.monotonic() + pause_seconds > deadline:
+                    raise
+            except httpx.TransportError as error:
+                if time.monotonic() + pause_seconds > deadline:
+                    raise self._unreachable(error) from None
+            except (ValueError, TypeError) as error:  # JSON cannot represent the document
                 raise InvalidInput.of("", f"cannot be sent: {error}") from None
             time.sleep(pause_seconds)
             pause_seconds = min(2 * pause_seconds, 2.0)
 
-    def unhurried(self) -> httpx.Timeout:
-        """A timeout for requests in which the service reads a whole corpus."""
+    def read_forever(self) -> httpx.Timeout:
+        """A timeout that waits for the response as long as it takes, for requests in which the
+        service reads a whole corpus."""
         return httpx.Timeout(self._timeout_seconds, read=None)
 
     def _unreachable(self, error: Exception) -> Unavailable:
         if isinstance(error, httpx.ReadTimeout):
             return Unavailable(
-                f"the service at {self.url} accepts connections but did not answer within {self._timeout_seconds:g} s; try again later"
+                f"the service at {self.url} accepts connections but did not answer within "
+                f"{self._timeout_seconds:g} s; try again later"
             )
         reason = str(error) or type(error).__name__
         return Unavailable(
-            f"no telescope service answers at {self.url} ({reason}); start one with `telescope serve`"
+            f"no telescope service answers at {self.url} ({reason}); "
+            "start one with `telescope serve`"
         )
 
 
@@ -113,24 +124,23 @@ def _checked(response: httpx.Response) -> httpx.Response:
         problem = response.json()
         code, detail, fields = problem["code"], problem["detail"], problem["errors"]
     except (ValueError, KeyError, TypeError):
-        message = f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, without telescope's error document"
-        raise (Unavailable if response.status_code in {502, 503, 504} else TelescopeError)(
-            message
-        ) from None
+        message = (
+            f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, "
+            "without telescope's error document"
+        )
+        gateway_error = response.status_code in {502, 503, 504}
+        raise (Unavailable if gateway_error else TelescopeError)(message) from None
     problems = tuple(Problem(each["field"], each["message"], each["value"]) for each in fields)
-    raise _kind(code, response.status_code)(detail, problems)
+    raise _error_class(code, response.status_code)(detail, problems)
 
 
-def _kind(code: str, status: int) -> type[TelescopeError]:
-    """The error class of a code, or else the class that best fits the status."""
+def _error_class(code: str, status: int) -> type[TelescopeError]:
+    """The error class of a code; for an unknown code, the class that fits the HTTP status."""
     by_status: dict[int, type[TelescopeError]] = {
-        each.status: each for each in (InvalidInput, NotFound, Conflict, Unavailable)
+        error.status: error for error in (InvalidInput, NotFound, Conflict, Unavailable)
     }
-    return (
-        ERRORS.get(code)
-        or by_status.get(status)
-        or (InvalidInput if 400 <= status < 500 else TelescopeError)
-    )
+    default = InvalidInput if 400 <= status < 500 else TelescopeError
+    return ERRORS.get(code) or by_status.get(status) or default
 
 
 def _is_loopback(host: str) -> bool:
@@ -141,6 +151,6 @@ def _is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-def given(parameters: Mapping[str, str | float | None]) -> dict[str, str | float]:
+def without_none(parameters: Mapping[str, str | float | None]) -> dict[str, str | float]:
     """The parameters that are not None."""
     return {name: value for name, value in parameters.items() if value is not None}

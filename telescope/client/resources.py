@@ -1,10 +1,10 @@
 """The resources of the HTTP interface as frozen values, which the server sends and the client
 reads.
 
-Only this module declares their fields: the rows of `api.store` extend them, the OpenAPI document
-derives its schemas from them, and the text below a field becomes its description there. A reader
-ignores fields that only a newer server sends; defaults stand for fields that an older server does
-not send.
+Their fields are declared here only: the rows of `api.store` extend these classes, and the OpenAPI
+document derives its schemas from them, with the text below a field as its description. A reader
+ignores fields that only a newer server sends, and uses the default of a field that an older server
+does not send.
 
 Parts: `JobState`, `Verb` · `Job`, `JobDetail` · `TrialSummary`, `TrialDetail` · `Curve` · `Corpus`.
 """
@@ -55,7 +55,8 @@ MEANING = {
     ),
     JobState.SUCCEEDED: "It has its final report, whatever the verdict.",
     JobState.FAILED: (
-        "It could not be answered, and `reason` says why; a retry runs the trials that failed or were stopped, and no others."
+        "It could not be answered, and `reason` says why; "
+        "a retry runs the trials that failed or were stopped, and no others."
     ),
     JobState.CANCELLED: (
         "It was cancelled; its measurements stay readable, and a retry continues from there."

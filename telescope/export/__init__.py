@@ -1,12 +1,13 @@
 """Export of an answer to another trainer.
 
-Formats: JSON, which contains everything; Python that needs only torch, to be read and run; or flags
-for Megatron-LM, if these can express our rules. All three are text, name their source, and warn if
-the answer is not resolved. A refused answer is never exported.
+There are three formats: JSON, which contains everything; a Python file that needs only torch; and
+flags for Megatron-LM, if these can express the answer's rules. All three are text, state the source
+of their numbers, and warn if the answer is not resolved. A refused answer is never exported.
 
-In reading order: `final_run`, the run that is exported and its settings · `document`, JSON ·
-`torch_code`, with its parts `schedule`, `recipe` and `model_source` · `megatron`, with
-`megatron_settings` · `families`, what the formats need from a family of models.
+In reading order: `final_run`, the run that is exported · `families`, what the formats need from a
+family of models · `document`, the JSON format · `torch_code`, the Python file, and its parts:
+`torch_groups`, `schedule`, `recipe` and `model_source` · `megatron`, the flags, and
+`megatron_settings`, the check that they express the answer.
 """
 
 from collections.abc import Callable, Mapping
@@ -31,14 +32,14 @@ FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to export: the answer of one ladder, by default the best, in one format."""
+    """The format of an export, and the ladder whose answer is exported, by default the best."""
 
     to: Format
     optimizer: OptimizerName | None = None
     variant: str | None = None
 
 
-def exported(study: Question, report: Report, source: SourceJob, wanted: ExportRequest) -> str:
-    """The answer in the requested format. Raises NotExportable if there is none or the format
-    cannot express it."""
-    return FORMATS[wanted.to](final_run(study, report, source, wanted.optimizer, wanted.variant))
+def exported(study: Question, report: Report, source: SourceJob, request: ExportRequest) -> str:
+    """The answer in the requested format. Raises NotExportable if there is no answer or the format
+    cannot express it, InvalidInput if the report has no such ladder."""
+    return FORMATS[request.to](final_run(study, report, source, request.optimizer, request.variant))

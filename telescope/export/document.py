@@ -1,8 +1,8 @@
 """An answer as JSON, for programs.
 
 `json_text` writes an `ExportDocument`: the settings of each parameter group and each matrix, the
-schedule, the run's length, the model, and the source of all numbers. Numbers are those of the
-target; none needs further scaling.
+schedule, the run's length, the model, and the source of all numbers. All numbers apply to the
+target width as they are; none needs further scaling.
 """
 
 from collections import Counter
@@ -33,19 +33,19 @@ from telescope.trials.types import OptimizerName, UpdateScale
 
 @dataclass(frozen=True)
 class Matrix:
-    """Matrices of one shape that Muon orthogonalises, each separately: a parameter, or parts of
-    one."""
+    """The matrices of one shape that a parameter consists of; Muon orthogonalises each
+    separately."""
 
     name: str  # of the parameter
     count: int
     shape: tuple[int, ...]  # (fan_out, fan_in)
-    update_scale: float  # on the orthogonalised update, in addition to the learning rate
+    update_scale: float  # factor on the orthogonalised update, in addition to the learning rate
 
 
 @dataclass(frozen=True)
 class MuonSettings:
-    """Settings of all Muon groups; momentum is an exponential average, and decay uses the learning
-    rate without the update scale."""
+    """Settings of all Muon groups. The momentum is that of an exponential average; weight decay is
+    applied at the learning rate without the update scale."""
 
     momentum: float
     nesterov: bool
@@ -93,7 +93,7 @@ class TrainedWidth:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The source of the numbers."""
+    """The source of the numbers: job, corpus, reports and trials behind the answer."""
 
     job: str
     name: str
@@ -205,16 +205,19 @@ def provenance(run: FinalRun) -> Provenance:
         assumptions=ladder.assumptions,
         hyperparameters={str(name): value for name, value in ladder.hyperparameters.items()},
         scaling_fit=ladder.scaling_fit,
-        levels=tuple(level(run, one) for one in ladder.levels),
+        levels=tuple(trained_width(run, level) for level in ladder.levels),
         seeds=run.seeds,
         trials=tuple(sorted(trial.digest for trial in run.trials)),
     )
 
 
-def level(run: FinalRun, one: LevelReport) -> TrainedWidth:
-    """The level's trials and results."""
-    seeds = tuple(sorted({trial.seed for trial in run.trials if trial.width == one.width}))
-    optimum = {str(name): value for name, value in one.optimum.items()}
+def trained_width(run: FinalRun, level: LevelReport) -> TrainedWidth:
     return TrainedWidth(
-        one.width, one.trials, one.diverged, seeds, optimum, one.best_loss, one.fitted_loss
+        width=level.width,
+        trials=level.trials,
+        diverged=level.diverged,
+        seeds=tuple(sorted({trial.seed for trial in run.trials if trial.width == level.width})),
+        optimum={str(name): value for name, value in level.optimum.items()},
+        best_loss=level.best_loss,
+        fitted_loss=level.fitted_loss,
     )

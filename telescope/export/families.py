@@ -1,11 +1,11 @@
 """What the export formats need from a family of models.
 
-A file for torch builds our Transformer from its own source; a user's model is the reader's, and the
-file applies the forward multipliers from outside. Megatron-LM builds its own models, and its flags
-come close only to ours.
+A file for torch contains the source of telescope's Transformer; a user's model is built by the
+reader of the file, which only applies the forward multipliers to it. Megatron-LM builds its own
+models, and its flags can describe only a Transformer like telescope's.
 
-Parts: `Exported`, the interface, with `Made` · `OURS`, `USERS` · `EXPORTED`, their table, and
-`exported_by` a run.
+Parts: `Exported`, the interface, and `ModelPreparation` · `TRANSFORMER`, `USER_MODEL`, its two
+implementations · `EXPORTED`, their table, and `exported_by`, the entry for a run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,8 +17,9 @@ from telescope.export import recipe
 from telescope.export.final_run import FinalRun
 from telescope.export.model_source import ModelSource, source_of
 from telescope.models.family import Spec
+from telescope.models.multipliers import InputScale
 from telescope.models.transformer import Transformer
-from telescope.models.user_model import InputScale, UserModel
+from telescope.models.user_model import UserModel
 from telescope.optim.groups import ParameterGroup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec, ModuleSpec
@@ -31,11 +32,11 @@ Multiplier = tuple[str, str, float]
 
 
 @dataclass(frozen=True)
-class Made:
+class ModelPreparation:
     """Code by which the reader of a file prepares a model for training."""
 
     lines: tuple[str, ...]
-    functions: tuple[Any, ...]  # functions of the recipe that the lines call
+    functions: tuple[Any, ...]  # functions and classes of the recipe that the lines need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,9 +44,9 @@ class Exported(Generic[Spec, Built]):
     """What one family provides for export."""
 
     source: Callable[[Spec, Parametrisation], ModelSource | None]
-    """Source that builds the model in a file; None if the reader has the model."""
-    made: Callable[[Built, OptimizerSpec], Made]
-    """Code that prepares the model in a file that does not build it."""
+    """The source code that builds the model in a file; None if the reader has the model."""
+    preparation: Callable[[Built, OptimizerSpec], ModelPreparation]
+    """The code that prepares the model in a file that does not build it."""
     multipliers: Callable[[Built, Sequence[ParameterGroup]], Sequence[Multiplier]]
     """The forward multipliers other than 1."""
     loss: Callable[[Spec], Any]
@@ -55,14 +56,16 @@ class Exported(Generic[Spec, Built]):
     it."""
 
 
-def made_of_ours(model: Transformer, optimizer: OptimizerSpec) -> Made:
-    """Preparation of a model of the reader's own."""
+def transformer_preparation(model: Transformer, optimizer: OptimizerSpec) -> ModelPreparation:
+    """The preparation of an equal model that the reader has written."""
     lines = ("model = your_model()", "initialise(model, seed=0)", "configure(model)")
-    return Made(lines, (recipe.initialise, recipe.Multiplied, recipe.configure))
+    return ModelPreparation(lines, (recipe.initialise, recipe.Multiplied, recipe.configure))
 
 
-def multipliers_of_ours(model: Transformer, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
-    """Multipliers on the output of embeddings and on the input of the head."""
+def transformer_multipliers(
+    model: Transformer, groups: Sequence[ParameterGroup]
+) -> list[Multiplier]:
+    """The multipliers on the output of embeddings and on the input of the head."""
     return [
         (
             name.rpartition(".")[0],
@@ -75,54 +78,60 @@ def multipliers_of_ours(model: Transformer, groups: Sequence[ParameterGroup]) ->
     ]
 
 
-OURS: Exported[ModelSpec, Transformer] = Exported(
+TRANSFORMER: Exported[ModelSpec, Transformer] = Exported(
     source=source_of,
-    made=made_of_ours,
-    multipliers=multipliers_of_ours,
+    preparation=transformer_preparation,
+    multipliers=transformer_multipliers,
     loss=lambda spec: recipe.loss_of,
     megatron=lambda spec: spec,
 )
 
 
-def made_of_users(model: UserModel, optimizer: OptimizerSpec) -> Made:
-    """Preparation of a model from its factory; at the base width its initial values stay."""
-    stays, spec = model.as_it_stands(optimizer), model.spec
-    built = f"model = {spec.factory.rpartition(':')[2]}({spec.width})  # of {spec.factory}"
+def user_model_preparation(model: UserModel, optimizer: OptimizerSpec) -> ModelPreparation:
+    """The preparation of a model that its factory builds. It is not rescaled where telescope keeps
+    the factory's initial values, at the base width."""
+    spec = model.spec
+    rescaled = not model.keeps_initial_values(optimizer)
     lines = (
         "torch.manual_seed(0)",
-        built,
-        *(() if stays else ("rescale(model)",)),
+        f"model = {spec.factory.rpartition(':')[2]}({spec.width})  # of {spec.factory}",
+        *(("rescale(model)",) if rescaled else ()),
         "configure(model)",
     )
-    return Made(lines, (*(() if stays else (recipe.rescale,)), recipe.Multiplied, recipe.configure))
+    rescale = (recipe.rescale,) if rescaled else ()
+    return ModelPreparation(lines, (*rescale, recipe.Multiplied, recipe.configure))
 
 
-def multipliers_of_users(model: UserModel, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
-    """Multipliers at the places of telescope's hooks."""
+def user_model_multipliers(model: UserModel, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
+    """The multipliers that telescope's hooks apply in training."""
     return [
-        (place, "input" if hook is InputScale else "output", factor)
-        for place, hook, factor in model.multipliers()
+        (
+            multiplier.path,
+            "input" if isinstance(multiplier.hook, InputScale) else "output",
+            multiplier.hook.factor,
+        )
+        for multiplier in model.multipliers()
     ]
 
 
-def beyond_megatron(spec: ModuleSpec) -> ModelSpec:
-    """Raise NotExportable: flags of Megatron-LM cannot describe a user's model."""
+def refuse_megatron(spec: ModuleSpec) -> ModelSpec:
+    """Raise NotExportable, because flags of Megatron-LM cannot describe a user's model."""
     remedy = "use --to torch or json"
     raise NotExportable(
         f"Megatron-LM builds its own models, and its flags cannot describe {spec.factory}; {remedy}"
     )
 
 
-USERS: Exported[ModuleSpec, UserModel] = Exported(
+USER_MODEL: Exported[ModuleSpec, UserModel] = Exported(
     source=lambda spec, parametrisation: None,
-    made=made_of_users,
-    multipliers=multipliers_of_users,
+    preparation=user_model_preparation,
+    multipliers=user_model_multipliers,
     loss=lambda spec: recipe.own_loss_of if spec.output == "loss" else recipe.loss_of,
-    megatron=beyond_megatron,
+    megatron=refuse_megatron,
 )
 
-EXPORTED: Mapping[str, Exported[Any, Any]] = {"transformer": OURS, "module": USERS}
-"""Families by the name in a specification's `family`."""
+EXPORTED: Mapping[str, Exported[Any, Any]] = {"transformer": TRANSFORMER, "module": USER_MODEL}
+"""The implementation for each value of a specification's `family`."""
 
 
 def exported_by(run: FinalRun) -> Exported[Any, Any]:

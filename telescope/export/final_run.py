@@ -1,10 +1,11 @@
-"""The run that is exported: the target with the hyperparameters of a ladder's answer.
+"""The run that is exported: the target model with the hyperparameters of a ladder's answer.
 
-Its model is built without allocating memory, so groups and shapes are those of the model that was
-tuned. `SourceJob` describes the runs behind the answer: the job, and its trials.
+The model is built as in training, but without memory for its values, so parameter groups and shapes
+are exact.
 
-Parts: `SourceJob`, `UsedTrial` · `FinalRun` · `final_run` and `exported_ladder`, with the reasons
-for refusals · `KNOWN_OPTIONS`, `unknown_options`.
+Parts: `SourceJob` and `UsedTrial`, the job and the trials behind the answer · `FinalRun` ·
+`final_run`, with `exported_ladder` and its refusals · `KNOWN_OPTIONS`, `unknown_options`: a guard
+against options that an export would lose.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,47 +31,47 @@ from telescope.trials.types import OptimizerName
 
 KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
     OptimizerSpec: (
-        *(
-            "name",
-            "lr",
-            "weight_decay",
-            "adamw_lr_ratio",
-            "parametrisation",
-            "lr_convention",
-            "update_scale",
-            "muon_lr_rule",
-        ),
-        *(
-            "weight_decay_rule",
-            "momentum",
-            "nesterov",
-            "newton_schulz_steps",
-            "newton_schulz_dtype",
-            "beta1",
-            "beta2",
-            "eps",
-            "init_scale",
-        ),
-        *("muon_split", "qk_clip", "qk_clip_alpha", "measure_max_logit"),
+        "name",
+        "lr",
+        "weight_decay",
+        "adamw_lr_ratio",
+        "parametrisation",
+        "lr_convention",
+        "update_scale",
+        "muon_lr_rule",
+        "weight_decay_rule",
+        "momentum",
+        "nesterov",
+        "newton_schulz_steps",
+        "newton_schulz_dtype",
+        "beta1",
+        "beta2",
+        "eps",
+        "init_scale",
+        "muon_split",
+        "qk_clip",
+        "qk_clip_alpha",
+        "measure_max_logit",
     ),
     HorizonSpec: (
-        *(
-            "steps",
-            "batch_tokens",
-            "micro_batch_tokens",
-            "warmup_fraction",
-            "decay",
-            "decay_fraction",
-            "final_lr_fraction",
-        ),
-        *("evaluation_tokens", "evaluate_every", "record_every", "stop_below_loss"),
+        "steps",
+        "batch_tokens",
+        "micro_batch_tokens",
+        "warmup_fraction",
+        "decay",
+        "decay_fraction",
+        "final_lr_fraction",
+        "evaluation_tokens",
+        "evaluate_every",
+        "record_every",
+        "stop_below_loss",
     ),
 }
-"""Options that code and flags express, need not express, or refuse. Before an option is added here,
-both formats must handle it."""
+"""The options that the torch and Megatron-LM formats express, need not express, or refuse. Both
+formats must handle an option before it is added here."""
 
 REFUSED_OPTIONS = ("muon_split", "qk_clip")
-"""Options that neither format can express."""
+"""The options that neither format can express."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class UsedTrial:
 
 @dataclass(frozen=True)
 class SourceJob:
-    """The job that gave the answer."""
+    """The job whose answer is exported."""
 
     job: str
     name: str
@@ -103,7 +104,7 @@ class FinalRun:
     ladder: LadderReport
     source: SourceJob
     spec: TrialSpec
-    model: Model  # without memory for values: names, shapes and multipliers
+    model: Model  # without values: parameter names, shapes and multipliers alone
 
     @cached_property
     def groups(self) -> tuple[ParameterGroup, ...]:
@@ -117,13 +118,13 @@ class FinalRun:
     @property
     def trials(self) -> tuple[UsedTrial, ...]:
         """The trials that the ladder's answer is based on."""
-        own = (self.ladder.optimizer, self.ladder.variant)
+        ladder = (self.ladder.optimizer, self.ladder.variant)
         return tuple(
-            trial for trial in self.source.trials if (trial.optimizer, trial.variant) == own
+            trial for trial in self.source.trials if (trial.optimizer, trial.variant) == ladder
         )
 
     def blocks(self, name: str) -> list[tuple[int, ...]]:
-        """(fan_out, fan_in) of the matrices of a parameter that Muon orthogonalises."""
+        """(fan_out, fan_in) of each matrix that Muon orthogonalises in a parameter."""
         layout = self.model.layout(name, self.spec.optimizer)
         return [
             tuple(block.shape) for block in layout.blocks(self.model.get_parameter(name).detach())
@@ -143,7 +144,10 @@ class FinalRun:
         """A warning for an answer that is not resolved; empty for one that is."""
         if self.ladder.verdict == "resolved":
             return ""
-        return f"{self.ladder.verdict.upper()}: these hyperparameters may be far from the best. {self.ladder.reason}"
+        return (
+            f"{self.ladder.verdict.upper()}: these hyperparameters may be far from the best. "
+            f"{self.ladder.reason}"
+        )
 
 
 def final_run(
@@ -153,49 +157,46 @@ def final_run(
     optimizer: OptimizerName | None = None,
     variant: str | None = None,
 ) -> FinalRun:
-    """The run of a ladder's answer, by default the best ladder's."""
+    """The run at the target with a ladder's hyperparameters, by default the best ladder's."""
     ladder = exported_ladder(report, optimizer, variant)
-    values = {name: found.value for name, found in ladder.hyperparameters.items()}
-    own = next(one.question for one in variants(study) if one.name == ladder.variant)
-    spec = target_spec(own, ladder.optimizer, values)
+    values = {name: estimate.value for name, estimate in ladder.hyperparameters.items()}
+    question = next(entry.question for entry in variants(study) if entry.name == ladder.variant)
+    spec = target_spec(question, ladder.optimizer, values)
     with torch.device("meta"):
         model = build_model(
             spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation
         )
-    return FinalRun(own, ladder, source, spec, model)
+    return FinalRun(question, ladder, source, spec, model)
 
 
 def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
-    """The ladder to export. Raises NotExportable if it has no answer or a refused one, InvalidInput
-    if there is no such ladder."""
-    variants = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
-    if variant is not None and variant not in variants:
-        message = (
-            f"it has {', '.join(variants)}"
-            if any(variants)
+    """The ladder to export. Raises NotExportable if it has no answer or a refused answer,
+    InvalidInput if the report has no such ladder."""
+    variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
+    if variant is not None and variant not in variant_names:
+        remedy = (
+            f"it has {', '.join(variant_names)}"
+            if any(variant_names)
             else "leave it out, since it compares none"
         )
-        raise InvalidInput.of("variant", f"the job has no variant of this name; {message}", variant)
-    if variant is None and len(variants) > 1 and not report.best_variant:
-        raise InvalidInput.of(
-            "variant",
-            f"the job compares {', '.join(variants)}, whose losses cannot be compared; name one",
-        )
-    among = [
-        ladder
-        for ladder in report.ladders
-        if ladder.variant == (report.best_variant if variant is None else variant)
-    ]
-    names = [ladder.optimizer for ladder in among]
+        raise InvalidInput.of("variant", f"the job has no variant of this name; {remedy}", variant)
+    if variant is None and len(variant_names) > 1 and not report.best_variant:
+        listed = ", ".join(variant_names)
+        message = f"the job compares {listed}, whose losses cannot be compared; name one"
+        raise InvalidInput.of("variant", message)
+    chosen_variant = report.best_variant if variant is None else variant
+    ladders = [ladder for ladder in report.ladders if ladder.variant == chosen_variant]
+    names = [ladder.optimizer for ladder in ladders]
     if optimizer is not None and optimizer not in names:
-        raise InvalidInput.of(
-            "optimizer", f"the job has no ladder of it; it has {', '.join(names)}", optimizer
-        )
-    best = next((one.best for one in report.variants if one.name == among[0].variant), report.best)
+        message = f"the job has no ladder of it; it has {', '.join(names)}"
+        raise InvalidInput.of("optimizer", message, optimizer)
+    best = next(
+        (entry.best for entry in report.variants if entry.name == chosen_variant), report.best
+    )
     name = optimizer or best or names[0]
-    ladder = next(ladder for ladder in among if ladder.optimizer == name)
+    ladder = next(ladder for ladder in ladders if ladder.optimizer == name)
     if ladder.verdict == "refused":
         raise NotExportable(
             f"the answer is refused, so there is nothing to export: {ladder.reason}"
@@ -213,20 +214,20 @@ def exported_ladder(
 
 
 def unknown_options(run: FinalRun) -> Iterator[Problem]:
-    """Options of the optimizer and the horizon that the export would silently lose."""
-    for part in (run.spec.optimizer, run.spec.horizon):
-        for name in chosen_otherwise(
-            part, [known for known in KNOWN_OPTIONS[type(part)] if known not in REFUSED_OPTIONS]
-        ):
-            yield Problem(
-                name,
-                "is an option that this format does not know; use --to json, or leave it at its default",
-                getattr(part, name),
-            )
+    """A problem for each option of optimizer and horizon that the export would silently lose."""
+    message = (
+        "is an option that this format does not know; use --to json, or leave it at its default"
+    )
+    for options in (run.spec.optimizer, run.spec.horizon):
+        handled = [name for name in KNOWN_OPTIONS[type(options)] if name not in REFUSED_OPTIONS]
+        for name in non_default_fields(options, except_for=handled):
+            yield Problem(name, message, getattr(options, name))
 
 
-def chosen_otherwise(spec: Any, known: Sequence[str]) -> list[str]:
-    """The fields of a spec that are neither known nor at their defaults."""
+def non_default_fields(spec: Any, except_for: Sequence[str]) -> list[str]:
+    """The fields of a spec that are not at their defaults, except for those listed."""
     return [
-        f.name for f in fields(spec) if f.name not in known and getattr(spec, f.name) != f.default
+        field.name
+        for field in fields(spec)
+        if field.name not in except_for and getattr(spec, field.name) != field.default
     ]

@@ -1,13 +1,13 @@
-"""An answer as flags for Megatron-LM, or the reasons why there are none.
+"""An answer as flags for Megatron-LM, or the reasons why Megatron-LM cannot express it.
 
 Megatron-LM has one learning rate (`--lr`), a second one for embedding and head (`--decoupled-lr`),
-one weight decay and one eps; `--use-mup` divides what Adam does to matrices by the width
-multiplier, and multiplies the output of the head. So the flags are chosen first, then the settings
-that Megatron-LM derives from them (`realised`) are compared with each parameter group of the
-answer. Every difference is a rule that Megatron-LM cannot express: the export is refused, and names
-all of these rules.
+one weight decay and one eps; `--use-mup` divides Adam's learning rate and eps of matrices by the
+width multiplier, and multiplies the output of the head. So the flags that come closest are chosen
+first; then the settings that Megatron-LM derives from them (`megatron_settings.realised`) are
+compared with each parameter group of the answer. Every difference is a rule that Megatron-LM cannot
+express: the export is refused, and the refusal names all of these rules.
 
-Flags and rules were read in github.com/NVIDIA/Megatron-LM:
+Flags and rules were taken from the source of github.com/NVIDIA/Megatron-LM:
 
 - megatron/training/arguments.py at c99881af1687b1501182393faea07f9152798488: optimizer, Muon,
   `--decoupled-lr`, `--seq-length`;
@@ -24,10 +24,12 @@ Flags and rules were read in github.com/NVIDIA/Megatron-LM:
 - megatron/core/optimizer_param_scheduler.py at 00caa53af30912914981c86f39db123961678bbd: warm-up
   and decay.
 
-Flags do not set initial values: Megatron-LM draws all hidden matrices from one normal distribution,
-and the head too. The text states the values that they need, and `--to torch` has them as code.
+Initial values cannot be set by flags: Megatron-LM draws all hidden matrices and the head from one
+normal distribution. The text states the standard deviations that are needed, and the file of `--to
+torch` has them as code.
 
-Parts: `flags_text` · `Flag`, `flags` · the settings that they make up: `megatron_settings`.
+Parts: `flags_text` · `flags_header`, its comments · `Flag`, and `flags`: `size_flags`,
+`optimizer_flags`, `schedule_flags`.
 """
 
 import textwrap
@@ -53,15 +55,15 @@ WIDTH = 120  # columns
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag, its value (None if it has none) and its purpose."""
+    """One flag and its comment; the value is None for a switch."""
 
     name: str
     value: str | int | float | None
-    said: str
+    comment: str
 
 
 def flags_text(run: FinalRun) -> str:
-    """The flags, a comment before each. Raises NotExportable with each rule that they cannot
+    """The flags, a comment before each. Raises NotExportable, with every rule that the flags cannot
     express."""
     problems = tuple(megatron_refusals(run))
     if problems:
@@ -69,38 +71,45 @@ def flags_text(run: FinalRun) -> str:
     lines = list(flags_header(run))
     for flag in flags(run):
         lines += [
-            f"# {flag.said}",
+            f"# {flag.comment}",
             flag.name if flag.value is None else f"{flag.name} {flag.value}",
         ]
     return "\n".join(lines) + "\n"
 
 
 def flags_header(run: FinalRun) -> Iterator[str]:
-    """Purpose and source of the flags, and the settings that they do not contain."""
+    """Comments on the purpose and source of the flags, and on what flags do not set."""
     horizon, data = run.spec.horizon, run.spec.data
-    paragraphs = [
+    source = (
         f"Megatron-LM flags for {run.spec.optimizer.name} at width {model_of_flags(run).width}, "
         f"as found by telescope in job {run.source.job} "
         f"({run.source.name}, {run.source.date:%Y-%m-%d}) "
         f"on {mixtures.corpus_label(data.corpus)} {data.content}: "
         f"{run.ladder.verdict}, {run.ladder.reason}; "
-        f"{len(run.trials)} trials of seeds {', '.join(map(str, run.seeds))}.",
-        (
-            "Usage: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; norms, positions, attention and feed-forward are yours to set."
-        ),
+        f"{len(run.trials)} trials of seeds {', '.join(map(str, run.seeds))}."
+    )
+    usage = (
+        "Usage: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; "
+        "norms, positions, attention and feed-forward are yours to set."
+    )
+    initialisation = (
+        f"Initial values are not expressed: {initial_values(run)}. "
+        "Load weights that are drawn that way; --to torch has the code."
+    )
+    warmup = (
+        f"Warm-up lags by one step: the first of {warmup_steps(horizon)} has a learning rate of 0. "
+        "All later steps agree."
+    )
+    paragraphs = [
+        source,
+        usage,
         f"WARNING: {run.warning}" if run.warning else "",
-        (
-            f"Initial values are not expressed: {initial_values(run)}. Load weights that are drawn that way; --to torch has the code."
-        ),
-        (
-            f"Warm-up lags by one step: the first of {warmup_steps(horizon)} has a learning rate of 0. All later steps agree."
-        )
-        if warmup_steps(horizon)
-        else "",
+        initialisation,
+        warmup if warmup_steps(horizon) else "",
     ]
-    for one in filter(None, paragraphs):
+    for paragraph in filter(None, paragraphs):
         yield from textwrap.wrap(
-            " ".join(one.split()),
+            " ".join(paragraph.split()),
             WIDTH,
             initial_indent="# ",
             subsequent_indent="# ",
@@ -109,19 +118,17 @@ def flags_header(run: FinalRun) -> Iterator[str]:
 
 
 def initial_values(run: FinalRun) -> str:
-    """Standard deviations by role and matrix."""
+    """The standard deviation of each kind of matrix, as text; layers of one kind are equal."""
     stds: dict[str, float] = {}
     for group in run.groups:
         for name in group.names:
-            kind = ".".join(
-                part for part in name.removesuffix(".weight").split(".") if not part.isdigit()
-            )
+            path = name.removesuffix(".weight").split(".")
+            kind = ".".join(part for part in path if not part.isdigit())
             stds[kind] = group.init_std
-    drawn = [f"{kind} {std:.4g}" for kind, std in stds.items() if std]
+    random = [f"{kind} {std:.4g}" for kind, std in stds.items() if std]
     zero = [kind for kind, std in stds.items() if not std and "norm" not in kind]
-    return f"normal with standard deviation {', '.join(drawn)}" + (
-        f"; {', '.join(zero)} at zero" if zero else ""
-    )
+    text = f"normal with standard deviation {', '.join(random)}"
+    return f"{text}; {', '.join(zero)} at zero" if zero else text
 
 
 def flags(run: FinalRun) -> Iterator[Flag]:
@@ -131,7 +138,7 @@ def flags(run: FinalRun) -> Iterator[Flag]:
 
 
 def size_flags(run: FinalRun) -> Iterator[Flag]:
-    """Flags of the model and its batches, as far as hyperparameters depend on them."""
+    """Flags for the size of model and batch, as far as hyperparameters depend on it."""
     model, data, horizon = model_of_flags(run), run.spec.data, run.spec.horizon
     yield Flag("--num-layers", model.depth, "blocks")
     yield Flag("--hidden-size", model.width, "the target width")
@@ -149,62 +156,60 @@ def size_flags(run: FinalRun) -> Iterator[Flag]:
 
 
 def optimizer_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
-    optimizer, model = run.spec.optimizer, model_of_flags(run)
-    if not chosen.muon:
-        yield Flag("--optimizer", "adam", "with decoupled weight decay")
+    if chosen.muon:
+        yield from muon_flags(run)
     else:
-        yield Flag("--optimizer", "muon", "Adam takes embedding, head and norms")
-        mode, extra = SCALE_MODES[mup.chosen_update_scale(optimizer)]
-        yield Flag("--muon-momentum", optimizer.momentum, "as an exponential average")
-        if optimizer.nesterov:
-            yield Flag("--muon-nesterov", None, "older releases: --muon-use-nesterov")
-        yield Flag("--muon-scale-mode", mode, f"our {mup.chosen_update_scale(optimizer)}")
-        yield Flag("--muon-extra-scale-factor", extra, "on the update, in addition to the mode's")
-        yield Flag(
-            "--muon-coefficient-type", "simple", "Newton-Schulz with 3.4445, -4.7750, 2.0315"
-        )
-        yield Flag("--muon-num-ns-steps", optimizer.newton_schulz_steps, "Newton-Schulz steps")
-        yield Flag("--muon-fp32-matmul-prec", "medium", "Newton-Schulz in bfloat16")
-        yield Flag(
-            "--muon-tp-mode",
-            "duplicated",
-            "whole matrices are orthogonalised, not the parts that tensor parallelism makes of them",
-        )
-        yield Flag("--muon-scalar-optimizer", "adam", "for all but matrices")
+        yield Flag("--optimizer", "adam", "with decoupled weight decay")
+    optimizer = run.spec.optimizer
     yield Flag("--adam-beta1", optimizer.beta1, "Adam's")
     yield Flag("--adam-beta2", optimizer.beta2, "Adam's")
-    yield Flag(
-        "--adam-eps",
-        chosen.eps,
-        "Adam's; of matrices divided by the width multiplier"
-        if chosen.width_multiplier
-        else "Adam's",
-    )
+    eps = "Adam's; of matrices divided by the width multiplier"
+    yield Flag("--adam-eps", chosen.eps, eps if chosen.width_multiplier else "Adam's")
     yield Flag("--clip-grad", 0.0, "gradients were not clipped")
     yield Flag(
         "--weight-decay", chosen.weight_decay, "each step multiplies a matrix by 1 - lr x this"
     )
     if chosen.width_multiplier:
-        yield Flag("--use-mup", None, f"width multiplier {chosen.width_multiplier:g}")
-        yield Flag(
-            "--mup-base-hidden-size", model.base_width, "the width that factors are relative to"
-        )
-        yield Flag(
-            "--mup-embedding-mult", chosen.embedding_multiplier, "on the output of embeddings"
-        )
-        yield Flag("--mup-output-mult", chosen.output_multiplier, "on logits")
-        factor = f"attention scores times {mup.attention_factor(model):.6g}"
-        if model.attention_scale == "inverse_sqrt":
-            yield Flag("--mup-attn-scale-power", 0.5, f"{factor}: 1 / sqrt(head size)")
-        else:
-            yield Flag(
-                "--mup-attn-scale-power", 1.0, f"{factor}: sqrt(base head dimension) / head size"
-            )
-            yield Flag("--mup-base-head-dim", 64, "where the scale agrees with 1 / sqrt(head size)")
+        yield from mup_flags(run, chosen)
+
+
+def muon_flags(run: FinalRun) -> Iterator[Flag]:
+    optimizer = run.spec.optimizer
+    scale = mup.chosen_update_scale(optimizer)
+    mode, factor = SCALE_MODES[scale]
+    yield Flag("--optimizer", "muon", "Adam takes embedding, head and norms")
+    yield Flag("--muon-momentum", optimizer.momentum, "as an exponential average")
+    if optimizer.nesterov:
+        yield Flag("--muon-nesterov", None, "older releases: --muon-use-nesterov")
+    yield Flag("--muon-scale-mode", mode, f"our {scale}")
+    yield Flag("--muon-extra-scale-factor", factor, "on the update, in addition to the mode's")
+    yield Flag("--muon-coefficient-type", "simple", "Newton-Schulz with 3.4445, -4.7750, 2.0315")
+    yield Flag("--muon-num-ns-steps", optimizer.newton_schulz_steps, "Newton-Schulz steps")
+    yield Flag("--muon-fp32-matmul-prec", "medium", "Newton-Schulz in bfloat16")
+    yield Flag(
+        "--muon-tp-mode",
+        "duplicated",
+        "whole matrices are orthogonalised, not the parts that tensor parallelism makes of them",
+    )
+    yield Flag("--muon-scalar-optimizer", "adam", "for all but matrices")
+
+
+def mup_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
+    model = model_of_flags(run)
+    yield Flag("--use-mup", None, f"width multiplier {chosen.width_multiplier:g}")
+    yield Flag("--mup-base-hidden-size", model.base_width, "the width that factors are relative to")
+    yield Flag("--mup-embedding-mult", chosen.embedding_multiplier, "on the output of embeddings")
+    yield Flag("--mup-output-mult", chosen.output_multiplier, "on logits")
+    factor = f"attention scores times {mup.attention_factor(model):.6g}"
+    if model.attention_scale == "inverse_sqrt":
+        yield Flag("--mup-attn-scale-power", 0.5, f"{factor}: 1 / sqrt(head size)")
+    else:
+        power = f"{factor}: sqrt(base head dimension) / head size"
+        yield Flag("--mup-attn-scale-power", 1.0, power)
+        yield Flag("--mup-base-head-dim", 64, "where the scale agrees with 1 / sqrt(head size)")
 
 
 def schedule_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
-    """Flags of the learning-rate schedule."""
     horizon = run.spec.horizon
     final, warmup = horizon.final_lr_fraction, warmup_steps(horizon)
     style = {"wsd": "WSD"}.get(horizon.decay, horizon.decay)

@@ -1,8 +1,8 @@
-"""The settings of Megatron-LM that come closest to an answer, and the rules that they cannot
-express.
+"""The settings of Megatron-LM that come closest to an answer, and the rules of the answer that they
+cannot express.
 
-Parts: `MegatronSettings`, `settings` · `Realised`, `realised`, the values of each group under these
-settings · `megatron_refusals`, with `REMEDIES`.
+Parts: `MegatronSettings`, `settings` · `Realised`, `realised`: the values that Megatron-LM derives
+from these settings for a role · `megatron_refusals`, with `REMEDIES`.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from telescope.errors import Problem
 from telescope.export.families import exported_by
-from telescope.export.final_run import FinalRun, chosen_otherwise, unknown_options
+from telescope.export.final_run import FinalRun, non_default_fields, unknown_options
 from telescope.optim.groups import ParameterGroup
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
@@ -23,73 +23,71 @@ SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
     "spectral_clamped": ("shape_scaling", 1.0),
     "rms_match": ("spectral", 0.2),
 }
-
-
-"""Our update scales as --muon-scale-mode and --muon-extra-scale-factor. Megatron-LM's spectral mode
+"""Our update scales as (--muon-scale-mode, --muon-extra-scale-factor). Megatron-LM's spectral mode
 is sqrt(max(fan_out, fan_in))."""
-KNOWN_MODEL = (
-    *(
-        "family",
-        "depth",
-        "head_dim",
-        "query_heads_per_kv",
-        "qk_norm",
-        "mlp",
-        "mlp_ratio",
-        "tied_embeddings",
-        "rope_base",
-    ),
-    *("attention_scale", "head_form", "depth_exponent", "width", "base_width", "base_depth"),
-)
 
+KNOWN_MODEL = (
+    "family",
+    "depth",
+    "head_dim",
+    "query_heads_per_kv",
+    "qk_norm",
+    "mlp",
+    "mlp_ratio",
+    "tied_embeddings",
+    "rope_base",
+    "attention_scale",
+    "head_form",
+    "depth_exponent",
+    "width",
+    "base_width",
+    "base_depth",
+)
+"""The fields of a model that the flags express, or that are the reader's to set."""
 
 TORCH = "or use --to torch"
-
-
+ONE_WEIGHT_DECAY = (
+    f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"
+)
 REMEDIES: Mapping[tuple[Role, str], str] = {
     (Role.VECTOR, "lr"): (
-        f"norm gains train at --lr, as Muon's matrices do; tune with adamw_lr_ratio: 1 and a constant muon_lr_rule, {TORCH}"
+        "norm gains train at --lr, as Muon's matrices do; "
+        f"tune with adamw_lr_ratio: 1 and a constant muon_lr_rule, {TORCH}"
     ),
-    (Role.HIDDEN, "weight_decay"): (
-        f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"
+    (Role.HIDDEN, "weight_decay"): ONE_WEIGHT_DECAY,
+    (Role.EMBEDDING, "weight_decay"): ONE_WEIGHT_DECAY,
+    (Role.READOUT, "weight_decay"): ONE_WEIGHT_DECAY,
+    (Role.READOUT, "lr"): (
+        f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}"
     ),
-    (Role.EMBEDDING, "weight_decay"): (
-        f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"
-    ),
-    (Role.READOUT, "weight_decay"): (
-        f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"
-    ),
-    (
-        Role.READOUT,
-        "lr",
-    ): f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}",
     (Role.READOUT, "eps"): (
-        f"--use-mup divides the head's eps by the width multiplier; tune with model.tied_embeddings: true, {TORCH}"
+        "--use-mup divides the head's eps by the width multiplier; "
+        f"tune with model.tied_embeddings: true, {TORCH}"
     ),
-    (
-        Role.HIDDEN,
-        "eps",
-    ): f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}",
+    (Role.HIDDEN, "eps"): (
+        f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}"
+    ),
 }
+"""The reason for a difference in the values of a role, and its remedy."""
 
 
 @dataclass(frozen=True)
 class MegatronSettings:
-    """The flags about optimization, as values."""
+    """The settings of the flags that concern optimization."""
 
     muon: bool
     lr: float
-    decoupled_lr: float | None  # of embedding and head
+    decoupled_lr: float | None  # of embedding and head; None if they train at `lr`
     weight_decay: float
     eps: float
-    width_multiplier: float | None  # of --use-mup; None without
+    width_multiplier: float | None  # under --use-mup; None without it
     embedding_multiplier: float = 1.0
     output_multiplier: float = 1.0
 
 
 @dataclass(frozen=True)
 class Realised:
-    """What Megatron-LM does to the parameters of one role."""
+    """The values with which Megatron-LM trains the parameters of one role."""
 
     lr: float
     weight_decay: float
@@ -97,12 +95,12 @@ class Realised:
 
 
 def model_of_flags(run: FinalRun) -> ModelSpec:
-    """The model that the flags describe. Raises NotExportable if they cannot describe it."""
+    """The model that the flags describe. Raises NotExportable if flags cannot describe it."""
     return exported_by(run).megatron(run.spec.model)
 
 
 def settings(run: FinalRun) -> MegatronSettings:
-    """The settings that come closest to the answer's groups."""
+    """The settings that come closest to the answer's parameter groups."""
     first = {group.role: group for group in reversed(run.groups)}
     hidden, embedding, vector = first[Role.HIDDEN], first[Role.EMBEDDING], first[Role.VECTOR]
     muon = run.spec.optimizer.name == "muon"
@@ -111,12 +109,11 @@ def settings(run: FinalRun) -> MegatronSettings:
         muon or math.isclose(hidden.scaled_lr, vector.scaled_lr)
     )
     lr = vector.scaled_lr if with_mup and not muon else hidden.scaled_lr
+    decoupled = with_mup or not math.isclose(embedding.scaled_lr, lr)
     return MegatronSettings(
         muon=muon,
         lr=lr,
-        decoupled_lr=embedding.scaled_lr
-        if with_mup or not math.isclose(embedding.scaled_lr, lr)
-        else None,
+        decoupled_lr=embedding.scaled_lr if decoupled else None,
         weight_decay=hidden.weight_decay,
         eps=embedding.eps or 0.0,
         width_multiplier=model_of_flags(run).multiplier if with_mup else None,
@@ -126,61 +123,62 @@ def settings(run: FinalRun) -> MegatronSettings:
 
 
 def realised(chosen: MegatronSettings, role: Role) -> Realised:
-    """What Megatron-LM does, under these settings, to the parameters of a role."""
-    muon_takes_it = chosen.muon and role is Role.HIDDEN
-    divided = chosen.width_multiplier or 1.0
-    adam_matrix = role in (Role.HIDDEN, Role.READOUT) and not muon_takes_it
-    lr = chosen.lr / divided if adam_matrix else chosen.lr
+    """The values with which Megatron-LM trains the parameters of a role under these settings."""
+    trained_by_muon = chosen.muon and role is Role.HIDDEN
+    divisor = chosen.width_multiplier or 1.0
+    adam_matrix = role in (Role.HIDDEN, Role.READOUT) and not trained_by_muon
+    lr = chosen.lr / divisor if adam_matrix else chosen.lr
     if role in (Role.EMBEDDING, Role.READOUT) and chosen.decoupled_lr is not None:
         lr = chosen.decoupled_lr
-    # beside Muon, --use-mup leaves eps alone
-    eps = chosen.eps / divided if adam_matrix and not chosen.muon else chosen.eps
-    return Realised(
-        lr, 0.0 if role is Role.VECTOR else chosen.weight_decay, None if muon_takes_it else eps
-    )
+    # in a Muon run, --use-mup does not divide eps
+    eps = chosen.eps / divisor if adam_matrix and not chosen.muon else chosen.eps
+    weight_decay = 0.0 if role is Role.VECTOR else chosen.weight_decay
+    return Realised(lr, weight_decay, None if trained_by_muon else eps)
 
 
 def megatron_refusals(run: FinalRun) -> Iterator[Problem]:
-    """Every rule that the flags cannot express, with its remedy."""
+    """A problem, with a remedy, for every rule of the answer that the flags cannot express."""
     yield from unknown_options(run)
-    yield from of_the_model(run)
+    yield from model_refusals(run)
     if run.spec.optimizer.name == "muon":
-        yield from of_muon(run)
-    found: dict[str, Problem] = {}
+        yield from muon_refusals(run)
+    differences: dict[str, Problem] = {}
     for group in run.groups:
-        for problem in differences_under_megatron(group, realised(settings(run), group.role)):
-            found.setdefault(problem.field, problem)
-    yield from found.values()
+        for problem in group_differences(group, realised(settings(run), group.role)):
+            differences.setdefault(problem.field, problem)
+    yield from differences.values()
 
 
-def differences_under_megatron(group: ParameterGroup, made: Realised) -> Iterator[Problem]:
-    """The values of a group that would differ under Megatron-LM."""
+def group_differences(group: ParameterGroup, megatron: Realised) -> Iterator[Problem]:
+    """A problem for each value of a group that would differ under Megatron-LM."""
     for name, ours, theirs in (
-        ("lr", group.scaled_lr, made.lr),
-        ("weight_decay", group.weight_decay, made.weight_decay),
-        ("eps", group.eps or 0.0, made.eps or 0.0),  # Muon has none
+        ("lr", group.scaled_lr, megatron.lr),
+        ("weight_decay", group.weight_decay, megatron.weight_decay),
+        ("eps", group.eps or 0.0, megatron.eps or 0.0),  # Muon has no eps
     ):
         if not math.isclose(ours, theirs, rel_tol=1e-9):
             remedy = REMEDIES.get((group.role, name), "use --to torch")
-            yield Problem(
-                f"{group.role}.{name}", f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}", ours
-            )
+            message = f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}"
+            yield Problem(f"{group.role}.{name}", message, ours)
 
 
-def of_the_model(run: FinalRun) -> Iterator[Problem]:
-    """Rules of the forward pass that the flags cannot express."""
+def model_refusals(run: FinalRun) -> Iterator[Problem]:
+    """A problem for each rule of the forward pass that the flags cannot express."""
     model, chosen = model_of_flags(run), settings(run)
-    for name in chosen_otherwise(model, KNOWN_MODEL):
-        yield Problem(
-            f"model.{name}",
-            "is an option that this format does not know; use --to torch",
-            getattr(model, name),
-        )
+    for name in non_default_fields(model, except_for=KNOWN_MODEL):
+        message = "is an option that this format does not know; use --to torch"
+        yield Problem(f"model.{name}", message, getattr(model, name))
     if mup.branch_multiplier(model) != 1.0:
-        message = "residual branches have no multiplier; tune at the target's depth (leave model.target_depth out), or use --to torch"
+        message = (
+            "residual branches have no multiplier; "
+            "tune at the target's depth (leave model.target_depth out), or use --to torch"
+        )
         yield Problem("model.target_depth", message, model.depth)
     if chosen.width_multiplier and chosen.output_multiplier == 1.0:
-        message = f"a multiplier of 1 counts as unset, and becomes 1 / width multiplier; tune with model.head_form: multiplier, {TORCH}"
+        message = (
+            "a multiplier of 1 counts as unset, and becomes 1 / width multiplier; "
+            f"tune with model.head_form: multiplier, {TORCH}"
+        )
         yield Problem("model.head_form", message, model.head_form)
     if not chosen.width_multiplier and not math.isclose(
         mup.attention_factor(model), model.head_dim**-0.5
@@ -192,15 +190,12 @@ def of_the_model(run: FinalRun) -> Iterator[Problem]:
         yield Problem("model.attention_scale", message, model.attention_scale)
 
 
-def of_muon(run: FinalRun) -> Iterator[Problem]:
-    """Rules of Muon's update that the flags cannot express."""
+def muon_refusals(run: FinalRun) -> Iterator[Problem]:
+    """A problem for each rule of Muon's update that the flags cannot express."""
     optimizer, model = run.spec.optimizer, model_of_flags(run)
     if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
-        yield Problem(
-            "optimizer_options.update_scale",
-            f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}",
-            scale,
-        )
+        message = f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}"
+        yield Problem("optimizer_options.update_scale", message, scale)
     if optimizer.newton_schulz_dtype != "bfloat16":
         message = (
             "float32 products are not offered (low, medium and high are less); tune with bfloat16"
@@ -209,5 +204,8 @@ def of_muon(run: FinalRun) -> Iterator[Problem]:
             "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
         )
     if model.gated:
-        message = f"gate and up are orthogonalised there as one matrix (issue 7077); tune with model.mlp: relu2 or gelu, {TORCH}"
+        message = (
+            "gate and up are orthogonalised there as one matrix (issue 7077); "
+            f"tune with model.mlp: relu2 or gelu, {TORCH}"
+        )
         yield Problem("model.mlp", message, model.mlp)

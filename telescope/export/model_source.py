@@ -1,12 +1,13 @@
 """The source of a model, so that it can be built where telescope is not installed.
 
-The source of `telescope.models.transformer.Transformer` and everything it needs is copied
+The source of `telescope.models.transformer.Transformer` and of everything that it needs is copied
 unchanged; a second version written by hand would sooner or later be a different model. Two things
-cannot be copied. A call to muP (`mup.attention_factor(spec)`) is replaced by its number for this
-model, and the code that assigns roles to parameters is left out, since the groups list the
-parameters by name. The specification becomes a plain namespace.
+cannot be copied: a call to muP (`mup.attention_factor(spec)`) is replaced by its value for this
+model, and methods that only telescope's training calls are left out, such as those that assign
+roles to parameters. The specification becomes a plain namespace.
 
-Parts: `ModelSource` · `source_of` · `Pieces`, which follows the names.
+Parts: `ModelSource` · `source_of` a model · `Definitions`, which collects the code by following
+names.
 """
 
 import ast
@@ -25,19 +26,30 @@ from telescope.trials.model import ModelSpec
 from telescope.trials.types import Parametrisation
 
 LEFT_OUT = (
-    *("parameter_roles", "layout", "init_std", "initialise", "reseed", "depth_factors"),
-    *("hidden_layers", "scores", "own_loss", "last", "evaluating"),
+    "parameter_roles",
+    "layout",
+    "init_std",
+    "initialise",
+    "reseed",
+    "depth_factors",
+    "hidden_layers",
+    "scores",
+    "own_loss",
+    "last",
+    "evaluating",
 )
 """Methods that only telescope's training calls."""
+
 NEVER_COPIED = (
     "telescope.parametrisation.mup",
     "telescope.models.reading",
     "telescope.shapes",
     "telescope.trials.spec",
 )
-# comments for telescope's own tools
-ASIDE = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)
-GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # where a method was left out
+"""Modules whose names are replaced or needed only for annotations."""
+
+TOOL_COMMENTS = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)
+GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # blank lines where a method was left out
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,9 @@ class ModelSource:
 
 
 def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> ModelSource:
-    """The source of the Transformer of this specification, in which it is called SPEC."""
-    pieces = Pieces(
+    """The source of the Transformer of this specification. The code refers to the specification as
+    SPEC."""
+    definitions = Definitions(
         {
             "mup": mup,
             "Role": Role,
@@ -59,13 +72,13 @@ def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> ModelSource:
             "parametrisation": parametrisation,
         }
     )
-    pieces.add(transformer, "Transformer")
-    imports = tuple(dict.fromkeys(pieces.imports))
-    return ModelSource(imports, "\n\n\n".join([namespace(spec), *pieces.texts]))
+    definitions.add(transformer, "Transformer")
+    imports = tuple(dict.fromkeys(definitions.imports))
+    return ModelSource(imports, "\n\n\n".join([namespace(spec), *definitions.texts]))
 
 
 def namespace(spec: ModelSpec) -> str:
-    """The fields and properties of a specification as plain numbers."""
+    """Code that assigns the fields and properties of a specification, as plain values, to SPEC."""
     properties = [
         name for name, value in inspect.getmembers(type(spec)) if isinstance(value, property)
     ]
@@ -77,16 +90,17 @@ def namespace(spec: ModelSpec) -> str:
 
 
 @dataclass
-class Pieces:
-    """Definitions in dependency order, collected by following names through telescope's modules."""
+class Definitions:
+    """Source texts of definitions in dependency order, collected by following names through
+    telescope's modules."""
 
-    known: dict[str, Any]  # names that calls to muP may use
+    mup_arguments: dict[str, Any]  # values of the names that calls to muP use
     texts: list[str] = field(default_factory=list)
     imports: list[str] = field(default_factory=list)
-    seen: set[tuple[str, str]] = field(default_factory=set)
+    seen: set[tuple[str, str]] = field(default_factory=set)  # (module, name)
 
     def add(self, module: ModuleType, name: str) -> None:
-        """Add the definition of a module's name, after the definitions that it needs."""
+        """Add the definition of a name in a module, after the definitions that it needs."""
         if (module.__name__, name) in self.seen:
             return
         self.seen.add((module.__name__, name))
@@ -100,7 +114,7 @@ class Pieces:
                 self.texts.append(self.text(node, source))
 
     def follow(self, node: ast.ImportFrom | ast.Import, name: str) -> None:
-        """Follow an import: a name of telescope to its definition; any other import is copied."""
+        """Follow an imported name of telescope to its definition; copy any other import."""
         origin = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
         if origin.partition(".")[0] != "telescope":
             self.imports.append(ast.unparse(node))
@@ -109,31 +123,32 @@ class Pieces:
             self.add(sys.modules[origin], alias.name)
 
     def text(self, node: ast.stmt, source: str) -> str:
-        """A definition's source, with numbers in place of the calls to muP."""
-        changes: list[tuple[ast.Call | ast.FunctionDef, str]] = []
+        """A definition's source, with the values of calls to muP in their place and without the
+        methods that are left out."""
+        replacements: list[tuple[ast.Call | ast.FunctionDef, str]] = []
         for part in definition_nodes(node):
-            if isinstance(part, ast.Call) and asks_mup(part):
-                changes.append((part, repr(self.value(part))))
+            if isinstance(part, ast.Call) and calls_mup(part):
+                replacements.append((part, repr(self.value(part))))
             elif is_left_out(part):
-                changes.append((part, ""))
+                replacements.append((part, ""))
+        # from the last to the first, so that earlier positions stay valid
+        replacements.sort(key=lambda pair: (pair[0].lineno, pair[0].col_offset), reverse=True)
         lines = source.encode().splitlines(keepends=True)
-        start = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
-        for part, new in sorted(
-            changes, key=lambda change: (change[0].lineno, change[0].col_offset), reverse=True
-        ):
+        for part, text in replacements:
             first, last = part.lineno - 1, (part.end_lineno or part.lineno) - 1
             head, tail = lines[first][: part.col_offset], lines[last][part.end_col_offset :]
-            lines[first : last + 1] = [head + new.encode() + tail, *[b""] * (last - first)]
-        return GAPS.sub(
-            "\n\n", ASIDE.sub("", b"".join(lines[start - 1 : node.end_lineno]).decode())
-        ).rstrip()
+            lines[first : last + 1] = [head + text.encode() + tail, *[b""] * (last - first)]
+        decorators = getattr(node, "decorator_list", [])
+        start = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+        definition = b"".join(lines[start - 1 : node.end_lineno]).decode()
+        return GAPS.sub("\n\n", TOOL_COMMENTS.sub("", definition)).rstrip()
 
     def value(self, call: ast.Call) -> Any:
         """The value of a call to muP."""
-        return eval(compile(ast.Expression(call), "<mup>", "eval"), dict(self.known))
+        return eval(compile(ast.Expression(call), "<mup>", "eval"), dict(self.mup_arguments))
 
 
-def asks_mup(node: ast.AST) -> bool:
+def calls_mup(node: ast.AST) -> bool:
     """True for a call such as mup.attention_factor(spec)."""
     function = node.func if isinstance(node, ast.Call) else None
     return (
@@ -149,7 +164,7 @@ def is_left_out(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
 
 
 def definition_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes of a definition, without those of methods that are left out."""
+    """All nodes of a definition, except those inside a method that is left out."""
     yield node
     if not is_left_out(node):
         for child in ast.iter_child_nodes(node):
@@ -158,16 +173,14 @@ def definition_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 def defined(node: ast.stmt) -> set[str]:
     """The names that a statement of a module defines."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return {node.name}
-    targets = (
-        node.targets
-        if isinstance(node, ast.Assign)
-        else [node.target]
-        if isinstance(node, ast.AnnAssign)
-        else []
-    )
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    match node:
+        case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            return {name}
+        case ast.Assign(targets=targets):
+            return {target.id for target in targets if isinstance(target, ast.Name)}
+        case ast.AnnAssign(target=ast.Name(id=name)):
+            return {name}
+    return set()
 
 
 def imported_names(node: ast.ImportFrom | ast.Import) -> set[str]:
@@ -176,9 +189,9 @@ def imported_names(node: ast.ImportFrom | ast.Import) -> set[str]:
 
 
 def names(node: ast.AST) -> Iterator[str]:
-    """The names that a definition reads when it runs: without those in annotations, which are never
-    evaluated, and in calls to muP."""
-    if asks_mup(node) or is_left_out(node):
+    """The names that a definition reads when it runs; names in annotations, which are never
+    evaluated, and in calls to muP do not count."""
+    if calls_mup(node) or is_left_out(node):
         return
     if isinstance(node, ast.Name):
         yield node.id

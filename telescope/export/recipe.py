@@ -1,12 +1,12 @@
-"""Training with torch alone, as code for an exported file.
+"""Training with torch alone: the code that is copied to an exported file.
 
-`telescope.export.torch_code` writes the constants below with an answer's numbers, and copies the
+`telescope.export.torch_code` replaces the constants below by an answer's numbers, and copies the
 functions unchanged. So they must not import telescope, and their docstrings must make sense to a
 reader who does not know it.
 
-Parts: `Group`, the constants · `parameter_groups`, `build_optimizers`, `build_schedulers` ·
-`lr_factor` · `initialise` · `configure`, for a model that applies no multipliers itself ·
-`train_step`.
+Parts: `Group` and the constants · `parameter_groups`, `build_optimizers`, `build_schedulers` ·
+`lr_factor` · `initialise`, `rescale` · `configure`, for a model that applies no multipliers itself
+· `train_step`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters with the same settings; `lr` is the peak of the schedule, and each step multiplies
-    a weight by 1 - lr x weight_decay."""
+    """Parameters with the same settings. `lr` is the peak of the schedule; each step multiplies a
+    weight by 1 - lr x weight_decay."""
 
     role: str
     optimizer: str  # muon or adamw
@@ -47,25 +47,19 @@ MULTIPLIERS: tuple[tuple[str, str, float], ...] = ()
 
 def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The groups of torch.optim.Muon and of torch.optim.AdamW; together they hold each parameter
-    once. Raises ValueError, naming the parameters, if the model does not match."""
+    once. Raises ValueError, naming the parameters, if the model does not match the groups."""
     parameters = dict(model.named_parameters())
-    named = [name for group in GROUPS for name in group.names]
-    missing, besides = (
-        [name for name in named if name not in parameters],
-        [name for name in parameters if name not in named],
-    )
-    twice = {name for name in named if named.count(name) > 1}
-    if missing or besides or twice:
-        mismatches = {
-            "it lacks": missing,
-            "it has besides": besides,
-            "these are in two groups": sorted(twice),
-        }
-        listed = "; ".join(
-            f"{words} {', '.join(names)}" for words, names in mismatches.items() if names
-        )
+    grouped = [name for group in GROUPS for name in group.names]
+    mismatches = {
+        "it lacks": [name for name in grouped if name not in parameters],
+        "it also has": [name for name in parameters if name not in grouped],
+        "these are in two groups": sorted({name for name in grouped if grouped.count(name) > 1}),
+    }
+    listed = "; ".join(f"{what} {', '.join(names)}" for what, names in mismatches.items() if names)
+    if listed:
         raise ValueError(
-            f"this is not the model that the groups are for: {listed}. Pass it before torch.compile or DDP wrap it"
+            f"this is not the model that the groups are for: {listed}. "
+            "Pass it before torch.compile or DDP wrap it"
         )
     muon, adamw = [], []
     for group in GROUPS:
@@ -91,7 +85,7 @@ def build_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
 def build_schedulers(
     optimizers: Sequence[torch.optim.Optimizer],
 ) -> list[torch.optim.lr_scheduler.LambdaLR]:
-    """A scheduler for each optimizer; both follow `lr_factor`."""
+    """A scheduler for each optimizer; all follow `lr_factor`."""
     return [torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor) for optimizer in optimizers]
 
 
@@ -101,7 +95,7 @@ def decayed(step: int) -> float:
 
 
 def lr_factor(step: int) -> float:
-    """Share of the peak learning rate at a step, counted from 0; it stays constant after the last
+    """The learning rate at a step, counted from 0, as a share of its peak; constant after the last
     step."""
     step = min(step, STEPS - 1)
     if step < WARMUP_STEPS:
@@ -111,8 +105,8 @@ def lr_factor(step: int) -> float:
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
-    """Draw every parameter anew, in the model's order from one generator on the CPU; the same seed
-    gives the same values on any device."""
+    """Draw all parameters, in the model's order, from one generator on the CPU; a seed gives the
+    same values on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():
@@ -127,19 +121,18 @@ def initialise(model: nn.Module, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Multiplied:
-    """A hook that multiplies a module's input or its output; it is saved, copied and compiled with
-    the module."""
+    """A hook that multiplies a module's output, or its input as a pre-hook. Unlike a lambda, it is
+    saved, copied and compiled with the module."""
 
     factor: float
 
-    def __call__(self, module: nn.Module, given: tuple[Tensor, ...], *result: Tensor) -> Any:
-        """The result as a forward hook, the input as a forward pre-hook."""
-        return result[0] * self.factor if result else (given[0] * self.factor, *given[1:])
+    def __call__(self, module: nn.Module, inputs: tuple[Tensor, ...], *output: Tensor) -> Any:
+        return output[0] * self.factor if output else (inputs[0] * self.factor, *inputs[1:])
 
 
 def configure(model: nn.Module) -> None:
-    """Apply the forward multipliers, once, to a model that does not apply them: to the output of
-    embeddings, and to the input of the head."""
+    """Make a model apply the forward multipliers, to the output of embeddings and to the input of
+    the head. Call it once, and only for a model that does not apply them itself."""
     for path, side, factor in MULTIPLIERS:
         module = model.get_submodule(path)
         if side == "input":
@@ -150,8 +143,8 @@ def configure(model: nn.Module) -> None:
 
 @torch.no_grad()
 def rescale(model: nn.Module) -> None:
-    """Scale each parameter to its initial size; parameters that start at zero, gains and biases
-    stay unchanged."""
+    """Scale each parameter to its root mean square at initialisation; parameters that are zero,
+    gains and biases stay unchanged."""
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():
         size = float(parameter.float().square().mean().sqrt())
@@ -160,12 +153,10 @@ def rescale(model: nn.Module) -> None:
 
 
 def loss_of(model: nn.Module, windows: Tensor) -> Tensor:
-    """Mean cross-entropy over windows of tokens, (windows, context + 1), of a model that returns
-    logits, either directly or in a field."""
+    """Mean cross-entropy over windows of tokens, (windows, context + 1). The model returns logits,
+    (windows, context, vocabulary), either directly or as an attribute."""
     output = model(windows[:, :-1])
-    logits = (
-        output if isinstance(output, Tensor) else output.logits
-    )  # (windows, context, vocabulary)
+    logits = output if isinstance(output, Tensor) else output.logits
     return functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
 
 
@@ -181,8 +172,8 @@ def train_step(
     schedulers: Sequence[torch.optim.lr_scheduler.LambdaLR],
     micro_batches: Sequence[Tensor],
 ) -> Tensor:
-    """Make one step over windows of tokens, (windows, context + 1) each, passed as parts that each
-    fit into memory; returns their mean loss."""
+    """Make one optimizer step and return its mean loss. The batch is split into micro-batches that
+    fit into memory: equally many windows of tokens each, (windows, context + 1)."""
     total = torch.zeros((), device=micro_batches[0].device)
     for windows in micro_batches:
         loss = loss_of(model, windows) / len(micro_batches)

@@ -1,7 +1,7 @@
-"""The learning-rate schedule as a formula that others can read and run.
+"""The learning-rate schedule of `telescope.optim.schedule.lr_factor` as a Python expression.
 
-It is the schedule of `telescope.optim.schedule.lr_factor` as a Python expression. Documents contain
-it with its numbers filled in, exported code as a function of named constants.
+JSON documents contain the expression with its numbers filled in, exported code as a function of
+named constants.
 """
 
 import re
@@ -20,15 +20,15 @@ DECAYED: Mapping[str, str] = {
 
 
 def schedule_constants(horizon: HorizonSpec) -> dict[str, float]:
-    """The constants in the formula of this schedule."""
-    named = {
+    """The constants in the formula of this schedule, by name."""
+    constants = {
         "STEPS": horizon.steps,
         "WARMUP_STEPS": warmup_steps(horizon),
         "FINAL_LR_FRACTION": horizon.final_lr_fraction,
     }
-    return named | (
-        {"STABLE_STEPS": horizon.steps - decay_steps(horizon)} if horizon.decay == "wsd" else {}
-    )
+    if horizon.decay == "wsd":
+        constants["STABLE_STEPS"] = horizon.steps - decay_steps(horizon)
+    return constants
 
 
 def decay_steps(horizon: HorizonSpec) -> int:
@@ -41,6 +41,6 @@ def decay_steps(horizon: HorizonSpec) -> int:
 def formula(horizon: HorizonSpec) -> str:
     """The share of the peak learning rate at `step`, counted from 0, as a Python expression."""
     decayed = f"1 - (1 - FINAL_LR_FRACTION) * ({DECAYED[horizon.decay]})"
-    named = f"(step + 1) / WARMUP_STEPS if step < WARMUP_STEPS else {decayed}"
+    expression = f"(step + 1) / WARMUP_STEPS if step < WARMUP_STEPS else {decayed}"
     values = schedule_constants(horizon)
-    return re.sub(rf"\b({'|'.join(values)})\b", lambda found: repr(values[found[0]]), named)
+    return re.sub(rf"\b({'|'.join(values)})\b", lambda name: repr(values[name[0]]), expression)

@@ -1,49 +1,32 @@
 """An answer as a Python file that trains with torch alone.
 
-Four parts: a docstring with the source of the numbers, the numbers, the model's own source
-(`model_source`), and the functions of `recipe`. For a model that is not ours, whose source is not
-copied, `configure` applies the forward multipliers from outside.
+The file consists of a docstring with the source of the numbers, the numbers (`torch_groups`), the
+source of the model (`model_source`), and the functions of `recipe`. The source of a user's model is
+not copied: the reader builds the model, and `configure` adds the forward multipliers to it.
 
-torch.optim.Muon multiplies the learning rate by its own factor, sqrt(max(1, fan_out / fan_in))
-(`original`) or 0.2 sqrt(max(fan_out, fan_in)) (`match_rms_adamw`; torch 2.13), and decays by the
-learning rate without this factor. With s our update scale and t torch's factor, a group has
-
-    lr = scaled_lr x s / t,   so that torch's step lr x t equals ours, scaled_lr x s,
-    weight_decay = weight_decay x t / s,   so that lr x weight_decay equals ours, too.
-
-s / t depends on the shape, so a group is split by the shapes of its matrices.
-
-Parts: `module_text` · `module_docstring`, `ungrouped_constants`, `grouped_parameters` ·
-`torch_refusals`.
+Parts: `module_text`, with `code_text` · `torch_refusals`, settings that torch cannot express ·
+`module_docstring` · `imports`, `recipe_source`, `decayed_source`, the copied code.
 """
 
 import inspect
-import math
 import re
 import textwrap
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import telescope
 from telescope.errors import NotExportable, Problem
 from telescope.export import recipe, schedule
-from telescope.export.families import Made, exported_by
+from telescope.export.families import ModelPreparation, exported_by
 from telescope.export.final_run import FinalRun, unknown_options
-from telescope.export.model_source import ASIDE, ModelSource
-from telescope.optim.groups import ParameterGroup
-from telescope.optim.newton_schulz import COEFFICIENTS
-from telescope.parametrisation import mup
+from telescope.export.model_source import TOOL_COMMENTS, ModelSource
+from telescope.export.torch_groups import grouped_parameters, multipliers, ungrouped_constants
 from telescope.trials import mixtures
-from telescope.trials.types import UpdateScale
 
-WIDTH = 120  # columns
-TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {
-    "original": mup.UPDATE_SCALES["spectral_clamped"],
-    "match_rms_adamw": mup.UPDATE_SCALES["rms_match"],
-}
-"""The factors by which torch.optim.Muon multiplies the learning rate of a (fan_out, fan_in) matrix,
-by adjust_lr_fn."""
+WIDTH = 120  # columns of the docstring
+OPTIMIZERS = {"muon": "Muon and AdamW", "adamw": "AdamW"}
+
+# Parts of the text
 
 IMPORTS = (
     "import math",
@@ -62,17 +45,19 @@ OPTIMISATION: tuple[Any, ...] = (
     recipe.build_schedulers,
 )
 
-BUILT = Made(("model = build_model()", "initialise(model, seed=0)"), (recipe.initialise,))
-TRAINED = """\
+PREPARATION = ModelPreparation(
+    ("model = build_model()", "initialise(model, seed=0)"), (recipe.initialise,)
+)
+TRAINING_LOOP = """\
     optimizers = build_optimizers(model)
     schedulers = build_schedulers(optimizers)
     for batch in your_batches:  # windows of CONTEXT + 1 tokens, BATCH_TOKENS // CONTEXT of them
         # or several smaller batches in the list, if one does not fit into memory
         loss = train_step(model, optimizers, schedulers, [batch])"""
-MODEL = (
+MODEL_COMMENT = (
     "# The model, as it was tuned. Annotations name the shapes of tensors and are never evaluated."
 )
-TRY = """\
+SMOKE_TEST = """\
 if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
     example = build_model()
     initialise(example, seed=0)
@@ -84,55 +69,51 @@ if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
 
 
 def module_text(run: FinalRun) -> str:
-    """The file, with the model's source if it is ours."""
-    return written(run, exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation))
+    """The file, with the source of a model of telescope's own. Raises NotExportable if torch's
+    optimizers cannot express the answer."""
+    model = exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation)
+    return code_text(run, model)
 
 
-def written(run: FinalRun, model: ModelSource | None) -> str:
-    """The file with this model source, or, without one, for a model that the reader has."""
+def code_text(run: FinalRun, model: ModelSource | None) -> str:
+    """The file with this source of the model; without a source, the reader builds the model."""
     problems = tuple(torch_refusals(run))
     if problems:
         raise NotExportable.because("torch.optim.Muon and AdamW cannot do what was tuned", problems)
     spec, family = run.spec, exported_by(run)
-    made = BUILT if model else family.made(run.model, spec.optimizer)
-    build = f'Transformer(SPEC, VOCAB_SIZE, CONTEXT, "{spec.optimizer.parametrisation}")'
-    building = f'def build_model() -> nn.Module:\n    """The model at width {spec.model.width}."""\n    return {build}'
+    preparation = PREPARATION if model else family.preparation(run.model, spec.optimizer)
+    constants = [*ungrouped_constants(run), "", grouped_parameters(run)]
+    if model is None:
+        constants.append(multipliers(run))
     blocks = [
         warning(run.warning) if run.warning else "",
         "# The answer",
         recipe_source(recipe.Group),
-        "\n".join(
-            [
-                *ungrouped_constants(run),
-                "",
-                grouped_parameters(run),
-                *([] if model else [multipliers(run)]),
-            ]
-        ),
-        *([MODEL, model.code, building] if model else []),
+        "\n".join(constants),
+        *([MODEL_COMMENT, model.code, model_builder(run)] if model else []),
         "# Training",
         *map(recipe_source, OPTIMISATION),
         decayed_source(spec.horizon.decay),
         recipe_source(recipe.lr_factor),
-        *map(recipe_source, made.functions),
+        *map(recipe_source, preparation.functions),
         recipe_source(family.loss(spec.model)).replace("own_loss_of", "loss_of"),
         recipe_source(recipe.train_step),
-        TRY if model else "",
+        SMOKE_TEST if model else "",
     ]
     body = "\n\n\n".join(filter(None, blocks))
-    use = "\n".join([*(f"    {line}" for line in made.lines), TRAINED])
-    top = [
-        module_docstring(run, use),
+    usage = "\n".join([*(f"    {line}" for line in preparation.lines), TRAINING_LOOP])
+    head = [
+        module_docstring(run, usage),
         "",
         "from __future__ import annotations",
         "",
         imports(body, model),
     ]
-    return "\n".join([*top, "", "", body, ""])
+    return "\n".join([*head, "", "", body, ""])
 
 
 def torch_refusals(run: FinalRun) -> Iterator[Problem]:
-    """Settings that torch's optimizers cannot express."""
+    """A problem for each setting that torch's optimizers cannot express."""
     yield from unknown_options(run)
     optimizer = run.spec.optimizer
     if optimizer.name == "muon" and optimizer.newton_schulz_dtype != "bfloat16":
@@ -142,66 +123,80 @@ def torch_refusals(run: FinalRun) -> Iterator[Problem]:
             "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
         )
     for name in (name for group in run.groups if group.uses_muon for name in group.names):
-        if len(run.shapes[name]) != 2 or len(run.blocks(name)) > 1:
+        dimensions, matrices = len(run.shapes[name]), len(run.blocks(name))
+        if dimensions != 2 or matrices > 1:
             message = (
-                f"torch.optim.Muon takes matrices whole, and {name} holds {len(run.blocks(name))}; "
+                f"torch.optim.Muon takes matrices whole, and {name} holds {matrices}; "
                 "use --to json, or tune without splits"
             )
-            yield Problem(
-                "model.splits" if len(run.shapes[name]) == 2 else "model.factory", message, name
-            )
+            yield Problem("model.splits" if dimensions == 2 else "model.factory", message, name)
 
 
-# The text
+# The docstring
 
 
-def module_docstring(run: FinalRun, use: str) -> str:
+def module_docstring(run: FinalRun, usage: str) -> str:
     """The docstring: what the file is, how to use it, and the source of its numbers."""
-    ladder, data, horizon = run.ladder, run.spec.data, run.spec.horizon
-    of = f"{OPTIMIZERS[ladder.optimizer]} at width {run.spec.model.width} for {horizon.steps} steps of {horizon.batch_tokens} tokens"
-    values = "; ".join(
-        f"{name} {found.value:.6g} ({found.low:.3g} to {found.high:.3g}, {found.status})"
-        for name, found in ladder.hyperparameters.items()
+    optimizers, horizon = OPTIMIZERS[run.ladder.optimizer], run.spec.horizon
+    what = (
+        f"{optimizers} at width {run.spec.model.width} "
+        f"for {horizon.steps} steps of {horizon.batch_tokens} tokens"
     )
-    fit = ladder.scaling_fit
-    rows = {
-        "job": f"{run.source.job} ({run.source.name}), {run.source.date:%Y-%m-%d %H:%M} UTC",
-        "verdict": f"{ladder.verdict}: {ladder.reason}",
-        "values": f"{values}; base values, which hold at every width, with their 90 % intervals",
-        "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
-        "scaling": f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}"
-        if fit
-        else "",
-        "trials": (
-            f"{len(run.trials)}, of seeds {', '.join(map(str, run.seeds))}, at widths {', '.join(widths(run))}"
-        ),
-        "text": (
-            f"{mixtures.corpus_label(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), content {data.content}"
-        ),
-        "computed": "; ".join(run.numerics),
-        "written by": f"telescope {telescope.__version__}",
-    }
-    told = [
+    provenance = [
         textwrap.fill(
-            f"{name + ':':<12}{safe(said)}",
+            f"{name + ':':<12}{one_line(text)}",
             WIDTH,
             subsequent_indent=" " * 12,
             break_long_words=False,
         )
-        for name, said in rows.items()
-        if said
+        for name, text in provenance_rows(run).items()
+        if text
     ]
-    loudly = [textwrap.fill(f"WARNING: {safe(run.warning)}", WIDTH), ""] if run.warning else []
-    first = f'"""Train with {of}, as found by telescope.'
-    return "\n".join([first, "", *loudly, use, "", *told, '"""'])
+    warnings = [textwrap.fill(f"WARNING: {one_line(run.warning)}", WIDTH), ""]
+    first = f'"""Train with {what}, as found by telescope.'
+    return "\n".join([first, "", *(warnings if run.warning else []), usage, "", *provenance, '"""'])
 
 
-OPTIMIZERS = {"muon": "Muon and AdamW", "adamw": "AdamW"}
+def provenance_rows(run: FinalRun) -> dict[str, str]:
+    """The source of the numbers, by name; empty texts do not apply."""
+    ladder, data = run.ladder, run.spec.data
+    values = "; ".join(
+        f"{name} {estimate.value:.6g} "
+        f"({estimate.low:.3g} to {estimate.high:.3g}, {estimate.status})"
+        for name, estimate in ladder.hyperparameters.items()
+    )
+    fit = ladder.scaling_fit
+    scaling = f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}" if fit else ""
+    seeds = ", ".join(map(str, run.seeds))
+    widths = ", ".join(map(str, sorted({trial.width for trial in run.trials})))
+    return {
+        "job": f"{run.source.job} ({run.source.name}), {run.source.date:%Y-%m-%d %H:%M} UTC",
+        "verdict": f"{ladder.verdict}: {ladder.reason}",
+        "values": f"{values}; base values, which hold at every width, with their 90 % intervals",
+        "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
+        "scaling": scaling,
+        "trials": f"{len(run.trials)}, of seeds {seeds}, at widths {widths}",
+        "text": (
+            f"{mixtures.corpus_label(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), "
+            f"content {data.content}"
+        ),
+        "computed": "; ".join(run.numerics),
+        "written by": f"telescope {telescope.__version__}",
+    }
 
 
-def warning(said: str) -> str:
-    """Code that warns anyone who runs the file."""
-    lines = textwrap.wrap(said, WIDTH - 20, drop_whitespace=False, break_on_hyphens=False)
+def one_line(text: str) -> str:
+    """The text on one line, without characters that could end or break a docstring."""
+    printable = text.encode(errors="replace").decode()
+    return " ".join(printable.replace("\\", "\\\\").replace('"', "'").split())
+
+
+# The code
+
+
+def warning(text: str) -> str:
+    """Code that warns when the file is run or imported."""
+    lines = textwrap.wrap(text, WIDTH - 20, drop_whitespace=False, break_on_hyphens=False)
     return "\n".join(
         [
             "warnings.warn(",
@@ -213,137 +208,33 @@ def warning(said: str) -> str:
     )
 
 
-def widths(run: FinalRun) -> list[str]:
-    """The widths of the run's trials."""
-    return [str(width) for width in sorted({trial.width for trial in run.trials})]
-
-
-def safe(said: str) -> str:
-    """The text on one line, and unable to end a docstring, whatever it contains."""
-    return " ".join(
-        said.encode(errors="replace").decode().replace("\\", "\\\\").replace('"', "'").split()
+def model_builder(run: FinalRun) -> str:
+    """The function that builds the copied model."""
+    parametrisation = run.spec.optimizer.parametrisation
+    return (
+        "def build_model() -> nn.Module:\n"
+        f'    """The model at width {run.spec.model.width}."""\n'
+        f'    return Transformer(SPEC, VOCAB_SIZE, CONTEXT, "{parametrisation}")'
     )
 
 
 def imports(body: str, model: ModelSource | None) -> str:
-    """Imports of the names that the code uses: the standard library's first, then torch's."""
+    """The imports that the code uses, first from the standard library, then from torch."""
     lines = dict.fromkeys([*IMPORTS, *(model.imports if model else ())])
+    names = set(re.findall(r"\w+", body))
     used = [
-        line
-        for line in lines
-        if set(re.findall(r"\w+", line.rpartition("import ")[2])) & set(re.findall(r"\w+", body))
+        line for line in lines if names & set(re.findall(r"\w+", line.rpartition("import ")[2]))
     ]
     torch = [line for line in used if line.split()[1].partition(".")[0] == "torch"]
     return "\n".join([*(line for line in used if line not in torch), "", *torch])
 
 
-def recipe_source(thing: Any) -> str:
+def recipe_source(definition: Any) -> str:
     """The source of a function or class of the recipe."""
-    return ASIDE.sub("", inspect.getsource(thing)).rstrip()
-
-
-def ungrouped_constants(run: FinalRun) -> list[str]:
-    """The constants that belong to no parameter group."""
-    optimizer, horizon, data = run.spec.optimizer, run.spec.horizon, run.spec.data
-    sizes = {
-        "VOCAB_SIZE": data.vocab_size,
-        "CONTEXT": data.context,
-        "BATCH_TOKENS": horizon.batch_tokens,
-    }
-    lines = [
-        f"{name} = {value!r}"
-        for name, value in (sizes | schedule.schedule_constants(horizon)).items()
-    ]
-    muon = {
-        "momentum": optimizer.momentum,
-        "nesterov": optimizer.nesterov,
-        "ns_coefficients": COEFFICIENTS,
-        "ns_steps": optimizer.newton_schulz_steps,
-        "adjust_lr_fn": adjust_lr_fn(mup.chosen_update_scale(optimizer)),
-    }
-    return [
-        *lines,
-        f"MUON = {muon if optimizer.name == 'muon' else {}!r}",
-        f"BETAS = {(optimizer.beta1, optimizer.beta2)!r}",
-    ]
+    return TOOL_COMMENTS.sub("", inspect.getsource(definition)).rstrip()
 
 
 def decayed_source(decay: str) -> str:
-    """The recipe's function `decayed` for this schedule."""
-    signature, said = inspect.getsource(recipe.decayed).splitlines()[:2]
-    return "\n".join([signature, said, f"    return {schedule.DECAYED[decay]}"])
-
-
-# The groups
-
-
-def adjust_lr_fn(scale: UpdateScale) -> str:
-    """The adjust_lr_fn whose factor equals our update scale, or the one that our scale is expressed
-    by."""
-    return "match_rms_adamw" if scale == "rms_match" else "original"
-
-
-def grouped_parameters(run: FinalRun) -> str:
-    """All groups; those of Muon split by shape."""
-    lines = [
-        line
-        for group in run.groups
-        for line in (muon_groups(run, group) if group.uses_muon else [adamw_group(group)])
-    ]
-    return "\n".join(["GROUPS = (", *lines, ")"])
-
-
-def adamw_group(group: ParameterGroup) -> str:
-    """An AdamW group, unchanged."""
-    return entry(group, group.scaled_lr, group.weight_decay, group.names)
-
-
-def muon_groups(run: FinalRun, group: ParameterGroup) -> Iterator[str]:
-    """A Muon group for each ratio of our update scale to torch's factor."""
-    optimizer = run.spec.optimizer
-    torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
-    members: defaultdict[float, list[str]] = defaultdict(list)
-    for name in group.names:
-        ours, theirs = run.blocks(name)[0], run.shapes[name]  # which may be (fan_in, fan_out)
-        members[mup.update_scale(optimizer, *ours) / torch_factor(*theirs)].append(name)
-    for share, names in members.items():
-        told = (
-            ""
-            if math.isclose(share, 1.0)
-            else f"  # lr {group.scaled_lr:.6g} x {share:.6g}, our update scale over torch's factor"
-        )
-        yield entry(group, group.scaled_lr * share, group.weight_decay / share, tuple(names), told)
-
-
-def entry(
-    group: ParameterGroup, lr: float, weight_decay: float, names: tuple[str, ...], told: str = ""
-) -> str:
-    """A `Group` of the recipe, as text."""
-    numbers = f"lr={lr!r}, weight_decay={weight_decay!r}, eps={group.eps or 0.0!r}, init_std={group.init_std!r}"
-    listed = textwrap.fill(
-        ", ".join(map(repr, names)),
-        WIDTH,
-        initial_indent=" " * 12,
-        subsequent_indent=" " * 12,
-        break_on_hyphens=False,
-    )
-    lines = [
-        "Group(",
-        f'    "{group.role}", "{group.optimizer}",{told}',
-        f"    {numbers},",
-        "    names=(",
-    ]
-    return "\n".join(
-        [
-            *("    " + line for line in lines),
-            f"{listed.replace(chr(39), chr(34))},",
-            "        ),",
-            "    ),",
-        ]
-    )
-
-
-def multipliers(run: FinalRun) -> str:
-    """The forward multipliers other than 1: module, input or output, factor."""
-    triples = exported_by(run).multipliers(run.model, run.groups)
-    return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(triples)!r}".replace("'", '"')
+    """The recipe's function `decayed`, with the expression of this schedule as its body."""
+    signature, docstring = inspect.getsource(recipe.decayed).splitlines()[:2]
+    return "\n".join([signature, docstring, f"    return {schedule.DECAYED[decay]}"])

@@ -1,6 +1,7 @@
 """Statistics of losses against tokens, batch sizes and devices.
 
-In reading order: `estimates`, intervals and laws · `tokens_to_loss`, of each run ·
-`batch_readings`, of each batch size · `critical_batch` · `token_ratio`, of two optimizers ·
-`step_time`, on several devices · `frontier`, hours against devices.
+In reading order: `estimates`, intervals and scaling laws · `tokens_to_loss`, the tokens that each
+run needed · `batch_readings`, the tokens that each batch size needs · `critical_batch`, beyond
+which they rise · `token_ratio`, two optimizers compared · `step_time`, on several devices ·
+`frontier`, hours against devices.
 """

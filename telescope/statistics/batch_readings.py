@@ -2,18 +2,19 @@
 
     log T(B, seed) = log T_L(B) + error
 
-The error has one variance for all batches of an optimizer and a loss: two or three seeds of one
-batch say little about their spread, all batches together say enough. T_L(B) is a geometric mean
-over seeds. Its 90 % interval is that of Student's t, with the pooled variance over the number of
-seeds, and one degree of freedom for every seed after a batch's first.
+The error has one variance for all batches of an optimizer and a loss, because two or three seeds of
+one batch say little about their spread, whereas all batches together say enough. T_L(B) is the
+geometric mean over seeds. Its 90 % interval is a Student t interval: its variance is the pooled
+variance divided by the number of seeds, and its degrees of freedom are the seeds after the first,
+summed over batches.
 
-A batch is *settled* if all of its runs, those that diverged aside, reached the loss: settled
-batches determine the variance and, elsewhere, the fits. If a run of a batch was censored, the batch
-has only a bound: its interval has no upper end. If no batch has two seeds, the error is unknown,
-and intervals run from 0 to inf.
+A batch is *settled* if every run of it that did not diverge reached the loss. The variance, and the
+fits of other modules, are computed from settled batches only. If a run of a batch was censored, the
+batch has only a bound: its interval has no upper end. If no batch has two seeds, the error is
+unknown, and intervals run from 0 to inf.
 
-Parts: `Readings`, runs in a table of batches and seeds · `Pooled`, means and their common variance
-· `tokens_at` -> an `AtBatch` for each.
+Parts: `Readings`, a table of runs by batch and seed · `Pooled`, the mean of each batch and their
+common variance · `tokens_at`, an `AtBatch` for each batch.
 """
 
 import math
@@ -44,37 +45,33 @@ class Readings:
     def of(
         cls, batch_tokens: NDArray[np.integer], seeds: NDArray[np.integer], crossings: Crossings
     ) -> "Readings":
-        """The table of some runs, given batch and seed of each. Raises InvalidInput if two runs
-        have the same batch and seed."""
-        batches, row = np.unique(batch_tokens, return_inverse=True)
-        every, column = np.unique(seeds, return_inverse=True)
-        if len(np.unique(row * len(every) + column)) < len(row):
+        """The table of runs, from the batch, the seed and the crossing of each run. Raises
+        InvalidInput if two runs have the same batch and seed."""
+        table_batches, row = np.unique(batch_tokens, return_inverse=True)
+        table_seeds, column = np.unique(seeds, return_inverse=True)
+        if len(np.unique(row * len(table_seeds) + column)) < len(row):
             raise InvalidInput.of(
                 "seeds", "two runs have the same batch and seed; keep one of them"
             )
-        log_tokens = np.full((len(batches), len(every)), np.nan)
+        log_tokens = np.full((len(table_batches), len(table_seeds)), np.nan)
         outcome = np.full(log_tokens.shape, TargetOutcome.CENSORED, dtype=np.int8)
-        log_tokens[row, column], outcome[row, column] = (
-            np.log(np.maximum(crossings.tokens, 1)),
-            crossings.outcome,
-        )
-        return cls(batches.astype(np.float64), every, log_tokens, outcome)
+        log_tokens[row, column] = np.log(np.maximum(crossings.tokens, 1))
+        outcome[row, column] = crossings.outcome
+        return cls(table_batches.astype(np.float64), table_seeds, log_tokens, outcome)
 
     def count(self, outcome: TargetOutcome) -> NDArray[np.int64]:
-        """Number of runs of each batch with this outcome."""
-        counts: NDArray[np.int64] = ((self.outcome == outcome) & ~np.isnan(self.log_tokens)).sum(
-            axis=1
-        )
+        """Number of runs with this outcome, [batch]."""
+        matches = (self.outcome == outcome) & ~np.isnan(self.log_tokens)
+        counts: NDArray[np.int64] = matches.sum(axis=1)
         return counts
 
     @cached_property
     def settled(self) -> Array:
-        """Log tokens of the runs that reached the loss, in batches without bounds; nan elsewhere:
-        [batch, seed]."""
+        """Log tokens of the runs that reached the loss in settled batches, nan elsewhere; [batch,
+        seed]."""
         bounded = self.count(TargetOutcome.CENSORED) + self.count(TargetOutcome.EARLY) > 0
-        return np.where(
-            (self.outcome == TargetOutcome.REACHED) & ~bounded[:, None], self.log_tokens, np.nan
-        )
+        settled = (self.outcome == TargetOutcome.REACHED) & ~bounded[:, None]
+        return np.where(settled, self.log_tokens, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,26 +85,24 @@ class Pooled:
 
     @classmethod
     def of(cls, values: Array) -> "Pooled":
-        """Pool values [row, seed], nan where there is none."""
-        known = np.isfinite(values)
-        counts = known.sum(axis=1)
-        means = np.where(
-            counts > 0, np.where(known, values, 0).sum(axis=1) / np.maximum(counts, 1), np.nan
-        )
-        squares = float(
-            np.where(known, values - means[:, None], 0).ravel()
-            @ np.where(known, values - means[:, None], 0).ravel()
-        )
-        return cls(means, counts.astype(np.float64), squares, int((counts - 1).clip(0).sum()))
+        """Pool values [row, seed]; missing values are nan."""
+        present = np.isfinite(values)
+        counts = present.sum(axis=1)
+        sums = np.where(present, values, 0).sum(axis=1)
+        means = np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+        residuals = np.where(present, values - means[:, None], 0).ravel()
+        dof = int((counts - 1).clip(0).sum())
+        return cls(means, counts.astype(np.float64), float(residuals @ residuals), dof)
 
     def half_width(self, runs: float) -> float:
-        """Half-width of the 90 % interval of a mean of so many runs."""
+        """Half-width of the 90 % interval of a mean over `runs` runs; inf if no row has two
+        values."""
         return half_width(self.squares / self.dof / runs, self.dof) if self.dof else math.inf
 
 
 def half_width(variance: float, dof: int) -> float:
     """Half-width of a 90 % interval, from an estimate's variance and its degrees of freedom; inf
-    without any."""
+    with 0 degrees of freedom."""
     return float(stdtrit(dof, QUANTILE)) * math.sqrt(variance) if dof > 0 else math.inf
 
 
@@ -140,15 +135,14 @@ class AtBatch:
     @property
     def steps(self) -> Estimate:
         """S_L(B) = T_L(B) / B."""
-        return Estimate(
-            *(x / self.batch_tokens for x in (self.tokens.value, self.tokens.low, self.tokens.high))
-        )
+        tokens, batch = self.tokens, self.batch_tokens
+        return Estimate(tokens.value / batch, tokens.low / batch, tokens.high / batch)
 
 
 def tokens_at(readings: Readings) -> tuple[AtBatch, ...]:
-    """T_L(B) of every batch that was run, with its interval."""
+    """T_L(B) of every batch that was run, with its interval; ascending by batch."""
     pooled = Pooled.of(readings.settled)
-    every = [
+    counts = [
         readings.count(outcome).tolist()
         for outcome in (
             TargetOutcome.REACHED,
@@ -159,13 +153,13 @@ def tokens_at(readings: Readings) -> tuple[AtBatch, ...]:
     ]
     rows = []
     for batch, logs, reached, censored, early, diverged in zip(
-        readings.batch_tokens, readings.log_tokens, *every, strict=True
+        readings.batch_tokens, readings.log_tokens, *counts, strict=True
     ):
-        known = logs[np.isfinite(logs)]
-        mean = float(known.mean()) if len(known) else math.inf
-        half = pooled.half_width(len(known)) if len(known) else 0.0
-        low, high = -math.inf if early else mean - half, math.inf if censored else mean + half
-        rows.append(
-            AtBatch(float(batch), Estimate(mean, low, high), reached, censored, early, diverged)
-        )
+        finite = logs[np.isfinite(logs)]
+        mean = float(finite.mean()) if len(finite) else math.inf
+        half = pooled.half_width(len(finite)) if len(finite) else 0.0
+        low = -math.inf if early else mean - half
+        high = math.inf if censored else mean + half
+        log_tokens = Estimate(mean, low, high)
+        rows.append(AtBatch(float(batch), log_tokens, reached, censored, early, diverged))
     return tuple(rows)

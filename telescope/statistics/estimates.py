@@ -1,8 +1,9 @@
 """Estimates that several studies share: intervals of mixtures, and scaling laws.
 
-Parts: `Estimate`, a number with its 90 % interval · `difference` of two · `mixture`, of Student t
-distributions · `scaling_fit`, loss against size, and `loss_at`, the loss that is expected at a size
-without a run. The model of a whole ladder is in `telescope.studies.telescoping.ladder.pooled`.
+Parts: `Estimate`, a number with its 90 % interval · `difference` of two estimates · `mixture` of
+Student t distributions · `scaling_fit`, loss against model size · `loss_at`, the loss that is
+expected at a size that was not run. The model of a whole ladder is in
+`telescope.studies.telescoping.ladder.pooled`.
 """
 
 import math
@@ -33,8 +34,8 @@ class Estimate:
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b of independent estimates: the distances to the ends of their intervals add in
-    squares."""
+    """a - b of independent estimates: the distances from value to interval end are added in
+    quadrature."""
     value = a.value - b.value
     return Estimate(
         value,
@@ -44,12 +45,12 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
 
 
 def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float = 0.0) -> Estimate:
-    """Mean and 5-95 % interval of a mixture of Student t distributions; the mean is lowered by
-    `lowered` Var / 2, to `low` at most."""
+    """Mean and 90 % interval of a mixture of Student t distributions. The mean is lowered by
+    `lowered` x variance / 2, but not below the interval."""
     mean = float(weights @ means)
     variance = float(weights @ (sds**2 + (means - mean) ** 2))
 
-    def point(probability: float) -> float:
+    def quantile(probability: float) -> float:
         low, high = float((means - 60 * sds).min()), float((means + 60 * sds).max())
         for _ in range(60):
             middle = (low + high) / 2
@@ -57,8 +58,8 @@ def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float
             low, high = (middle, high) if below else (low, middle)
         return (low + high) / 2
 
-    low = point(1 - QUANTILE)
-    return Estimate(max(mean - lowered * variance / 2, low), low, point(QUANTILE))
+    low = quantile(1 - QUANTILE)
+    return Estimate(max(mean - lowered * variance / 2, low), low, quantile(QUANTILE))
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ class ScalingFit:
 
 
 def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> ScalingFit | None:
-    """Least squares over three or more sizes, with A and E not negative; None with fewer sizes, or
-    if loss does not fall with size."""
+    """Least-squares fit over three or more sizes in ascending order, with A and E not negative.
+    None with fewer sizes, or if the loss does not fall with size."""
     if len(losses) < 3 or losses[-1] >= losses[0]:
         return None
     sizes, y = np.array(parameters, dtype=np.float64), np.array(losses)
@@ -104,37 +105,37 @@ def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> Scaling
 
 
 EXPONENTS = np.geomspace(0.03, 1.5, 60)  # exponents of the law that `loss_at` averages over
-# published exponents are 0.08 to 0.5; the spread is of their logarithm
+# median of the prior, and standard deviation of its logarithm; published exponents are 0.08 to 0.5
 LIKELY_EXPONENT, EXPONENT_SPREAD = 0.3, 0.8
 
 
 def loss_at(
     size: float, parameters: Sequence[float], losses: Sequence[float], sds: Sequence[float]
 ) -> Estimate | None:
-    """The loss that A / size^exponent + E predicts at a size, from three or more other sizes with
-    known errors (standard deviations).
+    """The loss that A / size^exponent + E predicts at a size, from losses at three or more other
+    sizes and the standard deviations of these losses.
 
-    For a given exponent that is a weighted linear fit. The exponents are averaged by how well they
-    explain the losses and by their prior probability; those that need a negative A or E are left
-    out. None if no exponent is left.
+    For a given exponent this is a weighted linear fit. Predictions are averaged over exponents,
+    weighted by how well each explains the losses and by its prior probability; exponents that need
+    a negative A or E are left out. None with fewer sizes, or if no exponent remains.
     """
     if len(losses) < 3:
         return None
     sizes, y, w = np.array(parameters, dtype=np.float64), np.array(losses), 1 / np.array(sds) ** 2
-    means, spreads, beliefs = list[float](), list[float](), list[float]()
+    means, spreads, log_weights = list[float](), list[float](), list[float]()
     for exponent in EXPONENTS:
         design = np.stack([(sizes / sizes[0]) ** -exponent, np.ones_like(sizes)], axis=1)
         covariance = np.linalg.inv((design.T * w) @ design)
         slope, floor = covariance @ (design.T @ (w * y))
         if slope <= 0 or floor < 0:
             continue
-        at = np.array([(size / sizes[0]) ** -exponent, 1.0])
+        regressors = np.array([(size / sizes[0]) ** -exponent, 1.0])
         misfit = float(w @ (y - design @ [slope, floor]) ** 2)
-        unlikely = (np.log(exponent / LIKELY_EXPONENT) / EXPONENT_SPREAD) ** 2
-        means.append(float(at @ [slope, floor]))
-        spreads.append(float(np.sqrt(at @ covariance @ at)))
-        beliefs.append(-(misfit + unlikely) / 2 + float(np.linalg.slogdet(covariance)[1]) / 2)
+        prior = (np.log(exponent / LIKELY_EXPONENT) / EXPONENT_SPREAD) ** 2
+        means.append(float(regressors @ [slope, floor]))
+        spreads.append(float(np.sqrt(regressors @ covariance @ regressors)))
+        log_weights.append(-(misfit + prior) / 2 + float(np.linalg.slogdet(covariance)[1]) / 2)
     if not means:
         return None
-    weights = np.exp(np.array(beliefs) - max(beliefs))
+    weights = np.exp(np.array(log_weights) - max(log_weights))
     return mixture(np.array(means), np.array(spreads), weights / weights.sum(), dof=30.0)

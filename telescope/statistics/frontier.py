@@ -2,18 +2,18 @@
 
 Each run that reached the target loss is a point (devices, hours). A point is Pareto-optimal if no
 other point of the same optimizer has at most its devices and at most its hours, and less of either;
-equal points do not dominate each other. Between these points an optimizer's iso-loss curve is a
-straight line in log devices and log hours; beyond its ends it is undefined (arXiv 2505.02222,
-sections 2.3 and 4, compares Muon and AdamW by such curves, by eye). Two curves are compared where
-both are defined:
+equal points do not dominate each other. An optimizer's iso-loss curve connects its Pareto-optimal
+points by straight lines in log devices and log hours; beyond its ends it is undefined. (arXiv
+2505.02222, sections 2.3 and 4, compares Muon and AdamW by such curves, by eye.) Two curves are
+compared where both are defined:
 
     at n devices     ratio(n) = hours of the first / hours of the second,
                      above 1 where the second is ahead
     over a range     area = integral of log2 ratio over log2 n, split by which is ahead;
                      area / doublings is the mean log2 ratio
 
-Parts: `non_dominated` · `Frontier` of some runs · `compare` -> `Dominance`, with an `AtDevices` per
-device count.
+Parts: `non_dominated`, the Pareto-optimal points · `Frontier`, an iso-loss curve · `compare` ->
+`Dominance`, with an `AtDevices` per device count.
 """
 
 import math
@@ -32,14 +32,14 @@ def non_dominated(devices: ArrayLike, hours: ArrayLike) -> NDArray[np.bool_]:
         return np.zeros(0, dtype=bool)
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
-    # the fastest of those with equally many devices
+    # points with equally many devices form a group, which its fastest point begins
     first = np.concatenate([[True], x[1:] > x[:-1]])
     starts = np.flatnonzero(first)
-    with_fewer = np.concatenate([[np.inf], np.minimum.accumulate(y[starts])[:-1]])
+    least_with_fewer = np.concatenate([[np.inf], np.minimum.accumulate(y[starts])[:-1]])
     group = np.cumsum(first) - 1
-    kept = np.empty(len(x), dtype=bool)
-    kept[order] = (y == y[starts][group]) & (y < with_fewer[group])
-    return kept
+    optimal = np.empty(len(x), dtype=bool)
+    optimal[order] = (y == y[starts][group]) & (y < least_with_fewer[group])
+    return optimal
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,21 +52,21 @@ class Frontier:
     @classmethod
     def of(cls, devices: ArrayLike, hours: ArrayLike) -> "Frontier":
         """The curve through the Pareto-optimal points, duplicates removed."""
-        kept = non_dominated(devices, hours)
-        counts, first = np.unique(np.asarray(devices, dtype=np.float64)[kept], return_index=True)
-        return cls(counts, np.asarray(hours, dtype=np.float64)[kept][first])
+        optimal = non_dominated(devices, hours)
+        counts, first = np.unique(np.asarray(devices, dtype=np.float64)[optimal], return_index=True)
+        return cls(counts, np.asarray(hours, dtype=np.float64)[optimal][first])
 
     def hours_at(self, devices: ArrayLike) -> Array:
-        """Hours on so many devices, interpolated; nan outside the range of the points."""
+        """Hours at these device counts, interpolated; nan outside the range of the points."""
         counts = np.asarray(devices, dtype=np.float64)
         if len(self.devices) == 0:
             return np.full(counts.shape, np.nan)
         logs = np.interp(
             np.log2(counts), np.log2(self.devices), np.log2(self.hours), left=np.nan, right=np.nan
         )
-        exact = np.minimum(np.searchsorted(self.devices, counts), len(self.devices) - 1)
-        # a point itself, without rounding
-        return np.where(self.devices[exact] == counts, self.hours[exact], 2.0**logs)
+        nearest = np.minimum(np.searchsorted(self.devices, counts), len(self.devices) - 1)
+        # at a point itself, its hours without a rounding error
+        return np.where(self.devices[nearest] == counts, self.hours[nearest], 2.0**logs)
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class AtDevices:
 
 @dataclass(frozen=True)
 class Dominance:
-    """Comparison of two iso-loss curves over the device counts that both cover; areas in doublings
-    of hours x doublings of devices, none negative."""
+    """Comparison of two iso-loss curves over the device counts that both cover. Areas are in
+    doublings of hours x doublings of devices and not negative."""
 
     rows: tuple[AtDevices, ...]  # at all device counts where either curve has a point
     first_ahead: float  # area where the first needs fewer hours
@@ -100,7 +100,7 @@ class Dominance:
     @property
     def ratio(self) -> float:
         """Geometric mean of the ratio of hours over the common range; above 1 if the second is
-        ahead on the whole."""
+        ahead on average."""
         return (
             2 ** ((self.second_ahead - self.first_ahead) / self.doublings)
             if self.doublings
@@ -109,8 +109,8 @@ class Dominance:
 
 
 def compare(first: Frontier, second: Frontier) -> Dominance | None:
-    """Hours of both at each device count, and the area by which either is ahead; None if the curves
-    share no device count."""
+    """The comparison of two iso-loss curves; None if they have no range of device counts in
+    common."""
     counts = np.unique(np.concatenate([first.devices, second.devices]))
     hours = np.stack([first.hours_at(counts), second.hours_at(counts)])
     common = np.isfinite(hours).all(axis=0)
@@ -127,7 +127,7 @@ def compare(first: Frontier, second: Frontier) -> Dominance | None:
 
 
 def positive_area(x: Array, y: Array) -> float:
-    """Integral of max(y, 0), where y is a straight line between the points."""
+    """Integral of max(y, 0), where y is linear between the points."""
     left, right = y[:-1], y[1:]
     high, low = np.maximum(left, right), np.minimum(left, right)
     above = np.where(

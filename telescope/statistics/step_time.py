@@ -1,4 +1,4 @@
-"""The time of one step on a number of devices.
+"""The time of one step on a number of devices, measured or modelled.
 
 A timed run gives a measurement. Without one, this model of data parallelism over n equal devices
 applies:
@@ -8,12 +8,12 @@ applies:
 F are FLOPs per step, p a device's peak FLOP/s, u the share of the peak that is reached, G the bytes
 of all gradients, w the bandwidth in bytes/s out of each device. The last term is a ring all-reduce
 (Patarasu and Yuan 2009) without any overlap; every device does the whole optimizer step, as in the
-naive Muon of arXiv 2505.02222. Both make large n look worse than good code is; latency and
-stragglers, left out, make it look better. Modelled and measured times never mix: each has its
-`Origin`.
+naive Muon of arXiv 2505.02222. Both assumptions overestimate the time on many devices; latency and
+stragglers, which are left out, underestimate it. Modelled and measured times are never mixed up:
+each has its `Origin`.
 
-Parts: `DeviceCluster` and `StepCost`, the inputs · `modelled`, `measured` -> `StepTime` · `takes`,
-`device_counts`: the devices that a batch can be split over.
+Parts: `DeviceCluster` and `StepCost`, the inputs · `modelled`, `measured` -> `StepTime` ·
+`splits_evenly`, `device_counts`, the devices that a batch can be split over.
 """
 
 import math
@@ -38,8 +38,7 @@ class DeviceCluster:
 
     device_flops_per_second: float  # of one device at its peak, in the precision of training
     share_of_peak: float  # model FLOP utilisation, above 0 and at most 1
-    # out of each device; needed for two or more devices
-    bandwidth_bytes_per_second: float
+    bandwidth_bytes_per_second: float  # out of each device; unused with a single one
 
     def __post_init__(self) -> None:
         problems = not_positive(
@@ -59,24 +58,21 @@ class StepCost:
     batch_tokens: int
     sequence_tokens: int  # the smallest unit of work for a device
     model_flops: float  # forward and backward of the whole batch
-    optimizer_flops: float  # of the update; does not depend on the batch
-    gradient_bytes: float  # exchanged once per step: parameters x bytes of each
+    optimizer_flops: float  # of the update; independent of the batch
+    gradient_bytes: float  # exchanged once per step: parameters x bytes per parameter
 
     def __post_init__(self) -> None:
         problems = not_positive(
             self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes"
         )
         if not (math.isfinite(self.optimizer_flops) and self.optimizer_flops >= 0):
-            problems = (
-                *problems,
-                Problem(
-                    "optimizer_flops",
-                    "must be 0 or more; give 0 if the update costs nothing",
-                    self.optimizer_flops,
-                ),
-            )
+            message = "must be 0 or more; give 0 if the update costs nothing"
+            problems = (*problems, Problem("optimizer_flops", message, self.optimizer_flops))
         if not problems and self.batch_tokens % self.sequence_tokens:
-            message = f"must be a multiple of sequence_tokens ({self.sequence_tokens}); round it to a multiple"
+            message = (
+                f"must be a multiple of sequence_tokens ({self.sequence_tokens}); "
+                "round it to a multiple"
+            )
             problems = (Problem("batch_tokens", message, self.batch_tokens),)
         if problems:
             raise InvalidInput.because(problems)
@@ -91,16 +87,16 @@ class StepTime:
     origin: Origin
 
     def hours(self, steps: float) -> float:
-        """Hours of so many steps."""
+        """Hours that a number of steps take."""
         return steps * self.seconds / SECONDS_PER_HOUR
 
     def share_of_peak(self, step: StepCost, device_flops_per_second: float) -> float:
-        """Model FLOP utilisation: the share of the devices' peak that the model's FLOPs take."""
+        """Model FLOP utilisation: the model's FLOP/s as a share of the devices' peak."""
         return step.model_flops / (self.seconds * self.devices * device_flops_per_second)
 
 
 def measured(seconds: float, devices: int) -> StepTime:
-    """A time from a clock. Raises InvalidInput unless it is above 0."""
+    """A measured time. Raises InvalidInput unless it is above 0."""
     if not (math.isfinite(seconds) and seconds > 0):
         raise InvalidInput.of(
             "seconds", "must be above 0; leave out steps that were not timed", seconds
@@ -109,38 +105,37 @@ def measured(seconds: float, devices: int) -> StepTime:
 
 
 def modelled(step: StepCost, cluster: DeviceCluster, devices: int) -> StepTime:
-    """The modelled time of a step on so many devices. Raises InvalidInput if the batch cannot be
-    split over them."""
-    if not takes(step, devices):
+    """The modelled time of a step on a number of devices. Raises InvalidInput if the batch cannot
+    be split evenly over them."""
+    if not splits_evenly(step, devices):
         sequences = step.batch_tokens // step.sequence_tokens
         raise InvalidInput.of(
             "devices",
             f"must divide the {sequences} sequences of a batch; choose among {device_counts(step)}",
             devices,
         )
-    reached = cluster.device_flops_per_second * cluster.share_of_peak
+    flops_per_second = cluster.device_flops_per_second * cluster.share_of_peak
+    compute_seconds = (step.model_flops / devices + step.optimizer_flops) / flops_per_second
     exchanged_bytes = 2 * (devices - 1) / devices * step.gradient_bytes
-    seconds = (
-        step.model_flops / devices + step.optimizer_flops
-    ) / reached + exchanged_bytes / cluster.bandwidth_bytes_per_second
+    seconds = compute_seconds + exchanged_bytes / cluster.bandwidth_bytes_per_second
     return StepTime(seconds, devices, Origin.MODELLED)
 
 
-def takes(step: StepCost, devices: int) -> bool:
-    """True if every device gets the same whole number of sequences, at least one."""
+def splits_evenly(step: StepCost, devices: int) -> bool:
+    """True if every device gets the same number of whole sequences, at least one."""
     return devices >= 1 and (step.batch_tokens // step.sequence_tokens) % devices == 0
 
 
 def device_counts(step: StepCost) -> list[int]:
-    """All device counts that a batch can be split over, rising."""
+    """All device counts that a batch can be split over evenly, ascending."""
     sequences = step.batch_tokens // step.sequence_tokens
     small = [n for n in range(1, math.isqrt(sequences) + 1) if sequences % n == 0]
     return sorted({*small, *(sequences // n for n in small)})
 
 
-def not_positive(given: DeviceCluster | StepCost, *fields: str) -> tuple[Problem, ...]:
+def not_positive(inputs: DeviceCluster | StepCost, *fields: str) -> tuple[Problem, ...]:
     """A problem for each of these fields that is not a finite number above 0."""
-    values = [(name, getattr(given, name)) for name in fields]
+    values = [(name, getattr(inputs, name)) for name in fields]
     return tuple(
         Problem(name, "must be a finite number above 0", value)
         for name, value in values

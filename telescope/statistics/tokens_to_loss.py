@@ -1,22 +1,22 @@
 """The tokens after which each run reached a target loss.
 
 Smoothing rule, `moving mean, twice`: a point of the smoothed curve is the mean loss of SMOOTHED
-recorded points, placed at the mean of their log tokens, so that a window cut short by an end does
-not shift it; the same is then repeated. If loss is a straight line in log tokens, that is exact. It
-is less exact the wider the window in log tokens, and points are evenly spaced in tokens: so near a
-run's beginning windows have fewer points, those within an eighth of the tokens so far on either
-side. Noise of single points is divided by about sqrt(1.5 SMOOTHED), and two smoothed neighbours
-hardly ever change order.
+recorded points, placed at the mean of their log tokens, so that a window cut short by an end of the
+curve does not shift it; the same is then repeated. The result is exact where the loss is linear in
+log tokens, and less exact the wider a window is in log tokens. Points are evenly spaced in tokens,
+so windows near a run's beginning have fewer points: on either side, those within an eighth of the
+tokens so far. The noise of single points is divided by about sqrt(1.5 SMOOTHED), and two smoothed
+neighbours hardly ever change order.
 
 Reading rule, `first sustained crossing`: the first smoothed point at or below the target that is
-followed by none above it within the next SMOOTHED points. The tokens lie on the line, in log
-tokens, between that point and the previous one, which is above the target; nothing is extrapolated
-(the reference, arXiv 2505.02222, section 2.4, specifies neither rule). A run that did not reach the
-target is censored: it would have taken more tokens than it was trained for. It is kept, since
-leaving it out would favour the optimizer whose runs were shorter.
+followed by none above it within the next SMOOTHED points. The tokens are interpolated linearly in
+log tokens between the previous point, which is above the target, and that point; nothing is
+extrapolated. (The reference, arXiv 2505.02222, section 2.4, specifies neither rule.) A run that did
+not reach the target is censored: it would have taken more tokens than it was trained for. It is not
+dropped, since that would favour the optimizer whose runs were shorter.
 
-Parts: `LossCurves` · `smoothed` · `Smoothed.crossings` -> `Crossings`, with a `TargetOutcome` for
-each run.
+Parts: `LossCurves`, the input · `smoothed` -> `Smoothed` · `Smoothed.crossings` -> `Crossings`,
+with a `TargetOutcome` for each run.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-SMOOTHED = 11  # of about 200 points in a curve
+SMOOTHED = 11  # points in a window; a curve has about 200
 REACH = 8  # a window extends to either side by one point for each REACH points since the beginning
 ROWS = 256  # curves smoothed at a time, as many as a processor's cache holds
 
@@ -50,8 +50,12 @@ class TargetOutcome(IntEnum):
 
 MEANING = {
     TargetOutcome.REACHED: "It reached the target, after these tokens.",
-    TargetOutcome.CENSORED: "It did not reach the target in these tokens, all that it was trained for.",
-    TargetOutcome.DIVERGED: "It diverged before it reached the target: no number of tokens would do.",
+    TargetOutcome.CENSORED: (
+        "It did not reach the target in these tokens, all that it was trained for."
+    ),
+    TargetOutcome.DIVERGED: (
+        "It diverged before it reached the target: no number of tokens would do."
+    ),
     TargetOutcome.EARLY: (
         "It was below the target at its first point already: it reached it within these tokens."
     ),
@@ -60,9 +64,9 @@ MEANING = {
 
 @dataclass(frozen=True, eq=False)
 class LossCurves:
-    """Loss against tokens of many runs; the values beyond a run's last point are arbitrary."""
+    """Loss against tokens of many runs; values beyond a run's last point are arbitrary."""
 
-    tokens: NDArray[np.floating]  # [run, point], rising
+    tokens: NDArray[np.floating]  # [run, point], ascending
     loss: NDArray[np.floating]  # [run, point]
     points: NDArray[np.int64]  # [run], number of points that are recorded and finite
     diverged: NDArray[np.bool_]  # [run]
@@ -71,18 +75,17 @@ class LossCurves:
     def of(
         cls, runs: Sequence[tuple[Sequence[float], Sequence[float]]], diverged: Sequence[bool] = ()
     ) -> "LossCurves":
-        """Curves from (tokens, losses) of each run; a run with a loss that is not finite diverged
-        there, whatever `diverged` contains."""
+        """Curves from (tokens, losses) of each run. A run with a loss that is not finite counts as
+        diverged at that point, whatever `diverged` contains."""
         lengths = [len(tokens) for tokens, _ in runs]
         width = max([1, *lengths])
         tokens, loss = np.ones((len(runs), width)), np.zeros((len(runs), width), dtype=np.float32)
-        for row, (at, values) in enumerate(runs):
-            tokens[row, : len(at)], loss[row, : len(at)] = at, values
+        for row, (run_tokens, run_losses) in enumerate(runs):
+            tokens[row, : len(run_tokens)] = run_tokens
+            loss[row, : len(run_tokens)] = run_losses
+        points = np.array(lengths, dtype=np.int64)
         return cls.recorded(
-            tokens,
-            loss,
-            np.array(lengths, dtype=np.int64),
-            np.array(diverged or [False] * len(runs), dtype=bool),
+            tokens, loss, points, np.array(diverged or [False] * len(runs), dtype=bool)
         )
 
     @classmethod
@@ -93,32 +96,32 @@ class LossCurves:
         points: NDArray[np.int64],
         diverged: NDArray[np.bool_],
     ) -> "LossCurves":
-        """Curves from arrays as recorded: cut at the first loss that is not finite, where the run
-        diverged."""
-        lost = ~np.isfinite(loss)
-        finite = np.where(lost.any(axis=1), lost.argmax(axis=1), loss.shape[1])
-        return cls(tokens, loss, np.minimum(points, finite), diverged | (finite < points))
+        """Curves from arrays as recorded: each is cut at its first loss that is not finite, where
+        the run diverged."""
+        infinite = ~np.isfinite(loss)
+        finite_points = np.where(infinite.any(axis=1), infinite.argmax(axis=1), loss.shape[1])
+        diverged = diverged | (finite_points < points)
+        return cls(tokens, loss, np.minimum(points, finite_points), diverged)
 
     @property
     def trained_tokens(self) -> Array:
-        """Tokens at the last point of each run; 0 if it has none."""
-        last = np.take_along_axis(self.tokens, np.maximum(self.points - 1, 0)[:, None], axis=1)[
-            :, 0
-        ]
+        """Tokens at the last point of each run, 0 for a run without points; [run]."""
+        last_index = np.maximum(self.points - 1, 0)[:, None]
+        last = np.take_along_axis(self.tokens, last_index, axis=1)[:, 0]
         return np.where(self.points > 0, last, 0).astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Crossings:
-    """Tokens to a loss of each run, and their meaning (`TargetOutcome`); inf if the run diverged."""
+    """The tokens that each run needed to reach a loss, and its outcome."""
 
-    tokens: Array  # [run]
-    outcome: NDArray[np.int8]  # [run]
+    tokens: Array  # [run]; inf if the run diverged
+    outcome: NDArray[np.int8]  # [run], a `TargetOutcome`
 
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
-    """Curves without most of their noise: computed once, read at any number of targets."""
+    """Smoothed curves, which can be read at any number of targets."""
 
     curves: LossCurves
     log_tokens: NDArray[np.floating]  # [run, point]
@@ -126,55 +129,52 @@ class Smoothed:
     window: int
 
     def crossings(self, target_loss: float) -> Crossings:
-        """The first place at which each run reached the target and stayed below it."""
+        """Where each run first reached the target and stayed at or below it."""
         points, width = self.curves.points, self.loss.shape[1]
         above = (self.loss > target_loss) & (np.arange(width) < points[:, None])
-        # points above the target before each point
-        past = np.zeros((len(above), width + self.window), dtype=np.int32)
-        np.cumsum(above, axis=1, dtype=np.int32, out=past[:, 1 : width + 1])
-        past[:, width + 1 :] = past[:, width, None]
-        stays = past[:, self.window :] == past[:, :width]
-        at = stays.argmax(axis=1)  # beyond a run's last point nothing is above the target
-        reached = stays.any(axis=1) & (at < points)
-        outcome = np.where(
-            reached,
-            np.where(at > 0, TargetOutcome.REACHED, TargetOutcome.EARLY),
-            TargetOutcome.CENSORED,
-        )
-        outcome = np.where(~reached & self.curves.diverged, TargetOutcome.DIVERGED, outcome).astype(
-            np.int8
-        )
+        # number of points above the target before each point
+        count_above = np.zeros((len(above), width + self.window), dtype=np.int32)
+        np.cumsum(above, axis=1, dtype=np.int32, out=count_above[:, 1 : width + 1])
+        count_above[:, width + 1 :] = count_above[:, width, None]
+        stays = count_above[:, self.window :] == count_above[:, :width]
+        first = stays.argmax(axis=1)  # points after a run's last one are not above the target
+        reached = stays.any(axis=1) & (first < points)
+        outcome = np.full(len(points), TargetOutcome.CENSORED, dtype=np.int8)
+        outcome[self.curves.diverged] = TargetOutcome.DIVERGED
+        outcome[reached & (first > 0)] = TargetOutcome.REACHED
+        outcome[reached & (first == 0)] = TargetOutcome.EARLY
         tokens = np.where(outcome == TargetOutcome.DIVERGED, np.inf, self.curves.trained_tokens)
         early = outcome == TargetOutcome.EARLY
         tokens[early] = np.exp(self.log_tokens[early, 0])
         rows = np.flatnonzero(outcome == TargetOutcome.REACHED)
-        tokens[rows] = np.exp(self.between(rows, at[rows], target_loss))
+        tokens[rows] = np.exp(self.log_crossing(rows, first[rows], target_loss))
         return Crossings(tokens, outcome)
 
-    def between(self, rows: NDArray[np.int64], at: NDArray[np.int64], target_loss: float) -> Array:
-        """Log tokens where the line from the previous point meets the target."""
+    def log_crossing(
+        self, rows: NDArray[np.int64], points: NDArray[np.int64], target_loss: float
+    ) -> Array:
+        """Log tokens at which the line from the previous point to this point of each row meets the
+        target; [row]."""
         (x0, x1), (y0, y1) = (
-            (of[rows, at - 1].astype(np.float64), of[rows, at].astype(np.float64))
-            for of in (self.log_tokens, self.loss)
+            (values[rows, points - 1].astype(np.float64), values[rows, points].astype(np.float64))
+            for values in (self.log_tokens, self.loss)
         )
         crossing: Array = x0 + (x1 - x0) * (y0 - target_loss) / (y0 - y1)
         return crossing
 
 
 def smoothed(curves: LossCurves, window: int = SMOOTHED) -> Smoothed:
-    """Curves under the smoothing rule, over at most `window` points (an odd number); 1 leaves them
-    unchanged."""
+    """Smooth curves by the smoothing rule, over at most `window` points (an odd number); a window
+    of 1 leaves them unchanged."""
     runs, width = curves.loss.shape
     log_tokens, loss = np.empty((runs, width)), np.empty((runs, width))
     for first in range(0, runs, ROWS):
         rows = slice(first, first + ROWS)
-        known = np.arange(width) < curves.points[rows, None]
-        # of each point in its own mean
-        share = known / np.maximum(moving_sums(known.astype(np.float64), window), 1)
-        x, y = (
-            np.log(np.where(known, curves.tokens[rows], 1)),
-            np.where(known, curves.loss[rows], 0),
-        )
+        recorded = np.arange(width) < curves.points[rows, None]
+        # weight of each point of a window in the mean
+        share = recorded / np.maximum(moving_sums(recorded.astype(np.float64), window), 1)
+        x = np.log(np.where(recorded, curves.tokens[rows], 1))
+        y = np.where(recorded, curves.loss[rows], 0)
         for _ in range(2):
             x, y = moving_sums(x, window) * share, moving_sums(y, window) * share
         log_tokens[rows], loss[rows] = x, y
@@ -182,12 +182,12 @@ def smoothed(curves: LossCurves, window: int = SMOOTHED) -> Smoothed:
 
 
 def moving_sums(values: Array, window: int) -> Array:
-    """Sums over `window` points around each point, fewer near the beginning and at the end: [run,
-    point] -> [run, point]."""
+    """Sums of values [run, point] over `window` points around each point, fewer near the beginning
+    and at the end; [run, point]."""
     width = values.shape[1]
-    at = np.arange(width)
-    half = np.minimum(window // 2, (at + 1) // REACH)
-    before = np.zeros((len(values), width + 1))  # sums of all points before each
+    index = np.arange(width)
+    half = np.minimum(window // 2, (index + 1) // REACH)
+    before = np.zeros((len(values), width + 1))  # sum of the values before each point
     np.cumsum(values, axis=1, out=before[:, 1:])
-    result: Array = before[:, np.minimum(at + half + 1, width)] - before[:, at - half]
+    result: Array = before[:, np.minimum(index + half + 1, width)] - before[:, index - half]
     return result

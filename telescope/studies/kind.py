@@ -1,10 +1,10 @@
-"""The interface of a kind of study, and a study: a kind with a question.
+"""The interface of a kind of study, and a study: a question with its kind.
 
 A kind is a frozen value. Code outside its package uses it only through the fields of `Kind`, so a
 new kind is a package with such a value and a line in `telescope.studies.registry`.
 
-Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, common to all
-kinds · `Kind` · `Study`.
+Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, what all kinds
+have in common · `Kind`, with the defaults of its fields · `Study`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
 from telescope.errors import Problem
-from telescope.studies.coordinates.check import Design
+from telescope.studies.coordinates.design import Design
 from telescope.studies.forecast.pace import Machine
 from telescope.trials.data import DataSpec
 from telescope.trials.outcome import Trial
@@ -27,8 +27,8 @@ class Label:
 
     ladder: OptimizerName
     stage: str
-    level: int | None = None  # None for trials of no level: checks, runs at the target
-    variant: str = ""  # empty where the study compares none
+    level: int | None = None  # None for trials outside the levels: checks, runs at the target
+    variant: str = ""  # empty if the study compares no variants
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The unfinished trials of the current stages, and whether the question is answered."""
+    """The unfinished trials of the current stages."""
 
     trials: tuple[Planned, ...]
-    done: bool
+    done: bool  # the question is answered
 
     @property
     def start(self) -> tuple[TrialSpec, ...]:
@@ -53,7 +53,7 @@ class Plan:
 
 
 class EndCause(StrEnum):
-    """The cause that ends a study, or a ladder of it, before its question is answered."""
+    """Why a study, or one of its ladders, ends before its question is answered."""
 
     OUT_OF_TIME = "limit:max_seconds"
     OUT_OF_TRIALS = "limit:max_trials"
@@ -64,10 +64,10 @@ class EndCause(StrEnum):
 
 @dataclass(frozen=True)
 class Ended:
-    """The premature end of a study; as text, the reason in reports."""
+    """The premature end of a study. `str` gives the reason as reports state it."""
 
     cause: EndCause
-    detail: str | None = None  # the failure
+    detail: str | None = None  # the failure, if a failure ended the study
 
     def __str__(self) -> str:
         return f"{self.cause}: {self.detail}" if self.detail else str(self.cause)
@@ -75,7 +75,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class CheckedLadder:
-    """A ladder of a study, and its coordinate check."""
+    """A ladder of a study, and the design of its coordinate check."""
 
     optimizer: str
     variant: str
@@ -97,7 +97,7 @@ class Question(Protocol):
 
     @property
     def reuse(self) -> bool:
-        """Whether finished trials of other jobs may be reused."""
+        """True if finished trials of other jobs may be reused."""
         ...
 
     @property
@@ -111,7 +111,7 @@ class Report(Protocol):
 
     @property
     def final(self) -> bool:
-        """Whether the report will not change any more."""
+        """True if the report cannot change any more."""
         ...
 
     @property
@@ -121,7 +121,7 @@ class Report(Protocol):
 
     @property
     def reason(self) -> str:
-        """The reason of the verdict."""
+        """The reason for the verdict."""
         ...
 
 
@@ -130,44 +130,46 @@ R = TypeVar("R", bound=Report)
 P = TypeVar("P")
 
 
-def as_it_is(document: dict[str, Any]) -> dict[str, Any]:
-    """The codec of kinds whose documents need no conversion."""
+def unchanged(document: dict[str, Any]) -> dict[str, Any]:
+    """`expand` and `collapse` of kinds whose documents need no conversion."""
     return document
 
 
-def all_problems(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
-    """The problems of documents that need no conversion."""
+def unchanged_problems(
+    problems: Iterable[Problem], document: dict[str, Any]
+) -> tuple[Problem, ...]:
+    """`as_given` of kinds whose documents need no conversion."""
     return tuple(problems)
 
 
 def unknown_flops(forecast: Any) -> float | None:
-    """The expected FLOPs of kinds without such a forecast."""
+    """`expected_flops` of kinds that do not forecast them."""
     return None
 
 
 def no_variant(question: Any, spec: TrialSpec) -> str:
-    """The empty variant, of kinds without variants."""
+    """`variant_of` of kinds without variants."""
     return ""
 
 
 def single_model(question: Any) -> tuple[Any, ...]:
-    """The model of kinds with a single one."""
+    """`models` of kinds whose questions have one model."""
     return (question.model,)
 
 
-def own_text(question: Question) -> dict[str, DataSpec]:
-    """The text of kinds with a single one."""
+def single_text(question: Question) -> dict[str, DataSpec]:
+    """`texts` of kinds whose questions have one text."""
     return {"data": question.data}
 
 
-def with_own_text(question: Any, texts: Sequence[DataSpec]) -> Any:
-    """The question with its single text replaced."""
+def with_single_text(question: Any, texts: Sequence[DataSpec]) -> Any:
+    """`with_texts` of kinds whose questions have one text."""
     (data,) = texts
     return replace(question, data=data)
 
 
-def without_own_models(question: Any, seen: Callable[[Any, str], Any]) -> Any:
-    """The question of kinds that accept no user's models."""
+def without_user_models(question: Any, replacement: Callable[[Any, str], Any]) -> Any:
+    """`with_models` of kinds that do not accept users' models."""
     return question
 
 
@@ -176,41 +178,45 @@ class Kind(Generic[Q, R, P]):
     """Everything that a kind of study provides."""
 
     name: str
-    """The value of `kind` in documents."""
+    """The value of the field `kind` in documents."""
     question: type[Q]
     report: type[R]
     preview: type[P]
     check: Callable[[Q], Q]
-    """The question itself. Raises InvalidInput with all its problems."""
+    """Return the question unchanged. Raises InvalidInput with all problems of the question."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
-    """The plan, given the terminal trials in any order. A plan that is not `done` has trials."""
+    """Plan from the terminal trials, in any order. A plan that is not `done` has trials."""
     answer: Callable[[Q, Sequence[Trial], Ended | None], R]
-    """The report, given the terminal trials and the premature end of the study, if any."""
+    """Report from the terminal trials, and from the premature end of the study, if any."""
     forecast: Callable[[Q, Machine | None], P]
-    """The expected runs and cost of a question."""
+    """Forecast the trials and the cost of a question."""
     models: Callable[[Q], tuple[Any, ...]] = single_model
     """The models of a question, at the widths that it names."""
     analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
-    """The analysis of trials at any target loss, for kinds with such tables."""
+    """Prepare tables that answer any target loss; None for kinds without such tables."""
     ladders: Callable[[Q], Iterator[CheckedLadder]] | None = None
-    """The ladders, each with its coordinate check, for kinds that compare widths."""
+    """The ladders, each with its coordinate check; None for kinds that do not compare widths."""
     expected_flops: Callable[[P], float | None] = unknown_flops
-    """FLOPs of the whole study by its forecast, the reference for progress."""
+    """FLOPs of the whole study in a forecast, to which progress is compared; None if unknown."""
     reads_curves: bool = False
-    """Whether reports need the outlines of curves; plans are made without them."""
-    texts: Callable[[Q], dict[str, DataSpec]] = own_text
-    """The data that trials read, by field."""
-    with_texts: Callable[[Q, Sequence[DataSpec]], Q] = with_own_text
-    with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_own_models
-    """The question with each model replaced by a function of the model and its field."""
+    """True if reports need the outlines of loss curves; plans never do."""
+    texts: Callable[[Q], dict[str, DataSpec]] = single_text
+    """The data that trials read, by field of the document."""
+    with_texts: Callable[[Q, Sequence[DataSpec]], Q] = with_single_text
+    """The question with its texts replaced, in the order of `texts`."""
+    with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_user_models
+    """The question with each model replaced by the result of a function of the model and its
+    field."""
     variant_of: Callable[[Q, TrialSpec], str] = no_variant
-    """The variant that plans a run, for rows that do not store it."""
-    expand: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is
-    """The user's document with inherited fields filled in."""
-    collapse: Callable[[dict[str, Any]], dict[str, Any]] = as_it_is
+    """The variant that plans a trial, for stored trials without this label."""
+    expand: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
+    """Fill in the fields of a user's document that are inherited from other fields."""
+    collapse: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """The inverse of `expand`."""
-    as_given: Callable[[Iterable[Problem], dict[str, Any]], tuple[Problem, ...]] = all_problems
-    """Problems of an expanded document, as problems of the user's document."""
+    as_given: Callable[[Iterable[Problem], dict[str, Any]], tuple[Problem, ...]] = (
+        unchanged_problems
+    )
+    """Translate problems of an expanded document to problems of the user's document."""
 
     def of(self, question: Q) -> "Study[Q, R, P]":
         """The study of a question."""
@@ -219,23 +225,21 @@ class Kind(Generic[Q, R, P]):
 
 @dataclass(frozen=True)
 class Study(Generic[Q, R, P]):
-    """A question and the kind that answers it: a pure fold over the question's finished trials."""
+    """A question and the kind that answers it: a pure fold over the finished trials."""
 
     kind: Kind[Q, R, P]
     question: Q
 
     def plan(self, trials: Sequence[Trial]) -> Plan:
-        """The plan, given the terminal trials in any order."""
+        """The plan after these terminal trials, in any order."""
         return self.kind.plan(self.question, trials)
 
     def report(self, trials: Sequence[Trial], ended: Ended | None = None) -> R:
-        """The answer so far; final where the plan is done, or where `ended` gives the reason of a
-        premature end.
-        """
+        """The answer so far; final if the plan is done or the study ended prematurely."""
         return self.kind.answer(self.question, trials, ended)
 
     def preview(self, machine: Machine | None = None) -> P:
-        """The expected runs and cost of the study."""
+        """The expected trials and cost of the study."""
         return self.kind.forecast(self.question, machine)
 
 

@@ -1,4 +1,4 @@
-"""Problems of documents: pydantic's errors, with a field, a value and a remedy."""
+"""Pydantic's errors about a document as problems, each with a field, a value and a remedy."""
 
 import dataclasses
 import types
@@ -13,24 +13,48 @@ from telescope.models.build import FAMILIES
 
 
 def typed_problems(study_type: type, error: ValidationError) -> Iterator[Problem]:
-    """Pydantic's errors, one per field: those of a union's branches become one, or give way to
-    errors of deeper fields.
+    """One problem per field. Errors about the branches of a union are merged to one problem; they
+    are left out if a deeper field has a problem.
     """
-    found: dict[str, list[Problem]] = {}
+    by_field: dict[str, list[Problem]] = {}
     for detail in error.errors(include_url=False):
         problem = _problem(study_type, detail)
-        found.setdefault(problem.field, []).append(problem)
-    for field, said in found.items():
-        if not any(other.startswith(f"{field}.") for other in found if field):
-            yield replace(
-                said[0], message="; or: ".join(dict.fromkeys(problem.message for problem in said))
-            )
+        by_field.setdefault(problem.field, []).append(problem)
+    for field, problems in by_field.items():
+        if not any(deeper.startswith(f"{field}.") for deeper in by_field if field):
+            messages = dict.fromkeys(problem.message for problem in problems)
+            yield replace(problems[0], message="; or: ".join(messages))
 
 
 def _problem(study_type: type, detail: Any) -> Problem:
-    """A pydantic error in our words: the path without union branches, and the nearest name for an
-    unknown key.
+    """A pydantic error as a problem: its path without union branches, and for an unknown key the
+    closest known name.
     """
+    path, fields, hint = _resolved_path(study_type, detail)
+    value = detail.get("input")
+    match detail["type"]:
+        case "unexpected_keyword_argument":
+            name = str(detail["loc"][-1])
+            return Problem(path, f"unknown key{closest_name_hint(name, list(fields))}", value)
+        case "union_tag_invalid":  # a model, the only union discriminated by a field
+            tag = detail["ctx"]["tag"]
+            families = ", ".join(FAMILIES)
+            message = f"must be one of: {families}{closest_name_hint(tag, list(FAMILIES))}"
+            return Problem(f"{path}.family", message, tag)
+        case "missing":
+            return Problem(path, "is missing; give it")
+        case "dataclass_type":
+            names = ", ".join(list(field_types(hint))[:3])
+            message = f"must be a block of fields such as {names}"
+            return Problem(path, message if value is not None else f"{message}; it is empty", value)
+        case "bool_type":
+            return Problem(path, "must be a boolean; use true or false", value)
+    return Problem(path, str(detail["msg"]).removeprefix("Value error, "), value)
+
+
+def _resolved_path(study_type: type, detail: Any) -> tuple[str, dict[str, Any], Any]:
+    """The path of an error without union branches, the fields of the block that it lies in, and
+    the type at its end."""
     names, fields, hint = [], field_types(study_type), study_type
     for part in detail["loc"]:
         if isinstance(part, int):
@@ -44,40 +68,24 @@ def _problem(study_type: type, detail: Any) -> Problem:
             deeper = field_types(hint)
             fields = deeper if part in fields else fields
         elif members := [
-            one for one in get_args(hint) if part in get_args(field_types(one).get("family"))
+            member
+            for member in get_args(hint)
+            if part in get_args(field_types(member).get("family"))
         ]:
             fields = field_types(members[0])  # a model's family selects the branch
-    path, value = ".".join(names), detail.get("input")
-    if detail["type"] == "unexpected_keyword_argument":
-        return Problem(path, f"unknown key{closest_name_hint(names[-1], list(fields))}", value)
-    if detail["type"] == "union_tag_invalid":  # a model, the only union discriminated by a field
-        tag = detail["ctx"]["tag"]
-        return Problem(
-            f"{path}.family",
-            f"must be one of: {', '.join(FAMILIES)}{closest_name_hint(tag, list(FAMILIES))}",
-            tag,
-        )
-    if detail["type"] == "missing":
-        return Problem(path, "is missing; give it")
-    if detail["type"] == "dataclass_type":
-        expected = f"must be a block of fields such as {', '.join(list(field_types(hint))[:3])}"
-        return Problem(path, expected if value is not None else f"{expected}; it is empty", value)
-    if detail["type"] == "bool_type":
-        return Problem(path, "must be a boolean; use true or false", value)
-    return Problem(path, str(detail["msg"]).removeprefix("Value error, "), value)
+    return ".".join(names), fields, hint
 
 
 def field_types(hint: Any) -> dict[str, Any]:
-    """Names and types of the fields of a dataclass, or of the dataclasses in a union or a tuple;
-    empty for anything else.
+    """The types of the fields of a dataclass, or of the dataclasses in a union or a tuple, by
+    name; empty for any other type.
     """
     if get_origin(hint) is tuple:
         return field_types(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):
-        return {
-            name: found for member in get_args(hint) for name, found in field_types(member).items()
-        }
+        members = [field_types(member) for member in get_args(hint)]
+        return {name: field_type for member in members for name, field_type in member.items()}
     if not dataclasses.is_dataclass(hint):
         return {}
     hints = get_type_hints(hint)
-    return {f.name: hints[f.name] for f in dataclasses.fields(hint)}
+    return {field.name: hints[field.name] for field in dataclasses.fields(hint)}

@@ -1,8 +1,9 @@
 """The kinds of study, and the conversion between studies and documents.
 
-`KINDS` has a line per kind. `parse` turns a user's document (JSON or YAML, already loaded) into a
-validated study, or refuses it with every problem, each naming its field and a remedy;
-`to_document` is its inverse. `resolved` fills in what only the data and the code can provide.
+`KINDS` has a line per kind. `parse` turns a user's document, loaded from JSON or YAML, into a
+validated study, or refuses it with all its problems, each naming a field and a remedy;
+`to_document` is its inverse. `resolved` fills in facts that are read off the data and the users'
+code, such as hashes.
 """
 
 import json
@@ -11,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.data.batches import check_length, resolve
-from telescope.errors import InvalidInput, Problem, closest_name_hint, not_plain
+from telescope.errors import InvalidInput, Problem, closest_name_hint, json_problems
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.kind import AnyStudy, Kind
@@ -26,65 +27,61 @@ def parse(document: object) -> AnyStudy:
     """The study that a document describes. Raises InvalidInput with all problems of the
     document.
     """
+    names = ", ".join(KINDS)
     if not isinstance(document, dict):
-        raise InvalidInput.of(
-            "", f"must be a mapping with a `kind`, one of {', '.join(KINDS)}", document
-        )
+        raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {names}", document)
     name = document.get("kind")
     if not isinstance(name, str) or name not in KINDS:
-        raise InvalidInput.of(
-            "kind",
-            f"must be one of: {', '.join(KINDS)}{closest_name_hint(str(name), list(KINDS))}",
-            name,
-        )
+        hint = closest_name_hint(str(name), list(KINDS))
+        raise InvalidInput.of("kind", f"must be one of: {names}{hint}", name)
     try:
-        unfit = tuple(not_plain(document, ""))
+        problems = tuple(json_problems(document, ""))
     except RecursionError:
         raise InvalidInput.of("", "nests its fields too deeply for a job") from None
-    if unfit:
-        raise InvalidInput.because(unfit)
+    if problems:
+        raise InvalidInput.because(problems)
     kind = KINDS[name]
+    expanded = json.dumps(kind.expand(document))
     try:
-        question = TypeAdapter(kind.question).validate_json(
-            json.dumps(kind.expand(document)), strict=True
-        )
+        question = TypeAdapter(kind.question).validate_json(expanded, strict=True)
     except ValidationError as error:
-        raise InvalidInput.because(
-            kind.as_given(typed_problems(kind.question, error), document)
-        ) from error
+        problems = kind.as_given(typed_problems(kind.question, error), document)
+        raise InvalidInput.because(problems) from error
     return kind.of(kind.check(question))
 
 
 def texts(study: AnyStudy) -> dict[str, DataSpec]:
-    """The data that the trials of a study read, by field."""
+    """The data that the trials of a study read, by field of the document."""
     return study.kind.texts(study.question)
 
 
 def resolved(study: AnyStudy) -> AnyStudy:
     """The study with its corpora located, hashed and counted, and the code of users' models hashed.
 
-    Raises InvalidInput where a corpus or model is unusable.
+    Raises InvalidInput if a corpus or model cannot be used.
     """
     kind, question = study.kind, study.question
-    found, problems = list[DataSpec](), list[Problem]()
+    corpora, problems = list[DataSpec](), list[Problem]()
     for field, data in kind.texts(question).items():
         try:
-            found.append(_found(data, max(question.batches)))
+            corpora.append(resolved_data(data, max(question.batches)))
         except InvalidInput as error:
-            problems += [one.moved("data", field) for one in error.problems]
+            problems += [problem.moved("data", field) for problem in error.problems]
     if problems:
         raise InvalidInput.because(tuple(problems))
-    largest = max(data.vocab_size for data in found)
-    seen = kind.with_models(
-        kind.with_texts(question, found), lambda model, field: resolved_model(model, largest, field)
+    vocab_size = max(data.vocab_size for data in corpora)
+    question = kind.with_models(
+        kind.with_texts(question, corpora),
+        lambda model, field: resolved_model(model, vocab_size, field),
     )
-    return kind.of(kind.check(seen))  # again, since two names may denote the same text
+    return kind.of(kind.check(question))  # again, since two names may denote the same text
 
 
-def _found(data: DataSpec, batch_tokens: int) -> DataSpec:
-    found = resolve(data)
-    check_length(found, batch_tokens)
-    return found
+def resolved_data(data: DataSpec, batch_tokens: int) -> DataSpec:
+    """The data with their location, hash and size, checked to be long enough for a batch."""
+    corpus = resolve(data)
+    check_length(corpus, batch_tokens)
+    return corpus
 
 
 def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
@@ -92,13 +89,12 @@ def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
     try:
         return model.resolved(vocab_size)
     except InvalidInput as error:
-        raise InvalidInput.because(
-            tuple(one.moved("model", field) for one in error.problems)
-        ) from error
+        problems = tuple(problem.moved("model", field) for problem in error.problems)
+        raise InvalidInput.because(problems) from error
 
 
 def preview(study: AnyStudy, machine: Machine | None = None) -> Any:
-    """The expected runs and cost of a study."""
+    """The expected trials and cost of a study."""
     return study.preview(machine)
 
 

@@ -1,3 +1,3 @@
-"""Colours that all pictures share."""
+"""Colours that the pictures of all studies share."""
 
 INK, MUTED, TARGET = "#22262b", "#7a828c", "#d1495b"

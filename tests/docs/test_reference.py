@@ -8,6 +8,7 @@ import pytest
 from api.settings import Settings
 from telescope.studies import registry
 from tests.docs import reference
+from tests.docs.blocks import OWN_MODEL
 
 SOURCES = [
     path
@@ -15,23 +16,6 @@ SOURCES = [
     for path in (Path(__file__).parents[2] / name).rglob("*.py")
 ]
 INTERNAL = {"TELESCOPE_SUPERVISOR", "TELESCOPE_LOCAL_RAY"}  # set by telescope for its own processes
-
-MODEL = """
-from torch import nn
-
-class Model(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.embedding, self.head = nn.Embedding(256, width), nn.Linear(width, 256, bias=False)
-        self.block = nn.ModuleDict({"c_attn": nn.Linear(width, 3 * width), "router": nn.Linear(width, 4, bias=False)})
-
-    def forward(self, tokens):
-        query, key, value = self.block["c_attn"](self.embedding(tokens)).chunk(3, -1)
-        return self.head(query * key.sigmoid() + value * self.block["router"](query).softmax(-1).amax(-1, keepdim=True))
-
-def build(width):
-    return Model(width)
-"""
 
 
 @pytest.mark.parametrize("name", reference.pages())
@@ -53,7 +37,7 @@ def test_every_field_has_a_description() -> None:
 def test_the_examples_of_fields_stand_in_valid_jobs(
     document: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "mymodels.py").write_text(MODEL)
+    (tmp_path / "mymodels.py").write_text(OWN_MODEL)
     monkeypatch.setenv("TELESCOPE_FACTORY_PATH", str(tmp_path))
     registry.parse(document)
 

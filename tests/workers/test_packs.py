@@ -216,7 +216,7 @@ def test_steps_of_trials_that_cannot_be_compiled_do_not_count() -> None:
 def test_a_pack_that_broke_is_not_measured_again() -> None:
     bench = Bench(*map(assignment, range(9)))
     pack = bench.packs.take(0, lambda first, most, steps: Program(8, repaid_steps=9 * REPAID_STEPS))
-    bench.packs.broke(pack)
+    bench.packs.record_failure(pack)
     bench.desk.submit(*(assignment(10 + i) for i in range(12)))
     assert [len(bench.take()) for _ in range(2)] == [4, 4]
 
@@ -260,7 +260,7 @@ def test_a_trial_that_has_failed_before_is_not_compiled() -> None:
 def test_after_a_compiled_trial_broke_the_next_ones_are_not_compiled() -> None:
     bench = Bench(assignment(1), assignment(2))
     pack = bench.packs.take(0, lambda first, most, steps: Program(compiled=True))
-    bench.packs.broke(pack)
+    bench.packs.record_failure(pack)
     assert not bench.packs.take(0, bench.measure).compiled
     assert bench.measured == []
 
@@ -268,9 +268,9 @@ def test_after_a_compiled_trial_broke_the_next_ones_are_not_compiled() -> None:
 def test_a_pack_that_broke_makes_the_next_ones_smaller() -> None:
     bench = Bench(*map(assignment, range(12)))
     assert len(bench.take()) == 8
-    bench.packs.broke(Pack(tuple(map(assignment, range(8)))))
+    bench.packs.record_failure(Pack(tuple(map(assignment, range(8)))))
     assert len(bench.take()) == 4
-    bench.packs.broke(Pack((assignment(20),)))
+    bench.packs.record_failure(Pack((assignment(20),)))
     assert len(bench.measured) == 1
 
 

@@ -18,7 +18,7 @@ from telescope.train.program import Program
 from tests.telescope.small import ADAMW, HORIZON, trial
 from workers import local, packs, runner
 from workers.interface import TERMINAL, Assignment, Failed, Finished
-from workers.on_ray.slot import handed_down
+from workers.on_ray.worker import worker_environment
 
 
 def test_an_exception_in_a_pack_fails_all_trials_that_have_not_ended(tmp_path: Path) -> None:
@@ -110,6 +110,6 @@ def test_workers_on_other_nodes_inherit_the_setting_of_compilation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TELESCOPE_COMPILE", "never")
-    assert handed_down()["TELESCOPE_COMPILE"] == "never"
+    assert worker_environment()["TELESCOPE_COMPILE"] == "never"
     monkeypatch.delenv("TELESCOPE_COMPILE")
-    assert "TELESCOPE_COMPILE" not in handed_down()
+    assert "TELESCOPE_COMPILE" not in worker_environment()

@@ -2,12 +2,14 @@
 the critical batch.
 
 The compute-time study (`kind: compute_time`, arXiv 2505.02222, sections 2 and 4, appendix F) trains
-optimizers at several batch sizes and one width, each with its own hyperparameters, until they cross
-the target losses.
+each optimizer at one width and several batch sizes, with hyperparameters of its own at each batch,
+until the runs reach the target losses.
 
-- `question`: the document · `rows`, `report`: the types of answers · `reasons`: reasons of verdicts
-  as values · `wording`: their text
+- `question`: the document · `rows`, `report`: the types of answers · `reasons`: reasons for
+  verdicts as values · `wording`: their text
 - `runs`, `tuning`, `fold`: the runs that are needed
-- `times`, `tables`, `analysis`: the answer to any target loss · `answer`: the report
-- `bill`: the expected cost · `checks`: refusals · `plot` · `kind`: the `Kind` value that joins them
+- `times`, `tables`, `analysis`: the answer to any target loss · `ledger`: the effort that each
+  optimizer received · `answer`: the report
+- `bill`: the expected cost · `checks`: refusals of documents · `plot`: the picture · `kind`: the
+  `Kind` value that joins them
 """

@@ -1,11 +1,12 @@
 """The expected cost of a compute-time study.
 
-The lower bound assumes that searches find their optimum inside the first grid and that courses
-reach the lowest target in their first stage; the upper bound, every extension of a grid and every
-doubling of a course. The actual cost depends on losses that are not known yet, so there is no
-figure in between. A course's run that a search has made already is run once, but counted twice.
+The lower bound assumes that every search finds its optimum inside the first grid and every course
+reaches the lowest target in its first stage. The upper bound assumes every extension of a grid and
+every doubling of a course. The actual cost depends on losses that are not known yet, so there is no
+figure in between. A run that a search and a course share is trained once, but counted twice.
 
-Parts: `most_trials` · `preview` -> `Bill`.
+Parts: `most_trials`, `trials_upper_bound` · `all_searches`, `all_runs`, the trials of a bound ·
+`preview` -> `Bill`.
 """
 
 import math
@@ -16,7 +17,7 @@ from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.runs import stage_parts
 from telescope.studies.compute_time.tuning import (
     BEYOND,
-    Known,
+    BatchHyperparameters,
     first_rates,
     most_points,
     search_spec,
@@ -39,7 +40,6 @@ class RunsCost:
     seconds: float  # of one worker
 
     def __add__(self, other: "RunsCost") -> "RunsCost":
-        """The sum of two costs."""
         return RunsCost(
             self.trials + other.trials,
             self.tokens + other.tokens,
@@ -57,47 +57,45 @@ class BatchPreview:
 
     optimizer: OptimizerName
     batch_tokens: int
-    tuning: RunsCost  # zero where it is not tuned at this batch
-    least: RunsCost  # with the tuning
+    tuning: RunsCost  # at least; zero if nothing is tuned at this batch
+    least: RunsCost  # tuning included
     most: RunsCost
     pace: Pace
 
 
 @dataclass(frozen=True)
 class Bill:
-    """The expected cost; `expected` equals the least, the cost if nothing has to be extended."""
+    """The expected cost. `expected` equals `least`, the cost if nothing has to be extended."""
 
     trials: Span
     tokens: Span
     flops: Span
     seconds: Span  # with `parallel` trials at once
     parallel: int
-    estimated: bool  # whether the seconds rest on an assumed speed
+    estimated: bool  # true if the seconds rest on an assumed speed
     assumes: str
     batches: tuple[BatchPreview, ...]
 
 
 def most_trials(question: Question) -> int:
     """The largest possible number of trials."""
-    return sum(
-        len(specs) for specs in (*all_searches(question, most=True), *all_runs(question, most=True))
-    )
+    searches, runs = all_searches(question, most=True), all_runs(question, most=True)
+    return sum(len(specs) for specs in (*searches, *runs))
 
 
 def trials_upper_bound(question: Question) -> int:
     """An upper bound on `most_trials`, without counting trials one by one."""
     runs, tuning = question.runs, question.tuning
     stages = 1 + (runs.doublings if question.lowest is not None else 0)
-    each = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
+    per_course = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
+    per_batch = question.seeds * per_course + 1
     searches = len(question.tuned_batches) * most_points(tuning) if tuning else 0
-    return len(question.optimizers) * (
-        len(question.batches) * (question.seeds * each + 1) + searches
-    )
+    return len(question.optimizers) * (len(question.batches) * per_batch + searches)
 
 
 def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
-    """Runs of the searches, per optimizer and batch; at most, the grid is extended at its upper
-    end.
+    """The runs of the searches, a tuple per optimizer and tuned batch. With `most`, all extensions
+    of the grid are included, at its upper end.
     """
     if question.tuning is None:
         return []
@@ -118,12 +116,16 @@ def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 
 
 def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
-    """Runs of the courses and the timed run, per optimizer and batch."""
+    """The runs of the courses and the timed run, a tuple per optimizer and batch. With `most`, all
+    doublings are included. Learning rate and weight decay, which do not affect the cost, are
+    placeholders.
+    """
     stages = range(1 + (question.runs.doublings if most and question.lowest is not None else 0))
-    found = []
+    all_specs = []
     for optimizer in question.optimizers:
         for batch in question.batches:
-            setting = setting_of(question, optimizer, Known(batch, 1.0, 0.0, "tuned"))
+            placeholder = BatchHyperparameters(batch, 1.0, 0.0, "tuned")
+            setting = setting_of(question, optimizer, placeholder)
             courses = [
                 spec
                 for seed in range(question.seeds)
@@ -131,59 +133,65 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
                 for part in stage_parts(question.runs, setting, seed, question.lowest, stage)
                 for spec in part
             ]
-            found.append((*courses, timed_spec(question, setting)))
-    return found
+            all_specs.append((*courses, timed_spec(question, setting)))
+    return all_specs
 
 
 def preview(question: Question, machine: Machine | None = None) -> Bill:
-    """The forecast; the study's data should be resolved, since the vocabulary affects the cost."""
+    """The forecast. The question's data should be resolved, since the vocabulary affects the
+    cost.
+    """
     machine = machine or Machine()
-    parallel = min(
-        [limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None],
-        default=1,
-    )
-    rows = []
-    least, most = all_runs(question, most=False), all_runs(question, most=True)
-    tuned = {key_of(specs): specs for specs in all_searches(question, most=False)}
-    widened = {key_of(specs): specs for specs in all_searches(question, most=True)}
-    for few, many in zip(least, most, strict=True):
-        speed = pace_of(question, few[0], machine)
-        tuning = cost_of_runs(tuned.get(key_of(few), ()), speed)
-        rows.append(
-            BatchPreview(
-                optimizer=few[0].optimizer.name,
-                batch_tokens=few[0].horizon.batch_tokens,
-                tuning=tuning,
-                least=tuning + cost_of_runs(few, speed),
-                most=cost_of_runs(widened.get(key_of(few), ()), speed) + cost_of_runs(many, speed),
-                pace=speed,
-            )
-        )
-    least_of, most_of = (
-        sum((row.least for row in rows), NOTHING),
-        sum((row.most for row in rows), NOTHING),
-    )
+    limits = [question.limits.max_parallel, machine.slots]
+    parallel = min([limit for limit in limits if limit is not None], default=1)
+    rows = batch_previews(question, machine)
+    least = sum((row.least for row in rows), NOTHING)
+    most = sum((row.most for row in rows), NOTHING)
     return Bill(
-        trials=Span(least_of.trials, least_of.trials, most_of.trials),
-        tokens=Span(least_of.tokens, least_of.tokens, most_of.tokens),
-        flops=Span(least_of.flops, least_of.flops, most_of.flops),
-        seconds=Span(least_of.seconds, least_of.seconds, most_of.seconds).times(1 / parallel),
+        trials=Span(least.trials, least.trials, most.trials),
+        tokens=Span(least.tokens, least.tokens, most.tokens),
+        flops=Span(least.flops, least.flops, most.flops),
+        seconds=Span(least.seconds, least.seconds, most.seconds).times(1 / parallel),
         parallel=parallel,
         estimated=any(row.pace.estimated for row in rows),
         assumes=(
-            "least: every optimum inside its grid, every run short; most: all extensions and doublings"
+            "least: every optimum inside its grid, every run short; "
+            "most: all extensions and doublings"
         ),
         batches=tuple(rows),
     )
 
 
+def batch_previews(question: Question, machine: Machine) -> list[BatchPreview]:
+    """The expected cost of each optimizer at each batch."""
+    rows = []
+    least_runs, most_runs = all_runs(question, most=False), all_runs(question, most=True)
+    least_tuning = {key_of(specs): specs for specs in all_searches(question, most=False)}
+    most_tuning = {key_of(specs): specs for specs in all_searches(question, most=True)}
+    for fewest, all_specs in zip(least_runs, most_runs, strict=True):
+        speed, key = pace_of(question, fewest[0], machine), key_of(fewest)
+        tuning = cost_of_runs(least_tuning.get(key, ()), speed)
+        full_tuning = cost_of_runs(most_tuning.get(key, ()), speed)
+        rows.append(
+            BatchPreview(
+                optimizer=fewest[0].optimizer.name,
+                batch_tokens=fewest[0].horizon.batch_tokens,
+                tuning=tuning,
+                least=tuning + cost_of_runs(fewest, speed),
+                most=full_tuning + cost_of_runs(all_specs, speed),
+                pace=speed,
+            )
+        )
+    return rows
+
+
 def key_of(specs: tuple[TrialSpec, ...]) -> tuple[str, int]:
-    """The optimizer and the batch of some runs."""
+    """The optimizer and the batch that some runs have in common."""
     return specs[0].optimizer.name, specs[0].horizon.batch_tokens
 
 
 def pace_of(question: Question, spec: TrialSpec, machine: Machine) -> Pace:
-    """The speed of runs at one batch."""
+    """The speed of runs of this shape: measured, or assumed without measured rates."""
     if machine.rates:
         return pace(machine.rates, spec.optimizer.name, spec.model.width, spec.horizon.batch_tokens)
     return assumed(trial_flops(spec) / spec.own_steps, question.model.depth)
@@ -192,5 +200,5 @@ def pace_of(question: Question, spec: TrialSpec, machine: Machine) -> Pace:
 def cost_of_runs(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:
     """The cost of runs, one after the other."""
     flops = math.fsum(map(trial_flops, specs))
-    steps = [spec.own_steps * spec.horizon.batch_tokens for spec in specs]
-    return RunsCost(len(specs), sum(steps), flops, flops / speed.flops_per_second)
+    tokens = sum(spec.own_steps * spec.horizon.batch_tokens for spec in specs)
+    return RunsCost(len(specs), tokens, flops, flops / speed.flops_per_second)

@@ -1,16 +1,15 @@
 """The fold of a compute-time study: its searches and courses replayed over the completed trials.
 
-Each optimizer and batch needs hyperparameters (tuned here, or given), then a course of runs for
-each seed, and a short run alone on a worker that times a step. Batches do not wait for each other,
-only for the searches that give their hyperparameters.
+An optimizer at a batch first needs hyperparameters, tuned here or given; then a course of runs for
+each seed, and a short run that has a worker to itself and times a step. Batches do not wait for
+each other, but only for the searches that their hyperparameters come from.
 
-Parts: `TuningSearch` · `BatchProgress`, an optimizer at a batch so far · `StudyProgress`,
-`progress`.
+Parts: `TuningSearch` · `BatchProgress`, an optimizer at a batch so far · `StudyProgress`, and
+`progress` · `candidates`, `setting_of`, `timed_spec`, the specifications of runs.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,13 +18,13 @@ from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.reasons import Marked
 from telescope.studies.compute_time.runs import Course, Setting, course, horizon_of
 from telescope.studies.compute_time.tuning import (
+    BatchHyperparameters,
     Candidates,
-    Known,
-    Searching,
-    Tuned,
+    PendingSearch,
+    SearchProgress,
+    hyperparameters_at,
     neighbours,
-    setting_at,
-    tuned,
+    search_progress,
 )
 from telescope.studies.kind import Label, Planned
 from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
@@ -36,27 +35,27 @@ from telescope.trials.types import OptimizerName
 TIMED_STEPS = 30
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class TuningSearch:
     """The search for an optimizer's hyperparameters at a batch."""
 
     optimizer: OptimizerName
-    tuned: Tuned
+    progress: SearchProgress
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class BatchProgress:
-    """An optimizer at a batch so far; without a setting until its hyperparameters are known."""
+    """The runs of an optimizer at a batch so far."""
 
     optimizer: OptimizerName
     batch_tokens: int
-    setting: Setting | None
+    setting: Setting | None  # None until the hyperparameters are known
     courses: tuple[Course, ...]  # one per seed
     timed: Trial | None
     missing: tuple[TrialSpec, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class StudyProgress:
     """The progress of a study: all searches and all batches, by optimizer and batch."""
 
@@ -66,17 +65,17 @@ class StudyProgress:
     @property
     def missing(self) -> tuple[Planned, ...]:
         """The missing runs of the current stages, each once."""
-        searched = [
-            Planned(spec, Label(one.optimizer, "tuning"))
-            for one in self.searches
-            for spec in one.tuned.missing
+        tuning = [
+            Planned(spec, Label(search.optimizer, "tuning"))
+            for search in self.searches
+            for spec in search.progress.missing
         ]
-        trained = [
-            Planned(spec, Label(one.optimizer, stage_of(spec)))
-            for one in self.batches
-            for spec in one.missing
+        training = [
+            Planned(spec, Label(batch.optimizer, stage_of(spec)))
+            for batch in self.batches
+            for spec in batch.missing
         ]
-        return tuple({planned.spec.digest: planned for planned in searched + trained}.values())
+        return tuple({planned.spec.digest: planned for planned in tuning + training}.values())
 
 
 def stage_of(spec: TrialSpec) -> str:
@@ -89,98 +88,121 @@ def progress(question: Question, trials: Sequence[Trial]) -> StudyProgress:
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     searches, batches = list[TuningSearch](), list[BatchProgress]()
     for optimizer in question.optimizers:
-        ours = [
-            TuningSearch(optimizer, searched(question, optimizer, batch, completed))
-            for batch in question.tuned_batches
+        own_searches = [
+            TuningSearch(optimizer, search_at(question, optimizer, batch_tokens, completed))
+            for batch_tokens in question.tuned_batches
         ]
-        searches += ours
-        known = tuple(hyperparameters(question, optimizer, [one.tuned for one in ours]))
+        searches += own_searches
+        entries = tuple(hyperparameters(question, optimizer, own_searches))
         batches += [
-            at_batch(question, optimizer, batch, known, completed) for batch in question.batches
+            progress_at(question, optimizer, batch_tokens, entries, completed)
+            for batch_tokens in question.batches
         ]
     return StudyProgress(tuple(searches), tuple(batches))
 
 
-def searched(
+def search_at(
     question: Question, optimizer: OptimizerName, batch_tokens: int, completed: Mapping[str, Trial]
-) -> Tuned:
-    """The search at one batch."""
+) -> SearchProgress:
+    """The search at one batch so far."""
     assert question.tuning is not None, "there are tuned batches only where there is tuning"
-    return tuned(
-        question.tuning, question.runs, candidates(question, optimizer), batch_tokens, completed
-    )
+    base = candidates(question, optimizer)
+    return search_progress(question.tuning, question.runs, base, batch_tokens, completed)
 
 
 def hyperparameters(
-    question: Question, optimizer: OptimizerName, found: Sequence[Tuned]
-) -> list[Known | Searching]:
-    """Hyperparameters by batch in ascending order, known or being searched for."""
-    given: list[Known | Searching] = [
-        Known(
-            one.batch_tokens,
-            one.lr,
-            one.weight_decay,
-            "job" if one.job else "given",
-            (Marked(mark=one.mark),) if one.mark else (),
+    question: Question, optimizer: OptimizerName, searches: Sequence[TuningSearch]
+) -> list[BatchHyperparameters | PendingSearch]:
+    """An optimizer's hyperparameters, given or tuned, in ascending order of batch."""
+    stated: list[BatchHyperparameters | PendingSearch] = [
+        BatchHyperparameters(
+            batch_tokens=values.batch_tokens,
+            lr=values.lr,
+            weight_decay=values.weight_decay,
+            source="job" if values.job else "given",
+            doubts=(Marked(mark=values.mark),) if values.mark else (),
         )
-        for one in question.given
-        if one.optimizer == optimizer
+        for values in question.given
+        if values.optimizer == optimizer
     ]
-    ours = [one.known or Searching(one.batch_tokens) for one in found]
-    return sorted(given + ours, key=lambda one: one.batch_tokens)
+    tuned = [
+        search.progress.hyperparameters or PendingSearch(search.progress.batch_tokens)
+        for search in searches
+    ]
+    return sorted(stated + tuned, key=lambda entry: entry.batch_tokens)
 
 
-def at_batch(
+def progress_at(
     question: Question,
     optimizer: OptimizerName,
     batch_tokens: int,
-    known: tuple[Known | Searching, ...],
+    entries: tuple[BatchHyperparameters | PendingSearch, ...],
     completed: Mapping[str, Trial],
 ) -> BatchProgress:
-    """The progress of an optimizer at a batch."""
-    if not known:
+    """The progress of an optimizer at a batch; `entries` are its hyperparameters at all batches.
+
+    Raises InvalidInput if there are hyperparameters for no batch.
+    """
+    if not entries:
         remedy = "give some, or submit the study to a service, which takes them from its jobs"
         message = f"has hyperparameters for no batch; {remedy}"
         raise InvalidInput.of("given", message)
-    near = [one for one in neighbours(batch_tokens, known) if not isinstance(one, Searching)]
-    if len(near) < len(neighbours(batch_tokens, known)):
+    near = neighbours(batch_tokens, entries)
+    decided = [entry for entry in near if not isinstance(entry, PendingSearch)]
+    if len(decided) < len(near):
         return BatchProgress(
             optimizer, batch_tokens, setting=None, courses=(), timed=None, missing=()
         )
-    setting = setting_of(question, optimizer, setting_at(batch_tokens, near))
+    setting = setting_of(question, optimizer, hyperparameters_at(batch_tokens, decided))
     courses = tuple(
         course(question.runs, setting, seed, question.lowest, completed)
         for seed in range(question.seeds)
     )
     timing = timed_spec(question, setting)
     untimed = () if timing.digest in completed else (timing,)
-    missing = tuple(spec for one in courses for spec in one.missing) + untimed
     return BatchProgress(
-        optimizer, batch_tokens, setting, courses, completed.get(timing.digest), missing
+        optimizer=optimizer,
+        batch_tokens=batch_tokens,
+        setting=setting,
+        courses=courses,
+        timed=completed.get(timing.digest),
+        missing=tuple(spec for course in courses for spec in course.missing) + untimed,
     )
 
 
 @lru_cache(maxsize=1024)
 def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
-    """The study's optimizer, model and data, with learning rate and weight decay still open."""
-    given: dict[str, Any] = {
+    """The study's optimizer, model and data; learning rate and weight decay are placeholders."""
+    options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__
     }
     if optimizer == "muon":
-        given["adamw_lr_ratio"] = question.adamw_lr_ratio
+        options["adamw_lr_ratio"] = question.adamw_lr_ratio
     spec = OptimizerSpec(
-        name=optimizer, lr=1.0, weight_decay=0.0, parametrisation=question.parametrisation, **given
+        name=optimizer,
+        lr=1.0,
+        weight_decay=0.0,
+        parametrisation=question.parametrisation,
+        **options,
     )
     return Candidates(spec, question.model.spec, question.data)
 
 
 @lru_cache(maxsize=4096)
-def setting_of(question: Question, optimizer: OptimizerName, known: Known) -> Setting:
-    """The setting that the runs at a batch have in common."""
+def setting_of(
+    question: Question, optimizer: OptimizerName, values: BatchHyperparameters
+) -> Setting:
+    """What all runs of an optimizer at a batch have in common."""
     base = candidates(question, optimizer)
-    chosen = replace(base.optimizer, lr=known.lr, weight_decay=known.weight_decay)
-    return Setting(chosen, base.model, base.data, known.batch_tokens, known.source, known.doubts)
+    return Setting(
+        optimizer=replace(base.optimizer, lr=values.lr, weight_decay=values.weight_decay),
+        model=base.model,
+        data=base.data,
+        batch_tokens=values.batch_tokens,
+        source=values.source,
+        doubts=values.doubts,
+    )
 
 
 @lru_cache(maxsize=4096)

@@ -14,9 +14,8 @@ from telescope.trials.outcome import Trial
 
 
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
-    """The missing runs of the current stages."""
     missing = progress(question, trials).missing
-    return Plan(missing, not missing)
+    return Plan(missing, done=not missing)
 
 
 KIND = Kind(

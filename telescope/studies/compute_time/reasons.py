@@ -1,11 +1,11 @@
-"""Reasons of a compute-time study's verdict as values: a class for each reason and doubt, with its
+"""Reasons for a compute-time study's verdict as values: a class for each reason and doubt, with its
 numbers.
 
-Decisions read the class. The text is made in `wording` when a report is built.
+Decisions depend on the class. Its text is in `wording`.
 
-Parts: `OptimizerBatch` · doubts about hyperparameters, `HyperparameterDoubt` · target losses that
-cannot be read, `Unread` · other doubts, `Doubt` · `Reason`: `StudyStopped`, `RunsPending`,
-`Doubted`, `Resolved`.
+Parts: `OptimizerBatch` · `HyperparameterDoubt`, doubts about hyperparameters · `Unread`, why a
+target loss has no answer · `Doubt`, all doubts about an answer · `Reason`: `StudyStopped`,
+`RunsPending`, `Doubted`, `Resolved`.
 """
 
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class BestAtEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Marked:
-    """The document marks its given hyperparameters."""
+    """The document has a reservation about its given hyperparameters."""
 
     code: Literal["marked"] = "marked"
     mark: str
@@ -61,7 +61,7 @@ HyperparameterDoubt = Annotated[
     EveryRateDiverged | BestAtEdge | Marked, Field(discriminator="code")
 ]
 
-# Target losses that cannot be read
+# Target losses without an answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +160,7 @@ class StudyStopped:
 
     code: Literal["stopped"] = "stopped"
     by: str  # an `EndCause`
-    detail: str | None = None  # of a failure: what failed
+    detail: str | None = None  # the failure, if a failure ended the study
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,8 +183,8 @@ class Resolved:
     """Every run reached every target loss."""
 
     code: Literal["resolved"] = "resolved"
-    tuned: bool  # hyperparameters were tuned, with optima inside their ranges
-    jobs: tuple[str, ...] = ()  # the source of hyperparameters; empty where the user gave them
+    tuned: bool  # hyperparameters were tuned in this study, with optima inside their ranges
+    jobs: tuple[str, ...] = ()  # the source of hyperparameters; empty if the user gave them
 
 
 Reason = Annotated[StudyStopped | RunsPending | Doubted | Resolved, Field(discriminator="code")]

@@ -1,8 +1,8 @@
-"""The answer of a compute-time study.
+"""The report of a compute-time study, `OptimizerComparison`.
 
-The types of its report, from `OptimizerComparison` down: the answer to each target loss, the
-settings of every batch, and the ledger of each optimizer's effort. Frontier rows are too many for
-the report; `analysis` computes them for any target loss.
+It contains the answer to each target loss, the hyperparameters at each batch, and a ledger of the
+tuning and training that each optimizer received. Frontier rows are too many for a report;
+`analysis` computes them for any target loss.
 """
 
 from dataclasses import dataclass
@@ -26,36 +26,37 @@ class BatchReport:
     lr: float
     weight_decay: float
     source: Source
-    doubt: str  # about the hyperparameters; empty without any
+    doubt: str  # about the hyperparameters; empty if there is none
     runs: int
     diverged: int
-    trained_tokens: float  # of its longest run
+    trained_tokens: float  # of the longest course
     lowest_loss: float | None  # held-out, at any point of its courses
-    step_seconds: float | None  # measured, alone on a worker
-    run_seconds: float  # of workers, spent on its runs
+    step_seconds: float | None  # measured by a run that had a worker to itself
+    run_seconds: float  # seconds of workers that its runs took
 
 
 @dataclass(frozen=True)
 class Granted:
-    """The effort granted to an optimizer: the ledger of a fair comparison."""
+    """The tuning and training that an optimizer received: an entry of the ledger, by which the
+    fairness of the comparison can be judged."""
 
     optimizer: OptimizerName
     hyperparameters: str  # their source as text: tuned here, given, or from jobs
     tuning_trials: int
     tuned_batches: tuple[int, ...]
-    lr_low: float | None  # of all rates tried; None without any
+    lr_low: float | None  # lowest learning rate tried; None without tuning
     lr_high: float | None
     lr_octaves: float
     weight_decays: tuple[float, ...]
-    edges: tuple[str, ...]  # searches whose best lies at an end
+    edges: tuple[str, ...]  # doubts about searches, such as a best learning rate at the edge
     tuning_tokens: int
     tuning_flops: float
     tuning_seconds: float
     seeds: int
     schedule: str
-    fixed: str  # hyperparameters that were not tuned, in words
+    fixed: str  # hyperparameters that were not tuned, as text
     precision: str
-    trials: int  # all of them, the tuning's included
+    trials: int  # tuning included, as in all that follow
     diverged: int
     tokens: int
     flops: float
@@ -67,14 +68,14 @@ class AtTarget:
     """The answer to one target loss."""
 
     target_loss: float
-    reached: bool  # by some run
-    # against AdamW, in tokens: ahead or behind where all batches with a clear standing agree; None
-    # without both
+    reached: bool  # by at least one run
+    # Muon against AdamW, in tokens: ahead or behind if all batches with a resolved standing agree;
+    # None if there is no batch to compare at
     muon: Standing | None
     sentence: str
     batches: BatchAnswer | None
     ratio: RatioAnswer | None
-    dominance: Dominance | None  # of AdamW's iso-loss curve (first) and Muon's
+    dominance: Dominance | None  # of AdamW's iso-loss curve (first) and Muon's (second)
     because: Unread | None = None  # why no run reached the loss; None in older reports
 
 
@@ -85,8 +86,8 @@ class OptimizerComparison:
     final: bool
     verdict: Verdict
     reason: str
-    read: str  # the method by which losses were read, in words
-    highest_loss: float | None  # targets between these two can be queried
+    read: str  # how losses were read off the runs, as text
+    highest_loss: float | None  # targets between this loss and the lowest can be queried
     lowest_loss: float | None
     targets: tuple[AtTarget, ...]
     batches: tuple[BatchReport, ...]

@@ -1,8 +1,8 @@
-"""The tables that answer a target loss, row by row.
+"""The rows of the three tables that answer a target loss.
 
-The three tables are computed for any target loss from the curves of the finished runs. Rows are
-flat, so that JSON, CSV and a printed table agree; an infinite number is None. Intervals are 90 %
-intervals over seeds.
+The tables are computed for any target loss from the curves of the finished runs. Rows are flat, so
+that JSON, CSV and a printed table have the same fields; an infinite number is None. Intervals are
+90 % intervals over seeds.
 
 Parts: `FrontierRow`, `FrontierAnswer` · `BatchRow`, `BatchSummary`, `BatchAnswer` · `RatioRow`,
 `RatioAnswer`.
@@ -26,21 +26,21 @@ class FrontierRow:
     optimizer: OptimizerName
     batch_tokens: int
     devices: int
-    hours: float | None  # None where every run diverged
+    hours: float | None  # None if every run diverged
     hours_low: float | None
-    hours_high: float | None  # None where the interval is open
+    hours_high: float | None  # None if the interval is open
     step_seconds: float
-    origin: Origin  # of the step's time
-    share_of_peak: float | None  # MFU; None where the device's peak is not known
+    origin: Origin  # of the step time
+    share_of_peak: float | None  # MFU; None if the device's peak is not known
     censored: bool  # a run did not reach the loss: hours are a lower bound, and not on the frontier
     # a run was below the loss at its first point: hours are an upper bound, and not on the frontier
     early: bool
-    diverged: int  # runs that are left out
-    on_frontier: bool  # no other row of this optimizer needs at most its devices and its hours
+    diverged: int  # number of runs that diverged, which are left out
+    on_frontier: bool  # no other row of this optimizer dominates it in devices and hours
 
     @property
     def bound(self) -> bool:
-        """Whether hours are a bound rather than an estimate."""
+        """True if hours are a bound rather than an estimate."""
         return self.censored or self.early
 
 
@@ -49,30 +49,30 @@ class FrontierAnswer:
     """Hours against devices to a loss."""
 
     target_loss: float
-    read: str  # the method by which the loss was read, in words
+    read: str  # how the loss was read off the runs, as text
     rows: tuple[FrontierRow, ...]  # by optimizer, devices, batch
-    # of AdamW's curve (first) and Muon's (second), where both have device counts in common
+    # of AdamW's curve (first) and Muon's (second); None if they have no device counts in common
     dominance: Dominance | None
-    model: str  # of step times that were not measured, in words; empty where all were measured
+    model: str  # the assumptions of modelled step times, as text
 
 
 @dataclass(frozen=True)
 class BatchRow:
-    """One optimizer at one batch."""
+    """Tokens and steps of one optimizer at one batch."""
 
     optimizer: OptimizerName
     batch_tokens: int
-    tokens: float | None  # T_L(B), a bound where a run is censored; None where all runs diverged
+    tokens: float | None  # T_L(B), a bound if a run is censored or early; None if all runs diverged
     tokens_low: float | None
     tokens_high: float | None
     steps: float | None  # S_L(B)
     steps_low: float | None
     steps_high: float | None
-    reached: int  # runs by outcome
+    reached: int  # number of runs with each outcome
     censored: int
     early: int
     diverged: int
-    on_frontier: bool  # no other batch of this optimizer needs at most its tokens and its steps
+    on_frontier: bool  # no other batch of this optimizer dominates it in tokens and steps
     lr: float
     weight_decay: float
     source: Source  # of lr and weight decay
@@ -80,8 +80,8 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class CriticalBatch:
-    """The critical batch, up to which tokens stay constant, by a form of the law; an end beyond the
-    batches is None.
+    """The critical batch, up to which tokens stay constant, by one form of the law. A batch beyond
+    the batches that were run is None.
     """
 
     form: Literal["piecewise", "smooth"]
@@ -90,8 +90,8 @@ class CriticalBatch:
     high: float | None
     fewest_tokens: float
     residual_percent: float
-    p_of_misfit: float | None  # small where the form does not fit
-    slope: float | None  # of log steps beyond the critical batch, by the piecewise form
+    p_of_misfit: float | None  # small if the form does not fit
+    slope: float | None  # of log steps beyond the critical batch; None for the smooth form
     left_out_low: float | None  # least and greatest critical batch with one batch left out
     left_out_high: float | None
 
@@ -101,8 +101,8 @@ class BatchSummary:
     """The summary of an optimizer's batches."""
 
     optimizer: OptimizerName
-    # the largest that needs at most 2 % more than the fewest tokens; None where it lies beyond all
-    # batches run
+    # the largest batch that needs at most 2 % more than the fewest tokens; None if it lies beyond
+    # the batches that were run
     token_optimal_batch: float | None
     token_optimal_low: float | None
     token_optimal_high: float | None
@@ -121,20 +121,19 @@ class BatchAnswer:
 
 @dataclass(frozen=True)
 class RatioRow:
-    """AdamW over Muon at a batch: above 1 where Muon needs less."""
+    """AdamW's cost over Muon's at a batch; ratios are above 1 if Muon needs less."""
 
     batch_tokens: int
-    ratio: float | None  # R_L(B), in tokens
+    ratio: float | None  # R_L(B), of tokens
     ratio_low: float | None
     ratio_high: float | None
-    flops_ratio: float | None  # the same with each optimizer's own FLOPs counted
-    # the same in measured hours on one worker; None where they were not measured
-    hours_ratio: float | None
-    gap_tokens: float | None  # AdamW's tokens less Muon's
+    flops_ratio: float | None  # of FLOPs, the optimizers' own included
+    hours_ratio: float | None  # of measured hours on one worker; None if they were not measured
+    gap_tokens: float | None  # AdamW's tokens minus Muon's
     gap_low: float | None
     gap_high: float | None
-    pairs: int  # of runs with the same seed; 0 where this is a bound
-    muon: Standing  # ahead, behind or unresolved
+    pairs: int  # pairs of runs with the same seed; 0 if the row is a bound
+    muon: Standing  # in tokens
 
 
 @dataclass(frozen=True)
@@ -144,19 +143,19 @@ class RatioAnswer:
     target_loss: float
     read: str
     rows: tuple[RatioRow, ...]  # by batch
-    # the larger critical batch of both, None where it lies beyond all batches; the middle batch
-    # without a critical batch
+    # the larger of both critical batches, None if it lies beyond the batches that were run; without
+    # a critical batch, the middle batch
     trend_from_batch_tokens: float | None
-    trend: Direction | None  # of R from there on; None with fewer than two settled batches
+    trend: Direction | None  # of R from that batch on; None with fewer than two settled batches
     exponent: float | None  # R ~ B^exponent
     exponent_low: float | None
     exponent_high: float | None
-    p_falling: float | None  # small values speak against `nondecreasing`
-    note: str  # the reason why there are no rows; empty with rows
+    p_falling: float | None  # small values speak against a ratio that does not fall
+    note: str  # why there are no rows; empty if there are rows
 
     @classmethod
     def without_rows(cls, target_loss: float, read: str, note: str) -> Self:
-        """An answer without rows, with the reason."""
+        """An answer without rows; `note` gives the reason."""
         return cls(
             target_loss=target_loss,
             read=read,

@@ -1,9 +1,10 @@
-"""The conversion of readings to rows.
+"""The rows that answer a target loss, from the readings of runs.
 
-Parts: `frontier_rows` · `batch_rows`, `summary` · `ratio_row`, `since`, the first batch of a trend
-· `finite`.
+Parts: `frontier_rows` · `batch_rows`, and `summary` of them · `ratio_row`, and `trend_start`, the
+first batch of the trend · `finite`.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,37 +31,34 @@ from telescope.studies.compute_time.times import measured_step_seconds, step_of,
 def frontier_rows(
     devices: Devices, batches: Sequence[BatchProgress], readings: Readings
 ) -> list[FrontierRow]:
-    """An optimizer's hours on every device count; `on_frontier` marks rows that no other
-    dominates.
+    """An optimizer's hours at each batch, on each device count that divides the batch;
+    `on_frontier` marks rows that no other row dominates.
     """
-    known, rows = {one.batch_tokens: one for one in batches}, list[FrontierRow]()
-    for at in tokens_at(readings):
-        one = known[int(at.batch_tokens)]
-        assert one.setting is not None, "only batches with a setting were run"
-        for time, share in step_times(devices, one.setting, measured_step_seconds(one.timed)):
-            low, middle, high = (
-                finite(time.hours(steps)) for steps in (at.steps.low, at.steps.value, at.steps.high)
-            )
+    by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[FrontierRow]()
+    for reading in tokens_at(readings):
+        batch = by_size[int(reading.batch_tokens)]
+        assert batch.setting is not None, "only batches with a setting were run"
+        for time, share in step_times(devices, batch.setting, measured_step_seconds(batch.timed)):
             rows.append(
                 FrontierRow(
-                    optimizer=one.optimizer,
-                    batch_tokens=one.batch_tokens,
+                    optimizer=batch.optimizer,
+                    batch_tokens=batch.batch_tokens,
                     devices=time.devices,
-                    hours=middle,
-                    hours_low=low,
-                    hours_high=high,
+                    hours=finite(time.hours(reading.steps.value)),
+                    hours_low=finite(time.hours(reading.steps.low)),
+                    hours_high=finite(time.hours(reading.steps.high)),
                     step_seconds=time.seconds,
                     origin=time.origin,
                     share_of_peak=share,
-                    censored=at.censored > 0,
-                    early=at.early > 0,
-                    diverged=at.diverged,
+                    censored=reading.censored > 0,
+                    early=reading.early > 0,
+                    diverged=reading.diverged,
                     on_frontier=False,
                 )
             )
     settled = [row for row in rows if row.hours is not None and not row.bound]
-    kept = non_dominated([row.devices for row in settled], [row.hours or 0.0 for row in settled])
-    best = [row for row, keep in zip(settled, kept, strict=True) if keep]
+    optimal = non_dominated([row.devices for row in settled], [row.hours or 0.0 for row in settled])
+    best = list(itertools.compress(settled, optimal))
     return sorted(
         (replace(row, on_frontier=row in best) for row in rows),
         key=lambda row: (row.devices, row.batch_tokens),
@@ -68,25 +66,27 @@ def frontier_rows(
 
 
 def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[BatchRow]:
-    """An optimizer's tokens and steps at every batch; `on_frontier` marks undominated batches."""
-    known, rows = {one.batch_tokens: one for one in batches}, list[BatchRow]()
-    for at in tokens_at(readings):
-        setting = known[int(at.batch_tokens)].setting
+    """An optimizer's tokens and steps at each batch; `on_frontier` marks rows that no other row
+    dominates.
+    """
+    by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[BatchRow]()
+    for reading in tokens_at(readings):
+        setting = by_size[int(reading.batch_tokens)].setting
         assert setting is not None, "only batches with a setting were run"
         rows.append(
             BatchRow(
                 optimizer=setting.optimizer.name,
                 batch_tokens=setting.batch_tokens,
-                tokens=finite(at.tokens.value),
-                tokens_low=finite(at.tokens.low),
-                tokens_high=finite(at.tokens.high),
-                steps=finite(at.steps.value),
-                steps_low=finite(at.steps.low),
-                steps_high=finite(at.steps.high),
-                reached=at.reached,
-                censored=at.censored,
-                early=at.early,
-                diverged=at.diverged,
+                tokens=finite(reading.tokens.value),
+                tokens_low=finite(reading.tokens.low),
+                tokens_high=finite(reading.tokens.high),
+                steps=finite(reading.steps.value),
+                steps_low=finite(reading.steps.low),
+                steps_high=finite(reading.steps.high),
+                reached=reading.reached,
+                censored=reading.censored,
+                early=reading.early,
+                diverged=reading.diverged,
                 on_frontier=False,
                 lr=setting.optimizer.lr,
                 weight_decay=setting.optimizer.weight_decay,
@@ -94,28 +94,28 @@ def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[Bat
             )
         )
     settled = [row for row in rows if row.tokens is not None and row.censored + row.early == 0]
-    kept = non_dominated(
+    optimal = non_dominated(
         [row.steps or 0.0 for row in settled], [row.tokens or 0.0 for row in settled]
     )
-    best = [row for row, keep in zip(settled, kept, strict=True) if keep]
+    best = list(itertools.compress(settled, optimal))
     return [replace(row, on_frontier=row in best) for row in rows]
 
 
 def summary(batches: Sequence[BatchProgress], readings: Readings) -> BatchSummary:
-    """The summary of an optimizer's batches."""
-    first, second = piecewise(readings), smooth(readings)
-    optimal = first.token_optimal_batch if first else Estimate(math.inf, math.inf, math.inf)
+    """The token-optimal batch and the critical batches of an optimizer."""
+    law, smooth_form = piecewise(readings), smooth(readings)
+    optimal = law.token_optimal_batch if law else Estimate(math.inf, math.inf, math.inf)
     return BatchSummary(
         optimizer=batches[0].optimizer,
         token_optimal_batch=finite(optimal.value),
         token_optimal_low=finite(optimal.low),
         token_optimal_high=finite(optimal.high),
-        critical=tuple(critical(form) for form in (first, second) if form is not None),
+        critical=tuple(critical(form) for form in (law, smooth_form) if form is not None),
     )
 
 
 def critical(form: Form) -> CriticalBatch:
-    """One form of the critical batch."""
+    """The critical batch by one fitted form."""
     left_out = form.left_out if isinstance(form, Piecewise) else ()
     return CriticalBatch(
         form="piecewise" if isinstance(form, Piecewise) else "smooth",
@@ -131,44 +131,44 @@ def critical(form: Form) -> CriticalBatch:
     )
 
 
-def ratio_row(first: BatchProgress, second: BatchProgress, row: RatioAt) -> RatioRow:
-    """Both optimizers at a batch; `first` is the ratio's numerator."""
+def ratio_row(first: BatchProgress, second: BatchProgress, tokens: RatioAt) -> RatioRow:
+    """The ratio of tokens at a batch, extended to FLOPs and hours; `first` is the numerator."""
     assert first.setting is not None, "only batches with a setting were run"
     assert second.setting is not None, "only batches with a setting were run"
     steps = [step_of(setting) for setting in (first.setting, second.setting)]
     flops = [step.model_flops + step.optimizer_flops for step in steps]
-    seconds = [measured_step_seconds(one.timed) for one in (first, second)]
-    ratio, gap = row.ratio, row.gap_tokens
+    seconds = [measured_step_seconds(batch.timed) for batch in (first, second)]
+    ratio, gap = tokens.ratio, tokens.gap_tokens
+    hours_ratio = (
+        finite(ratio.value * seconds[0] / seconds[1]) if seconds[0] and seconds[1] else None
+    )
     return RatioRow(
-        batch_tokens=int(row.batch_tokens),
+        batch_tokens=int(tokens.batch_tokens),
         ratio=finite(ratio.value),
         ratio_low=finite(ratio.low),
         ratio_high=finite(ratio.high),
         flops_ratio=finite(ratio.value * flops[0] / flops[1]),
-        hours_ratio=finite(ratio.value * seconds[0] / seconds[1])
-        if seconds[0] and seconds[1]
-        else None,
+        hours_ratio=hours_ratio,
         gap_tokens=finite(gap.value),
         gap_low=finite(gap.low),
         gap_high=finite(gap.high),
-        pairs=row.pairs,
-        muon=row.standing,
+        pairs=tokens.pairs,
+        muon=tokens.standing,
     )
 
 
-def since(first: Readings, second: Readings) -> float:
-    """The first batch of a trend: the larger critical batch of both, or the middle of the batches
-    without any.
+def trend_start(first: Readings, second: Readings) -> float:
+    """The first batch of a trend: the larger of both critical batches, or the median of the batches
+    if there is no critical batch.
 
-    It is inf where the tokens of either do not rise within the batches run, so that none lies
-    beyond both.
+    It is inf if the tokens of an optimizer do not rise within the batches that were run, since then
+    no batch lies beyond both critical batches.
     """
-    known = [
-        batch for batch in (critical_batch(first), critical_batch(second)) if batch is not None
-    ]
-    return max(known) if known else float(np.median(first.batch_tokens))
+    batches = [critical_batch(first), critical_batch(second)]
+    fitted = [batch for batch in batches if batch is not None]
+    return max(fitted) if fitted else float(np.median(first.batch_tokens))
 
 
 def finite(value: float) -> float | None:
-    """The value; None where it is not finite, since JSON cannot represent it."""
+    """The value; None if it is not finite, since JSON cannot represent it."""
     return value if math.isfinite(value) else None

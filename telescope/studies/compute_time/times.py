@@ -1,11 +1,12 @@
-"""The time of a step of these runs, by number of devices.
+"""The time of a training step on a number of devices.
 
-If the study names its hardware, every step is modelled for it. Otherwise a device is a worker of
-this installation: its time alone is measured, as the median step of a run that had it for itself,
-and several workers are modelled as copies of it, over a stated bandwidth
-(`telescope.statistics.step_time`).
+If the study describes its hardware, every step time is modelled for that hardware
+(`telescope.statistics.step_time`). Otherwise a device is a worker of this installation: the time on
+one worker is measured, as the median step of a run that had the worker to itself, and the time on
+several workers is modelled as on copies of it, connected at a stated bandwidth.
 
-Parts: `step_of` · `measured_step_seconds` · `step_times` · `in_words`.
+Parts: `step_of`, the cost of a step · `measured_step_seconds` · `step_times` ·
+`step_time_assumptions`, as text.
 """
 
 from telescope.statistics.step_time import (
@@ -14,7 +15,7 @@ from telescope.statistics.step_time import (
     StepTime,
     measured,
     modelled,
-    takes,
+    splits_evenly,
 )
 from telescope.studies.compute_time.question import Devices
 from telescope.studies.compute_time.runs import Setting
@@ -25,35 +26,36 @@ GRADIENT_BYTES = 4  # of each parameter: float32
 
 
 def step_of(setting: Setting) -> StepCost:
-    """An optimizer step at a batch, in FLOPs and bytes."""
-    model, data = setting.model, setting.data
+    """The cost of a step at a batch, in FLOPs and bytes."""
+    model, optimizer, data = setting.model, setting.optimizer, setting.data
+    flops_per_token = training_flops_per_token(model, data.vocab_size, data.context)
+    optimizer_flops = (
+        newton_schulz_flops(model, optimizer.newton_schulz_steps, optimizer.muon_split)
+        if optimizer.name == "muon"
+        else 0.0
+    )
     return StepCost(
         batch_tokens=setting.batch_tokens,
         sequence_tokens=data.context,
-        model_flops=setting.batch_tokens
-        * training_flops_per_token(model, data.vocab_size, data.context),
-        optimizer_flops=newton_schulz_flops(
-            model, setting.optimizer.newton_schulz_steps, setting.optimizer.muon_split
-        )
-        if setting.optimizer.name == "muon"
-        else 0.0,
+        model_flops=setting.batch_tokens * flops_per_token,
+        optimizer_flops=optimizer_flops,
         gradient_bytes=float(GRADIENT_BYTES * parameters(model, data.vocab_size, data.context)),
     )
 
 
 def measured_step_seconds(timed: Trial | None) -> float | None:
-    """Seconds per step as measured on one worker; None before the measurement."""
+    """Seconds per step on one worker; None if no run has measured them yet."""
     return timed.metrics.get("step_seconds") if timed else None
 
 
 def step_times(
     devices: Devices, setting: Setting, seconds: float | None
 ) -> list[tuple[StepTime, float | None]]:
-    """The time of a step on each device count that divides the batch, and its share of the devices'
-    peak, if known.
+    """The time of a step on each device count that divides the batch, with the share of the
+    devices' peak if that peak is known; `seconds` is the measured time on one worker.
     """
     step = step_of(setting)
-    counts = [count for count in sorted(set(devices.counts)) if takes(step, count)]
+    counts = [count for count in sorted(set(devices.counts)) if splits_evenly(step, count)]
     if hardware := devices.hardware:
         cluster = DeviceCluster(
             hardware.device_flops_per_second,
@@ -75,14 +77,17 @@ def step_times(
     ]
 
 
-def in_words(devices: Devices) -> str:
-    """The assumptions of modelled times, in words."""
-    form = "data parallelism, gradients all-reduced in a ring without overlap, the whole optimizer step on every device"
+def step_time_assumptions(devices: Devices) -> str:
+    """The assumptions of modelled step times, as text."""
+    form = (
+        "data parallelism, gradients all-reduced in a ring without overlap, "
+        "the whole optimizer step on every device"
+    )
     if hardware := devices.hardware:
         peak = f"{hardware.device_flops_per_second / 1e12:.4g} TFLOP/s per device"
         speed = f"{peak}, {hardware.share_of_peak:.0%} of it reached"
-        between = f"{hardware.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each"
-        return f"modelled for {speed}, {between}: {form}"
-    between = f"{devices.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each"
-    one = "one device is a worker of this installation, as measured"
-    return f"{one}; several are modelled as copies of it, {between}: {form}"
+        bandwidth = f"{hardware.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each"
+        return f"modelled for {speed}, {bandwidth}: {form}"
+    bandwidth = f"{devices.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each"
+    device = "one device is a worker of this installation, as measured"
+    return f"{device}; several are modelled as copies of it, {bandwidth}: {form}"

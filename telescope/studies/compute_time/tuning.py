@@ -1,17 +1,18 @@
-"""The search for an optimizer's learning rate at a batch size, with equal effort for all
-optimizers.
+"""The search for an optimizer's learning rate at a batch size, with the same effort for each
+optimizer.
 
-The search is a grid, the same for every optimizer, of runs of one length under the schedule of the
-reading. Where the lowest mean loss over seeds lies at an end of the grid, two more points are run
-beyond it, as often as the study allows; otherwise the learning rate is the vertex of the parabola
-through the lowest point and its neighbours. Each weight decay has its own grid, and the lowest
-vertex decides.
+The search is a grid of short runs, the same for every optimizer, under the schedule of the reading.
+If the lowest mean loss over seeds lies at an end of the grid, two more points are run beyond it, as
+often as the study allows. Otherwise the learning rate is the vertex of the parabola through the
+lowest point and its neighbours. If weight decays are compared, each has its own grid, and the one
+with the lowest vertex is chosen.
 
 Between tuned batches, log lr and log weight decay are interpolated linearly in log batch; beyond
-them, the values of the nearest batch are used. Both are marked.
+them, the values of the nearest batch are used. Both are marked by their source.
 
-Parts: `Candidates` · `RateSweep`, the learning rates of one weight decay · `tuned` -> `Tuned`, at a
-tuned batch · `neighbours`, `setting_at` -> `Known`, at any batch.
+Parts: `Candidates` · `RateSweep`, the learning rates of one weight decay · `search_progress` ->
+`SearchProgress`, at a tuned batch · `neighbours`, `hyperparameters_at` -> `BatchHyperparameters`,
+at any batch.
 """
 
 import math
@@ -38,53 +39,53 @@ from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
 DECAY: Mapping[Reading, Decay] = {"constant": "constant", "cooldown": "wsd", "full": "linear"}
-BEYOND = 2  # points that extend a grid at a time
+BEYOND = 2  # points that one extension adds to a grid
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """An optimizer whose learning rate and weight decay are to be tuned."""
+    """An optimizer whose learning rate and weight decay are to be tuned, with model and data."""
 
     optimizer: OptimizerSpec
     model: ModelSpec
     data: DataSpec
 
     def at(self, octaves: float, weight_decay: float) -> "Candidates":
-        """The candidate at a learning rate and a weight decay."""
-        return replace(
-            self, optimizer=with_values(self.optimizer, from_octaves(octaves), weight_decay)
-        )
+        """The candidate at a learning rate, in octaves, and a weight decay."""
+        optimizer = with_values(self.optimizer, from_octaves(octaves), weight_decay)
+        return replace(self, optimizer=optimizer)
 
 
 @lru_cache(maxsize=65_536)
 def with_values(optimizer: OptimizerSpec, lr: float, weight_decay: float) -> OptimizerSpec:
-    """The optimizer with another learning rate and weight decay."""
+    """The optimizer with another learning rate and weight decay; cached, since planning asks for
+    the same values again and again."""
     return replace(optimizer, lr=lr, weight_decay=weight_decay)
 
 
 @dataclass(frozen=True)
-class Tuned:
+class SearchProgress:
     """The search of an optimizer at a batch so far."""
 
     batch_tokens: int
-    known: "Known | None"  # None while the search goes on
-    edge: Edge | None  # the end of the rates tried at which the best lies
+    hyperparameters: "BatchHyperparameters | None"  # None while runs are missing
+    edge: Edge | None  # the end of the grid at which the best learning rate lies
     trials: tuple[Trial, ...]
-    missing: tuple[TrialSpec, ...]  # of its current stage
+    missing: tuple[TrialSpec, ...]  # runs of the current stage
 
     @property
     def doubts(self) -> tuple[HyperparameterDoubt, ...]:
         """Doubts about the result."""
-        return self.known.doubts if self.known else ()
+        return self.hyperparameters.doubts if self.hyperparameters else ()
 
 
 @dataclass(frozen=True)
 class RateSweep:
-    """The learning rates tried with one weight decay: octaves, and mean losses over seeds."""
+    """The learning rates that were tried with one weight decay."""
 
     weight_decay: float
-    octaves: tuple[float, ...]
-    losses: tuple[float, ...]
+    octaves: tuple[float, ...]  # log2 of the learning rates, ascending
+    losses: tuple[float, ...]  # mean over seeds; inf if a run diverged
 
     @property
     def best(self) -> int:
@@ -93,40 +94,43 @@ class RateSweep:
 
     @property
     def edge(self) -> Edge | None:
-        """The end at which the lowest loss lies; None inside."""
-        return "low" if self.best == 0 else "high" if self.best == len(self.octaves) - 1 else None
+        """The end of the grid at which the lowest loss lies; None if it lies inside."""
+        if self.best == 0:
+            return "low"
+        return "high" if self.best == len(self.octaves) - 1 else None
 
     @property
     def vertex(self) -> tuple[float, float]:
-        """Octaves and loss of the parabola's vertex; without one, those of the lowest point."""
+        """Octaves and loss of the vertex of the parabola through the lowest point and its
+        neighbours; at an end of the grid or beside a diverged run, those of the lowest point.
+        """
         i = self.best
-        if self.edge or not all(map(math.isfinite, self.losses[i - 1 : i + 2])):
+        around = slice(i - 1, i + 2)
+        if self.edge or not all(map(math.isfinite, self.losses[around])):
             return self.octaves[i], self.losses[i]
-        x, y = (
-            np.array(self.octaves[i - 1 : i + 2]) - self.octaves[i],
-            np.array(self.losses[i - 1 : i + 2]),
-        )
+        x, y = np.array(self.octaves[around]) - self.octaves[i], np.array(self.losses[around])
         a, b, c = np.polyfit(x, y, 2)
-        at = -b / (2 * a) if a > 0 else 0.0
-        return self.octaves[i] + float(at), float(a * at * at + b * at + c)
+        shift = -b / (2 * a) if a > 0 else 0.0
+        return self.octaves[i] + float(shift), float(a * shift * shift + b * shift + c)
 
 
 def first_rates(tuning: Tuning) -> tuple[float, ...]:
-    """The first learning rates, in octaves on the planning lattice."""
+    """The first learning rates, in octaves, on the lattice of planned numbers."""
     low, high = math.log2(tuning.lr.low), math.log2(tuning.lr.high)
     return tuple(snap(x) for x in np.linspace(low, high, tuning.lr.points))
 
 
-def carried_on(octaves: Sequence[float], edge: Edge) -> tuple[float, ...]:
-    """A grid extended by BEYOND points at one end, at the spacing of its points there."""
-    gap = octaves[1] - octaves[0] if edge == "low" else octaves[-1] - octaves[-2]
+def extended(octaves: Sequence[float], edge: Edge) -> tuple[float, ...]:
+    """A grid with BEYOND more points at one end, at the spacing of its points there."""
     if edge == "low":
+        gap = octaves[1] - octaves[0]
         return (*(snap(octaves[0] - gap * i) for i in range(BEYOND, 0, -1)), *octaves)
+    gap = octaves[-1] - octaves[-2]
     return (*octaves, *(snap(octaves[-1] + gap * i) for i in range(1, BEYOND + 1)))
 
 
 def weight_decays_to_compare(tuning: Tuning) -> tuple[float, ...]:
-    """The weight decays to compare."""
+    """The weight decays to compare, often just one."""
     return tuning.weight_decay if isinstance(tuning.weight_decay, tuple) else (tuning.weight_decay,)
 
 
@@ -134,7 +138,7 @@ def weight_decays_to_compare(tuning: Tuning) -> tuple[float, ...]:
 def search_spec(
     tuning: Tuning, runs: Runs, candidate: Candidates, batch_tokens: int, seed: int
 ) -> TrialSpec:
-    """A run of a search; the candidate's optimizer has its learning rate and its weight decay."""
+    """A run of a search, at the candidate's learning rate and weight decay."""
     steps = steps_of(tuning.tokens or runs.tokens, batch_tokens)
     horizon = horizon_of(runs, batch_tokens, steps, DECAY[runs.reading])
     return TrialSpec(
@@ -146,14 +150,14 @@ def search_spec(
     )
 
 
-def tuned(
+def search_progress(
     tuning: Tuning,
     runs: Runs,
     candidates: Candidates,
     batch_tokens: int,
     completed: Mapping[str, Trial],
-) -> Tuned:
-    """The search at a batch so far."""
+) -> SearchProgress:
+    """The search at a batch so far, from the completed trials by their digests."""
     octaves, trials = first_rates(tuning), dict[str, Trial]()
     for extension in range(tuning.extensions + 1):
         specs = {
@@ -162,49 +166,45 @@ def tuned(
             for x in octaves
             for seed in range(tuning.seeds)
         }
-        found = {
+        finished = {
             key: completed[spec.digest] for key, spec in specs.items() if spec.digest in completed
         }
-        trials |= {trial.digest: trial for trial in found.values()}
-        if missing := tuple(spec for key, spec in specs.items() if key not in found):
-            return Tuned(
-                batch_tokens, known=None, edge=None, trials=tuple(trials.values()), missing=missing
-            )
-        losses = {key: final(trial) for key, trial in found.items()}
-        lines = [
-            RateSweep(
-                decay,
-                octaves,
-                tuple(
-                    float(np.mean([losses[decay, x, seed] for seed in range(tuning.seeds)]))
-                    for x in octaves
-                ),
-            )
-            for decay in weight_decays_to_compare(tuning)
-        ]
-        best = min(lines, key=lambda line: line.vertex[1])
-        if (
-            not best.edge
-            or not tuning.lr.extend
-            or extension == tuning.extensions
-            or not math.isfinite(min(best.losses))
-        ):
+        trials |= {trial.digest: trial for trial in finished.values()}
+        if missing := tuple(spec for key, spec in specs.items() if key not in finished):
+            return SearchProgress(batch_tokens, None, None, tuple(trials.values()), missing)
+        best = best_sweep(tuning, octaves, finished)
+        extensible = tuning.lr.extend and extension < tuning.extensions
+        if not (best.edge and extensible and math.isfinite(min(best.losses))):
             break
-        octaves = carried_on(octaves, best.edge)
-    known = Known(
-        batch_tokens,
-        from_octaves(best.vertex[0]),
-        best.weight_decay,
-        "tuned",
-        tuple(search_doubts(best, batch_tokens)),
+        octaves = extended(octaves, best.edge)
+    hyperparameters = BatchHyperparameters(
+        batch_tokens=batch_tokens,
+        lr=from_octaves(best.vertex[0]),
+        weight_decay=best.weight_decay,
+        source="tuned",
+        doubts=tuple(search_doubts(best, batch_tokens)),
     )
-    return Tuned(
-        batch_tokens, known=known, edge=best.edge, trials=tuple(trials.values()), missing=()
-    )
+    return SearchProgress(batch_tokens, hyperparameters, best.edge, tuple(trials.values()), ())
+
+
+def best_sweep(
+    tuning: Tuning, octaves: tuple[float, ...], finished: Mapping[tuple[float, float, int], Trial]
+) -> RateSweep:
+    """The sweep with the lowest vertex, from the trials by weight decay, octaves and seed."""
+    losses = {key: final(trial) for key, trial in finished.items()}
+
+    def mean_loss(decay: float, x: float) -> float:
+        return float(np.mean([losses[decay, x, seed] for seed in range(tuning.seeds)]))
+
+    sweeps = [
+        RateSweep(decay, octaves, tuple(mean_loss(decay, x) for x in octaves))
+        for decay in weight_decays_to_compare(tuning)
+    ]
+    return min(sweeps, key=lambda sweep: sweep.vertex[1])
 
 
 def search_doubts(best: RateSweep, batch_tokens: int) -> Iterator[HyperparameterDoubt]:
-    """Doubts about the lowest vertex of a search."""
+    """Doubts about the result of a search, the sweep with the lowest vertex."""
     if not math.isfinite(min(best.losses)):
         yield EveryRateDiverged(
             batch_tokens=batch_tokens, lr_low=2 ** best.octaves[0], lr_high=2 ** best.octaves[-1]
@@ -214,8 +214,8 @@ def search_doubts(best: RateSweep, batch_tokens: int) -> Iterator[Hyperparameter
 
 
 @dataclass(frozen=True)
-class Known:
-    """Hyperparameters at a batch, tuned or given."""
+class BatchHyperparameters:
+    """An optimizer's hyperparameters at a batch, and their source."""
 
     batch_tokens: int
     lr: float
@@ -225,54 +225,53 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Searching:
+class PendingSearch:
     """A batch whose hyperparameters are still being tuned."""
 
     batch_tokens: int
 
 
 def neighbours(
-    batch_tokens: int, known: Sequence[Known | Searching]
-) -> tuple[Known | Searching, ...]:
-    """The entries that determine the hyperparameters of a batch, among entries in ascending order
-    of batch.
+    batch_tokens: int, entries: Sequence[BatchHyperparameters | PendingSearch]
+) -> tuple[BatchHyperparameters | PendingSearch, ...]:
+    """The entries that determine the hyperparameters of a batch: its own, or the nearest on either
+    side. All entries are in ascending order of batch.
     """
-    exact = tuple(one for one in known if one.batch_tokens == batch_tokens)
-    below = [one for one in known if one.batch_tokens < batch_tokens]
-    above = [one for one in known if one.batch_tokens > batch_tokens]
+    exact = tuple(entry for entry in entries if entry.batch_tokens == batch_tokens)
+    below = [entry for entry in entries if entry.batch_tokens < batch_tokens]
+    above = [entry for entry in entries if entry.batch_tokens > batch_tokens]
     return exact or (*below[-1:], *above[:1])
 
 
-def setting_at(batch_tokens: int, near: Sequence[Known]) -> Known:
-    """The hyperparameters at any batch, given its neighbours."""
-    if near[0].batch_tokens == batch_tokens:
-        return near[0]
-    doubts = tuple(dict.fromkeys(doubt for one in near for doubt in one.doubts))
+def hyperparameters_at(
+    batch_tokens: int, near: Sequence[BatchHyperparameters]
+) -> BatchHyperparameters:
+    """The hyperparameters at any batch, from its neighbours."""
+    first = near[0]
+    if first.batch_tokens == batch_tokens:
+        return first
+    doubts = tuple(dict.fromkeys(doubt for entry in near for doubt in entry.doubts))
     if len(near) == 1:
-        return Known(batch_tokens, near[0].lr, near[0].weight_decay, "extrapolated", doubts)
+        source: Source = "extrapolated"
+        return BatchHyperparameters(batch_tokens, first.lr, first.weight_decay, source, doubts)
     left, right = near
     share = math.log2(batch_tokens / left.batch_tokens) / math.log2(
         right.batch_tokens / left.batch_tokens
     )
-    lr, weight_decay = (
-        interpolated_rate(left.lr, right.lr, share),
-        interpolated_rate(left.weight_decay, right.weight_decay, share),
-    )
-    return Known(batch_tokens, lr, weight_decay, "interpolated", doubts)
+    lr = interpolated_rate(left.lr, right.lr, share)
+    weight_decay = interpolated_rate(left.weight_decay, right.weight_decay, share)
+    return BatchHyperparameters(batch_tokens, lr, weight_decay, "interpolated", doubts)
 
 
 def interpolated_rate(left: float, right: float, share: float) -> float:
-    """The linear interpolation in octaves; where a value is 0, the nearer value."""
+    """The linear interpolation in octaves; if a value is 0, the nearer value."""
     if left == right or min(left, right) <= 0:
         return left if share <= 0.5 else right
     return from_octaves((1 - share) * math.log2(left) + share * math.log2(right))
 
 
 def most_points(tuning: Tuning) -> int:
-    """The most runs of a search, over all seeds, weight decays and extensions."""
+    """The largest number of runs of a search, with all seeds, weight decays and extensions."""
     extensions = tuning.extensions if tuning.lr.extend else 0
-    return (
-        (tuning.lr.points + BEYOND * extensions)
-        * len(weight_decays_to_compare(tuning))
-        * tuning.seeds
-    )
+    rates = tuning.lr.points + BEYOND * extensions
+    return rates * len(weight_decays_to_compare(tuning)) * tuning.seeds

@@ -1,7 +1,7 @@
-"""The wording of a compute-time study's reasons and doubts. No decision reads it.
+"""The text of a compute-time study's reasons and doubts. No decision depends on it.
 
-Parts: `words` of a reason · `doubt_words`, `doubts_words` · `unread_words` of a target loss ·
-`origin_words` of hyperparameters.
+Parts: `words`, a reason · `doubt_words`, `doubts_words` · `unread_words`, why a target loss has no
+answer · `origin_words`, the origin of hyperparameters.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,7 @@ from telescope.studies.compute_time.reasons import (
     StudyStopped,
     Unread,
 )
-
-NAMES = {"muon": "Muon", "adamw": "AdamW"}
+from telescope.trials.types import OPTIMIZER_TITLES
 
 
 def words(reason: Reason) -> str:
@@ -41,12 +40,12 @@ def words(reason: Reason) -> str:
         case Doubted(doubts=doubts):
             return doubts_words(doubts)
         case Resolved(tuned=tuned, jobs=jobs):
-            whence = "found inside their ranges" if tuned else origin_words(jobs)
-            return f"every run reached every target loss, at hyperparameters {whence}"
+            origin = "found inside their ranges" if tuned else origin_words(jobs)
+            return f"every run reached every target loss, at hyperparameters {origin}"
 
 
 def doubts_words(doubts: Sequence[Doubt]) -> str:
-    """The text of several doubts on a line; empty without any."""
+    """The text of several doubts, on one line; empty without doubts."""
     return "; ".join(map(doubt_words, doubts))
 
 
@@ -62,24 +61,33 @@ def doubt_words(doubt: Doubt) -> str:
         case NothingToRead(target_loss=loss) | NotReached(target_loss=loss):
             return f"loss {loss:g}: {unread_words(doubt)}"
         case Borrowed(batches=batches):
-            source = "batches use the hyperparameters of the nearest tuned batch, which may not suit them"
-            return f"{source}: {batch_names(batches)}"
+            return (
+                "batches use the hyperparameters of the nearest tuned batch, "
+                f"which may not suit them: {batch_names(batches)}"
+            )
         case NoTargets():
             return "the study sets no target_losses; query any loss with `telescope frontier`"
         case RunsCensored(target_loss=loss, batches=batches):
             return f"some runs ended before they reached loss {loss:g}: {batch_names(batches)}"
         case RunsDiverged(target_loss=loss, batches=batches):
-            rest = "the answer rests on the others"
-            return f"some runs diverged before loss {loss:g}; {rest}: {batch_names(batches)}"
+            return (
+                f"some runs diverged before loss {loss:g}; "
+                f"the answer rests on the others: {batch_names(batches)}"
+            )
         case RunsEarly(target_loss=loss, batches=batches):
-            bound = "their tokens are an upper bound"
-            return f"some runs were below loss {loss:g} at their first point, so {bound}: {batch_names(batches)}"
+            return (
+                f"some runs were below loss {loss:g} at their first point, "
+                f"so their tokens are an upper bound: {batch_names(batches)}"
+            )
         case OneSeed():
-            return "a single seed gives no estimate of the noise and no intervals; set seeds to 2 or more"
+            return (
+                "a single seed gives no estimate of the noise and no intervals; "
+                "set seeds to 2 or more"
+            )
 
 
 def unread_words(unread: Unread) -> str:
-    """The reason why a target loss cannot be read."""
+    """The reason why a target loss has no answer."""
     match unread:
         case NothingToRead():
             return "no run has points yet; query again once runs have finished"
@@ -88,8 +96,10 @@ def unread_words(unread: Unread) -> str:
 
 
 def batch_names(batches: Sequence[OptimizerBatch]) -> str:
-    """The optimizers and their batches."""
-    return ", ".join(f"{NAMES[batch.optimizer]} at {batch.batch_tokens}" for batch in batches)
+    """The optimizer and the batch of each entry, on one line."""
+    return ", ".join(
+        f"{OPTIMIZER_TITLES[batch.optimizer]} at {batch.batch_tokens}" for batch in batches
+    )
 
 
 def origin_words(jobs: Sequence[str]) -> str:

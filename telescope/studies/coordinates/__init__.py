@@ -1,6 +1,6 @@
 """The coordinate check: whether updates keep their size as width grows.
 
-In reading order: `slopes`, the growth of each layer's change with width · `causes`, the rules of a
-parametrisation that do not fit · `reasons` of verdicts, and `wording`, their text · `check`, the
-trials, the verdict and the report · `plot`.
+In reading order: `slopes`, the growth of each layer's change with width · `causes`, the scaling
+rules that do not fit · `reasons` for verdicts, and `wording`, their text · `design`, the runs ·
+`check`, the verdict and the report · `plot`.
 """

@@ -1,12 +1,16 @@
-"""The rules of a parametrisation that do not fit, where layers fail the coordinate check.
+"""The scaling rules of a parametrisation that do not fit, as likely causes of a failed check.
 
-The exponents of two models of different width, group by group, are compared with those that keep
-the size of an update's effect: Muon's lr must cancel the growth of its update scale beyond
-sqrt(fan_out / fan_in); AdamW's entries are of size lr and add up over fan_in, so hidden matrices
-need lr ~ 1/m, the readout lr x multiplier ~ 1/m, and the embedding, looked up one row at a time, a
-constant.
+For each role, the growth of the learning rate between two widths is compared with the growth that
+keeps the effect of an update constant in size:
 
-Parts: `misfits`, the rules that do not fit · `exponents`, actual and needed.
+- Muon's lr for hidden matrices must cancel the growth of its update scale beyond
+  sqrt(fan_out / fan_in).
+- The entries of AdamW's updates are of size lr, and their effects add up over fan_in. So hidden
+  matrices need lr ~ 1/m, and the readout lr x multiplier ~ 1/m. The embedding, which is read one
+  row at a time, needs a constant lr x multiplier.
+
+Parts: `misfits`, the rules that do not fit · `exponents` -> an `Exponent`, actual and needed, for
+each `LrRule`.
 """
 
 import math
@@ -20,7 +24,7 @@ from telescope.parametrisation.roles import Role
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import UpdateScale
 
-TOLERANCE = 0.1  # of an exponent
+TOLERANCE = 0.1  # difference of two exponents up to which a rule fits
 
 
 class LrRule(StrEnum):
@@ -34,52 +38,58 @@ class LrRule(StrEnum):
 
 @dataclass(frozen=True)
 class Exponent:
-    """The power of m by which a quantity scales, and the power that it needs."""
+    """The power of m, the width multiplier, by which a quantity scales, and the power that is
+    needed."""
 
     rule: LrRule
     has: float
     needed: float
-    update_scale: UpdateScale | None = None  # of Muon
+    update_scale: UpdateScale | None = None  # Muon's; None for other rules
 
 
 @lru_cache(maxsize=64)
 def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
-    """The rules that do not fit."""
-    return tuple(one for one in exponents(narrow, wide) if abs(one.has - one.needed) > TOLERANCE)
+    """The exponents that differ from the ones needed."""
+    return tuple(
+        exponent
+        for exponent in exponents(narrow, wide)
+        if abs(exponent.has - exponent.needed) > TOLERANCE
+    )
 
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
-    """The exponent of each role that has a rule."""
+    """The exponent of each role that has a rule, between a narrow and a wide run."""
     octaves = math.log2(wide.model.width / narrow.model.width)
-    here, there = (groups_of(spec) for spec in (narrow, wide))
+    narrow_groups, wide_groups = groups_of(narrow), groups_of(wide)
 
-    def growth(of: tuple[float, float]) -> float:
-        return math.log2(of[1] / of[0]) / octaves
+    def growth(at_narrow: float, at_wide: float) -> float:
+        return math.log2(at_wide / at_narrow) / octaves
 
-    found = []
+    result = []
     for role in (Role.HIDDEN, Role.READOUT, Role.EMBEDDING):
-        if role not in here:
+        if role not in narrow_groups:
             continue
-        lr = growth((here[role].scaled_lr, there[role].scaled_lr))
-        effect = lr + growth((here[role].multiplier, there[role].multiplier))
+        group, wide_group = narrow_groups[role], wide_groups[role]
+        lr = growth(group.scaled_lr, wide_group.scaled_lr)
+        effect = lr + growth(group.multiplier, wide_group.multiplier)
         if role is Role.EMBEDDING:
-            found.append(Exponent(LrRule.EMBEDDING, effect, 0.0))
+            result.append(Exponent(LrRule.EMBEDDING, effect, 0.0))
         elif role is Role.READOUT:
-            found.append(Exponent(LrRule.READOUT, effect, -1.0))
-        elif here[role].uses_muon:
-            scale = mup.chosen_update_scale(wide.optimizer)
-            sizes = [
+            result.append(Exponent(LrRule.READOUT, effect, -1.0))
+        elif group.uses_muon:
+            scales = [
                 mup.update_scale(spec.optimizer, spec.model.width, spec.model.width)
                 for spec in (narrow, wide)
             ]
-            found.append(Exponent(LrRule.MUON, lr, -growth((sizes[0], sizes[1])), scale))
+            scale = mup.chosen_update_scale(wide.optimizer)
+            result.append(Exponent(LrRule.MUON, lr, -growth(*scales), scale))
         else:
-            found.append(Exponent(LrRule.ADAMW, lr, -1.0))
-    return found
+            result.append(Exponent(LrRule.ADAMW, lr, -1.0))
+    return result
 
 
 def groups_of(spec: TrialSpec) -> dict[Role, ParameterGroup]:
-    """A group of each role; groups of the same role do not differ in what matters here."""
+    """A parameter group of each role; all groups of a role scale alike with width."""
     return {
         group.role: group
         for group in describe_groups(spec.model, spec.data.vocab_size, spec.optimizer)

@@ -1,9 +1,10 @@
 """The picture of a coordinate check.
 
-It has a row per ladder and a line per layer: log2 of the RMS change after the check's steps,
-against width, mean over seeds, beginning at zero so that slopes can be compared. On the left is the
-change of each layer's output, on the right the contribution of its own update. The shaded wedge is
-the gate: a line that leaves it grows or shrinks too fast with width. Failing layers are named.
+It has a row per ladder and a line per layer: log2 of the RMS change after the check's steps, as a
+mean over seeds, against width. All lines begin at zero, so that slopes can be compared. The left
+panel shows the change of each layer's output, the right panel the contribution of the layer's own
+update. The shaded wedge is the gate: a line that leaves it grows or shrinks too fast with width.
+Failing layers are named.
 
 Parts: `draw`.
 """
@@ -22,8 +23,8 @@ with extra("plots"):
 
 PARTS = {"moved": "change of outputs", "own": "contribution of own updates"}
 PASSES = "#2a788e"
-NAMED = 6  # lines at most
-LINE_HEIGHT = 0.035  # of the axis
+NAMED = 6  # failing layers that a panel names, at most
+LINE_HEIGHT = 0.035  # of a name, as a share of the axis
 
 
 def draw(reports: Mapping[str, CoordinateReport], path: Path, title: str = "") -> None:
@@ -36,54 +37,52 @@ def draw(reports: Mapping[str, CoordinateReport], path: Path, title: str = "") -
     grid = figure.subplots(len(reports), 2, squeeze=False)
     for row, (name, report) in zip(grid, reports.items(), strict=True):
         for axes, (part, words) in zip(row, PARTS.items(), strict=True):
-            _layers(axes, report, part)
+            _draw_layers(axes, report, part)
+            _name_failing_layers(axes, report, part)
             axes.set_title(f"{name}, {words}: {report.verdict}", loc="left", fontsize=11, color=INK)
+            _finish(axes, report)
     figure.savefig(path, format="png", dpi=140)
 
 
-def _layers(axes: Axes, report: CoordinateReport, part: str) -> None:
-    """A line per layer, and the gate's wedge."""
-    octaves = [math.log2(width / report.widths[0]) for width in report.widths]
-    limit = [report.gate * x for x in octaves]
-    axes.fill_between(
-        octaves,
-        [-y for y in limit],
-        limit,
-        color=MUTED,
-        alpha=0.15,
-        lw=0,
-        label=f"gate: slopes of ±{report.gate}",
-    )
-    layers = [layer for layer in report.layers if layer.part == part]
-    for layer in layers:
+def _octaves(report: CoordinateReport) -> list[float]:
+    """The widths as octaves above the narrowest."""
+    return [math.log2(width / report.widths[0]) for width in report.widths]
+
+
+def _draw_layers(axes: Axes, report: CoordinateReport, part: str) -> None:
+    """Draw a line per layer, and the gate's wedge."""
+    octaves = _octaves(report)
+    upper = [report.gate * x for x in octaves]
+    lower = [-y for y in upper]
+    gate = f"gate: slopes of ±{report.gate}"
+    axes.fill_between(octaves, lower, upper, color=MUTED, alpha=0.15, lw=0, label=gate)
+    for layer in report.layers:
+        if layer.part != part:
+            continue
         fails = layer.verdict == "fail"
+        width, colour = (1.8, TARGET) if fails else (1.1, PASSES)
         heights = [size - layer.sizes[0] for size in layer.sizes]
-        axes.plot(
-            octaves,
-            heights,
-            "-o",
-            ms=3,
-            lw=1.8 if fails else 1.1,
-            color=TARGET if fails else PASSES,
-        )
-    low, high = axes.get_ylim()
-    place = -math.inf
-    for layer in sorted(
-        [layer for layer in layers if layer.verdict == "fail"][:NAMED],
-        key=lambda layer: layer.sizes[-1] - layer.sizes[0],
-    ):
-        # names must not overlap
-        place = max(place + LINE_HEIGHT * (high - low), layer.sizes[-1] - layer.sizes[0])
-        axes.annotate(
-            f" {layer.layer} {layer.slope:+.2f}",
-            (octaves[-1], place),
-            fontsize=7,
-            color=TARGET,
-            va="center",
-        )
+        axes.plot(octaves, heights, "-o", ms=3, lw=width, color=colour)
     axes.plot([], [], "-", color=PASSES, label="layers that pass or are unresolved")
     axes.plot([], [], "-", color=TARGET, label="layers that fail")
-    axes.set_xticks(octaves, [str(width) for width in report.widths])
+
+
+def _name_failing_layers(axes: Axes, report: CoordinateReport, part: str) -> None:
+    """Write the names of the steepest failing layers at the ends of their lines."""
+    failing = [layer for layer in report.layers if layer.part == part and layer.verdict == "fail"]
+    right = _octaves(report)[-1]
+    low, high = axes.get_ylim()
+    y = -math.inf
+    for layer in sorted(failing[:NAMED], key=lambda layer: layer.sizes[-1] - layer.sizes[0]):
+        # names must not overlap
+        y = max(y + LINE_HEIGHT * (high - low), layer.sizes[-1] - layer.sizes[0])
+        text = f" {layer.layer} {layer.slope:+.2f}"
+        axes.annotate(text, (right, y), fontsize=7, color=TARGET, va="center")
+
+
+def _finish(axes: Axes, report: CoordinateReport) -> None:
+    """Draw the ticks, labels and legend that all panels share."""
+    axes.set_xticks(_octaves(report), [str(width) for width in report.widths])
     axes.set_xlabel("width", fontsize=9, color=INK)
     axes.set_ylabel("log2 RMS, from the narrowest width", fontsize=9, color=INK)
     axes.tick_params(labelsize=9, colors=INK)

@@ -1,4 +1,4 @@
-"""Reasons of a coordinate check's verdict as values: a class for each finding, with its numbers.
+"""Reasons for a coordinate check's verdict as values: a class for each finding, with its numbers.
 
 Their text is in `wording`.
 
@@ -22,14 +22,14 @@ class SkippedByJob:
 
 @dataclass(frozen=True, kw_only=True)
 class TooCostly:
-    """No check fits into its share of the job."""
+    """Even the smallest check would cost more than its share of the job."""
 
     code: Literal["too_costly"] = "too_costly"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TooFewWidths:
-    """A verdict needs more widths than there are up to the target."""
+    """There are fewer widths up to the target than a verdict needs."""
 
     code: Literal["too_few_widths"] = "too_few_widths"
     widths: tuple[int, ...]
@@ -48,18 +48,18 @@ class DivergedAtWidths:
 
 @dataclass(frozen=True, kw_only=True)
 class NothingMoved:
-    """No layer that all runs measured changed."""
+    """No change of a layer was measured in all runs."""
 
     code: Literal["nothing_moved"] = "nothing_moved"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondGate:
-    """Layers fail."""
+    """Some layers fail."""
 
     code: Literal["beyond_gate"] = "beyond_gate"
     worst: tuple[LayerSlope, ...]
-    failed: int  # layers, the worst included
+    failed: int  # number of failing layers, including the worst
     gate: float
 
 
@@ -77,7 +77,7 @@ class WithinGate:
 
 @dataclass(frozen=True, kw_only=True)
 class AcrossGate:
-    """No layer fails, but the interval of one straddles the gate."""
+    """No layer fails, but some slope beyond the gate has an interval that straddles it."""
 
     code: Literal["across_gate"] = "across_gate"
     seeds: int
@@ -108,7 +108,7 @@ class Reduced:
 
 @dataclass(frozen=True)
 class CheckReason:
-    """The reason of a check's verdict."""
+    """The reason for a check's verdict."""
 
     finding: Finding
     reduced: Reduced | None = None

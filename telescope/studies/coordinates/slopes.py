@@ -1,9 +1,9 @@
-"""The growth of each layer's change in the first steps with width.
+"""How the change of each layer in the first steps grows with width.
 
-Per layer and kind of change (`telescope.train.probes`), the slope of log2 RMS on log2 width is
-fitted by least squares per seed; its interval comes from the seeds, by Student's t with one
-standard deviation pooled over the layers. Each slope is compared with the gate of the coordinate
-check.
+Per layer and kind of change (`telescope.train.probes`), the slope of log2 RMS against log2 width is
+fitted by least squares for each seed. The interval of the mean slope is a Student t interval over
+seeds, with one standard deviation pooled over all layers. Each slope is compared with the gate of
+the coordinate check.
 
 Parts: `GATE` · `LayerSlope` · `slopes`.
 """
@@ -21,7 +21,7 @@ from telescope.train.probes import MOVED, OWN
 from telescope.trials.outcome import Trial
 
 GATE = 0.25
-"""The exponent of width up to which an update counts as constant in size."""
+"""The exponent of width, of either sign, up to which a change counts as constant in size."""
 
 CoordinateVerdict = Literal["pass", "fail", "unresolved", "skipped"]
 
@@ -31,7 +31,7 @@ class LayerSlope:
     """The growth of a layer's change with width."""
 
     layer: str
-    part: Literal["moved", "own"]  # the change of its output, or its own update's contribution
+    part: Literal["moved", "own"]  # the change of its output, or the contribution of its own update
     slope: float
     low: float
     high: float
@@ -42,7 +42,7 @@ class LayerSlope:
 def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, ...]:
     """Slope and interval of every change that all runs measured, the steepest first."""
     seeds = sorted({trial.spec.seed for trial in trials})
-    found = {(trial.spec.model.width, trial.spec.seed): trial.metrics for trial in trials}
+    metrics = {(trial.spec.model.width, trial.spec.seed): trial.metrics for trial in trials}
     names = [
         name
         for name in trials[0].metrics
@@ -50,40 +50,37 @@ def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, 
     ]
     if not names:
         return ()
-    # (names, seeds, widths)
-    sizes = np.array(
-        [[[found[width, seed][name] for width in widths] for seed in seeds] for name in names]
+    sizes = np.array(  # [name, seed, width]
+        [[[metrics[width, seed][name] for width in widths] for seed in seeds] for name in names]
     )
     x = np.log2(widths) - np.log2(widths).mean()
-    per_seed = sizes @ x / (x @ x)  # (names, seeds)
+    per_seed = sizes @ x / (x @ x)  # [name, seed]
     pooled = math.sqrt(float(per_seed.var(axis=1, ddof=1).mean()))
     half = float(stdtrit(len(seeds) - 1, QUANTILE)) * pooled / math.sqrt(len(seeds))
     means = per_seed.mean(axis=1)
     mean_sizes = sizes.mean(axis=1).tolist()
     layers = [
-        slope_of(name, float(mean), half, size)
-        for name, mean, size in zip(names, means, mean_sizes, strict=True)
+        judged_slope(name, float(mean), half, layer_sizes)
+        for name, mean, layer_sizes in zip(names, means, mean_sizes, strict=True)
     ]
     return tuple(sorted(layers, key=lambda layer: (-abs(layer.slope), layer.part, layer.layer)))
 
 
-def slope_of(name: str, slope: float, half: float, sizes: Sequence[float]) -> LayerSlope:
-    """A layer's slope, judged by the gate; a failure must also show in the widest doubling, where
-    effects of narrow models have died out.
+def judged_slope(name: str, slope: float, half: float, sizes: Sequence[float]) -> LayerSlope:
+    """A layer's slope with its verdict, from the name of its metric and the half-width of its
+    interval. It fails only if the growth over the widest doubling lies beyond the gate too, since
+    effects that only narrow models show do not persist there.
     """
     part, _, layer = name.partition("/")
     last = sizes[-1] - sizes[-2]
     beyond = min(slope - half, last) > GATE or max(slope + half, last) < -GATE
-    verdict: CoordinateVerdict = (
-        "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
-    )
-    low, high = round(slope - half, 4), round(slope + half, 4)
+    verdict: CoordinateVerdict = "pass" if abs(slope) <= GATE else "unresolved"
     return LayerSlope(
-        layer,
-        "own" if part == "own" else "moved",
-        round(slope, 4),
-        low,
-        high,
-        verdict,
-        tuple(round(x, 4) for x in sizes),
+        layer=layer,
+        part="own" if part == "own" else "moved",
+        slope=round(slope, 4),
+        low=round(slope - half, 4),
+        high=round(slope + half, 4),
+        verdict="fail" if beyond else verdict,
+        sizes=tuple(round(size, 4) for size in sizes),
     )

@@ -1,8 +1,8 @@
-"""The wording of a coordinate check: its reason, and the rules that do not fit. No decision reads
+"""The text of a coordinate check's reason, and of the rules that do not fit. No decision depends on
 it.
 
-Parts: `words` of a reason · `finding_words` · `layer_words`, a slope as a growth law ·
-`cause_words` of rules · `law_words`.
+Parts: `words`, a reason · `finding_words` · `layer_words`, a slope as a growth law · `cause_words`,
+the rules that do not fit · `rule_words`, `law_words`.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ from telescope.studies.coordinates.reasons import (
 from telescope.studies.coordinates.slopes import LayerSlope
 from telescope.train.probes import LOGITS
 
-LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}  # by their exponents
-NEAR = 0.05  # of an exponent
+LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}  # by exponent
+NEAR = 0.05  # difference from such an exponent up to which its law is named
 
 
 def words(reason: CheckReason) -> str:
@@ -44,9 +44,9 @@ def finding_words(finding: Finding) -> str:
         case TooCostly():
             return "the check would cost more than its share of the job"
         case TooFewWidths(widths=widths, needed=needed):
-            few = f"only {len(widths)} widths up to the target ({', '.join(map(str, widths))})"
+            count = f"only {len(widths)} widths up to the target ({', '.join(map(str, widths))})"
             remedy = "for more, use a narrower base_width or a smaller head_dim"
-            return f"{few}, and the check needs {needed}; {remedy}"
+            return f"{count}, and the check needs {needed}; {remedy}"
         case DivergedAtWidths(widths=widths, steps=steps, lr=lr):
             where = f"at width {', '.join(map(str, widths))}, lr {lr:.3g}"
             return f"runs diverged within {steps} steps {where}; lower search.lr"
@@ -54,7 +54,8 @@ def finding_words(finding: Finding) -> str:
             return "no layer's output changed"
         case BeyondGate(worst=worst, failed=failed, gate=gate):
             more = f", and {failed - len(worst)} more" if failed > len(worst) else ""
-            return f"with width, {'; '.join(map(layer_words, worst))}{more}; beyond the gate of ±{gate}"
+            laws = "; ".join(map(layer_words, worst))
+            return f"with width, {laws}{more}; beyond the gate of ±{gate}"
         case WithinGate(
             narrowest=narrowest, widest=widest, steepest=steepest, layers=layers, gate=gate
         ):
@@ -68,19 +69,23 @@ def finding_words(finding: Finding) -> str:
 def layer_words(layer: LayerSlope) -> str:
     """A slope as a growth law."""
     output = "the logits" if layer.layer == LOGITS else f"the output of {layer.layer}"
-    what = (
-        f"the effect of {layer.layer}'s own updates scales"
+    quantity = (
+        f"the effect of {layer.layer}'s own updates"
         if layer.part == "own"
-        else f"the change of {output} scales"
+        else f"the change of {output}"
     )
-    return f"{what} as width^{layer.slope:+.2f} ({layer.low:+.2f} to {layer.high:+.2f})"
+    interval = f"{layer.low:+.2f} to {layer.high:+.2f}"
+    return f"{quantity} scales as width^{layer.slope:+.2f} ({interval})"
 
 
 def cause_words(causes: Sequence[Exponent]) -> str:
-    """The likely cause of a failed check: the rules that do not fit."""
+    """The likely cause of a failed check: the rules that do not fit, if any."""
     if not causes:
-        suspects = "a wrong or missing multiplier in the model, or an lr so high that the first steps are chaotic"
-        return f"the scaling rules are right on paper; look for {suspects}"
+        return (
+            "the scaling rules are right on paper; look for "
+            "a wrong or missing multiplier in the model, "
+            "or an lr so high that the first steps are chaotic"
+        )
     return "; ".join(
         f"{rule_words(cause)} must be {law_words(cause.needed)}, but is {law_words(cause.has)}"
         for cause in causes
@@ -101,6 +106,6 @@ def rule_words(exponent: Exponent) -> str:
 
 
 def law_words(exponent: float) -> str:
-    """The text of a power of m."""
+    """The text of a power of m, the width multiplier."""
     near = (law for power, law in LAWS.items() if abs(exponent - power) < NEAR)
     return next(near, f"~ m^{exponent:+.2f}")

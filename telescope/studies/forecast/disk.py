@@ -1,8 +1,8 @@
-"""The disk that a study takes.
+"""The disk space that a study takes.
 
-Curves are kept: the size of a curve is that of a synthetic curve of as many points in the encoding
-in use, and of its outline. Checkpoints are deleted when their trial has ended: at any time each
-running trial has at most its newest two, of parameters and optimizer state in float32.
+Curves are kept. The size of a curve is estimated by encoding a synthetic curve with the same number
+of points, and includes its outline. Checkpoints are deleted when their trial has ended: each
+running trial has at most its newest two, which hold parameters and optimizer state in float32.
 """
 
 import math
@@ -17,54 +17,54 @@ from telescope.trials.spec import TrialSpec
 
 FLOAT_BYTES = 4
 COLUMNS = 2  # of an outline: tokens, loss
-STATES = {"muon": 1, "adamw": 2}  # per parameter: momentum; both moments
-KEPT = 2  # checkpoints of a running trial
-LATE_METRICS = 15  # that only the last point has
-MOST_POINTS = 5_000  # of a synthetic curve; longer curves are scaled in proportion
+STATES = {"muon": 1, "adamw": 2}  # floats per parameter: momentum; both moments
+CHECKPOINTS = 2  # of a running trial, at most
+LATE_METRICS = 15  # metrics that only the last point has
+MOST_POINTS = 5_000  # of a synthetic curve; the size of a longer curve is proportional
 
 
 @dataclass(frozen=True)
 class Disk:
-    """Bytes of all curves in the end, and of checkpoints at most at any time."""
+    """The disk space that a study takes."""
 
-    curves_bytes: int
-    checkpoint_bytes: int
+    curves_bytes: int  # all curves, at the end of the study
+    checkpoint_bytes: int  # the most at any time
 
 
 def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes]) -> int:
     """Bytes of a trial's encoded curve and its outline."""
     horizon = spec.horizon
     points = math.ceil(horizon.steps / horizon.record_interval)
-    imitated = min(points, MOST_POINTS)
+    sample = min(points, MOST_POINTS)
     curve = [
-        imitation(spec, (i + 1) * horizon.record_interval, i + 1 == imitated)
-        for i in range(imitated)
+        synthetic_point(spec, index * horizon.record_interval, last=index == sample)
+        for index in range(1, sample + 1)
     ]
-    outline = COLUMNS * FLOAT_BYTES * min(points, POINTS)
-    return math.ceil(len(encode(curve)) * points / imitated) + outline
+    outline_bytes = COLUMNS * FLOAT_BYTES * min(points, POINTS)
+    return math.ceil(len(encode(curve)) * points / sample) + outline_bytes
 
 
-def imitation(spec: TrialSpec, step: int, last: bool) -> Measurement:
-    """A synthetic point, with digits like those of a measured point."""
+def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:
+    """A point that compresses as poorly as a measured one."""
     loss = 2 + 3 / math.sqrt(step) + 0.1 * math.sin(step**2)
     metrics = {"train_loss": loss}
     if last:
-        metrics |= {"loss": loss} | {
+        metrics["loss"] = loss
+        metrics |= {
             f"{LATE}update/a_layer_{i:03}": loss * math.sqrt(2 + i) for i in range(LATE_METRICS)
         }
     return Measurement(
-        step, step * spec.horizon.batch_tokens, step * math.pi * 1e9, step * math.e / 100, metrics
+        step=step,
+        tokens=step * spec.horizon.batch_tokens,
+        flops=step * math.pi * 1e9,
+        seconds=step * math.e / 100,
+        metrics=metrics,
     )
 
 
 def checkpoint_bytes(spec: TrialSpec) -> int:
     """Bytes of a running trial's checkpoints."""
-    # 0 before the data are resolved
-    groups = describe_groups(
-        spec.model, max(1, spec.data.vocab_size), spec.optimizer, spec.data.context
-    )
-    return (
-        KEPT
-        * FLOAT_BYTES
-        * sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)
-    )
+    vocab_size = max(1, spec.data.vocab_size)  # it is 0 before the data are resolved
+    groups = describe_groups(spec.model, vocab_size, spec.optimizer, spec.data.context)
+    floats = sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)
+    return CHECKPOINTS * FLOAT_BYTES * floats

@@ -1,4 +1,4 @@
-"""A forecast quantity: at least, probably, at most."""
+"""A forecast quantity with its bounds."""
 
 import math
 from collections.abc import Iterable
@@ -7,27 +7,25 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """A forecast: at least, probably, and at most."""
+    """A forecast quantity, with the least and the most that it can become."""
 
     least: float
     expected: float
     most: float
 
     def times(self, factor: float) -> "Span":
-        """The forecast multiplied by a factor."""
         return Span(self.least * factor, self.expected * factor, self.most * factor)
 
     def within(self, limit: float) -> "Span":
-        """The forecast clipped to a limit."""
+        """The forecast if a limit ends the study: no number exceeds it."""
         return Span(min(self.least, limit), min(self.expected, limit), min(self.most, limit))
 
 
 def total(spans: Iterable[Span]) -> Span:
-    """Sum of forecasts."""
+    """The sum of forecasts; its bounds are the sums of their bounds."""
     parts = list(spans)
     return Span(
-        *(
-            math.fsum(getattr(span, name) for span in parts)
-            for name in ("least", "expected", "most")
-        )
+        least=math.fsum(span.least for span in parts),
+        expected=math.fsum(span.expected for span in parts),
+        most=math.fsum(span.most for span in parts),
     )

@@ -1,9 +1,10 @@
 """The hyperparameters that can be swept, their scales, and the fields of a trial that they set.
 
-All planning is in octaves: a factor of 2 for scale parameters. Momentum is swept in octaves of
-1 - momentum, since 0.9 lies as far from 0.95 as 0.95 from 0.975, which reverses its order. Warm-up
-is swept in octaves of its fraction. Values that do not exist (a warm-up beyond the whole run) lie
-behind a wall, whatever the user allows.
+All planning is in octaves: one octave is a factor of 2 in a hyperparameter. Momentum is swept in
+octaves of 1 - momentum, so that 0.9 lies as far from 0.95 as 0.95 from 0.975; high momenta
+therefore lie at low octaves. Warm-up is swept in octaves of its fraction. A *wall* is a limit
+beyond which no value may be tried: an end of the user's range, unless the search may leave it, or
+the end of the values that exist (a warm-up of the whole run).
 
 Parts: `AxisName` · `AxisScale` and `SCALES`, the table · `Axis`, a swept hyperparameter on the
 planning lattice.
@@ -27,23 +28,22 @@ MOST_FITTED = 5  # axes of one ladder
 
 @dataclass(frozen=True)
 class AxisScale:
-    """A hyperparameter's scale: octaves of its values, their limits, and the field that they
-    set.
+    """A hyperparameter's scale: its conversion to octaves, its limits, and the field of a trial
+    that it sets.
     """
 
-    part: Literal["optimizer", "horizon"] = "optimizer"
+    part: Literal["optimizer", "horizon"] = "optimizer"  # the block of the trial's spec
     adamw_field: str = ""  # the field in an AdamW run, where it differs
     complement: bool = False  # octaves of 1 - value, so high values lie low
     saturates: bool = False  # a small enough value is as good as 0
-    lowest: float = -1000.0  # octaves; floats end a little beyond
+    lowest: float = -1000.0  # octaves; the range of floats ends a little beyond
     highest: float = 1000.0
 
     def octaves(self, value: float) -> float:
-        """The octaves of a value."""
         return math.log2(1 - value if self.complement else value)
 
     def value(self, octaves: float) -> float:
-        """The value at some octaves, clipped to the scale's limits."""
+        """The value at these octaves, clipped to the scale's limits."""
         power: float = 2.0 ** min(max(octaves, self.lowest), self.highest)
         return 1 - power if self.complement else power
 
@@ -56,11 +56,11 @@ SCALES: Mapping[AxisName, AxisScale] = {
     "warmup_fraction": AxisScale(part="horizon", highest=0.0),
     "init_scale": AxisScale(),
 }
-"""The scales in the order of a ladder's axes, learning rate first."""
+"""The scales by name, in the order of a ladder's axes: learning rate first."""
 
 
 def field_of(name: AxisName, optimizer: OptimizerName) -> str:
-    """The field of the optimizer's or the horizon's spec that an axis sets."""
+    """The field of `OptimizerSpec` or `HorizonSpec` that an axis sets in an optimizer's runs."""
     return (SCALES[name].adamw_field if optimizer == "adamw" else "") or name
 
 
@@ -78,7 +78,7 @@ class Axis:
 
     @classmethod
     def between(cls, name: AxisName, low: float, high: float, points: int, extend: bool) -> "Axis":
-        """The axis of a range of values, with its ends moved inwards to the lattice."""
+        """The axis between two values, its ends rounded inwards to the planning lattice."""
         least, most = sorted(map(SCALES[name].octaves, (low, high)))
         inward_low = math.ceil(least * OCTAVE_PARTS - 1e-9) / OCTAVE_PARTS
         inward_high = math.floor(most * OCTAVE_PARTS + 1e-9) / OCTAVE_PARTS
@@ -86,7 +86,6 @@ class Axis:
 
     @property
     def scale(self) -> AxisScale:
-        """The scale of its values."""
         return SCALES[self.name]
 
     @property
@@ -101,7 +100,7 @@ class Axis:
 
     @cached_property
     def values(self) -> tuple[float, ...]:
-        """The base grid."""
+        """The points of the base grid, in octaves, ascending."""
         return along((self.low + self.high) / 2, self.step, self.points)
 
     @property
@@ -110,18 +109,18 @@ class Axis:
         return (self.scale.lowest, self.scale.highest) if self.extend else (self.low, self.high)
 
     def clip(self, x: float) -> float:
-        """The nearest octaves on the lattice that may be tried."""
+        """The nearest lattice point between the walls."""
         low, high = self.walls
         return snap(min(max(x, low), high))
 
     def allows(self, x: float) -> bool:
-        """Whether these octaves may be tried."""
+        """Whether these octaves lie between the walls."""
         low, high = self.walls
         return low <= x <= high
 
     def inside(self, centre: float, half: float) -> float:
-        """The nearest centre whose window, `half` to each side, crosses no wall; the middle between
-        the walls where they leave too little room.
+        """The nearest centre whose window, `half` octaves to each side, crosses no wall; the middle
+        between the walls where the window is wider than the room between them.
         """
         low, high = self.walls
         return (
@@ -135,10 +134,10 @@ class Axis:
         return float(f"{self.scale.value(snap(x)):.12g}")
 
     def side(self, side: int) -> str:
-        """The end of the values, low or high, that lies on a side of the octaves, -1 or +1."""
+        """The end of the values, `low` or `high`, that lies towards low (-1) or high (+1) octaves."""
         return "low" if (side < 0) != self.scale.complement else "high"
 
 
 def along(centre: float, step: float, points: int) -> tuple[float, ...]:
-    """Points spaced by `step` around a centre, on the lattice."""
+    """Points spaced by `step` octaves around a centre, rounded to the lattice."""
     return tuple(snap(centre + (i - (points - 1) / 2) * step) for i in range(points))

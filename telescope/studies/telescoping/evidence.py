@@ -26,7 +26,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 @dataclass(frozen=True)
 class Interval:
-    """An interval from the 5 % to the 95 % point, or from one end to the other."""
+    """A range of values: a 90 % interval from the 5 % to the 95 % point, or a window."""
 
     low: float
     high: float
@@ -46,7 +46,7 @@ class Hyperparameter:
 
     @property
     def has_interval(self) -> bool:
-        """Whether an interval is known; without one, low and high are the value itself."""
+        """Whether it has an interval; without one, low and high are the value itself."""
         return self.half_width > 0
 
 
@@ -61,22 +61,23 @@ class LevelReport:
     stages: tuple[str, ...]
     trials: int
     diverged: int
-    optimum: dict[AxisName, float]  # empty where every run diverged, like the interval
+    # both are empty where every run diverged
+    optimum: dict[AxisName, float]
     interval: dict[AxisName, Interval]
     best_loss: float | None  # lowest mean over the seeds of a point
     fitted_loss: float | None  # at the fitted optimum, seeds averaged; compares levels and ladders
     # sd of a run between seeds at the same point, % of the loss; None without repeats
     seed_noise: float | None
-    edge: str | None  # the borders at which its optimum lies, in words
+    edge: str | None  # the borders at which the optimum lies, in words
     edges: tuple[Edge, ...] = ()  # the same borders as values
 
     @property
     def loss(self) -> float:
-        """The level's loss for comparisons: the fitted one, or else the lowest; infinite where all
+        """The level's loss for comparisons: the fitted loss, or else the lowest; infinite where all
         runs diverged.
         """
-        known = self.best_loss if self.fitted_loss is None else self.fitted_loss
-        return math.inf if known is None else known
+        loss = self.best_loss if self.fitted_loss is None else self.fitted_loss
+        return math.inf if loss is None else loss
 
 
 @dataclass(frozen=True)
@@ -103,24 +104,26 @@ class Shift:
 
 @dataclass(frozen=True)
 class ErrorBudget:
-    """The sources of a hyperparameter's uncertainty at the target: standard deviations in octaves
-    whose squares add up to that of `total`.
+    """The sources of a hyperparameter's uncertainty at the target, as standard deviations in
+    octaves.
 
-    `total` is the scale of the distribution behind the 90 % interval.
+    Their squares add up to the square of `total`, the scale of the distribution behind the 90 %
+    interval.
     """
 
-    seed_noise: float  # runs of different seeds differ
-    # the model's bowl deviates from the true one far up its walls, and its shape is uncertain
+    seed_noise: float  # the difference between runs of different seeds
+    # the deviation of the fitted bowl from the true one far up its walls, and its uncertain shape
     bowl_form: float
-    finite_width: float  # the drift within a law, as far as the widths leave it open
-    # the drift laws differ at the target; for `per_level`, the widths contradict its single law
+    finite_width: float  # the drift under a given law, as far as the widths leave it open
+    # the difference between the drift laws at the target; for `per_level`, the deviation of the
+    # widths from its single law
     law: float
-    # of a value that is a grid's point: step / sqrt(12), or its distance from the fitted optimum;
-    # 0 where the value is fitted
+    # for a value that is a point of a grid: step / sqrt(12), or its distance from the fitted
+    # optimum if that is larger; 0 for a fitted value
     mesh: float
     total: float
-    dominant: str
-    remedy: str  # how to reduce the dominant part
+    dominant: str  # the name of the largest source
+    remedy: str  # how to reduce the dominant source
 
 
 @dataclass(frozen=True)
@@ -135,24 +138,26 @@ class Climb:
 
 @dataclass(frozen=True)
 class Copying:
-    """The cost of training a width with the optimum of the smallest width, in % of the loss,
-    predicted by the pooled bowl.
+    """The cost of training a width with the optimum of the smallest width, in % of the loss, as the
+    pooled bowl predicts it.
     """
 
     width: int
     regret: float
     low: float
     high: float
-    compute: float  # compute in % that makes up for it: a loss 2 % lower takes about 40 % more
+    # additional compute, in %, that makes up for the regret: 40 % more compute for a loss 2 % lower
+    compute: float
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """The transfer of the optimum, by the pooled bowl."""
+    """The transfer of the optimum from width to width, as the pooled bowl predicts it."""
 
-    copying: tuple[Copying, ...]  # one per wider level, and the target
-    lr_interval_cost: Interval  # % of the loss at the ends of lr's interval, at the target
-    loss_at_target: Interval | None  # by the scaling of loss with parameters, from three levels on
+    copying: tuple[Copying, ...]  # one per wider level, then one for the target
+    lr_interval_cost: Interval  # % of the loss at the two ends of lr's interval, at the target
+    # by the scaling of the loss with parameters; None with fewer than three levels
+    loss_at_target: Interval | None
 
 
 @dataclass(frozen=True)
@@ -160,17 +165,18 @@ class Remedy:
     """The runs that should resolve an unresolved ladder, by the greedy rule's forecast."""
 
     blocks: int
-    widths: tuple[int, ...]  # of the blocks
-    base_runs: float
+    widths: tuple[int, ...]  # at which the blocks run
+    base_runs: float  # cost in runs at the base width
     flops: float
-    seconds: float | None  # of training, one run at a time, at the pace of this ladder's runs
-    max_base_runs: int  # the limit to set
+    # of training one run at a time, at the speed of this ladder's runs; None where it is unknown
+    seconds: float | None
+    max_base_runs: int  # the value to set limits.max_base_runs to
 
 
 @dataclass(frozen=True)
 class LevelCost:
-    """The cost of a width; diverged runs count up to where they stopped, reused runs count as
-    trials only.
+    """The cost of a width. Diverged runs count up to the step at which they stopped; reused runs
+    count as trials only.
     """
 
     width: int
@@ -182,7 +188,7 @@ class LevelCost:
 
 @dataclass(frozen=True)
 class CheckCost:
-    """The cost of the coordinate check, over all its widths."""
+    """The cost of the coordinate check over all its widths."""
 
     trials: int
     tokens: int
@@ -192,11 +198,11 @@ class CheckCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost; `share` is the final run's share of itself and tuning together, `saving` the saving
-    against the full grid at the target.
+    """The cost of a ladder.
 
-    Both describe the method rather than this job: the cost of reused runs counts in them, and in no
-    other sum.
+    `share` is the final run's share of the compute of tuning and final run together; `saving` is
+    the saving against the full grid at the target. Both describe the method rather than this job,
+    so they include the cost of reused runs, which no other sum does.
     """
 
     levels: tuple[LevelCost, ...]
@@ -204,8 +210,7 @@ class Cost:
     tokens: int
     flops: float
     seconds: float
-    # trials that other jobs had trained; their cost counts in share and saving alone
-    reused: int
+    reused: int  # trials that other jobs had trained
     final_run_flops: float
     share: float
     saving: float
@@ -215,17 +220,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The scaling rules of a ladder, and whether theory expects its optimum to stay put as width
+    """The scaling rules of a ladder, and whether theory expects its optimum to stay fixed as width
     grows.
     """
 
     parametrisation: Parametrisation
-    update_scale: UpdateScale | None  # of Muon, as its lr rule
-    muon_lr_rule: MuonLrRule | None
+    update_scale: UpdateScale | None  # None in an AdamW run
+    muon_lr_rule: MuonLrRule | None  # None in an AdamW run
     weight_decay_rule: WeightDecayRule
-    eps_rule: Literal["constant", "inverse"]  # of AdamW's hidden matrices, in m
-    attention_scale: AttentionScale | None  # None of a user's model
-    head_form: HeadForm | None  # None where nothing scales the head
+    eps_rule: Literal["constant", "inverse"]  # of AdamW's hidden matrices, in width / base width
+    attention_scale: AttentionScale | None  # None for a user's model
+    head_form: HeadForm | None  # None where no rule scales the head
     sound: bool
     forced: bool  # used although it would be refused
     remarks: tuple[str, ...]  # theory's objections first
@@ -233,41 +238,39 @@ class Pairing:
 
 @dataclass(frozen=True)
 class Validation:
-    """The validation of the ladder's learning rate by real runs at the target width, the other
+    """The validation of the ladder's learning rate by real runs at the target width, with the other
     hyperparameters held fixed.
 
-    Losses in % are of the loss at the optimum; intervals run from the 5 % to the 95 % point.
+    Percentages are of the loss at the optimum; intervals run from the 5 % to the 95 % point.
     """
 
     width: int
     trials: int
     diverged: int
     flops: float
-    lr: float  # the ladder's, with its interval
-    stated: Interval
-    loss: float | None  # at that lr, mean of the seeds; None where one diverged
-    loss_error: float | None  # standard error of that mean
+    lr: float  # the ladder's learning rate
+    stated: Interval  # its interval, by the ladder
+    loss: float | None  # at this lr, mean over the seeds; None where one diverged
+    loss_error: float | None  # standard error of the mean
     seed_noise: float | None  # sd of a run between seeds at the same point, % of the loss
-    optimum: float | None  # of lr, by a bowl through these runs; None where none can be fitted
+    optimum: float | None  # of lr, by a bowl fitted to these runs; None where none can be fitted
     interval: Interval | None
-    regret: float | None  # % of the loss that the ladder's lr costs more than the optimum
+    regret: float | None  # excess of the loss at the ladder's lr over the optimum, in %
     regret_interval: Interval | None
     held: bool | None  # the optimum lies within the stated interval
-    contradicted: bool  # the two intervals do not meet
+    contradicted: bool  # the two intervals do not overlap
     settled: bool  # these runs alone resolve the optimum
 
 
 @dataclass(frozen=True)
 class Method:
-    """The rules by which the runs were chosen and evaluated: names of options, stored with every
-    result.
-    """
+    """The rules by which the runs were chosen and evaluated, as names of options."""
 
     schedule: str
     estimator: str
-    # choices that the published rule leaves open; none under `robust`
+    # the choices that the published rule leaves open; empty under `robust`
     options: dict[str, str] = field(default_factory=dict)
-    published: bool = False  # Algorithm 1 to the letter
+    published: bool = False  # whether they are Algorithm 1 of arXiv 2505.02222, read literally
 
 
 def digits(x: float) -> float:
@@ -278,7 +281,7 @@ def digits(x: float) -> float:
 
 
 def amount(number: float) -> str:
-    """A number with an SI prefix, to be followed by its unit: 7.37 M, 1.2 T."""
+    """A number with an SI prefix, to be followed by its unit, such as `7.37 M` or `1.2 T`."""
     for prefix in PREFIXES:
         if number < 1000:
             return f"{number:.3g} {prefix}"
@@ -287,12 +290,12 @@ def amount(number: float) -> str:
 
 
 def from_estimate(octaves: float, name: AxisName = "lr") -> float:
-    """A hyperparameter from its estimate in octaves, clipped to its scale's limits, which wide
-    intervals may exceed.
+    """A hyperparameter from its estimate in octaves, clipped to the limits of its scale, since wide
+    intervals may exceed them.
     """
     return digits(SCALES[name].value(octaves))
 
 
 def interval(low: float, high: float, name: AxisName = "lr") -> Interval:
-    """The values between two estimates in octaves, lowest first."""
+    """The interval between two estimates in octaves, lowest value first."""
     return Interval(*sorted((from_estimate(low, name), from_estimate(high, name))))

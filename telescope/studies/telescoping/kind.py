@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from telescope.studies.kind import CheckedLadder, Kind, Plan
 from telescope.studies.telescoping.answer.answer import answer
-from telescope.studies.telescoping.checks import checked
+from telescope.studies.telescoping.checks.checks import checked
 from telescope.studies.telescoping.fold.ladders import coordinate_design, each_ladder
-from telescope.studies.telescoping.fold.progress import progress
+from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.forecast.preview import Preview, preview
 from telescope.studies.telescoping.question import documents, variants
 from telescope.studies.telescoping.question.models import AnyLadder
@@ -19,15 +19,15 @@ from telescope.trials.outcome import Trial
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
     """The missing runs of each ladder's current stage."""
     ladders = [
-        (variant, progress(variant.question, ladder, trials))
+        (variant, ladder_progress(variant.question, ladder, trials))
         for variant, ladder in each_ladder(question)
     ]
-    planned = tuple(
-        replace(one, label=replace(one.label, variant=variant.name))
-        for variant, ladder in ladders
-        for one in ladder.missing
+    missing = tuple(
+        replace(planned, label=replace(planned.label, variant=variant.name))
+        for variant, progress in ladders
+        for planned in progress.missing
     )
-    return Plan(planned, all(ladder.ended for _, ladder in ladders))
+    return Plan(missing, all(progress.ended for _, progress in ladders))
 
 
 def models(question: Question) -> tuple[AnyLadder, ...]:

@@ -1,4 +1,4 @@
-"""The late check: the coordinate check repeated at the end of a ladder's runs, as part of a report."""
+"""The late check in a report: the coordinate check, repeated at the end of a ladder's runs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,8 +8,8 @@ from telescope.studies.coordinates.slopes import CoordinateVerdict
 
 @dataclass(frozen=True)
 class LateSlope:
-    """The slope in width of a quantity at the end of a run, for a kind of hidden matrix or the last
-    features.
+    """The slope, in log2 width, of the log2 of a quantity measured at the end of a run, for a kind
+    of hidden matrix or for the features before the head.
     """
 
     name: str  # spectral/<kind>, update/<kind>, update/features
@@ -27,8 +27,8 @@ class LateReason:
     worst: LateSlope  # the steepest that fails, or else the steepest that is judged
     narrowest: int
     widest: int
-    judged: int  # slopes
-    gate: float
+    judged: int  # number of judged slopes
+    gate: float  # the steepest slope that passes
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,23 @@ seed. The line joins the runs of the weight decay that was tried at most learnin
 the best); the others are faint dots. Diverged runs, and losses far above the rest, are marked at
 the top edge.
 
-Parts: `PlottedRun`, `PlottedEstimate`, `PlottedLevel`, `PlottedLadder` (what is drawn) · `draw`
-(the file) · `width_line`, `seed_adjusted_means`, `lowest_losses` (the arithmetic).
+`draw` writes the file; `plot_data` holds what is drawn.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import Literal
 
 from telescope.extras import extra
 from telescope.studies.style import INK, MUTED, TARGET
+from telescope.studies.telescoping.plot_data import (
+    Over,
+    PlottedEstimate,
+    PlottedLadder,
+    lowest_losses,
+    seed_adjusted_means,
+    width_line,
+)
 
 with extra("plots"):
     from matplotlib import colormaps
@@ -34,106 +37,15 @@ with extra("plots"):
 
 # losses above the best by more than this share of it are marked at the top edge
 WINDOW_OF_LOSS = 0.22
-Setting = tuple[float, float]  # learning rate, weight decay
-Over = Literal["model", "data"]
-
-
-@dataclass(frozen=True)
-class PlottedRun:
-    """A finished trial; `loss` is None where it diverged."""
-
-    width: int
-    lr: float
-    weight_decay: float
-    seed: int
-    loss: float | None
-
-
-@dataclass(frozen=True)
-class PlottedEstimate:
-    """A learning rate and its interval."""
-
-    low: float
-    value: float
-    high: float
-
-
-@dataclass(frozen=True)
-class PlottedLevel:
-    """A width, the range of learning rates tried there, and its optimum."""
-
-    width: int
-    low: float
-    high: float
-    optimum: PlottedEstimate | None
-    best_loss: float | None
-
-
-@dataclass(frozen=True)
-class PlottedLadder:
-    """An optimizer's ladder up to the target, for one variant where several are compared."""
-
-    name: str
-    verdict: str
-    levels: tuple[PlottedLevel, ...]
-    runs: tuple[PlottedRun, ...]
-    target_width: int
-    target: PlottedEstimate | None  # None where there is no answer
-    loss_name: str = "held-out loss (nats per token)"
-
-
-def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
-    """Mean loss of each setting of a width over its seeds, each seed shifted by its mean difference
-    to the first seed at their shared settings.
-    """
-    losses: dict[int, dict[Setting, float]] = defaultdict(dict)
-    for run in runs:
-        if run.loss is not None:
-            losses[run.seed][run.lr, run.weight_decay] = run.loss
-    if not losses:
-        return {}
-    first = losses[min(losses)]
-    moved: dict[Setting, list[float]] = defaultdict(list)
-    for of_seed in losses.values():
-        shared = [of_seed[setting] - first[setting] for setting in of_seed.keys() & first.keys()]
-        offset = fmean(shared) if shared else 0.0
-        for setting, loss in of_seed.items():
-            moved[setting].append(loss - offset)
-    return {setting: fmean(values) for setting, values in moved.items()}
-
-
-def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
-    """The line of a width: (lr, loss) at the weight decay tried at most learning rates; of several,
-    the best.
-    """
-    rows: dict[float, list[tuple[float, float]]] = defaultdict(list)
-    for (lr, weight_decay), loss in means.items():
-        rows[weight_decay].append((lr, loss))
-    if not rows:
-        return []
-    most = max(map(len, rows.values()))
-    return sorted(
-        min(
-            (line for line in rows.values() if len(line) == most),
-            key=lambda line: min(loss for _, loss in line),
-        )
-    )
-
-
-def lowest_losses(ladder: PlottedLadder, over: Over) -> list[tuple[int, float]]:
-    """Pairs (width, lowest loss); over texts, the loss relative to that of the narrowest width,
-    since losses of different texts are not comparable.
-    """
-    found = [
-        (level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None
-    ]
-    return [(width, loss / found[0][1] if over == "data" else loss) for width, loss in found]
+Colour = tuple[float, float, float, float]  # red, green, blue, alpha
 
 
 def draw(
     ladders: Sequence[PlottedLadder], path: Path, title: str = "", over: Over | None = None
 ) -> None:
-    """Write the picture as PNG; `over` says what the ladders compare besides optimizers."""
+    """Write the picture as PNG; `over` names the block whose variants the ladders compare, if
+    any.
+    """
     above = 1 if over else 0
     figure = Figure(
         figsize=(12.5, 0.7 + 4.6 * (len(ladders) + above)), layout="constrained", facecolor="white"
@@ -156,55 +68,52 @@ def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], ove
         colour = colormaps["tab10"](i % 10)
         # so that intervals at one width lie beside each other
         aside = 2 ** (0.06 * (i - (len(ladders) - 1) / 2))
-        found = [(level.width * aside, level.optimum) for level in ladder.levels if level.optimum]
-        found += [(ladder.target_width * aside, ladder.target)] if ladder.target else []
-        for x, one in found:
-            left.plot(
-                [x, x],
-                [one.low, one.high],
-                "-",
-                color=colour,
-                lw=2.2,
-                alpha=0.6,
-                solid_capstyle="butt",
-            )
-        for axes, line in (
-            (left, [(x, one.value) for x, one in found]),
-            (right, lowest_losses(ladder, over)),
-        ):
-            if line:
-                axes.plot(
-                    *zip(*line, strict=True), "-o", color=colour, lw=1.4, ms=5, label=ladder.name
-                )
+        _optima(left, ladder, aside, colour)
+        _joined(right, lowest_losses(ladder, over), ladder.name, colour)
     left.set_yscale("log", base=2)
     left.yaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
     left.set_ylabel("optimal base learning rate", fontsize=9, color=INK)
-    left.set_title(
-        "optima and their intervals, up to the target", loc="left", fontsize=11, color=INK
-    )
-    right.set_ylabel(
-        "lowest loss, over that of the first" if over == "data" else ladders[0].loss_name,
-        fontsize=9,
-        color=INK,
-    )
-    right.set_title("lowest loss at each width", loc="left", fontsize=11, color=INK)
-    widths = sorted(
-        {
-            width
-            for one in ladders
-            for width in (*(level.width for level in one.levels), one.target_width)
-        }
-    )
+    _title(left, "optima and their intervals, up to the target")
+    loss_name = "lowest loss, over that of the first" if over == "data" else ladders[0].loss_name
+    right.set_ylabel(loss_name, fontsize=9, color=INK)
+    _title(right, "lowest loss at each width")
+    widths = {level.width for ladder in ladders for level in ladder.levels}
+    widths |= {ladder.target_width for ladder in ladders}
     for axes in (left, right):
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(widths, [str(width) for width in widths])
-        axes.set_xlabel("width", fontsize=9, color=INK)
-        if axes.lines:
-            axes.legend(fontsize=8, frameon=False, loc="best", labelcolor=INK)
-        _plain(axes)
+        _width_axis(axes, sorted(widths))
 
 
-def _colours(widths: Sequence[int]) -> dict[int, tuple[float, float, float, float]]:
+def _optima(axes: Axes, ladder: PlottedLadder, aside: float, colour: Colour) -> None:
+    """The optimum of each level and of the target, with their intervals, moved sideways by a
+    factor.
+    """
+    estimates = [(level.width * aside, level.optimum) for level in ladder.levels if level.optimum]
+    if ladder.target:
+        estimates.append((ladder.target_width * aside, ladder.target))
+    for x, estimate in estimates:
+        ends = (estimate.low, estimate.high)
+        axes.plot([x, x], ends, "-", color=colour, lw=2.2, alpha=0.6, solid_capstyle="butt")
+    _joined(axes, [(x, estimate.value) for x, estimate in estimates], ladder.name, colour)
+
+
+def _joined(axes: Axes, points: Sequence[tuple[float, float]], label: str, colour: Colour) -> None:
+    """Points joined by a line."""
+    if points:
+        xs, ys = zip(*points, strict=True)
+        axes.plot(xs, ys, "-o", color=colour, lw=1.4, ms=5, label=label)
+
+
+def _width_axis(axes: Axes, widths: Sequence[int]) -> None:
+    """A logarithmic axis of widths, with a legend where lines are drawn."""
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(widths, [str(width) for width in widths])
+    axes.set_xlabel("width", fontsize=9, color=INK)
+    if axes.lines:
+        axes.legend(fontsize=8, frameon=False, loc="best", labelcolor=INK)
+    _bare_frame(axes)
+
+
+def _colours(widths: Sequence[int]) -> dict[int, Colour]:
     """A colour per width, from light (narrow) to dark (wide)."""
     shades = colormaps["viridis_r"]
     return {
@@ -213,9 +122,7 @@ def _colours(widths: Sequence[int]) -> dict[int, tuple[float, float, float, floa
     }
 
 
-def _losses(
-    axes: Axes, ladder: PlottedLadder, colours: Mapping[int, tuple[float, float, float, float]]
-) -> None:
+def _losses(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) -> None:
     """Loss against learning rate, a line per width."""
     floor, ceiling = _loss_range(ladder)
     _band(axes, ladder)
@@ -240,10 +147,10 @@ def _losses(
                 zorder=3,
             )
         above = sorted({lr for (lr, _), loss in means.items() if loss > ceiling})
-        gone = sorted({run.lr for run in runs if run.loss is None})
+        diverged = sorted({run.lr for run in runs if run.loss is None})
         top = ceiling - 0.015 * (ceiling - floor)
         axes.plot(above, [top] * len(above), "^", color=colour, ms=5, mew=0, alpha=0.6)
-        axes.plot(gone, [top] * len(gone), "x", color=colour, ms=7, mew=1.8, zorder=5)
+        axes.plot(diverged, [top] * len(diverged), "x", color=colour, ms=7, mew=1.8, zorder=5)
         if level.optimum and level.best_loss is not None:
             _estimate(axes, level.optimum, level.best_loss, colour)
     if any(run.loss is None for run in ladder.runs):
@@ -251,67 +158,54 @@ def _losses(
     axes.plot([], [], "D", color="white", mec=MUTED, ms=7, label="optimum and interval")
     axes.set_ylim(floor, ceiling)
     axes.set_ylabel(ladder.loss_name, fontsize=9, color=INK)
-    axes.set_title(f"{ladder.name}: loss against learning rate", loc="left", fontsize=11, color=INK)
-    _finish(axes, ladder)
+    _title(axes, f"{ladder.name}: loss against learning rate")
+    _lr_axis(axes, ladder)
     axes.legend(fontsize=8, frameon=False, loc="best", labelcolor=INK)
 
 
-def _windows(
-    axes: Axes, ladder: PlottedLadder, colours: Mapping[int, tuple[float, float, float, float]]
-) -> None:
+def _windows(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) -> None:
     """The window of each level, the narrowest width on top and the target at the bottom."""
     _band(axes, ladder)
     for y, level in enumerate(ladder.levels):
         colour = colours[level.width]
-        axes.barh(
-            y,
-            level.high - level.low,
-            left=level.low,
-            height=0.5,
-            color=colour,
-            alpha=0.25,
-            ec=colour,
-            lw=1,
-        )
+        width = level.high - level.low
+        axes.barh(y, width, left=level.low, height=0.5, color=colour, alpha=0.25, ec=colour, lw=1)
         tried = sorted({run.lr for run in ladder.runs if run.width == level.width})
         axes.plot(tried, [y] * len(tried), "|", color=colour, ms=9, mew=1.4)
         if level.optimum:
             _estimate(axes, level.optimum, y, colour)
     bottom = len(ladder.levels)
     if ladder.target:
-        answer = ladder.target
-        axes.plot(
-            [answer.low, answer.high],
-            [bottom] * 2,
-            "-",
-            color=TARGET,
-            lw=5,
-            alpha=0.5,
-            solid_capstyle="butt",
-        )
-        axes.plot(answer.value, bottom, "*", color=TARGET, ms=15, mec="white", zorder=6)
-        right = answer.value < math.sqrt(math.prod(_lr_range(ladder)))  # where there is more room
-        axes.annotate(
-            f"lr {answer.value:.3g}\n{answer.low:.3g} to {answer.high:.3g}",
-            (answer.high if right else answer.low, bottom),
-            xytext=(10 if right else -10, 0),
-            textcoords="offset points",
-            ha="left" if right else "right",
-            va="center",
-            in_layout=False,
-            fontsize=9,
-            color=TARGET,
-        )
+        _answer(axes, ladder.target, bottom, centre=math.sqrt(math.prod(_lr_range(ladder))))
     labels = [f"width {level.width}" for level in ladder.levels] + [f"target {ladder.target_width}"]
     axes.set_yticks(range(bottom + 1), labels, fontsize=9, color=INK)
     axes.set_ylim(bottom + 0.6, -0.6)
-    axes.set_title(f"windows, level by level: {ladder.verdict}", loc="left", fontsize=11, color=INK)
-    _finish(axes, ladder)
+    _title(axes, f"windows, level by level: {ladder.verdict}")
+    _lr_axis(axes, ladder)
 
 
-def _estimate(
-    axes: Axes, estimate: PlottedEstimate, y: float, colour: tuple[float, float, float, float]
-) -> None:
+def _answer(axes: Axes, answer: PlottedEstimate, y: float, centre: float) -> None:
+    """The answer at the target: a star, its interval, and its numbers on the side of the centre
+    where there is more room.
+    """
+    ends = (answer.low, answer.high)
+    axes.plot(ends, [y, y], "-", color=TARGET, lw=5, alpha=0.5, solid_capstyle="butt")
+    axes.plot(answer.value, y, "*", color=TARGET, ms=15, mec="white", zorder=6)
+    right = answer.value < centre
+    axes.annotate(
+        f"lr {answer.value:.3g}\n{answer.low:.3g} to {answer.high:.3g}",
+        (answer.high if right else answer.low, y),
+        xytext=(10 if right else -10, 0),
+        textcoords="offset points",
+        ha="left" if right else "right",
+        va="center",
+        in_layout=False,
+        fontsize=9,
+        color=TARGET,
+    )
+
+
+def _estimate(axes: Axes, estimate: PlottedEstimate, y: float, colour: Colour) -> None:
     """A diamond at the optimum, a whisker over its interval."""
     axes.plot([estimate.low, estimate.high], [y, y], "-", color=INK, lw=1.4, zorder=5)
     axes.plot([estimate.low, estimate.high], [y, y], "|", color=INK, ms=7, mew=1.4, zorder=5)
@@ -333,14 +227,16 @@ def _band(axes: Axes, ladder: PlottedLadder) -> None:
 
 
 def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
-    """The range from a little below the best loss to where losses say nothing about the optimum."""
+    """The lowest and the highest loss drawn: from a little below the best loss up to those that say
+    little about the optimum.
+    """
     losses = [run.loss for run in ladder.runs if run.loss is not None]
     if not losses:
         return 0.0, 1.0
     best = min(losses + [level.best_loss for level in ladder.levels if level.best_loss is not None])
     by_width = [
-        min(run.loss for run in ladder.runs if run.width == w and run.loss is not None)
-        for w in _trained(ladder)
+        min(run.loss for run in ladder.runs if run.width == width and run.loss is not None)
+        for width in _trained_widths(ladder)
     ]
     ceiling = min(max(losses), max(by_width) + WINDOW_OF_LOSS * best)
     margin = 0.05 * max(ceiling - best, 0.01 * best)
@@ -349,29 +245,33 @@ def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
 
 def _lr_range(ladder: PlottedLadder) -> tuple[float, float]:
     """The range of all learning rates drawn, and a quarter of an octave more on each side."""
-    shown = [run.lr for run in ladder.runs]
-    shown += [lr for level in ladder.levels for lr in (level.low, level.high)]
-    shown += [ladder.target.low, ladder.target.high] if ladder.target else []
-    return min(shown, default=1e-3) / 2**0.25, max(shown, default=1.0) * 2**0.25
+    rates = [run.lr for run in ladder.runs]
+    rates += [lr for level in ladder.levels for lr in (level.low, level.high)]
+    rates += [ladder.target.low, ladder.target.high] if ladder.target else []
+    return min(rates, default=1e-3) / 2**0.25, max(rates, default=1.0) * 2**0.25
 
 
-def _trained(ladder: PlottedLadder) -> list[int]:
+def _trained_widths(ladder: PlottedLadder) -> list[int]:
     """Widths with at least one finite loss."""
     return sorted({run.width for run in ladder.runs if run.loss is not None})
 
 
-def _finish(axes: Axes, ladder: PlottedLadder) -> None:
-    """The axes that both sides share: learning rate in octaves."""
+def _lr_axis(axes: Axes, ladder: PlottedLadder) -> None:
+    """The horizontal axis of both sides: the learning rate, in octaves."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(*_lr_range(ladder))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("base learning rate", fontsize=9, color=INK)
-    _plain(axes)
+    _bare_frame(axes)
 
 
-def _plain(axes: Axes) -> None:
-    """Axes with few lines."""
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=11, color=INK)
+
+
+def _bare_frame(axes: Axes) -> None:
+    """A frame of two lines, with a faint vertical grid."""
     axes.tick_params(labelsize=9, colors=INK)
     axes.grid(axis="x", color=MUTED, alpha=0.15)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,11 +1,11 @@
 """Reasons of verdicts as values: a code, its numbers and names, and advice.
 
-Decisions read the code. The text is made in `answer/wording.py` when a report is built. A reason is
-built with `Reason.of`, which checks its values against `CARRIES`; a reason read from a stored
-report is not checked.
+Decisions read the code; the text is written by `answer/wording.py` when a report is built.
+`Reason.of` checks the values of a reason against `CARRIES`; a reason read from a stored report is
+not checked.
 
-Parts: `Code`, `Advice`, `ClimbEnd` and the values that each `CARRIES` · `Edge`, `Border`, where an
-optimum lies · `SeedBlocks` · `Remark` · `Reason`, `ReasonPart`.
+Parts: `Code`, `Advice`, `ClimbEnd`, and `CARRIES`, the names of their values · `Edge`, `Border`,
+the place of an optimum · `SeedBlocks`, runs to add · `Remark`, advice · `Reason`, `ReasonPart`.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,9 @@ from telescope.studies.telescoping.axes import AxisName
 Value = int | float | str | bool | None
 
 
-def as_pairs(given: Any) -> Any:
+def as_pairs(values: Any) -> Any:
     """A mapping as immutable, hashable pairs sorted by name; anything else unchanged."""
-    return tuple(sorted(given.items())) if isinstance(given, Mapping) else given
+    return tuple(sorted(values.items())) if isinstance(values, Mapping) else values
 
 
 Values = Annotated[
@@ -30,11 +30,11 @@ Values = Annotated[
     BeforeValidator(as_pairs),
     PlainSerializer(dict, return_type=dict[str, Value]),
 ]
-"""Values by name; an object in JSON."""
+"""Values by name, as sorted pairs; an object in JSON."""
 
 
 class Code(StrEnum):
-    """The code of a verdict's reason: of a ladder, of a single width, or of several of them."""
+    """The code of a reason: for the verdict on a ladder, on a single width, or on several ladders."""
 
     COORDINATES_FAIL = "coordinates_fail"
     ALL_DIVERGED = "all_diverged"
@@ -54,12 +54,12 @@ class Code(StrEnum):
     BASE_DIVERGED = "base_diverged"
     KNOWN_LOOSELY = "known_loosely"
     KNOWN = "known"
-    OF_LADDERS = "of_ladders"  # parts alone
+    OF_LADDERS = "of_ladders"  # has parts only
     IN_WORDS = "in_words"  # a part of an older report, stored as text
 
 
 class Advice(StrEnum):
-    """Advice that would improve an answer."""
+    """The code of advice that would improve an answer."""
 
     RAISE_CALIBRATION_WIDTH = "raise_calibration_width"
     GRID_EXHAUSTED = "grid_exhausted"
@@ -122,8 +122,8 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
 
 
 def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> Values:
-    """The values of a code, sorted by name. Raises ValueError where they are not those of the
-    code.
+    """The values of a code, sorted by name. Raises ValueError where their names differ from those
+    in `CARRIES`.
     """
     names = CARRIES.get(code, frozenset())
     if values.keys() != names:
@@ -141,7 +141,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Edge:
-    """The end of a range at which an optimum lies."""
+    """The end of an axis's range at which an optimum lies."""
 
     axis: AxisName
     side: Side
@@ -149,7 +149,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Border:
-    """The edges at which the optimum of a width lies."""
+    """A width, and the edges at which its optimum lies."""
 
     width: int
     edges: tuple[Edge, ...]
@@ -157,7 +157,9 @@ class Border:
 
 @dataclass(frozen=True)
 class Corners:
-    """The two values of a hyperparameter in a block of runs, which combines those of all axes."""
+    """The two values of a hyperparameter in a block of runs; the block combines the values of all
+    axes.
+    """
 
     axis: AxisName
     low: float
@@ -180,7 +182,7 @@ class Remark:
     advice: Advice
     values: Values = ()
     rates: tuple[float, ...] = ()  # learning rates to add
-    runs: tuple[SeedBlocks, ...] = ()  # to add with new seeds
+    runs: tuple[SeedBlocks, ...] = ()  # runs to add, with new seeds
 
     @classmethod
     def of(
@@ -195,12 +197,14 @@ class Remark:
         return cls(advice, code_values(advice, values), rates, runs)
 
 
-def as_part(given: Any) -> Any:
-    """A part that an older report stores as text, as a reason; any other unchanged."""
+def as_part(part: Any) -> Any:
+    """The text that an older report stores as a part, converted to a reason; other parts
+    unchanged.
+    """
     return (
-        {"reason": {"code": Code.IN_WORDS, "values": {"text": given}}}
-        if isinstance(given, str)
-        else given
+        {"reason": {"code": Code.IN_WORDS, "values": {"text": part}}}
+        if isinstance(part, str)
+        else part
     )
 
 
@@ -211,7 +215,7 @@ class Reason:
     code: Code
     values: Values = ()
     advice: Remark | None = None
-    borders: tuple[Border, ...] = ()  # at which the optimum lies
+    borders: tuple[Border, ...] = ()  # where the optimum lies
     # the reasons of single ladders, variants or widths
     parts: tuple[Annotated["ReasonPart", BeforeValidator(as_part)], ...] = ()
 

@@ -1,7 +1,6 @@
-"""The answer of a telescoping study, from `Report` down to its ladders; the evidence is in
-`evidence`.
+"""The answer of a telescoping study: `Report`, the ladders in it, and the comparison of variants.
 
-`parameter_groups` are the hyperparameters of each group at the target.
+The types of a ladder's evidence are in `evidence`.
 """
 
 from dataclasses import dataclass, field
@@ -39,26 +38,28 @@ class LadderReport:
     verdict: Verdict
     reason: str
     hyperparameters: dict[AxisName, Hyperparameter]
-    parameter_groups: tuple[ParameterGroup, ...]
+    parameter_groups: tuple[ParameterGroup, ...]  # with their hyperparameters at the target
     pairing: Pairing
-    assumptions: tuple[str, ...]  # that carry the answer beyond width
+    assumptions: tuple[str, ...]  # on which the answer rests beyond the change of width
     levels: tuple[LevelReport, ...]
     drift: Drift | None
     scaling_fit: ScalingFit | None
     cost: Cost
-    shifts: tuple[Shift, ...] = ()  # the average first, then one per law
+    shifts: tuple[Shift, ...] = ()  # averaged over the drift laws first, then one per law
     error_budget: dict[AxisName, ErrorBudget] = field(default_factory=dict)
     climb: Climb | None = None
     transfer: Transfer | None = None
-    validation: Validation | None = None  # where the study asks for it, and its runs have ended
-    # the check before the first stage; None until it has ended
+    # None unless the study asks for it and its runs have ended
+    validation: Validation | None = None
+    # the coordinate check before the first stage; None until it has ended
     coordinates: CoordinateReport | None = None
-    late: LateReport | None = None  # the check at the end of the runs; None with too few widths
-    remedy: Remedy | None = None  # where the interval is too wide and more runs would help
+    # the coordinate check at the end of the runs; None with too few widths
+    late: LateReport | None = None
+    remedy: Remedy | None = None  # None unless the interval is too wide and more runs would help
     method: Method | None = None
-    # of axes of three values or more, by the base grid (PED-ANOVA)
+    # by PED-ANOVA over the base grid, of axes with three values or more
     importance: dict[AxisName, float] = field(default_factory=dict)
-    # share of the loss's variance over the base window, by the model
+    # share of the loss's variance over the base window, by the pooled model
     explained: dict[AxisName, float] = field(default_factory=dict)
     variant: str = ""
     # the fields of model or data in which the variant differs from the job
@@ -68,7 +69,7 @@ class LadderReport:
 
 @dataclass(frozen=True)
 class VariantReport:
-    """The answer for a variant: that of its best ladder."""
+    """The answer for a variant: the answer of its best ladder."""
 
     name: str
     verdict: Verdict
@@ -79,8 +80,8 @@ class VariantReport:
 
 @dataclass(frozen=True)
 class Compared:
-    """A ladder beside those of other variants; size, cost and loss at the widest level that all
-    ladders have finished.
+    """A row of the comparison: one ladder of one variant. Size, cost and loss hold at the widest
+    level that all ladders have finished.
     """
 
     variant: str
@@ -96,18 +97,18 @@ class Compared:
 
 @dataclass(frozen=True)
 class Difference:
-    """The distance between two variants' optima at the target, in octaves of a hyperparameter of
-    one optimizer.
+    """The distance between two variants' optima at the target, for one optimizer and one
+    hyperparameter, in octaves.
     """
 
     optimizer: OptimizerName
     hyperparameter: AxisName
     first: str
     second: str
-    octaves: float  # the second's over the first's
+    octaves: float  # log2 of the second's value over the first's
     low: float
     high: float
-    consistent: bool  # with no difference: the interval contains zero
+    consistent: bool  # consistent with no difference: the interval contains zero
 
 
 @dataclass(frozen=True)
@@ -118,21 +119,22 @@ class VariantComparison:
     width: int | None  # the widest that all ladders have finished
     rows: tuple[Compared, ...]
     differences: tuple[Difference, ...]
-    remark: str  # on the comparability of their losses
+    remark: str  # on the comparability of the losses
 
 
 @dataclass(frozen=True)
 class Report:
-    """The study's answer: that of its best ladder; over variants, the worst of theirs
-    (`comparison`).
+    """The answer of the study: the answer of its best ladder, or, where it compares variants, the
+    worst answer among them.
     """
 
     final: bool
     verdict: Verdict
     reason: str
-    best: OptimizerName | None  # None over texts, whose losses are not comparable; see `variants`
+    # None where texts are compared, since their losses are not comparable; see `variants`
+    best: OptimizerName | None
     ladders: tuple[LadderReport, ...]
-    best_variant: str = ""  # of architectures: the lowest loss at equal width
+    best_variant: str = ""  # the architecture with the lowest loss at equal width
     variants: tuple[VariantReport, ...] = ()
     comparison: VariantComparison | None = None
     because: Reason | None = None  # the reason as values; None in older reports

@@ -20,7 +20,7 @@ from api.settings import Settings
 from api.store.record import CoordinatorStore
 from api.terminal import frontier
 from surfaces.batch_jobs import ATTAINED, document, finished_job
-from telescope.client import tables
+from telescope.client import pages
 from telescope.client.client import Client
 from telescope.errors import InvalidInput, NotFound
 from telescope.statistics.frontier import AtDevices, Dominance
@@ -53,15 +53,15 @@ def telescope(url: str, *words: object) -> Any:
     return CliRunner().invoke(app, ["frontier", *map(str, words), "--url", url])
 
 
-def answers(analysis: Analysis, target_loss: float = ATTAINED) -> frontier.Answers:
-    return frontier.Answers(
+def answers(analysis: Analysis, target_loss: float = ATTAINED) -> frontier.TargetLossTables:
+    return frontier.TargetLossTables(
         analysis.frontier(target_loss),
         analysis.batch_sizes(target_loss),
         analysis.token_ratio(target_loss),
     )
 
 
-def printed(tables: frontier.Answers) -> str:
+def printed(tables: frontier.TargetLossTables) -> str:
     console = Console(file=io.StringIO(), width=140, highlight=False)
     frontier.show_tables(tables, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
@@ -76,7 +76,7 @@ def test_the_client_has_the_answers_of_the_analysis_for_any_page_size(
     served: tuple[str, str, Analysis], monkeypatch: pytest.MonkeyPatch, page_size: int
 ) -> None:
     url, job_id, analysis = served
-    monkeypatch.setattr(tables, "PAGE_SIZE", page_size)
+    monkeypatch.setattr(pages, "PAGE_SIZE", page_size)
     with Client(url) as client:
         assert client.frontier(job_id, ATTAINED) == analysis.frontier(ATTAINED)
         assert client.batch_sizes(job_id, 2.1, optimizer="muon") == analysis.batch_sizes(

@@ -76,21 +76,23 @@ def row(record: CoordinatorStore) -> JobRow:
         (
             JobState.RUNNING,
             Verb.CANCEL,
-            "it is not paused but CANCELLED. Show its result with: telescope result {id}",
+            "the job is not paused but CANCELLED. Show its result with: telescope result {id}",
         ),
         (
             JobState.SUCCEEDED,
             None,
-            "it is not paused but SUCCEEDED. Show its result with: telescope result {id}",
+            "the job is not paused but SUCCEEDED. Show its result with: telescope result {id}",
         ),
-        (JobState.RUNNING, None, "it continues; follow it with: telescope watch {id}"),
-        (JobState.QUEUED, None, "it continues; follow it with: telescope watch {id}"),
+        (JobState.RUNNING, None, "the job continues; follow it with: telescope watch {id}"),
+        (JobState.QUEUED, None, "the job continues; follow it with: telescope watch {id}"),
     ],
 )
 def test_the_last_message_describes_the_state_of_the_interrupted_job(
     row: JobRow, state: JobState, requested: Verb | None, message: str
 ) -> None:
-    assert solo.parting(replace(row, state=state, requested=requested)) == message.format(id=row.id)
+    assert solo.parting_message(replace(row, state=state, requested=requested)) == message.format(
+        id=row.id
+    )
 
 
 def test_a_pause_that_no_coordinator_carries_out_is_described_as_requested(
@@ -98,7 +100,7 @@ def test_a_pause_that_no_coordinator_carries_out_is_described_as_requested(
 ) -> None:
     monkeypatch.setattr(solo, "PAUSE_SECONDS", 0.0)
     record.begin_job(row.id)
-    assert solo.parting(solo.request_pause(record, row.id)).startswith("pause requested; ")
+    assert solo.parting_message(solo.request_pause(record, row.id)).startswith("pause requested; ")
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])

@@ -86,7 +86,7 @@ def test_a_study_that_shares_some_trials_trains_the_rest(
     second, _ = record.create_job(document(**wider))
     executor = InstantExecutor()
     drive(coordinate(executor), ended(record, second.id))
-    first_digests = record.known_digests(first.id)
+    first_digests = record.trial_digests(first.id)
     assert not first_digests & {assignment.spec.digest for assignment in executor.submitted}
     report = record.result(second.id)
     assert report is not None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.representations import CSV, JSON, csv_text, entity_tag, preferred, seen
+from api.http.representations import CSV, JSON, csv_text, entity_tag, matches_etag, preferred
 from telescope.statistics.step_time import Origin
 
 OFFERED = (JSON, CSV)
@@ -103,4 +103,4 @@ def test_a_tag_differs_with_each_part() -> None:
     ],
 )
 def test_if_none_match_may_list_tags_or_match_any(header: str | None, expected: bool) -> None:
-    assert seen('"a"', header) is expected
+    assert matches_etag('"a"', header) is expected

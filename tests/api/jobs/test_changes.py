@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from api.jobs.changes import assigned, merged, patched
+from api.jobs.changes import merged, patch_of, patched
 from telescope.errors import InvalidInput
 from telescope.studies.registry import parse, to_document
 
@@ -99,7 +99,7 @@ def test_assignments_become_a_patch() -> None:
         "optimizer": ["muon", "adamw"],
         "name": "a = b",
     }
-    assert assigned(words) == patch
+    assert patch_of(words) == patch
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_assignments_become_a_patch() -> None:
 )
 def test_invalid_assignments_are_refused(words: list[str]) -> None:
     with pytest.raises(InvalidInput) as refused:
-        assigned(words)
+        patch_of(words)
     assert refused.value.problems[0].field == "--set"
 
 
@@ -124,7 +124,7 @@ def test_invalid_assignments_are_refused(words: list[str]) -> None:
 )
 def test_an_assigned_value_that_json_cannot_hold_is_refused_by_its_field(word: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        assigned([word])
+        patch_of([word])
     assert [problem.field for problem in refused.value.problems] == ["limits"]
 
 

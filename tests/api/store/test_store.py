@@ -138,7 +138,7 @@ def test_planning_twice_starts_nothing_twice(record: CoordinatorStore) -> None:
     assert record.plan_trials(job_id, labelled([spec(seed) for seed in range(5)])) == 0
     assert record.job(job_id).trials_total == 5
     assert [trial.seed for trial in record.trials(job_id).items] == [0, 1, 2, 3, 4]
-    assert record.known_digests(job_id) == {spec(seed).digest for seed in range(5)}
+    assert record.trial_digests(job_id) == {spec(seed).digest for seed in range(5)}
 
 
 def test_two_jobs_may_have_the_same_trial(record: CoordinatorStore) -> None:

@@ -1,4 +1,4 @@
-"""The client against a real server, over a real socket: values, pages, waiting, patience, and
+"""The client against a real server over a real socket: values, pages, waiting, patience and
 errors.
 """
 
@@ -19,7 +19,7 @@ from api.job_states import JobState
 from api.settings import Settings
 from api.store.record import CoordinatorStore
 from api.store.rows import Begun
-from telescope.client import tables
+from telescope.client import pages
 from telescope.client.client import Client
 from telescope.client.resources import Corpus, Job
 from telescope.errors import Conflict, InvalidInput, NotFound, TelescopeError, Unavailable
@@ -125,17 +125,17 @@ def test_a_job_is_submitted_watched_to_its_end_and_read(
     assert next(watching).state == "QUEUED"
     coordinator = threading.Thread(target=answer, args=(url_of_database, submitted.id))
     coordinator.start()
-    seen = list(watching)
+    states = list(watching)
     coordinator.join()
 
-    assert [each.terminal for each in seen] == [False] * (len(seen) - 1) + [True]
-    assert seen[-1].state == "SUCCEEDED"
-    versions = [each.version for each in seen]
-    assert versions == sorted(set(versions))  # each one says something new
+    assert [each.terminal for each in states] == [False] * (len(states) - 1) + [True]
+    assert states[-1].state == "SUCCEEDED"
+    versions = [each.version for each in states]
+    assert versions == sorted(set(versions))  # no version is yielded twice
     assert client.result(submitted.id).final is True
     assert client.levels(submitted.id)[0]["width"] == 32
     trials = list(client.trials(submitted.id))
-    assert len(trials) == seen[-1].trials_total
+    assert len(trials) == states[-1].trials_total
     trial = client.trial(trials[0].id)
     assert trial.spec is not None
     assert trial.spec["optimizer"]["lr"] == trial.lr
@@ -150,7 +150,7 @@ def test_a_job_is_submitted_watched_to_its_end_and_read(
 def test_lists_are_followed_over_all_their_pages(
     client: Client, job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "PAGE_SIZE", 2)
+    monkeypatch.setattr(pages, "PAGE_SIZE", 2)
     ids = [client.submit(job | {"name": f"job {i}"}).id for i in range(5)]
     assert [each.id for each in client.jobs()] == ids[::-1]
     client.cancel(ids[0])
@@ -211,12 +211,12 @@ def test_a_preview_and_the_corpora_are_read(client: Client, job: dict[str, Any])
     assert list(client.jobs()) == []
 
 
-def test_readiness_is_asked_without_patience(client: Client) -> None:
+def test_readiness_is_requested_without_patience(client: Client) -> None:
     with pytest.raises(Unavailable, match="coordinator"):
         client.ready()
 
 
-def test_a_server_that_is_not_there_is_named_with_the_remedy(listener: socket.socket) -> None:
+def test_an_unreachable_server_is_named_with_a_remedy(listener: socket.socket) -> None:
     with (
         Client(address(listener), patience_seconds=0.2) as client,
         pytest.raises(Unavailable, match=rf"{address(listener)}.*telescope serve"),
@@ -224,20 +224,20 @@ def test_a_server_that_is_not_there_is_named_with_the_remedy(listener: socket.so
         list(client.jobs())
 
 
-def test_patience_bridges_a_server_that_comes_late(
+def test_patience_covers_a_server_that_starts_late(
     url_of_database: str, text: Path, listener: socket.socket, job: dict[str, Any]
 ) -> None:
     app = create_app(Settings(database_url=url_of_database, data_roots=(text.parent,)))
-    found: list[Job] = []
+    jobs: list[Job] = []
     with Client(address(listener), patience_seconds=30) as client:
-        early = threading.Thread(target=lambda: found.append(client.submit(job)))
+        early = threading.Thread(target=lambda: jobs.append(client.submit(job)))
         early.start()  # the socket is bound, but no server listens yet
         with serving(app, listener):
             early.join(timeout=30)
-    assert [each.name for each in found] == ["small"]
+    assert [each.name for each in jobs] == ["small"]
 
 
-def test_a_proxys_error_page_is_told_as_one(listener: socket.socket) -> None:
+def test_an_error_page_of_a_proxy_raises_unavailable(listener: socket.socket) -> None:
     async def proxy(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await send(
@@ -260,13 +260,13 @@ def test_a_proxys_error_page_is_told_as_one(listener: socket.socket) -> None:
 @pytest.mark.parametrize(
     "url", ["http://[", "telescope", "http://host:port", "ftp://host", "http://"]
 )
-def test_an_address_that_is_none_is_refused_by_name(url: str) -> None:
+def test_a_malformed_address_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         Client(url)
     assert refused.value.problems[0].field == "url"
 
 
-def test_no_proxy_stands_before_this_machine(
+def test_loopback_addresses_bypass_proxies(
     monkeypatch: pytest.MonkeyPatch, listener: socket.socket, url_of_database: str
 ) -> None:
     for variable in ("HTTP_PROXY", "ALL_PROXY", "http_proxy", "all_proxy"):
@@ -280,12 +280,12 @@ def test_no_proxy_stands_before_this_machine(
                 assert list(client.jobs()) == []
 
 
-def test_a_slow_service_is_told_from_one_that_is_away_and_may_tokenise_at_its_leisure(
+def test_a_slow_service_is_reported_as_slow_but_may_read_a_corpus_for_any_time(
     listener: socket.socket,
 ) -> None:
     async def slow(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            await asyncio.sleep(0.5)  # what it does for so long
+            await asyncio.sleep(0.5)
             await send(
                 {
                     "type": "http.response.start",
@@ -299,7 +299,7 @@ def test_a_slow_service_is_told_from_one_that_is_away_and_may_tokenise_at_its_le
         serving(slow, listener),
         Client(address(listener), timeout_seconds=0.1, patience_seconds=0.0) as client,
     ):
-        # so it waited for the answer
+        # a preview has no read timeout: it waited for the response, whose kind is unknown
         with pytest.raises(TelescopeError, match="knows no study of kind None"):
             client.preview({})
         with pytest.raises(

@@ -1,14 +1,14 @@
-"""The client reads the answers of services that say less."""
+"""The client reads the documents of older services, which have fewer fields."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from telescope.client.tables import as_type
+from telescope.client.pages import as_type
 from telescope.studies.registry import report_document
+from telescope.studies.telescoping.judge.formats import read_csv
 from telescope.studies.telescoping.judge.judge import Judgement, judge
-from telescope.studies.telescoping.judge.sweep import read_csv
 
 EXAMPLE = Path(__file__).parents[3] / "api" / "examples" / "sweep.csv"
 

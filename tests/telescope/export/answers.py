@@ -1,5 +1,5 @@
-"""Answers to export: studies on real text whose losses follow a bowl, so that nothing is trained
-before the target.
+"""Answers to export: studies of real text whose losses follow a bowl, so that no trial has to be
+trained.
 """
 
 import math
@@ -55,7 +55,7 @@ def bowl(spec: TrialSpec, optimum: float = -5.0) -> float:
 
 
 def ended(spec: TrialSpec, optimum: float) -> Trial:
-    """A run at its end."""
+    """A completed run with the loss of the bowl."""
     return completed(
         spec,
         [
@@ -66,9 +66,9 @@ def ended(spec: TrialSpec, optimum: float) -> Trial:
     )
 
 
-def answered(asked: dict[str, Any], optimum: float = -5.0) -> tuple[Question, Report, SourceJob]:
-    """A study, its report, and the job that it could belong to."""
-    parsed = registry.parse(asked).question
+def answered(job: dict[str, Any], optimum: float = -5.0) -> tuple[Question, Report, SourceJob]:
+    """The question of a job, its report, and a job that could have run it."""
+    parsed = registry.parse(job).question
     study = replace(parsed, data=stdlib(parsed.data.context))
     trials: list[Trial] = []
     while not (plan := KIND.of(study).plan(trials)).done:

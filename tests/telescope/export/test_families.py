@@ -1,4 +1,4 @@
-"""What an exported file does to a user's model that its reader builds."""
+"""How an exported file prepares a user's model that its reader builds."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def test_initial_values_are_rescaled_where_they_are_not_the_factorys(
 ) -> None:
     run = run_of("adamw", model, **changes)
     width = run.spec.model.width
-    made = [
+    preparation = [
         "torch.manual_seed(0)",
         f"model = mixture({width})  # of {FACTORY}",
         *(["rescale(model)"] if rescaled else []),
@@ -58,5 +58,5 @@ def test_initial_values_are_rescaled_where_they_are_not_the_factorys(
     ]
     text = torch_code.module_text(run)
     header = text.split('"""')[1]
-    assert "\n".join(f"    {line}" for line in made) in header
+    assert "\n".join(f"    {line}" for line in preparation) in header
     assert ("def rescale(" in text) == rescaled

@@ -1,4 +1,6 @@
-"""Flags for Megatron-LM: real ones, true ones, or a refusal that names each rule."""
+"""Flags for Megatron-LM exist there and have the answer's values, or the export is refused with
+every rule that they cannot express.
+"""
 
 import itertools
 import math
@@ -78,7 +80,7 @@ EXPRESSIBLE: dict[str, dict[str, Any]] = {
 }
 
 
-def given(text: str) -> dict[str, str]:
+def parsed_flags(text: str) -> dict[str, str]:
     """The flags in a text, parsed as Megatron-LM would parse them."""
     lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
     assert all(len(line) <= 2 for line in lines)
@@ -88,7 +90,7 @@ def given(text: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", EXPRESSIBLE)
 def test_every_flag_is_one_of_megatrons_and_has_a_comment(name: str) -> None:
     text = megatron.flags_text(run_of(**EXPRESSIBLE[name]))
-    flags = given(text)
+    flags = parsed_flags(text)
     assert set(flags) <= KNOWN
     assert all(value in CHOICES.get(flag, {value}) for flag, value in flags.items())
     lines = text.splitlines()
@@ -124,9 +126,9 @@ def trained_by_megatron(
 
 
 @pytest.mark.parametrize("name", EXPRESSIBLE)
-def test_what_megatron_makes_of_the_flags_is_what_the_groups_say(name: str) -> None:
+def test_megatron_derives_the_groups_values_from_the_flags(name: str) -> None:
     run = run_of(**EXPRESSIBLE[name])
-    flags = given(megatron.flags_text(run))
+    flags = parsed_flags(megatron.flags_text(run))
     for group in run.groups:
         lr, decay, eps = trained_by_megatron(flags, run.spec.model, group.role)
         assert (lr, decay) == pytest.approx((group.scaled_lr, group.weight_decay), rel=1e-9)
@@ -172,14 +174,16 @@ def megatrons_lr(flags: dict[str, str], iteration: int) -> float:
 
 
 @pytest.mark.parametrize("name", EXPRESSIBLE)
-def test_learning_rates_are_ours_after_warm_up_and_one_step_late_in_it(name: str) -> None:
+def test_learning_rates_lag_by_one_step_in_warm_up_and_agree_after_it(name: str) -> None:
     run = run_of(**EXPRESSIBLE[name])
     text = megatron.flags_text(run)
-    flags, horizon = given(text), run.spec.horizon
+    flags, horizon = parsed_flags(text), run.spec.horizon
     for step in range(horizon.steps):
         late = step < warmup_steps(horizon)
-        ours = (lr_factor(horizon, step - 1) if step else 0.0) if late else lr_factor(horizon, step)
-        assert megatrons_lr(flags, step) == pytest.approx(float(flags["--lr"]) * ours)
+        factor = (
+            (lr_factor(horizon, step - 1) if step else 0.0) if late else lr_factor(horizon, step)
+        )
+        assert megatrons_lr(flags, step) == pytest.approx(float(flags["--lr"]) * factor)
     assert ("Warm-up lags by one step" in text) == (warmup_steps(horizon) > 0)
 
 
@@ -225,7 +229,7 @@ REFUSED: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_flags_cannot_express_is_refused_rule_by_rule_with_a_remedy(name: str) -> None:
+def test_rules_that_flags_cannot_express_are_refused_with_remedies(name: str) -> None:
     changes, fields = REFUSED[name]
     with pytest.raises(NotExportable) as refused:
         megatron.flags_text(run_of(**changes))
@@ -237,7 +241,7 @@ def test_what_flags_cannot_express_is_refused_rule_by_rule_with_a_remedy(name: s
     assert (refused.value.status, refused.value.exit_status) == (409, 2)
 
 
-def test_initial_values_are_said_since_flags_do_not_say_them() -> None:
+def test_initial_values_are_stated_since_flags_cannot_set_them() -> None:
     run = run_of(**MUON)
     text = " ".join(megatron.flags_text(run).replace("# ", "").split())
     for group in run.groups:
@@ -247,4 +251,4 @@ def test_initial_values_are_said_since_flags_do_not_say_them() -> None:
 
 def test_names_of_jobs_cannot_become_flags() -> None:
     text = megatron.flags_text(run_of(**MUON, name="a\n--lr 7"))
-    assert given(text)["--lr"] != "7"
+    assert parsed_flags(text)["--lr"] != "7"

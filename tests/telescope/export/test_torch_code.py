@@ -1,5 +1,5 @@
-"""Exported code, where telescope cannot be imported, trains the target as telescope does; and its
-text is true.
+"""Exported code trains the target as telescope does, in a process that cannot import telescope, and
+its text states the right facts.
 """
 
 import ast
@@ -37,10 +37,10 @@ from tests.telescope.export.answers import answered, document, run_of
 
 STEPS = 20
 ROUNDING = 1e-5
-"""Relative, of any step's loss. Where this was written the two agreed to 3e-7, the last bits of a
-loss, in Muon's runs too: products in bfloat16 are the same numbers one by one and stacked. A
-machine that adds them up in another order turns the last bit of a few of them, 1/256 of an entry of
-an update; the mistakes in BROKEN change losses by 1e-3 and more."""
+"""Tolerated relative difference of a step's loss. Where this was measured, losses agreed to 3e-7,
+their last bits, in Muon's runs too: products in bfloat16 are the same one by one and stacked. A
+machine that adds them up in another order changes the last bit of a few of them, 1/256 of an entry
+of an update; the mistakes in BROKEN change losses by 1e-3 and more."""
 TIED = {"tied_embeddings": True, "query_heads_per_kv": 2, "qk_norm": True, "mlp": "relu2"}
 RMS = {"optimizer_options": {"update_scale": "rms_match", "momentum": 0.9, "nesterov": False}}
 COSINE = {"horizon": {"steps": 24, "batch_tokens": 128, "decay": "cosine", "warmup_fraction": 0.3}}
@@ -105,7 +105,7 @@ def losses(code, model, batches, parts):
     return [float(step(model, optimizers, schedulers, batch.chunk(parts))) for batch in batches]
 
 def plain(code):
-    # The same model without multipliers, its head called as a module: a user's own, so to say.
+    # The same model without multipliers and with its head called as a module, like a user's model.
     class Plain(code.Transformer):
         def forward(self, tokens):
             x = self.embedding(tokens)
@@ -153,11 +153,11 @@ class Alone:
             command, capture_output=True, text=True, cwd=self.folder, timeout=200
         )
         assert ended.returncode == 0, ended.stderr
-        found: dict[str, list[float]] = json.loads(ended.stdout.splitlines()[-1])
-        return found
+        losses: dict[str, list[float]] = json.loads(ended.stdout.splitlines()[-1])
+        return losses
 
 
-def ours(run: FinalRun, into: Path) -> list[float]:
+def telescope_losses(run: FinalRun, into: Path) -> list[float]:
     """The losses of telescope's own first steps, and their batches in a file."""
     training = TrainingRun(run.spec)
     torch.save([training.batch(step) for step in range(STEPS)], into)
@@ -195,25 +195,25 @@ def trained(
     alone, expected = Alone(folder, {}), {}
     for i, (name, changes) in enumerate(CASES.items()):
         run, batches = run_of(**changes), folder / f"{i}.pt"
-        expected[name] = ours(run, batches)
+        expected[name] = telescope_losses(run, batches)
         alone.add(name, torch_code.module_text(run), batches, parts(run))
         if name == "muon":
             alone.add(
                 "a model of one's own",
                 torch_code.module_text(run),
                 batches,
-                bare=torch_code.written(run, None),
+                bare=torch_code.code_text(run, None),
             )
-            for what, broken in BROKEN.items():
+            for mistake, broken in BROKEN.items():
                 text = torch_code.module_text(run)
-                assert broken(text) != text, what
-                alone.add(what, broken(text), batches)
+                assert broken(text) != text, mistake
+                alone.add(mistake, broken(text), batches)
     return expected, alone.losses()
 
 
-def worst(theirs: list[float], expected: list[float]) -> float:
+def worst(losses: list[float], expected: list[float]) -> float:
     """The largest relative difference of any step."""
-    return max(abs(a - b) / b for a, b in zip(theirs, expected, strict=True))
+    return max(abs(a - b) / b for a, b in zip(losses, expected, strict=True))
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -228,10 +228,10 @@ def test_a_model_that_applies_no_multipliers_is_configured_from_outside(trained:
     assert worst(alone["a model of one's own"], expected["muon"]) < ROUNDING
 
 
-@pytest.mark.parametrize("what", BROKEN)
-def test_code_with_one_number_or_line_wrong_trains_otherwise(trained: Any, what: str) -> None:
+@pytest.mark.parametrize("mistake", BROKEN)
+def test_code_with_one_wrong_number_or_line_trains_differently(trained: Any, mistake: str) -> None:
     expected, alone = trained
-    assert worst(alone[what], expected["muon"]) > 50 * ROUNDING
+    assert worst(alone[mistake], expected["muon"]) > 50 * ROUNDING
 
 
 # What the text says
@@ -253,7 +253,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_imports_nothing_but_torch_and_the_standard_library() -> None:
     for bare in (False, True):
         run = run_of()
-        tree = ast.parse(torch_code.written(run, None) if bare else torch_code.module_text(run))
+        tree = ast.parse(torch_code.code_text(run, None) if bare else torch_code.module_text(run))
         imported = [
             alias.name
             for node in ast.walk(tree)
@@ -268,26 +268,26 @@ def test_it_imports_nothing_but_torch_and_the_standard_library() -> None:
         }
 
 
-def test_it_has_of_the_model_what_runs_it_and_nothing_of_what_trains_it() -> None:
+def test_the_copied_model_has_its_forward_pass_and_no_training_methods() -> None:
     tree = ast.parse(torch_code.module_text(run_of()))
     (model,) = (
         node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Transformer"
     )
-    kept = model.body[1:]  # after its docstring
-    assert [node.name for node in kept if isinstance(node, ast.FunctionDef)] == [
+    members = model.body[1:]  # after its docstring
+    assert [node.name for node in members if isinstance(node, ast.FunctionDef)] == [
         "__init__",
         "forward",
     ]
-    assert len(kept) == 2
+    assert len(members) == 2
 
 
-def test_a_model_that_it_is_not_for_is_refused_by_name(loaded: Any) -> None:
+def test_a_model_that_does_not_match_the_groups_is_refused(loaded: Any) -> None:
     code = loaded(torch_code.module_text(run_of()))
     model = code.build_model()
     model.surplus = nn.Linear(2, 2)
     del model.norm
     with pytest.raises(
-        ValueError, match=r"it lacks norm\.weight; it has besides surplus\.weight, surplus\.bias"
+        ValueError, match=r"it lacks norm\.weight; it also has surplus\.weight, surplus\.bias"
     ):
         code.build_optimizers(model)
     code.GROUPS = (*code.GROUPS, code.GROUPS[-1])
@@ -321,10 +321,13 @@ def test_the_formula_of_the_schedule_is_the_schedule(
         **schedule.schedule_constants(horizon),
     }
     for step in range(steps):
-        ours = lr_factor(horizon, step)
-        assert eval(formula, {"math": math, "step": step}) == ours
+        telescope_model = lr_factor(horizon, step)
+        assert eval(formula, {"math": math, "step": step}) == telescope_model
         if step >= names["WARMUP_STEPS"]:
-            assert 1 - (1 - final) * eval(schedule.DECAYED[decay], names | {"step": step}) == ours
+            assert (
+                1 - (1 - final) * eval(schedule.DECAYED[decay], names | {"step": step})
+                == telescope_model
+            )
 
 
 def test_after_the_last_step_the_learning_rate_stays(loaded: Any) -> None:
@@ -343,35 +346,41 @@ def test_torchs_muon_with_the_exported_numbers_steps_as_ours_for_every_update_sc
 ) -> None:
     run = run_of(optimizer_options={"update_scale": scale}, force_pairing=True)
     code = loaded(torch_code.module_text(run))
-    ours = Transformer(run.spec.model, run.spec.data.vocab_size, run.spec.data.context, "mup")
-    initialise(ours, run.spec.optimizer, seed=3)
-    theirs = code.build_model()
-    theirs.load_state_dict(ours.state_dict())
+    telescope_model = Transformer(
+        run.spec.model, run.spec.data.vocab_size, run.spec.data.context, "mup"
+    )
+    initialise(telescope_model, run.spec.optimizer, seed=3)
+    exported_model = code.build_model()
+    exported_model.load_state_dict(telescope_model.state_dict())
     generator = torch.Generator().manual_seed(0)
-    for mine, yours in zip(ours.parameters(), theirs.parameters(), strict=True):
-        mine.grad = torch.randn(mine.shape, generator=generator)
-        yours.grad = mine.grad.clone()
-    before = {name: parameter.detach().clone() for name, parameter in ours.named_parameters()}
-    optimizer.build_optimizer(ours, run.spec.optimizer).step(1.0)
-    for part in code.build_optimizers(theirs):
+    for parameter, twin in zip(
+        telescope_model.parameters(), exported_model.parameters(), strict=True
+    ):
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+        twin.grad = parameter.grad.clone()
+    before = {
+        name: parameter.detach().clone() for name, parameter in telescope_model.named_parameters()
+    }
+    optimizer.build_optimizer(telescope_model, run.spec.optimizer).step(1.0)
+    for part in code.build_optimizers(exported_model):
         part.step()
-    for name, parameter in ours.named_parameters():
+    for name, parameter in telescope_model.named_parameters():
         moved = (parameter.detach() - before[name]).abs().max()
         assert torch.allclose(
-            parameter, theirs.get_parameter(name), rtol=0, atol=float(moved) * 1e-4
+            parameter, exported_model.get_parameter(name), rtol=0, atol=float(moved) * 1e-4
         ), name
 
 
-def test_every_option_is_said_or_known_to_be_no_matter() -> None:
-    for spec, known in KNOWN_OPTIONS.items():
-        assert {field.name for field in fields(spec)} == set(known), (
+def test_every_option_is_listed_among_the_known_options() -> None:
+    for spec, options in KNOWN_OPTIONS.items():
+        assert {field.name for field in fields(spec)} == set(options), (
             "teach the exports the option, then enter it"
         )
 
 
 def test_an_option_that_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = tuple(name for name in KNOWN_OPTIONS[OptimizerSpec] if name != "momentum")
-    monkeypatch.setitem(KNOWN_OPTIONS, OptimizerSpec, known)
+    options = tuple(name for name in KNOWN_OPTIONS[OptimizerSpec] if name != "momentum")
+    monkeypatch.setitem(KNOWN_OPTIONS, OptimizerSpec, options)
     assert torch_code.module_text(run_of())
     with pytest.raises(
         NotExportable, match="momentum: is an option that this format does not know"
@@ -382,7 +391,7 @@ def test_an_option_that_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "option", [{"qk_clip": 50.0}, {"muon_split": "heads"}], ids=["qk_clip", "muon_split"]
 )
-def test_what_torchs_optimizers_cannot_do_is_refused_by_its_name(option: dict[str, Any]) -> None:
+def test_options_that_torchs_optimizers_lack_are_refused_by_name(option: dict[str, Any]) -> None:
     with pytest.raises(NotExportable, match=next(iter(option))):
         torch_code.module_text(run_of(optimizer_options=option))
 
@@ -395,7 +404,7 @@ def test_an_orthogonalisation_in_float32_is_refused_since_torchs_is_not() -> Non
         torch_code.module_text(run)
 
 
-def test_whatever_a_job_is_called_it_is_text(loaded: Any) -> None:
+def test_a_hostile_job_name_cannot_become_code(loaded: Any) -> None:
     name = 'a """\nraise SystemExit("hostile")\n""" \\ '
     code = loaded(torch_code.module_text(run_of(name=name)))
     assert "hostile" in code.__doc__
@@ -418,22 +427,22 @@ def test_an_answer_that_is_not_resolved_warns_in_the_text_and_when_it_runs(loade
     assert "WARNING" not in torch_code.module_text(run_of())
 
 
-def test_where_it_comes_from_is_said_at_its_top(loaded: Any) -> None:
+def test_the_docstring_states_the_source_of_the_numbers(loaded: Any) -> None:
     run = run_of(name="my job")
-    said = " ".join(loaded(torch_code.module_text(run)).__doc__.split())
-    told = (
+    text = " ".join(loaded(torch_code.module_text(run)).__doc__.split())
+    facts = (
         "job-1 (my job), 2030-01-02 03:04 UTC",
         "resolved: lr at the target is known",
         "robust, pooled",
         run.spec.data.content,
         "torch on cpu",
     )
-    for one in (*told, f"{len(run.trials)}, of seeds 0", "lr 0.03"):
-        assert one in said
+    for fact in (*facts, f"{len(run.trials)}, of seeds 0", "lr 0.03"):
+        assert fact in text
 
 
 def test_hooks_survive_copies_and_files(loaded: Any) -> None:
-    code = loaded(torch_code.written(run_of(), None))
+    code = loaded(torch_code.code_text(run_of(), None))
     assert code.MULTIPLIERS == (("head", "input", 0.25),)
     model = nn.ModuleDict({"embedding": nn.Embedding(8, 4), "head": nn.Linear(4, 8, bias=False)})
     code.configure(model)
@@ -443,22 +452,22 @@ def test_hooks_survive_copies_and_files(loaded: Any) -> None:
         assert torch.equal(copied["head"](x), expected)
 
 
-def test_multipliers_of_embeddings_are_applied_to_what_they_give(loaded: Any) -> None:
-    code = loaded(torch_code.written(run_of("adamw", parametrisation="mup-paper"), None))
+def test_multipliers_of_embeddings_are_applied_to_their_output(loaded: Any) -> None:
+    code = loaded(torch_code.code_text(run_of("adamw", parametrisation="mup-paper"), None))
     assert code.MULTIPLIERS == (("embedding", "output", 2.0), ("head", "input", 0.5))
     model = nn.ModuleDict({"embedding": nn.Embedding(8, 4), "head": nn.Linear(4, 8, bias=False)})
     code.configure(model)
     assert torch.equal(model["embedding"](torch.arange(8)), model["embedding"].weight * 2.0)
 
 
-def test_lines_are_short_and_nothing_is_said_to_tools(loaded: Any) -> None:
+def test_lines_are_short_and_comments_for_tools_are_removed(loaded: Any) -> None:
     text = torch_code.module_text(run_of())
     assert max(map(len, text.splitlines())) <= 140
     assert "type: ignore" not in text
     assert "noqa" not in text
 
 
-def test_the_recipe_knows_nothing_of_telescope() -> None:
+def test_the_recipe_does_not_import_telescope() -> None:
     imported = ast.parse(Path(recipe.__file__).read_text())
     assert not [
         node

@@ -54,7 +54,7 @@ open(losses, "w").write(json.dumps(found))
 """
 
 
-def ours(run: FinalRun) -> tuple[list[Any], list[float]]:
+def telescope_losses(run: FinalRun) -> tuple[list[Any], list[float]]:
     """Batches and losses of telescope's first steps."""
     trained = TrainingRun(run.spec)
     batches = [trained.batch(step) for step in range(STEPS)]
@@ -84,8 +84,8 @@ def alone(run: FinalRun, batches: list[Any], folder: Path, text: str) -> list[fl
         timeout=120,
         env={"PYTHONPATH": str(examples), "PATH": "", "OMP_NUM_THREADS": "1"},
     )
-    found: list[float] = json.loads((folder / "losses").read_text())
-    return found
+    losses: list[float] = json.loads((folder / "losses").read_text())
+    return losses
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ def test_exported_code_trains_a_llama_of_transformers_as_telescope_does(
     optimizer: Any, tmp_path: Path
 ) -> None:
     run = run_of(optimizer, HUB)
-    batches, losses = ours(run)
+    batches, losses = telescope_losses(run)
     text = torch_code.module_text(run)
     assert alone(run, batches, tmp_path, text) == pytest.approx(losses, rel=ROUNDING)
     without = text.replace('"lm_head", "input", 0.25', '"lm_head", "input", 1.0')
@@ -108,16 +108,18 @@ def test_a_document_names_every_piece_that_is_orthogonalised() -> None:
         "splits": {"*.c_attn.weight": [1, 1, 1]},
     }
     run = run_of("muon", gpt2)
-    said = document.export_document(run)
-    assert said.muon is not None
+    result = document.export_document(run)
+    assert result.muon is not None
     fused = next(
         matrix
-        for matrix in said.muon.matrices
+        for matrix in result.muon.matrices
         if matrix.name == "transformer.h.0.attn.c_attn.weight"
     )
     assert (fused.count, fused.shape, fused.update_scale) == (3, (64, 64), 1.0)
     up = next(
-        matrix for matrix in said.muon.matrices if matrix.name == "transformer.h.0.mlp.c_fc.weight"
+        matrix
+        for matrix in result.muon.matrices
+        if matrix.name == "transformer.h.0.mlp.c_fc.weight"
     )
     assert (up.count, up.shape, up.update_scale) == (1, (256, 64), 2.0)
     with pytest.raises(

@@ -66,14 +66,14 @@ def test_a_diverged_run_is_counted_and_takes_no_part() -> None:
 
 
 def test_a_run_that_was_early_gives_an_upper_bound() -> None:
-    (one,) = tokens_at(table((256, 0, 100, E), (256, 1, 121, R)))
-    assert (one.early, one.settled, one.tokens.low) == (1, False, 0)
+    (batch,) = tokens_at(table((256, 0, 100, E), (256, 1, 121, R)))
+    assert (batch.early, batch.settled, batch.tokens.low) == (1, False, 0)
 
 
 def test_without_a_second_seed_nothing_is_known_of_the_error() -> None:
-    for one in tokens_at(table((256, 0, 100, R), (512, 0, 121, R))):
-        assert (one.tokens.low, one.tokens.high) == (0, math.inf)
-        assert one.settled
+    for batch in tokens_at(table((256, 0, 100, R), (512, 0, 121, R))):
+        assert (batch.tokens.low, batch.tokens.high) == (0, math.inf)
+        assert batch.settled
 
 
 def test_two_runs_of_one_batch_and_seed_are_refused() -> None:

@@ -31,27 +31,27 @@ def hinge(
 
 
 def test_the_piecewise_law_is_recovered() -> None:
-    found = piecewise(readings(hinge()))
-    assert found is not None
-    assert found.critical_batch.value == pytest.approx(1500, rel=1e-3)
-    assert found.slope.value == pytest.approx(-0.4, abs=1e-3)
-    assert found.fewest_tokens == pytest.approx(2e6, rel=1e-3)
-    assert found.residual_percent < 0.1
-    assert found.left_out == pytest.approx([1500] * len(BATCHES), rel=2e-3)
+    law = piecewise(readings(hinge()))
+    assert law is not None
+    assert law.critical_batch.value == pytest.approx(1500, rel=1e-3)
+    assert law.slope.value == pytest.approx(-0.4, abs=1e-3)
+    assert law.fewest_tokens == pytest.approx(2e6, rel=1e-3)
+    assert law.residual_percent < 0.1
+    assert law.left_out == pytest.approx([1500] * len(BATCHES), rel=2e-3)
 
 
 def test_the_token_optimal_batch_is_where_the_law_has_risen_by_the_tolerance() -> None:
-    found = piecewise(readings(hinge(), sd=0.02))
-    assert found is not None
-    rise = 1 + found.slope.value
-    assert (found.token_optimal_batch.value / found.critical_batch.value) ** rise == pytest.approx(
+    law = piecewise(readings(hinge(), sd=0.02))
+    assert law is not None
+    rise = 1 + law.slope.value
+    assert (law.token_optimal_batch.value / law.critical_batch.value) ** rise == pytest.approx(
         1 + TOLERANCE
     )
     assert (
-        found.critical_batch.low
-        < found.token_optimal_batch.low
-        < found.token_optimal_batch.value
-        < found.token_optimal_batch.high
+        law.critical_batch.low
+        < law.token_optimal_batch.low
+        < law.token_optimal_batch.value
+        < law.token_optimal_batch.high
     )
     exact = piecewise(readings(hinge(), sd=0.02), tolerance=1e-9)
     assert exact is not None
@@ -60,12 +60,12 @@ def test_the_token_optimal_batch_is_where_the_law_has_risen_by_the_tolerance() -
 
 
 def test_mccandlishs_form_is_recovered_with_its_fewest_steps() -> None:
-    found = smooth(readings(math.log(2e6) + np.log1p(np.array(BATCHES) / 3000)))
-    assert found is not None
-    assert (found.critical_batch.value, found.fewest_tokens) == pytest.approx((3000, 2e6), rel=1e-3)
-    assert found.fewest_steps == pytest.approx(2e6 / 3000, rel=2e-3)
+    law = smooth(readings(math.log(2e6) + np.log1p(np.array(BATCHES) / 3000)))
+    assert law is not None
+    assert (law.critical_batch.value, law.fewest_tokens) == pytest.approx((3000, 2e6), rel=1e-3)
+    assert law.fewest_steps == pytest.approx(2e6 / 3000, rel=2e-3)
     steps, tokens = 2e6 * (1 / 512 + 1 / 3000), 2e6 * (1 + 512 / 3000)
-    assert (steps / found.fewest_steps - 1) * (tokens / found.fewest_tokens - 1) == pytest.approx(
+    assert (steps / law.fewest_steps - 1) * (tokens / law.fewest_tokens - 1) == pytest.approx(
         1, rel=0.01
     )
 
@@ -75,8 +75,8 @@ def test_the_form_that_does_not_hold_has_larger_residuals_and_a_small_p() -> Non
         readings(hinge(), sd=0.005),
         readings(math.log(2e6) + np.log1p(np.array(BATCHES) / 3000), sd=0.005),
     )
-    for seen, right, wrong in ((sharp_law, piecewise, smooth), (round_law, smooth, piecewise)):
-        held, failed = right(seen), wrong(seen)
+    for observed, right, wrong in ((sharp_law, piecewise, smooth), (round_law, smooth, piecewise)):
+        held, failed = right(observed), wrong(observed)
         assert held is not None
         assert failed is not None
         assert held.residual_percent < failed.residual_percent / 2
@@ -98,16 +98,16 @@ def test_tokens_that_do_not_rise_have_no_critical_batch_within_the_range() -> No
 
 
 def test_tokens_that_rise_from_the_first_batch_on_bound_it_from_above_only() -> None:
-    found, steep = (
+    law, steep = (
         piecewise(readings(hinge(critical=1.0), sd=0.01)),
         smooth(readings(np.log(np.array(BATCHES)), sd=0.01)),
     )
-    assert found is not None
+    assert law is not None
     assert steep is not None
-    assert found.critical_batch.low == 0
-    assert found.critical_batch.high < 1024
+    assert law.critical_batch.low == 0
+    assert law.critical_batch.high < 1024
     # of the range that was run
-    assert 256 < found.token_optimal_batch.low < found.token_optimal_batch.high < 1024
+    assert 256 < law.token_optimal_batch.low < law.token_optimal_batch.high < 1024
     assert steep.critical_batch.low == 0
     assert steep.critical_batch.high < 256
 
@@ -167,28 +167,28 @@ def test_a_batch_that_was_tuned_worse_widens_the_interval() -> None:
 def test_two_batches_make_no_law_and_three_of_one_seed_an_open_one() -> None:
     assert piecewise(readings(hinge()[:2])) is None
     assert smooth(readings(hinge()[:2])) is None
-    found = piecewise(readings(hinge(critical=500.0)[:3], seeds=1))
-    assert found is not None
+    law = piecewise(readings(hinge(critical=500.0)[:3], seeds=1))
+    assert law is not None
     assert (
-        found.critical_batch.low,
-        found.critical_batch.high,
-        found.p_of_misfit,
-        found.left_out,
+        law.critical_batch.low,
+        law.critical_batch.high,
+        law.p_of_misfit,
+        law.left_out,
     ) == (0, math.inf, None, ())
 
 
 def test_intervals_hold_the_truth_about_nine_times_in_ten() -> None:
     held = []
     for number in range(300):
-        found = piecewise(readings(hinge(), sd=0.02, number=number))
-        assert found is not None
+        law = piecewise(readings(hinge(), sd=0.02, number=number))
+        assert law is not None
         held.append(
             [
-                found.critical_batch.low <= 1500 <= found.critical_batch.high,
-                found.token_optimal_batch.low
+                law.critical_batch.low <= 1500 <= law.critical_batch.high,
+                law.token_optimal_batch.low
                 <= 1500 * (1 + TOLERANCE) ** (1 / 0.6)
-                <= found.token_optimal_batch.high,
-                found.slope.low <= -0.4 <= found.slope.high,
+                <= law.token_optimal_batch.high,
+                law.slope.low <= -0.4 <= law.slope.high,
             ]
         )
     assert (abs(np.mean(held, axis=0) - 0.9) < 0.05).all()

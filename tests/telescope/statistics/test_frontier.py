@@ -61,10 +61,10 @@ def test_dominance_of_parallel_curves_is_their_ratio() -> None:
         Frontier.of([8, 16, 64], [12, 6, 3]),
         Frontier.of([4, 8, 32, 128], [16, 8, 8 / 3, 1]),
     )
-    found = compare(adamw, Frontier.of(adamw.devices, adamw.hours / 1.5))
-    assert found is not None
-    assert found.ratio == pytest.approx(1.5)
-    assert (found.first_ahead, found.second_ahead) == pytest.approx((0, 3 * math.log2(1.5)))
+    dominance = compare(adamw, Frontier.of(adamw.devices, adamw.hours / 1.5))
+    assert dominance is not None
+    assert dominance.ratio == pytest.approx(1.5)
+    assert (dominance.first_ahead, dominance.second_ahead) == pytest.approx((0, 3 * math.log2(1.5)))
     overlapping = compare(adamw, muon)
     assert overlapping is not None
     assert [row.devices for row in overlapping.rows] == [8, 16, 32, 64]
@@ -74,12 +74,14 @@ def test_dominance_of_parallel_curves_is_their_ratio() -> None:
 def test_curves_that_cross_are_each_ahead_on_their_side() -> None:
     # ratio 1/2 at 4 devices, 2 at 16, 1 at 8
     flat, steep = Frontier.of([4, 16], [4, 2]), Frontier.of([4, 16], [8, 1])
-    found = compare(flat, steep)
-    assert found is not None
-    assert (found.first_ahead, found.second_ahead, found.ratio) == pytest.approx((0.5, 0.5, 1))
+    dominance = compare(flat, steep)
+    assert dominance is not None
+    assert (dominance.first_ahead, dominance.second_ahead, dominance.ratio) == pytest.approx(
+        (0.5, 0.5, 1)
+    )
     turned = compare(steep, flat)
     assert turned is not None
-    assert turned.first_ahead == pytest.approx(found.second_ahead)
+    assert turned.first_ahead == pytest.approx(dominance.second_ahead)
 
 
 def test_one_device_count_is_compared_and_none_in_common_is_not() -> None:

@@ -12,7 +12,7 @@ from telescope.statistics.step_time import (
     device_counts,
     measured,
     modelled,
-    takes,
+    splits_evenly,
 )
 
 CLUSTER = DeviceCluster(
@@ -59,7 +59,7 @@ def test_a_modelled_time_never_equals_a_measured_one() -> None:
 def test_a_batch_is_split_into_whole_sequences() -> None:
     assert device_counts(STEP) == [1, 2, 4, 8, 16, 32, 64, 128]
     assert device_counts(replace(STEP, batch_tokens=12 * 8192)) == [1, 2, 3, 4, 6, 12]
-    assert [takes(STEP, n) for n in (0, 3, 128, 256)] == [False, False, True, False]
+    assert [splits_evenly(STEP, n) for n in (0, 3, 128, 256)] == [False, False, True, False]
     with pytest.raises(
         InvalidInput, match=r"devices: must divide the 128 sequences .* \(given: 256\)"
     ):

@@ -37,30 +37,30 @@ def test_the_interval_of_the_ratio_is_that_of_paired_differences() -> None:
     differences = np.log(first / second)
     sd = math.sqrt(differences.var(axis=1, ddof=1).mean())
     half = stats.t(4).ppf(0.95) * sd / math.sqrt(3)
-    for one, log in zip(
+    for row, log in zip(
         ratios(readings(first), readings(second)), differences.mean(axis=1), strict=True
     ):
-        assert (one.ratio.low, one.ratio.value, one.ratio.high) == pytest.approx(
+        assert (row.ratio.low, row.ratio.value, row.ratio.high) == pytest.approx(
             np.exp([log - half, log, log + half])
         )
-        assert one.pairs == 3
+        assert row.pairs == 3
         assert half < 0.06  # the shared tenth has gone
 
 
 def test_the_gap_is_the_difference_of_tokens() -> None:
     first, second = scattered(np.array([2e6]), 1, own=0.02)
-    (one,) = ratios(readings(1.5 * first), readings(second))
+    (row,) = ratios(readings(1.5 * first), readings(second))
     expected = stats.gmean(1.5 * first[0]) - stats.gmean(second[0])
-    assert one.gap_tokens.value == pytest.approx(expected)
+    assert row.gap_tokens.value == pytest.approx(expected)
     residuals = (
         np.log(1.5 * first[0] / stats.gmean(1.5 * first[0])),
         np.log(second[0] / stats.gmean(second[0])),
     )
     errors = stats.gmean(1.5 * first[0]) * residuals[0] - stats.gmean(second[0]) * residuals[1]
-    assert one.gap_tokens.half_width == pytest.approx(
+    assert row.gap_tokens.half_width == pytest.approx(
         stats.t(2).ppf(0.95) * errors.std(ddof=1) / math.sqrt(3)
     )
-    assert one.standing is Standing.AHEAD
+    assert row.standing is Standing.AHEAD
     (turned,) = ratios(readings(second), readings(1.5 * first))
     assert turned.standing is Standing.BEHIND
     (equal,) = ratios(*(readings(tokens) for tokens in scattered(np.array([1e6]), 2, own=0.05)))
@@ -70,8 +70,8 @@ def test_the_gap_is_the_difference_of_tokens() -> None:
 def test_only_batches_and_seeds_of_both_are_paired() -> None:
     first, second = scattered(np.full(4, 1e6), 3, own=0.02)
     first[2, 1] = np.nan
-    found = ratios(readings(first), readings(second[1:, :2], batches=BATCHES[1:]))
-    assert [(one.batch_tokens, one.pairs) for one in found] == [(512, 2), (1024, 1), (2048, 2)]
+    rows = ratios(readings(first), readings(second[1:, :2], batches=BATCHES[1:]))
+    assert [(row.batch_tokens, row.pairs) for row in rows] == [(512, 2), (1024, 1), (2048, 2)]
 
 
 def test_a_censored_optimizer_gives_a_bound_of_the_ratio() -> None:
@@ -89,7 +89,7 @@ def test_a_batch_at_which_one_of_them_only_diverged_has_no_ratio() -> None:
     first, second = scattered(np.full(2, 1e6), 5, own=0.01)
     fates = np.zeros((2, 3))
     first[1], fates[1] = np.inf, TargetOutcome.DIVERGED
-    assert [one.batch_tokens for one in ratios(readings(first, fates), readings(second))] == [256]
+    assert [row.batch_tokens for row in ratios(readings(first, fates), readings(second))] == [256]
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_a_batch_at_which_one_of_them_only_diverged_has_no_ratio() -> None:
 )
 def test_a_trend_of_the_ratio_is_found_with_its_sign(exponent: float, direction: Direction) -> None:
     first, second = scattered(np.full(4, 1e6), 6, own=0.01)
-    found = trend(
+    fit = trend(
         readings(3 * first * BATCHES[:, None] ** exponent), readings(second), from_batch_tokens=500
     )
-    assert found is not None
-    assert found.batches == 3
-    assert found.exponent.low < exponent < found.exponent.high
-    assert found.direction is direction
-    assert (found.p_falling < 0.05) == (exponent < 0)
+    assert fit is not None
+    assert fit.batches == 3
+    assert fit.exponent.low < exponent < fit.exponent.high
+    assert fit.direction is direction
+    assert (fit.p_falling < 0.05) == (exponent < 0)
 
 
 def test_a_trend_needs_two_batches() -> None:
@@ -114,21 +114,21 @@ def test_a_trend_needs_two_batches() -> None:
 
 
 def test_a_falling_ratio_is_claimed_wrongly_about_once_in_twenty() -> None:
-    found = [
+    trends = [
         trend(
             *(readings(tokens) for tokens in scattered(np.full(4, 1e6), n, own=0.02)),
             from_batch_tokens=0,
         )
         for n in range(400)
     ]
-    falling = np.mean([one is not None and one.p_falling < 0.05 for one in found])
+    falling = np.mean([fit is not None and fit.p_falling < 0.05 for fit in trends])
     inside = np.mean(
-        [one is not None and one.exponent.low <= 0 <= one.exponent.high for one in found]
+        [fit is not None and fit.exponent.low <= 0 <= fit.exponent.high for fit in trends]
     )
     assert 0.02 < falling < 0.08
     assert 0.86 < inside < 0.94
 
 
 def test_one_seed_gives_ratios_without_ends() -> None:
-    one = ratios(readings(np.full((1, 1), 2e6)), readings(np.full((1, 1), 1e6)))[0]
-    assert (one.ratio.low, one.ratio.value, one.ratio.high) == (0, pytest.approx(2), math.inf)
+    row = ratios(readings(np.full((1, 1), 2e6)), readings(np.full((1, 1), 1e6)))[0]
+    assert (row.ratio.low, row.ratio.value, row.ratio.high) == (0, pytest.approx(2), math.inf)

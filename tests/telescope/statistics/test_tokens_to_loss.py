@@ -32,15 +32,15 @@ def read(
 
 
 def test_smoothing_does_not_move_the_crossing_of_a_smooth_curve() -> None:
-    found = smoothed(curves(LAW, Noise(), seeds=1, number=0)).crossings(TARGET)
-    assert (found.outcome == TargetOutcome.REACHED).all()
-    assert found.tokens == pytest.approx(LAW.tokens_to(TARGET, BATCHES), rel=5e-4)
+    crossings = smoothed(curves(LAW, Noise(), seeds=1, number=0)).crossings(TARGET)
+    assert (crossings.outcome == TargetOutcome.REACHED).all()
+    assert crossings.tokens == pytest.approx(LAW.tokens_to(TARGET, BATCHES), rel=5e-4)
 
 
 def test_half_a_percent_of_noise_leaves_tokens_unbiased_and_known_to_two_percent() -> None:
-    found = smoothed(curves(LAW, Noise(point=0.005), seeds=40, number=1)).crossings(TARGET)
+    crossings = smoothed(curves(LAW, Noise(point=0.005), seeds=40, number=1)).crossings(TARGET)
     errors = np.log(
-        found.tokens.reshape(len(BATCHES), -1) / LAW.tokens_to(TARGET, BATCHES)[:, None]
+        crossings.tokens.reshape(len(BATCHES), -1) / LAW.tokens_to(TARGET, BATCHES)[:, None]
     )
     assert errors.std() < 0.025
     assert abs(errors.mean()) < 3 * errors.std() / np.sqrt(errors.size)
@@ -79,8 +79,8 @@ def test_moving_sums_are_sums_of_what_is_there(width: int, window: int) -> None:
 
 
 def test_the_crossing_lies_on_a_line_in_log_tokens_between_the_points_around_it() -> None:
-    found = read([([100, 400, 1600], [4.0, 3.0, 1.0])], target=3.5)
-    assert found.tokens == pytest.approx([200])
+    crossings = read([([100, 400, 1600], [4.0, 3.0, 1.0])], target=3.5)
+    assert crossings.tokens == pytest.approx([200])
     assert read([([100, 400, 1600], [4.0, 3.0, 1.0])], target=3.0).tokens == pytest.approx([400])
 
 
@@ -109,8 +109,10 @@ def test_every_fate_is_told_apart_and_nothing_is_extrapolated() -> None:
         (tokens, [2.0, 1.8, 1.6, 1.5]),
         ([], []),
     ]
-    found = read(runs, target=2.5, diverged=(False, False, False, False, True, False, False, False))
-    names = [TargetOutcome(value).name for value in found.outcome]
+    crossings = read(
+        runs, target=2.5, diverged=(False, False, False, False, True, False, False, False)
+    )
+    names = [TargetOutcome(value).name for value in crossings.outcome]
     assert names == [
         "REACHED",
         "CENSORED",
@@ -121,7 +123,9 @@ def test_every_fate_is_told_apart_and_nothing_is_extrapolated() -> None:
         "EARLY",
         "CENSORED",
     ]
-    assert found.tokens.tolist() == pytest.approx([2 * 2**0.5, 8, 4, np.inf, np.inf, 2**0.75, 1, 0])
+    assert crossings.tokens.tolist() == pytest.approx(
+        [2 * 2**0.5, 8, 4, np.inf, np.inf, 2**0.75, 1, 0]
+    )
     assert set(MEANING) == set(TargetOutcome)
     assert TargetOutcome.CENSORED.meaning.startswith("It did not reach")
 
@@ -138,8 +142,8 @@ def test_runs_of_different_lengths_are_read_as_if_each_were_alone(seed: int, win
             (tokens.tolist(), (4 - 0.3 * np.log(tokens) + rng.normal(0, 0.2, length)).tolist())
         )
     together, alone = read(runs, 2.5, window), [read([run], 2.5, window) for run in runs]
-    assert together.outcome.tolist() == [int(one.outcome[0]) for one in alone]
-    assert together.tokens == pytest.approx([float(one.tokens[0]) for one in alone])
+    assert together.outcome.tolist() == [int(single.outcome[0]) for single in alone]
+    assert together.tokens == pytest.approx([float(single.tokens[0]) for single in alone])
 
 
 def test_padding_may_be_anything() -> None:
@@ -147,10 +151,10 @@ def test_padding_may_be_anything() -> None:
         np.array([[1.0, 2.0, 4.0, -7.0, np.nan]]),
         np.array([[3.0, 2.0, 1.0, np.nan, 0.0]], dtype=np.float32),
     )
-    found = smoothed(
+    crossings = smoothed(
         LossCurves.recorded(tokens, loss, np.array([3]), np.array([False])), 1
     ).crossings(1.5)
-    assert (found.tokens.tolist(), found.outcome.tolist()) == (
+    assert (crossings.tokens.tolist(), crossings.outcome.tolist()) == (
         [pytest.approx(2 * 2**0.5)],
         [TargetOutcome.REACHED],
     )

@@ -13,9 +13,9 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("ended", "said"), SAID)
-def test_what_ended_a_study_is_the_reason_of_its_report(ended: Ended, said: str) -> None:
+@pytest.mark.parametrize(("ended", "text"), SAID)
+def test_what_ended_a_study_is_the_reason_of_its_report(ended: Ended, text: str) -> None:
     report = KIND.of(study()).report((), ended)
-    assert (str(ended), report.reason, report.final) == (said, said, True)
+    assert (str(ended), report.reason, report.final) == (text, text, True)
     assert report.because is not None
     assert dict(report.because.values) == {"by": ended.cause, "detail": ended.detail}

@@ -20,45 +20,45 @@ ARCHITECTURES = {"model": [{"name": "plain"}, {"name": "tied", "tied_embeddings"
 
 def planned(study: AnyStudy, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[Planned]:
     """All trials of a study, as its plans have them."""
-    found, trials = list[Planned](), list[Trial]()
+    plans, trials = list[Planned](), list[Trial]()
     while not (plan := study.plan(trials)).done:
-        found += plan.trials
-        trials += [completed(one.spec, list(train(one.spec))) for one in plan.trials]
-    return found
+        plans += plan.trials
+        trials += [completed(entry.spec, list(train(entry.spec))) for entry in plan.trials]
+    return plans
 
 
-def stages(found: Iterable[Planned]) -> list[str]:
+def stages(plans: Iterable[Planned]) -> list[str]:
     """Each once, in the order of their first trial."""
-    return list(dict.fromkeys(one.label.stage for one in found))
+    return list(dict.fromkeys(entry.label.stage for entry in plans))
 
 
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_trials_of_a_ladder_have_a_level_and_those_outside_of_it_none(schedule: str) -> None:
-    asked = document(
+    job = document(
         1,
         schedule=schedule,
         coordinates="check",
         validate_at_target=True,
         optimizer=["muon", "adamw"],
     )
-    found = planned(parse(asked), SURFACE)
-    assert stages(found)[:2] == ["coordinates", "grid"]
-    assert stages(found)[-1] == "validation"
-    for one in found:
-        outside = one.label.stage in ("coordinates", "validation")
-        assert (one.spec.measure == "coordinates") == (one.label.stage == "coordinates")
-        assert one.label.level == (
-            None if outside else [32, 64, 128, 256].index(one.spec.model.width)
+    plans = planned(parse(job), SURFACE)
+    assert stages(plans)[:2] == ["coordinates", "grid"]
+    assert stages(plans)[-1] == "validation"
+    for entry in plans:
+        outside = entry.label.stage in ("coordinates", "validation")
+        assert (entry.spec.measure == "coordinates") == (entry.label.stage == "coordinates")
+        assert entry.label.level == (
+            None if outside else [32, 64, 128, 256].index(entry.spec.model.width)
         )
-        assert (one.label.ladder, one.label.variant) == (one.spec.optimizer.name, "")
-    assert {one.label.level for one in found} >= {None, 0, 1, 2}
+        assert (entry.label.ladder, entry.label.variant) == (entry.spec.optimizer.name, "")
+    assert {entry.label.level for entry in plans} >= {None, 0, 1, 2}
 
 
 def test_a_trial_of_a_variant_is_labelled_with_its_name() -> None:
     study = parse(document(1, sweep_over=ARCHITECTURES))
-    found = planned(study, SURFACE)
-    assert {one.label.variant for one in found} == {"plain", "tied"}
-    assert all(one.label.variant == variant_of(study.question, one.spec) for one in found)
+    plans = planned(study, SURFACE)
+    assert {entry.label.variant for entry in plans} == {"plain", "tied"}
+    assert all(entry.label.variant == variant_of(study.question, entry.spec) for entry in plans)
 
 
 @pytest.mark.parametrize(
@@ -71,12 +71,12 @@ def test_a_trial_of_a_variant_is_labelled_with_its_name() -> None:
 def test_a_trial_over_batches_is_labelled_by_what_it_is_for(
     how: dict[str, Any], expected: list[str]
 ) -> None:
-    found = planned(parse(over_batches(**how)), Trainer())
-    assert sorted(stages(found)) == sorted(expected)
-    for one in found:
-        assert (one.label.stage == "timing") == (one.spec.measure == "time")
-        assert (one.label.ladder, one.label.level, one.label.variant) == (
-            one.spec.optimizer.name,
+    plans = planned(parse(over_batches(**how)), Trainer())
+    assert sorted(stages(plans)) == sorted(expected)
+    for entry in plans:
+        assert (entry.label.stage == "timing") == (entry.spec.measure == "time")
+        assert (entry.label.ladder, entry.label.level, entry.label.variant) == (
+            entry.spec.optimizer.name,
             None,
             "",
         )

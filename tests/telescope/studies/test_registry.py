@@ -409,14 +409,14 @@ def test_absolute_learning_rates_are_accepted_under_the_paper_s_parametrisation(
 
 
 def test_only_the_width_changes_along_the_ladder() -> None:
-    asked = study(
+    question = study(
         model=document()["model"]
         | {"depth": 3, "query_heads_per_kv": 2, "mlp": "relu2", "tied_embeddings": True}
     )
-    assert asked.model.widths == (32, 64, 128, 256)
+    assert question.model.widths == (32, 64, 128, 256)
     base, *wider = (
-        trial_spec(asked, "muon", width, {"lr": 0.01, "weight_decay": 0.1})
-        for width in (*asked.model.widths, asked.model.target_width)
+        trial_spec(question, "muon", width, {"lr": 0.01, "weight_decay": 0.1})
+        for width in (*question.model.widths, question.model.target_width)
     )
     assert (base.model.depth, base.model.head_dim, base.model.tied_embeddings) == (3, 16, True)
     assert [spec.model.width for spec in wider] == [64, 128, 256, 512]
@@ -430,12 +430,12 @@ def test_the_limits_of_two_ladders_are_halves() -> None:
 
 
 def test_the_quick_start_is_a_valid_document_that_fits_its_own_limits() -> None:
-    asked = parse(YAML(typ="safe").load(QUICKSTART.read_text())).question
-    (ladder,) = all_ladders(asked)
+    question = parse(YAML(typ="safe").load(QUICKSTART.read_text())).question
+    (ladder,) = all_ladders(question)
     assert ladder.widths == (32, 64, 128)
-    assert [spec.measure for spec in KIND.of(asked).plan([]).start] == ["coordinates"] * 12
-    assert len(KIND.of(replace(asked, coordinates="skip")).plan([]).start) == 24
-    assert preview(asked).trials.most <= asked.limits.max_trials
+    assert [spec.measure for spec in KIND.of(question).plan([]).start] == ["coordinates"] * 12
+    assert len(KIND.of(replace(question, coordinates="skip")).plan([]).start) == 24
+    assert preview(question).trials.most <= question.limits.max_trials
 
 
 powers = st.integers(0, 3)
@@ -477,7 +477,9 @@ sweeps = st.builds(
     ).map(lambda values: values[:2]),
 ) | st.builds(
     lambda corpora, fraction: {
-        "data": [{"name": f"text {i}", "corpus": one} | fraction for i, one in enumerate(corpora)]
+        "data": [
+            {"name": f"text {i}", "corpus": corpus} | fraction for i, corpus in enumerate(corpora)
+        ]
     },
     st.lists(st.text(min_size=1, max_size=3), min_size=2, max_size=3, unique=True),
     st.sampled_from([{}, {"validation_fraction": 0.2}]),
@@ -537,10 +539,10 @@ def test_a_study_survives_the_journey_through_its_document(doc: dict[str, Any]) 
 def test_a_report_travels_as_plain_json() -> None:
     from telescope.studies import run_study
 
-    found = report_document(run_study(KIND.of(study()), random_surface(1, noise=0.2)))
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert {"final", "verdict", "reason", "best", "ladders"} <= found.keys()
-    assert {"value", "low", "high", "resolved"} <= found["ladders"][0]["hyperparameters"][
+    report = report_document(run_study(KIND.of(study()), random_surface(1, noise=0.2)))
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert {"final", "verdict", "reason", "best", "ladders"} <= report.keys()
+    assert {"value", "low", "high", "resolved"} <= report["ladders"][0]["hyperparameters"][
         "lr"
     ].keys()
 
@@ -557,9 +559,9 @@ def test_a_grid_too_large_to_build_is_refused_without_building_it() -> None:
 def test_the_preview_of_the_paper_is_exact() -> None:
     from telescope.studies import run_study
 
-    asked = study(2, (8, 5), schedule="paper", seeds=2)
-    bill = run_study(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
-    forecast = preview(asked)
+    question = study(2, (8, 5), schedule="paper", seeds=2)
+    bill = run_study(KIND.of(question), Surface((-6.0, -4.0))).ladders[0].cost
+    forecast = preview(question)
     assert forecast.trials.least == forecast.trials.expected == forecast.trials.most == bill.trials
     assert forecast.flops.most == pytest.approx(bill.flops)
     assert forecast.tokens.most == bill.tokens
@@ -573,10 +575,10 @@ def test_the_preview_of_the_paper_is_exact() -> None:
 def test_the_preview_of_a_limited_paper_is_exact_too(limits: dict[str, Any]) -> None:
     from telescope.studies import run_study
 
-    asked = study(2, (8, 8), schedule="paper", limits=limits)
-    bill = run_study(KIND.of(asked), Surface((-6.0, -4.0))).ladders[0].cost
-    assert preview(asked).trials.most == bill.trials == 64
-    assert preview(asked).flops.most == pytest.approx(bill.flops)
+    question = study(2, (8, 8), schedule="paper", limits=limits)
+    bill = run_study(KIND.of(question), Surface((-6.0, -4.0))).ladders[0].cost
+    assert preview(question).trials.most == bill.trials == 64
+    assert preview(question).flops.most == pytest.approx(bill.flops)
 
 
 @pytest.mark.parametrize(
@@ -585,10 +587,10 @@ def test_the_preview_of_a_limited_paper_is_exact_too(limits: dict[str, Any]) -> 
 def test_the_preview_of_a_limited_robust_study_holds(limits: dict[str, Any]) -> None:
     from telescope.studies import run_study
 
-    asked = study(limits=limits)
+    question = study(limits=limits)
     bill, forecast = (
-        run_study(KIND.of(asked), random_surface(2, noise=0.5, cliff=math.inf)).ladders[0].cost,
-        preview(asked),
+        run_study(KIND.of(question), random_surface(2, noise=0.5, cliff=math.inf)).ladders[0].cost,
+        preview(question),
     )
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
     assert forecast.flops.least * (1 - 1e-9) <= bill.flops <= forecast.flops.most * (1 + 1e-9)
@@ -598,12 +600,12 @@ def test_the_preview_of_a_limited_robust_study_holds(limits: dict[str, Any]) -> 
 def test_the_bill_of_robust_lies_between_the_least_and_the_most_of_its_preview(number: int) -> None:
     from telescope.studies import run_study
 
-    asked = study()
+    question = study()
     bill, forecast = (
-        run_study(KIND.of(asked), random_surface(number, noise=0.3, cliff=math.inf))
+        run_study(KIND.of(question), random_surface(number, noise=0.3, cliff=math.inf))
         .ladders[0]
         .cost,
-        preview(asked),
+        preview(question),
     )
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
     assert forecast.flops.least * (1 - 1e-9) <= bill.flops <= forecast.flops.most * (1 + 1e-9)

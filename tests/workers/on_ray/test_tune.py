@@ -30,8 +30,8 @@ from workers.desk import Desk
 from workers.interface import Assignment, Event, Failed, Finished, Started, Stopped, Waiting
 from workers.on_ray import experiment, tune
 from workers.on_ray.cluster import Demand
-from workers.on_ray.experiment import Feed, Flights, Relay
-from workers.on_ray.slot import Placement
+from workers.on_ray.experiment import DeskSearcher, EventReporter, Flights
+from workers.on_ray.placement import Placement
 from workers.on_ray.tune import TuneExecutor
 
 FEW = 4  # trials of the first experiment
@@ -203,7 +203,7 @@ class TuneCalls:
         self.flights = Flights(
             self.desk, Placement(self.desk), Demand("CPU", 1.0), patience_seconds=30.0
         )
-        self.feed, self.relay = Feed(self.flights), Relay(self.flights, ())
+        self.feed, self.relay = DeskSearcher(self.flights), EventReporter(self.flights, ())
 
     def begin(self, tune_id: str) -> TuneTrial:
         """Let a worker take the desk's next assignment."""

@@ -2,10 +2,10 @@
 
 In reading order:
 
-- `levels`: each width of a ladder · `transfer`: the transfer of the optimum · `importance`: which
-  hyperparameters matter
+- `levels`: each width of a ladder · `transfer`: the transfer of the optimum from width to width ·
+  `importance`: the importance of each hyperparameter
 - `late`: the coordinate check at the end of the runs · `validation`: the runs at the target
-- `budget`: the sources of uncertainty · `remedy`: the runs that would resolve it · `verdict` ·
-  `wording`: the text of reasons
-- `comparison`: ladders and variants side by side · `answer`: the report made of these
+- `budget`: the sources of uncertainty · `remedy`: the runs that would resolve a ladder · `verdict`:
+  the rules of the verdict · `wording`: the text of reasons
+- `comparison`: ladders and variants side by side · `answer`: the report
 """

@@ -1,17 +1,20 @@
 """The report of a telescoping study, from its trials at any moment.
 
 The rules of the verdict are in `verdict`, its wording in `wording`, and the report over variants in
-`comparison`. The estimator is a named choice (`fold.estimates`): `pooled`, the model over all
-levels; `per_level`, a quadratic per level with vertices extrapolated by a/n; `argmin`, the last
-level's best point, as published and by default under `paper`. The tests for borders and drift are
-the same for all three.
+`comparison`. The question names the estimator (`fold.estimates`): `pooled`, the model over all
+levels; `per_level`, a quadratic per level whose vertices are extrapolated by a/n; `argmin`, the
+best point of the last level, as published and by default under `paper`. The tests for borders and
+drift are the same for all three.
+
+Parts: `answer` · `variant_report` · `ladder_report` · `ladder_conclusion`, a ladder's verdict and values.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
-from telescope.optim.groups import describe_groups
+from telescope.optim.groups import ParameterGroup, describe_groups
 from telescope.statistics.estimates import ScalingFit, scaling_fit
 from telescope.studies.kind import Ended
 from telescope.studies.ranges import Range
@@ -32,11 +35,12 @@ from telescope.studies.telescoping.evidence import (
     LevelReport,
     Method,
     Validation,
+    Verdict,
     digits,
 )
 from telescope.studies.telescoping.fold.estimates import lowest_of, target_estimates
 from telescope.studies.telescoping.fold.ladders import all_ladders
-from telescope.studies.telescoping.fold.progress import LadderProgress, progress
+from telescope.studies.telescoping.fold.progress import LadderProgress, ladder_progress
 from telescope.studies.telescoping.fold.specs import target_spec
 from telescope.studies.telescoping.ladder.ladder import Ladder, pooled_fit
 from telescope.studies.telescoping.ladder.pooled import Fit
@@ -49,10 +53,10 @@ from telescope.studies.telescoping.schedules import blocks, edges, paper
 from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial
+from telescope.trials.types import OptimizerName
 
-groups = lru_cache(maxsize=256)(
-    describe_groups
-)  # the report of a running job is computed repeatedly
+# cached, since the report of a running job is computed again and again
+groups = lru_cache(maxsize=256)(describe_groups)
 
 
 def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Report:
@@ -62,97 +66,125 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
 
 
 def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | None) -> Report:
-    """The report on one architecture and one text: that of its best ladder."""
-    found = [progress(variant.question, ladder, trials) for ladder in all_ladders(variant.question)]
-    ladders = tuple(ladder_report(variant, one, ended) for one in found)
+    """The report on one variant: the report on its best ladder."""
+    question = variant.question
+    all_progress = [ladder_progress(question, ladder, trials) for ladder in all_ladders(question)]
+    ladders = tuple(ladder_report(variant, progress, ended) for progress in all_progress)
     best = best_ladder(ladders)
-    final = ended is not None or all(one.ended for one in found)
-    if best is None and all(ladder.verdict == "refused" for ladder in ladders):
-        because = Reason.of(
-            Code.OF_LADDERS,
-            parts=tuple(
-                dict.fromkeys(ReasonPart(ladder.because) for ladder in ladders if ladder.because)
-            ),
-        )
+    final = ended is not None or all(progress.ended for progress in all_progress)
+    if best:
+        return report_of(best, final, ladders, best.optimizer)
+    if all(ladder.verdict == "refused" for ladder in ladders):
+        parts = dict.fromkeys(ReasonPart(ladder.because) for ladder in ladders if ladder.because)
+        because = Reason.of(Code.OF_LADDERS, parts=tuple(parts))
         return Report(final, "refused", words(because), None, ladders, because=because)
-    if (
-        best is None
-        and final
-        and (lost := next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None))
-    ):
-        return Report(final, lost.verdict, lost.reason, None, ladders, because=lost.because)
-    if best is None:
-        because = stopped_by(ended) if ended else Reason.of(Code.NOTHING_FINISHED)
-        return Report(final, "unresolved", words(because), None, ladders, because=because)
-    return Report(final, best.verdict, best.reason, best.optimizer, ladders, because=best.because)
+    unbracketed = next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None)
+    if final and unbracketed:
+        return report_of(unbracketed, final, ladders, None)
+    because = stopped_by(ended) if ended else Reason.of(Code.NOTHING_FINISHED)
+    return Report(final, "unresolved", words(because), None, ladders, because=because)
 
 
-def ladder_report(variant: Variant, found: LadderProgress, ended: Ended | None) -> LadderReport:
+def report_of(
+    ladder: LadderReport, final: bool, ladders: tuple[LadderReport, ...], best: OptimizerName | None
+) -> Report:
+    """The report whose verdict and reason are a ladder's."""
+    return Report(final, ladder.verdict, ladder.reason, best, ladders, because=ladder.because)
+
+
+def ladder_report(variant: Variant, progress: LadderProgress, ended: Ended | None) -> LadderReport:
     """The report on a ladder so far."""
-    question, ladder = variant.question, found.ladder
-    fit = pooled_fit(ladder, found.done)
-    levels = tuple(
-        level_report(question, found, fit, level)
-        for level in range(blocks.top_level(found.done) + 1 if found.done else 0)
-    )
-    hyperparameters = target_values(question, found, fit) if lowest_of(found.done) else {}
-    borders = tuple(Border(level.width, level.edges) for level in levels if level.edges)
-    verdict, because = verdict_of(found, fit, hyperparameters, borders, ended)
-    bill = cost(question, found)
-    checked = checked_at_target(question, found, fit, bill)
-    if checked and checked.contradicted and found.ended and not (ended or found.limit):
-        verdict, because = "unresolved", validation.contradiction(checked)
-        hyperparameters |= {"lr": validation.overruled(hyperparameters["lr"], checked)}
-    values = {name: h.value for name, h in hyperparameters.items()}
-    target = target_spec(question, ladder.optimizer, values) if values else None
-    laws = laws_of(ladder, found.done)
-    moves = shifts(laws, len(levels) - 1) if laws else ()
+    question, ladder, done = variant.question, progress.ladder, progress.done
+    fit, laws = pooled_fit(ladder, done), laws_of(ladder, done)
+    top = blocks.top_level(done) if done else -1
+    levels = tuple(level_report(question, progress, fit, level) for level in range(top + 1))
+    bill = cost(question, progress)
+    result = ladder_conclusion(question, progress, ended, Evidence(fit, levels, bill))
+    values, because = result.hyperparameters, result.because
+    moves = shifts(laws, top) if laws else ()
     return LadderReport(
         optimizer=ladder.optimizer,
-        verdict=verdict,
+        verdict=result.verdict,
         reason=words(because),
-        hyperparameters=hyperparameters,
-        parameter_groups=groups(
-            target.model, question.data.vocab_size, target.optimizer, question.data.context
-        )
-        if target
-        else (),
-        pairing=as_checked(pairing(question, ladder.optimizer), found.check.report),
+        hyperparameters=values,
+        parameter_groups=groups_at_target(question, ladder, values) if values else (),
+        pairing=as_checked(pairing(question, ladder.optimizer), progress.check.report),
         assumptions=assumptions(question, ladder.optimizer),
         levels=levels,
         drift=drift(fit, len(levels)) if fit else None,
         scaling_fit=scaling_of(question, levels),
         cost=bill,
         shifts=moves,
-        error_budget=error_budgets(question.estimated_by, found, laws, hyperparameters)
-        if laws
-        else {},
-        climb=climb_end(found, fit, moves),
-        transfer=transfer(question, found, laws, levels, hyperparameters["lr"]) if laws else None,
-        validation=checked,
-        coordinates=found.check.report,
-        late=late_report(found),
-        remedy=remedy(found, fit, bill, because.code is Code.DRIFTING)
-        if fit and found.ended and verdict == "unresolved"
+        error_budget=error_budgets(question.estimated_by, progress, laws, values) if laws else {},
+        climb=climb_end(progress, fit, moves),
+        transfer=transfer(question, progress, laws, levels, values["lr"]) if laws else None,
+        validation=result.validation,
+        coordinates=progress.check.report,
+        late=late_report(progress),
+        remedy=remedy(progress, fit, bill, because.code is Code.DRIFTING)
+        if fit and progress.ended and result.verdict == "unresolved"
         else None,
         method=method_of(question, ladder),
-        importance={name: digits(share) for name, share in ped_anova(ladder, found.done).items()}
-        if found.done
-        else {},
-        explained={
-            name: digits(share) for name, share in explained(ladder, found.done, fit).items()
-        }
-        if fit
-        else {},
+        importance=rounded(ped_anova(ladder, done)) if done else {},
+        explained=rounded(explained(ladder, done, fit)) if fit else {},
         variant=variant.name,
         differs=dict(variant.differs),
         because=because,
     )
 
 
+@dataclass(frozen=True)
+class Evidence:
+    """What a ladder's verdict rests on besides its progress."""
+
+    fit: Fit | None
+    levels: tuple[LevelReport, ...]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """A ladder's verdict with its reason, the values at the target, and their validation."""
+
+    verdict: Verdict
+    because: Reason
+    hyperparameters: dict[AxisName, Hyperparameter]
+    validation: Validation | None
+
+
+def ladder_conclusion(
+    question: Question, progress: LadderProgress, ended: Ended | None, evidence: Evidence
+) -> Conclusion:
+    """The conclusion of a ladder; runs at the target that contradict its values overrule them."""
+    fit = evidence.fit
+    values = target_values(question, progress, fit) if lowest_of(progress.done) else {}
+    borders = tuple(Border(level.width, level.edges) for level in evidence.levels if level.edges)
+    verdict, because = verdict_of(progress, fit, values, borders, ended)
+    validated = checked_at_target(question, progress, fit, evidence.cost)
+    complete = progress.ended and not (ended or progress.limit)
+    if validated and validated.contradicted and complete:
+        verdict, because = "unresolved", validation.contradiction(validated)
+        values |= {"lr": validation.overruled(values["lr"], validated)}
+    return Conclusion(verdict, because, values, validated)
+
+
+def groups_at_target(
+    question: Question, ladder: Ladder, hyperparameters: Mapping[AxisName, Hyperparameter]
+) -> tuple[ParameterGroup, ...]:
+    """The parameter groups of the final run, with their hyperparameters."""
+    values = {name: hyperparameter.value for name, hyperparameter in hyperparameters.items()}
+    spec = target_spec(question, ladder.optimizer, values)
+    return groups(spec.model, question.data.vocab_size, spec.optimizer, question.data.context)
+
+
+def rounded(shares: Mapping[AxisName, float]) -> dict[AxisName, float]:
+    """Shares rounded for the report."""
+    return {name: digits(share) for name, share in shares.items()}
+
+
 def scaling_of(question: Question, levels: Sequence[LevelReport]) -> ScalingFit | None:
-    """The fit of the loss at each width's optimum against parameters; None where a width has no
-    loss.
+    """The fit of the loss at each width's optimum against the number of parameters; None where a
+    width has no loss.
     """
     sizes = [
         parameters(question.model.at(level.width), question.data.vocab_size, question.data.context)
@@ -174,57 +206,57 @@ def method_of(question: Question, ladder: Ladder) -> Method:
 
 
 def checked_at_target(
-    question: Question, found: LadderProgress, fit: Fit | None, bill: Cost
+    question: Question, progress: LadderProgress, fit: Fit | None, bill: Cost
 ) -> Validation | None:
-    """The validation by the runs at the target, once there are any."""
-    if not found.validation or bill.validation is None:
+    """The validation by the runs at the target; None before there are any."""
+    if not progress.validation or bill.validation is None:
         return None
-    stated = target_estimates(question, found.ladder, found.done)[0]
+    stated = target_estimates(question, progress.ladder, progress.done)[0]
     return validation.validate_ladder(
-        found.ladder, fit, stated, found.validation, bill.validation.flops
+        progress.ladder, fit, stated, progress.validation, bill.validation.flops
     )
 
 
 def target_values(
-    question: Question, found: LadderProgress, fit: Fit | None
+    question: Question, progress: LadderProgress, fit: Fit | None
 ) -> dict[AxisName, Hyperparameter]:
-    """Every hyperparameter of the ladder: swept ones with their intervals, fixed ones unchanged."""
+    """The hyperparameters at the target: swept ones with their intervals, and fixed ones."""
     swept = judged_values(
-        found.ladder,
+        progress.ladder,
         fit,
-        target_estimates(question, found.ladder, found.done),
-        borders_of(question, found, fit),
+        target_estimates(question, progress.ladder, progress.done),
+        borders_of(question, progress, fit),
     )
-    return swept | fixed_values(question, found)
+    return swept | fixed_values(question, progress)
 
 
-def borders_of(question: Question, found: LadderProgress, fit: Fit | None) -> tuple[int, ...]:
+def borders_of(question: Question, progress: LadderProgress, fit: Fit | None) -> tuple[int, ...]:
     """The axes whose optimum lies at a border, at the base or at the top level."""
-    ladder = found.ladder
+    ladder = progress.ladder
     if question.schedule == "paper":
-        levels = range(blocks.top_level(found.done) + 1)
+        levels = range(blocks.top_level(progress.done) + 1)
         return tuple(
             i
             for level in levels
-            for i, _ in paper.reported_edges(ladder, found.done, level, question.paper, fit)
+            for i, _ in paper.reported_edges(ladder, progress.done, level, question.paper, fit)
         )
-    at_base = axes_at(edges.base_places(ladder, found.done), OptimumPlace.AT_BORDER)
+    at_base = axes_at(edges.base_places(ladder, progress.done), OptimumPlace.AT_BORDER)
     return at_base + (
-        axes_at(blocks.top_places(ladder, found.done, fit), OptimumPlace.OUTSIDE_BLOCK)
+        axes_at(blocks.top_places(ladder, progress.done, fit), OptimumPlace.OUTSIDE_BLOCK)
         if fit
         else ()
     )
 
 
-def fixed_values(question: Question, found: LadderProgress) -> dict[AxisName, Hyperparameter]:
+def fixed_values(question: Question, progress: LadderProgress) -> dict[AxisName, Hyperparameter]:
     """The hyperparameters that the question holds fixed."""
-    swept = {axis.name for axis in found.ladder.axes}
-    held: dict[AxisName, float] = {}
+    swept = {axis.name for axis in progress.ladder.axes}
+    values: dict[AxisName, float] = {}
     if not isinstance(question.search.weight_decay, Range):
-        held["weight_decay"] = question.search.weight_decay
-    if found.ladder.optimizer == "muon" and "adamw_lr_ratio" not in swept:
-        held["adamw_lr_ratio"] = question.adamw_lr_ratio
+        values["weight_decay"] = question.search.weight_decay
+    if progress.ladder.optimizer == "muon" and "adamw_lr_ratio" not in swept:
+        values["adamw_lr_ratio"] = question.adamw_lr_ratio
     return {
         name: Hyperparameter(value, value, value, False, "fixed", 0.0, None)
-        for name, value in held.items()
+        for name, value in values.items()
     }

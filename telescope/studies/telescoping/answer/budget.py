@@ -1,15 +1,16 @@
 """The error budget at the target, the expected shift of the optimum, and the end of the climb.
 
-The budget holds every source of error. The pooled model's covariance under one drift law is C = C G
-C + C P C: the contribution of the runs' errors, run by run, and that of the priors, parameter by
-parameter. Averaging the laws adds the variance between them. The parts are exact and add up in
-variance. A value that is a point of a grid (an argmin) adds the variance of its mesh, or the square
-of its distance from the fitted optimum where that is more. A `per_level` value has its own terms:
-it knows a single law, whose term is non-zero only where levels contradict it.
+The error budget splits the variance of an estimate by its sources. Under one drift law the pooled
+model's covariance C is C G C + C P C, with G the information in the runs and P the precision of the
+priors; the first term is a sum over the runs, the second a sum over the parameters. Averaging over
+the laws adds the variance between them. The split is exact: the variances add up. A value that is a
+point of a grid (an argmin) also has the variance of the grid's mesh, or the square of its distance
+from the fitted optimum if that is larger. A `per_level` value rests on a single law; its term `law`
+is non-zero only where the levels contradict that law.
 
-Parts: `error_budgets` of all estimators · `error_budget` of the pooled model,
-`error_budget_per_level` · `shifts`, drift as a/n against a/sqrt(n) and a constant step per
-doubling, by the pooled model whatever the estimator · `climb_end`.
+Parts: `error_budgets`, for any estimator · `error_budget`, `error_budget_per_level`, for one ·
+`shifts`, the expected shift under each drift law, by the pooled model whatever the estimator ·
+`climb_end`.
 """
 
 import math
@@ -30,7 +31,7 @@ from telescope.studies.telescoping.reasons import ClimbEnd, Value, code_values
 from telescope.studies.telescoping.schedules import blocks, robust
 
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
-# parameters of the drift; the others are of the bowl's form
+# parameters of the drift; all others describe the form of the bowl
 FINITE_WIDTH = ("x", "drift", "phi", "e")
 REMEDIES = {
     "seed_noise": "more blocks of seeds, longer runs, or larger batches",
@@ -48,22 +49,24 @@ REMEDIES_PER_LEVEL = REMEDIES | {
 
 
 def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
-    """The fits of some stages under each drift law; None where nothing can be fitted."""
+    """The fits under each drift law to the outcomes of these stages; None where nothing can be
+    fitted.
+    """
     runs = pool(ladder, done) if done and 0 in ladder.fitted else ()
     return laws_at_target(runs, ladder.layout) if runs else None
 
 
 def error_budgets(
-    estimator: str, found: LadderProgress, laws: Laws, values: Mapping[AxisName, Hyperparameter]
+    estimator: str, progress: LadderProgress, laws: Laws, values: Mapping[AxisName, Hyperparameter]
 ) -> dict[AxisName, ErrorBudget]:
-    """The budget of every fitted hyperparameter, by the study's estimator; hyperparameters that
+    """The budget of every fitted hyperparameter, by the study's estimator. Hyperparameters that
     `per_level` cannot estimate have none.
     """
-    ladder, done = found.ladder, found.done
+    ladder, done = progress.ladder, progress.done
     if estimator == "per_level":
         return {
-            ladder.axes[i].name: error_budget_per_level(one)
-            for i, one in per_level.level_optima_at_target(ladder, done).items()
+            ladder.axes[i].name: error_budget_per_level(carried)
+            for i, carried in per_level.level_optima_at_target(ladder, done).items()
         }
     fitted = laws.weights @ np.array([law.theta for law in laws.fits])
     budgets: dict[AxisName, ErrorBudget] = {}
@@ -98,20 +101,20 @@ def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
     )
 
 
-def error_budget_per_level(one: per_level.Carried) -> ErrorBudget:
-    """The budget of a vertex that was carried to the target."""
+def error_budget_per_level(carried: per_level.Carried) -> ErrorBudget:
+    """The budget of an optimum that was extrapolated from the levels' vertices."""
     variances = {
-        "seed_noise": one.noise,
+        "seed_noise": carried.noise,
         "bowl_form": per_level.BIAS**2,
-        "finite_width": one.drift,
-        "law": one.misfit,
+        "finite_width": carried.drift,
+        "law": carried.misfit,
         "mesh": 0.0,
     }
     return summed(variances, REMEDIES_PER_LEVEL)
 
 
 def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> ErrorBudget:
-    """The budget of these variances (octaves^2)."""
+    """The budget with these variances, in octaves^2 by source."""
     dominant = max(variances, key=lambda name: variances[name])
     sds = {name: digits(math.sqrt(variance)) for name, variance in variances.items()}
     return ErrorBudget(
@@ -123,8 +126,8 @@ def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> Error
 
 
 def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
-    """Variances at the target under one law: seed noise, the bowl's form, and the drift that the
-    data leave open.
+    """The variances of an axis at the target under one law: seed noise, form of the bowl, and the
+    drift that the runs leave open.
     """
     sample, at, column = law.sample, law.layout.slots, law.covariance[:, axis]
     heights, slopes = sample.linearised(law.layout, law.theta)
@@ -139,8 +142,8 @@ def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
 
 
 def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
-    """The expected shift of lr's optimum from the widest level run to the target: averaged, then by
-    each law.
+    """The expected shift of lr's optimum from the widest level run to the target: averaged over the
+    laws, then under each law.
     """
     moves, sds = [], []
     for law in laws.fits:
@@ -151,37 +154,32 @@ def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
     quantile = laws.fits[0].quantile
     mean = mixture(np.array(moves), np.array(sds), laws.weights, laws.fits[0].dof)
     names = [LAW_NAMES.get(phi, f"phi {phi:g}") for phi, _ in LAWS]
-    found = [Shift("averaged", 1.0, digits(mean.value), digits(mean.low), digits(mean.high))]
+    result = [Shift("averaged", 1.0, digits(mean.value), digits(mean.low), digits(mean.high))]
     for name, weight, move, sd in zip(names, laws.weights, moves, sds, strict=True):
-        found.append(
-            Shift(
-                name,
-                digits(float(weight)),
-                digits(move),
-                digits(move - quantile * sd),
-                digits(move + quantile * sd),
-            )
-        )
-    return tuple(found)
+        low, high = digits(move - quantile * sd), digits(move + quantile * sd)
+        result.append(Shift(name, digits(float(weight)), digits(move), low, high))
+    return tuple(result)
 
 
-def climb_end(found: LadderProgress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb | None:
-    """The width at which the ladder stopped, and the reason."""
-    if not found.done:
+def climb_end(progress: LadderProgress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb | None:
+    """The width at which the ladder stopped climbing, and the reason; None before any stage has
+    ended.
+    """
+    if not progress.done:
         return None
-    ladder, top = found.ladder, blocks.top_level(found.done)
+    ladder, top = progress.ladder, blocks.top_level(progress.done)
     width, widest = ladder.widths[top], ladder.widths[-1]
-    if not found.ended:
+    if not progress.ended:
         return climbed(width, ClimbEnd.RUNNING)
-    if found.limit:
-        return climbed(width, ClimbEnd.LIMIT, limit=str(found.limit))
+    if progress.limit:
+        return climbed(width, ClimbEnd.LIMIT, limit=str(progress.limit))
     if top == ladder.levels - 1:
         return climbed(width, ClimbEnd.CALIBRATION_WIDTH)
     if not ladder.has_budget:
         return climbed(width, ClimbEnd.RULE, calibration_width=widest)
     if fit is None:
         return climbed(width, ClimbEnd.NO_FIT, calibration_width=widest)
-    if blocks.enough(fit, fit.covariance, blocks.needed(ladder, found.done, fit)):
+    if blocks.enough(fit, fit.covariance, blocks.needed(ladder, progress.done, fit)):
         average = moves[0]
         move = {"octaves": average.octaves, "low": average.low, "high": average.high}
         return climbed(width, ClimbEnd.TOLERANCE, calibration_width=widest, **move)
@@ -191,7 +189,7 @@ def climb_end(found: LadderProgress, fit: Fit | None, moves: tuple[Shift, ...]) 
         calibration_width=widest,
         next_width=ladder.widths[top + 1],
         next_cost=blocks.block_cost(ladder, top + 1),
-        left=max(0.0, ladder.max_base_runs - robust.spent(ladder, found.done)),
+        left=max(0.0, ladder.max_base_runs - robust.spent(ladder, progress.done)),
         max_base_runs=ladder.max_base_runs,
     )
 

@@ -1,20 +1,20 @@
 """The answers of several ladders, and of several variants, side by side.
 
-Optimizers of one variant are compared by their loss at the optimum of the widest level that all
-have finished, and so are architectures on one text: at equal width, which is neither equal
-parameters nor equal FLOPs, so the report gives both. Losses of different texts, or of different
-tokens of one text, are not comparable: there no variant is the best.
+Optimizers of one variant, and architectures on one text, are compared by their loss at the optimum
+of the widest level that all ladders have finished. Equal width is neither equal parameters nor
+equal FLOPs, so the report gives both. Losses of different texts, or of different tokens of one
+text, are not comparable; there no variant is the best.
 
-A study over variants needs every variant's answer, so its verdict is the worst of theirs, and its
-reason names the variants that have it: *refused* is worse than *unbracketed*, which is worse than
-*unresolved*; the study is *resolved* where all variants are.
+A study over variants needs the answer of every variant, so its verdict is the worst verdict among
+them, and its reason names the variants that have it. *Refused* is worse than *unbracketed*, which
+is worse than *unresolved*; the study is *resolved* where all variants are.
 
 Optima are compared at the target, in octaves, two variants of one optimizer at a time. Their
-ladders share no run, so the distances to the ends of their intervals add in squares. They do share
-seeds and assumptions about the drift law, so the interval errs on the wide side.
+ladders share no runs, so the distances to the ends of their intervals add in squares. They do share
+seeds and assumptions about the drift law, so the interval is rather too wide than too narrow.
 
-Parts: `together`, the report over variants · `worst` · `best_ladder` · `compared`, with
-`ladder_row` and `variant_differences`.
+Parts: `together`, the report over variants · `worst`, its verdict · `best_ladder` · `compared`, the
+comparison, made of `ladder_row` and `variant_differences`.
 """
 
 import itertools
@@ -47,7 +47,8 @@ REMARKS = {
         "compared by their loss at equal width, which is neither equal parameters nor equal FLOPs"
     ),
     "data": (
-        "losses of different texts are not comparable: each text has its own best optimizer, and none is the best text"
+        "losses of different texts are not comparable: "
+        "each text has its own best optimizer, and none is the best text"
     ),
 }
 
@@ -57,8 +58,8 @@ def together(question: Question, reports: Sequence[Report]) -> Report:
     assert question.sweep_over is not None
     ladders = tuple(ladder for report in reports for ladder in report.ladders)
     answers = tuple(
-        VariantReport(variant.name, one.verdict, one.reason, one.best, one.because)
-        for variant, one in zip(variants(question), reports, strict=True)
+        VariantReport(variant.name, report.verdict, report.reason, report.best, report.because)
+        for variant, report in zip(variants(question), reports, strict=True)
     )
     verdict, because = worst(answers)
     best = best_ladder(ladders) if question.sweep_over.block == "model" else None
@@ -77,21 +78,23 @@ def together(question: Question, reports: Sequence[Report]) -> Report:
 
 def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, Reason]:
     """The worst verdict, and the reason of every variant that has it."""
-    verdict = min((one.verdict for one in variants), key=WORST_FIRST.index)
+    verdict = min((variant.verdict for variant in variants), key=WORST_FIRST.index)
     parts = tuple(
-        ReasonPart(one.because, variant=one.name)
-        for one in variants
-        if one.verdict == verdict and one.because
+        ReasonPart(variant.because, variant=variant.name)
+        for variant in variants
+        if variant.verdict == verdict and variant.because
     )
     return verdict, Reason.of(Code.OF_LADDERS, parts=parts)
 
 
 def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:
-    """The lowest loss at the optimum of the widest level that all unrefused ladders have
-    finished.
+    """The ladder with the lowest loss at the optimum of the widest level that all comparable
+    ladders have finished; None where there is no such level.
     """
-    running, level = comparable(ladders), common_level(ladders)
-    return None if level is None else min(running, key=lambda ladder: ladder.levels[level].loss)
+    level = common_level(ladders)
+    if level is None:
+        return None
+    return min(comparable(ladders), key=lambda ladder: ladder.levels[level].loss)
 
 
 def comparable(ladders: Sequence[LadderReport]) -> list[LadderReport]:
@@ -106,15 +109,15 @@ def common_level(ladders: Sequence[LadderReport]) -> int | None:
 
 
 def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComparison:
-    """The comparison of the variants, as far as it is known."""
+    """The comparison of the variants so far."""
     assert question.sweep_over is not None
     level, block = common_level(ladders), question.sweep_over.block
     return VariantComparison(
         over=block,
         width=None if level is None else question.model.widths[level],
         rows=tuple(
-            ladder_row(variant, run, found, level)
-            for (variant, run), found in zip(each_ladder(question), ladders, strict=True)
+            ladder_row(variant, run, report, level)
+            for (variant, run), report in zip(each_ladder(question), ladders, strict=True)
         ),
         differences=tuple(variant_differences(ladders)),
         remark=REMARKS[block],
@@ -122,25 +125,27 @@ def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComp
 
 
 def ladder_row(
-    variant: Variant, ladder: Ladder, found: LadderReport, level: int | None
+    variant: Variant, ladder: Ladder, report: LadderReport, level: int | None
 ) -> Compared:
-    """The row of a ladder; size, cost and loss are those of a level."""
-    values = found.hyperparameters if found.verdict != "refused" else {}
-    at, question = found.levels[level] if level is not None and values else None, variant.question
+    """The row of a ladder; size, cost and loss hold at `level`."""
+    question = variant.question
+    values = report.hyperparameters if report.verdict != "refused" else {}
+    size, flops, loss = None, None, None
+    if level is not None and values:
+        model = question.model.at(report.levels[level].width)
+        size = parameters(model, question.data.vocab_size, question.data.context)
+        flops = ladder.base_flops * ladder.costs[level]
+        loss = report.levels[level].loss
     return Compared(
         variant=variant.name,
-        optimizer=found.optimizer,
-        verdict=found.verdict,
+        optimizer=report.optimizer,
+        verdict=report.verdict,
         lr=values.get("lr"),
         weight_decay=values.get("weight_decay"),
-        drift=found.drift,
-        parameters=parameters(
-            question.model.at(at.width), question.data.vocab_size, question.data.context
-        )
-        if at
-        else None,
-        flops=ladder.base_flops * ladder.costs[at.level] if at else None,
-        loss=at.loss if at and math.isfinite(at.loss) else None,
+        drift=report.drift,
+        parameters=size,
+        flops=flops,
+        loss=loss if loss is not None and math.isfinite(loss) else None,
     )
 
 
@@ -149,29 +154,32 @@ def variant_differences(ladders: Sequence[LadderReport]) -> Iterator[Difference]
     an interval in both.
     """
     for first, second in itertools.combinations(comparable(ladders), 2):
-        if first.optimizer == second.optimizer:
-            for name in first.hyperparameters:
-                a, b = (
-                    hyperparameter_estimate(name, ladder.hyperparameters.get(name))
-                    for ladder in (first, second)
-                )
-                if a and b:
-                    yield rounded_difference(
-                        first.optimizer, name, (first.variant, second.variant), difference(b, a)
-                    )
+        if first.optimizer != second.optimizer:
+            continue
+        for name in first.hyperparameters:
+            a, b = (
+                hyperparameter_estimate(name, ladder.hyperparameters.get(name))
+                for ladder in (first, second)
+            )
+            if a and b:
+                variants = (first.variant, second.variant)
+                yield rounded_difference(first.optimizer, name, variants, difference(b, a))
 
 
 def rounded_difference(
-    optimizer: OptimizerName, name: AxisName, variants: tuple[str, str], found: Estimate
+    optimizer: OptimizerName, name: AxisName, variants: tuple[str, str], estimate: Estimate
 ) -> Difference:
     """A difference, rounded for the report."""
-    low, high = digits(found.low), digits(found.high)
-    return Difference(optimizer, name, *variants, digits(found.value), low, high, low <= 0 <= high)
+    value, low, high = digits(estimate.value), digits(estimate.low), digits(estimate.high)
+    return Difference(optimizer, name, *variants, value, low, high, low <= 0 <= high)
 
 
-def hyperparameter_estimate(name: AxisName, found: Hyperparameter | None) -> Estimate | None:
-    """A hyperparameter in octaves; None where it was not fitted or lies at a border."""
-    if found is None or found.status in ("swept", "fixed", "unbracketed") or not found.has_interval:
+def hyperparameter_estimate(name: AxisName, at_target: Hyperparameter | None) -> Estimate | None:
+    """A hyperparameter's estimate in octaves; None where it was not fitted or lies at a border."""
+    if at_target is None or at_target.status in ("swept", "fixed", "unbracketed"):
         return None
-    low, high = sorted(SCALES[name].octaves(end) for end in (found.low, found.high))
-    return Estimate(SCALES[name].octaves(found.value), low, high)
+    if not at_target.has_interval:
+        return None
+    octaves = SCALES[name].octaves
+    low, high = sorted((octaves(at_target.low), octaves(at_target.high)))
+    return Estimate(octaves(at_target.value), low, high)

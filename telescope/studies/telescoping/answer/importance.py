@@ -1,14 +1,14 @@
 """The importance of each swept hyperparameter within its range.
 
-There are two measures. PED-ANOVA (Watanabe et al., IJCAI 2023, Optuna's) compares the distribution
-of the better runs of the base grid with that of all its runs; it needs no model, and its shares add
-up to one. It reads the grid alone: later runs crowd around the optimum, at few values of some axes,
-and their placement would be taken for importance. The pooled model, where it is fitted, gives the
-share of the loss's variance over the window at the base width that each axis explains by itself
-(first-order Sobol' indices); the remainder to one is due to interactions. Where both are known, the
-model's figures are better.
+There are two measures. `ped_anova` (PED-ANOVA: Watanabe et al., IJCAI 2023, in Optuna's
+implementation) compares the distribution of the better runs of the base grid with the distribution
+of all its runs. It needs no model, and its shares add up to one. It uses the base grid alone, since
+later runs crowd around the optimum, at few values of some axes, which it would take for importance.
 
-Parts: `ped_anova` · `explained`.
+`explained` uses the pooled model, where there is one: the share of the loss's variance over the
+window at the base width that each axis explains by itself (first-order Sobol' indices). The shares
+add up to less than one; the rest is due to interactions. Where both measures exist, the model's is
+the better one.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, 
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.samplers import Box, X, optuna_study, quietly
 
-FEWEST_VALUES = 3  # of an axis: of two values, one always has most of the better runs
-# The share of points that count as better; the usual 10 % would be two or three points, placed by
-# chance.
+FEWEST_VALUES = 3  # per axis; with two values, one always has most of the better runs
+# The share of points that count as better. The usual 10 % would be two or three points of a base
+# grid, a matter of chance.
 BEST = 0.25
-LEAST_POINTS = 20  # for PED-ANOVA, which needs five better ones
+LEAST_POINTS = 20  # for PED-ANOVA, so that five points count as better
 NODES = 7  # of the quadrature, per axis
 
 
 def ped_anova(ladder: Ladder, done: Sequence[Done]) -> dict[AxisName, float]:
-    """The share of each axis of three or more values by the base grid; empty where the grid is
+    """The share of each axis with three or more values, by the base grid; empty where the grid is
     small or all its points are equally good.
     """
     losses = seed_means(outcomes(done[:1], level=0))
@@ -50,19 +50,19 @@ def _ped_anova(points: tuple[tuple[X, float], ...]) -> tuple[float, ...]:
 
     columns = list(zip(*[x for x, _ in points], strict=True))
     with quietly():
-        question, space = optuna_study(
+        study, space = optuna_study(
             Box(tuple(map(min, columns)), tuple(map(max, columns))), points, "qmc", seed=0
         )
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=BEST)
         shares = optuna.importance.get_param_importances(
-            question, evaluator=evaluator, params=list(space)
+            study, evaluator=evaluator, params=list(space)
         )
     return tuple(float(shares[name]) for name in space)
 
 
 def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, float]:
-    """The share of the bowl's variance that each fitted axis explains by itself, over the window at
-    the base width.
+    """The share of the bowl's variance over the window at the base width that each fitted axis
+    explains by itself.
     """
     base = outcomes(done, level=0)
     windows = [
@@ -85,7 +85,7 @@ def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, 
 
 
 def _product(share: np.ndarray, axes: int) -> np.ndarray:
-    """Weights of the mesh over some axes, flattened."""
+    """The quadrature weights of a mesh over this number of axes, flattened."""
     weights = np.ones(1)
     for _ in range(axes):
         weights = np.outer(weights, share).ravel()
@@ -93,5 +93,5 @@ def _product(share: np.ndarray, axes: int) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, share: np.ndarray) -> float:
-    """Weighted mean over the whole mesh."""
+    """The weighted mean over the mesh."""
     return float(values.ravel() @ _product(share, values.ndim))

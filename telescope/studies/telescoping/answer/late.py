@@ -1,17 +1,18 @@
 """The late coordinate check: whether the parametrisation still holds at the end of the runs.
 
-The coordinate check of the first steps cannot see effects that need time, weight decay above all.
-So every run ends by measuring the size of its hidden matrices and of its last step
-(`telescope.train.probes`), and this module compares the runs of a ladder over its levels. Per
-quantity, it fits one least-squares line in log2 width over the runs near the optimum, with a
-further slope for each axis, because learning rates and decays differ a little between levels. Under
+The coordinate check of the first steps cannot see effects that need time, above all those of weight
+decay. Therefore every run ends by measuring the size of its hidden matrices and of its last step
+(`telescope.train.probes`), and this module compares the runs of a ladder over its levels. For each
+quantity it fits one least-squares line in log2 width to the runs near the optimum, with a further
+slope for each axis, because learning rates and decays differ a little between levels. Under
 `robust` these runs are the blocks, which lie evenly around the optimum of their level; under
-`paper`, the runs within an octave of the best of their level. Where the axes move with width so
-that they could explain the slope, there is no report.
+`paper` they are the runs within an octave of the best run of their level. There is no report where
+the axes move so closely with width that they could explain the slope.
 
-Spectral norms are judged, by the gate of the first check. Last steps are only reported: late
-gradients are mostly noise, and the norm of a noisy AdamW step falls with width relative to a steady
-one even under a correct parametrisation. A failure is a warning in the report; it refuses no study.
+Spectral norms are judged by the gate of the first check. Last steps are reported, but not judged:
+late gradients are mostly noise, and the norm of a noisy AdamW step falls with width relative to a
+steady one even under a correct parametrisation. A failure is a warning in the report; it refuses no
+study.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +29,8 @@ from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
 from telescope.train.probes import LATE
 from telescope.trials.outcome import Trial
 
-NEAR = 1.0  # octaves
-MOST_INFLATION = 5.0  # of the slope's variance, by what the axes share with width
+NEAR = 1.0  # octaves between a run and the best run of its level, on every axis
+MOST_INFLATION = 5.0  # factor on the slope's variance due to the correlation of axes and width
 FEWEST_WIDTHS = 2
 JUDGED = "spectral/"
 VERDICTS: Mapping[str, CoordinateVerdict] = {
@@ -42,11 +43,11 @@ CAUSE = (
 )
 
 
-def late_report(found: LadderProgress) -> LateReport | None:
-    """The late check of a ladder so far; None where its runs do not bear it, or too few levels have
-    ended.
+def late_report(progress: LadderProgress) -> LateReport | None:
+    """The late check of a ladder so far; None where too few levels have ended, or the runs cannot
+    tell the effect of width from the effect of the axes.
     """
-    near = runs_near_best(found)
+    near = runs_near_best(progress)
     widths = tuple(sorted({trial.spec.model.width for _, trial in near}))
     names = sorted(name for name in (near[0][1].metrics if near else ()) if name.startswith(LATE))
     names = [name for name in names if all(trial.metrics.get(name, 0.0) > 0 for _, trial in near)]
@@ -56,61 +57,56 @@ def late_report(found: LadderProgress) -> LateReport | None:
     if len(near) <= np.linalg.matrix_rank(x) or inflation(x) > MOST_INFLATION:
         return None
     sizes = np.log2([[trial.metrics[name] for name in names] for _, trial in near])
-    slopes = tuple(
-        sorted(slopes_in_log_width(x, sizes, names), key=lambda one: (-abs(one.slope), one.name))
-    )
+    by_name = slopes_in_log_width(x, sizes, names)
+    slopes = tuple(sorted(by_name, key=lambda late: (-abs(late.slope), late.name)))
     verdict, because = late_verdict(slopes, widths)
     return LateReport(verdict, words(because), slopes, widths, len(near), because)
 
 
-def runs_near_best(found: LadderProgress) -> list[tuple[Point, Trial]]:
-    """The ladder's finite runs in blocks; without blocks, those within an octave of the best point
-    of their level on every axis.
+def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
+    """The ladder's finite runs in blocks; without blocks, the runs within an octave of the best
+    point of their level on every axis.
     """
-    ladder, near, trials = found.ladder, list[tuple[Point, Trial]](), dict(found.trials)
-    corners = {
-        o.point
-        for stage in found.done
-        if stage.name in BLOCK_STAGES
-        for o in stage.outcomes
-        if o.finite
-    }
+    ladder, trials = progress.ladder, dict(progress.trials)
+    block_stages = [stage for stage in progress.done if stage.name in BLOCK_STAGES]
+    corners = {o.point for stage in block_stages for o in stage.outcomes if o.finite}
     if corners:
         return [(point, trials[point]) for point in sorted(corners)]
+    near: list[tuple[Point, Trial]] = []
     for level in range(ladder.levels):
-        here = [o for o in outcomes(found.done, level) if o.finite]
-        if not here:
+        finite = [o for o in outcomes(progress.done, level) if o.finite]
+        if not finite:
             break
-        best = argmin(here)
-        close = [
+        best = argmin(finite)
+        points = [
             o.point
-            for o in here
+            for o in finite
             if all(abs(a - b) <= NEAR for a, b in zip(o.point.x, best, strict=True))
         ]
-        near += [(point, trials[point]) for point in close]
+        near += [(point, trials[point]) for point in points]
     return near
 
 
-def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:  # (runs, 2 + axes)
-    """The columns log width, constant 1, and the axes along which the runs differ."""
+def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:
+    """The regressors [run, column]: log2 width, constant 1, and the axes along which the runs
+    differ.
+    """
     axes = np.array([point.x for point in points])
     columns = [np.log2(widths), np.ones(len(points)), *(axes - axes.mean(axis=0)).T]
     return np.stack([column for column in columns if np.any(column)], axis=1)
 
 
 def inflation(x: Array) -> float:
-    """The factor by which the other columns inflate the variance of the slope in width, column
-    0.
-    """
-    width, others = x[:, 0] - x[:, 0].mean(), x[:, 1:]
-    left = width - others @ np.linalg.lstsq(others, width, rcond=None)[0]
-    return float(width @ width / max(left @ left, 1e-12))
+    """The factor by which the other columns inflate the variance of the slope in width (column 0)."""
+    width, rest = x[:, 0] - x[:, 0].mean(), x[:, 1:]
+    residual = width - rest @ np.linalg.lstsq(rest, width, rcond=None)[0]
+    return float(width @ width / max(residual @ residual, 1e-12))
 
 
 def slopes_in_log_width(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:
-    """Slope and 90 % interval in log width of each column of sizes."""
+    """The slope in log2 width of each column of sizes [run, name], with its 90 % interval."""
     inverse = np.linalg.pinv(x.T @ x)
-    fitted = inverse @ x.T @ sizes  # (columns, names)
+    fitted = inverse @ x.T @ sizes  # [column, name]
     dof = len(x) - int(np.linalg.matrix_rank(x))
     spread = np.sqrt(np.sum((sizes - x @ fitted) ** 2, axis=0) / dof * inverse[0, 0])
     half = float(stdtrit(dof, QUANTILE)) * spread
@@ -124,22 +120,19 @@ def late_slope(name: str, slope: float, half: float) -> LateSlope:
     """The slope of a quantity, judged by the gate."""
     low, high = slope - half, slope + half
     beyond = low > GATE or high < -GATE
-    verdict: CoordinateVerdict = (
-        "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
-    )
-    judged = name.startswith(JUDGED)
-    return LateSlope(
-        name, round(slope, 4), round(low, 4), round(high, 4), verdict if judged else None
-    )
+    verdict: CoordinateVerdict | None = None
+    if name.startswith(JUDGED):
+        verdict = "fail" if beyond else "pass" if abs(slope) <= GATE else "unresolved"
+    return LateSlope(name, round(slope, 4), round(low, 4), round(high, 4), verdict)
 
 
 def late_verdict(
     slopes: Sequence[LateSlope], widths: Sequence[int]
 ) -> tuple[CoordinateVerdict, LateReason]:
-    """Verdict and reason, from the judged slopes, the steepest first."""
-    judged = [one for one in slopes if one.verdict]
-    failed = [one for one in judged if one.verdict == "fail"]
-    within = all(one.verdict == "pass" for one in judged)
+    """Verdict and reason, from slopes of which the steepest comes first."""
+    judged = [slope for slope in slopes if slope.verdict]
+    failed = [slope for slope in judged if slope.verdict == "fail"]
+    within = all(slope.verdict == "pass" for slope in judged)
     reason = LateReason(
         code="beyond_gate" if failed else "within_gate" if within else "across_gate",
         worst=(failed or judged)[0],

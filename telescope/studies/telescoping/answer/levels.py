@@ -1,4 +1,7 @@
-"""Each width of a ladder as reported, the drift of the optimum, and the cost."""
+"""The report on each width of a ladder, the drift of the optimum, and the cost.
+
+Parts: `level_report` · `drift` · `cost`, made of `level_cost` and `check_cost` · `final_run_flops`.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -40,40 +43,40 @@ from telescope.trials.outcome import Trial
 
 
 def level_report(
-    question: Question, found: LadderProgress, fit: Fit | None, level: int
+    question: Question, progress: LadderProgress, fit: Fit | None, level: int
 ) -> LevelReport:
     """The report on a width, by the study's estimator."""
-    ladder, done = found.ladder, found.done
+    ladder, done = progress.ladder, progress.done
     fitted = level_estimates(ladder, fit, level) if fit else {}
     if question.estimated_by == "per_level":
         fitted = per_level.level_optimum(per_level.vertices(ladder, done), level)
     elif question.estimated_by == "argmin":
         best = best_point(question, ladder, done, level)
-        seen = [stage for stage in done if all(o.point.level <= level for o in stage.outcomes)]
-        fitted = {i: around_argmin(seen, i, best[i], estimate) for i, estimate in fitted.items()}
-    at = edges_of(question, found, fit, level)
+        stages = [stage for stage in done if all(o.point.level <= level for o in stage.outcomes)]
+        fitted = {i: around_argmin(stages, i, best[i], estimate) for i, estimate in fitted.items()}
+    level_edges = edges_of(question, progress, fit, level)
     return replace(
         report_without_edges(ladder, done, fit, level, fitted),
-        edge=edges_words(at) or None,
-        edges=at,
+        edge=edges_words(level_edges) or None,
+        edges=level_edges,
     )
 
 
 def report_without_edges(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate]
 ) -> LevelReport:
-    """The report on a width without its edges, given the fitted optimum per axis; without an
-    optimum where all runs diverged.
+    """The report on a width without its edges, given the fitted optimum per axis. Where all runs
+    diverged, it has no optimum.
     """
-    here = outcomes(done, level)
+    results = outcomes(done, level)
     columns = {
-        axis.name: sorted({o.point.x[i] for o in here}) for i, axis in enumerate(ladder.axes)
+        axis.name: sorted({o.point.x[i] for o in results}) for i, axis in enumerate(ladder.axes)
     }
-    means = seed_means(here)
+    means = seed_means(results)
     finite = [loss for loss in means.values() if math.isfinite(loss)]
-    floor, noise = fit.floor(level) if fit else None, seed_noise(here)
-    known, lowest = (fitted, argmin(here)) if any(o.finite for o in here) else ({}, ())
-    centres = dict(enumerate(lowest)) | {i: estimate.value for i, estimate in known.items()}
+    floor, noise = fit.floor(level) if fit else None, seed_noise(results)
+    estimates, lowest = (fitted, argmin(results)) if any(o.finite for o in results) else ({}, ())
+    centres = dict(enumerate(lowest)) | {i: estimate.value for i, estimate in estimates.items()}
     return LevelReport(
         level=level,
         width=ladder.widths[level],
@@ -84,8 +87,8 @@ def report_without_edges(
         stages=tuple(
             dict.fromkeys(s.name for s in done if any(o.point.level == level for o in s.outcomes))
         ),
-        trials=len(here),
-        diverged=sum(not o.finite for o in here),
+        trials=len(results),
+        diverged=sum(not o.finite for o in results),
         optimum={
             axis.name: from_estimate(centres[i], axis.name)
             for i, axis in enumerate(ladder.axes)
@@ -93,7 +96,7 @@ def report_without_edges(
         },
         interval={
             ladder.axes[i].name: interval(e.low, e.high, ladder.axes[i].name)
-            for i, e in known.items()
+            for i, e in estimates.items()
         },
         best_loss=digits(min(finite)) if finite else None,
         fitted_loss=digits(floor) if floor is not None else None,
@@ -106,19 +109,17 @@ def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]
     """The fitted optimum at a level, in octaves per axis."""
     estimates = {}
     for j, i in enumerate(ladder.fitted):
-        x, half = (
-            float(fit.optima[level, j]),
-            fit.quantile * fit.sd_of(fit.optima_gradient[level, j]),
-        )
+        x = float(fit.optima[level, j])
+        half = fit.quantile * fit.sd_of(fit.optima_gradient[level, j])
         estimates[i] = Estimate(x, x - half, x + half)
     return estimates
 
 
 def edges_of(
-    question: Question, found: LadderProgress, fit: Fit | None, level: int
+    question: Question, progress: LadderProgress, fit: Fit | None, level: int
 ) -> tuple[Edge, ...]:
-    """The borders at which this level's optimum lies."""
-    ladder, done = found.ladder, found.done
+    """The edges at which a level's optimum lies."""
+    ladder, done = progress.ladder, progress.done
     if question.schedule == "paper":
         return edges_at(ladder, paper.reported_edges(ladder, done, level, question.paper, fit))
     if level == 0:
@@ -130,12 +131,14 @@ def edges_of(
 
 
 def edges_at(ladder: Ladder, sides: Iterable[tuple[int, int]]) -> tuple[Edge, ...]:
-    """The borders on the given sides, -1 or +1, of axes by index."""
+    """The edges at pairs (axis, side), where side is -1 for the low end and +1 for the high end."""
     return tuple(Edge(ladder.axes[i].name, Side(ladder.axes[i].side(side))) for i, side in sides)
 
 
 def drift(fit: Fit, levels: int) -> Drift | None:
-    """Least-squares slope of the learning rate's optimum over the levels run."""
+    """The least-squares slope of the learning rate's optimum over the levels run; None with fewer
+    than two.
+    """
     if levels < 2:
         return None
     i = np.array(fit.layout.heights[:levels])
@@ -145,66 +148,59 @@ def drift(fit: Fit, levels: int) -> Drift | None:
     return Drift(digits(slope), digits(slope - half), digits(slope + half))
 
 
-def cost(question: Question, found: LadderProgress) -> Cost:
-    """The cost so far; runs that other jobs had trained are counted, but cost nothing."""
-    ladder = found.ladder
-    levels = [level_cost(found, level, width) for level, width in enumerate(ladder.widths)]
-    at_target = level_cost(found, ladder.levels, ladder.target_width)
-    checked = check_cost(found)
-    bill: list[LevelCost | CheckCost] = [*levels, at_target, checked]
+def cost(question: Question, progress: LadderProgress) -> Cost:
+    """The cost so far. Reused runs, which other jobs trained, count as trials that cost nothing."""
+    ladder = progress.ladder
+    levels = [level_cost(progress, level, width) for level, width in enumerate(ladder.widths)]
+    at_target = level_cost(progress, ladder.levels, ladder.target_width)
+    check = check_cost(progress)
+    parts: list[LevelCost | CheckCost] = [*levels, at_target, check]
+    trials = (*progress.check.trials, *(trial for _, trial in progress.trials))
+    tuning = math.fsum(trial.flops for trial in trials)
     final = final_run_flops(question, ladder)
-    tuning = math.fsum(level.flops for level in bill)
-    useful = math.fsum(
-        trial.flops for trial in (*found.check.trials, *(trial for _, trial in found.trials))
-    )
-    full = math.prod(axis.points for axis in ladder.axes) * ladder.seeds * final
+    full_grid = math.prod(axis.points for axis in ladder.axes) * ladder.seeds * final
     return Cost(
         levels=tuple(levels),
-        trials=sum(level.trials for level in bill),
-        tokens=sum(level.tokens for level in bill),
-        flops=tuning,
-        seconds=math.fsum(level.seconds for level in bill),
-        reused=sum(
-            trial.reused for trial in (*found.check.trials, *(trial for _, trial in found.trials))
-        ),
+        trials=sum(part.trials for part in parts),
+        tokens=sum(part.tokens for part in parts),
+        flops=math.fsum(part.flops for part in parts),
+        seconds=math.fsum(part.seconds for part in parts),
+        reused=sum(trial.reused for trial in trials),
         final_run_flops=final,
-        share=digits(final / (final + useful)),
-        saving=digits(1 - (final + useful) / full),
+        share=digits(final / (final + tuning)),
+        saving=digits(1 - (final + tuning) / full_grid),
         validation=at_target if at_target.trials else None,
-        coordinates=checked if checked.trials else None,
+        coordinates=check if check.trials else None,
     )
 
 
-def level_cost(found: LadderProgress, level: int, width: int) -> LevelCost:
+def level_cost(progress: LadderProgress, level: int, width: int) -> LevelCost:
     """The cost of the runs of a width."""
-    here = [trial for point, trial in found.trials if point.level == level]
-    return LevelCost(width, len(here), *paid(here))
+    trials = [trial for point, trial in progress.trials if point.level == level]
+    return LevelCost(width, len(trials), *paid(trials))
 
 
-def check_cost(found: LadderProgress) -> CheckCost:
+def check_cost(progress: LadderProgress) -> CheckCost:
     """The cost of the coordinate check."""
-    return CheckCost(len(found.check.trials), *paid(found.check.trials))
+    return CheckCost(len(progress.check.trials), *paid(progress.check.trials))
 
 
 def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
-    """Tokens, FLOPs and seconds of the trials that no other job had trained."""
-    ours = [trial for trial in trials if not trial.reused]
+    """Tokens, FLOPs and seconds of the trials that were not reused from other jobs."""
+    own = [trial for trial in trials if not trial.reused]
     return (
-        sum(map(trained_tokens, ours)),
-        math.fsum(t.flops for t in ours),
-        math.fsum(t.seconds for t in ours),
+        sum(map(trained_tokens, own)),
+        math.fsum(t.flops for t in own),
+        math.fsum(t.seconds for t in own),
     )
 
 
 def trained_tokens(trial: Trial) -> int:
-    """The tokens that a trial was trained on; a diverged trial stopped early."""
+    """The tokens that a trial was trained on, up to the step at which it ended or diverged."""
     return trial.step * trial.spec.horizon.batch_tokens
 
 
 def final_run_flops(question: Question, ladder: Ladder) -> float:
-    """The FLOPs of a run at the target."""
-    return trial_flops(
-        target_spec(
-            question, ladder.optimizer, {axis.name: axis.value(axis.low) for axis in ladder.axes}
-        )
-    )
+    """The FLOPs of a run at the target; they do not depend on the swept values."""
+    lowest = {axis.name: axis.value(axis.low) for axis in ladder.axes}
+    return trial_flops(target_spec(question, ladder.optimizer, lowest))

@@ -1,11 +1,12 @@
 """The transfer of the optimum from width to width, and the cost of missing it.
 
-All figures are predicted by the pooled bowl, since few train the wide model with the wrong
-hyperparameters: the regret of copying the smallest width's optimum, with an interval by draws from
-the posterior of bowl and drift; the loss at the ends of the learning rate's interval; and the
-expected loss at the target.
+The pooled bowl predicts all figures, since the wide model is not trained with the
+wrong hyperparameters:
 
-Parts: `transfer`, all figures · `copying` · `lr_interval_cost` · `loss_at_target`.
+- `copying`: the regret of training with the optimum of the smallest width, with an interval by
+  draws from the posterior of bowl and drift
+- `lr_interval_cost`: the cost at the ends of the learning rate's interval
+- `loss_at_target`: the expected loss at the target
 """
 
 import math
@@ -30,20 +31,20 @@ from telescope.studies.telescoping.question.question import Question
 from telescope.train.flops import parameters
 
 DRAWS = 600  # of the parameters, divided among the laws
-# dC/C over dL/L: 2 % of the loss take about 40 % of compute (arXiv 2512.05620)
+# relative compute per relative loss: 2 % of the loss cost about 40 % of compute (arXiv 2512.05620)
 COMPUTE_PER_LOSS = 1 / 0.05
 
 
 def transfer(
     question: Question,
-    found: LadderProgress,
+    progress: LadderProgress,
     laws: Laws,
     levels: Sequence[LevelReport],
     lr: Hyperparameter,
 ) -> Transfer:
-    """All figures of a ladder, from its fits, its levels and the reported learning rate."""
-    ladder, fit = found.ladder, laws.fits[0]
-    best = argmin(outcomes(found.done, 0))
+    """The transfer of a ladder, from its fits, its levels and the reported learning rate."""
+    ladder, fit = progress.ladder, laws.fits[0]
+    best = argmin(outcomes(progress.done, 0))
     smallest = (
         [best[i] for i in ladder.fitted]
         if question.estimated_by == "argmin"
@@ -61,21 +62,21 @@ def transfer(
 def copying(
     laws: Laws, x: Sequence[float], widths: Sequence[int], target_width: int
 ) -> tuple[Copying, ...]:
-    """The regret of training each wider level and the target at `x`, the smallest width's optimum
-    in octaves of the fitted axes.
+    """The regret of training each wider level and the target at `x`, the optimum of the smallest
+    width in octaves of the fitted axes.
     """
     thetas = draws(laws)
-    found = [
+    regrets = [
         copied(height(laws, thetas, level, x), width)
         for level, width in list(enumerate(widths))[1:]
     ]
     if target_width != widths[-1]:
-        found.append(copied(height(laws, parameters_at_target(laws, thetas), 0, x), target_width))
-    return tuple(found)
+        regrets.append(copied(height(laws, parameters_at_target(laws, thetas), 0, x), target_width))
+    return tuple(regrets)
 
 
 def copied(regrets: Array, width: int) -> Copying:
-    """Median and interval of the draws of a regret, in % of the loss."""
+    """The median and the 90 % interval of a width's regrets [draw], in % of the loss."""
     low, median, high = np.quantile(regrets, [1 - QUANTILE, 0.5, QUANTILE]).tolist()
     return Copying(
         width, digits(median), digits(low), digits(high), digits(median * COMPUTE_PER_LOSS)
@@ -83,7 +84,7 @@ def copied(regrets: Array, width: int) -> Copying:
 
 
 def draws(laws: Laws) -> Array:
-    """Parameters [draw, parameter] from the Student t distributions around each law's fit, in
+    """Parameters [draw, parameter] drawn from the Student t distribution around each law's fit, in
     proportion to the law's probability.
     """
     rng, parts = np.random.default_rng(0), []
@@ -99,53 +100,52 @@ def draws(laws: Laws) -> Array:
 
 
 def parameters_at_target(laws: Laws, thetas: Array) -> Array:
-    """The same parameters with the target in the place of the base: without drift, and with a scale
-    and an offset drawn from their priors.
+    """The same draws with the target in the place of the base width: without drift, and with the
+    level's height `d` and offset `e` drawn from their priors.
     """
-    slots, moved, rng = laws.fits[0].layout.slots, thetas.copy(), np.random.default_rng(1)
-    moved[:, slots["drift"]] = 0.0
+    slots, at_target, rng = laws.fits[0].layout.slots, thetas.copy(), np.random.default_rng(1)
+    at_target[:, slots["drift"]] = 0.0
     for name in ("d", "e"):
         sd = laws.precision[slots[name]] ** -0.5
-        moved[:, slots[name]] = sd * rng.standard_normal((len(thetas), len(sd)))
-    return moved
+        at_target[:, slots[name]] = sd * rng.standard_normal((len(thetas), len(sd)))
+    return at_target
 
 
 def height(laws: Laws, thetas: Array, level: int, x: Sequence[float]) -> Array:
-    """The height of a point in the bowl of a level, per draw, in % of the loss."""
-    found = bowl(laws.fits[0].layout, thetas, np.array([level]), np.array([x], dtype=np.float64))
-    result: Array = found[:, 0]
-    return result
+    """The height [draw] of a point in the bowl of a level, in % of the loss."""
+    point = np.array([x], dtype=np.float64)
+    heights: Array = bowl(laws.fits[0].layout, thetas, np.array([level]), point)[:, 0]
+    return heights
 
 
 def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
-    """The cost in % of the loss at the two ends of lr's interval at the target, the other
-    hyperparameters at their optimum, by the averaged bowl.
+    """The cost in % of the loss at the two ends (octaves) of lr's interval at the target, with the
+    other hyperparameters at their optimum, by the bowl averaged over the laws.
     """
     layout = laws.fits[0].layout
     theta = laws.weights @ np.array([law.theta for law in laws.fits])
     for name in ("drift", "d", "e"):
         theta[layout.slots[name]] = 0.0
-    others = theta[layout.slots["x"]][1:]
-    ends = np.array([[low, *others], [high, *others]])
+    rest = theta[layout.slots["x"]][1:]
+    ends = np.array([[low, *rest], [high, *rest]])
     below, above = bowl(layout, theta, np.array([0, 0]), ends).tolist()
     return Interval(digits(below), digits(above))
 
 
 def floor_errors(fit: Fit, levels: int) -> tuple[float, ...]:
-    """Standard error of each level's fitted floor, in % of the loss: blocks differ, and the bowl
-    under them is not known exactly.
+    """The standard error of each level's fitted floor, in % of the loss. Its two sources are the
+    difference between blocks and the uncertainty of the bowl.
     """
     sample = fit.sample
     heights, slopes = sample.linearised(fit.layout, fit.theta)
     weights = 1 / sample.variance(heights, fit.sigma)
-    c, gradients = (
-        sample.block_means(sample.z - heights, weights),
-        sample.block_means(slopes, weights),
-    )
+    c = sample.block_means(sample.z - heights, weights)
+    gradients = sample.block_means(slopes, weights)
     members = [sample.member[sample.level == level].any(axis=0) for level in range(levels)]
     squares = sum(float(np.sum((c[m] - c[m].mean()) ** 2)) for m in members if m.any())
     spare = sum(max(int(m.sum()) - 1, 0) for m in members)
-    between = (fit.sigma**2 + squares) / (1 + spare)  # sigma^2 stands for one more block
+    # sigma^2 counts as one more block
+    between = (fit.sigma**2 + squares) / (1 + spare)
     return tuple(
         math.sqrt(between / int(m.sum()) + fit.sd_of(gradients[m].mean(axis=0)) ** 2)
         if m.any()
@@ -157,8 +157,8 @@ def floor_errors(fit: Fit, levels: int) -> tuple[float, ...]:
 def loss_at_target(
     fit: Fit, sizes: Sequence[float], losses: Sequence[float], size: float
 ) -> Interval | None:
-    """The loss at the target by the power law through the levels' floors; None with fewer than
-    three levels.
+    """The loss at the target by a power law through the levels' losses, given the numbers of
+    parameters of the levels and of the target; None with fewer than three levels.
     """
     if len(losses) < 3 or not all(map(math.isfinite, losses)):
         return None
@@ -166,5 +166,5 @@ def loss_at_target(
         loss * error / 100
         for loss, error in zip(losses, floor_errors(fit, len(losses)), strict=True)
     ]
-    found = loss_at(size, sizes, losses, errors)
-    return Interval(digits(found.low), digits(found.high)) if found else None
+    loss = loss_at(size, sizes, losses, errors)
+    return Interval(digits(loss.low), digits(loss.high)) if loss else None

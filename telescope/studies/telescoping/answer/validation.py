@@ -1,15 +1,15 @@
 """The validation of a ladder's answer by real runs at the target width.
 
-The runs are those of `schedules.validation`; their seeds are none of the ladder's, so the evidence
-is independent of its answer. The bowl of `pooled` along the learning rate alone is fitted to them,
-a free height per seed, with the ladder's curvature, skew and noise as priors and no prior on the
-position of the optimum. Four parameters are few enough to sum the posterior over a grid instead of
-approximating it. Intervals run from its 5 % to its 95 % point; the regret's interval begins at 0
-where the optimum's interval contains the reported learning rate, since then nothing better is
-proven.
+`schedules.validation` plans the runs. They use seeds that the ladder does not, so the evidence is
+independent of its answer. The bowl of the pooled model, along the learning rate alone and with a
+free height per seed, is fitted to them; the ladder's curvature, skew and noise are the priors, and
+the position of the optimum has none. Four parameters are few enough to sum the posterior over a
+grid instead of approximating it. Intervals run from its 5 % to its 95 % point. The regret's
+interval begins at 0 where the optimum's interval contains the reported learning rate, since the
+runs then show nothing better.
 
-Parts: `Shape`, the bowl's form known from the ladder · `posterior` -> `Posterior` ·
-`validate_ladder` -> `Validation` · `contradiction`, `overruled`.
+Parts: `Shape`, priors on the form of the bowl · `posterior` -> `Posterior` · `validate_ladder` ->
+`Validation` · `contradiction`, `overruled`.
 """
 
 import math
@@ -41,28 +41,27 @@ from telescope.studies.telescoping.ladder.sample import ETA
 from telescope.studies.telescoping.reasons import Code, Reason
 from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
 
-NOISE_WORTH = 6.0  # observations at most that the ladder's noise counts for at another width
-BEYOND, MESH = 3.0, 1 / 64  # octaves: range of optima outside the runs, and step of the grid
+NOISE_WORTH = 6.0  # most observations that the ladder's noise counts as, at another width
+BEYOND = 3.0  # octaves outside the runs within which an optimum may lie
+MESH = 1 / 64  # octaves between the optima of the grid
 SETTLED = 0.5  # octaves of half-width up to which the runs at the target settle the optimum
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Priors on the bowl at the target: normal log curvature and skew, and the noise (% of the
-    loss) with its degrees of freedom.
-    """
+    """Priors on the bowl at the target."""
 
-    log_a: float
+    log_a: float  # log of the curvature, normal
     log_a_sd: float
-    skew: float
+    skew: float  # normal
     skew_sd: float
-    sigma: float
-    dof: float
+    sigma: float  # noise in % of the loss
+    dof: float  # degrees of freedom of sigma
 
     @classmethod
     def of(cls, fit: Fit | None) -> "Shape":
-        """Priors from the ladder's fit, the curvature less certain by its spread between widths;
-        without a fit, the model's own priors.
+        """Priors from the ladder's fit, or without a fit the pooled model's own priors. The spread
+        of curvature between widths is added to the uncertainty of the curvature.
         """
         layout = fit.layout if fit else ParameterSlots(1, (0.0,), 0.0)
         mean, precision = layout.prior([0.0] * layout.axes)
@@ -80,35 +79,34 @@ class Shape:
 
 @dataclass(frozen=True)
 class Posterior:
-    """Posterior estimates of the optimum (octaves) and of the regret (% of the loss) of the
-    reported learning rate.
+    """Posterior estimates from the runs at the target."""
+
+    optimum: Estimate  # octaves of the learning rate
+    regret: Estimate  # of the reported learning rate, in % of the loss
+
+
+def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Posterior | None:
+    """The posterior by the outcomes of the runs at the target, for the reported learning rate in
+    octaves; None where fewer than two rates have finite losses.
+
+    It is summed over a grid of optima, curvatures and skews; noise and heights are integrated out.
     """
-
-    optimum: Estimate
-    regret: Estimate
-
-
-def posterior(found: Sequence[Outcome], handed_out: float, shape: Shape) -> Posterior | None:
-    """The posterior summed over optimum, curvature and skew, with noise and heights integrated out;
-    None where fewer than two rates have finite losses.
-    """
-    finite = [o for o in found if o.finite]
+    finite = [o for o in results if o.finite]
     x, loss = np.array([o.point.x[0] for o in finite]), np.array([o.loss for o in finite])
     if len(set(x)) < 2:
         return None
     z = 100 * (loss / loss.min() - 1)
-    cliff = min(
-        (o.point.x[0] for o in found if not o.finite and o.point.x[0] > x.max()), default=math.inf
-    )
+    diverged = [o.point.x[0] for o in results if not o.finite]
+    cliff = min((rate for rate in diverged if rate > x.max()), default=math.inf)
+    # arrays [optimum, curvature, skew], and with the runs [optimum, curvature, skew, run]
     optima = np.arange(x.min() - BEYOND, min(x.max() + BEYOND, cliff), MESH)[:, None, None]
     curvature = np.exp(shape.log_a + shape.log_a_sd * normal_nodes(15))[:, None]
     skew = np.maximum(shape.skew + shape.skew_sd * normal_nodes(5), 0.0)
-    # [optimum, curvature, skew, run]
     heights = curvature[..., None] * skewed(x - optima[..., None], skew[:, None])
     seeds = np.array([o.point.seed for o in finite])
     log_weights = log_likelihood(z, heights, seeds, shape)
     weights = np.exp(log_weights - log_weights.max())
-    regret = curvature * skewed(handed_out - optima, skew)
+    regret = curvature * skewed(reported - optima, skew)
     return Posterior(
         weighted_estimate(np.broadcast_to(optima, weights.shape), weights),
         weighted_estimate(regret, weights),
@@ -116,18 +114,19 @@ def posterior(found: Sequence[Outcome], handed_out: float, shape: Shape) -> Post
 
 
 def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Array:
-    """Log likelihood of every bowl: Student's t, since the noise is known with `shape.dof` degrees
-    of freedom; a free height per seed.
+    """The log likelihood [...] of every bowl, from heights [..., run], with a free height per seed.
+
+    It is a Student t, since sigma has only `shape.dof` degrees of freedom.
     """
     w = 1 / (1 + (ETA * np.maximum(heights, z) / shape.sigma) ** 2)
     r, total = z - heights, np.log(w).sum(-1) / 2
     squares = np.zeros(total.shape)
     blocks = sorted(set(seeds.tolist()))
     for seed in blocks:
-        mine, ours = w[..., seeds == seed], r[..., seeds == seed]
-        mass = mine.sum(-1)
-        mean = (mine * ours).sum(-1) / mass
-        squares += (mine * (ours - mean[..., None]) ** 2).sum(-1)
+        seed_weights, seed_residuals = w[..., seeds == seed], r[..., seeds == seed]
+        mass = seed_weights.sum(-1)
+        mean = (seed_weights * seed_residuals).sum(-1) / mass
+        squares += (seed_weights * (seed_residuals - mean[..., None]) ** 2).sum(-1)
         total -= np.log(mass) / 2
     result: Array = total - (shape.dof + len(z) - len(blocks)) / 2 * np.log(
         shape.dof * shape.sigma**2 + squares
@@ -136,13 +135,13 @@ def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Arra
 
 
 def normal_nodes(count: int) -> Array:
-    """Standard normal values of equal weight."""
+    """Standard normal quantiles of equal weight."""
     nodes: Array = ndtri((np.arange(count) + 0.5) / count)
     return nodes
 
 
 def weighted_estimate(values: Array, weights: Array) -> Estimate:
-    """Median and 5-95 % points of weighted values."""
+    """The median and the 5 % and 95 % points of weighted values."""
     order = np.argsort(values, axis=None)
     below = np.cumsum(weights.reshape(-1)[order])
     low, middle, high = np.searchsorted(below, np.array([1 - QUANTILE, 0.5, QUANTILE]) * below[-1])
@@ -153,29 +152,30 @@ def weighted_estimate(values: Array, weights: Array) -> Estimate:
 def validate_ladder(
     ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float
 ) -> Validation | None:
-    """The validation of the ladder's learning rate (octaves) by the finished runs at the target;
-    None before there are any.
+    """The validation of the ladder's learning rate, `stated` in octaves, by the finished runs at
+    the target; None before there are any.
     """
     if not done:
         return None
-    found, rate = outcomes(done), ladder.axes[0].clip(stated.value)
-    believed = posterior(found, rate, Shape.of(fit))
-    loss = next(mean for x, mean in seed_means(found).items() if x[0] == rate)
-    noise, known = seed_noise(found), math.isfinite(loss)
-    best, regret = (believed.optimum, believed.regret) if believed else (None, None)
+    results, rate = outcomes(done), ladder.axes[0].clip(stated.value)
+    measured = posterior(results, rate, Shape.of(fit))
+    loss = next(mean for x, mean in seed_means(results).items() if x[0] == rate)
+    noise, finite = seed_noise(results), math.isfinite(loss)
+    best, regret = (measured.optimum, measured.regret) if measured else (None, None)
     if best and regret and best.low <= rate <= best.high:
         regret = replace(regret, low=0.0)
+    loss_error = None
+    if finite and noise is not None:
+        loss_error = digits(loss * noise / 100 / math.sqrt(len(SEEDS)))
     return Validation(
         width=ladder.target_width,
-        trials=len(found),
-        diverged=sum(not o.finite for o in found),
+        trials=len(results),
+        diverged=sum(not o.finite for o in results),
         flops=flops,
         lr=from_estimate(stated.value),
         stated=Interval(from_estimate(stated.low), from_estimate(stated.high)),
-        loss=digits(loss) if known else None,
-        loss_error=digits(loss * noise / 100 / math.sqrt(len(SEEDS)))
-        if known and noise is not None
-        else None,
+        loss=digits(loss) if finite else None,
+        loss_error=loss_error,
         seed_noise=digits(noise) if noise is not None else None,
         optimum=from_estimate(best.value) if best else None,
         interval=Interval(from_estimate(best.low), from_estimate(best.high)) if best else None,
@@ -187,35 +187,35 @@ def validate_ladder(
     )
 
 
-def contradiction(found: Validation) -> Reason:
-    """The reason of a contradicted answer."""
-    assert found.interval is not None
-    assert found.regret is not None
+def contradiction(validation: Validation) -> Reason:
+    """The reason of an answer that the runs at the target contradict."""
+    assert validation.interval is not None
+    assert validation.regret is not None
     return Reason.of(
         Code.CONTRADICTED,
-        width=found.width,
-        optimum=found.optimum,
-        low=found.interval.low,
-        high=found.interval.high,
-        lr=found.lr,
-        stated_low=found.stated.low,
-        stated_high=found.stated.high,
-        regret=found.regret,
-        settled=found.settled,
+        width=validation.width,
+        optimum=validation.optimum,
+        low=validation.interval.low,
+        high=validation.interval.high,
+        lr=validation.lr,
+        stated_low=validation.stated.low,
+        stated_high=validation.stated.high,
+        regret=validation.regret,
+        settled=validation.settled,
     )
 
 
-def overruled(ladders: Hyperparameter, found: Validation) -> Hyperparameter:
-    """The learning rate to report where the runs at the target contradict the ladder's: their
-    optimum, if they settle one.
+def overruled(reported: Hyperparameter, validation: Validation) -> Hyperparameter:
+    """The learning rate to report where the runs at the target contradict the ladder's: the optimum
+    of these runs if it is precise enough, else the ladder's value, unresolved.
     """
-    if not found.settled or found.optimum is None or found.interval is None:
-        return replace(ladders, resolved=False, status="unresolved")
-    low, high = found.interval.low, found.interval.high
+    if not validation.settled or validation.optimum is None or validation.interval is None:
+        return replace(reported, resolved=False, status="unresolved")
+    low, high = validation.interval.low, validation.interval.high
     half = digits(math.log2(high / low) / 2)
     return replace(
-        ladders,
-        value=found.optimum,
+        reported,
+        value=validation.optimum,
         low=low,
         high=high,
         half_width=half,

@@ -1,16 +1,23 @@
 """The rules of the verdict: resolved, unresolved, unbracketed or refused, with the reason.
 
-The learning rate decides, in this order: **refused**, the coordinate check fails; **unbracketed**,
-its optimum lies at a border that may not or could not be moved, or every run diverged;
-**unresolved**, a limit was reached, its 90 % interval at the target is wider than half an octave to
-each side, or its optimum shifted by more than 0.4 octave between the two widest levels;
-**resolved** otherwise. The other hyperparameters are held to tolerances of equal loss cost, and are
-flat where the worst point of their interval costs almost nothing and no group of runs elsewhere did
-better than the model allows. Among several optimizers the verdict of the best one holds; among
-several variants, that of the worst one (`comparison`).
+Only the learning rate determines the verdict, in this order:
 
-Parts: `verdict_of` a ladder at any moment · `judged`, the verdict on a finished fit · `last_move` ·
-`judged_values`, a status for each hyperparameter.
+- **refused**: the coordinate check fails, and the pairing is sound
+- **unbracketed**: the search is complete, and every run diverged
+- **unresolved**: the search was ended, or is still running
+- **unbracketed**: the optimum lies at a border that was fixed or could not be extended
+- **unresolved**: there is no noise model, the 90 % interval at the target extends more than half an
+  octave to each side, or the optimum shifted by more than 0.4 octave between the two widest levels
+- **resolved** otherwise
+
+The other hyperparameters have tolerances of equal loss cost. They are *flat* where the worst point
+of their interval costs almost nothing and no group of runs elsewhere is better than the model
+allows. Of several optimizers the best one's verdict holds; of several variants, the worst one's
+(`comparison`).
+
+Parts: `verdict_of`, a ladder's verdict at any moment · `judged`, the verdict on a finished fit ·
+`last_move`, the shift between the widest levels · `judged_values`, a status for each
+hyperparameter.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,32 +42,33 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Border, Code, Reason, Remark
 from telescope.studies.telescoping.schedules import blocks
 
-LR_HALF_WIDTH = 0.5  # octaves
-LR_MOVE = 0.4  # octaves between the two widest levels
-FLAT_COST = 0.2  # % of the loss
-SURPRISE = 1.6  # standard errors by which runs may beat the bowl; 1 % of correct bowls exceed it
+LR_HALF_WIDTH = 0.5  # octaves; widest half of a resolved interval
+LR_MOVE = 0.4  # octaves; largest shift between the two widest levels of a resolved optimum
+FLAT_COST = 0.2  # % of the loss; highest cost of a flat hyperparameter
+SURPRISE = 1.6  # most standard errors of `Fit.surprise`; 1 % of correct bowls exceed it
 CALIBRATE_WIDER = Remark.of(Advice.CALIBRATE_WIDER)
-# The widths between which an optimum shifted: one doubling, several, or part of one.
+# the distance between the widths of a shift: one doubling, several, or part of one
 Span = Literal["one", "several", "part"]
 
 
 def verdict_of(
-    found: LadderProgress,
+    progress: LadderProgress,
     fit: Fit | None,
     values: dict[AxisName, Hyperparameter],
     borders: tuple[Border, ...],
     ended: Ended | None,
 ) -> tuple[Verdict, Reason]:
     """Verdict and reason, by the learning rate; the module's docstring gives the order."""
-    check, stopped = found.check.report, ended or (Ended(found.limit) if found.limit else None)
-    if check and found.refused:
+    check = progress.check.report
+    stopped = ended or (Ended(progress.limit) if progress.limit else None)
+    if check and progress.refused:
         return "refused", Reason.of(Code.COORDINATES_FAIL, check=check.reason, cause=check.cause)
-    if not values and found.done:
-        if not stopped and found.ended:
-            return "unbracketed", all_diverged(found.done)
+    if not values and progress.done:
+        if not stopped and progress.ended:
+            return "unbracketed", all_diverged(progress.done)
         by, detail = (str(stopped.cause), stopped.detail) if stopped else (None, None)
         return "unresolved", Reason.of(
-            Code.ALL_DIVERGED_SO_FAR, by=by, detail=detail, lr=lowest_lr(found.done)
+            Code.ALL_DIVERGED_SO_FAR, by=by, detail=detail, lr=lowest_lr(progress.done)
         )
     if stopped:
         return "unresolved", stopped_by(stopped)
@@ -69,16 +77,16 @@ def verdict_of(
             Code.STAGE_UNFINISHED, stage="grid" if check else COORDINATES
         )
     lr = values["lr"]
-    if not found.ended:
+    if not progress.ended:
         return "unresolved", Reason.of(
             Code.SO_FAR, half_width=lr.half_width if lr.has_interval else None
         )
-    wider = advice(found, fit, drifting=True) if fit else CALIBRATE_WIDER
+    wider = advice(progress, fit, drifting=True) if fit else CALIBRATE_WIDER
     return judged(
         lr,
         fit,
-        blocks.top_level(found.done),
-        Remarks(lambda fit: advice(found, fit), wider),
+        blocks.top_level(progress.done),
+        Remarks(lambda fit: advice(progress, fit), wider),
         borders,
     )
 
@@ -100,10 +108,10 @@ def all_diverged(done: Sequence[Done]) -> Reason:
 
 @dataclass(frozen=True)
 class Remarks:
-    """Advice for an answer that is not resolved."""
+    """The advice to give where an answer is not resolved."""
 
-    narrower: Callable[[Fit], Remark]  # to narrow the interval
-    wider: Remark = CALIBRATE_WIDER  # to tell drift from chance
+    narrower: Callable[[Fit], Remark]  # where the interval is too wide
+    wider: Remark = CALIBRATE_WIDER  # where the optimum drifts
 
 
 def judged(
@@ -113,7 +121,9 @@ def judged(
     remarks: Remarks,
     borders: tuple[Border, ...] = (),
 ) -> tuple[Verdict, Reason]:
-    """Verdict and reason of a ladder that ended at level `top`; the optimum lies at `borders`."""
+    """Verdict and reason of a ladder that ended at level `top`; `borders` are the widths whose
+    optimum lies at an edge.
+    """
     if lr.status == "unbracketed":
         return "unbracketed", Reason.of(Code.AT_BORDER, lr=lr.value, borders=borders)
     if fit is None:
@@ -134,11 +144,12 @@ def judged(
 
 
 def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
-    """The shift of the learning rate's optimum between the two widest levels (octaves), the span
-    between them and its doublings; 0 with one level.
+    """The shift in octaves of the learning rate's optimum between the two widest levels, their
+    span, and its doublings; the shift is 0 with one level.
 
-    Where levels are not doublings, the shift is measured from the widest level that lies a doubling
-    or more below; without one, per doubling from the lowest level.
+    Where the levels are not doublings, the shift is measured from the widest level that lies a
+    doubling or more below the top. Where there is none, it is the shift per doubling, measured from
+    the lowest level.
     """
     if top == 0:
         return 0.0, "one", 1.0
@@ -155,8 +166,8 @@ def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
 def judged_values(
     ladder: Ladder, fit: Fit | None, estimates: dict[int, Estimate], at_border: Sequence[int]
 ) -> dict[AxisName, Hyperparameter]:
-    """The swept hyperparameters at the target, from their estimates in octaves per axis and the
-    axes whose optimum lies at a border.
+    """The swept hyperparameters at the target, from their estimates in octaves by axis, and from
+    the axes whose optimum lies at a border.
     """
     tolerances = dict(zip(ladder.fitted, blocks.tolerances(fit), strict=True)) if fit else {}
     tolerances[0] = LR_HALF_WIDTH
@@ -164,12 +175,8 @@ def judged_values(
     for i, estimate in sorted(estimates.items()):
         axis = ladder.axes[i]
         tolerance = float(tolerances[i]) if i in ladder.fitted and i in tolerances else None
-        status = status_of(
-            ladder,
-            i,
-            fit,
-            Judged(estimate, tolerance, i in at_border or not axis.allows(estimate.value)),
-        )
+        at_border_or_beyond = i in at_border or not axis.allows(estimate.value)
+        status = status_of(ladder, i, fit, Judged(estimate, tolerance, at_border_or_beyond))
         span = interval(estimate.low, estimate.high, axis.name)
         result[axis.name] = Hyperparameter(
             value=from_estimate(estimate.value, axis.name),
@@ -185,11 +192,11 @@ def judged_values(
 
 @dataclass(frozen=True)
 class Judged:
-    """An estimate at the target, its tolerance, and whether its optimum lies at a border."""
+    """The estimate of an axis at the target, as its status is judged."""
 
     estimate: Estimate
-    tolerance: float | None
-    at_border: bool
+    tolerance: float | None  # octaves of half-width; None where the axis has none
+    at_border: bool  # whether the optimum lies at a border
 
 
 def status_of(ladder: Ladder, i: int, fit: Fit | None, judged: Judged) -> Status:
@@ -197,23 +204,22 @@ def status_of(ladder: Ladder, i: int, fit: Fit | None, judged: Judged) -> Status
     estimate, tolerance = judged.estimate, judged.tolerance
     if not ladder.axes[i].fitted:
         return "swept"
-    doubted = i > 0 and fit is not None and fit.surprise(ladder.fitted.index(i)) > SURPRISE
-    if i > 0 and fit is not None and is_flat(fit, ladder.fitted.index(i), estimate) and not doubted:
-        return "flat"
+    doubtful = False  # whether some runs contradict the form of the bowl along this axis
+    if i > 0 and fit is not None:
+        index = ladder.fitted.index(i)
+        doubtful = fit.surprise(index) > SURPRISE
+        if is_flat(fit, index, estimate) and not doubtful:
+            return "flat"
     if judged.at_border:
         return "unbracketed"
-    if doubted:
+    if doubtful or fit is None or tolerance is None or estimate.half_width > tolerance:
         return "unresolved"
-    return (
-        "resolved"
-        if fit is not None and tolerance is not None and estimate.half_width <= tolerance
-        else "unresolved"
-    )
+    return "resolved"
 
 
 def is_flat(fit: Fit, index: int, estimate: Estimate) -> bool:
-    """Whether the worst point of the interval costs less than 0.2 % of the loss, or less than the
-    noise of a seed.
+    """Whether the worst point of the interval costs less than FLAT_COST, or less than the noise of
+    a run.
     """
     costs = [fit.cost(index, end - estimate.value) for end in (estimate.low, estimate.high)]
     return max(costs) < max(FLAT_COST, fit.sigma)

@@ -1,6 +1,6 @@
-"""The wording of reasons, advice, edges and ends of climbs. No decision reads it.
+"""The texts of reasons, advice, edges and ends of climbs. No decision reads them.
 
-Parts: `words` of a reason · `advice_words` · `edges_words` · `climb_words`.
+Parts: `words`, the text of a reason · `advice_words` · `edges_words` · `climb_words`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,8 +39,9 @@ def own_words(reason: Reason) -> str:
     values = dict(reason.values)
     match reason.code:
         case Code.COORDINATES_FAIL:
+            cause = f"Likely cause: {values['cause']}"
             remedy = "Fix the scaling rule, or set `coordinates: skip`"
-            return f"the coordinate check fails: {values['check']}. Likely cause: {values['cause']}. {remedy}"
+            return f"the coordinate check fails: {values['check']}. {cause}. {remedy}"
         case Code.ALL_DIVERGED:
             return f"every run diverged; add lr below {values['lr']:.3g}"
         case Code.ALL_DIVERGED_SO_FAR:
@@ -56,12 +57,7 @@ def own_words(reason: Reason) -> str:
             interval = interval_words(half_width) if half_width else "lr has no interval yet"
             return f"running: so far {interval}"
         case Code.AT_BORDER:
-            named = "; ".join(
-                f"width {border.width}, {edges_words(border.edges)}" for border in reason.borders
-            )
-            which = f" ({named})" if named else ""
-            where = f"about {values['lr']:.3g}{which}"
-            return f"the optimum of lr lies at the border of the range tried or allowed: {where}"
+            return border_words(reason)
         case Code.NO_NOISE_MODEL:
             return (
                 "no noise model: fewer than 3 learning rates, or no finite loss at the base width"
@@ -70,12 +66,10 @@ def own_words(reason: Reason) -> str:
             interval = f"{interval_words(values['half_width'])}, wider than +-{values['most']}"
             return f"interval: {interval}; {advice_words(reason.advice)}"
         case Code.DRIFTING:
-            shift = (
-                f"the optimum of lr shifted by {values['move']:+.2f} octave {span_words(values)}"
-            )
+            shift = f"the optimum of lr shifted by {move_words(values)}"
             return f"drifting: {shift}; check the parametrisation, or {advice_words(reason.advice)}"
         case Code.RESOLVED:
-            shift = f"its optimum shifted by {values['move']:+.2f} octave {span_words(values)}"
+            shift = f"its optimum shifted by {move_words(values)}"
             return f"{interval_words(values['half_width'])}; {shift}"
         case Code.CONTRADICTED:
             return contradiction_words(values)
@@ -85,18 +79,27 @@ def own_words(reason: Reason) -> str:
             return level_words(reason)
 
 
+def border_words(reason: Reason) -> str:
+    """The text of an optimum at the border, with the widths and edges where it lies."""
+    borders = [f"width {border.width}, {edges_words(border.edges)}" for border in reason.borders]
+    where = f" ({'; '.join(borders)})" if borders else ""
+    place = f"about {dict(reason.values)['lr']:.3g}{where}"
+    return f"the optimum of lr lies at the border of the range tried or allowed: {place}"
+
+
 def level_words(reason: Reason) -> str:
     """The text of a reason of a single width, advice last."""
     values = dict(reason.values)
     match reason.code:
         case Code.TOO_FEW_RATES:
-            several = "s" if values["finite"] != 1 else ""
-            leaning = ", which rely on the bowl of other widths" if values["fitted"] else ""
-            text = f"{values['finite']} learning rate{several} with a finite loss{leaning}"
+            plural = "s" if values["finite"] != 1 else ""
+            basis = ", which rely on the bowl of other widths" if values["fitted"] else ""
+            text = f"{values['finite']} learning rate{plural} with a finite loss{basis}"
         case Code.AT_END_OF_RATES:
             text = f"the optimum lies at the {values['side']}est lr tried"
         case Code.BASE_DIVERGED:
-            text = "the narrowest width has no finite loss to fit; leave it out, or add runs that converge"
+            remedy = "leave it out, or add runs that converge"
+            text = f"the narrowest width has no finite loss to fit; {remedy}"
         case Code.KNOWN_LOOSELY:
             text = f"the optimum is known only to +-{values['half_width']:.2f} octave"
         case Code.KNOWN:
@@ -109,18 +112,23 @@ def level_words(reason: Reason) -> str:
 
 
 def end_words(values: Mapping[str, Value]) -> str:
-    """The end of a study, or `running`."""
+    """The text of the cause that ended a study, or `running`."""
     by, detail = values["by"] or "running", values["detail"]
     return f"{by}: {detail}" if detail else str(by)
 
 
 def interval_words(half_width: Value) -> str:
-    """The half-width of the learning rate's interval."""
+    """The text of the half-width of the learning rate's interval."""
     return f"lr at the target is known to +-{half_width:.2f} octave (90 %)"
 
 
+def move_words(values: Mapping[str, Value]) -> str:
+    """The text of the shift of an optimum between widths."""
+    return f"{values['move']:+.2f} octave {span_words(values)}"
+
+
 def span_words(values: Mapping[str, Value]) -> str:
-    """The widths between which an optimum shifted."""
+    """The text of the widths between which an optimum shifted."""
     match values["span"]:
         case "several":
             return f"over the last {values['doublings']:.2g} doublings of width"
@@ -133,7 +141,7 @@ def span_words(values: Mapping[str, Value]) -> str:
 
 
 def contradiction_words(values: Mapping[str, Value]) -> str:
-    """The contradiction between a ladder's answer and the runs at the target."""
+    """The text of a contradiction between a ladder's answer and the runs at the target."""
     measured = f"{values['optimum']:.3g} ({values['low']:.3g} to {values['high']:.3g})"
     interval = f"{values['stated_low']:.3g} to {values['stated_high']:.3g}"
     stated = f"the ladder's {values['lr']:.3g} ({interval})"
@@ -146,12 +154,13 @@ def contradiction_words(values: Mapping[str, Value]) -> str:
         )
     )
     runs = f"runs at width {values['width']}"
-    return f"contradicted: {runs} put the optimum of lr at {measured}, not at {stated}, {cost}; {reported}"
+    optimum = f"{runs} put the optimum of lr at {measured}, not at {stated}"
+    return f"contradicted: {optimum}, {cost}; {reported}"
 
 
 def advice_words(remark: Remark | None) -> str:
-    """The text of advice, which ends a reason."""
-    assert remark is not None, "such a reason comes with advice"
+    """The text of advice; it ends the text of a reason."""
+    assert remark is not None, "reasons with this code have advice"
     values = dict(remark.values)
     match remark.advice:
         case Advice.RAISE_CALIBRATION_WIDTH:
@@ -165,8 +174,8 @@ def advice_words(remark: Remark | None) -> str:
             remedy = "train longer, use larger batches, or calibrate on wider models"
             return f"more seeds are unlikely to help; {remedy}"
         case Advice.MORE_BLOCKS:
-            several = "s" if (values["blocks"] or 0) != 1 else ""
-            blocks = f"about {values['blocks']} more block{several} of runs should suffice"
+            plural = "s" if (values["blocks"] or 0) != 1 else ""
+            blocks = f"about {values['blocks']} more block{plural} of runs should suffice"
             return f"{blocks}: set limits.max_base_runs to {values['max_base_runs']}"
         case Advice.BLOCK_AT_WIDTH:
             block = f"add a block of runs at width {values['width']}"
@@ -195,12 +204,12 @@ def runs_words(runs: SeedBlocks) -> str:
 
 
 def edges_words(edges: Sequence[Edge]) -> str:
-    """The borders at which an optimum lies; empty without any."""
+    """The text of the edges at which an optimum lies; empty without any."""
     return ", ".join(f"{edge.axis}: {SIDES[edge.side]}" for edge in edges)
 
 
 def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
-    """The width at which a ladder stopped climbing, and the reason."""
+    """The text of the width at which a ladder stopped climbing, and of the reason."""
     match why:
         case ClimbEnd.RUNNING:
             return f"at width {width} so far"

@@ -1,9 +1,9 @@
-"""Estimates of a ladder's optimum at the target, from its finished stages, by the question's
-estimator.
+"""Estimates of a ladder's optimum at the target, from its finished stages, by the estimator that
+the question names.
 
-An argmin has no interval of its own: it gets that of the pooled model on the same runs, widened to
-include it and half a step of its grid to each side. Without a pooled model, the interval is half a
-step to each side.
+An argmin has no interval of its own: it gets the interval of the pooled model on the same runs,
+widened to include the argmin and half a step of its grid to each side. Without a pooled model, the
+interval is half a step to each side.
 """
 
 from collections.abc import Sequence
@@ -35,8 +35,8 @@ def best_point(
 
 
 def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | None) -> Estimate:
-    """An argmin with the interval of the pooled model, if any, widened to include it and half its
-    last step to each side.
+    """An argmin `x` with the interval of the pooled model, if any, widened to include half a step
+    of its grid to each side.
     """
     half = last_step(done, axis) / 2
     low, high = (pooled.low, pooled.high) if pooled else (x, x)
@@ -44,16 +44,16 @@ def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | 
 
 
 def last_step(done: Sequence[Done], axis: int) -> float:
-    """Octaves between the points of the last stage that compared values of this axis, on average
-    where points are scattered; 0 where no stage did.
+    """Octaves between neighbouring values in the last stage that compared values of this axis, an
+    average where points are scattered; 0 where no stage did.
     """
     for stage in reversed(done):
         points = {o.point.x for o in stage.outcomes}
         columns: list[list[float]] = [sorted(set(column)) for column in zip(*points, strict=True)]
         values = columns[axis]
         if len(values) > 1 and len(values) == len(points):
-            along_one: float = len(points) ** (1 / sum(len(column) > 1 for column in columns))
-            return float((values[-1] - values[0]) / (along_one - 1))
+            per_axis: float = len(points) ** (1 / sum(len(column) > 1 for column in columns))
+            return float((values[-1] - values[0]) / (per_axis - 1))
         if len(values) > 1:
             return float(values[1] - values[0])
     return 0.0
@@ -62,8 +62,8 @@ def last_step(done: Sequence[Done], axis: int) -> float:
 def target_estimates(
     question: Question, ladder: Ladder, done: Sequence[Done]
 ) -> dict[int, Estimate]:
-    """The estimate per axis in octaves, by the study's estimator; an axis that is not fitted has
-    its best value and an interval of width 0.
+    """The estimate in octaves by axis, by the study's estimator. An axis that is not fitted has its
+    best value, with an interval of width 0.
     """
     pooled = pooled_estimates(ladder, done)
     top = max((o.point.level for o in outcomes(done) if o.finite), default=0)
@@ -84,15 +84,17 @@ def target_estimates(
 
 
 def lowest_of(done: Sequence[Done]) -> tuple[float, ...] | None:
-    """The lowest point of the first stage with a finite loss; None where there is no such stage."""
+    """The x with the lowest loss in the first stage that has a finite loss; None without such a
+    stage.
+    """
     return next(
         (argmin(stage.outcomes) for stage in done if any(o.finite for o in stage.outcomes)), None
     )
 
 
 def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
-    """The pooled model's estimates at the target, in octaves per fitted axis."""
+    """The pooled model's estimates at the target, in octaves by fitted axis; empty without a fit."""
     if pooled_fit(ladder, done) is None:
         return {}
-    found = pooled_at_target(pool(ladder, done), ladder.layout)
-    return dict(zip(ladder.fitted, found, strict=True)) if found else {}
+    estimates = pooled_at_target(pool(ladder, done), ladder.layout)
+    return dict(zip(ladder.fitted, estimates, strict=True)) if estimates else {}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from telescope.studies.coordinates.check import Design, design
+from telescope.studies.coordinates.design import Design, design
 from telescope.studies.telescoping.axes import Axis
 from telescope.studies.telescoping.fold.specs import target_spec, trial_spec
 from telescope.studies.telescoping.ladder.ladder import Ladder
@@ -36,10 +36,9 @@ def ladders(question: Question) -> tuple[Ladder, ...]:
 
 def _ladder(question: Question, optimizer: OptimizerName) -> Ladder:
     swept = ranges(question, optimizer)
+    lowest = {name: bounds.low for name, bounds in swept.items()}  # costs do not depend on values
     flops = [
-        trial_flops(
-            trial_spec(question, optimizer, width, {name: r.low for name, r in swept.items()})
-        )
+        trial_flops(trial_spec(question, optimizer, width, lowest))
         for width in question.model.widths
     ]
     ladder = Ladder(
@@ -47,14 +46,12 @@ def _ladder(question: Question, optimizer: OptimizerName) -> Ladder:
         widths=question.model.widths,
         target_width=question.model.target_width,
         axes=tuple(
-            Axis.between(name, r.low, r.high, r.points, r.extend) for name, r in swept.items()
+            Axis.between(name, bounds.low, bounds.high, bounds.points, bounds.extend)
+            for name, bounds in swept.items()
         ),
         costs=tuple(cost / flops[0] for cost in flops),
         base_flops=flops[0],
-        target_cost=trial_flops(
-            target_spec(question, optimizer, {name: r.low for name, r in swept.items()})
-        )
-        / flops[0],
+        target_cost=trial_flops(target_spec(question, optimizer, lowest)) / flops[0],
         seeds=question.seeds,
     )
     if question.schedule == "paper":
@@ -64,19 +61,21 @@ def _ladder(question: Question, optimizer: OptimizerName) -> Ladder:
 
 @lru_cache(maxsize=256)
 def coordinate_design(question: Question, ladder: Ladder) -> Design:
-    """The coordinate check of a ladder, in the middle of its ranges."""
+    """The design of a ladder's coordinate check, at the middle of its ranges.
+
+    Its cost is bounded in proportion to the ladder's FLOPs and limits.
+    """
     middle = {axis.name: axis.value((axis.low + axis.high) / 2) for axis in ladder.axes}
-    runs = (
+    runs_by_level = (
         robust.forecast(ladder)
         if question.schedule == "robust"
         else [windows.runs(ladder, i, question.paper) for i in range(ladder.levels)]
     )
-    flops = ladder.base_flops * sum(ladder.costs[level] * count for level, count in enumerate(runs))
-    most = (
-        math.inf
-        if question.limits.max_flops is None
-        else question.limits.max_flops / len(question.optimizers)
+    flops = ladder.base_flops * sum(
+        ladder.costs[level] * count for level, count in enumerate(runs_by_level)
     )
+    max_flops = question.limits.max_flops
+    most = math.inf if max_flops is None else max_flops / len(question.optimizers)
     return design(
         trial_spec(question, ladder.optimizer, ladder.widths[0], middle),
         ladder.target_width,

@@ -1,11 +1,12 @@
 """The fold of a ladder: its stages replayed over the completed trials, up to the missing runs.
 
-The stages are the coordinate check, those of its schedule, and the runs at the target. A question
-over variants is split into questions of one architecture and one text each (`question.variants`);
-functions of a ladder take its variant's question.
+The stages are the coordinate check, the stages of the schedule, and the runs at the target. A
+question over variants is split into questions of one architecture and one text each
+(`question.variants`); functions of a ladder take the question of its variant.
 
-Parts: `LadderProgress`, `progress` · `following`: `next_stage`, `validation_stage` ·
-`coordinate_step`, `ends_the_ladder` · `exceeded`.
+Parts: `LadderProgress`, `ladder_progress` · `following`, the next stage, by `next_stage` or
+`validation_stage` · `coordinate_step`, `ends_the_ladder`, the coordinate check · `exceeded`, the
+limits.
 """
 
 import math
@@ -25,14 +26,14 @@ from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.schedules import paper, robust, validation
 from telescope.trials.outcome import Trial, TrialState
 
-COORDINATES = "coordinates"  # the stage of the check
+COORDINATES = "coordinates"  # the stage of the coordinate check
 
 
 def following(
     question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
 ) -> Stage | None:
-    """The stage after the given stages of the schedule and at the target; None where the ladder is
-    complete.
+    """The stage after these finished stages, `done` of the schedule and `validated` at the target;
+    None where the ladder is complete.
     """
     return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(
         question, ladder, done, validated
@@ -43,7 +44,7 @@ def following(
 def next_stage(
     schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]
 ) -> Stage | None:
-    """The schedule's next stage after the given stages; None where the schedule is complete."""
+    """The schedule's stage after these finished ones; None where the schedule is complete."""
     return (
         robust.next_stage(ladder, done)
         if schedule == "robust"
@@ -64,24 +65,25 @@ def coordinate_step(
 
 
 def ends_the_ladder(question: Question, ladder: Ladder, check: CheckProgress) -> bool:
-    """Whether a failed check ends the ladder: an unsound pairing is known to fail, and its ladder
-    runs on to show the consequences.
+    """Whether a failed check ends the ladder. An unsound pairing is expected to fail, and its
+    ladder runs on to show the consequences.
     """
     return check.failed and pairing(question, ladder.optimizer).sound
 
 
 @dataclass(frozen=True, kw_only=True)
 class LadderProgress:
-    """The progress of a ladder."""
+    """The finished stages of a ladder, and the runs that are missing."""
 
     ladder: Ladder
-    check: CheckProgress  # of the coordinates, before the rounds
-    done: tuple[Done, ...] = ()
-    trials: tuple[tuple[Point, Trial], ...] = ()  # of the finished stages and of the current one
-    missing: tuple[Planned, ...] = ()  # of the current stage
-    validation: tuple[Done, ...] = ()  # stages at the target, after the rounds
-    limit: EndCause | None = None  # the limit of the job that ended it
-    refused: bool = False  # by the check
+    check: CheckProgress  # the coordinate check, before the first stage of the schedule
+    done: tuple[Done, ...] = ()  # finished stages of the schedule
+    # completed trials of the finished stages and of the current one
+    trials: tuple[tuple[Point, Trial], ...] = ()
+    missing: tuple[Planned, ...] = ()  # runs of the current stage
+    validation: tuple[Done, ...] = ()  # finished stages at the target
+    limit: EndCause | None = None  # the limit of the job that ended the ladder
+    refused: bool = False  # whether the coordinate check ended the ladder
 
     @property
     def ended(self) -> bool:
@@ -89,7 +91,7 @@ class LadderProgress:
         return not self.missing
 
 
-def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
+def ladder_progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
     """Replay a ladder's stages over the completed trials."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     check = coordinate_step(question, ladder, completed)
@@ -99,6 +101,13 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Lad
             Planned(spec, Label(ladder.optimizer, COORDINATES)) for spec in check.missing
         )
         return LadderProgress(ladder=ladder, check=check, missing=planned, refused=refused)
+    return replayed(question, ladder, check, completed)
+
+
+def replayed(
+    question: Question, ladder: Ladder, check: CheckProgress, completed: Mapping[str, Trial]
+) -> LadderProgress:
+    """The progress of a ladder after its coordinate check, from completed trials by digest."""
     done, validated, counted = list[Done](), list[Done](), dict[Point, Trial]()
     check_flops = math.fsum(trial.flops for trial in check.trials)
     missing: tuple[Planned, ...] = ()
@@ -107,27 +116,17 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Lad
         if limit := exceeded(question, ladder, [*counted, *stage.points], check_flops):
             break
         specs = {point: spec_of(question, ladder, point) for point in stage.points}
-        ours = {
-            point: completed[spec.digest]
-            for point, spec in specs.items()
-            if spec.digest in completed
-        }
-        counted |= ours
+        trials = {point: completed.get(spec.digest) for point, spec in specs.items()}
+        counted |= {point: trial for point, trial in trials.items() if trial}
         if missing := tuple(
-            Planned(spec, label_of(ladder, stage, point))
-            for point, spec in specs.items()
-            if point not in ours
+            Planned(specs[point], label_of(ladder, stage, point))
+            for point, trial in trials.items()
+            if trial is None
         ):
             break
-        ended = validated if stage.name == validation.STAGE else done
-        ended.append(
-            Done(
-                stage.name,
-                tuple(
-                    sorted(Outcome(point, final_loss_of(trial)) for point, trial in ours.items())
-                ),
-            )
-        )
+        results = sorted(Outcome(point, final_loss_of(counted[point])) for point in trials)
+        stages = validated if stage.name == validation.STAGE else done
+        stages.append(Done(stage.name, tuple(results)))
     return LadderProgress(
         ladder=ladder,
         check=check,
@@ -140,44 +139,39 @@ def progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> Lad
 
 
 def label_of(ladder: Ladder, stage: Stage, point: Point) -> Label:
-    """The label of a point of a stage; runs at the target belong to no level."""
+    """The label of a planned run; runs at the target belong to no level."""
     return Label(ladder.optimizer, stage.name, point.level if point.level < ladder.levels else None)
 
 
 def validation_stage(
     question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
 ) -> Stage | None:
-    """The next stage at the target after the rounds, if the question asks for validation."""
-    if not question.validate_at_target or not any(
-        o.finite for stage in done for o in stage.outcomes
-    ):
+    """The next stage at the target, if the question asks for validation and a run was finite."""
+    finite = any(o.finite for stage in done for o in stage.outcomes)
+    if not question.validate_at_target or not finite:
         return None
     estimates = target_estimates(question, ladder, done)
-    return validation.next_stage(
-        ladder, [estimates[i].value for i in range(len(ladder.axes))], validated
-    )
+    values = [estimates[i].value for i in range(len(ladder.axes))]
+    return validation.next_stage(ladder, values, validated)
 
 
 def final_loss_of(trial: Trial) -> float:
-    """The final loss; infinite where it is missing or not finite."""
+    """The final loss of a trial; infinite where it is missing or not finite."""
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
 def exceeded(
     question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0
 ) -> EndCause | None:
-    """The limit that these points of a ladder would exceed, or None; each ladder has an equal
-    share, so that none waits.
+    """The limit that these points of a ladder would exceed; None where they exceed none.
 
-    The coordinate check counts towards FLOPs only, since it is no run of the search.
+    Each ladder has an equal share of the limits, so that none waits for another. The coordinate
+    check counts towards FLOPs only, since its runs do not belong to the search.
     """
-    share = len(question.optimizers)
-    if len(points) > question.limits.max_trials // share:
+    ladders, limits = len(question.optimizers), question.limits
+    if len(points) > limits.max_trials // ladders:
         return EndCause.OUT_OF_TRIALS
     flops = ladder.base_flops * sum(ladder.cost(point.level) for point in points)
-    if (
-        question.limits.max_flops is not None
-        and flops + check_flops > question.limits.max_flops / share
-    ):
+    if limits.max_flops is not None and flops + check_flops > limits.max_flops / ladders:
         return EndCause.OUT_OF_FLOPS
     return None

@@ -1,4 +1,4 @@
-"""The training run of a planned point."""
+"""The specification of the training run at a planned point."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,8 +21,8 @@ def trial_spec(
     values: Mapping[AxisName, float],
     seed: int = 0,
 ) -> TrialSpec:
-    """A run at a width, with swept values where given and the question's fixed values elsewhere.
-    The question is that of a single variant.
+    """A run at a width, with these swept values and the question's fixed values for all else. The
+    question is about a single variant.
     """
     assert question.sweep_over is None, "a run belongs to a variant"
     return cached_trial_spec(question, optimizer, width, tuple(sorted(values.items())), seed)
@@ -46,23 +46,27 @@ def cached_trial_spec(
     values: tuple[tuple[AxisName, float], ...],
     seed: int,
 ) -> TrialSpec:
-    """The specification of a run; cached, since the plan is folded again after every trial."""
-    given: dict[str, Any] = {
+    """The specification of a run, as in `trial_spec`; cached, since the plan is folded again after
+    every trial.
+    """
+    options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__
     }
     if not isinstance(question.search.weight_decay, Range):
-        given["weight_decay"] = question.search.weight_decay
+        options["weight_decay"] = question.search.weight_decay
     if optimizer == "muon":
-        given["adamw_lr_ratio"] = question.adamw_lr_ratio
+        options["adamw_lr_ratio"] = question.adamw_lr_ratio
     else:
-        given["muon_split"] = "whole"
-    parts: dict[str, dict[str, Any]] = {"optimizer": given, "horizon": {}}
+        options["muon_split"] = "whole"
+    parts: dict[str, dict[str, Any]] = {"optimizer": options, "horizon": {}}
     for name, value in values:
         parts[SCALES[name].part][field_of(name, optimizer)] = value
     return TrialSpec(
         model=question.model.at(width),
-        optimizer=OptimizerSpec(name=optimizer, parametrisation=question.parametrisation, **given),
+        optimizer=OptimizerSpec(
+            name=optimizer, parametrisation=question.parametrisation, **options
+        ),
         data=question.data,
         horizon=replace(question.horizon, **parts["horizon"]),
         seed=seed,
@@ -70,7 +74,7 @@ def cached_trial_spec(
 
 
 def spec_of(question: Question, ladder: Ladder, point: Point) -> TrialSpec:
-    """The run of a planned point."""
+    """The run at a planned point of a ladder."""
     values = {axis.name: axis.value(x) for axis, x in zip(ladder.axes, point.x, strict=True)}
     if point.level == ladder.levels:
         return target_spec(question, ladder.optimizer, values, point.seed)

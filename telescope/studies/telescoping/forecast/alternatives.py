@@ -1,11 +1,12 @@
 """Alternatives to a ladder, with their cost and their expected error.
 
-The alternatives are to copy the optimum of the smallest width, to do so with three seeds, to look
-up a published law, or to sweep the target itself. The errors of those that train are of their
-argmin on the same bowls on which the ladder is rehearsed (`rehearsal`), noise included, so that
-rows differ by the choice rather than by the draw; the error of the law is what its authors report.
+The alternatives are to copy the optimum of the smallest width, to do so with three seeds per point,
+to look up a published law, or to sweep the target itself. For the alternatives that train, the
+error is the error of their argmin on the same noisy bowls on which the ladder is rehearsed
+(`rehearsal`), so that choices differ by their method rather than by the draw. For the law it is the
+error that its authors report.
 
-Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `recommendation`, in words, where
+Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `recommendation`, advice where
 telescoping is not worth its cost.
 """
 
@@ -28,14 +29,14 @@ from telescope.studies.telescoping.schedules import robust
 from telescope.studies.telescoping.schedules.blocks import block_cost
 from telescope.trials.optimizer import OptimizerSpec
 
-LARGEST_TRIED = 1000  # points of the grid
-SEEDS = 3
-STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # ranges of its fit
+LARGEST_TRIED = 1000  # points of a grid whose argmin is evaluated on bowls
+SEEDS = 3  # per point, in `copy_with_seeds`
+STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # the ranges that the law fits
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The error and the regret of a choice; None where unknown."""
+    """The error (octaves) and the regret (% of the loss) of a choice; None where unknown."""
 
     error: float | None = None
     regret: float | None = None
@@ -46,16 +47,14 @@ UNKNOWN = Figures()
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A way to an answer; errors are root mean squares of the learning rate at the target, in
-    octaves, and regrets are means in % of the loss.
-    """
+    """A way to choose the learning rate at the target."""
 
     name: str
     trials: int
     flops: float
-    error: float | None
-    regret: float | None
-    lr: float | None  # where it is known beforehand
+    error: float | None  # root mean square of the learning rate's error, in octaves
+    regret: float | None  # mean, in % of the loss
+    lr: float | None  # None unless it is known beforehand
     note: str
 
 
@@ -63,52 +62,30 @@ def choices(
     question: Question, ladder: Ladder, bill: Bill, rehearsals: Sequence[Rehearsal]
 ) -> tuple[Choice, ...]:
     """The ladder itself, then the alternatives."""
-    grid, base, final = (
-        robust.base_runs(ladder),
-        ladder.base_flops,
-        final_run_flops(question, ladder),
-    )
+    grid, narrow, target = robust.base_runs(ladder), ladder.widths[0], ladder.target_width
+    grid_flops, final = grid * ladder.base_flops, final_run_flops(question, ladder)
     bowls = len(rehearsals) or REHEARSALS
-    (copied, averaged, swept), narrow, target = (
-        tried(ladder, bowls),
-        ladder.widths[0],
-        ladder.target_width,
-    )
-    own = UNKNOWN
-    how = "not rehearsed, since that would take too long"
+    copied, averaged, swept = argmin_figures(ladder, bowls)
+    own, basis = UNKNOWN, "not rehearsed, since that would take too long"
     if rehearsals:
-        own = figures([one.error for one in rehearsals], [one.regret for one in rehearsals])
-        how = f"mean of {bowls} rehearsals, as for all choices that train"
-    here = f"the best of one grid at width {narrow}, used at {target}: the drift stays unknown"
+        errors, regrets = zip(*((run.error, run.regret) for run in rehearsals), strict=True)
+        own = figures(errors, regrets)
+        basis = f"mean of {bowls} rehearsals, as for all choices that train"
+    note = f"widths {narrow} up; {basis}"
+    copy_note = f"the best of one grid at width {narrow}, used at {target}: the drift stays unknown"
+    seeds_note = f"{copy_note}; {SEEDS} seeds per point"
+    target_note = f"one grid at width {target} itself; its best run is the final run"
     return (
-        trained(
-            "telescoping",
-            round(bill.trials.expected),
-            bill.flops.expected,
-            own,
-            f"widths {narrow} up; {how}",
-        ),
-        trained("copy", grid, grid * base, copied, here),
-        trained(
-            "copy_with_seeds",
-            SEEDS * grid,
-            SEEDS * grid * base,
-            averaged,
-            f"{here}; {SEEDS} seeds per point",
-        ),
+        trained("telescoping", round(bill.trials.expected), bill.flops.expected, own, note),
+        trained("copy", grid, grid_flops, copied, copy_note),
+        trained("copy_with_seeds", SEEDS * grid, SEEDS * grid_flops, averaged, seeds_note),
         step_law(question, ladder),
-        trained(
-            "sweep_target",
-            grid,
-            grid * final,
-            swept,
-            f"one grid at width {target} itself; its best run is the final run",
-        ),
+        trained("sweep_target", grid, grid * final, swept, target_note),
     )
 
 
 def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -> Choice:
-    """A choice that trains, whose learning rate is not known beforehand."""
+    """A choice that trains; its learning rate is not known beforehand."""
     return Choice(
         name=name,
         trials=trials,
@@ -120,30 +97,32 @@ def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -
     )
 
 
-def tried(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
-    """The figures of the base grid's argmin at the base width, with one seed and with several, and
-    at the target; unknown for huge grids.
+def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
+    """The figures of the base grid's argmin, run at the base width with one seed, there with SEEDS
+    seeds, and at the target; unknown where the grid is large.
     """
     if robust.base_runs(ladder) > LARGEST_TRIED:
         return UNKNOWN, UNKNOWN, UNKNOWN
-    grid, ends = robust.base_grid(ladder), tuple(list[tuple[float, float]]() for _ in range(3))
+    grid = robust.base_grid(ladder)
+    results = tuple(list[tuple[float, float]]() for _ in range(3))  # (error, regret) per bowl
     for number in range(bowls):
-        bowl, t = Bowl.drawn(ladder, number), ladder.doublings
+        bowl, height = Bowl.drawn(ladder, number), ladder.doublings
 
-        def loss(level: int, seed: int, bowl: Bowl = bowl) -> Array:
-            """The losses of the whole grid."""
+        def grid_losses(level: int, seed: int, bowl: Bowl = bowl) -> Array:
             return np.array([bowl.loss(ladder, Point(level, point.x, seed)) for point in grid])
 
-        seeds = [loss(0, seed) for seed in range(SEEDS)]
-        for found, losses in zip(ends, (seeds[0], sum(seeds), loss(ladder.levels, 0)), strict=True):
+        seeds = [grid_losses(0, seed) for seed in range(SEEDS)]
+        tried = (seeds[0], sum(seeds), grid_losses(ladder.levels, 0))
+        for pairs, losses in zip(results, tried, strict=True):
             best = np.array(grid[int(np.argmin(losses))].x)
-            found.append((float(best[0] - bowl.optimum(t)[0]), float(bowl.excess(t, best))))
-    copied, averaged, swept = (figures(*zip(*found, strict=True)) for found in ends)
+            error = float(best[0] - bowl.optimum(height)[0])
+            pairs.append((error, float(bowl.excess(height, best))))
+    copied, averaged, swept = (figures(*zip(*pairs, strict=True)) for pairs in results)
     return copied, averaged, swept
 
 
 def figures(errors: Sequence[float], regrets: Sequence[float]) -> Figures:
-    """Root mean square of errors, mean of regrets."""
+    """The root mean square of errors (octaves), and the mean of regrets (%)."""
     return Figures(
         digits(math.sqrt(math.fsum(x * x for x in errors) / len(errors))),
         digits(math.fsum(regrets) / len(regrets)),
@@ -151,26 +130,26 @@ def figures(errors: Sequence[float], regrets: Sequence[float]) -> Figures:
 
 
 def step_law(question: Question, ladder: Ladder) -> Choice:
-    """The choice by the Step Law: lr = 1.79 N^-0.713 D^0.307 and batch = 0.58 D^0.571, with N
-    parameters without embeddings and D tokens, for AdamW under the standard parametrisation.
+    """The choice by the Step Law, for AdamW under the standard parametrisation: lr = 1.79 N^-0.713
+    D^0.307 and batch = 0.58 D^0.571, with N parameters without embeddings and D tokens.
     """
-    model, tokens, letters = (
-        question.model.target,
-        question.horizon.tokens,
-        max(1, question.data.vocab_size),
-    )
+    model, tokens = question.model.target, question.horizon.tokens
+    vocab_size = max(1, question.data.vocab_size)
     vocabulary = (Role.EMBEDDING, Role.READOUT)
     any_optimizer = OptimizerSpec(name="adamw", lr=1.0, weight_decay=0.0)
     size = sum(
         group.parameters
-        for group in describe_groups(model, letters, any_optimizer)
+        for group in describe_groups(model, vocab_size, any_optimizer)
         if group.role not in vocabulary
     )
     lr, batch = 1.79 * size**-0.713 * tokens**0.307, 0.58 * tokens**0.571
     if ladder.optimizer == "muon":
         return published_law("arXiv 2503.04715 covers AdamW only, not Muon")
     (low_n, high_n), (low_d, high_d) = STEP_LAW_PARAMETERS, STEP_LAW_TOKENS
-    law = f"arXiv 2503.04715, an effective lr under the standard parametrisation, batches of {batch:.3g} tokens"
+    law = (
+        "arXiv 2503.04715, an effective lr under the standard parametrisation, "
+        f"batches of {batch:.3g} tokens"
+    )
     if low_n <= size <= high_n and low_d <= tokens <= high_d:
         return published_law(
             f"{law}; the regret is the one that its authors report", digits(lr), regret=0.094
@@ -181,69 +160,65 @@ def step_law(question: Question, ladder: Ladder) -> Choice:
 
 
 def published_law(note: str, lr: float | None = None, regret: float | None = None) -> Choice:
-    """The choice by the published law, which trains nothing."""
+    """The choice by the Step Law, which trains nothing."""
     return Choice(name="step_law", trials=0, flops=0.0, error=None, regret=regret, lr=lr, note=note)
 
 
-def as_good(ways: Sequence[Choice]) -> list[str]:
-    """The choices that cost less than the ladder (the first) and lose no more on its rehearsals'
-    bowls.
+def cheaper_choices(choices: Sequence[Choice]) -> list[str]:
+    """Texts on the choices that cost less than the ladder (the first choice) and lose no more on
+    the bowls of its rehearsals.
     """
-    own, *others = ways
-    return [
-        (
-            f"{one.name.replace('_', ' ')} takes {amount(one.flops)}FLOP and loses {one.regret:.2g} %, this ladder {own.regret:.2g} %"
-        )
-        for one in others
-        if one.trials
-        and one.regret is not None
-        and own.regret is not None
-        and one.flops < own.flops
-        and one.regret <= own.regret
-    ]
+    own, *alternatives = choices
+    texts = []
+    for choice in alternatives:
+        if not choice.trials or choice.regret is None or own.regret is None:
+            continue
+        if choice.flops < own.flops and choice.regret <= own.regret:
+            name = choice.name.replace("_", " ")
+            loses = f"loses {choice.regret:.2g} %, this ladder {own.regret:.2g} %"
+            texts.append(f"{name} takes {amount(choice.flops)}FLOP and {loses}")
+    return texts
 
 
 def least_budget(ladder: Ladder) -> float:
-    """The base runs that three widths and a bowl need: the grid, two blocks at the base width, and
-    one at each of two doublings.
+    """The budget that three widths and a bowl need, in runs at the base width: the grid, two blocks
+    at the base width, and one at each of two doublings.
     """
-    climbed = sum(block_cost(ladder, level) for level in range(1, min(ladder.levels, 3)))
-    return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climbed
+    climb = sum(block_cost(ladder, level) for level in range(1, min(ladder.levels, 3)))
+    return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climb
 
 
 def recommendation(
-    question: Question, ladder: Ladder, bill: Bill, ways: Sequence[Choice]
+    question: Question, ladder: Ladder, bill: Bill, choices: Sequence[Choice]
 ) -> tuple[str, ...]:
-    """Advice in words where an alternative is better."""
-    grid, final, tuning = (
-        robust.base_runs(ladder),
-        final_run_flops(question, ladder),
-        bill.flops.expected,
-    )
-    target, times, found = ladder.target_width, ladder.target_width / ladder.widths[0], list[str]()
+    """Advice in words where an alternative is better, or the answer will be unresolved."""
+    grid, final = robust.base_runs(ladder), final_run_flops(question, ladder)
+    tuning, target = bill.flops.expected, ladder.target_width
+    times = target / ladder.widths[0]
+    advice: list[str] = []
     if grid * final <= tuning:
         costs = f"its grid takes {amount(grid * final)}FLOP, this ladder about {amount(tuning)}FLOP"
-        found.append(f"sweep width {target} itself: {costs}")
+        advice.append(f"sweep width {target} itself: {costs}")
     elif times <= 2:
         gain = "a ladder gains little; consider sweeping it directly"
-        found.append(f"width {target} is at most twice the base width: {gain}")
+        advice.append(f"width {target} is at most twice the base width: {gain}")
     if grid > times**2:
         ratio = f"(target / base width)^2 = {times**2:.0f}"
-        found.append(
+        advice.append(
             f"the grid has {grid} points, more than {ratio}: tuning costs more than the final run"
         )
     elif final < tuning:
-        found.append(
+        advice.append(
             f"the final run takes {amount(final)}FLOP, tuning about {amount(tuning)}FLOP: "
             "tuning pays off if the answer is used more than once"
         )
-    found += as_good(ways)
+    advice += cheaper_choices(choices)
     least, cap = math.ceil(least_budget(ladder)), ladder.max_base_runs
     if question.schedule == "robust" and cap < least:
         cause = f"limits.max_base_runs {cap:.0f} is below {least}, the least for three widths"
-        found.append(f"{cause}: expect the verdict unresolved")
+        advice.append(f"{cause}: expect the verdict unresolved")
     if ladder.levels < 3 and ladder.doublings:
-        found.append(
+        advice.append(
             "fewer than three widths cannot test the drift law: raise model.calibration_width"
         )
-    return tuple(f"{ladder.optimizer}: {text}" for text in found)
+    return tuple(f"{ladder.optimizer}: {text}" for text in advice)

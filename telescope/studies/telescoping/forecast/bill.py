@@ -1,14 +1,13 @@
-"""The runs of a ladder, counted beforehand.
+"""The bill of a ladder: its runs and their cost, counted beforehand.
 
 Under `paper` every run is known, unless an edge rule may add runs or a flat optimum may end the
-ladder early. Under `robust` the grid and rounds 2 to 4 are known and give the least; the cap, which
-is enforced, gives the most; the expected number in between is the mean of a few rehearsals
-(`rehearsal`). The coordinate check before and the runs at the target afterwards are outside the cap
-on base runs, the check also outside the cap on trials. Runs are assumed to train to their end;
-those that diverge cost less.
+ladder early. Under `robust` the grid and rounds 2 to 4 are known and give the least number of runs;
+the budget gives the most; the expected number is the mean of a few rehearsals (`rehearsal`). The
+coordinate check and the runs at the target do not count towards the budget in base runs, nor the
+check towards the limit on trials. Runs are assumed to train to their end; diverged runs cost less.
 
-Parts: `BillItem` · `Bill` · `bill_of` · `known_runs` · `rehearsed` · `rounds`, `target_lines`,
-`coordinate_lines`.
+Parts: `Bill`, `bill_of` · `BillItem`, a line of the bill · `known_runs`, the certain runs ·
+`rehearsed` · `rounds`, `target_lines`, `coordinate_lines`, the lines.
 """
 
 import math
@@ -16,7 +15,7 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from telescope.studies.coordinates.check import FEWEST_WIDTHS
+from telescope.studies.coordinates.design import FEWEST_WIDTHS
 from telescope.studies.forecast.span import Span, total
 from telescope.studies.telescoping.fold.ladders import coordinate_design
 from telescope.studies.telescoping.forecast.rehearsal import Rehearsal, rehearse
@@ -28,13 +27,14 @@ from telescope.train.flops import trial_flops
 
 REHEARSALS = 4  # of a variant, divided among its ladders
 LARGEST_REHEARSED = 1000  # runs at one level
+# names of lines: certain runs by schedule, runs of the edge rule, runs that depend on losses
 KNOWN = {"robust": "rounds 1 to 4", "paper": "grids"}
 EDGE, REST = "edge rule", {"robust": "top-up", "paper": "further levels"}
 
 
 @dataclass(frozen=True)
 class BillItem:
-    """A part of a bill."""
+    """A line of a bill."""
 
     name: str
     trials: Span
@@ -44,30 +44,29 @@ class BillItem:
 
 @dataclass(frozen=True)
 class Bill:
-    """The cost of a ladder; the most of its lines need not add up to its most, since the cap is on
-    all rounds together.
+    """The expected cost of a ladder. The most of its lines may add up to more than its own most,
+    since a limit holds for all lines together.
     """
 
-    known: tuple[int, ...]  # runs per level that are certain
+    known: tuple[int, ...]  # certain runs per level
     lines: tuple[BillItem, ...]
-    rounds: Span  # FLOPs of the ladder's own rounds
-    trials: Span  # of everything
+    rounds: Span  # FLOPs of the schedule, without coordinate check and runs at the target
+    trials: Span  # of all lines, as are tokens and FLOPs
     tokens: Span
     flops: Span
 
 
 def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal]) -> Bill:
     """The bill of a ladder."""
-    known, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
-    own = rounds(question, ladder, known, rehearsals)
+    counts, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
+    own = rounds(question, ladder, counts, rehearsals)
     most_runs, most_flops = caps(question, ladder)
     flops = total(line.flops for line in own).within(most_flops)
     before, after = coordinate_lines(question, ladder), target_lines(question, ladder)
-    runs = total(
-        [total(line.trials for line in own).within(most_runs), *(line.trials for line in after)]
-    ).within(max_runs)
+    own_runs = total(line.trials for line in own).within(most_runs)
+    runs = total([own_runs, *(line.trials for line in after)]).within(max_runs)
     return Bill(
-        known=known,
+        known=counts,
         lines=(*before, *own, *after),
         rounds=flops,
         trials=total([runs, *(line.trials for line in before)]),
@@ -77,8 +76,8 @@ def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal])
 
 
 def job_limits(question: Question) -> tuple[float, float]:
-    """The most trials and FLOPs of a ladder, its checks included: an equal share of the job's
-    limits.
+    """The most trials and FLOPs of a ladder including its coordinate check: an equal share of the
+    job's limits.
     """
     share = len(question.optimizers)
     flops = math.inf if question.limits.max_flops is None else question.limits.max_flops / share
@@ -86,16 +85,15 @@ def job_limits(question: Question) -> tuple[float, float]:
 
 
 def caps(question: Question, ladder: Ladder) -> tuple[float, float]:
-    """The most trials and FLOPs of a ladder's own rounds."""
+    """The most trials and FLOPs of a ladder's schedule."""
     max_runs, max_flops = job_limits(question)
     if question.schedule == "robust":
-        return min(max_runs, math.floor(ladder.max_base_runs)), min(
-            max_flops, ladder.max_base_runs * ladder.base_flops
-        )
-    every = {
-        level: paper.most_runs(ladder, level, question.paper) for level in range(ladder.levels)
-    }
-    return min(max_runs, sum(every.values())), min(max_flops, flops_per_level(ladder, every))
+        runs, flops = math.floor(ladder.max_base_runs), ladder.max_base_runs * ladder.base_flops
+    else:
+        levels = range(ladder.levels)
+        counts = {level: paper.most_runs(ladder, level, question.paper) for level in levels}
+        runs, flops = sum(counts.values()), total_flops(ladder, counts)
+    return min(max_runs, runs), min(max_flops, flops)
 
 
 def is_exact(question: Question) -> bool:
@@ -108,7 +106,7 @@ def is_exact(question: Question) -> bool:
 
 
 def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
-    """The certain runs per level: those of the rounds or levels that fit into the limits."""
+    """The certain runs per level: the runs of the rounds or levels that fit into the limits."""
     max_runs, max_flops = job_limits(question)
 
     def fits(counts: Sequence[int]) -> bool:
@@ -125,30 +123,26 @@ def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
         return tuple(
             next(counts for counts in (robust.forecast(ladder), grid, none) if fits(counts))
         )
-    certain = (
-        1
-        if question.paper.edge == "fail"
-        else 2
-        if question.paper.nc == "stop_when_flat"
-        else ladder.levels
-    )
-    kept: list[int] = []
-    for level in range(min(certain, ladder.levels)):
-        more = [*kept, windows.runs(ladder, level, question.paper)]
-        if not fits(more):
+    certain_levels = ladder.levels
+    if question.paper.edge == "fail":
+        certain_levels = 1
+    elif question.paper.nc == "stop_when_flat":
+        certain_levels = 2
+    counts: list[int] = []
+    for level in range(min(certain_levels, ladder.levels)):
+        longer = [*counts, windows.runs(ladder, level, question.paper)]
+        if not fits(longer):
             break
-        kept = more
-    return (*kept, *[0] * (ladder.levels - len(kept)))
+        counts = longer
+    return (*counts, *[0] * (ladder.levels - len(counts)))
 
 
 def rehearsed(question: Question, ladder: Ladder) -> tuple[Rehearsal, ...]:
     """Rehearsals on a few bowls; empty where no grid fits into the limits, or where they would take
     too long for a preview.
     """
-    slow = question.schedule == "paper" and windows.sampler_of(ladder, question.paper) in (
-        "gp",
-        "tpe",
-    )
+    sampler = windows.sampler_of(ladder, question.paper)
+    slow = question.schedule == "paper" and sampler in ("gp", "tpe")
     if slow or not 0 < max(known_runs(question, ladder)) <= LARGEST_REHEARSED:
         return ()
     return tuple(
@@ -160,101 +154,89 @@ def rehearsed(question: Question, ladder: Ladder) -> tuple[Rehearsal, ...]:
 def rounds(
     question: Question, ladder: Ladder, counts: Sequence[int], rehearsals: Sequence[Rehearsal]
 ) -> tuple[BillItem, ...]:
-    """The lines of a ladder's rounds: the known runs, those of the edge rule, and those that depend
-    on losses.
+    """The lines of a ladder's schedule: the certain runs, the runs of the edge rule, and the runs
+    that depend on losses.
     """
-    known = dict(enumerate(counts))
-    tokens = question.horizon.tokens
-    first = BillItem(
-        KNOWN[question.schedule],
-        *(
-            Span(x, x, x)
-            for x in (sum(counts), sum(counts) * tokens, flops_per_level(ladder, known))
-        ),
-    )
+    certain = dict(enumerate(counts))
+    tokens, flops = question.horizon.tokens, total_flops(ladder, certain)
+    runs = sum(counts)
+    exact = (Span(x, x, x) for x in (runs, runs * tokens, flops))
+    first = BillItem(KNOWN[question.schedule], *exact)
     if is_exact(question):
         return (first,)
-    edge, every = (
-        mean([one.runs("edge") for one in rehearsals]),
-        mean([one.runs() for one in rehearsals]),
-    )
+    edge = mean([rehearsal.runs("edge") for rehearsal in rehearsals])
+    every = mean([rehearsal.runs() for rehearsal in rehearsals])
     rest = {
-        level: max(0.0, runs - known.get(level, 0) - edge.get(level, 0.0))
-        for level, runs in every.items()
+        level: max(0.0, count - certain.get(level, 0) - edge.get(level, 0.0))
+        for level, count in every.items()
     }
     most_runs, most_flops = caps(question, ladder)
-    left_runs, left_flops = most_runs - first.trials.least, most_flops - first.flops.least
-    added = EDGE_ROUNDS * edge_points(ladder) if question.schedule == "robust" else left_runs
+    left = most_runs - first.trials.least, most_flops - first.flops.least
+    added = EDGE_ROUNDS * edge_points(ladder) if question.schedule == "robust" else left[0]
+    most_edge = min(added, left[0]), min(added * ladder.base_flops, left[1])
     return (
         first,
-        upto(
-            ladder,
-            tokens,
-            EDGE,
-            edge,
-            (min(added, left_runs), min(added * ladder.base_flops, left_flops)),
-        ),
-        upto(ladder, tokens, REST[question.schedule], rest, (left_runs, left_flops)),
+        optional_line(ladder, tokens, EDGE, edge, most_edge),
+        optional_line(ladder, tokens, REST[question.schedule], rest, left),
     )
 
 
-def upto(
+def optional_line(
     ladder: Ladder, tokens: int, name: str, runs: Mapping[int, float], most: tuple[float, float]
 ) -> BillItem:
-    """A line from zero up to the trials and FLOPs that are left."""
-    trials = Span(0.0, math.fsum(runs.values()), most[0]).within(most[0])
-    return BillItem(
-        name,
-        trials,
-        trials.times(tokens),
-        Span(0.0, flops_per_level(ladder, runs), most[1]).within(most[1]),
-    )
+    """A line of runs that may be left out: at least zero, at most `most` trials and FLOPs."""
+    most_runs, most_flops = most
+    trials = Span(0.0, math.fsum(runs.values()), most_runs).within(most_runs)
+    flops = Span(0.0, total_flops(ladder, runs), most_flops).within(most_flops)
+    return BillItem(name, trials, trials.times(tokens), flops)
 
 
 def edge_points(ladder: Ladder) -> int:
-    """The most points that robust's edge rule adds per round: two columns of the learning rate, a
-    row of every other axis, three values across.
+    """The most points that the edge rule of `robust` adds per round: two values of the learning
+    rate and one of every other fitted axis, each with three values of the remaining axes in turn.
     """
     axes = len(ladder.fitted)
     return (axes + 1) * (1 + 2 * max(0, axes - 1))
 
 
-def mean(runs: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The mean of runs per level."""
-    levels = sorted({level for one in runs for level in one})
-    return {level: math.fsum(one.get(level, 0) for one in runs) / len(runs) for level in levels}
+def mean(counts: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """The mean number of runs per level."""
+    levels = sorted({level for by_level in counts for level in by_level})
+    return {
+        level: math.fsum(by_level.get(level, 0) for by_level in counts) / len(counts)
+        for level in levels
+    }
 
 
-def flops_per_level(ladder: Ladder, runs: Mapping[int, float]) -> float:
-    """FLOPs of runs per level."""
+def total_flops(ladder: Ladder, runs: Mapping[int, float]) -> float:
+    """The FLOPs of these numbers of runs per level."""
     return ladder.base_flops * math.fsum(
         ladder.cost(level) * count for level, count in runs.items()
     )
 
 
 def coordinate_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
-    """The line of the coordinate check, with more seeds at most, for an unclear verdict."""
-    plan = coordinate_design(question, ladder)
-    if question.coordinates == "skip" or not plan.seeds or len(plan.widths) < FEWEST_WIDTHS:
+    """The line of the coordinate check, empty where it is skipped. Its most allows for the further
+    seeds of an unclear verdict.
+    """
+    design = coordinate_design(question, ladder)
+    widths = len(design.widths)
+    if question.coordinates == "skip" or not design.seeds or widths < FEWEST_WIDTHS:
         return ()
-    few, many = (plan.runs[: seeds * len(plan.widths)] for seeds in (plan.seeds, plan.most_seeds))
+    few, many = (design.runs[: seeds * widths] for seeds in (design.seeds, design.most_seeds))
     sums = [
         (len(runs), sum(spec.horizon.tokens for spec in runs), math.fsum(map(trial_flops, runs)))
         for runs in (few, few, many)
     ]
-    return (BillItem("coordinate check", *(Span(*three) for three in zip(*sums, strict=True))),)
+    trials, tokens, flops = (Span(*quantity) for quantity in zip(*sums, strict=True))
+    return (BillItem("coordinate check", trials, tokens, flops),)
 
 
 def target_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
-    """The line of the runs at the target, which come last."""
+    """The line of the runs at the target; empty where the question asks for none."""
     if not question.validate_at_target:
         return ()
     runs = Span(validation.LEAST_RUNS, validation.LEAST_RUNS, validation.MOST_RUNS)
-    return (
-        BillItem(
-            "runs at the target",
-            runs,
-            runs.times(question.horizon.tokens),
-            runs.times(flops_per_level(ladder, {ladder.levels: 1})),
-        ),
-    )
+    tokens = runs.times(question.horizon.tokens)
+    flops = runs.times(total_flops(ladder, {ladder.levels: 1}))
+    return (BillItem("runs at the target", runs, tokens, flops),)

@@ -1,7 +1,8 @@
 """The expected cost of a telescoping study, and its alternatives.
 
-Trials, tokens, FLOPs (`bill`), seconds (`pace`), disk (`telescope.studies.forecast.disk`) and
-cheaper choices (`alternatives`), per ladder and of all ladders together.
+It holds trials, tokens and FLOPs (`bill`), seconds (`clock`), disk space
+(`telescope.studies.forecast.disk`) and other choices (`alternatives`), for each ladder and for all
+ladders together.
 
 Parts: `preview` -> `Preview` · `ladder_preview` -> `LadderPreview`.
 """
@@ -22,9 +23,9 @@ from telescope.studies.telescoping.forecast.bill import (
     Bill,
     BillItem,
     bill_of,
-    flops_per_level,
     rehearsed,
     target_lines,
+    total_flops,
 )
 from telescope.studies.telescoping.forecast.clock import LadderDurations
 from telescope.studies.telescoping.forecast.rehearsal import ASSUMES, Rehearsal
@@ -38,7 +39,7 @@ REUSED = "; finished trials of other jobs are reused at no cost, which is not co
 
 @dataclass(frozen=True)
 class LevelPreview:
-    """The runs at a width that are known beforehand."""
+    """The runs at a width that are certain beforehand."""
 
     width: int
     trials: int
@@ -53,14 +54,13 @@ class LadderPreview:
     optimizer: OptimizerName
     variant: str
     levels: tuple[LevelPreview, ...]
-    # the least number of runs at the target, where the study asks for any
-    validation: LevelPreview | None
+    validation: LevelPreview | None  # least runs at the target; None where the study asks for none
     lines: tuple[BillItem, ...]
     trials: Span
     tokens: Span
     flops: Span
     seconds: Span
-    pace: Pace  # at the widest level
+    pace: Pace  # speed at the widest level
     final_run_flops: float
     final_run_seconds: float
     share: float  # the final run's share of itself and the expected tuning
@@ -70,7 +70,7 @@ class LadderPreview:
 
 @dataclass(frozen=True)
 class Preview:
-    """The expected cost, of all ladders together and of each."""
+    """The expected cost of all ladders together, and of each."""
 
     trials: Span
     tokens: Span
@@ -81,13 +81,13 @@ class Preview:
     disk: Disk
     final_run_flops: float
     share: float
-    assumes: str  # the assumptions of the expected figures
+    assumes: str  # the assumptions behind the expected figures
     advice: tuple[str, ...]
     ladders: tuple[LadderPreview, ...]
 
 
 def preview(question: Question, machine: Machine | None = None) -> Preview:
-    """The forecast; the study's data should be resolved, since the vocabulary affects the cost."""
+    """The forecast. The study's data should be resolved, since the vocabulary affects the cost."""
     machine = machine or Machine()
     parallel = min(
         [limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None],
@@ -97,14 +97,17 @@ def preview(question: Question, machine: Machine | None = None) -> Preview:
         ladder_preview(variant, ladder, machine, parallel)
         for variant, ladder in each_ladder(question)
     )
-    flops, final = total(one.flops for one in ladders), max(one.final_run_flops for one in ladders)
+    flops, final = (
+        total(ladder.flops for ladder in ladders),
+        max(ladder.final_run_flops for ladder in ladders),
+    )
     return Preview(
-        trials=total(one.trials for one in ladders),
-        tokens=total(one.tokens for one in ladders),
+        trials=total(ladder.trials for ladder in ladders),
+        tokens=total(ladder.tokens for ladder in ladders),
         flops=flops,
-        seconds=total(one.seconds for one in ladders),
+        seconds=total(ladder.seconds for ladder in ladders),
         parallel=parallel,
-        estimated=any(one.pace.estimated for one in ladders),
+        estimated=any(ladder.pace.estimated for ladder in ladders),
         disk=disk(question, ladders, machine, parallel),
         final_run_flops=final,
         share=digits(final / (final + flops.expected)),
@@ -117,7 +120,7 @@ def preview(question: Question, machine: Machine | None = None) -> Preview:
 def disk(
     question: Question, ladders: Sequence[LadderPreview], machine: Machine, parallel: int
 ) -> Disk:
-    """The disk of all ladders, with every run as large as the widest."""
+    """The disk space of all ladders, with every run taken to be as large as the widest."""
     widest = [
         trial_spec(
             variant.question,
@@ -128,39 +131,35 @@ def disk(
         for variant, ladder in each_ladder(question)
     ]
     curves = math.fsum(
-        curve_bytes(spec, machine.encode) * one.trials.expected
-        for spec, one in zip(widest, ladders, strict=True)
+        curve_bytes(spec, machine.encode) * ladder_forecast.trials.expected
+        for spec, ladder_forecast in zip(widest, ladders, strict=True)
     )
     return Disk(round(curves), parallel * max(map(checkpoint_bytes, widest)))
 
 
 def all_advice(ladders: Sequence[LadderPreview]) -> Iterator[str]:
-    """Each piece of advice once, prefixed with its variants where it is not for all."""
-    variants = dict.fromkeys(one.variant for one in ladders)
-    for said in dict.fromkeys(said for one in ladders for said in one.advice):
-        ours = dict.fromkeys(one.variant for one in ladders if said in one.advice)
-        yield said if len(ours) == len(variants) else f"{', '.join(ours)}: {said}"
+    """Each piece of advice once, prefixed with its variants where it does not concern all."""
+    variants = dict.fromkeys(ladder.variant for ladder in ladders)
+    for text in dict.fromkeys(text for ladder in ladders for text in ladder.advice):
+        owners = dict.fromkeys(ladder.variant for ladder in ladders if text in ladder.advice)
+        yield text if len(owners) == len(variants) else f"{', '.join(owners)}: {text}"
 
 
 def ladder_preview(
     variant: Variant, ladder: Ladder, machine: Machine, parallel: int
 ) -> LadderPreview:
-    """The forecast of one ladder."""
+    """The forecast of a ladder."""
     question = variant.question
     rehearsals = rehearsed(question, ladder)
-    bill, final, tokens = (
-        bill_of(question, ladder, rehearsals),
-        final_run_flops(question, ladder),
-        question.horizon.tokens,
-    )
-    paces = paces_of(question, ladder, machine)
-    found = choices(question, ladder, bill, rehearsals)
-    clock = LadderDurations(ladder, parallel, tuple(one.flops_per_second for one in paces))
+    bill, final = bill_of(question, ladder, rehearsals), final_run_flops(question, ladder)
+    tokens, paces = question.horizon.tokens, paces_of(question, ladder, machine)
+    alternatives = choices(question, ladder, bill, rehearsals)
+    clock = LadderDurations(ladder, parallel, tuple(pace.flops_per_second for pace in paces))
     return LadderPreview(
         optimizer=ladder.optimizer,
         variant=variant.name,
         levels=tuple(
-            LevelPreview(width, count, count * tokens, flops_per_level(ladder, {level: count}))
+            LevelPreview(width, count, count * tokens, total_flops(ladder, {level: count}))
             for level, (width, count) in enumerate(zip(ladder.widths, bill.known, strict=True))
         ),
         validation=first_validation_runs(question, ladder),
@@ -173,13 +172,13 @@ def ladder_preview(
         final_run_flops=final,
         final_run_seconds=digits(final / paces[-1].flops_per_second),
         share=digits(final / (final + bill.flops.expected)),
-        choices=found,
-        advice=recommendation(question, ladder, bill, found),
+        choices=alternatives,
+        advice=recommendation(question, ladder, bill, alternatives),
     )
 
 
 def paces_of(question: Question, ladder: Ladder, machine: Machine) -> list[Pace]:
-    """The speed at every level, and at the target."""
+    """The speed at every level, then at the target."""
     if machine.rates:
         widths = (*ladder.widths, ladder.target_width)
         return [
@@ -195,7 +194,7 @@ def paces_of(question: Question, ladder: Ladder, machine: Machine) -> list[Pace]
 
 
 def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | None:
-    """The first runs of validation."""
+    """The runs that validation needs at least; None where the study asks for none."""
     for line in target_lines(question, ladder):
         runs = round(line.trials.least)
         return LevelPreview(
@@ -205,18 +204,20 @@ def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | 
 
 
 def seconds_of(clock: LadderDurations, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
-    """The seconds until the last run ends: of the known stages, of the rehearsed ones, and of all
-    runs that the limits allow.
+    """The seconds until the last run ends: at least for the certain runs, as expected for the
+    rehearsed stages, at most for all runs that the limits allow.
     """
-    known = math.fsum(clock.stage_seconds({level: count}) for level, count in enumerate(bill.known))
-    certain = flops_per_level(clock.ladder, dict(enumerate(bill.known)))
+    counts = dict(enumerate(bill.known))
+    certain = math.fsum(clock.stage_seconds({level: count}) for level, count in counts.items())
+    certain_flops = total_flops(clock.ladder, counts)
     least, most = (
-        known + clock.rest_seconds(flops - certain) for flops in (bill.flops.least, bill.flops.most)
+        certain + clock.rest_seconds(flops - certain_flops)
+        for flops in (bill.flops.least, bill.flops.most)
     )
     rehearsed = [
-        math.fsum(clock.stage_seconds(dict(levels)) for _, levels in one.stages)
-        for one in rehearsals
+        math.fsum(clock.stage_seconds(dict(levels)) for _, levels in rehearsal.stages)
+        for rehearsal in rehearsals
     ]
-    checks = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
-    expected = math.fsum(rehearsed) / len(rehearsed) + checks if rehearsed else least
+    other_runs = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
+    expected = math.fsum(rehearsed) / len(rehearsed) + other_runs if rehearsed else least
     return Span(digits(least), digits(max(least, expected)), digits(max(least, expected, most)))

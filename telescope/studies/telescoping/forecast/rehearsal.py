@@ -1,12 +1,12 @@
 """Rehearsals: the probable course of a study, before any model is trained.
 
 The study's schedule is folded over a few closed-form bowls whose optimum is known; the cost of the
-rounds and their final error there are the expected ones. The bowls are drawn, once and for all,
-from the range that reference studies of small models showed: curvature 0.25 to 1.1 % of the loss
-per octave^2 of the learning rate, other axes 3 to 10 times flatter, a drift of up to 1.5 octaves
-from base to target by one of the pooled model's laws, noise of 0.2 % of the loss per run, 0.4 of
-its variance shared by the runs of a seed, an optimum in the middle half of the range at the base
-width, and no divergence.
+stages and the final error there are the expected ones. The bowls are drawn with fixed seeds from
+the range that reference studies of small models showed: curvature 0.25 to 1.1 % of the loss per
+octave^2 of the learning rate, other axes 3 to 10 times flatter, a drift of up to 1.5 octaves from
+base to target by one of the pooled model's laws, noise of 0.2 % of the loss per run with 0.4 of its
+variance shared by the runs of a seed, an optimum in the middle half of the range at the base width,
+and no divergence.
 
 Parts: `Bowl` · `rehearse` -> `Rehearsal`.
 """
@@ -28,22 +28,25 @@ from telescope.studies.telescoping.question.question import Question
 
 NOISE, PAIRING = 0.2, 0.4  # % of the loss per run; share of its variance common to a seed's runs
 SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5
-ASSUMES = f"an optimum inside the range, noise of {NOISE} % of the loss, a drift of up to {MOST_DRIFT} octaves, and no divergence"
+ASSUMES = (
+    f"an optimum inside the range, noise of {NOISE} % of the loss, "
+    f"a drift of up to {MOST_DRIFT} octaves, and no divergence"
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Bowl:
-    """A loss in closed form, in octaves of a ladder's axes; heights are doublings above the base
-    width.
+    """A loss in closed form, in octaves of a ladder's axes. A height is a width, in doublings above
+    the base width.
     """
 
-    number: int
-    base: Array  # the optimum at the base width
-    drift: Array  # from there to the target
-    phi: float  # of the drift law, as in `pooled`
-    curvature: float
-    flatness: Array  # of each axis, over the learning rate's
-    doublings: float
+    number: int  # the seed of its parameters and noise
+    base: Array  # [axis], the optimum at the base width
+    drift: Array  # [axis], octaves from base to target
+    phi: float  # of the drift law, as in `ladder.pooled`
+    curvature: float  # % of the loss per octave^2 of the learning rate
+    flatness: Array  # [axis], divided by the learning rate's
+    doublings: float  # from base to target
 
     @classmethod
     def drawn(cls, ladder: Ladder, number: int) -> "Bowl":
@@ -63,7 +66,7 @@ class Bowl:
         )
 
     def optimum(self, height: float) -> Array:
-        """The optimum at `height` doublings above the base; the target is at `doublings`."""
+        """The optimum [axis] at a height; the target is at `doublings`."""
         t = self.doublings
         if t == 0:
             return self.base
@@ -73,7 +76,7 @@ class Bowl:
         return moved
 
     def excess(self, height: float, x: Array) -> Array:
-        """The excess over the loss at the optimum, in %: [..., axis] -> [...]."""
+        """The excess in % over the loss at the optimum: [..., axis] -> [...]."""
         u = x - self.optimum(height)
         v = u[..., 0] + CROSS * u[..., 1:].sum(-1)
         result: Array = self.curvature * (
@@ -95,14 +98,14 @@ class Bowl:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The course of the schedule on a bowl: runs per level of each stage, and its final error."""
+    """The course of the schedule on a bowl."""
 
     stages: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]  # (name, ((level, runs), ...))
-    error: float  # octaves of the learning rate at the target
-    regret: float  # % of the loss there
+    error: float  # of the learning rate at the target, in octaves
+    regret: float  # at the target, in % of the loss
 
     def runs(self, *names: str) -> dict[int, int]:
-        """Runs per level in the stages of these names; without names, in all stages."""
+        """The runs per level in the stages of these names; without names, in all stages."""
         total = Counter[int]()
         for name, levels in self.stages:
             if not names or name in names:
@@ -112,7 +115,9 @@ class Rehearsal:
 
 @lru_cache(maxsize=256)
 def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
-    """Fold the study's schedule over a bowl, within its limits, without the runs at the target."""
+    """Fold the study's schedule over a bowl, within the study's limits, without the runs at the
+    target.
+    """
     bowl, done, planned = Bowl.drawn(ladder, number), list[Done](), list[Point]()
     while stage := next_stage(question.schedule, question.paper, ladder, tuple(done)):
         planned += stage.points
@@ -124,11 +129,11 @@ def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
                 tuple(sorted(Outcome(point, bowl.loss(ladder, point)) for point in stage.points)),
             )
         )
-    found = target_estimates(question, ladder, done)
-    handed_out = np.array([found[i].value for i in range(len(ladder.axes))])
+    estimates = target_estimates(question, ladder, done)
+    reported = np.array([estimates[i].value for i in range(len(ladder.axes))])
     counts = tuple(
         (stage.name, tuple(sorted(Counter(o.point.level for o in stage.outcomes).items())))
         for stage in done
     )
-    error = float(handed_out[0] - bowl.optimum(ladder.doublings)[0])
-    return Rehearsal(counts, error, float(bowl.excess(ladder.doublings, handed_out)))
+    error = float(reported[0] - bowl.optimum(ladder.doublings)[0])
+    return Rehearsal(counts, error, float(bowl.excess(ladder.doublings, reported)))

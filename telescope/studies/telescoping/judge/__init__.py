@@ -1,5 +1,6 @@
 """The verdict on a sweep that was run elsewhere.
 
-In reading order: `records`, the rows as given · `sweep`, a table of runs, parsed and checked ·
-`judge`, the verdict on it.
+In reading order: `records`, the rows as submitted · `sweep`, a checked table of runs · `formats`,
+its CSV and JSON forms · `as_ladder`, the sweep as a ladder · `levels`, the verdict on each width ·
+`judge`, the verdict on the sweep.
 """

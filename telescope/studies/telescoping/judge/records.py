@@ -1,7 +1,7 @@
-"""The rows of a sweep as given: their places, and the numbers in their cells.
+"""The rows of a sweep as submitted: their places, and the numbers in their cells.
 
-Parts: `SourceLine`, `RowAt`, the places of `SweepRow`s · `Column`, the numbers that a column may
-hold, and the five columns · `is_diverged`.
+Parts: `SourceLine`, `RowAt`, the place of a row · `SweepRow` · `Column`, the numbers that a column
+may hold, and the five columns · `is_diverged`.
 """
 
 import math
@@ -21,7 +21,7 @@ Cells = Mapping[str, object]
 
 @dataclass(frozen=True)
 class SourceLine:
-    """A place in a file; problems name it `line 5`, and its cells `line 5, lr`."""
+    """The place of a row in a file; problems name it `line 5`, and its cells `line 5, lr`."""
 
     number: int
 
@@ -35,7 +35,7 @@ class SourceLine:
 
 @dataclass(frozen=True)
 class RowAt:
-    """A place in a document; problems name it `rows.4`, and its cells `rows.4.lr`."""
+    """The place of a row in a document; problems name it `rows.4`, and its cells `rows.4.lr`."""
 
     index: int
 
@@ -49,7 +49,7 @@ class RowAt:
 
 @dataclass(frozen=True)
 class SweepRow:
-    """A row as given, and its place."""
+    """A row as submitted, and its place."""
 
     place: SourceLine | RowAt
     cells: Cells
@@ -57,24 +57,24 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class Column:
-    """The numbers that a column may hold."""
+    """A column, and the numbers that it may hold."""
 
     name: str
-    wanted: str  # the message about any other cell
+    requirement: str  # the message about any other cell
     least: float = math.ulp(0.0)
     most: float = sys.float_info.max
-    whole: bool = False
+    integer: bool = False
 
-    def read(self, record: SweepRow) -> float | Problem:
-        """The number in this column of a record, or its problem."""
-        cell = record.cells.get(self.name)
+    def read(self, row: SweepRow) -> float | Problem:
+        """The number in this column of a row, or the problem of the cell."""
+        cell = row.cells.get(self.name)
         value = as_number(cell)
         if (
             value is None
             or not self.least <= value <= self.most
-            or (self.whole and value != round(value))
+            or (self.integer and value != round(value))
         ):
-            return Problem(record.place.at(self.name), self.wanted, cell)
+            return Problem(row.place.at(self.name), self.requirement, cell)
         return value
 
 
@@ -83,7 +83,7 @@ WIDTH = Column(
     "must be a whole number of at least 1; give the width of the model",
     1,
     WIDEST,
-    whole=True,
+    integer=True,
 )
 LR = Column("lr", "must be a positive number, such as 0.01 or 1e-2")
 WEIGHT_DECAY = Column(
@@ -94,13 +94,13 @@ SEED = Column(
     "must be a whole number; number the repeats, or drop the column",
     -WIDEST,
     WIDEST,
-    whole=True,
+    integer=True,
 )
 LOSS = Column("loss", "must be a positive number; leave it empty where the run diverged")
 
 
 def as_number(cell: object) -> float | None:
-    """The number in a cell; None without one."""
+    """The number in a cell; None where the cell holds none."""
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         return None
     try:

@@ -1,7 +1,7 @@
 """The form of the loss around its optimum, and its parameters over the widths of a ladder.
 
-In octaves x of the hyperparameters (x_1 is the learning rate), and in % of the loss above that of
-the optimum, at level i:
+In octaves x of the hyperparameters (x_1 is the learning rate), and in % of the loss above the loss
+at the optimum, at level i:
 
     optimum  x*_i = x_T + D W_i(phi) + e_i
              W runs from 1 at the base to 0 at the target, T doublings above it; phi = 0, 0.47, 1
@@ -10,7 +10,8 @@ the optimum, at level i:
              u = x - x*_i,  v = u_1 + sum m_j u_j,  B a parabola with skew s; for weight decay u is
              `saturated`, since a small enough value is as good as 0
 
-Parts: `ParameterSlots` (the parameters and their priors) · `skewed`, `saturated` · `bowl`.
+Parts: `ParameterSlots`, the layout of the parameters and their priors · `skewed`, `saturated`, the
+forms of single terms · `bowl`, the form of the loss.
 """
 
 from collections.abc import Sequence
@@ -28,13 +29,11 @@ SKEW_LIMIT = 3.0  # s v beyond which the bowl continues in a straight line
 
 @dataclass(frozen=True)
 class ParameterSlots:
-    """The layout of the parameter vector, for `axes` hyperparameters and a width per height, with
-    the target `doublings` up.
-    """
+    """The layout of the parameter vector theta."""
 
-    axes: int
-    heights: tuple[float, ...]  # doublings of each level above the base
-    doublings: float
+    axes: int  # number of fitted hyperparameters
+    heights: tuple[float, ...]  # doublings of each level's width above the base width
+    doublings: float  # from the base width to the target
     saturating: tuple[int, ...] = ()  # axes on which a small enough value is as good as 0
 
     @property
@@ -44,16 +43,16 @@ class ParameterSlots:
 
     @cached_property
     def slots(self) -> dict[str, slice]:
-        """The slice of each parameter, in order."""
-        k, others, levels = self.axes, self.axes - 1, self.levels
+        """The slice of theta that holds each parameter, by the names of the module's docstring."""
+        k, rest, levels = self.axes, self.axes - 1, self.levels
         sizes = {
             "x": k,
             "drift": k,
             "log_a": 1,
             "skew": 1,
             "phi": 1,
-            "cross": others,
-            "log_r": others,
+            "cross": rest,
+            "log_r": rest,
             "d": levels,
             "e": levels * k,
         }
@@ -72,7 +71,9 @@ class ParameterSlots:
     def prior(
         self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4
     ) -> tuple[Array, Array]:
-        """Mean and precision of the normal priors; that of x_T is almost flat around `near`."""
+        """Mean and precision [parameter] of the normal priors; the prior of x_T is almost flat
+        around `near`.
+        """
         mean, sd, at = np.zeros(self.size), np.full(self.size, np.inf), self.slots
         mean[at["x"]], sd[at["x"]] = near, 10.0
         sd[at["drift"]] = 1.5
@@ -88,8 +89,8 @@ class ParameterSlots:
 
     @cached_property
     def tracks(self) -> tuple[Array, Array]:
-        """W_i of the law a/n, and the term that phi multiplies towards a constant step per
-        doubling.
+        """W_i [level] of the law a/n, and the term that phi multiplies, which leads towards a
+        constant step per doubling.
         """
         t, i = self.doublings, np.array(self.heights)
         if t == 0:
@@ -106,8 +107,8 @@ class ParameterSlots:
 
 
 def skewed(v: Array, s: Array) -> Array:
-    """The skewed parabola B(v) = 2 (e^(sv) - 1 - sv) / s^2, v^2 as s -> 0; a straight line beyond
-    sv = SKEW_LIMIT.
+    """The skewed parabola B(v) = 2 (e^(sv) - 1 - sv) / s^2, which tends to v^2 as s -> 0; a
+    straight line beyond sv = SKEW_LIMIT.
     """
     t = s * v
     inner = np.minimum(t, SKEW_LIMIT)
@@ -119,8 +120,8 @@ def skewed(v: Array, s: Array) -> Array:
 
 
 def saturated(u: Array, knee: Array) -> Array:
-    """Octaves from the optimum, with slope 1 there, which level off below a knee `knee` octaves
-    lower.
+    """Effective octaves from the optimum: u near the optimum, levelling off below a knee that lies
+    `knee` octaves lower.
     """
     below = 2.0**-knee
     result: Array = (1 + below) * np.log2((2.0**u + below) / (1 + below))
@@ -128,13 +129,16 @@ def saturated(u: Array, knee: Array) -> Array:
 
 
 def bowl(layout: ParameterSlots, theta: Array, level: NDArray[np.int64], x: Array) -> Array:
-    """The bowl f_i(x) in % of the loss: [..., parameter], [run], [run, axis] -> [..., run]."""
+    """The bowl f_i(x) in % of the loss.
+
+    Shapes: theta [..., parameter], level [run], x [run, axis] -> [..., run].
+    """
     at = layout.slots
     u = x - layout.optima(theta)[..., level, :]
     for axis, slot in zip(layout.saturating, range(at["knee"].start, at["knee"].stop), strict=True):
         u[..., axis] = saturated(u[..., axis], theta[..., slot, None])
     v = u[..., 0] + (theta[..., None, at["cross"]] * u[..., 1:]).sum(-1)
     height = np.exp(theta[..., at["log_a"]] + theta[..., at["d"]][..., level])
-    others = (np.exp(theta[..., None, at["log_r"]]) * u[..., 1:] ** 2).sum(-1)
-    result: Array = height * (skewed(v, theta[..., at["skew"]]) + others)
+    rest = (np.exp(theta[..., None, at["log_r"]]) * u[..., 1:] ** 2).sum(-1)
+    result: Array = height * (skewed(v, theta[..., at["skew"]]) + rest)
     return result

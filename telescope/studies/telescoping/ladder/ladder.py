@@ -1,11 +1,12 @@
 """A ladder of a telescoping study, before any loss is known.
 
-A ladder is an optimizer's climb through the widths: its axes (hyperparameters in octaves, on the
-planning lattice), its levels (one per width, a doubling apart), the cost of a run at each, and the
-points, stages and outcomes over which its schedule is folded.
+A ladder is one optimizer's climb through the widths. It has axes (hyperparameters in octaves, on
+the planning lattice) and levels (one per width, a doubling apart), each with the cost of a run. Its
+schedule is folded over points and stages, which become outcomes and `Done` stages once their runs
+have ended.
 
-Parts: `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `grid` · `outcomes`, `argmin` ·
-`pooled_fit`.
+Parts: `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `grid` · `outcomes`, `argmin`,
+`selected` · `pool`, `pooled_fit`, the pooled model of the outcomes.
 """
 
 import itertools
@@ -27,16 +28,16 @@ X = tuple[float, ...]  # octaves of each axis
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """A planned run within a ladder: level, octaves of each axis, seed."""
+    """A planned run within a ladder."""
 
     level: int
-    x: tuple[float, ...]
+    x: X
     seed: int
 
 
 @dataclass(frozen=True, order=True)
 class Outcome:
-    """A point and its loss, infinite where it diverged."""
+    """A point and the loss of its run, infinite where the run diverged."""
 
     point: Point
     loss: float
@@ -49,7 +50,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Stage:
-    """Points planned together, as a function of the stages before."""
+    """Points that are planned together, as a function of the stages before."""
 
     name: str  # grid, edge, shape, climb, recentre, top-up, ..
     points: tuple[Point, ...]
@@ -57,7 +58,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Done:
-    """A stage whose points have all ended."""
+    """A stage whose runs have all ended."""
 
     name: str
     outcomes: tuple[Outcome, ...]
@@ -65,27 +66,27 @@ class Done:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The input of a schedule; costs are those of a run at each level, in runs at the base
-    width.
-    """
+    """The input of a schedule. Costs are in runs at the base width."""
 
     optimizer: OptimizerName
     widths: tuple[int, ...]
     target_width: int
     axes: tuple[Axis, ...]
-    costs: tuple[float, ...]
-    base_flops: float = 0.0
-    seeds: int = 1
-    max_base_runs: float = math.inf
-    target_cost: float = math.inf  # of a run at the target, which is the level after the last
+    costs: tuple[float, ...]  # of a run at each level
+    base_flops: float = 0.0  # of a run at the base width
+    seeds: int = 1  # per point, under `paper`
+    max_base_runs: float = math.inf  # budget, under `robust`
+    target_cost: float = (
+        math.inf
+    )  # of a run at the target, which counts as the level after the last
 
     def cost(self, level: int) -> float:
-        """The cost of a run at a level, or at the target."""
+        """The cost of a run at a level; the level after the last is the target."""
         return self.costs[level] if level < self.levels else self.target_cost
 
     @property
     def has_budget(self) -> bool:
-        """Whether the schedule buys runs out of a budget; a published grid has none."""
+        """Whether a budget limits the schedule; the published rule has none."""
         return math.isfinite(self.max_base_runs)
 
     @property
@@ -100,12 +101,12 @@ class Ladder:
 
     @cached_property
     def heights(self) -> tuple[float, ...]:
-        """Doublings of each level above the base."""
+        """Doublings of each level's width above the base width."""
         return tuple(math.log2(width / self.widths[0]) for width in self.widths)
 
     @cached_property
     def layout(self) -> ParameterSlots:
-        """The parameters of its pooled model."""
+        """The layout of the parameters of its pooled model."""
         saturating = tuple(j for j, i in enumerate(self.fitted) if self.axes[i].scale.saturates)
         return ParameterSlots(len(self.fitted), self.heights, self.doublings, saturating)
 
@@ -121,23 +122,25 @@ def grid(level: int, values: Sequence[Sequence[float]], seeds: int) -> tuple[Poi
 
 
 def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, ...]:
-    """All outcomes so far, or those of a level; each point once, sorted."""
-    found = {o for stage in done for o in stage.outcomes if level is None or o.point.level == level}
-    return tuple(sorted(found))
+    """All outcomes so far, or the outcomes of a level; each point once, sorted."""
+    distinct = {
+        o for stage in done for o in stage.outcomes if level is None or o.point.level == level
+    }
+    return tuple(sorted(distinct))
 
 
-def seed_means(found: Sequence[Outcome]) -> dict[tuple[float, ...], float]:
+def seed_means(results: Sequence[Outcome]) -> dict[X, float]:
     """Mean loss over the seeds of each x; infinite where one of them diverged."""
-    losses: dict[tuple[float, ...], list[float]] = {}
-    for outcome in found:
+    losses: dict[X, list[float]] = {}
+    for outcome in results:
         losses.setdefault(outcome.point.x, []).append(outcome.loss)
     return {x: sum(values) / len(values) for x, values in losses.items()}
 
 
-def seed_noise(found: Sequence[Outcome]) -> float | None:
+def seed_noise(results: Sequence[Outcome]) -> float | None:
     """Pooled standard deviation of a run between seeds at the same point, in % of the loss."""
-    losses: dict[tuple[float, ...], list[float]] = {}
-    for outcome in found:
+    losses: dict[X, list[float]] = {}
+    for outcome in results:
         if outcome.finite:
             losses.setdefault(outcome.point.x, []).append(outcome.loss)
     repeated = [np.array(values) for values in losses.values() if len(values) > 1]
@@ -147,44 +150,44 @@ def seed_noise(found: Sequence[Outcome]) -> float | None:
     return 100 * math.sqrt(squares / sum(len(v) - 1 for v in repeated))
 
 
-def argmin(found: Sequence[Outcome]) -> tuple[float, ...]:
-    """The x of lowest mean loss; among equals, that of the lowest learning rate. Where every x has
-    a diverged run, only the finite runs count.
+def argmin(results: Sequence[Outcome]) -> X:
+    """The x with the lowest mean loss over its seeds; among equals, the one with the lowest
+    learning rate. Where every x has a diverged run, only the finite runs count.
     """
-    means = seed_means(found)
+    means = seed_means(results)
     if math.isinf(min(means.values())):
-        means = seed_means([outcome for outcome in found if outcome.finite]) or means
+        means = seed_means([outcome for outcome in results if outcome.finite]) or means
     return min(means, key=lambda x: (means[x], x))
 
 
 def stages_at(done: Sequence[Done], level: int) -> list[Done]:
-    """The stages of a level."""
+    """The stages that ran at a level."""
     return [stage for stage in done if any(o.point.level == level for o in stage.outcomes)]
 
 
 def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
-    """A level's point of lowest mean loss; if `near` gives the optimum on some axes, the nearest
-    point.
+    """A level's point of lowest mean loss. If `near` gives a fitted optimum on some axes, the point
+    nearest to it instead.
     """
-    found = outcomes(done, level)
-    best, columns = argmin(found), list(zip(*[o.point.x for o in found], strict=True))
+    results = outcomes(done, level)
+    best, columns = argmin(results), list(zip(*[o.point.x for o in results], strict=True))
     spans = [max(column) - min(column) or 1.0 for column in columns]
     at = [near.get(i, x) for i, x in enumerate(best)]
-    finite = {x: loss for x, loss in seed_means(found).items() if math.isfinite(loss)}
+    finite = {x: loss for x, loss in seed_means(results).items() if math.isfinite(loss)}
 
-    def far(x: X) -> tuple[float, float, X]:
+    def distance(x: X) -> tuple[float, float, X]:
         return (
             sum(((a - b) / span) ** 2 for a, b, span in zip(x, at, spans, strict=True)),
             finite[x],
             x,
         )
 
-    return min(finite, key=far) if near else best
+    return min(finite, key=distance) if near else best
 
 
 def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
-    """The best values of the merely swept axes when a level was first run; its fit keeps to
-    them.
+    """The best values of the merely swept axes when a level was first run. The pooled model uses
+    only the runs at these values.
     """
     first = next(
         stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes)
@@ -197,15 +200,14 @@ def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
     """The runs for the pooled model: finite losses on the fitted axes, at the best values of the
     merely swept ones.
     """
-    kept = {
-        level: swept_values(ladder, done, level)
-        for level in {o.point.level for o in outcomes(done)}
-    }
+    results = outcomes(done)
+    levels = {o.point.level for o in results}
+    best_swept = {level: swept_values(ladder, done, level) for level in levels}
     return tuple(
         FittedRun(o.point.level, tuple(o.point.x[i] for i in ladder.fitted), o.point.seed, o.loss)
-        for o in outcomes(done)
+        for o in results
         if o.finite
-        and kept[o.point.level]
+        and best_swept[o.point.level]
         == tuple(x for x, axis in zip(o.point.x, ladder.axes, strict=True) if not axis.fitted)
     )
 
@@ -217,7 +219,7 @@ def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
     return fit(pool(ladder, done), ladder.layout) if done and 0 in ladder.fitted else None
 
 
-def merged_x(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> tuple[float, ...]:
-    """An x from its fitted and its merely swept parts."""
-    ours, theirs = iter(fitted), iter(swept)
-    return tuple(next(ours) if axis.fitted else next(theirs) for axis in ladder.axes)
+def merged_x(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> X:
+    """The x that joins values of the fitted axes with values of the merely swept ones."""
+    fitted_values, others = iter(fitted), iter(swept)
+    return tuple(next(fitted_values) if axis.fitted else next(others) for axis in ladder.axes)

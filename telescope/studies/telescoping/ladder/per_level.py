@@ -1,13 +1,14 @@
 """The optimum of each width by itself, and its extrapolation to the target.
 
-This is the plain alternative to the pooled model. Per level, a quadratic in octaves is fitted by
-least squares to the runs around the lowest point, with a free height per seed; through three points
-it is the textbook parabola. The vertices are carried to the target by weighted least squares of
-x*(n) = x* - a/n, which through two levels is Richardson's extrapolation. The interval takes the law
-as known; the deviation of the bowl from a parabola enters as a bias shared by all levels.
+This is the simple alternative to the pooled model. For each level, a quadratic in octaves is fitted
+by least squares to the runs around the lowest point, with a free height per seed; through three
+points it is the textbook parabola. The vertices are extrapolated to the target by weighted least
+squares of x*(n) = x* - a/n, which through two levels is Richardson's extrapolation. The interval
+takes this law as certain; the deviation of the bowl from a parabola enters as a bias shared by all
+levels.
 
-Parts: `Vertex` · `vertex` of a level · `vertices` of all levels · `noise` · `Carried`, with the
-parts of its error · `level_optimum`, `carried_to_target`.
+Parts: `Vertex`, `vertex`, `vertices` · `noise` · `Carried`, an extrapolated optimum with the parts
+of its error · `level_optimum`, `carried_to_target`.
 """
 
 import math
@@ -25,22 +26,20 @@ from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF
 REACH = 1.5
 WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)  # factors of REACH, until there are enough runs
 BIAS = 0.15  # octaves (sd) by which a skewed bowl shifts a parabola's vertex, equal at all levels
-DRIFT_SD = 1.5  # octaves from the base to the target, a priori; used with a single level
+DRIFT_SD = 1.5  # octaves from the base to the target, a priori; used with a single vertex
 
 
 @dataclass(frozen=True, eq=False)
 class Vertex:
-    """The optimum of a level on the axes that it determines, in octaves, and its covariance in
-    units of sigma^2.
-    """
+    """The optimum of a level on the axes that its runs determine."""
 
-    x: Mapping[int, float]
-    covariance: Array  # [axis, axis], sigma in % of the loss
-    squares: float  # of the residuals, %^2
+    x: Mapping[int, float]  # octaves by axis
+    covariance: Array  # [axis, axis] in units of sigma^2, where sigma is the noise in % of the loss
+    squares: float  # sum of the squared residuals, in (% of the loss)^2
     dof: int
 
     def variance(self, axis: int) -> float:
-        """The variance of an axis, in units of sigma^2."""
+        """The variance of the optimum on an axis, in units of sigma^2."""
         i = list(self.x).index(axis)
         return float(self.covariance[i, i])
 
@@ -50,9 +49,9 @@ class Carried:
     """The optimum of an axis at the target, and its sources of error as variances in octaves^2."""
 
     value: float
-    noise: float  # of the runs
-    drift: float  # open where only a single level is known
-    misfit: float  # by which the levels disagree with the law beyond their errors
+    noise: float  # due to the noise of the runs
+    drift: float  # due to the unknown drift, where only one level has a vertex
+    misfit: float  # due to deviations of the levels from the law beyond their errors
     dof: float
 
     @property
@@ -67,20 +66,21 @@ class Carried:
 
 
 def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
-    """The optimum of a level; None where the learning rate has none within the values tried.
+    """The optimum of a level; None where no learning rate within the values tried is one.
 
-    An axis whose vertex lies outside the values tried, or that has fewer than three values, is held
-    at its best value; so is the last axis, repeatedly, while the quadratic has no minimum.
+    An axis is held at its best value if it has fewer than three values, or if its vertex lies
+    outside the values tried. While the quadratic has no minimum, the last axis is held too, one
+    after the other.
     """
-    found = outcomes(done, level)
-    axes = [i for i in ladder.fitted if len({o.point.x[i] for o in found}) > 2]
-    while 0 in axes and any(o.finite for o in found):
-        fit = quadratic(found, axes)
+    results = outcomes(done, level)
+    axes = [i for i in ladder.fitted if len({o.point.x[i] for o in results}) > 2]
+    while 0 in axes and any(o.finite for o in results):
+        fit = quadratic(results, axes)
         outside = (
             [
                 i
                 for i, x in fit.x.items()
-                if not min(o.point.x[i] for o in found) < x < max(o.point.x[i] for o in found)
+                if not min(o.point.x[i] for o in results) < x < max(o.point.x[i] for o in results)
             ]
             if fit
             else axes[-1:]
@@ -91,12 +91,12 @@ def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
     return None
 
 
-def quadratic(found: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
+def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
     """The vertex of the quadratic around the lowest point, learning rate first; None where it has
     no minimum, or too few runs.
     """
-    best = argmin(found)
-    near = nearest_runs(found, best, axes)
+    best = argmin(results)
+    near = nearest_runs(results, best, axes)
     if near is None:
         return None
     k, lowest = len(axes), min(o.loss for o in near)
@@ -107,10 +107,10 @@ def quadratic(found: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
     design = np.hstack([u, u**2, u[:, :1] * u[:, 1:], heights])
     theta, _, rank, _ = np.linalg.lstsq(design, z, rcond=1e-9)
     x = lowest_at(theta, k)
-    moved = [lowest_at(theta + 1e-6 * row, k) for row in np.eye(len(theta))]
-    if rank < design.shape[1] or x is None or any(m is None for m in moved):
+    shifted = [lowest_at(theta + 1e-6 * row, k) for row in np.eye(len(theta))]
+    if rank < design.shape[1] or x is None or any(m is None for m in shifted):
         return None
-    gradient = np.array([(m - x) / 1e-6 for m in moved if m is not None])
+    gradient = np.array([(m - x) / 1e-6 for m in shifted if m is not None])
     residual = z - design @ theta
     return Vertex(
         x={i: best[i] + float(v) for i, v in zip(axes, x, strict=True)},
@@ -121,29 +121,29 @@ def quadratic(found: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
 
 
 def nearest_runs(
-    found: Sequence[Outcome], best: Sequence[float], axes: Sequence[int]
+    results: Sequence[Outcome], best: Sequence[float], axes: Sequence[int]
 ) -> list[Outcome] | None:
-    """The finite runs around the lowest point, at its values on all other axes, within the fewest
-    octaves that hold enough runs for a quadratic.
+    """The finite runs around the lowest point, within the fewest octaves that hold enough runs for
+    a quadratic on `axes`; on all other axes they have the lowest point's values. None where there
+    are too few.
     """
     k = len(axes)
-    others = [i for i in range(len(best)) if i not in axes]
-    line = [o for o in found if o.finite and all(o.point.x[i] == best[i] for i in others)]
-    gaps = {
-        i: max(
-            (
-                min((abs(x - best[i]) for x in side), default=0.0)
-                for side in neighbouring_values(line, best, i)
-            ),
-            default=0.0,
+    held = [i for i in range(len(best)) if i not in axes]
+    line = [o for o in results if o.finite and all(o.point.x[i] == best[i] for i in held)]
+    reach = [
+        max(
+            REACH, *(distance_to_next(side, best[i]) for side in neighbouring_values(line, best, i))
         )
         for i in axes
-    }
+    ]
     for factor in WIDEN:
         near = [
             o
             for o in line
-            if all(abs(o.point.x[i] - best[i]) <= max(REACH, gaps[i]) * factor + 1e-9 for i in axes)
+            if all(
+                abs(o.point.x[i] - best[i]) <= octaves * factor + 1e-9
+                for i, octaves in zip(axes, reach, strict=True)
+            )
         ]
         values = [len({o.point.x[i] for o in near}) for i in axes]
         if len({o.point.x for o in near}) >= 4 * k - 1 and min(values) > 2:
@@ -159,9 +159,14 @@ def neighbouring_values(
     return [x for x in values if x < best[axis]], [x for x in values if x > best[axis]]
 
 
+def distance_to_next(values: Sequence[float], best: float) -> float:
+    """Octaves from the best value to the nearest of some others; 0 without any."""
+    return min((abs(x - best) for x in values), default=0.0)
+
+
 def lowest_at(theta: Array, k: int) -> Array | None:
-    """The minimum of a quadratic with these coefficients, from its centre; None where it has
-    none.
+    """The minimum [axis] of a quadratic in k axes with these coefficients, relative to its centre;
+    None where it has none.
     """
     slope, hessian = theta[:k], np.diag(2 * theta[k : 2 * k])
     hessian[0, 1:] = hessian[1:, 0] = theta[2 * k : 3 * k - 1]
@@ -173,65 +178,72 @@ def lowest_at(theta: Array, k: int) -> Array | None:
 def vertices(ladder: Ladder, done: Sequence[Done]) -> dict[int, Vertex]:
     """The vertices by level, for levels that have one."""
     levels = sorted({o.point.level for stage in done for o in stage.outcomes})
-    return {level: found for level in levels if (found := vertex(ladder, done, level))}
+    by_level = {level: vertex(ladder, done, level) for level in levels}
+    return {level: optimum for level, optimum in by_level.items() if optimum}
 
 
-def noise(found: Mapping[int, Vertex]) -> tuple[float, float]:
+def noise(level_vertices: Mapping[int, Vertex]) -> tuple[float, float]:
     """Sigma in % of the loss, pooled over all levels under the pooled model's prior, and its
     degrees of freedom.
     """
-    dof = NOISE_DOF + sum(one.dof for one in found.values())
-    return math.sqrt((NOISE_DOF * NOISE**2 + sum(one.squares for one in found.values())) / dof), dof
+    fits = level_vertices.values()
+    dof = NOISE_DOF + sum(fit.dof for fit in fits)
+    return math.sqrt((NOISE_DOF * NOISE**2 + sum(fit.squares for fit in fits)) / dof), dof
 
 
-def level_optimum(found: Mapping[int, Vertex], level: int) -> dict[int, Estimate]:
-    """The optimum of a level, per axis."""
-    sigma, dof = noise(found)
+def level_optimum(level_vertices: Mapping[int, Vertex], level: int) -> dict[int, Estimate]:
+    """The optimum of a level by axis, in octaves; empty where the level has no vertex."""
+    if level not in level_vertices:
+        return {}
+    sigma, dof = noise(level_vertices)
     t = float(stdtrit(dof, QUANTILE))
-    one = found.get(level)
-    return (
-        {
-            i: around(x, t * math.hypot(sigma * math.sqrt(one.variance(i)), BIAS))
-            for i, x in one.x.items()
-        }
-        if one
-        else {}
-    )
+    optimum = level_vertices[level]
+    return {
+        i: around(x, t * math.hypot(sigma * math.sqrt(optimum.variance(i)), BIAS))
+        for i, x in optimum.x.items()
+    }
 
 
 def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
-    """The fitted axes that some level determines, carried to the target."""
-    found = vertices(ladder, done)
-    known = {i: {level: one for level, one in found.items() if i in one.x} for i in ladder.fitted}
-    return {i: _at_target(ladder, levels, i, noise(found)) for i, levels in known.items() if levels}
+    """The optima of the fitted axes for which some level has a vertex, extrapolated to the target."""
+    by_level = vertices(ladder, done)
+    sigma_and_dof = noise(by_level)
+    carried: dict[int, Carried] = {}
+    for i in ladder.fitted:
+        with_axis = {level: optimum for level, optimum in by_level.items() if i in optimum.x}
+        if with_axis:
+            carried[i] = _at_target(ladder, with_axis, i, sigma_and_dof)
+    return carried
 
 
 def carried_to_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
-    """The estimate of each fitted axis at the target; an axis that no level determines gets its
-    last lowest point and the whole range.
+    """The estimate of each fitted axis at the target. An axis for which no level has a vertex gets
+    the lowest point of the widest level, with the whole range as its interval.
     """
-    found, axes = level_optima_at_target(ladder, done), ladder.axes
+    optima, axes = level_optima_at_target(ladder, done), ladder.axes
     best = argmin(outcomes(done, max(o.point.level for stage in done for o in stage.outcomes)))
     return {
-        i: found[i].estimate
-        if i in found
+        i: optima[i].estimate
+        if i in optima
         else Estimate(best[i], min(axes[i].low, best[i]), max(axes[i].high, best[i]))
         for i in ladder.fitted
     }
 
 
 def _at_target(
-    ladder: Ladder, known: Mapping[int, Vertex], axis: int, noise: tuple[float, float]
+    ladder: Ladder, level_vertices: Mapping[int, Vertex], axis: int, noise: tuple[float, float]
 ) -> Carried:
-    """Weighted least squares of x* - a/n, with wider intervals where the levels deviate from it by
-    more than their errors.
+    """The optimum of an axis by weighted least squares of x* - a/n; its variance is larger where
+    the levels deviate from this law by more than their errors.
     """
     sigma, dof = noise
-    # 0 at the target
-    w = np.array([2.0 ** -ladder.heights[level] - 2.0**-ladder.doublings for level in known])
-    x = np.array([one.x[axis] for one in known.values()])
-    variance = sigma**2 * np.array([one.variance(axis) for one in known.values()])
-    if len(known) == 1:
+    # the regressor of a; it is 0 at the target
+    w = np.array(
+        [2.0 ** -ladder.heights[level] - 2.0**-ladder.doublings for level in level_vertices]
+    )
+    x = np.array([fit.x[axis] for fit in level_vertices.values()])
+    variance = sigma**2 * np.array([fit.variance(axis) for fit in level_vertices.values()])
+    if len(level_vertices) == 1:
         open_drift = DRIFT_SD * float(w[0]) / (1 - 2.0**-ladder.doublings) if w[0] else 0.0
         return Carried(float(x[0]), float(variance[0]), open_drift**2, 0.0, dof)
     design = np.stack([np.ones_like(w), w], axis=1)

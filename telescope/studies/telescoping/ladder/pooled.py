@@ -1,17 +1,18 @@
 """The pooled model: the optimum at an untrained width, with its interval.
 
-It is one model over all levels of a ladder: a skewed bowl whose shape is shared, whose optimum
-follows a drift law in the width (`bowl`), and whose height is free for every block (a level and a
-seed). With z = 100 (loss / best loss of the level - 1):
+One model covers all levels of a ladder: a skewed bowl (`bowl`) whose shape is shared by the levels,
+whose optimum follows a drift law in the width, and whose height is free for every block, which is
+the runs of one level and seed. With z = 100 (loss / best loss of the level - 1):
 
     data     z = c_block + f_i(x) + error
              of variance sigma^2 + (ETA max(f, z))^2, which discounts points far up the bowl
 
 The model is fitted by Levenberg-Marquardt under weak priors, so that it always has a solution, and
 averaged over the three laws, so that the interval at the target accounts for the choice of law.
-Diverged runs take no part in the fit; rank them elsewhere.
+Diverged runs take no part in the fit.
 
-Parts: `fit` -> `Fit` · `laws_at_target` -> `Laws` · `pooled_at_target`.
+Parts: `fit` -> `Fit` · `laws_at_target` -> `Laws` · `pooled_at_target` · `minimise`, `solve`, the
+numerical solution.
 """
 
 import math
@@ -26,10 +27,10 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate, mixture
 from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl, saturated
 from telescope.studies.telescoping.ladder.sample import ETA, FittedRun, Sample
 
-NOISE = 0.15  # prior scale of sigma in % of the loss, worth NOISE_DOF observations
+NOISE = 0.15  # prior scale of sigma in % of the loss; it counts as NOISE_DOF observations
 NOISE_DOF = 2.0
 LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))  # (phi, prior probability)
-NEGLIGIBLE = 1e-10  # improvement of the objective, relative, at which a fit has converged
+NEGLIGIBLE = 1e-10  # relative improvement of the objective at which a fit has converged
 
 
 def minimise(
@@ -53,27 +54,27 @@ def minimise(
         diagonal = np.diag(np.diag(information))
         while True:
             step = np.linalg.solve(information + damping * diagonal, gradient)
-            promised = float(gradient @ step) / 2  # of the objective, at least
-            if promised < NEGLIGIBLE * (1 + current):
+            gain = float(gradient @ step) / 2  # least improvement by the quadratic model
+            if gain < NEGLIGIBLE * (1 + current):
                 return theta
-            proposed = objective(theta + step)
-            if proposed <= current:
+            objective_after = objective(theta + step)
+            if objective_after <= current:
                 break
             damping *= 5
-        theta, current, damping = theta + step, proposed, max(damping / 10, 1e-9)
+        theta, current, damping = theta + step, objective_after, max(damping / 10, 1e-9)
     return theta
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """The model at its best parameters, with their covariance; sigma in % of the loss."""
+    """The model at its best parameters."""
 
     layout: ParameterSlots
     sample: Sample
-    theta: Array
-    covariance: Array
-    sigma: float
-    dof: float
+    theta: Array  # [parameter]
+    covariance: Array  # [parameter, parameter]
+    sigma: float  # noise of a run, in % of the loss
+    dof: float  # of sigma
 
     @property
     def curvature(self) -> float:
@@ -82,27 +83,27 @@ class Fit:
 
     @property
     def ratios(self) -> Array:
-        """Curvature of each hyperparameter over the learning rate's (1 for itself)."""
+        """The curvature along each axis, divided by the learning rate's; the first is 1."""
         return np.concatenate([[1.0], np.exp(self.theta[self.layout.slots["log_r"]])])
 
     @cached_property
     def optima(self) -> Array:
-        """The optima x*_i [level, axis]."""
+        """The optima x*_i: [level, axis]."""
         return self.layout.optima(self.theta)
 
     @cached_property
     def optima_gradient(self) -> Array:
-        """The derivatives of x*_i [level, axis, parameter]."""
+        """The derivatives of x*_i by the parameters: [level, axis, parameter]."""
         step = 1e-6
         moved = self.layout.optima(self.theta + step * np.eye(self.layout.size))
         return np.moveaxis((moved - self.optima) / step, 0, -1)
 
     def floor(self, level: int) -> float | None:
-        """The loss at a level's optimum, averaged over its blocks; None where the level has no
-        finite loss.
+        """The fitted loss at a level's optimum, averaged over its blocks; None where the level has
+        no finite loss.
 
-        Unlike the lowest loss, it does not depend on the distance of runs to the optimum or on
-        their number.
+        Unlike the lowest measured loss, it does not depend on the number of runs or their distance
+        from the optimum.
         """
         sample = self.sample
         blocks = sample.member[sample.level == level].any(axis=0)
@@ -113,8 +114,8 @@ class Fit:
         return float(sample.best[level] * (1 + c[blocks].mean() / 100))
 
     def cost(self, axis: int, octaves: float) -> float:
-        """The cost, in % of the loss, of a hyperparameter other than the learning rate at a
-        distance in octaves from its optimum.
+        """The cost, in % of the loss, of a distance in octaves from the optimum along an axis other
+        than the learning rate's.
         """
         u, layout = np.array(octaves, dtype=np.float64), self.layout
         if axis in layout.saturating:
@@ -122,10 +123,10 @@ class Fit:
         return self.curvature * float(self.ratios[axis] * u**2)
 
     def surprise(self, axis: int) -> float:
-        """The largest number of standard errors by which the runs within an octave of distance from
-        an axis's optimum beat the bowl.
+        """The largest number of standard errors by which a group of runs is better than the bowl.
 
-        Octaves with fewer than three runs are left out. The figure reveals a bowl of the wrong form
+        The runs are grouped by their distance from the optimum along an axis, in whole octaves;
+        groups of fewer than three runs are left out. The figure reveals a bowl of the wrong form
         and is insensitive to noise.
         """
         sample = self.sample
@@ -134,15 +135,15 @@ class Fit:
         residuals = sample.centred(sample.z - heights, weights)
         octave = np.floor(sample.x[:, axis] - self.optima[sample.level, axis])
         groups = [octave == value for value in np.unique(octave)]
-        better = [
+        surprises = [
             -float(weights[g] @ residuals[g]) / math.sqrt(weights[g].sum())
             for g in groups
             if g.sum() >= 3
         ]
-        return max(better, default=0.0)
+        return max(surprises, default=0.0)
 
     def sd_of(self, gradient: Array) -> float:
-        """The standard deviation of a quantity, from its derivatives by the parameters."""
+        """The standard deviation of a quantity, from its derivatives [parameter]."""
         return float(np.sqrt(gradient @ self.covariance @ gradient))
 
     @property
@@ -151,17 +152,15 @@ class Fit:
         return float(stdtrit(self.dof, QUANTILE))
 
     def target_half_widths(self, covariance: Array | None = None) -> Array:
-        """Half-width of the 90 % interval of each hyperparameter at the target, before averaging
-        over the laws.
+        """Half-width [axis] of the 90 % interval at the target, by this fit alone or by another
+        covariance of the parameters.
         """
-        variance = np.diag(self.covariance if covariance is None else covariance)[
-            self.layout.slots["x"]
-        ]
-        return self.quantile * np.sqrt(variance)
+        used = self.covariance if covariance is None else covariance
+        return self.quantile * np.sqrt(np.diag(used)[self.layout.slots["x"]])
 
     def information(self, level: int, points: Array) -> Array:
-        """The addition to the inverse covariance by one more block of these points [run, axis] at a
-        level.
+        """What one more block at a level adds to the inverse covariance, from the block's points
+        [run, axis].
         """
         runs = [FittedRun(level, tuple(point), 0, 1.0) for point in points]
         extra = Sample.of(runs)
@@ -173,17 +172,19 @@ class Fit:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """The starting point of a solution, and whether the noise is estimated with it."""
+    """The starting point of a fit."""
 
     theta: Array
     sigma: float
-    free: bool  # whether sigma is estimated too
+    free: bool  # whether sigma is estimated together with theta
 
 
 def solve(
     sample: Sample, layout: ParameterSlots, start: Start, prior: tuple[Array, Array], rounds: int
 ) -> Fit:
-    """Minimise, updating the weights between rounds, and sigma too where it is free."""
+    """The fit after some rounds of minimisation. Each round updates the weights, and sigma where it
+    is free.
+    """
     theta, sigma, free = start.theta, start.sigma, start.free
     dof, blocks = NOISE_DOF + 1, sample.member.shape[1]
     for _ in range(rounds):
@@ -200,9 +201,9 @@ def solve(
         clean = (sigma**2 * weights) ** 2
         near = NOISE_DOF + max(spare * float(clean.mean()), 1.0)
         renewed = np.sqrt((NOISE_DOF * NOISE**2 + float(clean @ r**2)) / near)
-        settled = abs(renewed / sigma - 1) < 0.02
+        converged = abs(renewed / sigma - 1) < 0.02
         sigma = float(renewed) if free else sigma
-        if free and settled:
+        if free and converged:
             break
     return Fit(layout, sample, theta, covariance, sigma, dof)
 
@@ -214,8 +215,8 @@ def lowest_point(runs: Sequence[FittedRun]) -> tuple[float, ...]:
 
 @lru_cache(maxsize=4096)
 def fit(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Fit | None:
-    """The pooled model of some runs (finite losses, in a fixed order); None without a run at the
-    base width.
+    """The pooled model of runs with finite losses, in a fixed order; None without a run at the base
+    width.
     """
     if not any(run.level == 0 for run in runs):
         return None
@@ -261,11 +262,11 @@ def laws_at_target(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Laws 
 def pooled_at_target(
     runs: tuple[FittedRun, ...], layout: ParameterSlots
 ) -> tuple[Estimate, ...] | None:
-    """Each hyperparameter at the target, in octaves, averaged over the drift laws by their
-    posterior probability.
+    """The estimate of each fitted axis at the target, in octaves, averaged over the drift laws by
+    their posterior probability.
 
     The learning rate's value is lowered by s Var / 2, which minimises the expected loss in a skewed
-    bowl; the interval stays.
+    bowl; its interval is not shifted.
     """
     pooled, laws = fit(runs, layout), laws_at_target(runs, layout)
     if pooled is None or laws is None:

@@ -1,7 +1,6 @@
-"""The fitted runs of the pooled model as arrays: levels, octaves, losses in % above the best,
-blocks.
+"""The runs that the pooled model is fitted to, as arrays.
 
-Parts: `FittedRun` · `Sample`.
+Parts: `FittedRun`, a run · `Sample`, all of them.
 """
 
 from collections.abc import Sequence
@@ -18,27 +17,26 @@ ETA = 0.15  # model error as a share of the bowl's height
 
 @dataclass(frozen=True)
 class FittedRun:
-    """A finite loss with its level, its octaves of the hyperparameters, and its block (seed)."""
+    """A run with a finite loss."""
 
     level: int
-    x: tuple[float, ...]
-    block: int
+    x: tuple[float, ...]  # octaves of each fitted axis
+    block: int  # the seed
     loss: float
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Runs as arrays: level and x of each, z in %, and membership in blocks."""
+    """Runs as arrays."""
 
-    level: NDArray[np.int64]
-    x: Array
-    z: Array
+    level: NDArray[np.int64]  # [run]
+    x: Array  # [run, axis], octaves
+    z: Array  # [run], loss in % above the lowest of the level
     member: Array  # [run, block], 1 where the run is in the block
-    best: Array  # lowest loss of each level
+    best: Array  # [level], lowest loss
 
     @classmethod
     def of(cls, runs: Sequence[FittedRun]) -> "Sample":
-        """The arrays of some runs with finite losses."""
         level = np.array([run.level for run in runs], dtype=np.int64)
         loss = np.array([run.loss for run in runs])
         best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
@@ -61,15 +59,15 @@ class Sample:
         return result
 
     def centred(self, values: Array, weights: Array) -> Array:
-        """Values [run, ...] minus the weighted mean of their block, which removes the free height
-        of every block exactly.
+        """Values [run, ...] minus the weighted mean of their block. This removes the free height of
+        every block exactly.
         """
         result: Array = values - self.member @ self.block_means(values, weights)
         return result
 
     def variance(self, heights: Array, sigma: float) -> Array:
-        """The error variance of each run; the larger of the bowl's fitted height and the observed
-        one scales the error of its form.
+        """The error variance [run], from the bowl's heights [run]. The error of the bowl's form is
+        proportional to the fitted height or the observed one, whichever is larger.
         """
         return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
 

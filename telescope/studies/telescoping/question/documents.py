@@ -1,14 +1,14 @@
 """Variants in a document, written as differences from the job's own block.
 
-An entry of `sweep_over` holds only the fields that differ from the block (null restores the
-default), as in a merge patch (RFC 7396); the parser sees the whole block, by the block's own type.
-`expand` and `collapse` convert between the two. A text's hash and vocabulary size are never
-inherited from the block; each entry has its own.
+In the user's document, an entry of `sweep_over` holds only the fields that differ from the block,
+as in a merge patch (RFC 7396); null restores a default. The parser reads complete blocks. `expand`
+and `collapse` convert between the two forms. A text's hash and vocabulary size are never inherited
+from the block; each entry has its own.
 
-Parts: `expand`, `collapse` documents · `as_given`, their problems · `data_blocks`.
+Parts: `expand`, `collapse` · `as_given`, problems in terms of the user's document · `data_blocks`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,108 +19,109 @@ from telescope.trials.presets import without_preset
 
 FIELD = "sweep_over"
 VARIED = ("model", "data")  # the blocks that may vary
-FOUND = ("content", "vocab_size")  # of data: filled in from the text
+FROM_TEXT = ("content", "vocab_size")  # fields of `data` that are computed from the text
 
 
 def expand(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with a whole block in every entry of `sweep_over`; malformed entries stay, to be
-    refused unchanged.
+    """The document with a complete block in every entry of `sweep_over`. Malformed entries stay as
+    they are, for the parser to refuse.
     """
-    asked = document.get(FIELD)
-    if not isinstance(asked, dict):
+    sweep = document.get(FIELD)
+    if not isinstance(sweep, dict):
         return document
-    made = {
-        part: [_whole(one, part, document.get(part)) for one in asked[part]]
+    blocks = {
+        part: [_complete(entry, part, document.get(part)) for entry in sweep[part]]
         for part in VARIED
-        if isinstance(asked.get(part), list)
+        if isinstance(sweep.get(part), list)
     }
-    return document | {FIELD: asked | made}
+    return document | {FIELD: sweep | blocks}
 
 
 def collapse(document: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `expand`: every entry with its name and its differences."""
-    asked = document.get(FIELD)
-    if not asked:
+    """The inverse of `expand`: the document with the name and the differences of every entry."""
+    sweep = document.get(FIELD)
+    if not sweep:
         return document
-    made = {
+    entries = {
         part: [
-            {"name": one["name"]}
-            | block_difference(one[part], inherited(one[part], document[part], part))
-            for one in asked[part]
+            {"name": entry["name"]}
+            | block_difference(entry[part], inherited(entry[part], document[part], part))
+            for entry in sweep[part]
         ]
         for part in VARIED
-        if asked.get(part)
+        if sweep.get(part)
     }
-    return document | {FIELD: asked | made}
+    return document | {FIELD: sweep | entries}
 
 
-def inherited(whole: Mapping[str, Any], block: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """The fields that an entry inherits: the job's block, or, for another model family or preset,
-    its widths alone.
+def inherited(own: Mapping[str, Any], block: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    """The fields that an entry with block `own` inherits: all fields of the job's block, or its
+    widths alone where the entry has another model family or preset.
     """
-    if part == "model" and any(whole.get(name) != block.get(name) for name in ("family", "preset")):
+    if part == "model" and any(own.get(name) != block.get(name) for name in ("family", "preset")):
         return {name: block[name] for name in LadderWidths.__dataclass_fields__}
     return block
 
 
-def _whole(entry: Any, part: str, block: Any) -> Any:
-    """A named block: the job's own, with an entry's differences applied."""
+def _complete(entry: Any, part: str, block: Any) -> Any:
+    """A named block: the job's own block with the differences of an entry applied."""
     if not isinstance(entry, dict):
         return entry
-    own = (
-        {name: value for name, value in block.items() if name not in FOUND}
-        if isinstance(block, dict)
-        else {}
-    )
-    said = {name: value for name, value in entry.items() if name != "name"}
-    if part == "model" and family(own | said) != family(own):
-        # of another kind nothing else is meant
-        own = {name: own[name] for name in LadderWidths.__dataclass_fields__ if name in own}
-    elif part == "model" and "preset" in said:
-        own = without_preset(own)
-    whole = {
-        name: value for name, value in (own | said).items() if value is not None or name not in said
+    base = block if isinstance(block, dict) else {}
+    base = {name: value for name, value in base.items() if name not in FROM_TEXT}
+    changes = {name: value for name, value in entry.items() if name != "name"}
+    if part == "model" and family(base | changes) != family(base):
+        # another family shares only the widths
+        base = {name: base[name] for name in LadderWidths.__dataclass_fields__ if name in base}
+    elif part == "model" and "preset" in changes:
+        base = without_preset(base)
+    complete = {
+        name: value
+        for name, value in (base | changes).items()
+        if value is not None or name not in changes
     }
-    return ({"name": entry["name"]} if "name" in entry else {}) | {part: whole}
+    return ({"name": entry["name"]} if "name" in entry else {}) | {part: complete}
 
 
-def block_difference(whole: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
-    """The differences from a block that an entry must hold to give this one."""
+def block_difference(own: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `own` that differ from a block: what an entry must hold."""
     return {
         name: value
-        for name, value in whole.items()
-        if (value if name in FOUND else block.get(name, ...) != value)
+        for name, value in own.items()
+        if (value if name in FROM_TEXT else block.get(name, ...) != value)
     }
 
 
 def as_given(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
-    """The problems of an expanded document as problems of the user's document; a problem of an
+    """The problems of an expanded document, in terms of the user's document; the problem of an
     inherited field is reported on the block alone.
     """
-    found = {problem.field: problem for problem in problems}
-    return tuple(problem for one in found.values() for problem in _as_given(one, document, found))
+    by_field = {problem.field: problem for problem in problems}
+    located = (_in_user_document(problem, document, by_field) for problem in by_field.values())
+    return tuple(problem for problem in located if problem)
 
 
-def _as_given(
-    problem: Problem, document: dict[str, Any], others: Mapping[str, Problem]
-) -> Iterator[Problem]:
+def _in_user_document(
+    problem: Problem, document: dict[str, Any], by_field: Mapping[str, Problem]
+) -> Problem | None:
+    """The problem with its field in the user's document; None where the block has the same one."""
     match problem.field.split("."):
         case ["sweep_over", ("model" | "data") as part, number, inner, *names] if inner == part:
-            said = document[FIELD][part][int(number)]
-            if not names or names[0] in said or ".".join([part, *names]) not in others:
-                yield replace(problem, field=".".join([FIELD, part, number, *names]))
+            entry = document[FIELD][part][int(number)]
+            inherited_field = names and names[0] not in entry
+            if inherited_field and ".".join([part, *names]) in by_field:
+                return None
+            return replace(problem, field=".".join([FIELD, part, number, *names]))
         case ["sweep_over", ("model" | "data") as part, number] if not isinstance(
             document[FIELD][part][int(number)], dict
         ):
-            yield replace(
-                problem,
-                message=f"must be a mapping of a name and the fields that differ from {part}",
-            )
+            message = f"must be a mapping of a name and the fields that differ from {part}"
+            return replace(problem, message=message)
         case _:
-            yield problem
+            return problem
 
 
 def data_blocks(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """All data of a study's document, as whole blocks."""
-    asked = expand(document).get(FIELD) or {}
-    return [document.get("data", {}), *(one["data"] for one in asked.get("data") or ())]
+    """The complete `data` blocks of a document: the job's own, then one per entry."""
+    sweep = expand(document).get(FIELD) or {}
+    return [document.get("data", {}), *(entry["data"] for entry in sweep.get("data") or ())]

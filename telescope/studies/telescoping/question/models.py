@@ -1,9 +1,9 @@
 """The models of a ladder at all its widths: the built-in transformer, or a user's module.
 
-Both families provide the same methods: their problems, their assumptions, and their departures from
-the model of the paper. Nothing else in this kind of study depends on the family.
+Both families provide the same methods: the model at a width, its problems, its assumptions, and its
+departures from the model of the paper. Nothing else in this kind of study depends on the family.
 
-Parts: `LadderWidths` · `LadderModel`, `LadderModule` · `AnyLadder`, either · `DepthChange`.
+Parts: `LadderWidths` · `LadderModel`, `LadderModule`, `AnyLadder` (either) · `DepthChange`.
 """
 
 import math
@@ -18,15 +18,8 @@ from pydantic.dataclasses import dataclass
 from telescope.errors import InvalidInput, Problem, under
 from telescope.models import factory, user_model
 from telescope.studies.ranges import Width
-from telescope.trials.model import (
-    Architecture,
-    ModelSpec,
-    ModuleArchitecture,
-    ModuleSpec,
-    architecture_problems,
-    family,
-    width_problem,
-)
+from telescope.trials.architecture import Architecture, architecture_problems, width_problem
+from telescope.trials.model import ModelSpec, ModuleArchitecture, ModuleSpec, family
 from telescope.trials.presets import Preset
 from telescope.trials.types import STRICT, DescribesInherited, Parametrisation
 
@@ -41,8 +34,8 @@ class DepthChange:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LadderWidths:
-    """The widths of a ladder: swept from base to calibration width by doublings, answered at
-    target.
+    """The widths of a ladder: trials run from the base width up to the calibration width, by
+    doublings; the answer holds at the target width.
     """
 
     base_width: Width
@@ -61,13 +54,13 @@ class LadderWidths:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LadderModel(Preset, LadderWidths):
-    """The model at all its widths."""
+    """The built-in transformer at all widths of a ladder."""
 
     target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
     """Number of blocks of the final run, if different from `depth`, at which all trials run."""
 
     def at(self, width: int) -> ModelSpec:
-        """The model of one width."""
+        """The model at one width."""
         shared = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}
         return ModelSpec(width=width, base_width=self.base_width, **shared)
 
@@ -76,42 +69,43 @@ class LadderModel(Preset, LadderWidths):
         """The model of the final run."""
         model = self.at(self.target_width)
         change = self.depth_change
-        return (
-            model
-            if change is None
-            else replace(model, depth=change.target, base_depth=change.trained)
-        )
+        if change is None:
+            return model
+        return replace(model, depth=change.target, base_depth=change.trained)
 
     @property
     def depth_change(self) -> DepthChange | None:
-        """The final run's depth and that of the trials, if they differ."""
+        """The depths of the trials and of the final run; None where they are the same."""
         if self.target_depth is None or self.target_depth == self.depth:
             return None
         return DepthChange(self.depth, self.target_depth)
 
     def problems(self) -> Iterable[Problem]:
-        """What is wrong with it at any width."""
+        """The problems of the architecture, at any width."""
         return (under("model", problem) for problem in architecture_problems(self))
 
     def width_problem(self, width: int, parametrisation: Parametrisation) -> str | None:
-        """Why it cannot be built at a width, or None."""
+        """Why the model cannot be built at a width; None where it can."""
         return width_problem(self, width)
 
     def resolved(self, vocab_size: int) -> "LadderModel":
-        """The model itself: it needs nothing from its code, and takes any vocabulary."""
+        """The model itself: its code is telescope's own, and it accepts any vocabulary."""
         return self
 
     def departures(self) -> Iterator[str]:
-        """Differences from the paper's model, each as the rest of a sentence."""
+        """Differences from the model of arXiv 2505.02222, each as a clause that begins with `which`
+        or `whose` and follows `departs from the paper`.
+        """
         if not self.tied_embeddings:
             yield "whose head is tied to the embedding: here it is a separate matrix"
             yield (
-                "whose table initialises the head with variance 1/fan_in: here an untied head starts at zero"
+                "whose table initialises the head with variance 1/fan_in: "
+                "here an untied head starts at zero"
             )
 
-    def assumptions(self, tested: bool) -> Iterator[str]:
-        """Assumptions that carry an answer to its target; `tested`: the study validates at the
-        target.
+    def assumptions(self, validated: bool) -> Iterator[str]:
+        """The assumptions on which an answer rests at the target; `validated`: whether the study
+        trains there too.
         """
         scores = "1/sqrt(head size)" if self.attention_scale == "inverse_sqrt" else "8/head size"
         size = (
@@ -129,17 +123,17 @@ class LadderModel(Preset, LadderWidths):
             yield f"depth: {self.depth} blocks at every width and at the target"
         else:
             rule = f"CompleteP's rule with alpha {self.depth_exponent:g} (arXiv 2505.01618)"
-            which = "only the runs at the target test" if tested else "no trial tests"
+            tests = "only the runs at the target test" if validated else "no trial tests"
             depths = f"trained at {change.trained} blocks, transferred to {change.target}"
-            yield f"depth: {depths} by {rule}, which {which}"
+            yield f"depth: {depths} by {rule}, which {tests}"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
-    """A user's model at all its widths."""
+    """A user's module at all widths of a ladder."""
 
     def at(self, width: int) -> ModuleSpec:
-        """The model of one width."""
+        """The model at one width."""
         shared = {name: getattr(self, name) for name in ModuleArchitecture.__dataclass_fields__}
         return ModuleSpec(width=width, base_width=self.base_width, **shared)
 
@@ -150,46 +144,47 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
 
     @property
     def depth_change(self) -> DepthChange | None:
-        """None, since only the width changes."""
+        """None: only the width of a module changes."""
         return None
 
     def problems(self) -> Iterable[Problem]:
-        """No problems. Raises InvalidInput where its code or its model cannot be read at any
-        width.
+        """No problems. Raises InvalidInput where the module's code has changed, or its parameters
+        cannot be read at any width.
         """
-        if self.content and (now := factory.content(self.factory)) != self.content:
+        if self.content and (content := factory.content(self.factory)) != self.content:
             remedy = "leave content out to accept it, or restore the code"
-            message = f"the code of {self.factory} now has hash {now}; {remedy}"
+            message = f"the code of {self.factory} now has hash {content}; {remedy}"
             raise InvalidInput.of("model.content", message, self.content)
         user_model.readings_of(self.at(self.base_width))
         return ()
 
     def width_problem(self, width: int, parametrisation: Parametrisation) -> str | None:
-        """Why it cannot be built at a width, or None."""
+        """Why the model cannot be built at a width; None where it can."""
         return user_model.width_problem(self.at(width), parametrisation)
 
     def resolved(self, vocab_size: int) -> "LadderModule":
-        """The model with the hash of its code. Raises InvalidInput where it does not accept tokens
-        of this vocabulary.
+        """The model with the hash of its code. Raises InvalidInput where the code has changed since
+        it was imported, or the module does not accept tokens of this vocabulary.
         """
-        found = factory.content(self.factory)
-        if factory.content.__wrapped__(self.factory) != found:
+        content = factory.content(self.factory)
+        if factory.content.__wrapped__(self.factory) != content:
             message = "its code has changed since this process imported it; restart telescope"
             raise InvalidInput.of("model.factory", message, self.factory)
-        resolved = replace(self, content=found)
+        resolved = replace(self, content=content)
         user_model.check_vocabulary(resolved.at(resolved.base_width), vocab_size)
         return resolved
 
     def departures(self) -> Iterator[str]:
-        """Differences from the paper's model, as the rest of a sentence."""
+        """Differences from the model of arXiv 2505.02222, as in `LadderModel.departures`."""
         yield "which uses a different model: initial values are the factory's at the base width"
 
-    def assumptions(self, tested: bool) -> Iterator[str]:
-        """Assumptions that carry an answer from its trials to its target."""
+    def assumptions(self, validated: bool) -> Iterator[str]:
+        """The assumptions on which an answer rests at the target."""
         values = f"initial values are its own at width {self.base_width}, scaled"
         yield f"model: {self.factory} changes only its width; {values}"
         yield (
-            "attention: head size and the scale of scores are the same at every width, or scores fall as 1/head size"
+            "attention: head size and the scale of scores are the same at every width, "
+            "or scores fall as 1/head size"
         )
 
 

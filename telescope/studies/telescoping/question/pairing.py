@@ -1,13 +1,13 @@
 """The compatibility of scaling rules, and the assumptions of an answer.
 
 A *pairing* is the combination of a ladder's rules: Muon's update scale with its lr rule, the
-weight-decay rule, the scale of attention, the form of the head. Theory objects to some of them: it
-expects the optimum to move with width. A pair that is most likely a mistake is refused, unless the
-study sets `force_pairing`; a control, or a pair that a paper states, is run and marked unsound. The
-coordinate check reports on both and refuses neither.
+weight-decay rule, the scale of attention, the form of the head. For some pairings theory expects
+the optimum to move with width; this is an *objection*. A pairing that is most likely a mistake is
+refused, unless the study sets `force_pairing`. A control, or a pairing that a paper states, runs
+and is marked unsound; the coordinate check reports on such a ladder, but does not refuse it.
 
-*Assumptions* carry the answer to a final run that differs from the trials in more than width. They
-are printed, so that none is applied silently.
+*Assumptions* are what an answer rests on where the final run differs from the trials in more than
+width. They are printed with the answer, so that none is applied silently.
 
 Parts: `Objection`, `objections` · `pairing_problems`, the refusals · `pairing`, `as_checked` ·
 `assumptions`.
@@ -29,19 +29,19 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class Refusal:
-    """A ladder is refused for its pairing; what to do instead."""
+    """The refusal of a ladder for its pairing."""
 
-    remedy: str
+    remedy: str  # what to use instead
 
 
 @dataclass(frozen=True)
 class Objection:
-    """A reason why theory expects the optimum to move."""
+    """A reason why theory expects the optimum to move with width."""
 
-    field: str
+    field: str  # the field of the document at fault, with its value
     value: str | int
     reason: str
-    refusal: Refusal | None = None  # such a ladder is refused, unless it is forced
+    refusal: Refusal | None = None  # None where such a ladder runs without being forced
 
 
 def optimizer_with_rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
@@ -60,17 +60,20 @@ def optimizer_with_rules(question: Question, optimizer: OptimizerName) -> Optimi
 
 
 def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection, ...]:
-    """All objections of theory to a ladder's pairing."""
+    """All objections to a ladder's pairing."""
     spec = optimizer_with_rules(question, optimizer)
-    found = list(_depth(question))
+    against = list(_depth(question))
     if question.parametrisation == "standard":
-        reason = "standard is a control: it does not scale learning rates with width, so the best values are expected to fall"
-        return (Objection("parametrisation", "standard", reason), *found)
+        reason = (
+            "standard is a control: it does not scale learning rates with width, "
+            "so the best values are expected to fall"
+        )
+        return (Objection("parametrisation", "standard", reason), *against)
     if optimizer == "muon":
-        found += [*_update(spec), *_shared_key(question, spec)]
+        against += [*_update(spec), *_shared_key(question, spec)]
     if question.search.weight_decay != 0:
-        found += _decay(spec)
-    return tuple(found)
+        against += _decay(spec)
+    return tuple(against)
 
 
 def _update(spec: OptimizerSpec) -> Iterator[Objection]:
@@ -103,8 +106,8 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
-    """The objection to update scales that assume a fixed aspect ratio: the rotary key that mla's
-    heads share keeps its fan-out as its fan-in grows.
+    """The objection to update scales that assume a fixed aspect ratio, where attention is mla: the
+    rotary key that mla's heads share keeps its fan-out as its fan-in grows.
     """
     scale = mup.chosen_update_scale(spec)
     if not shares_rotary_key(question) or scale == "spectral_ratio":
@@ -128,8 +131,8 @@ def shares_rotary_key(question: Question) -> bool:
 
 
 def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
-    """The objection to a weight-decay rule: at equal tokens, lr x weight decay of the hidden
-    matrices should not depend on width; `sqrt_width` has its own source.
+    """The objection to a weight-decay rule under which lr x weight decay of the hidden matrices
+    depends on width at equal tokens; `sqrt_width` is exempt, since a paper derives it.
     """
     rule = mup.chosen_weight_decay_rule(spec)
     exponent = mup.decay_product_exponent(spec)
@@ -144,7 +147,7 @@ def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _depth(question: Question) -> Iterator[Objection]:
-    """The objection to the depth rule without mup's width rules, with which it was derived."""
+    """The objection to a depth change outside `mup`, for which the depth rule was derived."""
     change = question.model.depth_change
     if change is None or question.parametrisation == "mup":
         return
@@ -158,25 +161,22 @@ def _depth(question: Question) -> Iterator[Objection]:
 
 
 def pairing_problems(question: Question) -> tuple[Problem, ...]:
-    """The refusals: rules that cannot apply, and pairs with an objection unless they are forced."""
-    found = list(_meaningless(question))
+    """The refusals: rules that cannot apply, and pairings with a refused objection, unless the
+    question forces them.
+    """
+    problems = list(_meaningless(question))
     if not question.force_pairing:
-        against = [
-            one for optimizer in question.optimizers for one in objections(question, optimizer)
-        ]
-        found += [
-            Problem(
-                one.field,
-                f"{one.reason}; {one.refusal.remedy}, or set force_pairing: true",
-                one.value,
-            )
-            for one in against
-            if one.refusal
-        ]
-    return tuple(dict.fromkeys(found))
+        for optimizer in question.optimizers:
+            for objection in objections(question, optimizer):
+                if objection.refusal:
+                    remedy = f"{objection.refusal.remedy}, or set force_pairing: true"
+                    message = f"{objection.reason}; {remedy}"
+                    problems.append(Problem(objection.field, message, objection.value))
+    return tuple(dict.fromkeys(problems))
 
 
 def _meaningless(question: Question) -> Iterator[Problem]:
+    """Problems of options that have no effect on the study's optimizers or model."""
     for name in ("update_scale", "muon_lr_rule", "muon_split"):
         value = getattr(question.optimizer_options, name)
         if value not in (None, "whole") and "muon" not in question.optimizers:
@@ -193,8 +193,9 @@ def _meaningless(question: Question) -> Iterator[Problem]:
         message = f"telescope does not know the heads of a user's model; {remedy}"
         yield Problem("optimizer_options.muon_split", message, "heads")
     if question.model.head_form == "rescaled" and question.parametrisation != "mup":
-        message = f"rescaled has no meaning under {question.parametrisation}; leave it out, or use parametrisation: mup"
-        yield Problem("model.head_form", message, question.model.head_form)
+        message = f"rescaled has no meaning under {question.parametrisation}"
+        remedy = "leave it out, or use parametrisation: mup"
+        yield Problem("model.head_form", f"{message}; {remedy}", question.model.head_form)
 
 
 def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
@@ -211,20 +212,20 @@ def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
         attention_scale=attention.scale if attention else None,
         head_form=None if spec.parametrisation == "standard" else question.model.head_form,
         sound=not against,
-        forced=any(one.refusal for one in against),
-        remarks=(*(one.reason for one in against), *_notes(question, spec)),
+        forced=any(objection.refusal for objection in against),
+        remarks=(*(objection.reason for objection in against), *_notes(question, spec)),
     )
 
 
-def as_checked(found: Pairing, check: CoordinateReport | None) -> Pairing:
-    """The pairing, with a remark where an unsound one fails the coordinate check; a sound one is
-    refused, and the verdict gives the reason.
+def as_checked(rules: Pairing, check: CoordinateReport | None) -> Pairing:
+    """The pairing, with a remark where it is unsound and fails the coordinate check. A sound
+    pairing that fails gets none: its ladder is refused, and the verdict gives the reason.
     """
-    if found.sound or check is None or check.verdict != "fail":
-        return found
-    known = "the ladder runs anyway, since its pairing is known to be unsound"
-    remark = f"the coordinate check fails; {known}: {check.reason}"
-    return replace(found, remarks=(*found.remarks, remark))
+    if rules.sound or check is None or check.verdict != "fail":
+        return rules
+    cause = "the ladder runs anyway, since its pairing is known to be unsound"
+    remark = f"the coordinate check fails; {cause}: {check.reason}"
+    return replace(rules, remarks=(*rules.remarks, remark))
 
 
 def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
@@ -235,18 +236,24 @@ def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
         and not shares_rotary_key(question)
     ):
         yield (
-            "update scale none needs matrices with the same aspect ratio at every width, as in this ladder"
+            "update scale none needs matrices with the same aspect ratio at every width, "
+            "as in this ladder"
         )
     if spec.name == "adamw" and mup.chosen_weight_decay_rule(spec) == "sqrt_width":
         yield (
-            "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); a constant lr x weight decay would need m"
+            "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); "
+            "a constant lr x weight decay would need m"
         )
     if spec.parametrisation == "mup-paper":
-        yield from (f"departs from the paper, {how}" for how in _departures(question, spec))
+        yield from (
+            f"departs from the paper, {departure}" for departure in _departures(question, spec)
+        )
 
 
 def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
-    """Departures of a `mup-paper` ladder from the paper, by choice or by default."""
+    """Departures of a `mup-paper` ladder from arXiv 2505.02222, chosen or by default, each as a
+    clause that begins with `which` or `whose`.
+    """
     as_printed = OptimizerSpec(
         name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper"
     )
@@ -264,8 +271,8 @@ def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 
 def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]:
-    """The assumptions that carry the answer beyond width, in words; only the depth rule is applied,
-    if the study asks for it.
+    """The assumptions on which the answer rests beyond width, in words. None is applied to the
+    answer except the depth rule, if the study asks for it.
     """
     return tuple(_assumptions(question, optimizer))
 
@@ -287,4 +294,4 @@ def _assumptions(question: Question, optimizer: OptimizerName) -> Iterator[str]:
         swept = isinstance(question.search.adamw_lr_ratio, Range)
         held = "" if swept else f", {question.adamw_lr_ratio:g}, and was not tuned"
         yield f"ratio: AdamW's lr over Muon's is the same at every width{held}"
-    yield from question.model.assumptions(tested=question.validate_at_target)
+    yield from question.model.assumptions(validated=question.validate_at_target)

@@ -1,5 +1,5 @@
-"""The parts of a telescoping document, typed and bounded: variants, search, limits, options of the
-published rule.
+"""The blocks of a telescoping document, typed and bounded: variants, search, options of the
+published rule, limits.
 """
 
 from typing import ClassVar, Literal
@@ -16,8 +16,9 @@ from telescope.trials.types import STRICT, Count, NonNegative, Positive
 
 
 class WrittenAsDifferences:
-    """Base of dataclasses that documents write as a name and the fields that differ from the job's
-    own block, with the JSON schema of that form."""
+    """Base of the entries of `sweep_over`. In a document, an entry is a name and the fields that
+    differ from the job's own block; this class gives the JSON schema of that form.
+    """
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -36,7 +37,7 @@ class WrittenAsDifferences:
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NamedModel(WrittenAsDifferences):
     """An architecture to compare; in a document, its name and its differences from the job's
-    model.
+    `model`.
     """
 
     name: str
@@ -45,18 +46,18 @@ class NamedModel(WrittenAsDifferences):
     model: AnyLadder
 
     part: ClassVar[Literal["model", "data"]] = "model"
-    """The block of the job that it is instead of."""
+    """The block of the job that this entry replaces."""
 
     @property
-    def whole(self) -> AnyLadder:
-        """Its own block."""
+    def replacement(self) -> AnyLadder:
+        """The complete block of this entry."""
         return self.model
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NamedData(WrittenAsDifferences):
     """A text or mixture to compare; in a document, its name and its differences from the job's
-    data.
+    `data`.
     """
 
     name: str
@@ -65,17 +66,17 @@ class NamedData(WrittenAsDifferences):
     data: DataSpec
 
     part: ClassVar[Literal["model", "data"]] = "data"
-    """The block of the job that it is instead of."""
+    """The block of the job that this entry replaces."""
 
     @property
-    def whole(self) -> DataSpec:
-        """Its own block."""
+    def replacement(self) -> DataSpec:
+        """The complete block of this entry."""
         return self.data
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SweepOver:
-    """Architectures or texts to compare, either but not both: each gets its own ladders."""
+    """Architectures to compare, or texts, but not both. Each gets its own ladders."""
 
     model: tuple[NamedModel, ...] | None = None
     """Two or more architectures, each with a name and the fields that differ from `model`."""
@@ -167,7 +168,7 @@ class Limits:
     max_parallel: Count | None = None
     """Trials that run at once; by default as many as there are workers."""
     max_trials: Count = 400
-    """Trials of the job; each ladder may use an equal share."""
+    """Trials of the job, not counting the coordinate check; each ladder may use an equal share."""
     max_base_runs: Positive | None = None
     """Budget of `robust` per ladder, in runs at the base width; by default points^k x levels, but
     at least 1.5 and at most 3 times its first four rounds.

@@ -92,20 +92,20 @@ class Question:
 
     @property
     def optimizers(self) -> tuple[OptimizerName, ...]:
-        """The optimizers, with a ladder each for every variant."""
+        """The optimizers; every variant has a ladder for each."""
         return (self.optimizer,) if isinstance(self.optimizer, str) else self.optimizer
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """The batch size in tokens, as a tuple of one."""
+        """The batch sizes in tokens: only one."""
         return (self.horizon.batch_tokens,)
 
 
 def ranges(question: Question, optimizer: OptimizerName) -> dict[AxisName, Range]:
-    """The swept ranges of a ladder, learning rate first."""
-    named = {
+    """The ranges that an optimizer's ladder sweeps, learning rate first."""
+    searched = {
         name: getattr(question.search, name)
         for name in SCALES
         if name != "adamw_lr_ratio" or optimizer == "muon"
     }
-    return {name: found for name, found in named.items() if isinstance(found, Range)}
+    return {name: swept for name, swept in searched.items() if isinstance(swept, Range)}

@@ -1,11 +1,12 @@
 """Variants: the architectures or texts that a job compares.
 
 `sweep_over` names variants of the job's `model` block or of its `data` block. Each variant is a
-separate question: the same study with only that block, and with an equal share of the limits that
-count over all ladders. So its ladders plan the same trials as a job of that architecture or text,
-digests included, and none waits for the others.
+separate question: the same study with that block alone, and with an equal share of the limits that
+count over all ladders. Its ladders therefore plan the same trials, with the same digests, as a job
+of that architecture or text alone, and no ladder waits for another.
 
-Parts: `Variant`, `variants`, `variant_of` a run · `texts`, `with_texts`, `with_models`.
+Parts: `Variant`, `variants` · `variant_of`, the variant of a run · `texts`, `with_texts`,
+`with_models`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from telescope.studies.telescoping.question.documents import FIELD, FOUND, block_difference
+from telescope.studies.telescoping.question.documents import FIELD, FROM_TEXT, block_difference
 from telescope.studies.telescoping.question.models import AnyLadder
 from telescope.studies.telescoping.question.parts import Limits, NamedData, NamedModel
 from telescope.studies.telescoping.question.question import Question
@@ -26,57 +27,59 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Variant:
-    """An architecture or text of a study over several."""
+    """An architecture or text that a study compares with others."""
 
     name: str  # empty where the study compares none
-    question: Question  # of this variant alone
+    question: Question  # about this variant alone
     differs: Mapping[str, Any]  # the fields that differ from the job's block, as in a document
 
 
 @lru_cache(maxsize=256)
 def variants(question: Question) -> tuple[Variant, ...]:
-    """The variants of a study; the study itself where it compares none."""
+    """The variants of a study; a single nameless one where it compares none."""
     if question.sweep_over is None:
         return (Variant("", question, {}),)
     entries = question.sweep_over.entries
     alone = replace(question, sweep_over=None, limits=shared(question.limits, len(entries)))
     return tuple(
-        Variant(one.name, with_block(alone, one), own_fields(one, question)) for one in entries
+        Variant(entry.name, with_block(alone, entry), own_fields(entry, question))
+        for entry in entries
     )
 
 
-def with_block(question: Question, one: NamedModel | NamedData) -> Question:
-    """The study of an architecture or text."""
-    changed: dict[str, Any] = {one.part: one.whole}
-    return replace(question, **changed)
+def with_block(question: Question, entry: NamedModel | NamedData) -> Question:
+    """The question with its block replaced by an entry's."""
+    changes: dict[str, Any] = {entry.part: entry.replacement}
+    return replace(question, **changes)
 
 
-def own_fields(one: NamedModel | NamedData, question: Question) -> dict[str, Any]:
+def own_fields(entry: NamedModel | NamedData, question: Question) -> dict[str, Any]:
     """The fields of an entry that differ from the job's block."""
-    differing = block_difference(as_document(one.whole), as_document(getattr(question, one.part)))
-    return {name: value for name, value in differing.items() if name not in FOUND}
+    block = getattr(question, entry.part)
+    differing = block_difference(as_document(entry.replacement), as_document(block))
+    return {name: value for name, value in differing.items() if name not in FROM_TEXT}
 
 
-def shared(limits: Limits, among: int) -> Limits:
-    """The limits with an equal share of those that count over all ladders."""
-    flops = None if limits.max_flops is None else limits.max_flops / among
-    return replace(limits, max_trials=max(1, limits.max_trials // among), max_flops=flops)
+def shared(limits: Limits, variants: int) -> Limits:
+    """The limits of one variant: an equal share of the limits that count over all ladders."""
+    flops = None if limits.max_flops is None else limits.max_flops / variants
+    return replace(limits, max_trials=max(1, limits.max_trials // variants), max_flops=flops)
 
 
 def variant_of(question: Question, spec: TrialSpec) -> str:
     """The name of the variant that plans a run; empty where the study compares none."""
-    named = (
-        one
-        for one in variants(question)
-        if one.name
-        and builds_at_some_width(one.question.model, spec.model)
-        and reads(one.question.data, spec.data)
+    builders = (
+        variant
+        for variant in variants(question)
+        if variant.name
+        and builds_at_some_width(variant.question.model, spec.model)
+        and reads(variant.question.data, spec.data)
     )
-    return next((one.name for one in named), "")
+    return next((variant.name for variant in builders), "")
 
 
 def builds_at_some_width(model: AnyLadder, spec: AnyModel) -> bool:
-    """Whether a model is an architecture's at some width."""
+    """Whether an architecture gives this model at some width."""
     try:
         return spec in (model.at(spec.width), model.target)
     except ValueError:  # the architecture has no such width
@@ -84,44 +87,45 @@ def builds_at_some_width(model: AnyLadder, spec: AnyModel) -> bool:
 
 
 def reads(data: DataSpec, spec: DataSpec) -> bool:
-    """Whether data are the same, whatever the origin of equal tokens."""
+    """Whether two specifications give the same tokens, whatever their origin."""
     return replace(spec, **{name: getattr(data, name) for name in ORIGIN}) == data
 
 
 def as_document(block: AnyLadder | DataSpec) -> dict[str, Any]:
-    """A block as in a document."""
-    found: dict[str, Any] = TypeAdapter(type(block)).dump_python(block, mode="json")
-    return found
+    """The block in the form of a document."""
+    document: dict[str, Any] = TypeAdapter(type(block)).dump_python(block, mode="json")
+    return document
 
 
 def texts(question: Question) -> dict[str, DataSpec]:
-    """The data that the runs of a study read, by the field that names them."""
-    swept = question.sweep_over.data if question.sweep_over else None
+    """The data that the runs of a study read, by the field of the document that names them."""
+    entries = question.sweep_over.data if question.sweep_over else None
     return (
         {"data": question.data}
-        if swept is None
-        else {f"{FIELD}.data.{i}": one.data for i, one in enumerate(swept)}
+        if entries is None
+        else {f"{FIELD}.data.{i}": entry.data for i, entry in enumerate(entries)}
     )
 
 
-def with_texts(question: Question, found: Iterable[DataSpec]) -> Question:
-    """The study with its data replaced, in the order of `texts`."""
+def with_texts(question: Question, data_specs: Iterable[DataSpec]) -> Question:
+    """The question with its data replaced, in the order of `texts`."""
     if question.sweep_over is None or question.sweep_over.data is None:
-        (data,) = found
+        (data,) = data_specs
         return replace(question, data=data)
     entries = tuple(
-        replace(one, data=data) for one, data in zip(question.sweep_over.data, found, strict=True)
+        replace(entry, data=data)
+        for entry, data in zip(question.sweep_over.data, data_specs, strict=True)
     )
     return replace(question, sweep_over=replace(question.sweep_over, data=entries))
 
 
-def with_models(question: Question, seen: Callable[[AnyLadder, str], AnyLadder]) -> Question:
-    """The study with each model replaced by `seen` of the model and its field."""
-    question = replace(question, model=seen(question.model, "model"))
+def with_models(question: Question, changed: Callable[[AnyLadder, str], AnyLadder]) -> Question:
+    """The question with each model replaced by `changed(model, field)`."""
+    question = replace(question, model=changed(question.model, "model"))
     if question.sweep_over is None or question.sweep_over.model is None:
         return question
     entries = tuple(
-        replace(one, model=seen(one.model, f"{FIELD}.model.{i}"))
-        for i, one in enumerate(question.sweep_over.model)
+        replace(entry, model=changed(entry.model, f"{FIELD}.model.{i}"))
+        for i, entry in enumerate(question.sweep_over.model)
     )
     return replace(question, sweep_over=replace(question.sweep_over, model=entries))

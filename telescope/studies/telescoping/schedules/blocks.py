@@ -1,8 +1,12 @@
 """The next best block of runs, and its cost.
 
-A *block* is a seed run at the corners x +- h around the optimum that the pooled model expects at a
-level, so every run informs every axis. Blocks are added where they reduce the uncertainty at the
-target most per cost. Costs are in runs at the base width.
+A *block* is a set of runs with one seed, at the corners x +- h around the optimum x that the pooled
+model expects at a level, so that every run informs every axis. Blocks are added where they reduce
+the uncertainty at the target most per cost. Costs are in runs at the base width.
+
+Parts: `block`, its points, by `half_spans`, `signs` and `place` · `top_places`, where the top
+level's optimum lies · `tolerances`, `needed`, `enough`, the precision to reach · `greedy`, the next
+blocks.
 """
 
 import itertools
@@ -24,54 +28,54 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 
-# Corners lie at most this share of the way to the lowest learning rate that diverged, or at these
-# octaves.
+# Corners lie at most this share of the way to the lowest learning rate that diverged, but at least
+# this many octaves from the centre.
 CLIFF_SHARE, NARROWEST = 0.6, 0.5
-# By number of axes: the leading axes whose product gives each of the last axes.
+# by number of axes: for each of the last axes, the leading axes whose signs multiply to its sign
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
-MOST_BLOCKS = 30  # in any advice
+MOST_BLOCKS = 30  # in advice
 LR_TOLERANCE = 0.4  # octaves of half-width at which no more runs are added
 
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
-    """The distance h of a block's corners from its centre, in octaves per fitted axis, well short
-    of where runs diverge.
+    """The distance h [axis] of a block's corners from its centre, in octaves, so that the corners
+    stay well below the learning rates that diverge.
     """
     wide = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
-    others = [min(max(wide / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
+    other_spans = [min(max(wide / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
     above = [o.point.x[0] - pooled.optima[o.point.level, 0] for o in outcomes(done) if not o.finite]
     cliff = min((distance for distance in above if distance > 0), default=math.inf)
-    return np.array([min(wide, max(CLIFF_SHARE * cliff, NARROWEST)), *others])
+    return np.array([min(wide, max(CLIFF_SHARE * cliff, NARROWEST)), *other_spans])
 
 
 def signs(axes: int, block: int) -> Array:
-    """The corners of a block [run, axis] in units of h: all for up to two axes, beyond that a
-    fraction in which the last axes follow the others.
+    """The corners of a block [run, axis] in units of h: a full factorial design for up to two axes,
+    for more axes a fraction in which the signs of the last axes follow from the others.
 
-    Every second block has these signs reversed, so that two blocks separate effects that one
-    confounds.
+    Every second block has these derived signs reversed, so that two blocks separate effects that
+    one confounds.
     """
     followers = FOLLOWERS.get(axes, ())
     corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes - len(followers))))
-    turned = 1.0 if block % 2 == 0 else -1.0
+    sign = 1.0 if block % 2 == 0 else -1.0
     return np.column_stack(
-        [corners, *(turned * corners[:, list(leaders)].prod(axis=1) for leaders in followers)]
+        [corners, *(sign * corners[:, list(leaders)].prod(axis=1) for leaders in followers)]
     )
 
 
 def tolerances(pooled: Fit) -> Array:
-    """Half-widths of equal loss cost at which no more runs are added, in octaves per fitted
-    axis.
+    """The half-widths [axis] at the target, in octaves, at which no more runs are added. They cost
+    equally much loss on every axis, within bounds.
     """
-    others = [
+    other_tolerances = [
         min(max(LR_TOLERANCE / math.sqrt(ratio), LR_TOLERANCE), 1.2) for ratio in pooled.ratios[1:]
     ]
-    return np.array([LR_TOLERANCE, *others])
+    return np.array([LR_TOLERANCE, *other_tolerances])
 
 
 def block_centre(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> Array:
-    """The centre of a level's next block: the expected optimum, or lower learning rates where all
-    of its last block diverged.
+    """The centre [axis] of a level's next block: the expected optimum, or lower learning rates
+    where all runs of the last block diverged.
     """
     centre: Array = pooled.optima[level].copy()
     last = last_block(done, level)
@@ -81,8 +85,8 @@ def block_centre(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) 
 
 
 def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tuple[Array, Array]:
-    """Centre and half-spans of a level's next block, moved inside the walls so that its corners
-    stay apart.
+    """Centre and half-spans [axis] of a level's next block. Both keep the corners inside the walls
+    and apart from each other.
     """
     fitted = [ladder.axes[i] for i in ladder.fitted]
     spans = np.minimum(
@@ -99,21 +103,15 @@ def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tupl
 def block(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int
 ) -> tuple[Point, ...]:
-    """The corners of a level's block; its number is its seed."""
+    """The points of a level's block; the number of the block is its seed."""
     fitted = [ladder.axes[i] for i in ladder.fitted]
     centre, spans = place(ladder, done, pooled, level)
     corners = centre + spans * signs(len(fitted), number)
     swept = swept_values(ladder, done, 0)
-    return tuple(
-        Point(
-            level,
-            merged_x(
-                ladder, [axis.clip(float(x)) for axis, x in zip(fitted, row, strict=True)], swept
-            ),
-            number,
-        )
-        for row in corners
+    clipped = (
+        [axis.clip(float(x)) for axis, x in zip(fitted, corner, strict=True)] for corner in corners
     )
+    return tuple(Point(level, merged_x(ladder, corner, swept), number) for corner in clipped)
 
 
 def blocks_run(done: Sequence[Done], level: int) -> int:
@@ -123,9 +121,9 @@ def blocks_run(done: Sequence[Done], level: int) -> int:
 
 def last_block(done: Sequence[Done], level: int) -> tuple[Outcome, ...]:
     """The outcomes of a level's newest seed."""
-    found = outcomes(done, level)
-    newest = max((o.point.seed for o in found), default=0)
-    return tuple(o for o in found if o.point.seed == newest)
+    results = outcomes(done, level)
+    newest = max((o.point.seed for o in results), default=0)
+    return tuple(o for o in results if o.point.seed == newest)
 
 
 def top_level(done: Sequence[Done]) -> int:
@@ -134,18 +132,18 @@ def top_level(done: Sequence[Done]) -> int:
 
 
 def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, OptimumPlace]:
-    """The place of the top level's optimum, by fitted axis; below the learning rates of its last
-    block where all of that diverged.
+    """The place of the top level's optimum, by fitted axis. Where all runs of the last block
+    diverged, the optimum is taken to lie below its learning rates.
     """
     top = top_level(done)
     last = last_block(done, top)
-    lost = not any(o.finite for o in last)
-    if lost and min(o.point.x[0] for o in last) <= ladder.axes[0].walls[0]:
+    all_diverged = not any(o.finite for o in last)
+    if all_diverged and min(o.point.x[0] for o in last) <= ladder.axes[0].walls[0]:
         return {0: OptimumPlace.OUTSIDE_BLOCK | OptimumPlace.BEYOND_WALL}
     places = {}
     for i, x in zip(ladder.fitted, pooled.optima[top], strict=True):
         values = [o.point.x[i] for o in last]
-        outside = i == 0 if lost else not min(values) <= x <= max(values)
+        outside = i == 0 if all_diverged else not min(values) <= x <= max(values)
         places[i] = OptimumPlace.OUTSIDE_BLOCK if outside else OptimumPlace(0)
         if not ladder.axes[i].allows(x):
             places[i] |= OptimumPlace.BEYOND_WALL
@@ -158,30 +156,27 @@ def block_cost(ladder: Ladder, level: int) -> float:
 
 
 def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
-    """The `tolerances`, infinite for an axis whose optimum lies beyond a wall, where more runs
-    would not show it.
+    """The `tolerances` [axis], infinite for an axis whose optimum lies beyond a wall, since more
+    runs would not find it.
     """
     beyond = axes_at(top_places(ladder, done, pooled), OptimumPlace.BEYOND_WALL)
     return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))
 
 
 def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bool:
-    """Whether this covariance makes every interval at the target narrow enough."""
-    return bool(
-        np.all(
-            pooled.target_half_widths(covariance)
-            <= (tolerances(pooled) if tolerance is None else tolerance)
-        )
-    )
+    """Whether every interval at the target is narrow enough under this covariance."""
+    most = tolerances(pooled) if tolerance is None else tolerance
+    return bool(np.all(pooled.target_half_widths(covariance) <= most))
 
 
 def greedy(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float
 ) -> Iterator[tuple[int, Array]]:
-    """The levels of the next blocks, each with the covariance expected after it, within the budget.
+    """The levels of the next blocks, each with the covariance expected after it, as long as their
+    cost is at most `left`.
 
-    Each block is the one that reduces sum variance/tolerance^2 most per cost; the level above the
-    top one is a candidate too.
+    Each block is the one that reduces the sum of variance / tolerance^2 most per cost. The level
+    above the top one is a candidate too.
     """
     axes, tolerance = len(ladder.fitted), needed(ladder, done, pooled)
     used = {
@@ -194,15 +189,14 @@ def greedy(
         for level, (centre, spans) in places.items():
             cost = block_cost(ladder, level)
             if cost <= left + 1e-9:
-                after = np.linalg.inv(
-                    precision + pooled.information(level, centre + spans * signs(axes, used[level]))
-                )
-                gain = np.diag(covariance - after)[:axes] / tolerance**2
-                choices.append((float(gain.sum()) / cost, -level, after))
+                corners = centre + spans * signs(axes, used[level])
+                expected = np.linalg.inv(precision + pooled.information(level, corners))
+                gain = np.diag(covariance - expected)[:axes] / tolerance**2
+                choices.append((float(gain.sum()) / cost, -level, expected))
         if not choices:
             return
-        _, negative, expected = max(choices, key=lambda choice: choice[:2])
-        covariance = expected.astype(np.float64)
-        used[-negative] += 1
-        left -= block_cost(ladder, -negative)
-        yield -negative, covariance
+        _, negative_level, expected = max(choices, key=lambda choice: choice[:2])
+        level, covariance = -negative_level, expected.astype(np.float64)
+        used[level] += 1
+        left -= block_cost(ladder, level)
+        yield level, covariance

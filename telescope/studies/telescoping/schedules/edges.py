@@ -1,8 +1,11 @@
 """The search beyond a border at which the optimum lies.
 
-The edge rule of `robust`: while the optimum of the base grid is within a quarter step of a border,
-try two more columns beyond it (one more row for axes other than the learning rate), at the nearest
-values of the other axes; at most four times, and never through a wall.
+This is the edge rule of `robust`: while the optimum of the base grid is within a quarter step of a
+border, try two more values of the learning rate beyond it (one more value of any other axis), at
+the nearest values of the other axes; at most four times, and never beyond a wall.
+
+Parts: `base_window_edges`, the borders at which the optimum lies · `base_places`, the same as flags
+· `beyond_the_edge`, the points to try.
 """
 
 from collections.abc import Sequence
@@ -21,43 +24,44 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.schedules.places import OptimumPlace
 from telescope.trials.lattice import snap
 
-EDGE_ROUNDS = 4  # under `paper`, per level
+EDGE_ROUNDS = 4  # at most; under `paper`, per level
 
 
-def borders(ladder: Ladder, found: Sequence[Outcome]) -> list[tuple[float, float]]:
-    """The lowest and the highest value on each axis, run or within the user's range."""
+def borders(ladder: Ladder, results: Sequence[Outcome]) -> list[tuple[float, float]]:
+    """The lowest and the highest octaves of each axis that were tried or lie in the user's range."""
+    columns = zip(*[o.point.x for o in results], strict=True)
     return [
         (min(axis.low, *xs), max(axis.high, *xs))
-        for axis, xs in zip(ladder.axes, zip(*[o.point.x for o in found], strict=True), strict=True)
+        for axis, xs in zip(ladder.axes, columns, strict=True)
     ]
 
 
 def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
-    """Pairs (axis, side) for every border of the base window at which its optimum lies; side -1 is
-    the low border, +1 the high one.
+    """Pairs (axis, side) for every border of the base window at which the optimum lies; side is -1
+    for the low border and +1 for the high one.
 
-    The optimum is at a border when the fitted optimum or the lowest point of the grid is within a
+    The optimum is at a border where the fitted optimum or the lowest point of the grid is within a
     quarter step of it. Where every run diverged, it is taken to lie below the learning rates tried.
     """
-    found = outcomes(done, level=0)
+    results = outcomes(done, level=0)
     pooled = pooled_fit(ladder, done)
     if pooled is None:
         return ((0, -1),)
     lowest = min(
-        (o for o in found if o.finite and o.point.seed == 0), key=lambda o: (o.loss, o.point)
+        (o for o in results if o.finite and o.point.seed == 0), key=lambda o: (o.loss, o.point)
     ).point.x
     optimum = dict(zip(ladder.fitted, pooled.optima[0], strict=True))
-    at = []
-    for i, (low, high) in enumerate(borders(ladder, found)):
+    edges = []
+    for i, (low, high) in enumerate(borders(ladder, results)):
         margin = ladder.axes[i].step / 4
         if i in optimum and (side := side_of(low + margin, high - margin, (optimum[i], lowest[i]))):
-            at.append((i, side))
-    return tuple(at)
+            edges.append((i, side))
+    return tuple(edges)
 
 
 def side_of(low: float, high: float, places: Sequence[float]) -> int:
-    """The side on which a place lies: -1 for one at or below `low`, else +1 for one at or above
-    `high`, else 0.
+    """-1 if any of the places lies at or below `low`, else +1 if any lies at or above `high`, else
+    0.
     """
     if min(places) <= low:
         return -1
@@ -65,15 +69,15 @@ def side_of(low: float, high: float, places: Sequence[float]) -> int:
 
 
 def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
-    """New points beyond the borders at which the optimum lies; none where it lies inside, or at the
-    user's wall.
+    """New points beyond the borders at which the optimum lies; none where it lies inside, or at a
+    wall.
     """
     if sum(stage.name == "edge" for stage in done) == EDGE_ROUNDS:
         return ()
-    found = outcomes(done, level=0)
-    limits = borders(ladder, found)
+    results = outcomes(done, level=0)
+    limits = borders(ladder, results)
     pooled = pooled_fit(ladder, done)
-    best = argmin(found)
+    best = argmin(results)
     centre = list(best)
     if pooled is not None:
         for i, x in zip(ladder.fitted, pooled.optima[0], strict=True):
@@ -82,20 +86,17 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
     for i, side in base_window_edges(ladder, done):
         axis = ladder.axes[i]
         border = limits[i][0] if side < 0 else limits[i][1]
-        for column in range(1, 3 if i == 0 else 2):
-            value = snap(border + side * column * axis.step)
+        for steps in range(1, 3 if i == 0 else 2):
+            value = snap(border + side * steps * axis.step)
             if axis.allows(value):
-                points |= dict.fromkeys(
-                    Point(0, x, 0) for x in star(ladder, limits, centre, i, value)
-                )
-    run = {o.point for o in found}
-    return tuple(point for point in points if point not in run)
+                xs = star(ladder, limits, centre, i, value)
+                points |= dict.fromkeys(Point(0, x, 0) for x in xs)
+    points_run = {o.point for o in results}
+    return tuple(point for point in points if point not in points_run)
 
 
 def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
-    """The place of the base window's optimum, by axis; axes on which it lies inside are left
-    out.
-    """
+    """The place of the base window's optimum, by axis, for the axes on which it lies at a border."""
     limits = borders(ladder, outcomes(done, level=0))
     places = {}
     for i, side in base_window_edges(ladder, done):
@@ -115,24 +116,24 @@ def star(
     fixed: int,
     value: float,
 ) -> list[tuple[float, ...]]:
-    """Points with `value` on one axis: the values nearest to the centre on the others, and the next
-    two values of each.
+    """The x with `value` on the axis `fixed`, and elsewhere the values nearest to the centre, then
+    the same with each other axis moved to its next two values.
     """
     nearest = [
         sorted(extended_values(axis, *ends), key=partial(_distance, at))[: 3 if axis.fitted else 1]
         for axis, ends, at in zip(ladder.axes, limits, centre, strict=True)
     ]
-    middle = [values[0] for values in nearest]
-    middle[fixed] = value
+    centre_values = [values[0] for values in nearest]
+    centre_values[fixed] = value
     arms = [(i, v) for i, values in enumerate(nearest) if i != fixed for v in values[1:]]
     return [
-        tuple(middle),
-        *(tuple(v if j == i else m for j, m in enumerate(middle)) for i, v in arms),
+        tuple(centre_values),
+        *(tuple(v if j == i else m for j, m in enumerate(centre_values)) for i, v in arms),
     ]
 
 
 def extended_values(axis: Axis, low: float, high: float) -> list[float]:
-    """The axis's values, continued at their step to the borders of the runs."""
+    """The axis's grid values, continued at their step to the borders of the runs."""
     if axis.step == 0:
         return list(axis.values)
     below, above = (
@@ -143,5 +144,5 @@ def extended_values(axis: Axis, low: float, high: float) -> list[float]:
 
 
 def _distance(centre: float, value: float) -> tuple[float, float]:
-    """The order of values by their distance from a centre; of two as near, the lower first."""
+    """A sort key: distance from the centre, and of two values as near, the lower first."""
     return abs(value - centre), value

@@ -1,13 +1,14 @@
 """The published rule for telescoping, Algorithm 1 of arXiv 2505.02222.
 
-It runs a full grid at the base width, and at each doubling of the width fewer points, closer
-together, around the argmin of the level before (seed means; a diverged run is worse than any
-other), without interpolation, edge rule or noise model. `PaperOptions` hold the choices that the
-text leaves open; their defaults are its literal reading, and the result records those chosen.
-`windows` defines how windows shrink and how samplers fill them.
+It runs a full grid at the base width. At each doubling of the width it runs fewer points, closer
+together, around the argmin of the level before, without interpolation, edge rule or noise model.
+The argmin is of means over seeds, and a diverged run is worse than any other. `PaperOptions` hold
+the choices that the text leaves open; their defaults are its literal reading, and the report
+records the choices. `windows` defines how windows shrink and how samplers fill them.
 
-Parts: `next_stage`, the fold · `opening` of a level, `sampler_batch` of a sampler ·
-`edge_rule_points`, `grid_borders`, `reported_edges` · `ended`, `flat` · `paper_method`.
+Parts: `next_stage`, the fold · `opening`, the first stage of a level · `sampler_batch` ·
+`edge_rule_points`, `grid_borders`, `reported_edges` · `ended`, `flat` · `paper_method`, the options
+for the report.
 """
 
 import math
@@ -42,24 +43,21 @@ def next_stage(
     if not done:
         return opening(ladder, done, 0, options)
     level = top_level(done)
-    more = (
+    addition = (
         edge_rule_points(ladder, done, level, options)
         if windows.is_grid(ladder, options)
         else sampler_batch(ladder, done, level, options)
     )
-    if more:
-        return more
-    return (
-        None if ended(ladder, done, level, options) else opening(ladder, done, level + 1, options)
-    )
+    if addition or ended(ladder, done, level, options):
+        return addition
+    return opening(ladder, done, level + 1, options)
 
 
 def opening(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> Stage:
     """The first stage of a level."""
     if windows.is_grid(ladder, options):
-        return Stage(
-            "grid", grid(level, windows.grid_values(ladder, done, level, options), ladder.seeds)
-        )
+        values = windows.grid_values(ladder, done, level, options)
+        return Stage("grid", grid(level, values, ladder.seeds))
     stage = sampler_batch(ladder, done, level, options)
     assert stage is not None, "every level has at least one batch"
     return stage
@@ -70,20 +68,16 @@ def sampler_batch(
 ) -> Stage | None:
     """The next points of a sampler at a level; None after all its batches."""
     sampler = windows.sampler_of(ladder, options)
-    sizes, at = (
-        samplers.stage_sizes(sampler, windows.points(ladder, level, options)),
-        len(stages_at(done, level)),
-    )
-    if at == len(sizes):
+    sizes = samplers.stage_sizes(sampler, windows.points(ladder, level, options))
+    batch = len(stages_at(done, level))
+    if batch == len(sizes):
         return None
-    seen = list(seed_means(outcomes(done, level)).items())
-    key = (ladder.optimizer, ladder.axes, level, at)
-    found = samplers.propose(
-        sampler, windows.box(ladder, done, level, options), seen, sizes[at], key
-    )
-    return Stage(
-        sampler, tuple(Point(level, x, seed) for x in found for seed in range(ladder.seeds))
-    )
+    tried = list(seed_means(outcomes(done, level)).items())
+    key = (ladder.optimizer, ladder.axes, level, batch)
+    window = windows.box(ladder, done, level, options)
+    proposed = samplers.propose(sampler, window, tried, sizes[batch], key)
+    points = tuple(Point(level, x, seed) for x in proposed for seed in range(ladder.seeds))
+    return Stage(sampler, points)
 
 
 # Edges
@@ -92,18 +86,20 @@ def sampler_batch(
 def edge_rule_points(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> Stage | None:
-    """The points that the edge rule adds to a level's grid; None where its optimum lies inside, or
+    """The points that the edge rule adds to a level's grid; None where the optimum lies inside, or
     no more points may be tried.
     """
-    here = stages_at(done, level)
-    if options.edge not in ("extend", "recentre") or len(here) > EDGE_ROUNDS:
+    stages = stages_at(done, level)
+    if options.edge not in ("extend", "recentre") or len(stages) > EDGE_ROUNDS:
         return None
-    below, window = list(done[: len(done) - len(here)]), grid_of(here[0])
-    for rounds in range(1, len(here) + 1):
-        window = beyond(ladder, [*below, *here[:rounds]], level, window, options)
-    run = {o.point for o in outcomes(done, level)}
-    fresh = tuple(point for point in grid(level, window, ladder.seeds) if point not in run)
-    return Stage("edge", fresh) if fresh else None
+    below, window = list(done[: len(done) - len(stages)]), grid_of(stages[0])
+    for rounds in range(1, len(stages) + 1):
+        window = beyond(ladder, [*below, *stages[:rounds]], level, window, options)
+    points_run = {o.point for o in outcomes(done, level)}
+    new_points = tuple(
+        point for point in grid(level, window, ladder.seeds) if point not in points_run
+    )
+    return Stage("edge", new_points) if new_points else None
 
 
 def grid_of(stage: Done) -> list[X]:
@@ -117,37 +113,36 @@ def grid_of(stage: Done) -> list[X]:
 def beyond(
     ladder: Ladder, done: Sequence[Done], level: int, window: Sequence[X], options: PaperOptions
 ) -> list[X]:
-    """The window with more columns where the optimum lies at its border: one more (extend), or half
-    of them, dropping as many at the other end.
+    """The window with more values beyond each border at which the optimum lies: one more under
+    `extend`; under `recentre` half as many as there are, dropping as many at the other end.
     """
     result = list(window)
     for i, side in grid_borders(done, level, options):
         axis, values = ladder.axes[i], window[i]
         step = windows.step_at(ladder, done, axis, level, options)
-        end, columns = (
-            values[0] if side < 0 else values[-1],
-            1 if options.edge == "extend" else max(1, len(values) // 2),
-        )
-        more = [snap(end + side * column * step) for column in range(1, columns + 1)]
-        wider = tuple(sorted({*values, *(x for x in more if axis.allows(x))}))
-        kept = len(wider) if options.edge == "extend" else len(values)
-        result[i] = wider[:kept] if side < 0 else wider[-kept:]
+        end = values[0] if side < 0 else values[-1]
+        columns = 1 if options.edge == "extend" else max(1, len(values) // 2)
+        added = [snap(end + side * column * step) for column in range(1, columns + 1)]
+        wider = tuple(sorted({*values, *(x for x in added if axis.allows(x))}))
+        count = len(wider) if options.edge == "extend" else len(values)
+        result[i] = wider[:count] if side < 0 else wider[-count:]
     return result
 
 
 def grid_borders(
     done: Sequence[Done], level: int, options: PaperOptions
 ) -> tuple[tuple[int, int], ...]:
-    """Pairs (axis, side) where a level's lowest mean lies on the first or last value of its grid,
-    and no value inside is as low.
+    """Pairs (axis, side) where a level's lowest mean lies on the first (-1) or last (+1) value of
+    its grid, and no value inside is as low.
 
-    With fewer than four values it often does by design, with fewer than three always; where all
-    runs diverged, the optimum is taken to lie below the learning rates tried.
+    Axes with too few values are left out: of fewer than four the lowest often lies at an end by
+    design, of fewer than three always. Where all runs diverged, the optimum is taken to lie below
+    the learning rates tried.
     """
     means, least = seed_means(outcomes(done, level)), 4 if options.edge == "ignore" else 3
     if not any(map(math.isfinite, means.values())):
         return ((0, -1),)
-    at = []
+    borders = []
     for i in range(len(next(iter(means)))):
         values = sorted({x[i] for x in means})
         lowest = {
@@ -157,18 +152,18 @@ def grid_borders(
             if len(values) >= least and all(
                 lowest[end] < loss for value, loss in lowest.items() if value != end
             ):
-                at.append((i, side))
-    return tuple(at)
+                borders.append((i, side))
+    return tuple(borders)
 
 
 def reported_edges(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions, fit: Fit | None
 ) -> tuple[tuple[int, int], ...]:
-    """The `grid_borders` as a report shows them.
+    """Pairs (axis, side) as a report shows them: the `grid_borders` of a grid.
 
-    Among scattered points the lowest is often an outer one. There the fitted optimum decides: it
-    lies outside the range tried, and at wider levels, whose windows are narrow, so does its whole
-    interval.
+    Among the scattered points of a sampler, the lowest is often an outer one. There the fitted
+    optimum decides: it is reported where it lies outside the range tried, at wider levels, whose
+    windows are narrow, only where its whole interval does.
     """
     means = seed_means(outcomes(done, level))
     if windows.is_grid(ladder, options) or not any(map(math.isfinite, means.values())):
@@ -176,15 +171,13 @@ def reported_edges(
     tried = [(min(x[i] for x in means), max(x[i] for x in means)) for i in range(len(ladder.axes))]
     if fit is None:
         return ()
-    at = []
+    edges = []
     for j, i in enumerate(ladder.fitted):
-        x, half = (
-            float(fit.optima[level, j]),
-            fit.quantile * fit.sd_of(fit.optima_gradient[level, j]) if level else 0.0,
-        )
+        x = float(fit.optima[level, j])
+        half = fit.quantile * fit.sd_of(fit.optima_gradient[level, j]) if level else 0.0
         if x + half < tried[i][0] or x - half > tried[i][1]:
-            at.append((i, -1 if x < tried[i][0] else 1))
-    return tuple(at)
+            edges.append((i, -1 if x < tried[i][0] else 1))
+    return tuple(edges)
 
 
 # The end
@@ -200,8 +193,8 @@ def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
 
 
 def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
-    """Whether the optimum lies within a step of its position one level below, on grids that could
-    have shown a larger move.
+    """Whether the optimum moved by at most a step from the level below, on a grid that could have
+    shown a larger move.
     """
     tried = outcomes(done, level)
     if grid_borders(done, level, options) or any(
@@ -210,9 +203,10 @@ def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
         if axis.points > 1
     ):
         return False
-    here, below = (windows.optimum(ladder, done, at, options) for at in (level, level - 1))
+    optimum = windows.optimum(ladder, done, level, options)
+    below = windows.optimum(ladder, done, level - 1, options)
     steps = windows.resolution(ladder, done, level, options)
-    return all(abs(a - b) <= step + 1e-9 for a, b, step in zip(here, below, steps, strict=True))
+    return all(abs(a - b) <= step + 1e-9 for a, b, step in zip(optimum, below, steps, strict=True))
 
 
 def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
@@ -229,18 +223,19 @@ def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
 
 
 def paper_method(ladder: Ladder, options: PaperOptions) -> tuple[dict[str, str], bool]:
-    """The names of a ladder's options, and whether they are the literal reading; the first step is
-    range / (points - 1).
-    """
+    """The options of a ladder by name, and whether they are the literal reading of the paper."""
     chosen = {
         f.name: str(getattr(options, f.name))
         for f in fields(options)
         if getattr(options, f.name) is not None
     }
+    # mesh: the first step of a grid is range / (points - 1)
     chosen |= {"sampler": windows.sampler_of(ladder, options), "mesh": "range"}
     if options.points != "odd_floor":
         del chosen["floor"]
-    return chosen, all(
-        name in ("sampler", "mesh") or chosen[name] == str(getattr(PUBLISHED, name))
-        for name in chosen
-    ) and (windows.is_grid(ladder, options))
+    literal = all(
+        value == str(getattr(PUBLISHED, name))
+        for name, value in chosen.items()
+        if name not in ("sampler", "mesh")
+    )
+    return chosen, literal and windows.is_grid(ladder, options)

@@ -11,7 +11,11 @@ Each round is a function of the outcomes of the rounds before it:
 5. `top-up`    blocks where they reduce the uncertainty at the target most per cost, until the
                intervals are narrow enough or the budget is spent
 
-The budget is in runs at the base width; it reserves one block for every level still owed.
+The budget is in runs at the base width. It reserves one block for every level that is still *owed*:
+up to three widths must be reached, as far as ladder and budget allow, to test the drift law.
+
+Parts: `next_stage` · `base_grid`, `forecast`, `budget`, known before any run · `blocks_stage`,
+`first_blocks`, `top_up`, the later rounds.
 """
 
 import hashlib
@@ -47,16 +51,18 @@ from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from telescope.trials.lattice import snap
 
 BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
-RECENTRINGS = 4  # in a row
+RECENTRINGS = 4  # most in a row
 SHAPE_BLOCKS = 4
 CLIMB_BLOCKS = (2, 1)  # at the first two doublings
-TOP_UP_BLOCKS = 4  # at most, per round
-LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0  # by default, in costs of rounds 1 to 4
-OPENING_BLOCKS = 2  # of a new level, which is then evaluated first
+TOP_UP_BLOCKS = 4  # most per round
+LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0  # of the default budget, in costs of rounds 1 to 4
+OPENING_BLOCKS = (
+    2  # at a new level in a top-up; the round ends with them, so that they are evaluated
+)
 
 
 def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
-    """The next round; None when the answer is good enough or the budget allows no more runs."""
+    """The next stage; None where the answer is good enough or the budget allows no more runs."""
     if not done:
         return Stage("grid", base_grid(ladder))
     if done[-1].name in ("grid", "edge"):
@@ -85,7 +91,7 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
 
 
 def base_runs(ladder: Ladder) -> int:
-    """The number of runs in the first round."""
+    """The number of runs in the base grid."""
     if len(ladder.fitted) < 3:
         return math.prod(axis.points for axis in ladder.axes)
     sobol = int(2 ** (len(ladder.fitted) + 2))
@@ -93,7 +99,7 @@ def base_runs(ladder: Ladder) -> int:
 
 
 def base_grid(ladder: Ladder) -> tuple[Point, ...]:
-    """The points of the first round."""
+    """The points of the base grid."""
     if len(ladder.fitted) < 3:
         return grid(0, [axis.values for axis in ladder.axes], seeds=1)
     from scipy.stats import qmc  # takes a second to import, and few studies need it
@@ -112,8 +118,8 @@ def base_grid(ladder: Ladder) -> tuple[Point, ...]:
 
 
 def forecast(ladder: Ladder) -> tuple[int, ...]:
-    """The runs per level of rounds 1 to 4, which are known beforehand; edge rule and top-up add
-    more.
+    """The runs per level of rounds 1 to 4, which are known beforehand. The edge rule and top-ups
+    add to them.
     """
     corners = len(signs(len(ladder.fitted), 0))
     blocks = [
@@ -130,20 +136,20 @@ def forecast(ladder: Ladder) -> tuple[int, ...]:
 def budget(ladder: Ladder) -> float:
     """The default budget, in runs at the base width.
 
-    It is the cost of the published rule, an equal sum at every level, within bounds in proportion
-    to rounds 1 to 4: that cost falls short of them for one hyperparameter and exceeds them tenfold
-    for three.
+    It is the cost of the published rule, which costs equally much at every level, within bounds in
+    proportion to rounds 1 to 4: the published rule costs less than these for one hyperparameter,
+    and ten times as much for three.
     """
     published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
-    known = math.fsum(
+    certain = math.fsum(
         cost * runs for cost, runs in zip(ladder.costs, forecast(ladder), strict=True)
     )
-    return min(max(published, LEAST_BUDGET * known), MOST_BUDGET * known)
+    return min(max(published, LEAST_BUDGET * certain), MOST_BUDGET * certain)
 
 
 def last_owed(ladder: Ladder) -> int:
-    """The level that must be reached: three widths test the drift law, if the ladder and the budget
-    have room for them.
+    """The highest level that must be reached: the third, which tests the drift law, or a lower one
+    where the ladder or the budget ends before it.
     """
     cost, level = float(base_runs(ladder)), 0
     while (
@@ -161,7 +167,7 @@ def spent(ladder: Ladder, done: Sequence[Done]) -> float:
 
 
 def reserve(ladder: Ladder, top: int) -> float:
-    """The cost of a block at every level still owed above `top`."""
+    """The cost of one block at every level above `top` that is still owed."""
     return sum(block_cost(ladder, level) for level in range(top + 1, last_owed(ladder) + 1))
 
 
@@ -175,24 +181,24 @@ class RequestedBlocks:
 
 
 def blocks_stage(
-    ladder: Ladder, done: Sequence[Done], pooled: Fit, wanted: RequestedBlocks
+    ladder: Ladder, done: Sequence[Done], pooled: Fit, request: RequestedBlocks
 ) -> Stage | None:
-    """As many blocks at a level as are requested and affordable."""
-    level = wanted.level
+    """As many of the requested blocks as the budget allows; None where it allows none."""
+    level = request.level
     left = ladder.max_base_runs - spent(ladder, done) - reserve(ladder, max(level, top_level(done)))
-    count = min(wanted.blocks, math.floor(left / block_cost(ladder, level) + 1e-9))
+    count = min(request.blocks, math.floor(left / block_cost(ladder, level) + 1e-9))
     first = blocks_run(done, level)
     points = [
-        p
+        point
         for number in range(first, first + count)
-        for p in block(ladder, done, pooled, level, number)
+        for point in block(ladder, done, pooled, level, number)
     ]
-    return Stage(wanted.stage, tuple(points)) if points else None
+    return Stage(request.stage, tuple(points)) if points else None
 
 
 def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
-    """Whether another block at the top level could find the optimum that its last block missed;
-    never where lr's optimum lies beyond a wall.
+    """Whether another block at the top level could find the optimum that the last block missed. It
+    cannot where lr's optimum lies beyond a wall.
     """
     places = top_places(ladder, done, pooled)
     return (
@@ -201,7 +207,7 @@ def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
 
 
 def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """The first blocks at the next width."""
+    """The first blocks at the next width, or a top-up where no level is owed."""
     level = top_level(done) + 1
     if level > last_owed(ladder):
         return top_up(ladder, done, pooled)
@@ -211,8 +217,8 @@ def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | N
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """A round of blocks where they reduce the uncertainty most; None where it is small enough, the
-    budget is spent, or lr cannot be bracketed.
+    """A round of blocks where they reduce the uncertainty most; None where the uncertainty is small
+    enough, the budget is spent, or lr cannot be bracketed.
     """
     tolerance = needed(ladder, done, pooled)
     if OptimumPlace.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(
@@ -223,9 +229,9 @@ def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
         return None
     top, points = top_level(done), list[Point]()
     chosen: Counter[int] = Counter()
-    for level, covariance in itertools.islice(
-        greedy(ladder, done, pooled, ladder.max_base_runs - spent(ladder, done)), TOP_UP_BLOCKS
-    ):
+    left = ladder.max_base_runs - spent(ladder, done)
+    next_blocks = itertools.islice(greedy(ladder, done, pooled, left), TOP_UP_BLOCKS)
+    for level, covariance in next_blocks:
         points += block(ladder, done, pooled, level, blocks_run(done, level) + chosen[level])
         chosen[level] += 1
         if enough(pooled, covariance, tolerance) or chosen[top + 1] == OPENING_BLOCKS:

@@ -3,11 +3,11 @@
 `qmc` spreads a scrambled Sobol sequence over the window; `gp` and `tpe` begin with half of the
 points spread in the same way and then ask Optuna for batches of fixed size. A sampler keeps no
 state: every batch builds it anew from the runs so far, in sorted order, with a seed derived from
-the request, so that a replay proposes the same points. Proposals lie on the planning lattice
-without repeats.
+the request, so that a replay proposes the same points. Proposals lie on the planning lattice and do
+not repeat.
 
-Parts: `Box` · `propose` · `spread` · `ask`, of Optuna · `optuna_study`, runs as an Optuna study ·
-`quietly`.
+Parts: `Box`, a window · `propose`, the next points · `spread`, Sobol points · `ask`, Optuna's
+points · `optuna_study`, runs as an Optuna study · `quietly`.
 """
 
 import hashlib
@@ -62,23 +62,23 @@ def stage_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
 def propose(
     sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, key: object
 ) -> tuple[X, ...]:
-    """The next points to try, given those tried in this window and their losses; `key` identifies
-    the request and gives the seed.
+    """The next points to try, given the points `seen` in this window with their losses. The seed is
+    derived from `key`, which identifies the request.
     """
     seed = int(hashlib.sha256(repr(key).encode()).hexdigest()[:8], 16)
-    taken = {x for x, _ in seen}
-    asked = ask(sampler, box, sorted(seen), count, seed) if seen and sampler != "qmc" else []
-    found: dict[X, None] = {}
-    for x in itertools.chain(asked, spread(box, count, seed)):
-        if len(found) == count:
+    known_points = {x for x, _ in seen}
+    proposals = ask(sampler, box, sorted(seen), count, seed) if seen and sampler != "qmc" else []
+    chosen: dict[X, None] = {}
+    for x in itertools.chain(proposals, spread(box, count, seed)):
+        if len(chosen) == count:
             break
-        if x not in taken:
-            found[x] = None
-    return tuple(found)
+        if x not in known_points:
+            chosen[x] = None
+    return tuple(chosen)
 
 
 def spread(box: Box, count: int, seed: int) -> Iterator[X]:
-    """Points of scrambled Sobol sequences, one after the other."""
+    """The points of several scrambled Sobol sequences, one sequence after the other."""
     from scipy.stats import qmc  # takes a second to import, and few studies need it
 
     for attempt in range(ATTEMPTS):
@@ -91,53 +91,56 @@ def spread(box: Box, count: int, seed: int) -> Iterator[X]:
 def ask(
     sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, seed: int
 ) -> list[X]:
-    """Up to `count` distinct new points by Optuna's sampler."""
-    taken, found = {x for x, _ in seen}, dict[X, None]()
+    """Up to `count` distinct new points, proposed by Optuna's sampler."""
+    known_points, chosen = {x for x, _ in seen}, dict[X, None]()
     with quietly():
-        question, space = optuna_study(box, seen, sampler, seed)
+        study, space = optuna_study(box, seen, sampler, seed)
         for _ in range(ATTEMPTS * count):
-            params = question.ask(space).params
+            params = study.ask(space).params
             x = tuple(box.snap(i, params[name]) for i, name in enumerate(space))
-            if x not in taken:
-                found[x] = None
-            if len(found) == count:
+            if x not in known_points:
+                chosen[x] = None
+            if len(chosen) == count:
                 break
-    return list(found)
+    return list(chosen)
 
 
 def optuna_study(
     box: Box, seen: Sequence[tuple[X, float]], sampler: Sampler, seed: int
 ) -> tuple["optuna.Study", "dict[str, optuna.distributions.BaseDistribution]"]:
-    """An Optuna study with these runs, and its search space, whose names are the axes' numbers.
+    """An Optuna study with these runs, and its search space, in which axes are named by their
+    index.
 
-    Losses are given as log(1 + % above the lowest), which flattens the walls of the bowl; diverged
-    runs rank below the worst.
+    Values are log(1 + % above the lowest loss), which flattens the walls of the bowl; diverged runs
+    are worse than the worst finite one.
     """
     with extra("service"):
         import optuna  # late, for a quick start
 
-    by: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
+    optuna_sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
     if sampler == "gp":
-        by = optuna.samplers.GPSampler(seed=seed, n_startup_trials=0)
+        optuna_sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=0)
     elif sampler == "tpe":
-        by = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True)
-    question = optuna.create_study(sampler=by)
+        optuna_sampler = optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=0, multivariate=True
+        )
+    study = optuna.create_study(sampler=optuna_sampler)
     names = [str(i) for i in range(len(box.low))]
     space: dict[str, optuna.distributions.BaseDistribution] = {
         name: optuna.distributions.FloatDistribution(low, high)
         for name, low, high in zip(names, box.low, box.high, strict=True)
     }
     for (x, _), height in zip(seen, heights([loss for _, loss in seen]), strict=True):
-        question.add_trial(
+        study.add_trial(
             optuna.trial.create_trial(
                 params=dict(zip(names, x, strict=True)), distributions=space, value=height
             )
         )
-    return question, space
+    return study, space
 
 
 def heights(losses: Sequence[float]) -> list[float]:
-    """Losses as log(1 + % above the lowest); diverged runs one more than the highest."""
+    """Losses as log(1 + % above the lowest); a diverged run is one higher than the highest."""
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:
         return [0.0] * len(losses)
@@ -150,8 +153,8 @@ def heights(losses: Sequence[float]) -> list[float]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence Optuna's logs and experimental warnings, and run torch in one thread, so that sums
-    repeat exactly.
+    """Silence Optuna's logs and experimental warnings, and run torch in one thread, so that its
+    sums are repeatable.
     """
     with extra("service"):
         import optuna  # late, for a quick start

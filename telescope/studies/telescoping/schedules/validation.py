@@ -1,8 +1,8 @@
 """The runs at the target width that check a ladder's answer.
 
-They follow a ladder's rounds if the study asks for validation: two seeds, each at the reported
-learning rate and an octave to either side, the other hyperparameters held fixed; then an octave
-further while the lowest loss lies at an end, at most twice.
+They follow a ladder's stages if the study asks for validation: two seeds, each at the reported
+learning rate and an octave to either side, with the other hyperparameters held fixed; then an
+octave further while the lowest loss lies at an end, at most twice.
 """
 
 from collections.abc import Sequence
@@ -17,32 +17,34 @@ LEAST_RUNS = len(SEEDS) * len(OFFSETS)
 MOST_RUNS = LEAST_RUNS + len(SEEDS) * EXTENSIONS
 
 
-def next_stage(ladder: Ladder, handed_out: Sequence[float], done: Sequence[Done]) -> Stage | None:
-    """The next runs at the target, around the reported values in octaves per axis; None where the
-    runs bracket the optimum.
+def next_stage(ladder: Ladder, reported: Sequence[float], done: Sequence[Done]) -> Stage | None:
+    """The next runs at the target, around the reported values in octaves by axis; None where the
+    runs bracket the optimum, or no further ones are allowed.
     """
     axis = ladder.axes[0]
     if not done:
-        rates = dict.fromkeys(axis.clip(handed_out[0] + offset) for offset in OFFSETS)
-        return Stage(STAGE, runs_at(ladder, tuple(rates), handed_out))
+        rates = dict.fromkeys(axis.clip(reported[0] + offset) for offset in OFFSETS)
+        return Stage(STAGE, runs_at(ladder, tuple(rates), reported))
     end = open_end(done)
     if len(done) > EXTENSIONS or end is None or not axis.allows(end):
         return None
-    return Stage(STAGE, runs_at(ladder, (end,), handed_out))
+    return Stage(STAGE, runs_at(ladder, (end,), reported))
 
 
-def runs_at(
-    ladder: Ladder, rates: Sequence[float], handed_out: Sequence[float]
-) -> tuple[Point, ...]:
-    """All seeds at some learning rates; the level above the ladder's widest denotes the target."""
-    held = tuple(axis.clip(x) for axis, x in zip(ladder.axes[1:], handed_out[1:], strict=True))
+def runs_at(ladder: Ladder, rates: Sequence[float], reported: Sequence[float]) -> tuple[Point, ...]:
+    """The runs of all seeds at these learning rates. The level above the ladder's widest denotes
+    the target.
+    """
+    held = tuple(axis.clip(x) for axis, x in zip(ladder.axes[1:], reported[1:], strict=True))
     return tuple(Point(ladder.levels, (rate, *held), seed) for rate in rates for seed in SEEDS)
 
 
 def open_end(done: Sequence[Done]) -> float | None:
-    """The learning rate an octave beyond the lowest loss, if that lies at an end."""
-    found = outcomes(done)
-    rates, best = sorted({o.point.x[0] for o in found}), argmin(found)[0]
+    """The learning rate an octave beyond the one with the lowest loss, if that is the lowest or the
+    highest tried; else None.
+    """
+    results = outcomes(done)
+    rates, best = sorted({o.point.x[0] for o in results}), argmin(results)[0]
     if best == rates[0]:
         return best - 1
     return best + 1 if best == rates[-1] else None

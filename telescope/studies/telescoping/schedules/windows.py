@@ -1,14 +1,14 @@
 """The windows of the published rule, level by level, and their number of runs.
 
-At each doubling of the width the points per hyperparameter are multiplied by 4^(-1/k), with k the
-number of hyperparameters with more than one point, and the spacing is halved, around the optimum of
-the level before; `PaperOptions` names the other readings. A window that would cross a wall is moved
-inside it, so that the size of every grid is known beforehand. Where a grid costs too much, a
-sampler fills the window, which shrinks like the grid's with unrounded points; so does the number of
-runs.
+At each doubling of the width the points per hyperparameter are multiplied by 4^(-1/k), where k is
+the number of hyperparameters with more than one point, and the spacing is halved, around the
+optimum of the level before; `PaperOptions` names the other readings. A window that would cross a
+wall is moved inside it, so that the size of every grid is known beforehand. Where a grid would cost
+too much, a sampler fills the window; the window and the number of runs then shrink as they would
+for a grid whose points are not rounded.
 
-Parts: `points_at`, `points`, `runs` (sizes) · `window_centre` · `grid_values`, `step_at` (grids) ·
-`box`, `crowded` (samplers).
+Parts: `points_at`, `points`, `runs`, the sizes · `window_centre` · `grid_values`, `step_at`, for
+grids · `box`, `crowded`, for samplers.
 """
 
 import math
@@ -43,7 +43,9 @@ def is_grid(ladder: Ladder, options: PaperOptions) -> bool:
 
 
 def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
-    """The points of a hyperparameter's grid at a level: points x 4^(-level/axes), rounded."""
+    """The points of a hyperparameter's grid at a level: points x 4^(-level / axes), rounded as the
+    options say.
+    """
     if level == 0 or points == 1:
         return points
     exact = round(float(points * 4.0 ** (-level / axes)), 9)
@@ -57,7 +59,7 @@ def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
 
 
 def points(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The number of distinct points at a level, without those of an edge rule."""
+    """The number of distinct points at a level, without points that an edge rule adds."""
     if is_grid(ladder, options):
         return math.prod(
             points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes
@@ -80,18 +82,18 @@ def step_factor(axes: int, options: PaperOptions) -> float:
 def step_at(
     ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions
 ) -> float:
-    """Octaves between the points of an axis at a level; each level whose window was left behind
-    takes back one refinement.
+    """Octaves between the points of an axis at a level. Under `recentre`, each level whose optimum
+    was far from its first window takes back one refinement.
     """
-    left = (
-        sum(left_behind(ladder, done, below, options) for below in range(level))
-        if options.edge == "recentre"
-        else 0
-    )
-    return axis.step * step_factor(swept(ladder), options) ** (level - left)
+    taken_back = 0
+    if options.edge == "recentre":
+        taken_back = sum(far_from_window(ladder, done, below, options) for below in range(level))
+    return axis.step * step_factor(swept(ladder), options) ** (level - taken_back)
 
 
-def left_behind(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
+def far_from_window(
+    ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
+) -> bool:
     """Whether a level's optimum lies more than a window's width from the middle of its first
     window.
     """
@@ -117,14 +119,16 @@ def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: Pap
     if level == 0:
         return tuple((axis.low + axis.high) / 2 for axis in ladder.axes)
     centre = list(optimum(ladder, done, level - 1, options))
-    found = per_level.vertices(ladder, done) if options.centre != "argmin" else {}
-    for i, x in found[level - 1].x.items() if level - 1 in found else ():
+    if options.centre == "argmin":
+        return tuple(centre)
+    vertices = per_level.vertices(ladder, done)
+    last = vertices[level - 1].x if level - 1 in vertices else {}
+    before = vertices[level - 2].x if level - 2 in vertices else {}
+    for i, x in last.items():
         centre[i] = x
-        if options.centre == "richardson" and level - 2 in found and i in found[level - 2].x:
-            narrow, wide, next_one = (
-                2.0 ** -ladder.heights[j] for j in (level - 2, level - 1, level)
-            )
-            centre[i] += (x - found[level - 2].x[i]) * (wide - next_one) / (narrow - wide)
+        if options.centre == "richardson" and i in before:
+            narrow, wide, wider = (2.0 ** -ladder.heights[level + j] for j in (-2, -1, 0))
+            centre[i] += (x - before[i]) * (wide - wider) / (narrow - wide)
     return tuple(centre)
 
 
@@ -140,29 +144,26 @@ def grid_values(ladder: Ladder, done: Sequence[Done], level: int, options: Paper
 
 
 def half_windows(ladder: Ladder, level: int, options: PaperOptions) -> list[float]:
-    """The reach of a sampler's window to each side of its centre, in octaves per axis."""
+    """Half the width of a sampler's window, in octaves by axis."""
     shrunk = (4.0 ** (-1 / swept(ladder)) * step_factor(swept(ladder), options)) ** level
     return [shrunk * (axis.high - axis.low) / 2 if axis.points > 1 else 0.0 for axis in ladder.axes]
 
 
 def box(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> samplers.Box:
-    """The window of a sampler."""
+    """The window of a sampler at a level."""
     halves = half_windows(ladder, level, options)
+    middle = window_centre(ladder, done, level, options)
     centre = [
-        axis.inside(c, half)
-        for axis, c, half in zip(
-            ladder.axes, window_centre(ladder, done, level, options), halves, strict=True
-        )
+        axis.inside(x, half) for axis, x, half in zip(ladder.axes, middle, halves, strict=True)
     ]
-    low, high = (
-        [snap(c + sign * half) for c, half in zip(centre, halves, strict=True)] for sign in (-1, 1)
-    )
+    low = [snap(x - half) for x, half in zip(centre, halves, strict=True)]
+    high = [snap(x + half) for x, half in zip(centre, halves, strict=True)]
     return samplers.Box(tuple(low), tuple(high))
 
 
 def crowded(ladder: Ladder, options: PaperOptions) -> int:
-    """The points of the first level whose window is too small for them on the planning lattice; 0
-    where all fit.
+    """The number of points at the first level whose window has too few places for them on the
+    planning lattice; 0 where all fit.
     """
     for level in range(0 if is_grid(ladder, options) else ladder.levels):
         room = math.prod(
@@ -176,13 +177,11 @@ def crowded(ladder: Ladder, options: PaperOptions) -> int:
 def resolution(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> list[float]:
-    """Octaves between neighbouring points of a level, per axis, on average where points are
+    """Octaves between neighbouring points of a level by axis; an average where points are
     scattered.
     """
     if is_grid(ladder, options):
         return [step_at(ladder, done, axis, level, options) for axis in ladder.axes]
-    window, share = (
-        box(ladder, done, level, options),
-        points(ladder, level, options) ** (-1 / swept(ladder)),
-    )
+    window = box(ladder, done, level, options)
+    share = points(ladder, level, options) ** (-1 / swept(ladder))
     return [(high - low) * share for low, high in zip(window.low, window.high, strict=True)]

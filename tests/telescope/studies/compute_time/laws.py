@@ -1,12 +1,12 @@
-"""A trainer that answers specs from known laws, and a small compute-time job to ask of it: what
-this folder's tests share.
+"""A trainer whose losses follow known laws, and a small compute-time job for it; shared by the
+tests of this folder.
 
-Every curve follows its optimizer's `tests.batch_laws` law, some octaves of the learning rate away
-from an optimum that moves as a power of the batch; runs above a cliff diverge. A run ends below its
-`stop_below_loss`, and a branch has points after its branch step alone.
+The loss of a run follows its optimizer's law (`surfaces.batch_laws`). It is higher the more octaves
+its learning rate is away from an optimum, which moves as a power of the batch; runs above a cliff
+diverge. A run ends below its `stop_below_loss`, and a branch has points only after its branch step.
 
-Parts: `Trainer`, callable as `train_one` · `document`, `study`, `parsed` · `rounds`, the fold one
-plan at a time.
+Parts: `Trainer`, callable as `train_one` · `document`, `study`, `parsed` · `rounds`, the trials of
+each plan · `trained`.
 """
 
 import hashlib
@@ -33,19 +33,19 @@ DIVERGES_AFTER = 3  # points
 
 @dataclass(frozen=True)
 class Trainer:
-    """Runs as the laws have it."""
+    """Trains specifications by the laws."""
 
     laws: Mapping[str, Law] = field(default_factory=lambda: LAWS)
-    power: float = 0.5  # of the batch, that the optimum goes as
-    curvature: float = 0.0  # share of the loss, per octave^2
+    power: float = 0.5  # power of the batch with which the optimum moves
+    curvature: float = 0.0  # relative increase of the loss per octave^2
     cliff: float = math.inf  # octaves above the optimum from which runs diverge
-    point: float = 0.0  # noise, as shares of the loss: of each point
-    run: float = 0.0  # and of a whole run
-    hot: float = 0.0  # share of the loss by which a run that never cools down is worse
-    number: int = 0  # of the random streams
+    point: float = 0.0  # relative noise of each point
+    run: float = 0.0  # relative noise that all points of a run share
+    hot: float = 0.0  # relative increase of the loss of a run that never cools down
+    number: int = 0  # seed of the random streams
 
     def octaves(self, spec: TrialSpec) -> float:
-        """Of the learning rate, above its optimum."""
+        """Octaves of the learning rate above its optimum."""
         return (
             math.log2(spec.optimizer.lr)
             - OPTIMA[spec.optimizer.name]
@@ -53,7 +53,7 @@ class Trainer:
         )
 
     def normal(self, *key: object) -> np.random.Generator:
-        """A stream of its own, on every machine the same."""
+        """The random stream of a key, the same on every machine."""
         text = repr((self.number, *key)).encode()
         return np.random.default_rng(int(hashlib.sha256(text).hexdigest()[:12], 16))
 
@@ -66,10 +66,10 @@ class Trainer:
                 spec, horizon.steps, {"train_loss": 3.0, "loss": 3.0, "step_seconds": seconds}
             )
             return
-        every = horizon.evaluate_every or horizon.steps
-        steps = [step for step in range(every, horizon.steps, every) if step > spec.branch_step] + [
-            horizon.steps
-        ]
+        interval = horizon.evaluate_every or horizon.steps
+        steps = [
+            step for step in range(interval, horizon.steps, interval) if step > spec.branch_step
+        ] + [horizon.steps]
         truth = self.laws[spec.optimizer.name].loss_after(
             np.array(steps, dtype=np.float64) * batch, batch
         )
@@ -94,12 +94,12 @@ class Trainer:
         spec: TrialSpec, step: int, metrics: dict[str, float], diverged: bool = False
     ) -> Measurement:
         """A point; a step takes a thousandth of a second."""
-        made = step - spec.branch_step
+        own_steps = step - spec.branch_step
         return Measurement(
             step,
             step * spec.horizon.batch_tokens,
             flops_by(spec, step, diverged),
-            0.001 * made,
+            0.001 * own_steps,
             metrics,
         )
 
@@ -135,21 +135,21 @@ def study(runs: dict[str, Any] | None = None, **changes: Any) -> Question:
 
 def parsed(job: dict[str, Any]) -> Question:
     """The study that a document describes."""
-    asked = parse(job).question
-    assert isinstance(asked, Question)
-    return asked
+    question = parse(job).question
+    assert isinstance(question, Question)
+    return question
 
 
 def rounds(
-    asked: Question, train: Callable[[TrialSpec], Iterable[Measurement]]
+    question: Question, train: Callable[[TrialSpec], Iterable[Measurement]]
 ) -> list[list[Trial]]:
     """The trials of each plan until it is done."""
-    found: list[list[Trial]] = []
-    while not (plan := KIND.of(asked).plan([trial for one in found for trial in one])).done:
-        found.append([completed(spec, list(train(spec))) for spec in plan.start])
-    return found
+    stages: list[list[Trial]] = []
+    while not (plan := KIND.of(question).plan([trial for stage in stages for trial in stage])).done:
+        stages.append([completed(spec, list(train(spec))) for spec in plan.start])
+    return stages
 
 
-def trained(asked: Question, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[Trial]:
+def trained(question: Question, train: Callable[[TrialSpec], Iterable[Measurement]]) -> list[Trial]:
     """All trials of a study."""
-    return [trial for one in rounds(asked, train) for trial in one]
+    return [trial for stage in rounds(question, train) for trial in stage]

@@ -1,4 +1,4 @@
-"""The report: its verdict with every reason, its ledger, and its journey as a document."""
+"""The report: its verdict with every reason, its ledger, and its conversion to a document."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,8 +21,8 @@ SMALL: dict[str, Any] = {"batch_tokens": [128, 512, 2048], "tuning": {"lr": RANG
 def reported(
     train: Any = NOISY, runs: dict[str, Any] | None = None, **changes: Any
 ) -> OptimizerComparison:
-    asked = study(runs, **SMALL | changes)
-    return KIND.of(asked).report(trained(asked, train))
+    question = study(runs, **SMALL | changes)
+    return KIND.of(question).report(trained(question, train))
 
 
 def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
@@ -83,17 +83,17 @@ def test_a_seed_that_diverged_is_a_doubt_though_the_others_reached_the_loss() ->
 
 
 def test_a_study_that_goes_on_or_was_ended_says_so() -> None:
-    asked = study(**SMALL)
-    first, *_ = rounds(asked, NOISY)
-    running = KIND.of(asked).report(first)
+    question = study(**SMALL)
+    first, *_ = rounds(question, NOISY)
+    running = KIND.of(question).report(first)
     assert (running.final, running.verdict, running.reason) == (
         False,
         "unresolved",
         "runs are still pending",
     )
-    ended = KIND.of(asked).report(first, Ended(EndCause.OUT_OF_TIME))
+    ended = KIND.of(question).report(first, Ended(EndCause.OUT_OF_TIME))
     assert (ended.final, ended.verdict, ended.reason) == (True, "unresolved", "limit:max_seconds")
-    empty = KIND.of(asked).report([])
+    empty = KIND.of(question).report([])
     assert (empty.trials, empty.batches, empty.lowest_loss) == (0, (), None)
 
 
@@ -118,24 +118,24 @@ def test_the_ledger_grants_both_optimizers_the_same() -> None:
 
 
 def test_reused_trials_cost_nothing() -> None:
-    asked = study(**SMALL)
-    trials = trained(asked, NOISY)
+    question = study(**SMALL)
+    trials = trained(question, NOISY)
     whole, half = (
-        KIND.of(asked).report(trials),
-        KIND.of(asked).report([replace(t, reused=i % 2 == 0) for i, t in enumerate(trials)]),
+        KIND.of(question).report(trials),
+        KIND.of(question).report([replace(t, reused=i % 2 == 0) for i, t in enumerate(trials)]),
     )
     assert (half.trials, half.reused) == (len(trials), (len(trials) + 1) // 2)
     assert 0 < half.tokens < whole.tokens
     assert half.targets == whole.targets
 
 
-def test_tokens_are_those_that_were_trained_whatever_was_stopped_or_branched_off() -> None:
-    asked = study({"tokens": 100_000}, batch_tokens=[128, 512])
-    trials = trained(asked, Trainer())
+def test_tokens_count_trained_steps_even_of_stopped_runs_and_branches() -> None:
+    question = study({"tokens": 100_000}, batch_tokens=[128, 512])
+    trials = trained(question, Trainer())
     trained_tokens = sum(round(t.seconds * 1000) * t.spec.horizon.batch_tokens for t in trials)
-    report = KIND.of(asked).report(trials)
+    report = KIND.of(question).report(trials)
     assert any(t.spec.branch for t in trials)
-    assert report.tokens == trained_tokens == sum(one.tokens for one in report.ledger)
+    assert report.tokens == trained_tokens == sum(entry.tokens for entry in report.ledger)
 
 
 def test_a_report_survives_the_journey_through_its_document() -> None:

@@ -130,7 +130,7 @@ def test_what_can_be_run_is_accepted(change: dict[str, Any]) -> None:
     parse(document(**change))
 
 
-def test_hyperparameters_that_were_not_drawn_yet_are_asked_for_when_the_study_is_planned() -> None:
+def test_planning_without_the_hyperparameters_of_jobs_is_refused() -> None:
     waiting = parse(document(from_jobs={"jobs": ["job-1"]})).question
     with pytest.raises(
         InvalidInput, match="submit the study to a service, which takes them from its jobs"

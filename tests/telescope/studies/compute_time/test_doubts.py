@@ -1,4 +1,4 @@
-"""Doubts about a compute-time answer, by their values: what a report's words are made from."""
+"""Doubts about a compute-time answer, as the values that a report's text is made from."""
 
 from telescope.studies.compute_time.answer import answer
 from telescope.studies.compute_time.reasons import Doubted, OptimizerBatch, RunsEarly
@@ -8,13 +8,15 @@ BATCHES, HIGH = (128, 2048), 3.0
 
 
 def test_runs_below_a_target_at_their_first_point_are_a_doubt_with_their_batches() -> None:
-    given = [
+    hyperparameters = [
         {"optimizer": optimizer, "batch_tokens": batch, "lr": 2.0**octaves, "weight_decay": 0.1}
         for optimizer, octaves in OPTIMA.items()
         for batch in BATCHES
     ]
-    asked = study(given=given, batch_tokens=BATCHES, target_losses=[HIGH, 2.0], seeds=2)
-    trials = trained(asked, Trainer())
+    question = study(
+        given=hyperparameters, batch_tokens=BATCHES, target_losses=[HIGH, 2.0], seeds=2
+    )
+    trials = trained(question, Trainer())
     early = {
         OptimizerBatch(
             optimizer=trial.spec.optimizer.name, batch_tokens=trial.spec.horizon.batch_tokens
@@ -23,7 +25,7 @@ def test_runs_below_a_target_at_their_first_point_are_a_doubt_with_their_batches
         if trial.spec.measure != "time" and not trial.spec.branch
         if next(Trainer()(trial.spec)).metrics["loss"] < HIGH
     }
-    report = answer(asked, trials)
+    report = answer(question, trials)
     assert 0 < len(early) < len(OPTIMA) * len(BATCHES)
     assert isinstance(report.because, Doubted)
     (doubt,) = report.because.doubts

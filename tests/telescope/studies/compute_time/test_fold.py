@@ -1,5 +1,5 @@
-"""The fold: a plan depends on completed trials alone, waits for what it needs and for nothing else,
-and ends.
+"""The fold: a plan depends only on completed trials, waits only for the trials that it needs, and
+ends.
 """
 
 import json
@@ -67,32 +67,34 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=40, deadline=None)
 @given(documents(), st.integers(0, 10**6))
 def test_a_plan_is_a_pure_function_of_completed_trials(doc: dict[str, Any], number: int) -> None:
-    asked = parsed(doc)
-    stages, shuffle = rounds(asked, replace(NOISY, number=number)), random.Random(number)
-    seen: list[Trial] = []
-    every = [trial for stage in stages for trial in stage]
-    assert len({trial.digest for trial in every}) == len(every) <= most_trials(asked)
+    question = parsed(doc)
+    stages, shuffle = rounds(question, replace(NOISY, number=number)), random.Random(number)
+    earlier: list[Trial] = []
+    trials = [trial for stage in stages for trial in stage]
+    assert len({trial.digest for trial in trials}) == len(trials) <= most_trials(question)
     for stage in stages:
-        plan = KIND.of(asked).plan(shuffle.sample(seen, len(seen)))
+        plan = KIND.of(question).plan(shuffle.sample(earlier, len(earlier)))
         slower = [
             replace(trial, seconds=1e3 * trial.seconds + 1, metrics={"step_seconds": 1e3})
-            for trial in seen
+            for trial in earlier
         ]
-        assert KIND.of(asked).plan(slower) == plan, (
+        assert KIND.of(question).plan(slower) == plan, (
             "measured seconds enter the report, never the plan"
         )
         assert [spec.digest for spec in plan.start] == [trial.digest for trial in stage]
         assert not plan.done
-        some = shuffle.sample(stage, len(stage) // 2)
+        finished = shuffle.sample(stage, len(stage) // 2)
         lost = [
-            replace(trial, state=shuffle.choice(STATES)) for trial in stage if trial not in some
+            replace(trial, state=shuffle.choice(STATES)) for trial in stage if trial not in finished
         ]
-        rest = [spec.digest for spec in KIND.of(asked).plan(some + lost + seen).start]
-        assert {trial.digest for trial in lost} <= set(rest)
-        assert not {trial.digest for trial in some + seen} & set(rest)
-        seen += stage
-    assert KIND.of(asked).plan(every[::-1]).done
-    assert KIND.of(asked).report(every) == KIND.of(asked).report(shuffle.sample(every, len(every)))
+        planned = [spec.digest for spec in KIND.of(question).plan(finished + lost + earlier).start]
+        assert {trial.digest for trial in lost} <= set(planned)
+        assert not {trial.digest for trial in finished + earlier} & set(planned)
+        earlier += stage
+    assert KIND.of(question).plan(trials[::-1]).done
+    assert KIND.of(question).report(trials) == KIND.of(question).report(
+        shuffle.sample(trials, len(trials))
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -100,57 +102,59 @@ def test_a_plan_is_a_pure_function_of_completed_trials(doc: dict[str, Any], numb
 def test_trials_that_arrive_in_any_order_come_to_the_same_runs(
     doc: dict[str, Any], order: random.Random
 ) -> None:
-    asked, train = parsed(doc), replace(NOISY, number=1)
-    expected = {trial.digest for stage in rounds(asked, train) for trial in stage}
-    seen: list[Trial] = []
-    while not (plan := KIND.of(asked).plan(seen)).done:
-        some = order.sample(plan.start, max(1, len(plan.start) // 3))
-        seen += [completed(spec, list(train(spec))) for spec in some]
-    assert {trial.digest for trial in seen} == expected
+    question, train = parsed(doc), replace(NOISY, number=1)
+    expected = {trial.digest for stage in rounds(question, train) for trial in stage}
+    trials: list[Trial] = []
+    while not (plan := KIND.of(question).plan(trials)).done:
+        chosen = order.sample(plan.start, max(1, len(plan.start) // 3))
+        trials += [completed(spec, list(train(spec))) for spec in chosen]
+    assert {trial.digest for trial in trials} == expected
 
 
 @settings(max_examples=30, deadline=None)
 @given(documents())
 def test_a_stage_is_decided_without_the_trials_of_later_ones(doc: dict[str, Any]) -> None:
-    asked = parsed(doc)
-    stages = rounds(asked, NOISY)
+    question = parsed(doc)
+    stages = rounds(question, NOISY)
     for i, stage in enumerate(stages):
-        others = [trial for j, other in enumerate(stages) if j != i for trial in other]
-        found = {spec.digest for spec in KIND.of(asked).plan(others).start}
-        assert found <= {trial.digest for trial in stage}
+        other_trials = [
+            trial for j, other_stage in enumerate(stages) if j != i for trial in other_stage
+        ]
+        planned = {spec.digest for spec in KIND.of(question).plan(other_trials).start}
+        assert planned <= {trial.digest for trial in stage}
 
 
 @settings(max_examples=40, deadline=None)
 @given(documents())
-def test_where_nothing_is_carried_on_the_bill_is_its_least(doc: dict[str, Any]) -> None:
+def test_without_extensions_the_cost_is_the_bills_least(doc: dict[str, Any]) -> None:
     doc["target_losses"] = []
     for tuning in [doc["tuning"]] if "tuning" in doc else []:
         # a length that no course has: a search's run that recurs is run once
         tuning |= {"extensions": 0, "tokens": 25_600}
-    asked = parsed(doc)
-    trials = [trial for stage in rounds(asked, Trainer(curvature=0.01)) for trial in stage]
-    bill, report = preview(asked), KIND.of(asked).report(trials)
+    question = parsed(doc)
+    trials = [trial for stage in rounds(question, Trainer(curvature=0.01)) for trial in stage]
+    bill, report = preview(question), KIND.of(question).report(trials)
     assert bill.trials.least == len(trials) == report.trials
     assert bill.tokens.least == report.tokens
     assert bill.flops.least == pytest.approx(report.flops, rel=1e-12)
-    assert bill.trials.least <= bill.trials.most == most_trials(asked)
+    assert bill.trials.least <= bill.trials.most == most_trials(question)
 
 
 def test_each_batch_waits_for_the_searches_that_it_draws_from_and_for_no_other() -> None:
-    asked = study(
+    question = study(
         optimizer="muon",
         tuning=TUNED["tuning"] | {"batch_tokens": [128, 1024, 4096]},
         batch_tokens=[128, 256, 1024, 2048, 4096],
     )
-    (first, *_) = rounds(asked, Trainer(curvature=0.01, power=0.0))
+    (first, *_) = rounds(question, Trainer(curvature=0.01, power=0.0))
     assert {trial.spec.horizon.batch_tokens for trial in first} == {128, 1024, 4096}
 
     def begun(*tuned: int) -> set[int]:
-        found = KIND.of(asked).plan(
+        plan = KIND.of(question).plan(
             [trial for trial in first if trial.spec.horizon.batch_tokens in tuned]
         )
         searched = {trial.digest for trial in first}
-        return {spec.horizon.batch_tokens for spec in found.start if spec.digest not in searched}
+        return {spec.horizon.batch_tokens for spec in plan.start if spec.digest not in searched}
 
     assert begun() == set()
     assert begun(128) == {128}
@@ -159,9 +163,9 @@ def test_each_batch_waits_for_the_searches_that_it_draws_from_and_for_no_other()
 
 
 def test_the_optimizers_do_not_wait_for_each_other() -> None:
-    asked = study(**TUNED)
-    (first, *_) = rounds(asked, Trainer(curvature=0.01))
-    plan = KIND.of(asked).plan([trial for trial in first if trial.spec.optimizer.name == "muon"])
+    question = study(**TUNED)
+    (first, *_) = rounds(question, Trainer(curvature=0.01))
+    plan = KIND.of(question).plan([trial for trial in first if trial.spec.optimizer.name == "muon"])
     assert {spec.optimizer.name for spec in plan.start if spec.measure == "time"} == {"muon"}
 
 
@@ -223,9 +227,9 @@ def test_a_document_that_is_not_well_typed_names_the_field(
 
 
 def test_batches_are_ascending_and_doublings_end_at_the_highest_below_high() -> None:
-    def batches(given: Any) -> tuple[int, ...]:
-        asked: Question = study(batch_tokens=given)
-        return asked.batches
+    def batches(batch_tokens: Any) -> tuple[int, ...]:
+        question: Question = study(batch_tokens=batch_tokens)
+        return question.batches
 
     assert batches([512, 128, 256]) == (128, 256, 512)
     assert batches({"low": 128, "high": 512}) == (128, 256, 512)

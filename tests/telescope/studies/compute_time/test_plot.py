@@ -1,6 +1,4 @@
-"""Is the picture of an answer drawn, in its three panels, with the colours and markers that it
-promises?
-"""
+"""The picture of an answer has the panels, colours and markers of its description."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -123,17 +121,17 @@ def panel(part: Any, *answers: Any) -> Axes:
 
 
 def lines(axes: Axes, colour: str, marker: str, filled: bool) -> int:
-    """Points with a marker of a colour, filled or hollow; those of the legend alone do not
-    count.
+    """The number of points with a marker of a colour, filled or hollow; markers in the legend do
+    not count.
     """
-    found = [
+    matches = [
         line
         for line in axes.lines
         if line.get_marker() == marker and to_hex(line.get_markeredgecolor()) == colour
     ]
     return sum(
         len(line.get_xdata())
-        for line in found
+        for line in matches
         if (to_hex(line.get_markerfacecolor()) == colour) is filled
     )
 
@@ -150,12 +148,12 @@ def test_the_picture_is_a_png_with_three_panels_in_both_colours(tmp_path: Path) 
     for third in np.array_split(picture, 3, axis=1):
         assert (third.min(-1) < 200).mean() > 0.004, "a third of the picture is blank"
     for colour in COLOURS.values():
-        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
-        assert (np.abs(picture - wanted).max(-1) <= 8).sum() > 300
+        rgb = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (np.abs(picture - rgb).max(-1) <= 8).sum() > 300
 
 
 def test_measured_steps_are_filled_and_modelled_ones_hollow() -> None:
-    axes = panel(plot._frontier, FRONTIER)
+    axes = panel(plot._draw_frontier, FRONTIER)
     for name, marker in plot.MARKERS.items():
         assert lines(axes, COLOURS[name], marker, filled=True) == 1
         assert lines(axes, COLOURS[name], marker, filled=False) == 3
@@ -177,7 +175,7 @@ def test_bounds_on_hours_are_arrows_and_join_no_line() -> None:
         else row
         for row in FRONTIER.rows
     )
-    axes = panel(plot._frontier, replace(FRONTIER, rows=rows))
+    axes = panel(plot._draw_frontier, replace(FRONTIER, rows=rows))
     assert len([text for text in axes.texts if text.arrow_patch is not None]) == 4
     assert (
         lines(axes, COLOURS["muon"], "o", filled=True)
@@ -194,7 +192,7 @@ def test_arrows_on_hours_point_to_where_the_truth_lies() -> None:
         replace(censored, censored=True, on_frontier=False),
         replace(early, early=True, on_frontier=False),
     )
-    axes = panel(plot._frontier, replace(FRONTIER, rows=(*bounds, *rest)))
+    axes = panel(plot._draw_frontier, replace(FRONTIER, rows=(*bounds, *rest)))
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
     assert [text.xy[1] > row.hours for text, row in zip(arrows, bounds, strict=True)] == [
         True,
@@ -204,7 +202,7 @@ def test_arrows_on_hours_point_to_where_the_truth_lies() -> None:
 
 
 def test_ratios_have_whiskers_and_the_line_at_one() -> None:
-    axes = panel(plot._ratio, RATIO)
+    axes = panel(plot._draw_ratio, RATIO)
     level = [line for line in axes.lines if line.get_linestyle() == "--"]
     assert [set(line.get_ydata()) for line in level] == [{1.0}]
     ends = [list(line.get_ydata()) for line in axes.lines if line.get_marker() == "_"]
@@ -214,7 +212,7 @@ def test_ratios_have_whiskers_and_the_line_at_one() -> None:
 
 def test_a_ratio_that_is_a_bound_is_hollow_with_arrows() -> None:
     bound = replace(RATIO.rows[0], pairs=0, ratio_low=0.0, ratio_high=None)
-    axes = panel(plot._ratio, replace(RATIO, rows=(bound, *RATIO.rows[1:])))
+    axes = panel(plot._draw_ratio, replace(RATIO, rows=(bound, *RATIO.rows[1:])))
     assert len([text for text in axes.texts if text.arrow_patch is not None]) == 2
     assert lines(axes, plot.RATIO, "o", filled=False) == 1
 
@@ -227,7 +225,7 @@ def test_tokens_have_whiskers_arrows_on_bounds_and_the_critical_batch() -> None:
         for row in SIZES.rows
         if (row.optimizer, row.batch_tokens) not in (("muon", 256), ("muon", 512))
     )
-    axes = panel(plot._tokens, replace(SIZES, rows=(*rows, censored, early)))
+    axes = panel(plot._draw_tokens, replace(SIZES, rows=(*rows, censored, early)))
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
     assert [(text.xy[0], text.xy[1] > 1e6) for text in arrows] == [(256, True), (512, False)]
     assert lines(axes, COLOURS["muon"], "o", filled=False) == 2
@@ -246,5 +244,5 @@ def test_an_answer_without_rows_can_be_drawn(tmp_path: Path, note: str) -> None:
         tmp_path / "a.png",
     )
     assert (tmp_path / "a.png").stat().st_size > 10_000
-    axes = panel(plot._ratio, empty)
+    axes = panel(plot._draw_ratio, empty)
     assert (note or "no run reached the loss") in [text.get_text() for text in axes.texts]

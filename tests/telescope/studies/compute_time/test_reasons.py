@@ -60,7 +60,8 @@ DOUBTS: list[tuple[Any, str]] = [
     (
         Borrowed(batches=BATCHES),
         (
-            "batches use the hyperparameters of the nearest tuned batch, which may not suit them: Muon at 512, AdamW at 2048"
+            "batches use the hyperparameters of the nearest tuned batch, which may not suit them: "
+            "Muon at 512, AdamW at 2048"
         ),
     ),
     (NoTargets(), "the study sets no target_losses; query any loss with `telescope frontier`"),
@@ -75,7 +76,8 @@ DOUBTS: list[tuple[Any, str]] = [
     (
         RunsEarly(target_loss=9.0, batches=BATCHES[1:]),
         (
-            "some runs were below loss 9 at their first point, so their tokens are an upper bound: AdamW at 2048"
+            "some runs were below loss 9 at their first point, so their tokens are an upper bound: "
+            "AdamW at 2048"
         ),
     ),
     (
@@ -88,7 +90,7 @@ REASONS: list[tuple[Any, str]] = [
     (StudyStopped(by="limit:max_seconds"), "limit:max_seconds"),
     (StudyStopped(by="failed", detail="a corpus is gone"), "failed: a corpus is gone"),
     (RunsPending(), "runs are still pending"),
-    (Doubted(doubts=ALL), "; ".join(said for _, said in DOUBTS)),
+    (Doubted(doubts=ALL), "; ".join(text for _, text in DOUBTS)),
     (
         Resolved(tuned=True),
         "every run reached every target loss, at hyperparameters found inside their ranges",
@@ -111,24 +113,24 @@ def test_the_examples_are_of_every_class() -> None:
     assert len({doubt.code for doubt in ALL}) == len(ALL)
 
 
-@pytest.mark.parametrize(("doubt", "said"), DOUBTS, ids=[doubt.code for doubt in ALL])
+@pytest.mark.parametrize(("doubt", "text"), DOUBTS, ids=[doubt.code for doubt in ALL])
 def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(
-    doubt: Any, said: str
+    doubt: Any, text: str
 ) -> None:
     doubts: TypeAdapter[Any] = TypeAdapter(Doubt)
-    found = doubts.validate_json(doubts.dump_json(doubt))
-    assert (found, hash(found)) == (doubt, hash(doubt))
-    assert doubt_words(found) == doubt_words(doubt) == said
+    restored = doubts.validate_json(doubts.dump_json(doubt))
+    assert (restored, hash(restored)) == (doubt, hash(doubt))
+    assert doubt_words(restored) == doubt_words(doubt) == text
 
 
-@pytest.mark.parametrize(("reason", "said"), REASONS)
+@pytest.mark.parametrize(("reason", "text"), REASONS)
 def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
-    reason: Any, said: str
+    reason: Any, text: str
 ) -> None:
     reasons: TypeAdapter[Any] = TypeAdapter(Reason)
-    found = reasons.validate_json(reasons.dump_json(reason))
-    assert (found, hash(found)) == (reason, hash(reason))
-    assert words(found) == words(reason) == said
+    restored = reasons.validate_json(reasons.dump_json(reason))
+    assert (restored, hash(restored)) == (reason, hash(reason))
+    assert words(restored) == words(reason) == text
 
 
 def test_a_reason_cannot_be_changed() -> None:
@@ -143,14 +145,14 @@ def without_reasons(document: Any) -> Any:
         return {
             name: without_reasons(value) for name, value in document.items() if name != "because"
         }
-    return [without_reasons(one) for one in document] if isinstance(document, list) else document
+    return [without_reasons(item) for item in document] if isinstance(document, list) else document
 
 
 def test_reports_carry_the_reason_that_their_text_says_and_are_read_with_or_without_it() -> None:
     tuning = {"lr": {"low": 2.0**-12, "high": 2.0**-9, "points": 3, "extend": False}}
     for changes in ({"tuning": tuning}, {"target_losses": [1.0]}, {"target_losses": []}):
-        asked = study(**{"batch_tokens": [128, 512], **changes})
-        report = KIND.of(asked).report(trained(asked, Trainer(curvature=0.01)))
+        question = study(**{"batch_tokens": [128, 512], **changes})
+        report = KIND.of(question).report(trained(question, Trainer(curvature=0.01)))
         assert report.because is not None
         assert words(report.because) == report.reason
         reports, document = TypeAdapter(OptimizerComparison), report_document(report)
@@ -163,22 +165,24 @@ def test_reports_carry_the_reason_that_their_text_says_and_are_read_with_or_with
         )
 
 
-def test_batches_that_share_their_doubts_say_them_once() -> None:
-    asked = study(
+def test_a_doubt_that_batches_share_is_listed_once() -> None:
+    question = study(
         batch_tokens=[128, 512, 2048],
-        given=[one | {"mark": "of another corpus"} for one in GIVEN["given"]],
+        given=[values | {"mark": "of another corpus"} for values in GIVEN["given"]],
     )
-    report = KIND.of(asked).report([trial for one in rounds(asked, Trainer()) for trial in one])
+    report = KIND.of(question).report(
+        [trial for stage in rounds(question, Trainer()) for trial in stage]
+    )
     assert isinstance(report.because, Doubted)
     assert [doubt for doubt in report.because.doubts if isinstance(doubt, Marked)] == [
         Marked(mark="of another corpus")
     ]
-    assert {one.doubt for one in report.batches} == {"of another corpus"}
+    assert {batch.doubt for batch in report.batches} == {"of another corpus"}
 
 
 def test_a_target_that_no_run_reached_says_why_as_a_value() -> None:
-    asked = study(batch_tokens=[128, 512], target_losses=[1.0])
-    report = KIND.of(asked).report(trained(asked, Trainer()))
+    question = study(batch_tokens=[128, 512], target_losses=[1.0])
+    report = KIND.of(question).report(trained(question, Trainer()))
     assert report.highest_loss is not None
     assert report.lowest_loss is not None
     unread = NotReached(

@@ -1,4 +1,6 @@
-"""Learning rates: the same grid for all, its edges, the vertex, and what lies between batches."""
+"""Learning rates: the grid of all optimizers, its edges, the vertex, and interpolation between
+batches.
+"""
 
 import itertools
 import math
@@ -14,12 +16,12 @@ from telescope.studies.compute_time.reasons import (
     HyperparameterDoubt,
 )
 from telescope.studies.compute_time.tuning import (
-    Known,
+    BatchHyperparameters,
     RateSweep,
-    Tuned,
+    SearchProgress,
     first_rates,
+    hyperparameters_at,
     neighbours,
-    setting_at,
 )
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
@@ -35,13 +37,13 @@ def tuned_study(**changes: Any) -> Question:
     )
 
 
-def search(asked: Question, trials: list[Trial]) -> Tuned:
-    (one,) = progress(asked, trials).searches
-    return one.tuned
+def search(question: Question, trials: list[Trial]) -> SearchProgress:
+    (entry,) = progress(question, trials).searches
+    return entry.progress
 
 
-def tried(found: Tuned) -> list[float]:
-    return sorted({math.log2(trial.spec.optimizer.lr) for trial in found.trials})
+def octaves_tried(result: SearchProgress) -> list[float]:
+    return sorted({math.log2(trial.spec.optimizer.lr) for trial in result.trials})
 
 
 def test_both_optimizers_try_the_same_learning_rates() -> None:
@@ -71,10 +73,10 @@ def test_the_vertex_of_a_bowl_in_octaves_is_found_to_a_64th(optimum: float) -> N
             for m in losses
         ]
 
-    asked = tuned_study()
-    found = search(asked, trained(asked, train if shift else law_of_muon))
-    assert math.log2(found.known.lr) == pytest.approx(optimum, abs=1 / 64)
-    assert (found.edge, found.doubts) == (None, ())
+    question = tuned_study()
+    result = search(question, trained(question, train if shift else law_of_muon))
+    assert math.log2(result.hyperparameters.lr) == pytest.approx(optimum, abs=1 / 64)
+    assert (result.edge, result.doubts) == (None, ())
 
 
 def test_the_vertex_is_that_of_the_parabola_through_three_points() -> None:
@@ -85,52 +87,54 @@ def test_the_vertex_is_that_of_the_parabola_through_three_points() -> None:
     assert RateSweep(0.1, (-1.0, 0.5, 4.0), (1.0, 0.25, 16.0)).vertex == pytest.approx((0.0, 0.0))
 
 
-def test_beside_a_run_that_diverged_or_on_a_flat_line_the_lowest_point_itself_is_taken() -> None:
+def test_beside_a_diverged_run_or_on_a_flat_line_the_lowest_point_is_taken() -> None:
     assert RateSweep(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).vertex == (1.0, 2.0)
     assert RateSweep(0.1, (0.0, 1.0, 2.0), (3.0, 2.0, math.inf)).edge is None
     assert RateSweep(0.1, (0.0, 1.0, 2.0), (2.0, 2.0, 2.0)).edge == "low"
 
 
 @pytest.mark.parametrize(("low", "edge", "last"), [(-4.0, "low", -8.0), (-12.0, "high", -2.0)])
-def test_a_grid_is_carried_on_by_two_points_where_the_best_lies_at_its_end(
+def test_a_grid_is_extended_by_two_points_if_the_best_lies_at_its_end(
     low: float, edge: str, last: float
 ) -> None:
     lr = {"low": 2.0**low, "high": 2.0 ** (low + 6), "points": 4}
-    asked = tuned_study(lr=lr)
-    stages = rounds(asked, Trainer(curvature=0.01))
+    question = tuned_study(lr=lr)
+    stages = rounds(question, Trainer(curvature=0.01))
     assert [
         len({t.spec.optimizer.lr for t in stage if t.spec.measure == "loss"}) for stage in stages
     ] == [4, 2, 1]
-    found = search(asked, [trial for stage in stages for trial in stage])
-    assert (tried(found)[0] if edge == "low" else tried(found)[-1]) == last
-    assert math.log2(found.known.lr) == pytest.approx(-5, abs=1 / 64)
+    result = search(question, [trial for stage in stages for trial in stage])
+    assert (octaves_tried(result)[0] if edge == "low" else octaves_tried(result)[-1]) == last
+    assert math.log2(result.hyperparameters.lr) == pytest.approx(-5, abs=1 / 64)
 
 
 @pytest.mark.parametrize("extensions", [0, 1, 2])
-def test_it_is_carried_on_as_often_as_the_study_allows_and_no_further(extensions: int) -> None:
-    asked = tuned_study(lr={"low": 2.0**7, "high": 2.0**13, "points": 4}, extensions=extensions)
-    found = search(asked, trained(asked, Trainer(curvature=0.0001)))
-    assert len(tried(found)) == 4 + 2 * extensions
-    assert found.edge == "low"
-    assert found.doubts == (BestAtEdge(batch_tokens=512, edge="low", lr=found.known.lr),)
+def test_a_grid_is_extended_as_often_as_the_study_allows(extensions: int) -> None:
+    question = tuned_study(lr={"low": 2.0**7, "high": 2.0**13, "points": 4}, extensions=extensions)
+    result = search(question, trained(question, Trainer(curvature=0.0001)))
+    assert len(octaves_tried(result)) == 4 + 2 * extensions
+    assert result.edge == "low"
+    assert result.doubts == (
+        BestAtEdge(batch_tokens=512, edge="low", lr=result.hyperparameters.lr),
+    )
 
 
 def test_a_wall_is_never_crossed() -> None:
-    asked = tuned_study(lr={"low": 2.0**-12, "high": 2.0**-6, "points": 4, "extend": False})
-    found = search(asked, trained(asked, Trainer(curvature=0.001)))
-    assert tried(found) == [-12, -10, -8, -6]
-    assert found.edge == "high"
-    assert found.doubts == (BestAtEdge(batch_tokens=512, edge="high", lr=2.0**-6),)
+    question = tuned_study(lr={"low": 2.0**-12, "high": 2.0**-6, "points": 4, "extend": False})
+    result = search(question, trained(question, Trainer(curvature=0.001)))
+    assert octaves_tried(result) == [-12, -10, -8, -6]
+    assert result.edge == "high"
+    assert result.doubts == (BestAtEdge(batch_tokens=512, edge="high", lr=2.0**-6),)
 
 
-def test_where_every_learning_rate_diverges_the_search_ends_and_says_so() -> None:
-    asked = tuned_study()
-    found = search(asked, trained(asked, Trainer(cliff=-100)))
-    assert len(found.trials) == 4
-    assert found.doubts == (EveryRateDiverged(batch_tokens=512, lr_low=2.0**-9, lr_high=2.0**-3),)
+def test_a_search_ends_with_a_doubt_if_every_learning_rate_diverges() -> None:
+    question = tuned_study()
+    result = search(question, trained(question, Trainer(cliff=-100)))
+    assert len(result.trials) == 4
+    assert result.doubts == (EveryRateDiverged(batch_tokens=512, lr_low=2.0**-9, lr_high=2.0**-3),)
 
 
-def test_of_several_weight_decays_that_with_the_lowest_vertex_is_taken() -> None:
+def test_the_weight_decay_with_the_lowest_vertex_is_chosen() -> None:
     def train(spec: TrialSpec) -> Any:
         worse = {0.05: 1.02, 0.1: 1.0, 0.2: 1.01}[spec.optimizer.weight_decay]
         points = list(Trainer(curvature=0.01)(spec))
@@ -141,10 +145,10 @@ def test_of_several_weight_decays_that_with_the_lowest_vertex_is_taken() -> None
             for m in points
         ]
 
-    asked = tuned_study(weight_decay=[0.05, 0.1, 0.2])
-    found = search(asked, trained(asked, train))
-    assert found.known.weight_decay == 0.1
-    assert len(found.trials) == 12
+    question = tuned_study(weight_decay=[0.05, 0.1, 0.2])
+    result = search(question, trained(question, train))
+    assert result.hyperparameters.weight_decay == 0.1
+    assert len(result.trials) == 12
 
 
 def test_losses_are_averaged_over_seeds_and_one_that_diverges_counts_as_infinite() -> None:
@@ -152,58 +156,66 @@ def test_losses_are_averaged_over_seeds_and_one_that_diverges_counts_as_infinite
         dead = spec.seed == 1 and math.log2(spec.optimizer.lr) > -6 and spec.measure == "loss"
         return Trainer(curvature=0.01, cliff=-100 if dead else 99.0)(spec)
 
-    asked = tuned_study(seeds=2)
-    found = search(asked, trained(asked, train))
-    assert math.log2(found.known.lr) == -7
-    assert len(found.trials) == 8
+    question = tuned_study(seeds=2)
+    result = search(question, trained(question, train))
+    assert math.log2(result.hyperparameters.lr) == -7
+    assert len(result.trials) == 8
 
 
-def test_searches_run_as_long_as_asked_under_the_schedule_that_losses_are_read_by() -> None:
+def test_searches_have_the_given_length_and_the_schedule_of_the_reading() -> None:
     for reading, decay in (("constant", "constant"), ("cooldown", "wsd"), ("full", "linear")):
-        asked = study(
+        question = study(
             {"reading": reading},
             optimizer="muon",
             batch_tokens=[512],
             tuning={"lr": RANGE, "tokens": 51_200},
         )
-        (first, *_) = rounds(asked, Trainer(curvature=0.01))
+        (first, *_) = rounds(question, Trainer(curvature=0.01))
         assert {(t.spec.horizon.steps, t.spec.horizon.decay) for t in first} == {(100, decay)}
 
 
-def known(batch: int, octaves: float, decay: float = 0.1, *doubts: HyperparameterDoubt) -> Known:
-    return Known(batch, 2.0**octaves, decay, "tuned", doubts)
+def hyperparameters(
+    batch: int, octaves: float, decay: float = 0.1, *doubts: HyperparameterDoubt
+) -> BatchHyperparameters:
+    return BatchHyperparameters(batch, 2.0**octaves, decay, "tuned", doubts)
 
 
 def test_halfway_between_two_batches_log_lr_and_log_weight_decay_are_halfway() -> None:
     doubt = BestAtEdge(batch_tokens=1024, edge="high", lr=2.0**-5)
-    both = (known(256, -8, 0.04), known(1024, -5, 0.16, doubt))
-    middle = setting_at(512, neighbours(512, both))
+    ends = (hyperparameters(256, -8, 0.04), hyperparameters(1024, -5, 0.16, doubt))
+    middle = hyperparameters_at(512, neighbours(512, ends))
     assert math.log2(middle.lr) == pytest.approx(-6.5)
     assert math.log2(middle.weight_decay) == pytest.approx(math.log2(0.08), abs=1 / 64)
     assert (middle.source, middle.doubts) == ("interpolated", (doubt,))
 
 
 def test_between_a_weight_decay_of_0_and_another_the_nearer_one_is_taken() -> None:
-    both = (known(128, -8, 0.0), known(1024, -5, 0.1))
-    assert [setting_at(batch, neighbours(batch, both)).weight_decay for batch in (256, 512)] == [
+    ends = (hyperparameters(128, -8, 0.0), hyperparameters(1024, -5, 0.1))
+    assert [
+        hyperparameters_at(batch, neighbours(batch, ends)).weight_decay for batch in (256, 512)
+    ] == [
         0.0,
         0.1,
     ]
 
 
 def test_beyond_the_batches_that_are_known_the_nearest_one_is_taken_and_marked() -> None:
-    three = (known(256, -8), known(512, -7), known(1024, -5))
-    assert setting_at(128, neighbours(128, three)) == Known(128, 2.0**-8, 0.1, "extrapolated")
-    assert setting_at(4096, neighbours(4096, three)) == Known(4096, 2.0**-5, 0.1, "extrapolated")
-    assert setting_at(512, neighbours(512, three)) == three[1]
+    three = (hyperparameters(256, -8), hyperparameters(512, -7), hyperparameters(1024, -5))
+    assert hyperparameters_at(128, neighbours(128, three)) == BatchHyperparameters(
+        128, 2.0**-8, 0.1, "extrapolated"
+    )
+    assert hyperparameters_at(4096, neighbours(4096, three)) == BatchHyperparameters(
+        4096, 2.0**-5, 0.1, "extrapolated"
+    )
+    assert hyperparameters_at(512, neighbours(512, three)) == three[1]
 
 
 def test_an_optimum_that_moves_with_the_batch_is_followed_between_two_tuned_ones() -> None:
-    asked = study(
+    question = study(
         tuning={"lr": {"low": 2.0**-11, "high": 2.0**-2, "points": 5}, "batch_tokens": [128, 2048]}
     )
-    trials = trained(asked, Trainer(curvature=0.01))
-    for at in progress(asked, trials).batches:
+    trials = trained(question, Trainer(curvature=0.01))
+    for at in progress(question, trials).batches:
         assert at.setting is not None
         expected = OPTIMA[at.optimizer] + 0.5 * math.log2(min(at.batch_tokens, 2048) / 512)
         assert math.log2(at.setting.optimizer.lr) == pytest.approx(expected, abs=1 / 32)

@@ -1,5 +1,5 @@
-"""The coordinate check: does it pass what is right, fail what is wrong by the right layers, and
-know when it does not know?
+"""The coordinate check passes sound parametrisations, fails wrong ones and names the right layers,
+and is unresolved where the data do not decide.
 """
 
 import math
@@ -12,17 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from telescope.studies.coordinates import check as coordinates
+from telescope.studies.coordinates import design as coordinate_design
 from telescope.studies.coordinates.causes import Exponent, LrRule, misfits
-from telescope.studies.coordinates.check import (
-    Design,
-    assess,
-    carry_out,
-    check,
-    design,
-    step,
-    widths_of,
-)
+from telescope.studies.coordinates.check import assess, carry_out, check, step
+from telescope.studies.coordinates.design import Design, design, widths_of
 from telescope.studies.coordinates.reasons import CheckReason, DivergedAtWidths, Reduced, TooCostly
 from telescope.studies.coordinates.wording import cause_words
 from telescope.train import probes
@@ -83,7 +76,8 @@ def test_latent_attention_passes_under_mup_and_fails_under_standard() -> None:
             STANDARD,
             1,
             (
-                "AdamW's lr for hidden matrices must be ~ 1/m, but is constant; the readout's lr x multiplier must"
+                "AdamW's lr for hidden matrices must be ~ 1/m, but is constant; "
+                "the readout's lr x multiplier must"
             ),
         ),
         (
@@ -165,13 +159,13 @@ def test_what_a_layer_adds_itself_and_what_came_in_make_up_its_change() -> None:
         )
         change = torch.randn(layer.weight.shape, generator=torch.Generator().manual_seed(1)) / 10
         layer.weight += change
-    found = beginning.metrics()
+    metrics = beginning.metrics()
     expected = math.log2(float((x @ change.T).square().mean().sqrt()))
-    assert found[f"own/{name}"] == pytest.approx(expected, abs=1e-4)
-    assert found[f"moved/{name}"] == pytest.approx(expected, abs=1e-4)  # nothing else came in
-    assert "moved/blocks.0.attention.key" not in found  # it lies beside, not behind
-    assert "moved/blocks.0.attention.output" in found
-    assert "own/blocks.0.attention.output" not in found
+    assert metrics[f"own/{name}"] == pytest.approx(expected, abs=1e-4)
+    assert metrics[f"moved/{name}"] == pytest.approx(expected, abs=1e-4)  # nothing else came in
+    assert "moved/blocks.0.attention.key" not in metrics  # it lies beside, not behind
+    assert "moved/blocks.0.attention.output" in metrics
+    assert "own/blocks.0.attention.output" not in metrics
     with torch.no_grad():
         # undone by the norm: the share of x's own change stays nothing
         run.model.embedding.weight *= 1.5
@@ -212,7 +206,9 @@ def test_a_run_ends_with_the_spectral_norms_of_its_matrices_and_of_its_last_step
 def grown(
     slope: float, spread: float = 0.0, layers: int = 1
 ) -> Callable[[TrialSpec], list[Measurement]]:
-    """Changes that go as width^slope, give or take `spread` (of both signs) between seeds."""
+    """Changes that grow as width^slope; the slopes of the first two seeds differ from it by
+    `spread`, in either direction.
+    """
 
     def train(spec: TrialSpec) -> list[Measurement]:
         own = slope + spread * ((-1) ** spec.seed if spec.seed < 2 else 0)
@@ -264,7 +260,7 @@ def test_only_an_interval_beyond_the_gate_fails(slope: float, spread: float, ver
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_what_dies_out_with_width_is_no_failure(sign: int) -> None:
+def test_growth_that_ends_at_large_widths_is_no_failure(sign: int) -> None:
     plan = design(base(), 128)
 
     def train(spec: TrialSpec) -> list[Measurement]:
@@ -295,13 +291,13 @@ def test_one_bad_layer_among_many_is_the_one_that_is_named() -> None:
     assert "effect of blocks.7.layer's own updates scales as width^-0.50" in report.reason
 
 
-def test_a_verdict_that_hangs_buys_two_more_seeds_and_no_other_does() -> None:
-    plan, seen = design(base(), 128), list[int]()
+def test_only_an_unresolved_verdict_runs_two_more_seeds() -> None:
+    plan, seeds = design(base(), 128), list[int]()
     for slope in (0.0, 0.3, 0.6):
-        report = carry_out(plan, grown(slope, spread=0.1), lambda spec: seen.append(spec.seed))
-        assert report.seeds == max(seen) + 1
-        assert len(seen) == 4 * report.seeds
-        seen.clear()
+        report = carry_out(plan, grown(slope, spread=0.1), lambda spec: seeds.append(spec.seed))
+        assert report.seeds == max(seeds) + 1
+        assert len(seeds) == 4 * report.seeds
+        seeds.clear()
         assert (report.verdict, report.seeds) == {
             0.0: ("pass", 3),
             0.3: ("unresolved", 5),
@@ -311,9 +307,9 @@ def test_a_verdict_that_hangs_buys_two_more_seeds_and_no_other_does() -> None:
 
 def test_a_check_is_a_fold_whatever_the_order_of_its_trials() -> None:
     plan = design(base(), 128)
-    found = {trial.digest: trial for trial in trials_of(plan, 5, grown(0.3, spread=0.1))}
-    assert step(plan, found) == step(plan, dict(reversed(found.items())))
-    partial = dict(list(found.items())[1:7])
+    trials = {trial.digest: trial for trial in trials_of(plan, 5, grown(0.3, spread=0.1))}
+    assert step(plan, trials) == step(plan, dict(reversed(trials.items())))
+    partial = dict(list(trials.items())[1:7])
     assert [spec.digest for spec in step(plan, partial).missing] == [
         s.digest for s in plan.runs[:12] if s.digest not in partial
     ]
@@ -362,23 +358,23 @@ def test_the_runs_are_short_at_constant_lr_without_decay_and_small_enough_for_on
     assert design(replace(spec, horizon=HORIZON), 128).runs[0].horizon.batch_tokens == 256
 
 
-def test_a_check_gives_up_seeds_then_steps_then_itself_to_stay_within_its_share(
+def test_a_check_reduces_seeds_then_steps_then_is_skipped_to_stay_within_its_share(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(coordinates, "SECONDS", 0.0)
+    monkeypatch.setattr(coordinate_design, "SECONDS", 0.0)
     whole = design(base(), 128)
     seed_flops = sum(trial_flops(run) for run in whole.runs[:4])
-    found = [
+    designs = [
         design(base(), 128, share * seed_flops / 0.02 * 1.001) for share in (5, 3.5, 2, 1.1, 0.9)
     ]
-    assert [(plan.seeds, plan.most_seeds, plan.steps) for plan in found] == [
+    assert [(plan.seeds, plan.most_seeds, plan.steps) for plan in designs] == [
         (3, 5, 8),
         (3, 3, 8),
         (2, 2, 8),
         (2, 2, 4),
         (0, 0, 4),
     ]
-    reports = [carry_out(plan, grown(0.3, spread=0.1)) for plan in found]
+    reports = [carry_out(plan, grown(0.3, spread=0.1)) for plan in designs]
     assert [report.verdict for report in reports] == ["unresolved"] * 4 + ["skipped"]
     assert [report.because.reduced for report in reports if report.because] == [
         None,

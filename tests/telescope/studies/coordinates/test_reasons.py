@@ -34,7 +34,8 @@ FINDINGS: list[tuple[Any, str]] = [
     (TooCostly(), "the check would cost more than its share of the job"),
     (
         TooFewWidths(widths=(16, 32), needed=4),
-        "only 2 widths up to the target (16, 32), and the check needs 4; for more, use a narrower base_width or a smaller head_dim",
+        "only 2 widths up to the target (16, 32), and the check needs 4; "
+        "for more, use a narrower base_width or a smaller head_dim",
     ),
     (
         DivergedAtWidths(widths=(64, 128), steps=8, lr=0.03125),
@@ -49,9 +50,8 @@ FINDINGS: list[tuple[Any, str]] = [
     ),
     (
         BeyondGate(worst=(VALUE,), failed=1, gate=0.25),
-        (
-            "with width, the effect of blocks.0.value's own updates scales as width^+0.50 (+0.40 to +0.60); beyond the gate of ±0.25"
-        ),
+        "with width, the effect of blocks.0.value's own updates scales as width^+0.50 "
+        "(+0.40 to +0.60); beyond the gate of ±0.25",
     ),
     (
         WithinGate(narrowest=16, widest=128, steepest=KEY, layers=9, gate=0.25),
@@ -78,18 +78,18 @@ def test_the_examples_are_of_every_finding() -> None:
 
 @pytest.mark.parametrize("reduced", [None, Reduced(seeds=2, steps=4)], ids=["whole", "reduced"])
 @pytest.mark.parametrize(
-    ("finding", "said"), FINDINGS, ids=[finding.code for finding, _ in FINDINGS]
+    ("finding", "text"), FINDINGS, ids=[finding.code for finding, _ in FINDINGS]
 )
 def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
-    finding: Any, said: str, reduced: Reduced | None
+    finding: Any, text: str, reduced: Reduced | None
 ) -> None:
     reason, reasons = CheckReason(finding, reduced), TypeAdapter(CheckReason)
-    found = reasons.validate_json(reasons.dump_json(reason))
-    assert (found, hash(found)) == (reason, hash(reason))
+    restored = reasons.validate_json(reasons.dump_json(reason))
+    assert (restored, hash(restored)) == (reason, hash(reason))
     note = (
         " (reduced to 2 seeds and 4 steps, to stay within its share of the job)" if reduced else ""
     )
-    assert words(found) == words(reason) == said + note
+    assert words(restored) == words(reason) == text + note
 
 
 def test_rules_that_do_not_fit_have_their_words_and_come_back_from_json_as_they_were() -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from telescope.studies.coordinates.check import NAMED, assess, design
+from telescope.studies.coordinates.check import NAMED, assess
+from telescope.studies.coordinates.design import design
 from telescope.studies.coordinates.reasons import BeyondGate
 from telescope.trials.outcome import Measurement, completed
 from tests.telescope.small import MODEL, trial

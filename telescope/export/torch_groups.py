@@ -1,0 +1,134 @@
+"""The constants of an exported file: an answer's parameter groups, for torch.optim.Muon and AdamW.
+
+torch.optim.Muon multiplies the learning rate by its own factor, sqrt(max(1, fan_out / fan_in))
+(`original`) or 0.2 sqrt(max(fan_out, fan_in)) (`match_rms_adamw`; torch 2.13), and decays by the
+learning rate without this factor. With s our update scale and t torch's factor, a group has
+
+    lr = scaled_lr x s / t,   so that torch's step lr x t equals ours, scaled_lr x s,
+    weight_decay = weight_decay x t / s,   so that lr x weight_decay equals ours, too.
+
+s / t depends on the shape, so a group is split by the shapes of its matrices.
+
+Parts: `ungrouped_constants` · `grouped_parameters`, `muon_groups`, `adamw_group` · `multipliers`.
+"""
+
+import math
+import textwrap
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+
+from telescope.export import schedule
+from telescope.export.families import exported_by
+from telescope.export.final_run import FinalRun
+from telescope.optim.groups import ParameterGroup
+from telescope.optim.newton_schulz import COEFFICIENTS
+from telescope.parametrisation import mup
+from telescope.trials.types import UpdateScale
+
+WIDTH = 120  # columns of the names of parameters
+TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {
+    "original": mup.UPDATE_SCALES["spectral_clamped"],
+    "match_rms_adamw": mup.UPDATE_SCALES["rms_match"],
+}
+"""The factor by which torch.optim.Muon multiplies the learning rate of a (fan_out, fan_in) matrix,
+by its argument adjust_lr_fn."""
+
+
+def ungrouped_constants(run: FinalRun) -> list[str]:
+    """The lines of the constants that belong to no parameter group."""
+    optimizer, horizon, data = run.spec.optimizer, run.spec.horizon, run.spec.data
+    sizes = {
+        "VOCAB_SIZE": data.vocab_size,
+        "CONTEXT": data.context,
+        "BATCH_TOKENS": horizon.batch_tokens,
+    }
+    lines = [
+        f"{name} = {value!r}"
+        for name, value in (sizes | schedule.schedule_constants(horizon)).items()
+    ]
+    muon = {
+        "momentum": optimizer.momentum,
+        "nesterov": optimizer.nesterov,
+        "ns_coefficients": COEFFICIENTS,
+        "ns_steps": optimizer.newton_schulz_steps,
+        "adjust_lr_fn": adjust_lr_fn(mup.chosen_update_scale(optimizer)),
+    }
+    return [
+        *lines,
+        f"MUON = {muon if optimizer.name == 'muon' else {}!r}",
+        f"BETAS = {(optimizer.beta1, optimizer.beta2)!r}",
+    ]
+
+
+def adjust_lr_fn(scale: UpdateScale) -> str:
+    """The argument adjust_lr_fn of torch.optim.Muon for one of our update scales. Its factor equals
+    the scale, or the groups' learning rates make up for the difference."""
+    return "match_rms_adamw" if scale == "rms_match" else "original"
+
+
+def grouped_parameters(run: FinalRun) -> str:
+    """The constant GROUPS with all groups; Muon's are split by shape."""
+    lines = [
+        line
+        for group in run.groups
+        for line in (muon_groups(run, group) if group.uses_muon else [adamw_group(group)])
+    ]
+    return "\n".join(["GROUPS = (", *lines, ")"])
+
+
+def adamw_group(group: ParameterGroup) -> str:
+    return group_source(group, group.scaled_lr, group.weight_decay, group.names)
+
+
+def muon_groups(run: FinalRun, group: ParameterGroup) -> Iterator[str]:
+    """The source of a group for each ratio of our update scale to torch's factor."""
+    optimizer = run.spec.optimizer
+    torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
+    names_by_ratio: defaultdict[float, list[str]] = defaultdict(list)
+    for name in group.names:
+        # torch may store the matrix as (fan_in, fan_out)
+        matrix, stored = run.blocks(name)[0], run.shapes[name]
+        ratio = mup.update_scale(optimizer, *matrix) / torch_factor(*stored)
+        names_by_ratio[ratio].append(name)
+    for ratio, names in names_by_ratio.items():
+        factors = f"lr {group.scaled_lr:.6g} x {ratio:.6g}, our update scale over torch's factor"
+        comment = "" if math.isclose(ratio, 1.0) else f"  # {factors}"
+        lr, weight_decay = group.scaled_lr * ratio, group.weight_decay / ratio
+        yield group_source(group, lr, weight_decay, tuple(names), comment)
+
+
+def group_source(
+    group: ParameterGroup, lr: float, weight_decay: float, names: tuple[str, ...], comment: str = ""
+) -> str:
+    """The source of a `Group` of the recipe."""
+    numbers = (
+        f"lr={lr!r}, weight_decay={weight_decay!r}, "
+        f"eps={group.eps or 0.0!r}, init_std={group.init_std!r}"
+    )
+    listed = textwrap.fill(
+        ", ".join(map(repr, names)),
+        WIDTH,
+        initial_indent=" " * 12,
+        subsequent_indent=" " * 12,
+        break_on_hyphens=False,
+    )
+    lines = [
+        "Group(",
+        f'    "{group.role}", "{group.optimizer}",{comment}',
+        f"    {numbers},",
+        "    names=(",
+    ]
+    return "\n".join(
+        [
+            *("    " + line for line in lines),
+            f"{listed.replace(chr(39), chr(34))},",
+            "        ),",
+            "    ),",
+        ]
+    )
+
+
+def multipliers(run: FinalRun) -> str:
+    """The constant MULTIPLIERS: the forward multipliers other than 1."""
+    triples = exported_by(run).multipliers(run.model, run.groups)
+    return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(triples)!r}".replace("'", '"')

@@ -1,0 +1,121 @@
+"""The design of a coordinate check: its widths, seeds and steps, within a budget.
+
+Parts: `Design` and `design` · `check_run` · `widths_of`.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from telescope.models.build import family_of
+from telescope.studies.coordinates.reasons import Reduced
+from telescope.train.flops import trial_flops
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.model import AnyModel
+from telescope.trials.spec import TrialSpec
+from telescope.trials.types import Parametrisation
+
+FEWEST_WIDTHS = 4  # that a verdict needs
+SEEDS, MORE_SEEDS, FEWEST_SEEDS = 3, 5, 2  # more seeds after an unresolved verdict
+STEPS, FEWEST_STEPS = 8, 4
+WINDOWS = 8  # windows of tokens in the fixed batch
+SHARE_OF_JOB, SECONDS = 0.02, 30.0  # budget of the check: the larger of the two
+SHARE_OF_LIMIT = 0.1  # of limits.max_flops: an upper bound on the budget
+FLOPS_PER_SECOND = 5e10  # nominal, of one CPU core: a plan may not depend on measured speed
+
+
+@dataclass(frozen=True)
+class Design:
+    """The runs of a check: every width with every seed."""
+
+    base: TrialSpec  # a trial of the ladder at the base width
+    widths: tuple[int, ...]
+    seeds: int  # at first; 0 if the budget allows no check
+    most_seeds: int  # after an unresolved verdict
+    steps: int
+
+    @property
+    def reduced(self) -> Reduced | None:
+        """The size to which the check was reduced to stay within its budget; None if it has its
+        full size.
+        """
+        if (self.seeds, self.steps) == (SEEDS, STEPS):
+            return None
+        return Reduced(seeds=self.seeds, steps=self.steps)
+
+    @property
+    def ends(self) -> tuple[TrialSpec, TrialSpec]:
+        """A run at the narrowest width and a run at the widest."""
+        return self.runs[0], self.runs[len(self.widths) - 1]
+
+    @cached_property
+    def runs(self) -> tuple[TrialSpec, ...]:
+        """The runs with all of `most_seeds`, seed by seed."""
+        return tuple(
+            check_run(self.base, width, seed, self.steps)
+            for seed in range(self.most_seeds)
+            for width in self.widths
+        )
+
+
+def check_run(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
+    """The run at a width: a few steps at constant lr on one batch, without weight decay."""
+    horizon, context = spec.horizon, spec.data.context
+    batch_tokens = min(
+        WINDOWS * context, horizon.batch_tokens, horizon.micro_batch_tokens or horizon.batch_tokens
+    )
+    return replace(
+        spec,
+        model=replace(spec.model, width=width),
+        optimizer=replace(spec.optimizer, weight_decay=0.0),
+        horizon=HorizonSpec(
+            steps=steps,
+            batch_tokens=batch_tokens,
+            warmup_fraction=0.0,
+            decay="constant",
+            evaluation_tokens=batch_tokens,
+            record_every=1,
+        ),
+        seed=seed,
+        measure="coordinates",
+    )
+
+
+def widths_of(
+    model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
+) -> tuple[int, ...]:
+    """The base width and its doublings, up to three, that do not exceed the target; if these are
+    fewer than four, also its halvings, up to two.
+    """
+    doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
+    halved = [
+        base_width // 2**i
+        for i in (1, 2)
+        if base_width % 2**i == 0 and can_be_built(model, base_width // 2**i, parametrisation)
+    ]
+    return tuple(sorted(doubled + halved[: max(0, FEWEST_WIDTHS - len(doubled))]))
+
+
+def can_be_built(model: AnyModel, width: int, parametrisation: Parametrisation) -> bool:
+    return family_of(model).width_problem(model, width, parametrisation) is None
+
+
+def design(
+    base: TrialSpec, target_width: int, job_flops: float = math.inf, max_flops: float = math.inf
+) -> Design:
+    """The design of a ladder's check, from a trial at the base width.
+
+    `job_flops` is the expected cost of the whole job, `max_flops` its limit. If the check's share
+    of them is too small for the full size, it has fewer seeds, then fewer steps.
+    """
+    widths = widths_of(
+        base.model, base.model.base_width, target_width, base.optimizer.parametrisation
+    )
+    share = max(SHARE_OF_JOB * job_flops, SECONDS * FLOPS_PER_SECOND)
+    budget_flops = min(share, SHARE_OF_LIMIT * max_flops)
+    for steps in (STEPS, FEWEST_STEPS):
+        seed_flops = math.fsum(trial_flops(check_run(base, width, 0, steps)) for width in widths)
+        seeds = math.floor(min(MORE_SEEDS, budget_flops / seed_flops))
+        if seeds >= FEWEST_SEEDS:
+            return Design(base, widths, min(SEEDS, seeds), seeds, steps)
+    return Design(base, widths, 0, 0, FEWEST_STEPS)

@@ -1,0 +1,72 @@
+"""Problems of the blocks `model`, `data`, `horizon` and `optimizer_options`, and of the fields in
+which variants differ.
+"""
+
+import math
+from dataclasses import replace
+
+from telescope.errors import InvalidInput, Problem, under
+from telescope.studies.telescoping.question import pairing
+from telescope.studies.telescoping.question.models import AnyLadder
+from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.question.variants import variants
+from telescope.trials.horizon import batch_problem
+from telescope.trials.optimizer import clip_problems
+from telescope.trials.types import Parametrisation
+
+
+def block_problems(question: Question) -> list[Problem]:
+    """Problems of the blocks; a problem that only a variant has names the field of its entry."""
+    problems = [
+        *_model_problems(question.model, question.parametrisation),
+        *_batch_problems(question),
+        *_clip_problems(question),
+        *pairing.pairing_problems(question),
+    ]
+    if question.sweep_over is None:
+        return problems
+    block, own = question.sweep_over.block, list[Problem]()
+    for i, variant in enumerate(variants(question)):
+        entry = f"sweep_over.{block}.{i}"
+        for problem in block_problems(variant.question):
+            if problem not in problems:
+                inside = problem.within(block)
+                own.append(problem.moved(block, entry) if inside else replace(problem, field=entry))
+    return problems + own
+
+
+def _batch_problems(question: Question) -> list[Problem]:
+    problem = batch_problem(question.data, question.horizon)
+    return [under("horizon", problem)] if problem else []
+
+
+def _clip_problems(question: Question) -> list[Problem]:
+    options = question.optimizer_options
+    if (attention := question.model.known_attention()) is not None:
+        problems = clip_problems(attention, options)
+        return [under("optimizer_options", problem) for problem in problems]
+    if not options.watches_logits:
+        return []
+    option = "qk_clip" if options.qk_clip is not None else "measure_max_logit"
+    message = "telescope cannot see the attention logits of a user's model; leave it out"
+    return [Problem(f"optimizer_options.{option}", message, getattr(options, option))]
+
+
+def _model_problems(model: AnyLadder, parametrisation: Parametrisation) -> list[Problem]:
+    try:
+        problems = list(model.problems())
+    except InvalidInput as error:  # the model cannot be built at any width
+        return list(error.problems)
+    for name in ("base_width", "calibration_width", "target_width"):
+        width = getattr(model, name)
+        if message := model.width_problem(width, parametrisation):
+            problems.append(Problem(f"model.{name}", message, width))
+    base, calibration, target = model.base_width, model.calibration_width, model.target_width
+    nearest = base * 2 ** max(0, round(math.log2(calibration / base)))
+    if calibration != nearest:
+        message = f"must be base_width {base} times a power of two; use {nearest}"
+        problems.append(Problem("model.calibration_width", message, calibration))
+    if target < calibration:
+        message = f"is below calibration_width {calibration}; raise it, or lower calibration_width"
+        problems.append(Problem("model.target_width", message, target))
+    return problems

@@ -1,0 +1,69 @@
+"""All checks of a document, in the order in which their problems are reported."""
+
+from collections.abc import Iterator
+
+from telescope.errors import InvalidInput, Problem
+from telescope.studies.telescoping.checks.blocks import block_problems
+from telescope.studies.telescoping.checks.published_rule import published_rule_problems
+from telescope.studies.telescoping.checks.search import limit_problems, search_problems
+from telescope.studies.telescoping.checks.variants import sweep_problems, twin_problems
+from telescope.studies.telescoping.question.question import Question
+
+
+def checked(question: Question) -> Question:
+    """Return the question unchanged. Raises InvalidInput with all its problems."""
+    if found := problems(question):
+        raise InvalidInput.because(found)
+    return question
+
+
+def problems(question: Question) -> tuple[Problem, ...]:
+    """The problems of a well-typed document, each with its field, value and remedy.
+
+    A later group of checks runs only where the groups before it found no problem, since it builds
+    variants, ladders and trials.
+    """
+    return (
+        tuple(sweep_problems(question))
+        or tuple(_field_problems(question))
+        or tuple(twin_problems(question))
+        or tuple(published_rule_problems(question))
+        or tuple(limit_problems(question))
+    )
+
+
+def _field_problems(question: Question) -> Iterator[Problem]:
+    """Problems of single fields, and of fields that contradict each other."""
+    yield from block_problems(question)
+    yield from search_problems(question)
+    if (stop := question.horizon.stop_below_loss) is not None:
+        message = "would end all runs at the same loss; leave it out"
+        yield Problem("horizon.stop_below_loss", message, stop)
+    yield from _optimizer_problems(question)
+    yield from _schedule_problems(question)
+    convention = question.optimizer_options.lr_convention
+    if convention == "absolute" and question.parametrisation != "mup-paper":
+        remedy = "leave it out, or use parametrisation: mup-paper"
+        message = f"has no meaning under {question.parametrisation}; {remedy}"
+        yield Problem("optimizer_options.lr_convention", message, convention)
+
+
+def _optimizer_problems(question: Question) -> Iterator[Problem]:
+    names = question.optimizers
+    if not names:
+        yield Problem("optimizer", "an empty list; name muon, adamw, or both", [])
+    if len(set(names)) < len(names):
+        yield Problem("optimizer", "names an optimizer twice; name each once", list(names))
+    if question.search.adamw_lr_ratio is not None and "muon" not in names:
+        message = "has no meaning without muon; leave it out or add muon to optimizer"
+        yield Problem("search.adamw_lr_ratio", message)
+
+
+def _schedule_problems(question: Question) -> Iterator[Problem]:
+    if question.schedule == "robust" and question.seeds > 1:
+        message = "robust adds seeds itself; leave it at 1, or use schedule: paper"
+        yield Problem("seeds", message, question.seeds)
+    if question.schedule == "paper" and (cap := question.limits.max_base_runs) is not None:
+        remedy = "leave it out, or set limits.max_trials or limits.max_flops"
+        message = "is the budget of schedule: robust, and paper's grids have a fixed size"
+        yield Problem("limits.max_base_runs", f"{message}; {remedy}", cap)

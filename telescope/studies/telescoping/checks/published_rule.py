@@ -1,0 +1,55 @@
+"""Problems of the options of the published rule (`schedule: paper`)."""
+
+from dataclasses import fields
+
+from telescope.errors import Problem
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.question.parts import PaperOptions
+from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.schedules import windows
+
+
+def published_rule_problems(question: Question) -> list[Problem]:
+    """Problems of options that contradict each other, or the schedule."""
+    options = question.paper
+    if question.schedule != "paper":
+        message = "has no meaning under robust; leave it out, or use schedule: paper"
+        changed = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
+        return [Problem(f"paper.{name}", message) for name in changed]
+    problems = [*_rounding_problems(options), *_two_point_problems(question)]
+    sampled = [not windows.is_grid(ladder, options) for ladder in all_ladders(question)]
+    if options.trials is not None and not all(sampled):
+        message = "applies to a sampler only; leave it out, or use sampler: qmc, gp or tpe"
+        problems.append(Problem("paper.trials", message, options.trials))
+    if options.edge != "ignore" and any(sampled):
+        message = "needs the borders of a grid, which a sampler lacks; use ignore, or sampler: grid"
+        problems.append(Problem("paper.edge", message, options.edge))
+    return problems
+
+
+def _rounding_problems(options: PaperOptions) -> list[Problem]:
+    problems = []
+    if options.rounding is not None and options.points != "strict":
+        message = f"points: {options.points} always rounds up to odd numbers"
+        remedy = "leave it out, or use points: strict"
+        problems.append(Problem("paper.rounding", f"{message}; {remedy}", options.rounding))
+    if options.floor != 3 and options.points != "odd_floor":
+        message = "applies to points: odd_floor only; leave it out, or use points: odd_floor"
+        problems.append(Problem("paper.floor", message, options.floor))
+    return problems
+
+
+def _two_point_problems(question: Question) -> list[Problem]:
+    """Problems of axes with two points under a sampler: it would scatter values that no fit
+    follows, so that few runs could be compared.
+    """
+    names = {
+        axis.name
+        for ladder in all_ladders(question)
+        if not windows.is_grid(ladder, question.paper)
+        for axis in ladder.axes
+        if axis.points == 2
+    }
+    remedy = "use 3 or more, or paper.sampler: grid"
+    message = f"2 points are compared on a grid, but a sampler scatters values; {remedy}"
+    return [Problem(f"search.{name}.points", message, 2) for name in sorted(names)]

@@ -1,0 +1,88 @@
+"""Problems of the ranges to sweep, and of the limits on the number of runs."""
+
+from telescope.errors import Problem, under
+from telescope.studies.ranges import Range
+from telescope.studies.telescoping.axes import MOST_FITTED, SCALES, AxisName
+from telescope.studies.telescoping.fold.ladders import all_ladders
+from telescope.studies.telescoping.question.question import Question, ranges
+from telescope.studies.telescoping.schedules import robust, windows
+from telescope.trials.lattice import OCTAVE_PARTS
+
+SMALLEST, LARGEST = 1e-9, 1e9  # of a swept value
+LIMITS: dict[AxisName, tuple[float, float]] = {
+    "momentum": (0.001, SCALES["momentum"].value(-16)),
+    "warmup_fraction": (SMALLEST, 1.0),
+}
+
+
+def search_problems(question: Question) -> list[Problem]:
+    """Problems of `search`."""
+    problems = []
+    for name in SCALES:
+        swept = getattr(question.search, name)
+        if isinstance(swept, Range) and (problem := _range_problem(question, name, swept)):
+            problems.append(under(f"search.{name}", problem))
+    for optimizer in question.optimizers:
+        swept_ranges = ranges(question, optimizer)
+        fitted = [name for name, swept in swept_ranges.items() if swept.points > 2]
+        if len(fitted) > MOST_FITTED:
+            count = f"{len(fitted)} hyperparameters with 3 or more points"
+            message = f"sweeps {count} for {optimizer}, and at most {MOST_FITTED} are supported"
+            fewer = "" if question.schedule == "paper" else ", or give it 2 points"
+            remedy = f"fix the least important, such as {fitted[-1]}, by leaving it out{fewer}"
+            problems.append(Problem("search", f"{message}; {remedy}", fitted))
+            break
+    if question.schedule == "robust" and question.search.lr.points < 4:
+        message = "robust needs at least 4 to fit a bowl; use 8"
+        problems.append(Problem("search.lr.points", message, question.search.lr.points))
+    return problems
+
+
+def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem | None:
+    """The problem of a range, with the end at fault as its field; None without one."""
+    lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
+    if swept.low >= swept.high:
+        plain = name in ("lr", "weight_decay")
+        fixed = "give a plain number" if plain else "leave it out"
+        order = f"low {swept.low:g} is not below high {swept.high:g}"
+        return Problem("low", f"{order}; swap them, or {fixed} to hold it fixed", swept.low)
+    if swept.low < lowest or swept.high > highest:
+        end, value = ("low", swept.low) if swept.low < lowest else ("high", swept.high)
+        subject = "hyperparameter" if (lowest, highest) == (SMALLEST, LARGEST) else name
+        limits = f"{lowest:.6g} to {highest:.6g}"
+        message = f"the {subject} must lie within {limits}; choose a narrower range"
+        return Problem(end, message, value)
+    halved = question.schedule == "paper" and question.paper.sampler in ("auto", "grid")
+    octaves = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
+    # every point of the last window needs its own place on the planning lattice
+    refinements = len(question.model.widths) if halved else 1
+    if octaves < max(swept.points - 1, 1) * 2**refinements / OCTAVE_PARTS:
+        points = f"{swept.points} points between {swept.low:g} and {swept.high:g}"
+        message = f"{points} are too close together; widen the range, or use fewer points"
+        return Problem("points", message, swept.points)
+    return None
+
+
+def limit_problems(question: Question) -> list[Problem]:
+    """The first problem of the limits: they must allow at least the grid at the base width."""
+    ladders = all_ladders(question)
+    for ladder in ladders:
+        if question.schedule == "paper" and (crowded := windows.crowded(ladder, question.paper)):
+            message = f"{crowded} points do not fit into the last windows"
+            remedy = "use fewer, widen the ranges, or lower calibration_width"
+            return [Problem("paper.trials", f"{message}; {remedy}", question.paper.trials)]
+        runs = (
+            robust.base_runs(ladder)
+            if question.schedule == "robust"
+            else windows.runs(ladder, 0, question.paper)
+        )
+        grid = f"the base grid alone has {runs} runs"
+        if runs > question.limits.max_trials // len(ladders):
+            share = f" for each of {len(ladders)} ladders" if len(ladders) > 1 else ""
+            remedy = f"raise it to {runs * len(ladders)} or more, or sweep fewer points"
+            message = f"{grid}{share}; {remedy}"
+            return [Problem("limits.max_trials", message, question.limits.max_trials)]
+        if runs > ladder.max_base_runs:
+            message = f"{grid}; raise it above that, or sweep fewer points"
+            return [Problem("limits.max_base_runs", message, question.limits.max_base_runs)]
+    return []

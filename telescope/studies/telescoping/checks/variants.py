@@ -1,0 +1,70 @@
+"""Problems of the variants that a job compares (`sweep_over`)."""
+
+import re
+from collections.abc import Iterator
+
+from telescope.errors import Problem
+from telescope.studies.telescoping.fold.specs import trial_spec
+from telescope.studies.telescoping.question.question import Question
+from telescope.studies.telescoping.question.variants import variants
+
+NAME = re.compile(r"(?! )[\w .+-]{1,40}(?<! )")  # of a variant
+# fields of the model in which variants may not differ
+WIDTHS = ("base_width", "calibration_width", "target_width", "target_depth")
+
+
+def sweep_problems(question: Question) -> Iterator[Problem]:
+    """Problems of variants that cannot be told apart or compared."""
+    sweep = question.sweep_over
+    if sweep is None:
+        return
+    if sweep.model is not None and sweep.data is not None:
+        message = "varies model and data at once; keep one; for both, submit two jobs"
+        yield Problem("sweep_over", message)
+        return
+    if sweep.model is None and sweep.data is None:
+        yield Problem("sweep_over", "varies nothing; name two or more, or leave it out")
+        return
+    field = f"sweep_over.{sweep.block}"
+    yield from _name_problems(field, [entry.name for entry in sweep.entries])
+    for i, entry in enumerate(sweep.model or ()):
+        for width in WIDTHS:
+            value = getattr(entry.model, width, None)
+            if value != getattr(question.model, width, None):
+                remedy = "variants are compared width by width; leave it out, or submit another job"
+                yield Problem(f"{field}.{i}.{width}", f"must be the same for all: {remedy}", value)
+
+
+def _name_problems(field: str, names: list[str]) -> Iterator[Problem]:
+    if len(names) < 2:
+        message = "names fewer than two variants; add another, or leave sweep_over out"
+        yield Problem(field, message, names)
+    for i, name in enumerate(names):
+        if not NAME.fullmatch(name):
+            characters = "1 to 40 letters, digits, spaces or any of _.+-"
+            message = f"must be {characters}, with no space at either end"
+            yield Problem(f"{field}.{i}.name", message, name)
+        if name in names[:i]:
+            message = "is the name of another variant; give each its own name"
+            yield Problem(f"{field}.{i}.name", message, name)
+
+
+def twin_problems(question: Question) -> Iterator[Problem]:
+    """Problems of variants whose runs are the same."""
+    if question.sweep_over is None:
+        return
+    first_names: dict[str, str] = {}  # by digest of the same run of each variant
+    for i, variant in enumerate(variants(question)):
+        digest = trial_spec(
+            variant.question,
+            question.optimizers[0],
+            question.model.base_width,
+            {"lr": 1.0, "weight_decay": 0.0},
+        ).digest
+        if digest in first_names:
+            message = f"{variant.name} is the same as {first_names[digest]}"
+            yield Problem(
+                f"sweep_over.{question.sweep_over.block}.{i}",
+                f"{message}; change a field, or leave it out",
+            )
+        first_names.setdefault(digest, variant.name)

@@ -1,0 +1,157 @@
+"""A sweep in CSV or JSON, parsed.
+
+Columns may come in any order, their names in any case; other columns are ignored, with a note.
+Problems name the line or the row, the column, and the remedy.
+
+Parts: `read_csv` · `read_rows`, rows of a JSON document · `read_document`, rows and target width.
+"""
+
+import csv
+import io
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from telescope.errors import InvalidInput, Problem
+from telescope.studies.telescoping.judge.records import Cells, RowAt, SourceLine, SweepRow
+from telescope.studies.telescoping.judge.sweep import (
+    MOST_BYTES,
+    MOST_ROWS,
+    NEEDED,
+    OPTIONAL,
+    Sweep,
+    refuse,
+    sweep_of,
+)
+
+
+def read_csv(content: bytes) -> Sweep:
+    """The sweep in a CSV file, with commas, semicolons or tabs between its cells.
+
+    Raises InvalidInput with the problems of its lines.
+    """
+    if len(content) > MOST_BYTES:
+        raise InvalidInput.of(
+            "", f"is larger than {MOST_BYTES} bytes; keep one row per run, with its final loss"
+        )
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInput.of(
+            "", f"is not UTF-8 text (byte {error.start}); save the table as CSV in UTF-8"
+        ) from None
+    if "\0" in text:
+        raise InvalidInput.of("", "is binary, not text; save the table as CSV in UTF-8")
+    if not text.strip():
+        names = ",".join((*NEEDED[:2], *OPTIONAL, "loss"))
+        raise InvalidInput.of("", f"is empty; begin with a line of column names: {names}")
+    head = next(line for line in text.splitlines() if line.strip())
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.reader(
+        io.StringIO(text, newline=None), delimiter=delimiter, skipinitialspace=True, strict=True
+    )
+    try:
+        filled = (
+            (reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)
+        )
+        lines = list(itertools.islice(filled, MOST_ROWS + 2))
+    except csv.Error as error:
+        raise InvalidInput.of(
+            str(SourceLine(reader.line_num)), f"is not CSV: {error}; look for an unclosed quote"
+        ) from None
+    (_, header), *body = lines
+    columns = [name.strip().lower() for name in header]
+    check_columns(columns)
+    return sweep_of(records(columns, body), ignored(columns))
+
+
+def check_columns(columns: Sequence[str]) -> None:
+    """Raise InvalidInput where a needed column is missing, or the name of a column appears twice."""
+    hint = f"rename the column that holds it (the columns are {', '.join(columns)})"
+    missing = [Problem(name, f"no such column; {hint}") for name in NEEDED if name not in columns]
+    counts = Counter(columns)
+    twice = [
+        Problem(name, f"is the name of {counts[name]} columns; keep one")
+        for name in NEEDED + OPTIONAL
+        if counts[name] > 1
+    ]
+    if problems := missing + twice:
+        raise InvalidInput.because(tuple(problems))
+
+
+def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> list[SweepRow]:
+    """Each line of a CSV file as a row with its cells by column. Raises InvalidInput where a line
+    has too few or too many cells.
+    """
+    rows, problems = [], list[Problem]()
+    for number, cells in lines:
+        line = SourceLine(number)
+        spare = [cell for cell in cells[len(columns) :] if cell.strip()]
+        if spare or len(cells) < len(columns):
+            remedy = "leave the loss of a diverged run empty, but keep its commas"
+            counts = f"has {len(cells)} cells, but the first line names {len(columns)} columns"
+            message = f"{counts}; {remedy}; write decimals with a point"
+            problems.append(Problem(str(line), message))
+        named = zip(columns, cells, strict=False)
+        rows.append(SweepRow(line, {name: cell.strip() for name, cell in named if name}))
+    refuse(problems)
+    return rows
+
+
+def ignored(columns: Iterable[str]) -> tuple[str, ...]:
+    """The note on ignored columns, if there are any."""
+    names = sorted({name for name in columns if name and name not in NEEDED + OPTIONAL})
+    return (f"ignored: {', '.join(names)}",) if names else ()
+
+
+def read_rows(rows: Sequence[Cells]) -> Sweep:
+    """The sweep in the rows of a JSON document. Raises InvalidInput with the problems of its rows."""
+    lowered = [
+        {str(name).strip().lower(): value for name, value in row.items()}
+        for row in rows[: MOST_ROWS + 1]
+    ]
+    records_read = [SweepRow(RowAt(i), row) for i, row in enumerate(lowered)]
+    refuse(
+        [
+            Problem(record.place.at(name), "is missing; give it")
+            for record in records_read
+            for name in NEEDED
+            if name not in record.cells
+        ]
+    )
+    return sweep_of(records_read, ignored(name for row in lowered for name in row))
+
+
+def read_document(document: object) -> tuple[Sweep, int | None]:
+    """The sweep in a document `{rows: [..], target_width: N}`, and the target width, if any. Raises
+    InvalidInput with the problems of the document.
+    """
+    if not isinstance(document, dict):
+        raise InvalidInput.of(
+            "",
+            "must be a mapping with rows (a list of runs) and, optionally, target_width",
+            document,
+        )
+    refuse(
+        [
+            Problem(str(name), "unknown key; the keys are rows and target_width")
+            for name in document
+            if name not in ("rows", "target_width")
+        ]
+    )
+    rows, target = document.get("rows"), document.get("target_width")
+    if not isinstance(rows, list):
+        raise InvalidInput.of(
+            "rows", "must be a list of runs, each with its width, lr and loss", rows
+        )
+    message = "must be a mapping with width, lr and loss"
+    refuse(
+        [
+            Problem(str(RowAt(i)), message, row)
+            for i, row in enumerate(rows)
+            if not isinstance(row, dict)
+        ]
+    )
+    if target is not None and (isinstance(target, bool) or not isinstance(target, int)):
+        raise InvalidInput.of("target_width", "must be a whole number", target)
+    return read_rows(rows), target

@@ -1,0 +1,139 @@
+"""The verdict on the optimum of a single width, from the sweep's runs at that width.
+
+    unbracketed   its lowest loss or fitted optimum lies at a border of the runs, or all diverged
+    unresolved    fewer than three learning rates, or an interval wider than +-0.5 octave
+    resolved      otherwise
+
+Parts: `judged_level` -> `JudgedLevel` · `level_verdict` · `border_sides` · `missing_lrs`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from telescope.studies.telescoping.answer.levels import (
+    edges_at,
+    level_estimates,
+    report_without_edges,
+)
+from telescope.studies.telescoping.answer.verdict import LR_HALF_WIDTH
+from telescope.studies.telescoping.answer.wording import edges_words, words
+from telescope.studies.telescoping.evidence import LevelReport, Verdict, digits
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, argmin, outcomes
+from telescope.studies.telescoping.ladder.pooled import Fit
+from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
+from telescope.studies.telescoping.schedules.edges import side_of
+
+FEWEST_LRS = 3  # with a finite loss, for a verdict other than unresolved
+APART = 0.5  # octaves: a learning rate nearer than this to one tried adds nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedLevel(LevelReport):
+    """A width of the sweep, with a verdict on its own optimum."""
+
+    verdict: Verdict
+    reason: str
+    because: Reason | None = None  # the reason as values
+
+
+def judged_level(
+    ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int
+) -> JudgedLevel:
+    """The report on a width, with its verdict."""
+    sides = border_sides(ladder, done, fit, level)
+    edges = edges_at(ladder, sides.items())
+    estimates = level_estimates(ladder, fit, level) if fit else {}
+    verdict, because = level_verdict(ladder, done, fit, level, sides)
+    report = replace(
+        report_without_edges(ladder, done, fit, level, estimates),
+        edge=edges_words(edges) or None,
+        edges=edges,
+    )
+    shared = {field.name: getattr(report, field.name) for field in fields(report)}
+    return JudgedLevel(**shared, verdict=verdict, reason=words(because), because=because)
+
+
+def level_verdict(
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, sides: dict[int, int]
+) -> tuple[Verdict, Reason]:
+    """The verdict on a width's own optimum, and its reason with advice. `sides` are the borders at
+    which it lies.
+    """
+    results = outcomes(done, level)
+    tried, finite = (
+        sorted({o.point.x[0] for o in results}),
+        {o.point.x[0] for o in results if o.finite},
+    )
+    if not finite:
+        return "unbracketed", Reason.of(Code.ALL_DIVERGED, lr=2.0 ** tried[0])
+    if len(finite) < FEWEST_LRS:
+        missing = missing_lrs(fit, level, tried, argmin(results)[0])
+        return "unresolved", Reason.of(
+            Code.TOO_FEW_RATES,
+            finite=len(finite),
+            fitted=fit is not None,
+            advice=add_rates(missing),
+        )
+    if side := sides.get(0, 0):
+        border, step = (
+            (tried[0], tried[1] - tried[0]) if side < 0 else (tried[-1], tried[-1] - tried[-2])
+        )
+        beyond = add_rates([border + side * step, border + 2 * side * step])
+        return "unbracketed", Reason.of(
+            Code.AT_END_OF_RATES, side=ladder.axes[0].side(side), advice=beyond
+        )
+    if fit is None:
+        return "unresolved", Reason.of(Code.BASE_DIVERGED)
+    half = level_estimates(ladder, fit, level)[0].half_width
+    if half > LR_HALF_WIDTH:
+        return "unresolved", Reason.of(
+            Code.KNOWN_LOOSELY, half_width=digits(half), advice=Remark.of(Advice.ADD_SEEDS)
+        )
+    return "resolved", Reason.of(Code.KNOWN, half_width=digits(half))
+
+
+def border_sides(
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int
+) -> dict[int, int]:
+    """The axes of a width whose optimum lies at a border of its runs, each with its side: -1 for
+    the low border, +1 for the high one.
+
+    An optimum is at a border where the fitted optimum or the lowest point is within a quarter of
+    the last step of it. Of two values one is always the lowest, so there only a fitted optimum
+    beyond them counts. Where every run diverged, the optimum is taken to lie below the learning
+    rates tried.
+    """
+    results = outcomes(done, level)
+    if not any(o.finite for o in results):
+        return {0: -1}
+    lowest, sides = argmin(results), dict[int, int]()
+    for i, axis in enumerate(ladder.axes):
+        values = sorted({o.point.x[i] for o in results})
+        places = [float(fit.optima[level, ladder.fitted.index(i)])] if fit and axis.fitted else []
+        margins = (0.0, 0.0)
+        if len(values) >= FEWEST_LRS:
+            places.append(lowest[i])
+            margins = ((values[1] - values[0]) / 4, (values[-1] - values[-2]) / 4)
+        if (
+            axis.fitted
+            and len(values) > 1
+            and places
+            and (side := side_of(values[0] + margins[0], values[-1] - margins[1], places))
+        ):
+            sides[i] = side
+    return sides
+
+
+def add_rates(octaves: Sequence[float]) -> Remark:
+    """The advice to run these learning rates."""
+    return Remark.of(Advice.ADD_RATES, rates=tuple(2.0**x for x in octaves))
+
+
+def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
+    """The learning rates, in octaves, that would bracket a width's optimum together with the ones
+    tried.
+    """
+    centre = float(fit.optima[level, 0]) if fit else best
+    candidates = [centre - 1, centre + 1, centre, centre - 2, centre + 2]
+    new = [x for x in candidates if all(abs(x - rate) > APART for rate in tried)]
+    return sorted(new[: max(1, FEWEST_LRS - len(tried))])
