@@ -60,7 +60,7 @@ class FieldProblem(BaseModel):
 class ProblemDocument(BaseModel):
     """An error in the format of RFC 9457."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True, title="Problem")
 
     type: str = Field(examples=["urn:telescope:problem:invalid_input"])
     title: str
