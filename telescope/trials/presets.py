@@ -5,8 +5,8 @@ fields that the job leaves out; a field that the job sets takes precedence. A pr
 the sizes. Training depends on the fields alone: a trial does not know whether a preset filled them
 in, and its digest is the same either way.
 
-Presets resemble their namesakes as far as `telescope.trials.architecture.Architecture` can express them:
-they have no biases, and attend to the whole context.
+Presets resemble their namesakes as far as `telescope.trials.architecture.Architecture` can express
+them: they have no biases, and attend to the whole context.
 
 Parts: `PRESETS`, the table · `Preset`, a model block that may name a preset · `with_preset` and
 `without_preset`, between the fields that a block sets and all its fields.

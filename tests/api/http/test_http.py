@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -586,6 +586,7 @@ SIGNS = [
 
 
 @given(st.lists(st.sampled_from(SCALARS + SIGNS), max_size=16).map("".join))
+@example("&a{&a")  # an anchor used twice
 def test_arbitrary_yaml_is_refused_and_is_no_server_error(refusing: TestClient, text: str) -> None:
     headers = {"Content-Type": "application/yaml", "Idempotency-Key": "a"}
     assert refusing.post("/v1/jobs", content=text, headers=headers).status_code == 422

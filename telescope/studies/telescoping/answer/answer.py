@@ -6,7 +6,8 @@ levels; `per_level`, a quadratic per level whose vertices are extrapolated by a/
 best point of the last level, as published and by default under `paper`. The tests for borders and
 drift are the same for all three.
 
-Parts: `answer` · `variant_report` · `ladder_report` · `ladder_conclusion`, a ladder's verdict and values.
+Parts: `answer` · `variant_report` · `ladder_report` · `ladder_conclusion`, the verdict and the
+values of a ladder.
 """
 
 import math
