@@ -12,8 +12,8 @@ from telescope.studies.telescoping.question.question import Question
 
 def checked(question: Question) -> Question:
     """Return the question unchanged. Raises InvalidInput with all its problems."""
-    if found := problems(question):
-        raise InvalidInput.because(found)
+    if question_problems := problems(question):
+        raise InvalidInput.because(question_problems)
     return question
 
 

@@ -221,5 +221,7 @@ def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
 
 def merged_x(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> X:
     """The x that joins values of the fitted axes with values of the merely swept ones."""
-    fitted_values, others = iter(fitted), iter(swept)
-    return tuple(next(fitted_values) if axis.fitted else next(others) for axis in ladder.axes)
+    fitted_values, compared_values = iter(fitted), iter(swept)
+    return tuple(
+        next(fitted_values) if axis.fitted else next(compared_values) for axis in ladder.axes
+    )

@@ -1,5 +1,5 @@
-"""A schedule folded over a loss that is a function, without trials: what the tests of the published
-rule share.
+"""Helpers for tests of the published rule: its schedule folded over a loss function, without
+trials.
 """
 
 import itertools
@@ -64,25 +64,25 @@ def bowl(*optimum: float, drift: float = 0.0, flatness: float = 1.0) -> Loss:
 
 
 def values(done: Sequence[Done], level: int, axis: int = 0) -> list[float]:
-    """What was tried at a level on one axis."""
+    """The values tried at a level on an axis."""
     return sorted(
         {o.point.x[axis] for stage in done for o in stage.outcomes if o.point.level == level}
     )
 
 
 def steps(done: Sequence[Done], level: int, axis: int = 0) -> set[float]:
-    """Octaves between neighbouring values, to a lattice step."""
+    """Octaves between neighbouring values, rounded to a tenth."""
     return {round(b - a, 1) for a, b in itertools.pairwise(values(done, level, axis))}
 
 
 def counts(done: Sequence[Done], axis: int = 0) -> list[int]:
-    """Values tried per level on one axis."""
+    """The number of values tried per level on an axis."""
     levels = range(1 + max(o.point.level for stage in done for o in stage.outcomes))
     return [len(values(done, level, axis)) for level in levels]
 
 
 def runs(done: Sequence[Done]) -> list[int]:
-    """Runs per level."""
+    """The number of runs per level."""
     levels = range(1 + max(o.point.level for stage in done for o in stage.outcomes))
     return [
         sum(o.point.level == level for stage in done for o in stage.outcomes) for level in levels
@@ -90,5 +90,5 @@ def runs(done: Sequence[Done]) -> list[int]:
 
 
 def middle(tried: Sequence[float]) -> float:
-    """Of a window."""
+    """The middle of a window."""
     return math.fsum((min(tried), max(tried))) / 2
