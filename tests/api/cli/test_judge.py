@@ -243,7 +243,7 @@ def test_a_table_with_another_content_type_is_refused_with_the_right_one(
     answer = service.post("/v1/judgements", content=SWEEP, headers={"Content-Type": media})
     assert answer.status_code == 422
     message = answer.json()["errors"][0]["message"]
-    assert "send a CSV table as Content-Type: text/csv" in message
+    assert "send JSON, or a CSV table as Content-Type: text/csv" in message
     assert "yaml" not in message
 
 
