@@ -19,7 +19,7 @@ from telescope.studies import run_study
 from telescope.studies.registry import parse, report_document
 from telescope.studies.telescoping.answer.importance import explained, ped_anova
 from telescope.studies.telescoping.axes import SCALES, Axis, AxisName, AxisScale, field_of
-from telescope.studies.telescoping.checks import LIMITS
+from telescope.studies.telescoping.checks.search import LIMITS
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.kind import KIND
