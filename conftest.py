@@ -6,33 +6,31 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-os.environ.setdefault("TELESCOPE_COMPILE", "never")  # unless a test is about it
+os.environ.setdefault("TELESCOPE_COMPILE", "never")  # tests of compilation set it themselves
 
 import pytest
 import torch
 from jaxtyping import install_import_hook
 
 torch.set_num_threads(1)
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # a background run, and so its children, would ignore Ctrl-C
+# a shell that starts pytest in the background makes it and its children ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# modules whose tensor shapes are checked at every call
 SHAPED = (
-    "models.attention",
-    "models.transformer",
-    "optim.newton_schulz",
-    "train.pack",
-    "optim.qk_clip",
+    "telescope.models.attention",
+    "telescope.models.transformer",
+    "telescope.optim.newton_schulz",
+    "telescope.optim.qk_clip",
+    "telescope.train.pack",
 )
-install_import_hook(
-    [f"telescope.{name}" for name in SHAPED], "beartype.beartype"
-)  # checks shapes at every call
+install_import_hook(SHAPED, "beartype.beartype")
 
 pytest_plugins = ["tests.databases"]
 
 
 @pytest.fixture(scope="session")
 def session_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One TELESCOPE_HOME for the whole run, so that python-stdlib is tokenised once."""
+    """One TELESCOPE_HOME for all tests of a run, so that python-stdlib is tokenised once."""
     return tmp_path_factory.mktemp("home")
 
 

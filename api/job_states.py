@@ -1,9 +1,9 @@
 """States of a submitted job, and the transitions between them.
 
-`JobState` lists the states, `next_job_state` permits the legal transitions, `Verb` lists the
-requests that users can make, and `state_after_verb` gives the state that each verb leads to. A verb
-on a running job is a request: the coordinator, which alone knows the job's trials, carries it out.
-Until then the job's `prospect` is the state that the request leads to, and further verbs are
+`JobState` lists the states, and `next_job_state` permits the legal transitions. `Verb` lists the
+requests that users can make, and `state_after_verb` returns the state that a verb leads to. A verb
+on a running job is only requested: the coordinator, which alone handles the job's trials, carries
+it out. Until then, `prospect` returns the state that the request leads to, and further verbs are
 checked against that state.
 """
 
@@ -19,7 +19,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
         {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    # Answered, if only up to a limit: other limits are another question, for a clone.
+    # A job that ended at a limit has its result too; other limits need a clone.
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
@@ -27,16 +27,16 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 
 
 def next_job_state(current: JobState, to: JobState) -> JobState:
-    """Return the next state; raise Conflict for an illegal transition."""
+    """Return the state `to`; raise Conflict if the transition is illegal."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a job that is {current} cannot become {to}")
     return to
 
 
 def state_after_verb(current: JobState, verb: Verb) -> JobState:
-    """Return the state that a verb leads to; raise Conflict where the verb does not apply.
+    """Return the state that a verb leads to; raise Conflict if the verb does not apply.
 
-    Ended jobs can only be retried, and only ended jobs can be.
+    Retry applies only to jobs that have ended, all other verbs only to jobs that have not.
     """
     if current is JobState.SUCCEEDED and verb is Verb.RETRY:
         remedy = "clone it to change the question; finished trials are reused"
@@ -55,5 +55,5 @@ TARGET: Mapping[Verb, JobState] = {
 
 
 def prospect(state: JobState, requested: Verb | None) -> JobState:
-    """The state of the job once its request is carried out."""
+    """Return the state of a job once its requested verb, if any, is carried out."""
     return TARGET[requested] if requested else state

@@ -1,7 +1,7 @@
 """Settings of an installation, read from `TELESCOPE_*` environment variables.
 
-They cover everything that is not part of a job. The defaults suit a laptop: one SQLite file and a
-local Ray. `TELESCOPE_HOME` itself is read by `telescope.home`.
+The settings cover everything that is not part of a job. The defaults suit a laptop: one SQLite file
+and a local Ray. `telescope.home` reads `TELESCOPE_HOME` itself.
 """
 
 import os
@@ -66,7 +66,7 @@ class Settings(BaseSettings):
 
     @field_validator("factories")
     @classmethod
-    def _of_a_package(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+    def _require_package(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
         for pattern in patterns:
             if not re.match(r"[A-Za-z_]\w*[.:]", pattern):
                 raise ValueError(
@@ -76,25 +76,21 @@ class Settings(BaseSettings):
 
     @field_validator("tune_loggers", "factories", mode="before")
     @classmethod
-    def _by_commas(cls, value: Any) -> Any:
-        return (
-            tuple(name.strip() for name in value.split(",") if name.strip())
-            if isinstance(value, str)
-            else value
-        )
+    def _split_at_commas(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(name.strip() for name in value.split(",") if name.strip())
 
     @field_validator("data_roots", mode="before")
     @classmethod
-    def _as_in_path(cls, value: Any) -> Any:
-        return (
-            tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
-            if isinstance(value, str)
-            else value
-        )
+    def _split_paths(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(Path(part).expanduser() for part in value.split(os.pathsep) if part)
 
     @field_validator("database_url")
     @classmethod
-    def _with_driver(cls, url: str) -> str:
+    def _add_driver(cls, url: str) -> str:
         scheme, separator, rest = url.partition("://")
         if scheme in ("postgres", "postgresql"):
             return f"postgresql+psycopg://{rest}"
@@ -107,11 +103,10 @@ class Settings(BaseSettings):
 
     @field_validator("database_url")
     @classmethod
-    def _readable(cls, url: str) -> str:
+    def _require_valid_port(cls, url: str) -> str:
         try:
-            _ = urlsplit(url).port  # raises ValueError for a bad port
+            _ = urlsplit(url).port  # raises ValueError for an invalid port
         except ValueError:
-            raise ValueError(
-                "cannot be parsed; write postgresql://user:password@host:5432/name"
-            ) from None
+            message = "cannot be parsed; write postgresql://user:password@host:5432/name"
+            raise ValueError(message) from None
         return url

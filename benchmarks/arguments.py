@@ -1,19 +1,19 @@
-"""The argument `--quick` of all benchmarks, which checks in little time that a benchmark runs."""
+"""The option `--quick` of all benchmarks: tiny sizes, to check that a benchmark runs."""
 
 import argparse
 from typing import Any
 
 
 def parsed(parser: argparse.ArgumentParser, **small: Any) -> argparse.Namespace:
-    """Parse the arguments of this process. With --quick the sizes are `small`.
+    """Parse the arguments of this process; `--quick` replaces the sizes by those in `small`.
 
-    Figures of a quick run are meaningless.
+    The figures of a quick run are meaningless.
     """
     sizes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in small.items())
     parser.add_argument(
         "--quick", action="store_true", help=f"only check that it runs, with {sizes}"
     )
-    given = parser.parse_args()
-    if given.quick:
-        vars(given).update(small)
-    return given
+    arguments = parser.parse_args()
+    if arguments.quick:
+        vars(arguments).update(small)
+    return arguments

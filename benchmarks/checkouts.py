@@ -1,13 +1,14 @@
-"""Run one checkout's commands and service, and collect all output of a case.
+"""Run the commands and the service of one checkout, and collect the output of a case.
 
-Nothing of the checkout is imported: its `telescope` command runs in separate processes, with the
-interpreter of this one, only the checkout on PYTHONPATH and as working directory, one thread per
-process, no compilation, and a fresh TELESCOPE_HOME per case. A case becomes named documents of
-plain JSON, so that collections of any two commits can be compared.
+Nothing of the checkout is imported: its `telescope` command runs in separate processes with this
+Python interpreter. PYTHONPATH and the working directory are the checkout, each process has one
+thread and compiles nothing, and each case has a fresh TELESCOPE_HOME. The output of a case is a
+set of named JSON documents, so that those of any two commits can be compared.
 
 Parts: `Checkout` · `Case`, `CASES` · `Observation`, `observe`.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -43,10 +44,10 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Case:
-    """A case that both checkouts run."""
+    """A command or a job that both checkouts run."""
 
     name: str
-    file: str  # among the examples of the checkout
+    file: str  # in the folder of examples of the checkout
     targets: tuple[float, ...] = ()  # target losses queried after a compute_time job
 
 
@@ -109,13 +110,14 @@ REFUSED: tuple[Any, ...] = (
     | {"model": {"width": 30}, "given": [{"optimizer": "muon", "batch_tokens": 256, "lr": 0.1}]},
     BATCHES | {"from_jobs": {"jobs": ["job-0"]}},
 )
-"""Invalid documents; their error messages are compared."""
+"""Invalid job documents; the error messages about them are compared."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """The output of a case in one checkout: documents by name, text as one string; and its
-    duration.
+    """The output of a case in one checkout, and its duration.
+
+    `documents` maps names to JSON documents, or to the text that a command printed.
     """
 
     documents: dict[str, Any]
@@ -124,13 +126,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class Checkout:
-    """A folder with telescope's code."""
+    """A folder that holds telescope's code."""
 
     folder: Path
 
     @property
     def command(self) -> list[str]:
-        """The `telescope` command of this checkout, wherever its module lies."""
+        """The `telescope` command of this checkout, as its pyproject.toml defines it."""
         scripts = tomllib.loads((self.folder / "pyproject.toml").read_text())["project"]["scripts"]
         module, _, name = scripts["telescope"].partition(":")
         return [
@@ -147,21 +149,20 @@ class Checkout:
 
     def environment(self, home: Path) -> dict[str, str]:
         """The environment of its processes, without variables of the caller's own telescope."""
-        own = {
+        inherited = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("TELESCOPE_", "RAY_"))
         }
-        examples = {"TELESCOPE_FACTORY_PATH": str(self.examples)}
-        return (
-            own
-            | SETTINGS
-            | examples
-            | {"PYTHONPATH": str(self.folder), "TELESCOPE_HOME": str(home)}
-        )
+        paths = {
+            "PYTHONPATH": str(self.folder),
+            "TELESCOPE_HOME": str(home),
+            "TELESCOPE_FACTORY_PATH": str(self.examples),
+        }
+        return inherited | SETTINGS | paths
 
     def telescope(self, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one command to its end."""
+        """Run one `telescope` command to its end."""
         return subprocess.run(
             [*self.command, *arguments],
             cwd=self.folder,
@@ -171,51 +172,42 @@ class Checkout:
         )
 
     def require_own_code(self, home: Path) -> None:
-        """Fail if the code of another installation would run instead of the checkout's."""
-        asked = [
-            sys.executable,
-            "-c",
-            (
-                "import api, telescope, workers; print(telescope.__file__, api.__file__, workers.__file__)"
-            ),
-        ]
-        said = subprocess.run(
-            asked,
+        """Exit with a message if another installation's code would run instead."""
+        script = (
+            "import api, telescope, workers; "
+            "print(telescope.__file__, api.__file__, workers.__file__)"
+        )
+        process = subprocess.run(
+            [sys.executable, "-c", script],
             cwd=self.folder,
             env=self.environment(home),
             capture_output=True,
             text=True,
             check=True,
         )
-        if not all(Path(file).is_relative_to(self.folder) for file in said.stdout.split()):
-            raise SystemExit(f"{self.folder} would run the code of {said.stdout}")
+        if not all(Path(file).is_relative_to(self.folder) for file in process.stdout.split()):
+            raise SystemExit(f"{self.folder} would run the code of {process.stdout}")
 
     @contextmanager
     def serving(self, home: Path, executor: str, workers: int) -> Iterator[httpx.Client]:
-        """Start the checkout's service and yield it once it is ready; it ends with the block."""
+        """Start the checkout's service and yield a client once it is ready.
+
+        The service ends with the block.
+        """
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = str(probe.getsockname()[1])
-        command = [
-            *self.command,
-            "serve",
-            "--port",
-            port,
-            "--executor",
-            executor,
-            "--workers",
-            str(workers),
-        ]
+        options = {"--port": port, "--executor": executor, "--workers": str(workers)}
+        command = [*self.command, "serve", *itertools.chain(*options.items())]
         log = home / "service.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command, cwd=self.folder, env=self.environment(home), stdout=output, stderr=output
             )
         try:
-            with httpx.Client(
-                base_url=f"http://127.0.0.1:{port}", timeout=300, trust_env=False
-            ) as http:
-                _until_ready(http, process, log)
+            url = f"http://127.0.0.1:{port}"
+            with httpx.Client(base_url=url, timeout=300, trust_env=False) as http:
+                _wait_until_ready(http, process, log)
                 yield http
         finally:
             process.send_signal(signal.SIGTERM)
@@ -226,7 +218,7 @@ class Checkout:
                 process.wait()
 
 
-def _until_ready(http: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(http: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         with suppress(httpx.TransportError):
@@ -239,59 +231,70 @@ def _until_ready(http: httpx.Client, process: subprocess.Popen[bytes], log: Path
 def observe(checkout: Checkout, case: Case, executor: str, workers: int) -> Observation:
     """Run a case in a fresh TELESCOPE_HOME."""
     home = Path(tempfile.mkdtemp(prefix="telescope-unchanged-"))
-    begun = time.monotonic()
+    start = time.monotonic()
     try:
         checkout.require_own_code(home)
         if case.name == "judge":
-            documents = _judged(checkout, case, home)
+            documents = _judgement_documents(checkout, case, home)
         else:
             with checkout.serving(home, executor, workers) as http:
-                documents = _job(checkout, case, home, http) if case.file else _refused(http)
-        return Observation(documents, round(time.monotonic() - begun, 1))
+                documents = (
+                    _job_documents(checkout, case, home, http)
+                    if case.file
+                    else _refusal_documents(http)
+                )
+        return Observation(documents, round(time.monotonic() - start, 1))
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _judged(checkout: Checkout, case: Case, home: Path) -> dict[str, Any]:
-    as_json = checkout.telescope(home, "judge", str(checkout.examples / case.file), "--json")
-    as_text = checkout.telescope(home, "judge", str(checkout.examples / case.file))
+def _judgement_documents(checkout: Checkout, case: Case, home: Path) -> dict[str, Any]:
+    file = str(checkout.examples / case.file)
+    as_json = checkout.telescope(home, "judge", file, "--json")
+    as_text = checkout.telescope(home, "judge", file)
     status = {"json": as_json.returncode, "text": as_text.returncode}
     return {"exit_status": status, "report": json.loads(as_json.stdout), "text": as_text.stdout}
 
 
-def _refused(http: httpx.Client) -> dict[str, Any]:
-    answers = [http.post("/v1/jobs", json=document) for document in REFUSED]
-    assert all(answer.is_client_error for answer in answers), (
-        "a document with mistakes was accepted"
+def _refusal_documents(http: httpx.Client) -> dict[str, Any]:
+    responses = [http.post("/v1/jobs", json=document) for document in REFUSED]
+    assert all(response.is_client_error for response in responses), (
+        "an invalid document was accepted"
     )
     return {
         "problems": [
-            {"http_status": answer.status_code, "problem": answer.json()} for answer in answers
+            {"http_status": response.status_code, "problem": response.json()}
+            for response in responses
         ]
     }
 
 
-def _job(checkout: Checkout, case: Case, home: Path, http: httpx.Client) -> dict[str, Any]:
-    """A job from submission to its result in every form, with each of its trials and curves."""
-    body, yaml = (checkout.examples / case.file).read_bytes(), {"Content-Type": "application/yaml"}
+def _job_documents(
+    checkout: Checkout, case: Case, home: Path, http: httpx.Client
+) -> dict[str, Any]:
+    """Submit a job, wait for its end, and collect its result in every form, trials and curves."""
+    body = (checkout.examples / case.file).read_bytes()
+    headers = {"Content-Type": "application/yaml"}
 
     def get(path: str, **parameters: Any) -> Any:
         return http.get(path, params=parameters).raise_for_status().json()
 
-    preview = http.post("/v1/jobs:preview", content=body, headers=yaml).raise_for_status().json()
-    job = http.post("/v1/jobs", content=body, headers=yaml).raise_for_status().json()
-    at = f"/v1/jobs/{job['id']}"
+    def post(path: str) -> Any:
+        return http.post(path, content=body, headers=headers).raise_for_status().json()
+
+    preview, job = post("/v1/jobs:preview"), post("/v1/jobs")
+    path = f"/v1/jobs/{job['id']}"
     while job["state"] not in TERMINAL:
         time.sleep(POLL_SECONDS)
-        job = get(at)
-    ids = [trial["id"] for trial in _items(get, f"{at}/trials")]
+        job = get(path)
+    ids = [trial["id"] for trial in _items(get, f"{path}/trials")]
     trials = {trial["digest"]: trial for trial in (get(f"/v1/trials/{number}") for number in ids)}
     documents = {
         "study": job.pop("study"),
         "job": job,
         "preview": preview,
-        "report": get(f"{at}/result"),
-        "levels": get(f"{at}/levels"),
+        "report": get(f"{path}/result"),
+        "levels": get(f"{path}/levels"),
         "trials": trials,
         "curves": {
             digest: get(f"/v1/trials/{trial['id']}/curve") for digest, trial in trials.items()
@@ -300,27 +303,27 @@ def _job(checkout: Checkout, case: Case, home: Path, http: httpx.Client) -> dict
     for loss in case.targets:
         for table in ("frontier", "token-ratio", "batch-sizes"):
             documents[f"{table} at {loss:g}"] = get(
-                f"{at}/{table}", target_loss=loss, page_size=PAGE_SIZE
+                f"{path}/{table}", target_loss=loss, page_size=PAGE_SIZE
             )
-    return documents | _commands(checkout, home, str(http.base_url), job["id"])
+    return documents | _command_documents(checkout, home, str(http.base_url), job["id"])
 
 
-def _commands(checkout: Checkout, home: Path, url: str, job_id: str) -> dict[str, Any]:
-    """The result at a terminal and as exports, with the exit status of each command."""
-    answer = checkout.telescope(home, "result", job_id, "--url", url)
+def _command_documents(checkout: Checkout, home: Path, url: str, job_id: str) -> dict[str, Any]:
+    """The printed result and the exports of a job, with the exit status of each command."""
+    result = checkout.telescope(home, "result", job_id, "--url", url)
     exports = {
         form: checkout.telescope(home, "export", job_id, "--to", form, "--url", url)
         for form in ("json", "torch", "megatron")
     }
-    status = {"result": answer.returncode} | {
-        f"export {form}": done.returncode for form, done in exports.items()
+    status = {"result": result.returncode} | {
+        f"export {form}": process.returncode for form, process in exports.items()
     }
-    found: dict[str, Any] = {"exit_status": status, "text": answer.stdout}
-    for form, done in exports.items():
-        found[f"export {form}"] = done.stdout or done.stderr
+    documents: dict[str, Any] = {"exit_status": status, "text": result.stdout}
+    for form, process in exports.items():
+        documents[f"export {form}"] = process.stdout or process.stderr
     if exports["json"].returncode == 0:
-        found["export json"] = json.loads(exports["json"].stdout)
-    return found
+        documents["export json"] = json.loads(exports["json"].stdout)
+    return documents
 
 
 def _items(get: Callable[..., Any], path: str) -> Iterator[Any]:

@@ -1,13 +1,16 @@
 """Comparison of two observations of a case, value by value.
 
-Numbers, codes (text without a space: states, verdicts, digests, names) and exit statuses must be
-equal to the last bit. Values measured by a clock, and values that identify a run, are left out, by
-name: `MEASURED`, `OF_THE_RUN`. Words (text with spaces, and the output of commands apart from its
-digits) may differ, but not only in their numbers; keys that only one side has may differ too.
+- Must be equal to the last bit: numbers, codes (text without a space: states, verdicts, digests,
+  names) and exit statuses.
+- Left out by name: values that a clock measured (`MEASURED`) and values that identify a run
+  (`OF_THE_RUN`).
+- May differ: words (text with spaces, and the output of commands apart from its digits), unless
+  they differ only in a number; and keys that only one side has.
 
-A reason as values (`because`, in reports from ea547aa on) is compared where both sides have one:
-every code and number of the first side's must occur in the other's, at any place, since values move
-as reasons gain parts. A number that only changed its type, as 6.0 to 6, is reported.
+Structured reasons (`because`, in reports from ea547aa on) are compared if both sides have one.
+Every code and number in the reason before must occur in the reason after, in any place, since
+values move when reasons gain parts. A number that only changes its type, such as 6.0 to 6, is
+reported and is not an error.
 
 Parts: `MEASURED`, `OF_THE_RUN` · `Leaf`, `leaves` · `Difference`, `compare`, `lost_from_reasons` ·
 `masked`.
@@ -40,13 +43,14 @@ MEASURED = frozenset(
         "flops_per_second",
     }
 )
-"""Keys, at any depth, whose values a clock measured or that follow from such a value."""
+"""Keys, at any depth, whose values a clock measured, or which follow from a measured time."""
 
 MEASURED_IN = frozenset({("frontier", "on_frontier")})
-"""Such keys in documents of this name only: in others `on_frontier` is about tokens and steps."""
+"""Pairs (document, key): a measured key of this document alone. Elsewhere `on_frontier` is about
+tokens and steps, which must be equal."""
 
 MEASURED_LINES = ("frontier of hours",)
-"""Subjects of lines of printed text that hold such values."""
+"""Phrases that mark lines of printed text with measured values."""
 
 OF_THE_RUN = frozenset(
     {
@@ -67,7 +71,7 @@ OF_THE_RUN = frozenset(
         "numerics",
     }
 )
-"""Keys that identify one run, its times, workers or software; they differ in every collection."""
+"""Keys that identify one run, its times, workers or software; they differ between any two runs."""
 
 KINDS = ("digests", "states", "losses", "numbers", "codes")
 DIGITS = re.compile(r"[-+±]?\d[\d,.]*(?:e[-+]?\d+)?")
@@ -80,43 +84,41 @@ INDEX = re.compile(r"\[\d+\]|(?<=\.)[0-9a-f]{32}(?=\.|$)")
 
 @dataclass(frozen=True)
 class Leaf:
-    """A value without parts, and its place."""
+    """A scalar value of a document, and its path."""
 
     path: str
     value: str | float | None
 
     @property
     def is_words(self) -> bool:
-        """True for text for people: it has a space, or is empty where text could be."""
+        """True for text that people read: it contains a space, or is empty."""
         return isinstance(self.value, str) and (" " in self.value or not self.value)
 
     @property
     def reason(self) -> str | None:
-        """The place of the reason that the leaf is part of."""
-        found = REASON.match(self.path)
-        return found[1] if found else None
+        """The path of the structured reason that contains the leaf."""
+        match = REASON.match(self.path)
+        return match[1] if match else None
 
     @property
     def kind(self) -> str:
-        """The column of the table that counts the leaf."""
-        if self.path.startswith("trials."):
-            name = self.path.rpartition(".")[2]
-            if (
-                special := {"digest": "digests", "state": "states", "loss": "losses"}.get(name)
-            ) and self.path.count(".") == 2:
-                return special
+        """The column of the table that counts the leaf, one of `KINDS`."""
+        columns = {"digest": "digests", "state": "states", "loss": "losses"}
+        match self.path.split("."):
+            case "trials", _, name if name in columns:
+                return columns[name]
         return "codes" if isinstance(self.value, str) else "numbers"
 
 
 def leaves(document: Any, path: str) -> Iterator[Leaf]:
-    """Every value of a document that is compared."""
+    """Every scalar value of a document that is compared.
+
+    `path` is the document's name, or the path of a part of it.
+    """
     if isinstance(document, Mapping):
+        name = path.partition(" ")[0].partition(".")[0]
         for key, value in document.items():
-            if (
-                key not in MEASURED
-                and key not in OF_THE_RUN
-                and (path.partition(" ")[0].partition(".")[0], key) not in MEASURED_IN
-            ):
+            if not (key in MEASURED or key in OF_THE_RUN or (name, key) in MEASURED_IN):
                 yield from leaves(value, f"{path}.{key}")
     elif isinstance(document, list):
         for index, value in enumerate(document):
@@ -127,110 +129,109 @@ def leaves(document: Any, path: str) -> Iterator[Leaf]:
 
 @dataclass
 class Difference:
-    """The equal and the different values of one case's two observations."""
+    """The differences between the two observations of one case.
+
+    `compared` counts values by kind. `unequal` holds (kind, before, after). `words` and `retyped`
+    (numbers in reasons that changed their type) count (path, before, after); `removed` and `added`
+    count paths.
+    """
 
     case: str
     trials: tuple[int, int]
     seconds: tuple[float, float]
-    compared: Counter[str] = field(default_factory=Counter)  # by kind
-    unequal: list[tuple[str, Leaf, Leaf | None]] = field(
-        default_factory=list
-    )  # kind, before, after
+    compared: Counter[str] = field(default_factory=Counter)
+    unequal: list[tuple[str, Leaf, Leaf | None]] = field(default_factory=list)
     words_compared: int = 0
-    words: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # where, before, after
-    retyped: Counter[tuple[str, str, str]] = field(
-        default_factory=Counter
-    )  # in reasons: where, before, after
+    words: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    retyped: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     removed: Counter[str] = field(default_factory=Counter)
     added: Counter[str] = field(default_factory=Counter)
 
     @property
     def failed(self) -> bool:
-        """True if any value differs that must not."""
+        """True if any value differs that must be equal."""
         return bool(self.unequal)
 
-    def missing(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """Note trials that only one side has; leaves of the others are compared one by one."""
+    def add_missing_trials(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Record the trials that only one side has, by digest."""
         for digest in sorted(before.keys() ^ after.keys()):
             side = "before" if digest in before else "after"
             self.unequal.append(("digests", Leaf(f"trials.{digest}", f"only {side}"), None))
 
     def add(self, before: Leaf, after: Leaf) -> None:
-        """Compare two leaves of one place."""
+        """Compare two leaves of the same path."""
         if before.is_words or after.is_words:
-            self.words_compared += 1
-            old, new = (IDS.sub("JOB", str(leaf.value)) for leaf in (before, after))
-            if old != new and DIGITS.sub("#", old) == DIGITS.sub("#", new):
-                self.unequal.append(
-                    ("numbers", before, after)
-                )  # the same words about another number
-            elif old != new:
-                self.words[general(before.path), old, new] += 1
+            self._add_words(before, after)
             return
         self.compared[before.kind] += 1
-        if (
-            before.reason
-            and before.value == after.value
-            and type(before.value) is not type(after.value)
-        ):
+        same_type = type(before.value) is type(after.value)
+        if before.reason and before.value == after.value and not same_type:
             self.retyped[general(before.path), repr(before.value), repr(after.value)] += 1
-        elif before.value != after.value or type(before.value) is not type(after.value):
+        elif before.value != after.value or not same_type:
             self.unequal.append((before.kind, before, after))
+
+    def _add_words(self, before: Leaf, after: Leaf) -> None:
+        self.words_compared += 1
+        old, new = (IDS.sub("JOB", str(leaf.value)) for leaf in (before, after))
+        if old == new:
+            return
+        if DIGITS.sub("#", old) == DIGITS.sub("#", new):  # the same words about another number
+            self.unequal.append(("numbers", before, after))
+        else:
+            self.words[general(before.path), old, new] += 1
 
 
 def general(path: str) -> str:
-    """A path without indices and digests: the same place in every item."""
-    return INDEX.sub(lambda found: "[]" if found[0].startswith("[") else "*", path)
+    """A path without indices and digests, so that it is the same for every item of a list."""
+    return INDEX.sub(lambda match: "[]" if match[0].startswith("[") else "*", path)
 
 
 def compare(case: str, before: Observation, after: Observation) -> Difference:
     """Compare two observations of one case, value by value."""
     first, second = before.documents, after.documents
     trials = first.get("trials", {}), second.get("trials", {})
-    found = Difference(case, (len(trials[0]), len(trials[1])), (before.seconds, after.seconds))
-    found.missing(*trials)
+    difference = Difference(case, (len(trials[0]), len(trials[1])), (before.seconds, after.seconds))
+    difference.add_missing_trials(*trials)
     shared = trials[0].keys() & trials[1].keys()
     for name in sorted(first.keys() | second.keys()):
-        one, other = first.get(name), second.get(name)
-        if isinstance(one, str) and isinstance(other, str):
-            _compare_texts(found, name, one, other)
+        documents = [first.get(name), second.get(name)]
+        if all(isinstance(document, str) for document in documents):
+            _compare_texts(difference, name, *documents)
             continue
         if name in ("trials", "curves"):
-            one, other = (
-                {key: value for key, value in each.items() if key in shared}
-                for each in (one or {}, other or {})
-            )
+            documents = [
+                {key: value for key, value in (document or {}).items() if key in shared}
+                for document in documents
+            ]
         _compare_leaves(
-            found, *({leaf.path: leaf for leaf in leaves(each, name)} for each in (one, other))
+            difference,
+            *({leaf.path: leaf for leaf in leaves(document, name)} for document in documents),
         )
-    return found
+    return difference
 
 
 def _compare_leaves(
-    found: Difference, before: Mapping[str, Leaf], after: Mapping[str, Leaf]
+    difference: Difference, before: Mapping[str, Leaf], after: Mapping[str, Leaf]
 ) -> None:
     for path, leaf in before.items():
         if path in after:
-            found.add(leaf, after[path])
+            difference.add(leaf, after[path])
         else:
-            found.removed[general(path)] += 1
-    found.added.update(general(path) for path in after.keys() - before.keys())
+            difference.removed[general(path)] += 1
+    difference.added.update(general(path) for path in after.keys() - before.keys())
     for leaf in lost_from_reasons(before, after):
-        found.unequal.append((leaf.kind, leaf, Leaf(leaf.path, "missing")))
+        difference.unequal.append((leaf.kind, leaf, Leaf(leaf.path, "missing")))
 
 
 def lost_from_reasons(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> Iterator[Leaf]:
-    """Codes and numbers of a reason that are missing in the other side's, if that has one."""
-    given = {leaf.reason for leaf in after.values()}
+    """Codes and numbers of reasons before that are missing in the same reasons after.
+
+    Reasons that exist only before are skipped; `Difference.removed` counts them.
+    """
+    reasons = {leaf.reason for leaf in after.values()} - {None}
     moved = Counter((leaf.reason, leaf.value) for path, leaf in after.items() if path not in before)
     for path, leaf in before.items():
-        if (
-            path in after
-            or leaf.reason is None
-            or leaf.reason not in given
-            or leaf.is_words
-            or leaf.value is None
-        ):
+        if path in after or leaf.reason not in reasons or leaf.is_words or leaf.value is None:
             continue
         if moved[leaf.reason, leaf.value]:
             moved[leaf.reason, leaf.value] -= 1
@@ -238,26 +239,29 @@ def lost_from_reasons(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> 
             yield leaf
 
 
-def _compare_texts(found: Difference, name: str, before: str, after: str) -> None:
-    """Compare the output of a command line by line; its numbers are compared like documents."""
-    lines = [list(filter(None, map(masked, text.splitlines()))) for text in (before, after)]
-    found.words_compared += len(lines[0])
-    for operation, a, b, c, d in difflib.SequenceMatcher(
-        None, lines[0], lines[1], autojunk=False
-    ).get_opcodes():
+def _compare_texts(difference: Difference, name: str, before: str, after: str) -> None:
+    """Compare the output of a command line by line, without digits.
+
+    The documents of the case hold the numbers that it prints.
+    """
+    old_lines, new_lines = (
+        [line for line in map(masked, text.splitlines()) if line] for text in (before, after)
+    )
+    difference.words_compared += len(old_lines)
+    matcher = difflib.SequenceMatcher(None, old_lines, new_lines, autojunk=False)
+    for operation, a, b, c, d in matcher.get_opcodes():
         if operation != "equal":
-            for one, other in itertools.zip_longest(
-                lines[0][a:b], lines[1][c:d], fillvalue="(nothing)"
-            ):
-                found.words[name, one, other] += 1
+            pairs = itertools.zip_longest(old_lines[a:b], new_lines[c:d], fillvalue="(nothing)")
+            for old, new in pairs:
+                difference.words[name, old, new] += 1
 
 
 def masked(line: str) -> str:
-    """A printed line without its digits, units of time, job id and column widths.
+    """A printed line without digits, units of time, job ids and column widths.
 
-    Empty for a line with measured values.
+    Returns "" for a line with measured values.
     """
-    if any(words in line for words in MEASURED_LINES):
+    if any(phrase in line for phrase in MEASURED_LINES):
         return ""
-    said = MEASURE_OF_TIME.sub("# time", DIGITS.sub("#", IDS.sub("JOB", line)))
-    return SPACES.sub("  ", said).strip()
+    words = MEASURE_OF_TIME.sub("# time", DIGITS.sub("#", IDS.sub("JOB", line)))
+    return SPACES.sub("  ", words).strip()

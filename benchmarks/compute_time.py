@@ -1,15 +1,15 @@
-"""The compute-time study in miniature: Muon against AdamW.
+"""A small compute-time study: Muon against AdamW.
 
     python -m benchmarks.compute_time [--reading constant] [--corpus python-stdlib] [--width 32]
         [--workers 2] [--document] [--quick]
 
-It asks which optimizer needs fewer tokens, at which batch size, whether the advantage lasts past
-the critical batch, and whether the way of reading losses matters.
+The study measures which optimizer needs fewer tokens at which batch size, whether the advantage
+lasts past the critical batch, and whether the way of reading losses matters.
 
-Width 32 on python-stdlib, batches of 256 to 16k tokens, learning rates tuned at every batch on the
-same grid, five seeds; options choose another corpus or width, fewer seeds or batches, other losses.
-It runs on a separate service in a separate folder (--home), so an interrupted benchmark resumes; it
-prints the report, and plots it beside the database. `--document` prints the job and runs nothing.
+By default it trains width 32 on python-stdlib with batches of 256 to 16k tokens, tunes learning
+rates at every batch on the same grid, and uses five seeds. It runs in a TELESCOPE_HOME of its own
+(--home), so that an interrupted benchmark resumes; it prints the report and plots it beside the
+database. `--document` prints the job and runs nothing.
 
 Parts: `document`, the job · `main`.
 """
@@ -27,19 +27,19 @@ from benchmarks.arguments import parsed
 TARGETS = (2.6, 2.4, 2.2, 2.1, 2.0)
 
 
-def document(asked: argparse.Namespace) -> dict[str, Any]:
-    """The document of the job."""
+def document(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The job's document."""
     return {
         "kind": "compute_time",
-        "name": f"compute-time-{asked.corpus}-{asked.width}-{asked.reading}",
+        "name": f"compute-time-{arguments.corpus}-{arguments.width}-{arguments.reading}",
         "optimizer": ["muon", "adamw"],
-        "model": {"width": asked.width, "depth": 2, "head_dim": 16},
-        "data": {"corpus": asked.corpus, "tokenizer": "bytes", "context": 64},
-        "batch_tokens": {"low": asked.smallest, "high": asked.largest},
-        "target_losses": asked.targets,
-        "runs": {"tokens": asked.tokens, "doublings": 3, "reading": asked.reading},
+        "model": {"width": arguments.width, "depth": 2, "head_dim": 16},
+        "data": {"corpus": arguments.corpus, "tokenizer": "bytes", "context": 64},
+        "batch_tokens": {"low": arguments.smallest, "high": arguments.largest},
+        "target_losses": arguments.targets,
+        "runs": {"tokens": arguments.tokens, "doublings": 3, "reading": arguments.reading},
         "tuning": {"lr": {"low": 0.002, "high": 0.128, "points": 7}, "weight_decay": 0.1},
-        "seeds": asked.seeds,
+        "seeds": arguments.seeds,
     }
 
 
@@ -59,26 +59,17 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--home", type=Path, default=Path("build/compute-time"))
     parser.add_argument("--document", action="store_true", help="print the job and run nothing")
-    asked = parsed(parser, largest=512, targets=[3.5], tokens=10_240, seeds=2)
-    job = document(asked)
-    if asked.document:
+    arguments = parsed(parser, largest=512, targets=[3.5], tokens=10_240, seeds=2)
+    job = document(arguments)
+    if arguments.document:
         print(json.dumps(job, indent=2))
         return
-    asked.home.mkdir(parents=True, exist_ok=True)
-    file = asked.home / f"{job['name']}.json"
+    arguments.home.mkdir(parents=True, exist_ok=True)
+    file = arguments.home / f"{job['name']}.json"
     file.write_text(json.dumps(job, indent=2))
-    command = [
-        sys.executable,
-        "-m",
-        "api.cli",
-        "run",
-        str(file),
-        "--workers",
-        str(asked.workers),
-        "--plot",
-        str(file.with_suffix(".png")),
-    ]
-    environment = os.environ | {"TELESCOPE_HOME": str(asked.home.resolve())}
+    options = ["--workers", str(arguments.workers), "--plot", str(file.with_suffix(".png"))]
+    command = [sys.executable, "-m", "api.cli", "run", str(file), *options]
+    environment = os.environ | {"TELESCOPE_HOME": str(arguments.home.resolve())}
     sys.exit(subprocess.run(command, env=environment, check=False).returncode)
 
 

@@ -1,12 +1,12 @@
-"""Benchmark of the coordinate check: verdicts, guilty layers and cost.
+"""Benchmark of the coordinate check: verdicts and cost.
 
     python -m benchmarks.coordinates [--quick]
 
-It runs seven parametrisations of known behaviour: widths 32 to 256, 8 steps on a batch of 8 x 64
-bytes of python-stdlib. It prints a row per arm: verdict and expected verdict, the range of the
-slopes of hidden layers (the change of their outputs, then their own updates), that of the logits,
-and CPU seconds; then the reasons of the arms that failed. It ends with status 1 if a verdict is not
-the expected one, or if the five arms that must be told apart exceed their joint time limit.
+It checks seven parametrisations of known behaviour (arms) at widths 32 to 256, with 8 steps on a
+batch of 8 x 64 bytes of python-stdlib. It prints a row per arm: the verdict and the expected one,
+the range of slopes over hidden layers (of the change of their outputs, then of their own updates),
+the range for the logits, and CPU seconds; then the reasons for failed checks. The exit status is 1
+if a verdict is not the expected one, or if the five required arms exceed their joint time limit.
 """
 
 import argparse
@@ -60,7 +60,7 @@ def base(optimizer: OptimizerSpec) -> TrialSpec:
     )
 
 
-def span(report: CoordinateReport, part: str, logits: bool = False) -> str:
+def slope_range(report: CoordinateReport, part: str, logits: bool = False) -> str:
     slopes = [
         layer.slope
         for layer in report.layers
@@ -70,15 +70,15 @@ def span(report: CoordinateReport, part: str, logits: bool = False) -> str:
 
 
 def faults(verdicts: Mapping[str, str], required_s: float) -> list[str]:
-    """Unexpected results, given each arm's verdict and the CPU seconds of the required arms."""
-    found = [
+    """Messages about unexpected verdicts, and about the CPU seconds of the required arms."""
+    messages = [
         f"{name}: {verdict}, and {ARMS[name][1]} was expected"
         for name, verdict in verdicts.items()
         if verdict != ARMS[name][1]
     ]
-    return found + (
-        [f"{required_s:.1f} CPU-seconds are more than {LIMIT_S:g}"] if required_s > LIMIT_S else []
-    )
+    if required_s > LIMIT_S:
+        messages.append(f"{required_s:.1f} CPU-seconds are more than {LIMIT_S:g}")
+    return messages
 
 
 def main() -> int:
@@ -88,31 +88,30 @@ def main() -> int:
     parser.set_defaults(arms=list(ARMS))
     arms = parsed(parser, arms=["Muon mup", "AdamW standard"]).arms
     torch.set_num_threads(1)
-    failed, verdicts, spent_s = [], dict[str, str](), dict[str, float]()
+    failures, verdicts, cpu_seconds = [], dict[str, str](), dict[str, float]()
     for name in arms:
         optimizer, expected = ARMS[name]
-        began = time.process_time()
+        start = time.process_time()
         report = check(base(optimizer), target_width=256)
-        verdicts[name], spent_s[name] = report.verdict, time.process_time() - began
-        spans = f"{span(report, 'moved'):>15} | {span(report, 'own'):>15} | {span(report, 'moved', logits=True)}"
-        cost = f"{report.seeds} seeds, {spent_s[name]:.1f} s"
+        verdicts[name], cpu_seconds[name] = report.verdict, time.process_time() - start
+        slopes = (
+            f"{slope_range(report, 'moved'):>15} | {slope_range(report, 'own'):>15} "
+            f"| {slope_range(report, 'moved', logits=True)}"
+        )
+        cost = f"{report.seeds} seeds, {cpu_seconds[name]:.1f} s"
         print(
-            f"{name:<29} | {report.verdict:<10} ({expected} expected) | {spans} | {cost}",
+            f"{name:<29} | {report.verdict:<10} ({expected} expected) | {slopes} | {cost}",
             flush=True,
         )
         if report.verdict == "fail":
-            failed.append(f"{name}: {report.reason}. Likely cause: {report.cause}.")
-    required_s = sum(spent_s.get(name, 0.0) for name in REQUIRED)
-    wrong = faults(verdicts, required_s)
-    print(
-        "",
-        *failed,
-        "",
-        f"{required_s:.1f} CPU-seconds for the {len(REQUIRED)} required arms (at most {LIMIT_S:g})",
-        *wrong,
-        sep="\n",
+            failures.append(f"{name}: {report.reason}. Likely cause: {report.cause}.")
+    required_s = sum(cpu_seconds.get(name, 0.0) for name in REQUIRED)
+    total = (
+        f"{required_s:.1f} CPU-seconds for the {len(REQUIRED)} required arms (at most {LIMIT_S:g})"
     )
-    return 1 if wrong else 0
+    messages = faults(verdicts, required_s)
+    print("", *failures, "", total, *messages, sep="\n")
+    return 1 if messages else 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""Benchmark of tokens: the delay of a training step, and the memory copies of a corpus.
+"""Cost of reading tokens: time per batch, and memory per process.
 
     python -m benchmarks.data [--million-tokens 50] [--processes 4] [--quick]
 
-A corpus of random tokens, larger than a processor's cache, is memory-mapped by several processes as
-trials map theirs (`telescope.data.batches.open_tokens`), and read completely. It prints the
-microseconds per batch (its share of a training step is in the tables of `benchmarks.steps`), and
-the resident memory that the mappings add to each process, private and shared: shared pages are the
-kernel's single copy, whichever process maps it. Only Linux reports this (/proc/self/smaps_rollup).
+Several processes memory-map one corpus of random tokens, larger than a processor's cache, as trials
+do (`telescope.data.batches.open_tokens`), and read all of it. The benchmark prints the microseconds
+per batch (`benchmarks.steps` prints them as a share of a training step), and the resident memory
+that the mapping adds to each process, private and shared; all processes share one copy of a shared
+page. Only Linux reports these sizes (/proc/self/smaps_rollup).
 """
 
 import argparse
@@ -35,32 +35,32 @@ class Reading:
     """The measurements of one process."""
 
     batch_s: float
-    private_bytes: int  # that it holds alone, since it opened the tokens
-    shared_bytes: int
+    private_bytes: int  # added since the process opened the tokens
+    shared_bytes: int  # added since the process opened the tokens
 
 
 def smaps() -> tuple[int, int]:
-    """(private, shared) bytes of this process in memory."""
+    """Resident memory of this process: (private bytes, shared bytes)."""
     sizes = {"Private": 0, "Shared": 0}
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]:
-        kind, _, rest = line.partition("_")
-        if kind in sizes and rest.startswith(("Clean", "Dirty")):
-            sizes[kind] += 1024 * int(rest.split()[1])
+        kind, _, size = line.partition("_")
+        if kind in sizes and size.startswith(("Clean", "Dirty")):
+            sizes[kind] += 1024 * int(size.split()[1])
     return sizes["Private"], sizes["Shared"]
 
 
 def read(spec: DataSpec, barrier: Any, answers: Any) -> None:
-    """Open the tokens, read them all while other processes do, and time batches."""
-    batches.batch(batches.Half((np.zeros(1000, np.uint16),), (1.0,)), 0, 0, 8, CONTEXT)
+    """Open the tokens, read all of them in step with the other processes, and time batches."""
+    batches.batch(batches.TokenSplit((np.zeros(1000, np.uint16),), (1.0,)), 0, 0, 8, CONTEXT)
     barrier.wait()  # all have loaded their libraries
     private_before, shared_before = smaps()
     train = batches.open_tokens(spec).train
-    int(train.parts[0][::64].astype(np.int64).sum())  # a token per page at least
-    began = time.perf_counter()
+    int(train.parts[0][::64].astype(np.int64).sum())  # touches every page
+    start = time.perf_counter()
     for step in range(200):
         batches.batch(train, 0, step, 512 // CONTEXT, CONTEXT)
-    batch_s = (time.perf_counter() - began) / 200
-    barrier.wait()  # all have it in memory now
+    batch_s = (time.perf_counter() - start) / 200
+    barrier.wait()  # all have the corpus in memory
     private, shared = smaps()
     answers.put(Reading(batch_s, private - private_before, shared - shared_before))
     barrier.wait()
@@ -68,8 +68,8 @@ def read(spec: DataSpec, barrier: Any, answers: Any) -> None:
 
 @contextmanager
 def corpus(tokens: int) -> Iterator[DataSpec]:
-    """A token file of this size, resolved, in a temporary TELESCOPE_HOME."""
-    before = os.environ.get("TELESCOPE_HOME")
+    """A corpus of this many random tokens, resolved, in a temporary TELESCOPE_HOME."""
+    home = os.environ.get("TELESCOPE_HOME")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "random.bin")
         np.random.default_rng(0).integers(0, 50_000, tokens, np.uint16).tofile(file)
@@ -77,9 +77,9 @@ def corpus(tokens: int) -> Iterator[DataSpec]:
         try:
             yield batches.resolve(DataSpec(corpus=str(file), context=CONTEXT))
         finally:
-            os.environ.pop("TELESCOPE_HOME") if before is None else os.environ.update(
-                TELESCOPE_HOME=before
-            )
+            del os.environ["TELESCOPE_HOME"]
+            if home is not None:
+                os.environ["TELESCOPE_HOME"] = home
 
 
 def readings(spec: DataSpec, processes: int) -> list[Reading]:
@@ -91,10 +91,10 @@ def readings(spec: DataSpec, processes: int) -> list[Reading]:
     ]
     for reader in readers:
         reader.start()
-    found = [answers.get(timeout=120) for _ in readers]
+    measurements = [answers.get(timeout=120) for _ in readers]
     for reader in readers:
         reader.join()
-    return found
+    return measurements
 
 
 def main() -> None:
@@ -103,17 +103,19 @@ def main() -> None:
     )
     parser.add_argument("--million-tokens", type=int, default=50)
     parser.add_argument("--processes", type=int, default=4)
-    given = parsed(parser, million_tokens=1, processes=2)
+    arguments = parsed(parser, million_tokens=1, processes=2)
     print(describe())
-    tokens = given.million_tokens * 10**6
+    tokens = arguments.million_tokens * 10**6
     with corpus(tokens) as spec:
         print(
-            f"{given.processes} processes, one file of {tokens * 2 / 2**20:.0f} MiB of tokens, batches of 512 tokens"
+            f"{arguments.processes} processes, one file of {tokens * 2 / 2**20:.0f} MiB of tokens, "
+            "batches of 512 tokens"
         )
-        for reading in readings(spec, given.processes):
+        for reading in readings(spec, arguments.processes):
             private, shared = reading.private_bytes / 2**20, reading.shared_bytes / 2**20
             print(
-                f"batch {1e6 * reading.batch_s:.0f} us; memory since opening: {private:.0f} MiB private, {shared:.0f} MiB shared"
+                f"batch {1e6 * reading.batch_s:.0f} us; "
+                f"memory since opening: {private:.0f} MiB private, {shared:.0f} MiB shared"
             )
 
 

@@ -1,11 +1,11 @@
 """Effect of weight decay on the loss, for chosen pairs of lr and decay.
 
-    python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 0.0625 --decay 0.002 0.03 0.125
-    --seeds 4 python -m benchmarks.decay --quick
+    python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 --decay 0.002 0.03 --seeds 4
+    python -m benchmarks.decay --quick
 
-It trains the study of `api/examples/quickstart.yaml` at one width, at every lr with every decay,
-with the same seeds, and prints the mean losses. Then it compares every pair with the first one:
-paired by seed, in % with the standard error.
+It trains the model of `api/examples/quickstart.yaml` at one width, with every pair of lr and decay
+and the same seeds. It prints a row per pair: the mean loss, its standard deviation, and the
+difference from the first pair, paired by seed, in % with its standard error.
 
 Parts: `loss` of one run · `table`.
 """
@@ -30,7 +30,7 @@ EXAMPLE = Path(__file__).parents[1] / "api" / "examples" / "quickstart.yaml"
 
 
 def loss(width: int, job: tuple[Pair, int]) -> float:
-    """Final held-out loss of the example's Muon run at a width."""
+    """Final held-out loss of a Muon run of the example at a width; inf if it diverged."""
     import torch
 
     from api.cli.job_file import read_job_file
@@ -43,18 +43,19 @@ def loss(width: int, job: tuple[Pair, int]) -> float:
     study = registry.resolved(registry.parse(read_job_file(EXAMPLE))).question
     spec = target_spec(study, "muon", {"lr": lr, "weight_decay": decay}, seed)
     spec = replace(spec, model=study.model.at(width))
-    found = completed(spec, list(train_one(spec))).loss
-    return math.inf if found is None else found
+    held_out = completed(spec, list(train_one(spec))).loss
+    return math.inf if held_out is None else held_out
 
 
 def table(pairs: list[Pair], losses: np.ndarray) -> str:  # losses: [pair, seed]
     """One line per pair."""
-    against = 100 * (losses / losses[0] - 1)
-    error = against.std(axis=1, ddof=1) / math.sqrt(losses.shape[1])
+    differences = 100 * (losses / losses[0] - 1)
+    errors = differences.std(axis=1, ddof=1) / math.sqrt(losses.shape[1])
     lines = [f"{'lr':>8} {'decay':>9} {'loss':>8} {'sd':>7}   % beside the first"]
-    for (lr, decay), row, percent, spread in zip(pairs, losses, against, error, strict=True):
+    for (lr, decay), row, percent, error in zip(pairs, losses, differences, errors, strict=True):
         lines.append(
-            f"{lr:8.4g} {decay:9.4g} {row.mean():8.4f} {row.std(ddof=1):7.4f}   {percent.mean():+.2f} +- {spread:.2f}"
+            f"{lr:8.4g} {decay:9.4g} {row.mean():8.4f} {row.std(ddof=1):7.4f}   "
+            f"{percent.mean():+.2f} +- {error:.2f}"
         )
     return "\n".join(lines)
 
@@ -70,18 +71,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=5000)
     parser.add_argument("--processes", type=int, default=2)
-    asked = parsed(parser, width=16, seeds=2)
-    pairs = list(itertools.product(asked.lr, asked.decay))
-    jobs = [
-        (pair, seed)
-        for pair in pairs
-        for seed in range(asked.first_seed, asked.first_seed + asked.seeds)
-    ]
-    with ProcessPoolExecutor(asked.processes, mp_context=get_context("spawn")) as pool:
-        found = np.array(list(pool.map(partial(loss, asked.width), jobs))).reshape(
-            len(pairs), asked.seeds
-        )
-    print(table(pairs, found))
+    arguments = parsed(parser, width=16, seeds=2)
+    pairs = list(itertools.product(arguments.lr, arguments.decay))
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    jobs = list(itertools.product(pairs, seeds))
+    with ProcessPoolExecutor(arguments.processes, mp_context=get_context("spawn")) as pool:
+        losses = np.array(list(pool.map(partial(loss, arguments.width), jobs)))
+    print(table(pairs, losses.reshape(len(pairs), len(seeds))))
     return 0
 
 

@@ -2,10 +2,9 @@
 
     python -m benchmarks.gpu [--widths 32 64 ...] [--batch-tokens 4096] [--quick]
 
-It measures the training step in bf16 against a plain loop, and the optimizer's step by itself
+It measures the training step in bf16 against a plain loop, and the optimizer step alone
 (`benchmarks.steps`), on one GPU. It needs only torch, numpy and pydantic, so that it runs on a GPU
-machine without telescope's other dependencies. Without a GPU it prints a line and ends with status
-0.
+machine without telescope's other dependencies. Without a GPU it says so and ends with status 0.
 """
 
 import argparse
@@ -23,15 +22,15 @@ def main() -> None:
     )
     parser.add_argument("--widths", nargs="+", type=int, default=[32, 64, 128, 256, 512, 1024])
     parser.add_argument("--batch-tokens", type=int, default=4096)
-    given = parsed(parser, widths=[256])
+    arguments = parsed(parser, widths=[256])
     if not torch.cuda.is_available():
         print("no accelerator: not measured")
         return
     print(describe(), "\n")
-    for line in step_table(given.widths, given.batch_tokens):
+    for line in step_table(arguments.widths, arguments.batch_tokens):
         print(line, flush=True)
     print()
-    for line in update_table([width for width in given.widths if width >= 256], 24):
+    for line in update_table([width for width in arguments.widths if width >= 256], 24):
         print(line, flush=True)
 
 

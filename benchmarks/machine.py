@@ -1,4 +1,4 @@
-"""One line that describes the measured machine, software and commit, for the head of a table."""
+"""One line that describes the machine, the software and the commit, printed above a table."""
 
 import os
 import platform
@@ -16,8 +16,9 @@ def describe() -> str:
         if torch.cuda.is_available()
         else f"{cores()} cores of {processor()}"
     )
-    found = [f"{name} {version(name)}" for name in ("torch", "numpy", "ray") if installed(name)]
-    return f"{device}; Python {platform.python_version()}, {', '.join(found)}; commit {commit()}."
+    packages = [f"{name} {version(name)}" for name in ("torch", "numpy", "ray") if installed(name)]
+    software = ", ".join([f"Python {platform.python_version()}", *packages])
+    return f"{device}; {software}; commit {commit()}."
 
 
 def cores() -> int:
@@ -26,7 +27,7 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """The processor's name by the kernel."""
+    """The processor's name, as the kernel reports it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -41,17 +42,16 @@ def installed(name: str) -> bool:
 
 
 def commit() -> str:
-    """The commit of this tree, marked if it has uncommitted changes."""
+    """The commit of this checkout, with a note if there are uncommitted changes."""
 
     def git(*arguments: str) -> str:
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 ["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True
             )
-        except OSError:  # a bare machine has no git
+        except OSError:  # git is not installed
             return ""
-        return done.stdout.strip() if done.returncode == 0 else ""
+        return process.stdout.strip() if process.returncode == 0 else ""
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
-        " with changes" if git("status", "--porcelain", "-uno") else ""
-    )
+    changes = " with changes" if git("status", "--porcelain", "-uno") else ""
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + changes

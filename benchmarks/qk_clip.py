@@ -1,10 +1,11 @@
-"""Growth of attention logits with and without QK-clip, and its effect on the loss.
+"""Growth of attention logits with and without QK-clip, and the effect of QK-clip on the loss.
 
     python -m benchmarks.qk_clip [--quick]
 
-Width 32, two blocks, heads of 16, python-stdlib as bytes, 120 steps of 512 tokens, no weight decay,
-three seeds. It prints the largest logit in the first and in the last twenty steps, the most heads
-clipped between two points, and the final held-out loss, mean and range over the seeds.
+It trains width 32 with two blocks and heads of 16 on the bytes of python-stdlib, for 120 steps of
+512 tokens without weight decay, with three seeds. It prints the largest logit in the first and in
+the last twenty steps, the largest number of heads clipped between two points of a curve, and the
+mean and range of the final held-out loss over the seeds.
 """
 
 import argparse
@@ -42,13 +43,12 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--seeds", type=int, default=3)
-    given = parsed(parser, steps=20, seeds=1)
+    arguments = parsed(parser, steps=20, seeds=1)
     torch.set_num_threads(1)
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
-    horizon = HorizonSpec(steps=given.steps, batch_tokens=512, record_every=20)
-    print(
-        "| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss |\n|---|---|---|---|---|---|"
-    )
+    horizon = HorizonSpec(steps=arguments.steps, batch_tokens=512, record_every=20)
+    print("| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss |")
+    print("|---|---|---|---|---|---|")
     for (name, (optimizer, model)), tau in product(ARMS.items(), THRESHOLDS):
         specs = [
             TrialSpec(
@@ -58,7 +58,7 @@ def main() -> None:
                 horizon=horizon,
                 seed=seed,
             )
-            for seed in range(given.seeds)
+            for seed in range(arguments.seeds)
         ]
         curves = [[point.metrics for point in train_one(spec)] for spec in specs]
         first, last = (max(curve[i]["max_logit"] for curve in curves) for i in (0, -1))

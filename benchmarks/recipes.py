@@ -1,8 +1,8 @@
-"""The measured trials, and their plain numbers for other programs.
+"""The trials that benchmarks train, as specs of telescope and as plain numbers.
 
-`trials` are the specs of one load; `recipe` converts a spec for code that does not use telescope
-(`benchmarks.peers`): the effective hyperparameters of every parameter from telescope's table, and
-the token files.
+`trials` returns the specs of one load. `recipe` converts a spec for code that does not use
+telescope (`benchmarks.peers`): it holds the token files, and the effective hyperparameters of every
+parameter from telescope's muP table.
 """
 
 import math
@@ -20,8 +20,8 @@ from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.spec import TrialSpec
 
-# sqrt(max(1, out / in)) is torch.optim.Muon's own update scale, so that it needs no group per
-# shape.
+# The update scale sqrt(max(1, out / in)) is that of torch.optim.Muon, which then needs no parameter
+# group per shape.
 OPTIMIZERS = tuple(
     OptimizerSpec(name=name, lr=2.0**octave, weight_decay=0.1, update_scale="spectral_clamped")
     for octave in (0.0, 1.0, 2.0, 0.5, 1.5)
@@ -37,19 +37,17 @@ def trial(
     batch_tokens: int = 512,
     depth: int = 2,
 ) -> TrialSpec:
-    """One trial on python-stdlib, as bytes, in windows of 64; heads of 16."""
+    """A trial on the bytes of python-stdlib, with windows of 64 tokens and heads of 16."""
     model = ModelSpec(width=width, base_width=32, depth=depth, head_dim=16)
-    data, horizon = (
-        resolve(DataSpec(corpus="python-stdlib", context=64)),
-        HorizonSpec(steps=steps, batch_tokens=batch_tokens),
-    )
+    data = resolve(DataSpec(corpus="python-stdlib", context=64))
+    horizon = HorizonSpec(steps=steps, batch_tokens=batch_tokens)
     return TrialSpec(model=model, optimizer=optimizer, data=data, horizon=horizon, seed=seed)
 
 
 def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
-    """As many trials at each width, widest first.
+    """`count` trials, the same number at each width, widest first.
 
-    Muon and AdamW alternate, at five learning rates each, then with another seed.
+    Muon and AdamW alternate, with five learning rates each; then the seed changes.
     """
     variants = list(islice(product(range(count), OPTIMIZERS), count // len(widths)))
     return [
@@ -61,7 +59,8 @@ def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
 
 def recipe(spec: TrialSpec) -> Recipe:
     """The same trial in plain numbers."""
-    model, horizon, (data,) = spec.model, spec.horizon, prepare_tokens(spec.data)
+    model, horizon = spec.model, spec.horizon
+    (data,) = prepare_tokens(spec.data)
     groups = describe_groups(model, data.vocab_size, spec.optimizer)
     multiplier = {group.role: group.multiplier for group in groups}
     windows = min(
@@ -80,9 +79,14 @@ def recipe(spec: TrialSpec) -> Recipe:
         attention_scale=mup.attention_factor(model),
         groups=tuple(
             ParameterGroup(
-                g.names, g.uses_muon, g.scaled_lr, g.weight_decay, g.eps or 0.0, g.init_std
+                names=group.names,
+                muon=group.uses_muon,
+                lr=group.scaled_lr,
+                weight_decay=group.weight_decay,
+                eps=group.eps or 0.0,
+                init_std=group.init_std,
             )
-            for g in groups
+            for group in groups
         ),
         momentum=spec.optimizer.momentum,
         betas=(spec.optimizer.beta1, spec.optimizer.beta2),

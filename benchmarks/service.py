@@ -3,12 +3,12 @@
     python -m benchmarks.service [--workers 1 2] [--rounds 1] [--quick]
 
 The job is Algorithm 1 at widths 32 and 64, with 32 and 8 trials of 120 steps of 512 tokens. The
-service is the real one: coordinator process, SQLite, Ray workers, warm before the job arrives; its
-seconds are those of the job's row, from creation to end. The bare loop folds the same study over a
-pool of as many processes, also warm, and has no database, events, checkpoints or Ray. Both train
-the same specs, stage by stage, with one thread per process, in packs of trials of one shape whose
-sizes they measure meanwhile (`telescope.train.pack`), and end in the same report. They take turns
-within a round, each with newly started processes, so that neither runs beside the other.
+service has a coordinator process, SQLite and Ray workers, all warm before the job arrives; its time
+is that of the job's row, from creation to end. The bare loop runs the same study on a pool of as
+many warm processes, without database, events, checkpoints or Ray. Both train the same specs stage
+by stage with one thread per process, in packs of trials of one shape (`telescope.train.pack`) whose
+sizes they measure during the run, and end in the same report. They take turns within a round, each
+with newly started processes, so that neither runs beside the other.
 
 Parts: `service` and `bare`, each returning a `Run` · `table`.
 """
@@ -75,19 +75,20 @@ WARMING = DOCUMENT | {
 }
 POLL_SECONDS = 0.1
 CHOSEN = re.compile(r"width \d+, \w+: packs of \d+")  # in the coordinator's log
-WARM_SECONDS = 120.0  # that a pool may take to be warm
-MOST_OVER_BARE, LEAST_OF_TWO = 1.05, 1.8  # the targets
+WARM_SECONDS = 120.0  # limit for a pool to be warm
+# targets: the largest ratio of the service to the bare loop, the least gain from a second worker
+MOST_OVER_BARE, LEAST_OF_TWO = 1.05, 1.8
 
 
 @dataclass(frozen=True)
 class Run:
-    """One whole job."""
+    """Times and results of one run of the job."""
 
     seconds: float
-    cpu_seconds: float  # of all its processes
-    training_seconds: float  # of all its trials, by their workers' own clocks
-    losses: tuple[float, ...]  # by digest
-    programs: tuple[str, ...]  # what its workers chose for each shape: packs of how many
+    cpu_seconds: float  # of all processes
+    training_seconds: float  # of all trials, by the clocks of their workers
+    losses: tuple[float, ...]  # in the order of the digests
+    programs: tuple[str, ...]  # the pack size that the workers chose for each shape
 
 
 def study_of(document: dict[str, Any]) -> AnyStudy:
@@ -97,67 +98,64 @@ def study_of(document: dict[str, Any]) -> AnyStudy:
 def cpu_seconds(pid: int) -> float:
     """CPU seconds so far of a process and its live descendants."""
     root = psutil.Process(pid)
-    return sum(
-        times.user + times.system
-        for times in (process.cpu_times() for process in [root, *root.children(recursive=True)])
-    )
+    times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
+    return sum(time.user + time.system for time in times)
 
 
 def losses(trials: Iterable[Trial]) -> tuple[float, ...]:
     return tuple(trial.loss or 0.0 for trial in sorted(trials, key=lambda trial: trial.digest))
 
 
-def training(trials: Iterable[Trial]) -> float:
+def training_seconds(trials: Iterable[Trial]) -> float:
     return sum(trial.seconds for trial in trials)
 
 
-# --------------------------------------------------------------------------------------------------
-# -------- the service
+# The service
 
 
 def service(workers: int) -> Run:
-    with tempfile.TemporaryDirectory() as folder, started(Path(folder), workers) as (record, pid):
-        warmed: set[str | None] = set()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        coordinator(Path(folder), workers) as (record, pid),
+    ):
+        warm_workers: set[str | None] = set()
         for seed in itertools.count(1):
-            job_id = finished(record, WARMING | {"seeds": seed})
-            warmed |= {trial.worker for trial in record.trials(job_id, 1000).items}
-            if len(warmed - {None}) == workers:
+            job_id = run_job(record, WARMING | {"seeds": seed})
+            warm_workers |= {trial.worker for trial in record.trials(job_id, 1000).items}
+            if len(warm_workers - {None}) == workers:
                 break
-        before = cpu_seconds(pid)
-        job_id = finished(record, DOCUMENT)
-        spent = cpu_seconds(pid) - before
-        job = record.job(job_id)
+        cpu_before = cpu_seconds(pid)
+        job_id = run_job(record, DOCUMENT)
+        cpu_spent = cpu_seconds(pid) - cpu_before
+        job, trials = record.job(job_id), record.terminal_trials(job_id)
         assert job.ended_at is not None
-        programs = tuple(CHOSEN.findall(Path(folder, "coordinator.log").read_text()))
-        trials = record.terminal_trials(job_id)
+        log = Path(folder, "coordinator.log").read_text()
         return Run(
             (job.ended_at - job.created_at).total_seconds(),
-            spent,
-            training(trials),
+            cpu_spent,
+            training_seconds(trials),
             losses(trials),
-            programs,
+            tuple(CHOSEN.findall(log)),
         )
 
 
 @contextmanager
-def started(folder: Path, workers: int) -> Iterator[tuple[CoordinatorStore, int]]:
-    """Start a coordinator with its Ray on an empty database; they end with the block."""
+def coordinator(folder: Path, workers: int) -> Iterator[tuple[CoordinatorStore, int]]:
+    """Start a coordinator and its Ray on an empty database; yield the store and the process id.
+
+    Both end with the block.
+    """
     url = f"sqlite:///{folder}/telescope.db"
     migrations.upgrade(url)
-    chosen = {
-        "DATABASE_URL": url,
-        "CHECKPOINT_DIR": str(folder / "checkpoints"),
-        "EXECUTOR": "ray",
-        "WORKERS": str(workers),
+    settings = {
+        "TELESCOPE_DATABASE_URL": url,
+        "TELESCOPE_CHECKPOINT_DIR": str(folder / "checkpoints"),
+        "TELESCOPE_EXECUTOR": "ray",
+        "TELESCOPE_WORKERS": str(workers),
     }
     record = CoordinatorStore(url)
     with open(folder / "coordinator.log", "wb") as log:
-        child = Child(
-            "coordinator",
-            os.environ | {f"TELESCOPE_{name}": value for name, value in chosen.items()},
-            print,
-            log,
-        )
+        child = Child("coordinator", os.environ | settings, print, log)
         try:
             yield record, child.process.pid
         finally:
@@ -165,117 +163,111 @@ def started(folder: Path, workers: int) -> Iterator[tuple[CoordinatorStore, int]
             record.close()
 
 
-def finished(record: CoordinatorStore, document: dict[str, Any]) -> str:
-    """Submit a job and wait for its end."""
+def run_job(record: CoordinatorStore, document: dict[str, Any]) -> str:
+    """Submit a job and wait for its end; return its id."""
     job, _ = record.create_job(registry.to_document(study_of(document)))
     while not record.job(job.id).state.terminal:
         time.sleep(POLL_SECONDS)
     return job.id
 
 
-# --------------------------------------------------------------------------------------------------
-# ------- the bare loop
+# The bare loop
 
 
 def bare(workers: int) -> Run:
     study, warming = study_of(DOCUMENT), study_of(WARMING).plan([]).start[0]
-    spawning = multiprocessing.get_context("spawn")
-    warm = spawning.Barrier(workers + 1)
-    trials, sizes, programs = (
-        list[Trial](),
-        dict[str, int](),
-        list[str](),
-    )  # sizes of packs by shape
-    with spawning.Pool(workers, warm_up, (warming, warm)) as pool:
-        warm.wait(WARM_SECONDS)
-        before, began = cpu_seconds(os.getpid()), time.perf_counter()
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(workers + 1)
+    trials: list[Trial] = []
+    pack_sizes: dict[str, int] = {}  # by shape
+    programs: list[str] = []
+    with context.Pool(workers, warm_up, (warming, barrier)) as pool:
+        barrier.wait(WARM_SECONDS)
+        cpu_before, start = cpu_seconds(os.getpid()), time.perf_counter()
         while not (plan := study.plan(trials)).done:
             packs: list[list[TrialSpec]] = []
-            for alike, group in by_shape(plan.start):
-                if alike not in sizes:
-                    sizes[alike] = pool.apply(choose, (group[0], MOST_TOGETHER, 0)).members
+            for key, group in by_shape(plan.start):
+                if key not in pack_sizes:
+                    first = group[0]
+                    size = pool.apply(choose, (first, MOST_TOGETHER, 0)).members
+                    pack_sizes[key] = size
                     programs.append(
-                        f"width {group[0].model.width}, {group[0].optimizer.name}: packs of {sizes[alike]}"
+                        f"width {first.model.width}, {first.optimizer.name}: packs of {size}"
                     )
-                packs += in_packs(group, sizes[alike], workers)
-            for ended in pool.imap_unordered(trained, packs):
-                trials += ended
+                packs += in_packs(group, pack_sizes[key], workers)
+            for pack_trials in pool.imap_unordered(train_pack, packs):
+                trials += pack_trials
         study.report(trials)
-        seconds, spent = time.perf_counter() - began, cpu_seconds(os.getpid()) - before
-    return Run(seconds, spent, training(trials), losses(trials), tuple(programs))
+        seconds, cpu_spent = time.perf_counter() - start, cpu_seconds(os.getpid()) - cpu_before
+    return Run(seconds, cpu_spent, training_seconds(trials), losses(trials), tuple(programs))
 
 
-def warm_up(spec: TrialSpec, warm: Barrier) -> None:
+def warm_up(spec: TrialSpec, all_warm: Barrier) -> None:
     runner.warm_up()
     list(train_one(spec))
-    warm.wait(WARM_SECONDS)
+    all_warm.wait(WARM_SECONDS)
 
 
 def by_shape(specs: Iterable[TrialSpec]) -> Iterator[tuple[str, list[TrialSpec]]]:
-    """Groups of trials that may share packs."""
-    for alike, group in itertools.groupby(sorted(specs, key=shape), key=shape):
-        yield alike, list(group)
+    """Groups of trials that may share a pack, each with the key of its shape."""
+    for key, group in itertools.groupby(sorted(specs, key=shape), key=shape):
+        yield key, list(group)
 
 
 def in_packs(group: Sequence[TrialSpec], size: int, workers: int) -> Iterator[list[TrialSpec]]:
-    """Packs of the size that pays, but no more than each worker's share."""
-    at_once = min(size, math.ceil(len(group) / workers))
-    for begin in range(0, len(group), at_once):
-        yield list(group[begin : begin + at_once])
+    """Split a group into packs of `size` trials, or of a worker's share if that is smaller."""
+    length = min(size, math.ceil(len(group) / workers))
+    for begin in range(0, len(group), length):
+        yield list(group[begin : begin + length])
 
 
-def trained(specs: Sequence[TrialSpec]) -> list[Trial]:
-    """Train these trials as one program."""
+def train_pack(specs: Sequence[TrialSpec]) -> list[Trial]:
+    """Train all trials of a pack as one program."""
     curves: list[list[Measurement]] = [[] for _ in specs]
-    for told in train(specs):
-        if not isinstance(told, Left):
-            curves[told.index].append(told.measurement)
+    for event in train(specs):
+        if not isinstance(event, Left):
+            curves[event.index].append(event.measurement)
     return [completed(spec, curve) for spec, curve in zip(specs, curves, strict=True)]
 
 
-# --------------------------------------------------------------------------------------------------
-# ------------- figures
+# Figures
 
 
 def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Iterator[str]:
-    """Medians over the rounds; ratios are of runs of the same round."""
+    """Medians over the rounds, then ratios between runs of the same round."""
     yield f"{'':<12}{'workers':>8}{'seconds':>9}{'of them':>24}{'CPU':>9}{'training':>10}"
-    for (name, count), found in runs.items():
-        seconds = [run.seconds for run in found]
-        cpu = statistics.median(run.cpu_seconds for run in found)
-        each = ", ".join(f"{value:.2f}" for value in seconds)
-        share = statistics.median(
-            run.training_seconds / (count * run.seconds) for run in found
-        )  # whatever the machine's speed
+    for (name, count), rounds in runs.items():
+        seconds = [run.seconds for run in rounds]
+        rounded = ", ".join(f"{value:.2f}" for value in seconds)
+        cpu = statistics.median(run.cpu_seconds for run in rounds)
+        # the share of training does not depend on the machine's speed
+        share = statistics.median(run.training_seconds / (count * run.seconds) for run in rounds)
         yield (
-            f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{each:>24}{cpu:>9.2f}{share:>10.1%}"
+            f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{rounded:>24}"
+            f"{cpu:>9.2f}{share:>10.1%}"
         )
     for count in workers:
         over = ratio(runs["service", count], runs["bare loop", count])
+        target = f"<= {MOST_OVER_BARE}"
         yield judged(
-            f"service / bare loop, {count} worker(s)",
-            over,
-            over <= MOST_OVER_BARE,
-            f"<= {MOST_OVER_BARE}",
+            f"service / bare loop, {count} worker(s)", over, over <= MOST_OVER_BARE, target
         )
     if {1, 2} <= set(workers):
-        for name, judge in (("service", True), ("bare loop", False)):
-            gain = ratio(runs[name, 1], runs[name, 2])
-            line = f"{name}, two workers against one"
-            yield (
-                judged(line, gain, gain >= LEAST_OF_TWO, f">= {LEAST_OF_TWO}")
-                if judge
-                else f"{line:<40}{gain:>7.3f}"
-            )
+        gain = ratio(runs["service", 1], runs["service", 2])
+        target = f">= {LEAST_OF_TWO}"
+        yield judged("service, two workers against one", gain, gain >= LEAST_OF_TWO, target)
+        gain = ratio(runs["bare loop", 1], runs["bare loop", 2])
+        yield f"{'bare loop, two workers against one':<40}{gain:>7.3f}"
 
 
-def ratio(above: Sequence[Run], below: Sequence[Run]) -> float:
-    return statistics.median(
-        one.seconds / other.seconds for one, other in zip(above, below, strict=True)
-    )
+def ratio(numerators: Sequence[Run], denominators: Sequence[Run]) -> float:
+    """The median ratio of seconds between runs of the same round."""
+    pairs = zip(numerators, denominators, strict=True)
+    return statistics.median(above.seconds / below.seconds for above, below in pairs)
 
 
 def judged(name: str, value: float, holds: bool, target: str) -> str:
+    """A line that says whether a ratio meets its target."""
     return f"{name:<40}{value:>7.3f}  target {target}: {'pass' if holds else 'miss'}"
 
 
@@ -285,32 +277,33 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=1)
-    options = parsed(parser, workers=[1])
+    arguments = parsed(parser, workers=[1])
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before any call to CUDA; children inherit it
-    os.environ[COMPILE] = (
-        "never"  # so short a job would not repay it, but where it ran before it might
-    )
+    # so short a job does not repay compilation, unless an earlier job has compiled its shapes
+    os.environ[COMPILE] = "never"
     print(describe())
     arms = {
         (name, count): partial(measure, count)
-        for count in options.workers
+        for count in arguments.workers
         for name, measure in (("service", service), ("bare loop", bare))
     }
     runs: dict[tuple[str, int], list[Run]] = {arm: [] for arm in arms}
-    for turn in range(options.rounds):
+    for turn in range(arguments.rounds):
         for arm in list(arms)[:: 1 if turn % 2 == 0 else -1]:
-            runs[arm].append(arms[arm]())
-            found = runs[arm][-1]
+            (name, count), run = arm, arms[arm]()
+            runs[arm].append(run)
             print(
-                f"{arm[0]}, {arm[1]} worker(s): {found.seconds:.2f} s; {'; '.join(found.programs)}",
+                f"{name}, {count} worker(s): {run.seconds:.2f} s; {'; '.join(run.programs)}",
                 file=sys.stderr,
                 flush=True,
             )
-    every = [run.losses for found in runs.values() for run in found]
-    print(f"{len(every[0])} trials of 120 steps at widths 32 and 64, {options.rounds} round(s)")
-    print(*table(runs, options.workers), sep="\n")
-    print("final losses of all runs are " + ("equal" if len(set(every)) == 1 else "NOT equal"))
-    return 0 if len(set(every)) == 1 else 1
+    all_losses = [run.losses for rounds in runs.values() for run in rounds]
+    equal = len(set(all_losses)) == 1
+    trial_count = len(all_losses[0])
+    print(f"{trial_count} trials of 120 steps at widths 32 and 64, {arguments.rounds} round(s)")
+    print(*table(runs, arguments.workers), sep="\n")
+    print("final losses of all runs are " + ("equal" if equal else "NOT equal"))
+    return 0 if equal else 1
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
-"""Time of one training step, telescope's and a plain loop's, and its share of the peak rate.
+"""Time of one training step of telescope and of a plain loop, and its share of the peak rate.
 
     python -m benchmarks.steps [--quick]
 
-`telescope.train`, eager and compiled, and `benchmarks.peers.plain.train` train the same trial in
-turns, a few steps each, separately for every width and optimizer. A step is complete: batch,
-forward, backward, update, schedule, and telescope's check for divergence. FLOPs are those of
-`telescope.train.flops`; the share of the peak is the time that they would take at the rate of
-square products, measured in the same run in their precision (Newton-Schulz bf16; the rest bf16 on
-an accelerator, fp32 on a CPU), over the time taken. The optimizer's step is also measured alone, on
-the parameters of a deep model.
+For every width and optimizer, `telescope.train` (eager and compiled) and
+`benchmarks.peers.plain.train` train the same trial in turns, a few steps each. A step is complete:
+batch, forward, backward, update, schedule, and in telescope the check for divergence. The share of
+the peak is the time that the step's FLOPs (`telescope.train.flops`) would take at the rate of
+square matrix products, divided by the time taken. That rate is measured in the same run for each
+precision: bf16 for Newton-Schulz; for all other products bf16 on an accelerator, fp32 on a CPU. The
+optimizer step is also measured alone, on the parameters of a deep model.
 
 Parts: `matmul_rate`, `Peaks` · `Step`, `measure_step` · `Update`, `measure_update` · tables of
-both. Needs only torch, numpy and pydantic.
+both. The module needs only torch, numpy and pydantic.
 """
 
 import argparse
@@ -37,36 +37,33 @@ from telescope.train.pack import Losses
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.spec import TrialSpec
 
-TURNS = 9  # of each side; the first is thrown away
-TURN_SECONDS = 0.25  # intended length of one turn
-FOREVER = 10**7  # steps of a trial that is stopped
+TURNS = 9  # of each side; the first one is discarded
+TURN_SECONDS = 0.25  # intended length of a turn
+FOREVER = 10**7  # steps of a trial that is never finished
 
 
 def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.5) -> float:
     """Sustained FLOP/s of square matrix products on this process's device."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     x, y = torch.randn(2, size, size, device=device).to(dtype)
-    products_per_look = max(1, int(2e11 / size**3)) if device == "cuda" else 1
+    products_per_check = max(1, int(2e11 / size**3)) if device == "cuda" else 1
     torch.mm(x, y)
     synchronise()
-    began, products = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
-        for _ in range(products_per_look):
+    start, products = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        for _ in range(products_per_check):
             torch.mm(x, y)
         synchronise()
-        products += products_per_look
-    return products * 2 * size**3 / (time.perf_counter() - began)
+        products += products_per_check
+    return products * 2 * size**3 / (time.perf_counter() - start)
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """FLOP/s of matrix products, in two precisions.
+    """FLOP/s of matrix products in two precisions."""
 
-    That of forward and backward, and that of Newton-Schulz, bf16.
-    """
-
-    training: float
-    newton_schulz: float
+    training: float  # precision of the forward and backward pass
+    newton_schulz: float  # bf16
 
     def least_step_s(self, spec: TrialSpec) -> float:
         """Seconds of a training step if all its products ran at the peak of their precision."""
@@ -83,15 +80,15 @@ def synchronise() -> None:
 
 
 def in_turns(sides: Sequence[Callable[[], object]], turns: int = TURNS) -> list[float]:
-    """Median seconds of a call of each function, all called in turn."""
+    """The median seconds per call of each function; the functions are called in turn."""
     seconds: list[list[float]] = [[] for _ in sides]
     for _ in range(turns):
-        for side, found in zip(sides, seconds, strict=True):
-            began = time.perf_counter()
+        for side, times in zip(sides, seconds, strict=True):
+            start = time.perf_counter()
             side()
             synchronise()
-            found.append(time.perf_counter() - began)
-    return [statistics.median(found[1:]) for found in seconds]
+            times.append(time.perf_counter() - start)
+    return [statistics.median(times[1:]) for times in seconds]
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ class Step:
     compiled_s: float
     plain_s: float
     batch_s: float
-    least_s: float  # at the peak
+    least_s: float  # at the peak rate
 
 
 def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, peaks: Peaks) -> Step:
@@ -114,30 +111,25 @@ def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, peaks:
     first = plain.train(recipe(spec))
     steps = max(1, min(50, round(TURN_SECONDS / in_turns([lambda: next(first)], 4)[0])))
     spec = replace(spec, horizon=replace(spec.horizon, record_every=steps))
-    own, fused, loop = (
-        train_one(spec),
-        train((spec,), losses=program(spec)),
-        plain.train(recipe(spec)),
-    )
-    turns = in_turns([lambda: next(own), lambda: next(fused), lambda: next(loop)])
+    eager = train_one(spec)
+    fused = train((spec,), losses=program(spec))
+    loop = plain.train(recipe(spec))
+    turns = in_turns([lambda: next(eager), lambda: next(fused), lambda: next(loop)])
     telescope_s, compiled_s, plain_s = (seconds / steps for seconds in turns)
-    tokens = batches.open_tokens(spec.data).train
-    at = itertools.count()
-    (batch_s,) = in_turns(
-        [
-            lambda: batches.batch(
-                tokens, 0, next(at), batch_tokens // spec.data.context, spec.data.context
-            )
-        ],
-        50,
-    )
+    tokens, step_numbers = batches.open_tokens(spec.data).train, itertools.count()
+    context = spec.data.context
+
+    def read_batch() -> None:
+        batches.batch(tokens, 0, next(step_numbers), batch_tokens // context, context)
+
+    (batch_s,) = in_turns([read_batch], 50)
     return Step(
         width, optimizer.name, telescope_s, compiled_s, plain_s, batch_s, peaks.least_step_s(spec)
     )
 
 
 def program(spec: TrialSpec) -> Losses:
-    """The compiled program where that is possible here, else a note that it is not."""
+    """The compiled program if this machine can compile it, else the eager one."""
     possible = compiled.obstacle() is None and compiled.ensure_compiled(compiled.Graph.of(spec))
     return compiled.compiled_losses if possible else pack.losses
 
@@ -155,35 +147,33 @@ class Update:
 
 def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
     """Compare telescope's optimizer with torch.optim's Muon and fused AdamW, on equal gradients."""
-    spec, device = (
-        trial(width, 1, optimizer, depth=depth),
-        "cuda" if torch.cuda.is_available() else "cpu",
-    )
-    own = Transformer(
+    spec = trial(width, 1, optimizer, depth=depth)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = Transformer(
         spec.model, spec.data.vocab_size, spec.data.context, optimizer.parametrisation
     )
-    initialise(own, optimizer, 0)
-    own, other = own.to(device), plain.Transformer(recipe(spec)).to(device)
-    gradients = [torch.randn_like(parameter) for parameter in own.parameters()]
-    own_optimizer, parts = build_optimizer(own, optimizer), plain.optimizers(other, recipe(spec))
+    initialise(model, optimizer, 0)
+    model, plain_model = model.to(device), plain.Transformer(recipe(spec)).to(device)
+    gradients = [torch.randn_like(parameter) for parameter in model.parameters()]
+    own_optimizer = build_optimizer(model, optimizer)
+    torch_optimizers = plain.optimizers(plain_model, recipe(spec))
 
-    def give(
-        model: torch.nn.Module,
-    ) -> None:  # released after the last step; it costs next to nothing
-        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+    def assign_gradients(module: torch.nn.Module) -> None:
+        """Assign them before every step, which releases them; this takes negligible time."""
+        for parameter, gradient in zip(module.parameters(), gradients, strict=True):
             parameter.grad = gradient
 
-    def step_own() -> None:
-        give(own)
+    def step_telescope() -> None:
+        assign_gradients(model)
         own_optimizer.step(1.0)
 
-    def step_parts() -> None:
-        give(other)
-        for part in parts:
-            part.step()
-            part.zero_grad(set_to_none=True)
+    def step_torch() -> None:
+        assign_gradients(plain_model)
+        for torch_optimizer in torch_optimizers:
+            torch_optimizer.step()
+            torch_optimizer.zero_grad(set_to_none=True)
 
-    telescope_s, torch_s = in_turns([step_own, step_parts])
+    telescope_s, torch_s = in_turns([step_telescope, step_torch])
     return Update(width, depth, optimizer.name, telescope_s, torch_s)
 
 
@@ -191,41 +181,47 @@ def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
     """Rows in Markdown, yielded as they are measured."""
     training, size = (torch.bfloat16, 8192) if torch.cuda.is_available() else (torch.float32, 1024)
     peaks = Peaks(matmul_rate(training, size), matmul_rate(torch.bfloat16, size))
-    spoken = f"{peaks.training / 1e9:,.0f} GFLOP/s in {str(training).removeprefix('torch.')}, {peaks.newton_schulz / 1e9:,.0f} in bfloat16"
-    yield f"Training step of {batch_tokens} tokens; peak {spoken}, one process.\n"
+    precision = str(training).removeprefix("torch.")
+    yield (
+        f"Training step of {batch_tokens} tokens; peak {peaks.training / 1e9:,.0f} GFLOP/s in "
+        f"{precision}, {peaks.newton_schulz / 1e9:,.0f} in bfloat16, one process.\n"
+    )
     if obstacle := compiled.obstacle():
         yield f"Nothing is compiled: {obstacle}.\n"
     yield "Shares of the peak are the plain loop's, telescope's, and telescope's compiled.\n"
     yield (
-        "| width | optimizer | plain loop | telescope | ratio | compiled | ratio | shares of peak | batch, of a step |"
+        "| width | optimizer | plain loop | telescope | ratio | compiled | ratio "
+        "| shares of peak | batch, of a step |"
     )
     yield "|---:|---|---:|---:|---:|---:|---:|---:|---:|"
     for width in widths:
         for optimizer in OPTIMIZERS[:2]:
-            s = measure_step(width, optimizer, batch_tokens, peaks)
-            sides = (s.plain_s, s.telescope_s, s.compiled_s)
-            plain, own, fused = (f"{1000 * seconds:.2f} ms" for seconds in sides)
-            shares = ", ".join(f"{s.least_s / seconds:.1%}" for seconds in sides)
+            step = measure_step(width, optimizer, batch_tokens, peaks)
+            sides = (step.plain_s, step.telescope_s, step.compiled_s)
+            loop, eager, fused = (f"{1000 * seconds:.2f} ms" for seconds in sides)
+            shares = ", ".join(f"{step.least_s / seconds:.1%}" for seconds in sides)
             yield (
-                f"| {width} | {s.optimizer} | {plain} | {own} "
-                f"| {s.plain_s / s.telescope_s:.2f} | {fused} | {s.plain_s / s.compiled_s:.2f} "
-                f"| {shares} | {s.batch_s / s.telescope_s:.2%} |"
+                f"| {width} | {step.optimizer} | {loop} | {eager} "
+                f"| {step.plain_s / step.telescope_s:.2f} | {fused} "
+                f"| {step.plain_s / step.compiled_s:.2f} "
+                f"| {shares} | {step.batch_s / step.telescope_s:.2%} |"
             )
 
 
 def update_table(widths: Sequence[int], depth: int) -> Iterator[str]:
     """Rows in Markdown, yielded as they are measured."""
     yield (
-        f"Optimizer step over the parameters of {depth} layers, Newton-Schulz in bf16 on both sides.\n"
+        f"Optimizer step over the parameters of {depth} layers, "
+        "Newton-Schulz in bf16 on both sides.\n"
     )
     yield "| width | optimizer | telescope | torch.optim | ratio |"
     yield "|---:|---|---:|---:|---:|"
     for width in widths:
         for optimizer in OPTIMIZERS[:2]:
-            u = measure_update(width, depth, optimizer)
-            ratio = u.torch_s / u.telescope_s
+            update = measure_update(width, depth, optimizer)
             yield (
-                f"| {width} | {u.optimizer} | {1000 * u.telescope_s:.2f} ms | {1000 * u.torch_s:.2f} ms | {ratio:.2f} |"
+                f"| {width} | {update.optimizer} | {1000 * update.telescope_s:.2f} ms "
+                f"| {1000 * update.torch_s:.2f} ms | {update.torch_s / update.telescope_s:.2f} |"
             )
 
 
@@ -234,13 +230,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.set_defaults(widths=[32, 64, 128, 256], depth=24)
-    given = parsed(parser, widths=[32], depth=2)
+    arguments = parsed(parser, widths=[32], depth=2)
     torch.set_num_threads(1)
     print(describe(), "\n")
-    for line in step_table(given.widths, 512):
+    for line in step_table(arguments.widths, 512):
         print(line, flush=True)
     print()
-    for line in update_table((128,), given.depth):
+    for line in update_table((128,), arguments.depth):
         print(line, flush=True)
 
 

@@ -4,17 +4,17 @@
     python -m benchmarks.transfer muon-mup adamw-standard
     python -m benchmarks.transfer --quick
 
-Each arm has widths 32 to 256, an lr grid of one octave, and three seeds that share initialisation
-and data order over lrs, on python-stdlib. Per width the optimum is the vertex of the least-squares
-parabola through the seed means of the five points around the lowest; the slope over log2 width is
-ordinary least squares. Its 90 % interval is a parametric bootstrap with the residual noise of the
-arm (a loss minus the mean of its lr and the shift of its seed), since three seeds have too few
-distinct resamples.
+Each arm trains widths 32 to 256 on python-stdlib, with an lr grid of one octave and three seeds;
+runs with equal seeds share initialisation and data order. The optimum of a width is the vertex of
+the least-squares parabola through the seed means of the five points around the lowest one. The
+drift is the slope of the optima over log2 width by ordinary least squares. Its 90 % interval comes
+from a parametric bootstrap with the arm's residual noise (a loss minus the mean of its lr and the
+shift of its seed), since three seeds have too few distinct resamples.
 
-Muon with update scale 0.2 sqrt(max) is trained once, with AdamW's lr fixed at 2^-5, and read under
-three lr rules (constant, m^-1/2, 1/m): they are the same runs on a shifted axis.
+Muon with update scale 0.2 sqrt(max) is trained once, with AdamW's lr fixed at 2^-5, and evaluated
+under three lr rules (constant, m^-1/2, 1/m), which only shift the axis of the same runs.
 
-Finished runs are kept in a JSON-lines file, so an interrupted benchmark resumes.
+Finished runs are stored in a JSON-lines file, so that an interrupted benchmark resumes.
 """
 
 import argparse
@@ -46,13 +46,17 @@ SEEDS = (0, 1, 2)
 
 @dataclass(frozen=True)
 class Arm:
+    """An optimizer and its lr grid.
+
+    `rules` are the lr rules that the runs are evaluated under: name and exponent of the width
+    multiplier m.
+    """
+
     optimizer: OptimizerSpec
     batch_tokens: int
     octaves: range  # log2 lr
-    adamw_lr: float | None = None  # held at this value instead of a share of Muon's
-    rules: tuple[tuple[str, float], ...] = (
-        ("", 0.0),
-    )  # lr rules to read the runs under, as exponents of m
+    adamw_lr: float | None = None  # AdamW's lr in Muon; None for a share of Muon's lr
+    rules: tuple[tuple[str, float], ...] = (("", 0.0),)
 
 
 def optimizer(name: str, parametrisation: str) -> OptimizerSpec:
@@ -74,7 +78,7 @@ ARMS = {
 
 
 def specs(arm: Arm, steps: int) -> Iterator[tuple[int, int, int, TrialSpec]]:
-    """(width, log2 lr, seed, trial), widest first, so that the longest runs do not come last."""
+    """All (width, log2 lr, seed, spec), widest first, so that the longest runs do not end last."""
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=steps, batch_tokens=arm.batch_tokens, evaluation_tokens=16_384)
     for width in reversed(WIDTHS):
@@ -101,49 +105,51 @@ def final_loss(spec: TrialSpec) -> float:
 
 
 def run(arm: Arm, steps: int, store: Path, workers: int) -> NDArray[np.float64]:
-    """Losses (width, lr, seed); runs that the store lacks are run."""
+    """Final losses of an arm, [width, lr, seed]; runs that the store lacks are trained."""
     store.parent.mkdir(parents=True, exist_ok=True)
-    known = (
-        dict(json.loads(line) for line in store.read_text().splitlines()) if store.exists() else {}
-    )
+    lines = store.read_text().splitlines() if store.exists() else []
+    finished = dict(json.loads(line) for line in lines)  # final loss by digest
     planned = list(specs(arm, steps))
-    missing = [spec for *_, spec in planned if spec.digest not in known]
+    missing = [spec for *_, spec in planned if spec.digest not in finished]
     with (
         ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
         store.open("a") as file,
     ):
         futures = {pool.submit(final_loss, spec): spec for spec in missing}
-        for done, future in enumerate(as_completed(futures), start=1):
-            known[futures[future].digest] = future.result()
-            file.write(json.dumps([futures[future].digest, future.result()]) + "\n")
+        for count, future in enumerate(as_completed(futures), start=1):
+            digest = futures[future].digest
+            finished[digest] = future.result()
+            file.write(json.dumps([digest, finished[digest]]) + "\n")
             file.flush()
-            print(f"\r{done}/{len(missing)} runs", end="", flush=True)
+            print(f"\r{count}/{len(missing)} runs", end="", flush=True)
     print()
     losses = np.full((len(WIDTHS), len(arm.octaves), len(SEEDS)), np.inf)
     for width, octave, seed, spec in planned:
-        losses[WIDTHS.index(width), arm.octaves.index(octave), SEEDS.index(seed)] = known[
-            spec.digest
-        ]
+        index = WIDTHS.index(width), arm.octaves.index(octave), SEEDS.index(seed)
+        losses[index] = finished[spec.digest]
     return losses
 
 
 def vertex(octaves: Sequence[int], mean: NDArray[np.float64], window: slice) -> float:
-    """Vertex of the least-squares parabola through the window's points that did not diverge."""
+    """Vertex of the least-squares parabola through the window's points that did not diverge.
+
+    The vertex is clipped to the window; if the parabola has no minimum, it is the lowest point.
+    """
     x, y = np.asarray(octaves, float)[window], mean[window]
     finite = np.isfinite(y)
     curvature, slope, _ = np.polyfit(x[finite], y[finite], 2)
-    return (
-        float(np.clip(-slope / (2 * curvature), x[0], x[-1]))
-        if curvature > 0
-        else float(x[np.argmin(y)])
-    )
+    if curvature <= 0:
+        return float(x[np.argmin(y)])
+    return float(np.clip(-slope / (2 * curvature), x[0], x[-1]))
 
 
 @dataclass(frozen=True)
 class Drift:
+    """Optima of an arm and their slope with its 90 % interval."""
+
     vertices: tuple[float, ...]  # log2 lr per width
-    edges: tuple[bool, ...]  # lowest seed mean on the border of the grid
-    slope: float  # octaves per doubling
+    edges: tuple[bool, ...]  # per width: whether the lowest mean is at an end of the grid
+    slope: float  # octaves per doubling of the width
     low: float
     high: float
     noise: float  # standard deviation of one run's residual, relative to the loss
@@ -174,8 +180,9 @@ def drift(octaves: Sequence[int], losses: NDArray[np.float64], draws: int = 4000
 
 
 def loss_at(octaves: Sequence[int], mean: NDArray[np.float64], x: float) -> float:
-    """Loss between grid points, on the parabola through the nearest three; infinite outside the
-    grid.
+    """Loss at log2 lr `x`, on the parabola through the nearest three grid points.
+
+    It is infinite outside the grid.
     """
     if not octaves[0] <= x <= octaves[-1]:
         return math.inf
@@ -184,34 +191,26 @@ def loss_at(octaves: Sequence[int], mean: NDArray[np.float64], x: float) -> floa
     return float(np.polyval(np.polyfit(np.asarray(octaves, float)[near], mean[near], 2), x))
 
 
-def show(name: str, arm: Arm, losses: NDArray[np.float64]) -> None:
-    mean, found = losses.mean(axis=2), drift(arm.octaves, losses)
-    print(
-        f"\n{name} (batch {arm.batch_tokens} tokens)\nwidth  "
-        + "".join(f"2^{o:<6}" for o in arm.octaves)
-        + "vertex"
-    )
-    for w, width in enumerate(WIDTHS):
-        cells = "".join(
-            f"{value:<8.4f}" if math.isfinite(value) else "div.    " for value in mean[w]
-        )
-        print(
-            f"{width:<7}{cells}{found.vertices[w]:+.2f}"
-            + (" on the edge" if found.edges[w] else "")
-        )
-    print(
-        f"one run's noise {100 * found.noise:.2f} % of loss; lowest: {', '.join(f'{x:.4f}' for x in mean.min(axis=1))}"
-    )
+def print_drift(name: str, arm: Arm, losses: NDArray[np.float64]) -> None:
+    mean, fit = losses.mean(axis=2), drift(arm.octaves, losses)
+    header = "".join(f"2^{octave:<6}" for octave in arm.octaves)
+    print(f"\n{name} (batch {arm.batch_tokens} tokens)\nwidth  {header}vertex")
+    for width, row, optimum, on_edge in zip(WIDTHS, mean, fit.vertices, fit.edges, strict=True):
+        cells = "".join(f"{loss:<8.4f}" if math.isfinite(loss) else "div.    " for loss in row)
+        print(f"{width:<7}{cells}{optimum:+.2f}{' on the edge' if on_edge else ''}")
+    lowest = ", ".join(f"{loss:.4f}" for loss in mean.min(axis=1))
+    print(f"one run's noise {100 * fit.noise:.2f} % of loss; lowest: {lowest}")
     best = arm.octaves[int(mean[0].argmin())]
     for rule, exponent in arm.rules:
-        # The lr that a run had is base lr x m^exponent, so a base lr stands for a run 'exponent'
-        # octaves further on per doubling.
-        slope, low, high = (value - exponent for value in (found.slope, found.low, found.high))
-        copied = [loss_at(arm.octaves, mean[w], best + exponent * w) for w in range(len(WIDTHS))]
+        # A rule trains a width at base lr x m^exponent, so that a fixed base lr moves by
+        # `exponent` octaves per doubling along the axis of the runs.
+        slope, low, high = (value - exponent for value in (fit.slope, fit.low, fit.high))
+        copied = [loss_at(arm.octaves, row, best + exponent * w) for w, row in enumerate(mean)]
         print(
-            f"{rule + ': ' if rule else ''}slope {slope:+.3f} octave per doubling, 90 % interval {low:+.3f} .. {high:+.3f}"
+            f"{rule + ': ' if rule else ''}slope {slope:+.3f} octave per doubling, "
+            f"90 % interval {low:+.3f} .. {high:+.3f}"
         )
-        print(f"  loss at the base width's lr: {', '.join(f'{x:.4f}' for x in copied)}")
+        print(f"  loss at the base width's lr: {', '.join(f'{loss:.4f}' for loss in copied)}")
         print(f"  regret at width {WIDTHS[-1]}: {100 * (copied[-1] / mean[-1].min() - 1):.2f} %")
 
 
@@ -223,11 +222,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--store", type=Path, default=Path(".telescope/transfer.jsonl"))
     parser.add_argument("--workers", type=int, default=2)
-    given = parsed(parser, arms=["adamw-mup"], steps=10)
-    if unknown := set(given.arms) - set(ARMS):
-        parser.error(f"no such arm: {', '.join(sorted(unknown))}; known are {', '.join(ARMS)}")
-    for name in given.arms or ARMS:
-        show(name, ARMS[name], run(ARMS[name], given.steps, given.store, given.workers))
+    arguments = parsed(parser, arms=["adamw-mup"], steps=10)
+    if unknown := set(arguments.arms) - set(ARMS):
+        parser.error(f"no such arm: {', '.join(sorted(unknown))}; choose from {', '.join(ARMS)}")
+    for name in arguments.arms or ARMS:
+        losses = run(ARMS[name], arguments.steps, arguments.store, arguments.workers)
+        print_drift(name, ARMS[name], losses)
 
 
 if __name__ == "__main__":

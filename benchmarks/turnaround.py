@@ -2,14 +2,12 @@
 
     python -m benchmarks.turnaround [--trials 60] [--quick]
 
-The turn-around is the time from a trial's last step (its held-out loss included) to the next
-trial's first step; it includes the database's commit, the plan, the hand-out and the building of
-the model. It is measured with a real coordinator on SQLite and a real Ray with one worker; in the
-same run, the same trials run in a bare loop in one process, whose turn-around is only the building
-of the model.
+The turn-around is the time from the end of a trial (its held-out loss included) to the first step
+of the next one. It covers the commit to the database, the plan, the assignment to the worker and
+the building of the model. It is measured with a coordinator on SQLite and Ray with one worker, and
+with the same trials in a bare loop in one process, where it covers only the building of the model.
 
-Both are computed alike: a trial's training seconds count from its first step, so it began them
-`seconds` before it ended.
+A trial's first step is computed from its end and its training seconds, which count from that step.
 """
 
 import argparse
@@ -50,9 +48,12 @@ DOCUMENT = {
 
 
 def gaps(ended: Sequence[float], seconds: Sequence[float]) -> list[float]:
-    """Seconds between a trial's end and the next one's first step, without three warm-up trials."""
+    """Seconds from each trial's end to the next one's first step, without three warm-up trials.
+
+    `ended` are Unix times in ascending order, `seconds` the training seconds of the same trials.
+    """
     pairs = zip(itertools.pairwise(ended), seconds[1:], strict=True)
-    return [later - own - earlier for (earlier, later), own in pairs][3:]
+    return [end - training - previous_end for (previous_end, end), training in pairs][3:]
 
 
 def service(document: dict[str, object]) -> list[float]:
@@ -74,13 +75,13 @@ def service(document: dict[str, object]) -> list[float]:
             stop.set()
             coordinator.join()
             executor.close()
-        trials = sorted(
-            record.trials(job.id, 1000).items,
-            key=lambda trial: trial.ended_at.timestamp() if trial.ended_at else 0.0,
+        times = sorted(
+            (trial.ended_at.timestamp(), trial.seconds)
+            for trial in record.trials(job.id, 1000).items
+            if trial.ended_at
         )
-        return gaps(
-            [t.ended_at.timestamp() for t in trials if t.ended_at], [t.seconds for t in trials]
-        )
+        ended, seconds = zip(*times, strict=True)
+        return gaps(ended, seconds)
 
 
 def bare(document: dict[str, object]) -> list[float]:
@@ -102,14 +103,14 @@ def main() -> None:
     document = {**DOCUMENT, "search": {"lr": {"low": 0.01, "high": 0.1, "points": count}}}
     print(describe())
     print(
-        f"{count} trials of 10 steps at width 32; milliseconds from a trial's last step to the next one's first"
+        f"{count} trials of 10 steps at width 32; "
+        "milliseconds from a trial's last step to the next one's first"
     )
     print(f"{'':<32}{'median':>8}{'p95':>8}{'max':>8}")
     for name, measure in (("bare loop", bare), ("coordinator, SQLite, Ray worker", service)):
-        found = sorted(1000 * gap for gap in measure(document))
-        print(
-            f"{name:<32}{statistics.median(found):>8.1f}{found[int(0.95 * len(found))]:>8.1f}{found[-1]:>8.1f}"
-        )
+        gaps_ms = sorted(1000 * gap for gap in measure(document))
+        median, p95 = statistics.median(gaps_ms), gaps_ms[int(0.95 * len(gaps_ms))]
+        print(f"{name:<32}{median:>8.1f}{p95:>8.1f}{gaps_ms[-1]:>8.1f}")
 
 
 if __name__ == "__main__":

@@ -2,20 +2,21 @@
 
     python -m benchmarks.unchanged BEFORE AFTER [--cases quickstart judge] [--save before.json]
 
-BEFORE and AFTER are folders with telescope's code; BEFORE may also be a file that `--save` wrote,
-so that the old commit runs only once. Cases run one after the other (`benchmarks.checkouts`): the
-quick start, the compute_time example, the llama example, one judged CSV, and invalid documents. Of
-each job are compared: the study, the preview, the job, every trial with its specification, digest,
+BEFORE and AFTER are folders with telescope's code; either may also be a file that `--save` wrote,
+so that an old commit runs only once. Cases run one after the other (`benchmarks.checkouts`): the
+quick start, the compute_time example, the llama example, one judged CSV, and invalid documents.
+Compared for each job: the study, the preview, the job, every trial with its specification, digest,
 state and curve, the report, the answers to further target losses, the exports, and the exit
 statuses.
 
-`benchmarks.comparison` defines what must be equal, what may differ and what is left out; all
-permitted differences are listed. The exit status is 1 if anything differs that must not.
+`benchmarks.comparison` defines which values must be equal, which may differ and which are left
+out; all permitted differences are listed. The exit status is 1 if a value differs that must be
+equal.
 
-Losses do not depend on whether Ray or one thread trains, nor on the other trials of a pack (ADR
-13), as long as nothing is compiled.
+Losses depend neither on the executor (Ray or a thread of this process) nor on the other trials of
+a pack (ADR 13), as long as nothing is compiled.
 
-Parts: `table`, `listed` · `collect`, the output of one checkout · `main`.
+Parts: `table`, `difference_lines` · `collect`, which runs one checkout · `main`.
 """
 
 import argparse
@@ -30,26 +31,20 @@ from benchmarks.checkouts import CASES, Case, Checkout, Observation, observe
 from benchmarks.comparison import KINDS, MEASURED, MEASURED_IN, OF_THE_RUN, Difference, compare
 
 
-def table(found: Sequence[Difference]) -> list[str]:
-    """Per case the number of compared values, and how many of them differ."""
-    head = ["case", "trials", *KINDS, "words", "keys removed", "keys added", "seconds"]
-    rows = [head]
-    for case in found:
-        trials = (
-            str(case.trials[0])
-            if len(set(case.trials)) == 1
-            else f"{case.trials[0]} -> {case.trials[1]}"
-        )
-        unequal = Counter(kind for kind, _, _ in case.unequal)
+def table(differences: Sequence[Difference]) -> list[str]:
+    """One row per case: the numbers of compared values, with those of unequal ones in brackets."""
+    rows = [["case", "trials", *KINDS, "words", "keys removed", "keys added", "seconds"]]
+    for difference in differences:
+        unequal = Counter(kind for kind, _, _ in difference.unequal)
         rows.append(
             [
-                case.case,
-                trials,
-                *(f"{case.compared[kind]:,} ({unequal[kind]:,})" for kind in KINDS),
-                f"{case.words_compared:,} ({len(case.words):,})",
-                f"{len(case.removed):,}",
-                f"{len(case.added):,}",
-                f"{case.seconds[0]:.0f}, {case.seconds[1]:.0f}",
+                difference.case,
+                " -> ".join(map(str, dict.fromkeys(difference.trials))),
+                *(f"{difference.compared[kind]:,} ({unequal[kind]:,})" for kind in KINDS),
+                f"{difference.words_compared:,} ({len(difference.words):,})",
+                f"{len(difference.removed):,}",
+                f"{len(difference.added):,}",
+                f"{difference.seconds[0]:.0f}, {difference.seconds[1]:.0f}",
             ]
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -58,43 +53,44 @@ def table(found: Sequence[Difference]) -> list[str]:
     ]
 
 
-def listed(found: Sequence[Difference], most: int) -> Iterator[str]:
-    """Every difference: first those that must not be, then words, types and keys."""
-    for case in found:
-        for kind, before, after in case.unequal[:most]:
-            yield f"UNEQUAL {case.case} {kind} {before.path}: {before.value!r}" + (
-                f" -> {after.value!r}" if after else ""
-            )
-        if len(case.unequal) > most:
-            yield f"UNEQUAL {case.case}: {len(case.unequal) - most:,} more"
+def difference_lines(differences: Sequence[Difference], most: int) -> Iterator[str]:
+    """Every difference: errors first, at most `most` per case; then words, types and keys."""
+    for difference in differences:
+        case, unequal = difference.case, difference.unequal
+        for kind, before, after in unequal[:most]:
+            value = f"{before.value!r} -> {after.value!r}" if after else repr(before.value)
+            yield f"UNEQUAL {case} {kind} {before.path}: {value}"
+        if len(unequal) > most:
+            yield f"UNEQUAL {case}: {len(unequal) - most:,} more"
     places: dict[tuple[str, str], Counter[str]] = {}
-    for case in found:
-        for (path, old, new), count in case.words.items():
-            places.setdefault((old, new), Counter())[f"{case.case} {path}"] += count
+    for difference in differences:
+        for (path, old, new), count in difference.words.items():
+            places.setdefault((old, new), Counter())[f"{difference.case} {path}"] += count
     for (old, new), counts in sorted(places.items()):
         yield (
-            f"words: {old}\n    ->   {new}\n         in {', '.join(sorted(counts))} ({counts.total()} times)"
+            f"words: {old}\n    ->   {new}\n"
+            f"         in {', '.join(sorted(counts))} ({counts.total()} times)"
         )
-    for case in found:
-        for (path, old, new), count in sorted(case.retyped.items()):
-            yield f"number of another type: {case.case} {path} {old} -> {new} ({count} times)"
-        for sign, keys in (("removed", case.removed), ("added", case.added)):
-            yield from (
-                f"key {sign}: {case.case} {path} ({count} values)"
-                for path, count in sorted(keys.items())
-            )
+    for difference in differences:
+        case = difference.case
+        for (path, old, new), count in sorted(difference.retyped.items()):
+            yield f"number of another type: {case} {path} {old} -> {new} ({count} times)"
+        for change, keys in (("removed", difference.removed), ("added", difference.added)):
+            for path, count in sorted(keys.items()):
+                yield f"key {change}: {case} {path} ({count} values)"
 
 
 def collect(
     folder: Path, cases: Sequence[Case], executor: str, workers: int
 ) -> dict[str, Observation]:
     """Run each case once in one checkout, one after the other."""
-    checkout, found = Checkout(folder.resolve()), {}
+    checkout, observations = Checkout(folder.resolve()), {}
     for case in cases:
         print(f"{folder}: {case.name} ...", file=sys.stderr, flush=True)
-        found[case.name] = observe(checkout, case, executor, workers)
-        print(f"{folder}: {case.name}, {found[case.name].seconds:g} s", file=sys.stderr, flush=True)
-    return found
+        observation = observe(checkout, case, executor, workers)
+        observations[case.name] = observation
+        print(f"{folder}: {case.name}, {observation.seconds:g} s", file=sys.stderr, flush=True)
+    return observations
 
 
 def main() -> int:
@@ -103,7 +99,7 @@ def main() -> int:
         description="Compare the answers of two checkouts of telescope, value by value."
     )
     parser.add_argument("before", type=Path, help="a checkout, or a file that --save wrote")
-    parser.add_argument("after", type=Path, help="a checkout, or such a file")
+    parser.add_argument("after", type=Path, help="a checkout, or a file that --save wrote")
     parser.add_argument(
         "--cases",
         nargs="+",
@@ -113,10 +109,10 @@ def main() -> int:
     parser.add_argument(
         "--save",
         type=Path,
-        help="write the collection of BEFORE to this file, to use it as BEFORE later",
+        help="write the output of BEFORE to this file, to use it as BEFORE later",
     )
     parser.add_argument(
-        "--executor", choices=["local", "ray"], default="ray", help="what runs the trials"
+        "--executor", choices=["local", "ray"], default="ray", help="executor that runs the trials"
     )
     parser.add_argument("--workers", type=int, default=2, help="number of Ray workers")
     parser.add_argument(
@@ -125,29 +121,25 @@ def main() -> int:
     arguments = parser.parse_args()
     cases = [case for case in CASES if case.name in arguments.cases]
 
-    def of(place: Path) -> dict[str, Observation]:
-        if place.is_file():
-            return {
-                name: Observation(**each) for name, each in json.loads(place.read_text()).items()
-            }
-        return collect(place, cases, arguments.executor, arguments.workers)
+    def observations(path: Path) -> dict[str, Observation]:
+        if path.is_file():
+            documents = json.loads(path.read_text())
+            return {name: Observation(**document) for name, document in documents.items()}
+        return collect(path, cases, arguments.executor, arguments.workers)
 
-    before = of(arguments.before)
+    before = observations(arguments.before)
     if arguments.save:
-        arguments.save.write_text(
-            json.dumps({name: asdict(each) for name, each in before.items()}) + "\n"
-        )
-    after = of(arguments.after)
-    found = [compare(case.name, before[case.name], after[case.name]) for case in cases]
+        documents = {name: asdict(observation) for name, observation in before.items()}
+        arguments.save.write_text(json.dumps(documents) + "\n")
+    after = observations(arguments.after)
+    differences = [compare(case.name, before[case.name], after[case.name]) for case in cases]
     print("Compared values (unequal ones in brackets):\n")
-    print("\n".join(table(found)))
-    print("", *listed(found, arguments.most), "", sep="\n")
-    print(
-        "Not compared, measured:",
-        ", ".join([*sorted(MEASURED), *(".".join(each) for each in sorted(MEASURED_IN))]),
-    )
+    print("\n".join(table(differences)))
+    print("", *difference_lines(differences, arguments.most), "", sep="\n")
+    measured = [*sorted(MEASURED), *map(".".join, sorted(MEASURED_IN))]
+    print("Not compared, measured:", ", ".join(measured))
     print("Not compared, of the run:", ", ".join(sorted(OF_THE_RUN)))
-    return int(any(case.failed for case in found))
+    return int(any(difference.failed for difference in differences))
 
 
 if __name__ == "__main__":

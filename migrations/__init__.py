@@ -1,10 +1,10 @@
 """Migrations of the database schema (alembic).
 
-`upgrade(url)` migrates a database to the newest revision, `downgrade` to an older one; `current`
-returns its revision, `head` the revision that this version of telescope needs. Migrations use a
-separate engine: alembic's batch mode rebuilds a table under another name and drops the old one, and
-with SQLite's foreign keys enabled that drop deletes every child row. A lock makes simultaneous
-upgrades queue.
+`upgrade` migrates a database to the newest revision, `downgrade` to an older one; `current` returns
+the revision of a database, `head` the revision that this version of telescope needs. Migrations use
+an engine of their own, with SQLite's foreign keys disabled: alembic's batch mode rebuilds a table
+under another name and drops the old one, which would delete every row that references it.
+Simultaneous upgrades wait for each other's lock.
 """
 
 import fcntl
@@ -23,7 +23,7 @@ from sqlalchemy.pool import NullPool
 from telescope.errors import InvalidInput, Unavailable
 
 HERE = Path(__file__).parent
-ADVISORY_LOCK = 0x7E1E_5C0E  # of telescope's migrations, on PostgreSQL
+ADVISORY_LOCK = 0x7E1E_5C0E  # key of the migrations' lock on PostgreSQL
 
 
 class BrokenReferences(Exception):
@@ -31,22 +31,22 @@ class BrokenReferences(Exception):
 
 
 def head(versions: Sequence[Path] = ()) -> str:
-    """The revision that this version of telescope needs."""
+    """Return the revision that this version of telescope needs."""
     revision = ScriptDirectory.from_config(_config(versions)).get_current_head()
-    assert revision is not None  # there is at least one
+    assert revision is not None  # there is at least one revision
     return revision
 
 
 def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
-    """Raise Unavailable if a newer version of telescope has migrated the database."""
-    script = ScriptDirectory.from_config(_config(versions))
-    if revision and revision not in {each.revision for each in script.walk_revisions()}:
+    """Raise Unavailable if a newer version of telescope has migrated the database to `revision`."""
+    directory = ScriptDirectory.from_config(_config(versions))
+    if revision and revision not in {script.revision for script in directory.walk_revisions()}:
         problem = f"the database is at revision {revision}, which this version does not know"
         raise Unavailable(f"{problem}; upgrade telescope")
 
 
 def current(url: str) -> str | None:
-    """The revision of a database; None for an empty one."""
+    """Return the revision of a database; None if it is empty."""
     engine = _engine(url)
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
@@ -80,7 +80,7 @@ def _engine(url: str) -> Engine:
 
         @event.listens_for(engine, "connect")
         def _connected(connection, record) -> None:  # type: ignore[no-untyped-def]
-            connection.isolation_level = None  # else the driver would commit before DDL
+            connection.isolation_level = None  # else the driver would commit before DDL statements
             connection.execute("PRAGMA foreign_keys = OFF")
             connection.execute("PRAGMA busy_timeout = 30000")
 
@@ -93,7 +93,7 @@ def _engine(url: str) -> Engine:
 
 @contextmanager
 def _migrating(url: str) -> Iterator[Connection]:
-    """One transaction under the lock, committed only if all references are valid."""
+    """Open a transaction under the migrations' lock; commit it only if all references are valid."""
     engine = _engine(url)
     if engine.dialect.name == "sqlite":
         file = engine.url.database

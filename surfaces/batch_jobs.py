@@ -19,10 +19,10 @@ from telescope.trials.outline import Outline
 from telescope.trials.spec import TrialSpec
 
 LAWS = {"muon": law(1), "adamw": law(3)}
-# of every step, in addition to the time of its tokens
+# overhead of a step, in addition to the time of its tokens
 STEP_SECONDS = {"muon": 0.004, "adamw": 0.003}
 TOKENS_PER_SECOND = 2e6
-ATTAINED = TARGET  # a loss that every run reaches
+ATTAINED = TARGET  # the final loss of every run
 
 
 def document(seeds: int = 3, batches: Sequence[int] = BATCHES, **changes: Any) -> dict[str, Any]:
@@ -48,8 +48,9 @@ def finished_job(
     study: dict[str, Any],
     noise: Noise = Noise(0.005),  # noqa: B008 (frozen)
 ) -> str:
-    """The job of such a study, all its trials completed, with their outlines but without the points
-    of their curves."""
+    """A job of this study whose trials are all completed, with the outlines of their curves but
+    without the curves' points. Returns its id.
+    """
     job, _ = record.create_job(study)
     record.begin_job(job.id)
     plan = registry.parse(study).plan(())
@@ -62,17 +63,17 @@ def finished_job(
 def complete(
     record: CoordinatorStore, job_id: str, specs: Sequence[TrialSpec], noise: Noise
 ) -> None:
-    """End trials, and store their outlines."""
-    fate = {
+    """Complete the trials of a job, and store the outlines of their curves."""
+    result = {
         "loss": ATTAINED,
         "state": TrialState.COMPLETED,
         "step": trials.c.steps,
         "seconds": 1.0,
         "numerics": "cpu",
     }
-    drawn = courses(specs, noise)
+    drawn_curves = courses(specs, noise)
     with record._write() as connection:
-        ended = update(trials).where(trials.c.job_id == job_id).values(**fate)
+        ended = update(trials).where(trials.c.job_id == job_id).values(**result)
         connection.execute(ended)
         connection.execute(
             update(trials).where(trials.c.job_id == job_id, trials.c.digest == bindparam("timed")),
@@ -83,7 +84,8 @@ def complete(
         ).all()
         ids = {row.digest: row.id for row in inserted}
         rows = [
-            {"trial": ids[digest], "kept": packed(outline)} for digest, outline in drawn.items()
+            {"trial": ids[digest], "kept": packed(outline)}
+            for digest, outline in drawn_curves.items()
         ]
         connection.execute(
             insert(outlines).values(
@@ -94,29 +96,27 @@ def complete(
 
 
 def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
-    """The results of the timed runs."""
+    """The measured seconds per step of the timed runs, as rows to update."""
     timed = [spec for spec in specs if spec.measure == "time"]
     seconds = [
         STEP_SECONDS[spec.optimizer.name] + spec.horizon.batch_tokens / TOKENS_PER_SECOND
         for spec in timed
     ]
     return [
-        {"timed": spec.digest, "metrics": json.dumps({"step_seconds": found})}
-        for spec, found in zip(timed, seconds, strict=True)
+        {"timed": spec.digest, "metrics": json.dumps({"step_seconds": duration})}
+        for spec, duration in zip(timed, seconds, strict=True)
     ]
 
 
 def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:
-    """Tokens and losses of each run under the law of its optimizer, by digest."""
+    """The outline of each run's curve under the law of its optimizer, by digest."""
     course_of = {}
-    for number, (name, of) in enumerate(LAWS.items()):
-        ours = [spec for spec in specs if spec.optimizer.name == name and spec.measure == "loss"]
-        batches, seeds = (
-            sorted({spec.horizon.batch_tokens for spec in ours}),
-            1 + max(spec.seed for spec in ours),
-        )
-        all_curves = curves(of, noise, seeds, number, batches=batches)
-        for spec in ours:
+    for number, (name, optimizer_law) in enumerate(LAWS.items()):
+        own = [spec for spec in specs if spec.optimizer.name == name and spec.measure == "loss"]
+        batches = sorted({spec.horizon.batch_tokens for spec in own})
+        seeds = 1 + max(spec.seed for spec in own)
+        all_curves = curves(optimizer_law, noise, seeds, number, batches=batches)
+        for spec in own:
             row = batches.index(spec.horizon.batch_tokens) * seeds + spec.seed
             course_of[spec.digest] = Outline(all_curves.tokens[row], all_curves.loss[row], True)
     return course_of

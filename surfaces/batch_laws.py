@@ -3,11 +3,11 @@ known without training.
 
 With u = loss - floor, a run at batch B needs T(B) = T_0(u) max(1, B / B*(u))^(1 + slope) tokens
 (arXiv 2505.02222, appendix F), where T_0 = (u / scale)^(-1/exponent), and the critical batch grows
-as loss falls: B* = critical_batch (u_target / u)^growth. Recorded losses have three kinds of noise:
-of single points, of whole runs, of whole batches.
+as loss falls: B* = critical_batch (u_target / u)^growth. The noise of recorded losses has three
+parts: of single points, of whole runs, and of whole batch sizes.
 
-Parts: `Law`, `SmoothLaw` · `Noise` · `law`, the same law for the same number · `curves` of all
-batches and seeds, as recorded.
+Parts: `Law`, `SmoothLaw` · `Noise` · `law`, a random law that depends on its number only ·
+`curves`, recorded losses of all batch sizes and seeds.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Law:
     growth: float = 0.5
 
     def unlimited_tokens(self, loss: float) -> float:
-        """T_0: tokens below the critical batch."""
+        """T_0, the tokens to a loss at batches below the critical batch."""
         return float(
             self.tokens * ((loss - self.floor) / (TARGET - self.floor)) ** (-1 / self.exponent)
         )
@@ -47,13 +47,14 @@ class Law:
         )
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
-        """Tokens to a loss, exactly."""
+        """The exact tokens [batch] to a loss."""
         beyond = np.maximum(np.array(batch_tokens, dtype=np.float64) / self.critical(loss), 1)
         return self.unlimited_tokens(loss) * beyond ** (1 + self.slope)
 
     def loss_after(self, tokens: Array, batch_tokens: float) -> Array:
-        """The inverse of `tokens_to`, in closed form: u is that of T_0 as long as the batch lies
-        below B*(u)."""
+        """The inverse of `tokens_to` in closed form. As long as the batch lies below B*(u), u
+        follows from T_0 alone.
+        """
         relative, power = tokens / self.tokens, 1 + self.slope
         u = relative**-self.exponent
         beyond = batch_tokens > self.critical_batch * u**-self.growth
@@ -63,18 +64,20 @@ class Law:
         return self.floor + (TARGET - self.floor) * np.where(beyond, limited, u)
 
     def token_optimal(self, tolerance: float) -> float:
-        """Largest batch that needs at most (1 + tolerance) times the fewest tokens to the
-        target."""
+        """The largest batch that needs at most (1 + tolerance) times the fewest tokens to the
+        target.
+        """
         return float(self.critical_batch * (1 + tolerance) ** (1 / (1 + self.slope)))
 
 
 @dataclass(frozen=True)
 class SmoothLaw(Law):
-    """T(B) = T_0(u) (1 + B / B_crit), of McCandlish et al., with a critical batch that does not
-    grow; it has no slope."""
+    """T(B) = T_0(u) (1 + B / B_crit), as in McCandlish et al. (arXiv 1812.06162). Its critical
+    batch does not grow, and its slope is not used.
+    """
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
-        """Tokens to a loss, exactly."""
+        """The exact tokens [batch] to a loss."""
         return self.unlimited_tokens(loss) * (
             1 + np.array(batch_tokens, dtype=np.float64) / self.critical_batch
         )
@@ -91,8 +94,8 @@ class Noise:
 
     point: float = 0.0  # of each recorded point separately
     run: float = 0.0  # of all points of a run together
-    batch: float = 0.0  # common to all runs at a batch: how well its learning rate was tuned
-    # exponent by which that of a point falls as batches grow: 0.5 for losses of training batches
+    batch: float = 0.0  # of all runs at a batch size together, such as an imperfect learning rate
+    # exponent by which the noise of a point falls as batches grow; 0.5 for training losses
     batch_power: float = 0.0
 
 
@@ -113,8 +116,9 @@ def curves(
     overrun: float = 1.8,
     batches: Sequence[int] = BATCHES,
 ) -> LossCurves:
-    """Curves [batch x seed], batch by batch, each trained for `overrun` times the tokens to the
-    target."""
+    """The curves of all seeds at each batch size, batch by batch, each trained for `overrun` times
+    the tokens to the target.
+    """
     rng = np.random.default_rng([number, 6])
     ends = overrun * of.tokens_to(TARGET, batches)
     tokens = np.repeat(ends[:, None] * np.arange(1, POINTS + 1) / POINTS, seeds, axis=0)

@@ -1,14 +1,14 @@
 """Closed-form loss surfaces in place of training: the right answer is known, and a whole study runs
 in a tenth of a second.
 
-A bowl in the octaves of the hyperparameters: its optimum moves with width by a known law, its floor
-falls with width, it diverges above a cliff, and part of its noise is shared by all runs of a seed
-at a width. Ranges follow reference studies of small models: curvature 0.25 to 1.1 % of the loss per
-octave^2 of the learning rate, other axes 3 to 10 times flatter; of the two families of skew, the
-pooled model uses only one.
+A surface is a bowl in the octaves of the hyperparameters. Its optimum moves with width by a known
+law, its floor falls with width, runs diverge above a cliff, and all runs of a seed at a width share
+part of the noise. Random surfaces follow reference studies of small models: curvature 0.25 to 1.1 %
+of the loss per octave^2 of the learning rate, other axes 3 to 10 times flatter. There are two
+families of skew, of which the pooled model has only one.
 
-Parts: `Surface`, callable as `train_one` · `random_surface`, the same surface for the same number ·
-`document`, `walled`, `study`, jobs about it.
+Parts: `Surface`, callable in place of training · `random_surface`, a surface that depends on its
+number only · `document`, `walled`, `study`, jobs on a surface.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 
 Law = Literal["inverse", "root", "constant"]
-# of the width that the drift falls with
+# the power of the width by which the drift falls
 POWERS: dict[Law, float] = {"inverse": 1.0, "root": 0.5, "constant": 0.0}
-DRAWN = (0.5, 0.3, 0.2)  # probabilities, if the law is drawn
+DRAWN = (0.5, 0.3, 0.2)  # probabilities of the laws, where the law is drawn
 
 AXES: tuple[AxisName, ...] = (
     "lr",
@@ -39,13 +39,13 @@ AXES: tuple[AxisName, ...] = (
     "warmup_fraction",
     "init_scale",
 )
-# octaves (of momentum: of 1 - momentum); the ranges are 7 octaves wide
+# lowest octaves of each range (for momentum, of 1 - momentum); the ranges are 7 octaves wide
 LOWS = (-9.0, -7.0, -4.0, -8.0, -8.0, -3.5)
-DIVERGES_AT = 3  # steps, if a run diverges
+DIVERGES_AT = 3  # the step at which a run diverges
 
 
 def octaves(spec: TrialSpec, axis: str) -> float:
-    """Position of a trial on an axis, in octaves."""
+    """The position of a trial on an axis, in octaves."""
     if axis == "momentum":
         return math.log2(
             1 - (spec.optimizer.momentum if spec.optimizer.name == "muon" else spec.optimizer.beta1)
@@ -54,14 +54,16 @@ def octaves(spec: TrialSpec, axis: str) -> float:
 
 
 def swept(axis: str, low: float, points: int) -> dict[str, Any]:
-    """The range of a job from these octaves to 7 above them, lowest value first."""
+    """The range of a job from `low` octaves to 7 octaves above, lowest value first."""
     ends = sorted(1 - 2.0**x if axis == "momentum" else 2.0**x for x in (low, low + 7))
     return {"low": ends[0], "high": ends[1], "points": points}
 
 
 @dataclass(frozen=True)
 class Surface:
-    """Callable as `train_one`: reads the swept hyperparameters, width and seed from the trial."""
+    """A closed-form loss, callable with a trial's spec in place of training; it depends on the
+    swept hyperparameters, the width and the seed.
+    """
 
     target: tuple[float, ...]  # octaves of the optimum at the target width, one per axis
     drift: tuple[float, ...] = (0.0,) * 5  # octaves from base to target
@@ -75,7 +77,7 @@ class Surface:
     # share of the noise's variance that a seed's runs at a width have in common
     pairing: float = 0.4
     bend: tuple[float, ...] = (1.0,) * 8  # factor on the curvature per doubling
-    jitter: float = 0.0  # octaves (sd) by which each trained width's optimum lies off the law
+    jitter: float = 0.0  # octaves (sd) by which each trained width's optimum deviates from the law
     base_width: int = 32
     target_width: int = 512
     number: int = 0  # of the random streams
@@ -83,13 +85,13 @@ class Surface:
     scale: tuple[float, ...] = field(default=(1.0,) * 8)
     axes: tuple[AxisName, ...] = AXES
     growth: float = 0.0  # exponent of width by which layers' changes in the first steps scale
-    # % of the loss by which no weight decay is worse than the best one; 0: its octaves have a bowl
-    # too
+    # % of the loss by which no weight decay is worse than the best one; at 0, weight decay has a
+    # bowl like the other axes
     plateau: float = 0.0
-    lean: float = 0.0  # octaves by which that grows with an octave of the learning rate
+    lean: float = 0.0  # octaves by which the plateau rises per octave of the learning rate
 
     def optimum(self, width: float) -> tuple[float, ...]:
-        """Octaves of the optimum at a width."""
+        """The optimum at a width, in octaves of each axis."""
         t, i = math.log2(self.target_width / self.base_width), math.log2(width / self.base_width)
         if t == 0:
             return self.target
@@ -99,18 +101,20 @@ class Surface:
             if power == 0
             else (2 ** (-power * i) - 2 ** (-power * t)) / (1 - 2 ** (-power * t))
         )
-        off = [
+        offsets = [
             self.jitter * self._normal("jitter", width, axis) if self.jitter and i < t else 0.0
             for axis in self.axes
         ]
-        return tuple(x + d * w + e for x, d, e in zip(self.target, self.drift, off, strict=False))
+        return tuple(
+            x + d * w + e for x, d, e in zip(self.target, self.drift, offsets, strict=False)
+        )
 
     def floor(self, width: int) -> float:
-        """Loss at the optimum of a width."""
+        """The loss at the optimum of a width."""
         return self.scale[round(math.log2(width / self.base_width))] * (2 + 4 * width**-0.3)
 
     def excess(self, width: int, x: Sequence[float]) -> float:
-        """Loss above the floor, in %."""
+        """The loss above the floor, in %."""
         u = [a - b for a, b in zip(x, self.optimum(width), strict=False)]
         v = u[0] + self.cross * sum(u[2:] if self.plateau else u[1:])
         bowl = {
@@ -118,23 +122,27 @@ class Surface:
             "exponential": lambda: 2 * (math.exp(0.65 * v) - 1 - 0.65 * v) / 0.65**2,
             "tanh": lambda: v**2 * (1 + 0.35 * math.tanh(v)),
         }[self.skew]()
-        others = sum(b**2 / f for b, f in zip(u[1:], self.flatness, strict=False))
+        other_axes = sum(b**2 / f for b, f in zip(u[1:], self.flatness, strict=False))
         if self.plateau:
-            others += self.decay(u[0], u[1]) / self.curvature - u[1] ** 2 / self.flatness[0]
+            other_axes += self.decay(u[0], u[1]) / self.curvature - u[1] ** 2 / self.flatness[0]
         return (
-            self.curvature * self.bend[round(math.log2(width / self.base_width))] * (bowl + others)
+            self.curvature
+            * self.bend[round(math.log2(width / self.base_width))]
+            * (bowl + other_axes)
         )
 
     def decay(self, lr: float, decay: float) -> float:
-        """Loss in % from weight decay so many octaves from its optimum, shaped as measured on real
-        text: a plateau, a dip, a wall."""
+        """The loss in % due to a weight decay at this distance (octaves) from its optimum, given
+        the learning rate's distance. Its shape is as measured on real text: a plateau, a dip, a
+        wall.
+        """
         q = 2.0**decay
         return (
             self.plateau * 2.0 ** (self.lean * min(max(lr, -2.0), 2.0)) * (q - 1) ** 2 / (1 + q / 2)
         )
 
     def loss(self, width: int, x: Sequence[float], seed: int) -> float:
-        """Final loss; infinite beyond the cliff."""
+        """The final loss; infinite beyond the cliff."""
         if x[0] > self.optimum(width)[0] + self.cliff:
             return math.inf
         error = 0.0
@@ -168,7 +176,7 @@ class Surface:
         ]
 
     def __call__(self, spec: TrialSpec) -> list[Measurement]:
-        """The last point of the curve of a run."""
+        """The curve of a run: its last point alone."""
         if spec.measure == "coordinates":
             return self.first_steps(spec)
         x = [
@@ -192,13 +200,13 @@ class Surface:
 
 
 def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
-    """A surface drawn at random, the same surface for the same number; the optimum lies within the
-    range of `document`.
+    """A random surface, always the same for a number, whose optimum lies within the ranges of
+    `document`.
 
-    Changes are fields of Surface; law="drawn" draws a law.
+    `changes` are fields of `Surface` to set; law="drawn" draws a law.
     """
     rng = np.random.default_rng(number)
-    given: dict[str, Any] = {
+    drawn_fields: dict[str, Any] = {
         "target": tuple(float(rng.uniform(low + 1.5, low + 5.5)) for low in LOWS[:axes]),
         "drift": tuple(float(rng.choice([-1, 1]) * rng.uniform(0, 1.5)) for _ in range(axes)),
         "curvature": float(rng.uniform(0.25, 1.1)),
@@ -213,17 +221,16 @@ def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
     drawn = str(rng.choice(list(POWERS), p=DRAWN))
     return Surface(
         **{
-            **given,
+            **drawn_fields,
             **changes,
             "law": drawn if changes.get("law") == "drawn" else changes.get("law", "inverse"),
         }
     )
 
 
-# A model and a horizon by which a run costs 4 times as much per doubling of the width, to 1 %:
-# embedding, attention and Muon's own
-# arithmetic, which grow otherwise, are made small beside the hidden matrices by few letters, a
-# short context and large batches.
+# Data and a horizon under which the cost of a run grows fourfold per doubling of the width, to 1 %.
+# Embedding, attention and Muon's own arithmetic grow otherwise; a small vocabulary, a short context
+# and large batches make them small beside the hidden matrices.
 FOURFOLD: dict[str, Any] = {
     "data": {"corpus": "surface", "content": "surface", "vocab_size": 8, "context": 2},
     "horizon": {"steps": 120, "batch_tokens": 2**20},
@@ -252,12 +259,11 @@ def document(
 
 
 def walled(axes: int = 2) -> dict[str, Any]:
-    """The change to a document that makes its ranges walls."""
-    return {
-        "search": {name: one | {"extend": False} for name, one in document(axes)["search"].items()}
-    }
+    """The change to a document under which the search may not leave its ranges."""
+    search = document(axes)["search"]
+    return {"search": {name: bounds | {"extend": False} for name, bounds in search.items()}}
 
 
 def study(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any) -> Question:
-    """The job as a study."""
+    """The question of the job that `document` gives."""
     return parse(document(axes, points, **changes)).question

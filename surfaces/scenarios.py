@@ -1,11 +1,12 @@
-"""Questions about random bowls by the hundred, and the quality that their answers must have: right,
-honest and cheap.
+"""Studies of random bowls by the hundred, and the requirements on their answers: accurate, honest
+and cheap.
 
-Costs are in runs at the base width, in a model whose cost grows fourfold per doubling; `share` is
-relative to the published rule's cost (k = 2: 8x8, 4x4, 2x2, 1x1 = 256 runs).
+Costs are in runs at the base width, for a model whose cost grows fourfold per doubling of width.
+`share` is relative to the cost of the published rule (with k = 2 hyperparameters: 8x8, 4x4, 2x2,
+1x1 points at four widths, together 256 runs).
 
-Parts: `Scenario` (a question, its surfaces and its `Floors`) · `SCENARIOS` · `outcome` of one study
-· `Row`, of many.
+Parts: `Scenario`, a study with its surfaces and its `Floors` · `SCENARIOS` · `outcome`, the result
+of one study · `Row`, the results of many.
 """
 
 import math
@@ -24,63 +25,66 @@ from telescope.studies.telescoping.question.question import Question
 
 Bounds = tuple[float, float]
 HALF_OCTAVE = 0.5
-SETTLED = {"flat", "resolved"}
+CLAIMED = {"flat", "resolved"}  # statuses that claim an optimum
 DEAR = 0.2  # % of the loss
 
 
 @dataclass(frozen=True)
 class Floors:
-    """Requirements on a scenario's row: shares of all studies (least, most), and costs as shares of
-    the published rule's."""
+    """Requirements on the row of a scenario. Unless stated otherwise, they are shares of all
+    studies: least shares, most shares, or pairs (least, most). The names are those of `Row`.
+    """
 
     within: float = 0.0
     cover: Bounds = (0.0, 1.0)
     resolved: Bounds = (0.0, 1.0)
     unbracketed: float = 0.0
     wrong: float = 1.0
-    regret: float = math.inf
+    regret: float = math.inf  # % of the loss, mean over the studies
     worst: float = math.inf  # octaves of lr error, of any study
     dear: float = 1.0
-    share: float = math.inf
+    share: float = math.inf  # cost divided by the cost of the published rule
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """A question about surface after surface."""
+    """One study, run on many surfaces."""
 
     name: str
     surface: Callable[[int], Surface]
     floors: Floors
     axes: int = 2
-    asked: dict[str, Any] = field(default_factory=dict)
+    changes: dict[str, Any] = field(default_factory=dict)  # to the document of the study
     studies: int = 200
     published: float = 256.0  # cost of the published rule on this ladder
-    peers: bool = False  # True if the published rule is run beside it
+    peers: bool = False  # whether the published rule is run for comparison
 
 
 def study_of(scenario: Scenario) -> Question:
-    """The study of a scenario."""
-    changes = FOURFOLD | scenario.asked
+    """The question of a scenario's study."""
+    changes = FOURFOLD | scenario.changes
     points = (8,) * 5 if changes.get("schedule") == "paper" else (8, 3, 3, 3, 3)
     return study(scenario.axes, points, **changes)
 
 
 def noisy(noise: float, **changes: Any) -> Callable[[int], Surface]:
-    """Random surfaces with this noise, in % of the loss."""
+    """Random surfaces with this noise in % of the loss."""
     return partial(random_surface, noise=noise, **changes)
 
 
 def steady(number: int) -> Surface:
-    """An optimum that moves by half an octave to one per doubling, as under a wrong
-    parametrisation."""
+    """A surface whose optimum moves by half an octave to one per doubling, as under a wrong
+    parametrisation.
+    """
     rng = np.random.default_rng([number, 1])
     drift = tuple(float(rng.choice([-1, 1]) * rng.uniform(2, 4)) for _ in range(2))
     return random_surface(number, noise=0.2, law="constant", drift=drift)
 
 
 def outside(number: int, side: int) -> Surface:
-    """An optimum that lies up to two octaves outside the range of the learning rate at the base
-    width."""
+    """A surface whose optimum at the base width lies up to two octaves outside the range of the
+    learning rate.
+    """
     surface = random_surface(number, noise=0.2)
     beyond = float(np.random.default_rng([number, 2]).uniform(0, 2))
     border = LOWS[0] if side < 0 else LOWS[0] + 7
@@ -88,8 +92,9 @@ def outside(number: int, side: int) -> Surface:
 
 
 def behind_a_wall(number: int) -> Surface:
-    """An optimum that lies 0.6 octave or more beyond the range of the learning rate at every width:
-    up to two octaves where it is nearest."""
+    """A surface whose optimum lies beyond the range of the learning rate at every width: by 0.6 to
+    2 octaves at the width where it is nearest.
+    """
     surface, side = random_surface(number, noise=0.2, cliff=math.inf), 1 if number % 2 else -1
     beyond = float(np.random.default_rng([number, 4]).uniform(0.6, 2)) + max(
         0.0, -side * surface.drift[0]
@@ -99,7 +104,7 @@ def behind_a_wall(number: int) -> Surface:
 
 
 def cliff(number: int) -> Surface:
-    """A surface on which runs diverge from one to two octaves above the optimum."""
+    """A surface on which runs diverge one to two octaves above the optimum."""
     return random_surface(
         number, noise=0.2, cliff=float(np.random.default_rng([number, 3]).uniform(1, 2))
     )
@@ -111,8 +116,9 @@ def parabola(number: int) -> Surface:
 
 
 def saturating(number: int, noise: float, law: str = "drawn") -> Surface:
-    """Too little weight decay is as good as none, and 0.4 to 1.6 times as costly as an octave of
-    the learning rate; too much is a wall."""
+    """A surface on which too little weight decay costs as much as none, 0.4 to 1.6 times as much as
+    an octave of the learning rate, while too much costs ever more.
+    """
     rng, surface = np.random.default_rng([number, 4]), random_surface(number, noise=noise, law=law)
     return replace(
         surface,
@@ -173,13 +179,16 @@ SCENARIOS = (
         "hard bound",
         behind_a_wall,
         Floors(resolved=(0, 0.02), unbracketed=RIGHT, wrong=0.02, share=CHEAP),
-        asked=walled(),
+        changes=walled(),
     ),
     Scenario("cliff 1-2 above the optimum", cliff, Floors(within=RIGHT, wrong=0.03, share=1)),
     Scenario("level optima jitter by 0.1", noisy(0.2, jitter=0.1), Floors(wrong=0.12, share=1)),
     Scenario("level optima jitter by 0.2", noisy(0.2, jitter=0.2), Floors(wrong=0.12, share=1)),
     Scenario(
-        "copy from the base width", noisy(0.2), Floors(resolved=(0, 0)), asked={"model": ONE_WIDTH}
+        "copy from the base width",
+        noisy(0.2),
+        Floors(resolved=(0, 0)),
+        changes={"model": ONE_WIDTH},
     ),
     Scenario(
         "k = 1",
@@ -216,30 +225,33 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of one study: errors in octaves, excess loss in %, cost in runs at the base width."""
+    """The result of one study."""
 
-    error: float
-    regret: float
-    covered: tuple[bool, ...]
+    error: float  # of the learning rate at the target, in octaves
+    regret: float  # at the target, in % of the loss
+    covered: tuple[bool, ...]  # by axis: whether the interval contains the optimum
     resolved: bool
     unbracketed: bool
-    cost: float
-    most: float
+    cost: float  # in runs at the base width
+    most: float  # the budget, in runs at the base width
     # the other axes are called flat or resolved, but cost more than DEAR at the best learning rate
     dear: bool
 
 
 def outcome(scenario: Scenario, number: int) -> Outcome:
     """Run the study of a scenario on one surface."""
-    asked, surface = study_of(scenario), scenario.surface(number)
-    (report,) = run_study(KIND.of(asked), surface).ladders
-    (ladder,) = all_ladders(asked)
+    question, surface = study_of(scenario), scenario.surface(number)
+    (report,) = run_study(KIND.of(question), surface).ladders
+    (ladder,) = all_ladders(question)
     answers = [report.hyperparameters[axis.name] for axis in ladder.axes]
     scales = [axis.scale for axis in ladder.axes]
-    x = [scale.octaves(one.value) for one, scale in zip(answers, scales, strict=True)]
+    x = [
+        scale.octaves(hyperparameter.value)
+        for hyperparameter, scale in zip(answers, scales, strict=True)
+    ]
     ends = [
-        sorted((scale.octaves(one.low), scale.octaves(one.high)))
-        for one, scale in zip(answers, scales, strict=True)
+        sorted((scale.octaves(hyperparameter.low), scale.octaves(hyperparameter.high)))
+        for hyperparameter, scale in zip(answers, scales, strict=True)
     ]
     return Outcome(
         error=x[0] - surface.target[0],
@@ -254,60 +266,62 @@ def outcome(scenario: Scenario, number: int) -> Outcome:
         ),
         most=ladder.max_base_runs,
         dear=surface.excess(surface.target_width, (surface.target[0], *x[1:])) > DEAR
-        and {one.status for one in answers[1:]} <= SETTLED,
+        and {hyperparameter.status for hyperparameter in answers[1:]} <= CLAIMED,
     )
 
 
 @dataclass(frozen=True)
 class Row:
-    """Many outcomes of one scenario."""
+    """The results of a scenario's studies."""
 
     scenario: Scenario
     outcomes: tuple[Outcome, ...]
     seconds: float = 0.0
 
     def mean(self, of: Callable[[Outcome], float]) -> float:
-        """Mean over the studies."""
-        return float(np.mean([of(one) for one in self.outcomes]))
+        """The mean of a quantity over the studies."""
+        return float(np.mean([of(result) for result in self.outcomes]))
 
     @property
     def within(self) -> float:
-        """Share within half an octave of the best learning rate."""
-        return self.mean(lambda one: abs(one.error) <= HALF_OCTAVE)
+        """The share of answers within half an octave of the best learning rate."""
+        return self.mean(lambda result: abs(result.error) <= HALF_OCTAVE)
 
     @property
     def cover(self) -> float:
-        """Share whose 90 % interval holds the best learning rate."""
-        return self.mean(lambda one: one.covered[0])
+        """The share of answers whose 90 % interval contains the best learning rate."""
+        return self.mean(lambda result: result.covered[0])
 
     @property
     def resolved(self) -> float:
-        """Share called resolved."""
-        return self.mean(lambda one: one.resolved)
+        """The share of answers called resolved."""
+        return self.mean(lambda result: result.resolved)
 
     @property
     def unbracketed(self) -> float:
-        """Share called unbracketed."""
-        return self.mean(lambda one: one.unbracketed)
+        """The share of answers called unbracketed."""
+        return self.mean(lambda result: result.unbracketed)
 
     @property
     def wrong(self) -> float:
-        """Share called resolved that is off by more than half an octave."""
-        return self.mean(lambda one: one.resolved and abs(one.error) > HALF_OCTAVE)
+        """The share of answers called resolved that are wrong by more than half an octave."""
+        return self.mean(lambda result: result.resolved and abs(result.error) > HALF_OCTAVE)
 
     @property
     def dear(self) -> float:
-        """Share whose other hyperparameters are called flat or resolved but are neither."""
-        return self.mean(lambda one: one.dear)
+        """The share of answers whose other hyperparameters are all called flat or resolved, but
+        cost more than DEAR.
+        """
+        return self.mean(lambda result: result.dear)
 
     @property
     def share(self) -> float:
-        """Mean cost over that of the published rule."""
-        return self.mean(lambda one: one.cost) / self.scenario.published
+        """The mean cost, divided by the cost of the published rule."""
+        return self.mean(lambda result: result.cost) / self.scenario.published
 
     @property
     def missed(self) -> list[str]:
-        """The floors that do not hold."""
+        """The names of the requirements that are not met."""
         floors = self.scenario.floors
         checks = {
             "within": self.within >= floors.within,
@@ -315,10 +329,10 @@ class Row:
             "resolved": floors.resolved[0] <= self.resolved <= floors.resolved[1],
             "unbracketed": self.unbracketed >= floors.unbracketed,
             "wrong": self.wrong <= floors.wrong,
-            "regret": self.mean(lambda one: one.regret) <= floors.regret,
+            "regret": self.mean(lambda result: result.regret) <= floors.regret,
             "dear": self.dear <= floors.dear,
-            "worst": max(abs(one.error) for one in self.outcomes) <= floors.worst,
+            "worst": max(abs(result.error) for result in self.outcomes) <= floors.worst,
             "share": self.share <= floors.share,
-            "cap": all(one.cost <= one.most * (1 + 1e-9) for one in self.outcomes),
+            "cap": all(result.cost <= result.most * (1 + 1e-9) for result in self.outcomes),
         }
         return [name for name, holds in checks.items() if not holds]

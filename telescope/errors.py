@@ -1,11 +1,11 @@
 """Errors that tell a user what is wrong, where, and what to do.
 
-Every error that telescope raises on purpose is a `TelescopeError`: it has a stable `code`, the HTTP
-`status` it maps to, a message, and, where fields of the user's input are at fault, the `problems`
-that name each field and its remedy. The service renders an error as problem+json, the command line
-as text and an exit status; nothing else translates errors.
+Every error that telescope raises on purpose is a `TelescopeError`. It has a stable `code`, an HTTP
+`status`, an exit status and a message; if fields of the user's input are at fault, its `problems`
+name each field and its remedy. The service renders an error as problem+json, the command line as
+text and an exit status; no other code translates errors.
 
-A diverged training run is not an error but data (see `telescope.trials.outcome`).
+A diverged training run is not an error but a result (telescope.trials.outcome).
 """
 
 import difflib
@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 class Problem:
     """One invalid field: where it is, its value, what is wrong and what to do."""
 
-    field: str  # dotted path in the user's document, "" for the whole
+    field: str  # dotted path in the user's document; "" for the document itself
     message: str  # what is wrong, and the remedy
     value: Any = None  # the offending value as the user wrote it
 
@@ -32,55 +32,56 @@ class Problem:
         return self.field == block or self.field.startswith(f"{block}.")
 
     def moved(self, block: str, to: str) -> "Problem":
-        """The problem with its field renamed if it lies in `block`, which stands at `to` in the
-        user's document."""
-        return (
-            replace(self, field=to + self.field.removeprefix(block)) if self.within(block) else self
-        )
+        """The problem as it is; or, if its field lies in `block`, with the field renamed to its
+        place below `to`."""
+        if not self.within(block):
+            return self
+        return replace(self, field=to + self.field.removeprefix(block))
 
 
 def under(block: str, problem: Problem) -> Problem:
-    """The problem of a field of a block, named from the root of the document."""
+    """The problem with its field, so far relative to a block, named from the document's root."""
     return replace(problem, field=f"{block}.{problem.field}")
 
 
-def closest_name_hint(name: str, known: Iterable[str]) -> str:
-    """A hint at the closest name, or at every known name if none is close."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(names)}"
+def closest_name_hint(name: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the closest of `names`, or all of them if none is
+    close."""
+    ordered = sorted(names)
+    close = difflib.get_close_matches(name, ordered, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(ordered)}"
 
 
-def not_plain(value: object, path: str) -> Iterator[Problem]:
-    """Problems of everything in a document that JSON cannot hold."""
+def json_problems(value: object, path: str) -> Iterator[Problem]:
+    """Problems of all values and keys in a document that JSON cannot hold; `path` is the place of
+    `value`."""
     if isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, str):
-                yield from not_plain(item, f"{path}.{key}".lstrip("."))
+                yield from json_problems(item, f"{path}.{key}".lstrip("."))
             else:
-                yield no_text(path, key)
+                yield key_problem(path, key)
     elif isinstance(value, (list, tuple)):
         for i, item in enumerate(value):
-            yield from not_plain(item, f"{path}.{i}")
+            yield from json_problems(item, f"{path}.{i}")
     elif isinstance(value, float) and not math.isfinite(value):
         yield Problem(path, "must be a finite number", str(value))
     elif not isinstance(value, (str, int, float, bool, type(None))):
-        yield Problem(
-            path, "must be text, a number, true, false, null, a list or a mapping", repr(value)
-        )
+        message = "must be text, a number, true, false, null, a list or a mapping"
+        yield Problem(path, message, repr(value))
 
 
-def no_text(path: str, key: object) -> Problem:
+def key_problem(path: str, key: object) -> Problem:
+    """The problem of a mapping at `path` with a key that is not text."""
     return Problem(path, "keys must be text; quote it", repr(key))
 
 
 class TelescopeError(Exception):
-    """Base class; `code` is stable, `status` is the HTTP status, `exit_status` the command
-    line's."""
+    """Base class of all errors that telescope raises on purpose."""
 
-    code: ClassVar[str] = "error"
-    status: ClassVar[int] = 500
-    exit_status: ClassVar[int] = 3
+    code: ClassVar[str] = "error"  # stable
+    status: ClassVar[int] = 500  # of the HTTP response
+    exit_status: ClassVar[int] = 3  # of the command line
 
     def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(message)
@@ -95,41 +96,42 @@ class InvalidInput(TelescopeError):
 
     @classmethod
     def of(cls, field: str, message: str, value: Any = None) -> "InvalidInput":
-        """The usual case: one invalid field."""
+        """The error of one invalid field."""
         return cls.because((Problem(field, message, value),))
 
     @classmethod
     def because(cls, problems: tuple[Problem, ...]) -> "InvalidInput":
-        """Several invalid fields, reported together."""
+        """The error of several invalid fields, reported together."""
         return cls("; ".join(map(str, problems)), problems)
 
 
 class NotFound(TelescopeError):
-    """No such job, trial or corpus."""
+    """There is no such job, trial or corpus."""
 
     code, status, exit_status = "not_found", 404, 2
 
 
 class Conflict(TelescopeError):
-    """The state of the resource does not allow this verb, or a key was reused for another body."""
+    """The state of the resource does not allow the request, or an idempotency key was reused for
+    another body."""
 
     code, status, exit_status = "conflict", 409, 2
 
 
 class NotExportable(TelescopeError):
-    """There is no answer to export, or the format cannot express its rules; the problems name each
-    such rule."""
+    """There is no answer to export, or the export format cannot express a rule of the answer; the
+    problems name each such rule."""
 
     code, status, exit_status = "not_exportable", 409, 2
 
     @classmethod
     def because(cls, reason: str, problems: tuple[Problem, ...]) -> "NotExportable":
-        """Several rules that the format cannot express, reported together."""
+        """The error of several rules that the format cannot express, reported together."""
         return cls(f"{reason}: {'; '.join(map(str, problems))}", problems)
 
 
 class Unavailable(TelescopeError):
-    """Something that telescope depends on (database, Ray, another process) is not available."""
+    """A database, a Ray cluster or a process that telescope depends on is not available."""
 
     code, status, exit_status = "unavailable", 503, 3
 
@@ -141,8 +143,8 @@ class MissingPackage(TelescopeError, ModuleNotFoundError):
 
 
 class WorkersLost(TelescopeError):
-    """The executor's workers are gone for good (Ray's head died); the coordinator must exit and
-    restart."""
+    """The executor has lost all its workers for good, because Ray's head node died; the coordinator
+    must exit and restart."""
 
     code, status, exit_status = "workers_lost", 503, 3
 

@@ -1,8 +1,8 @@
-"""The optional parts of telescope, and the error of a part that is not installed.
+"""The extras of telescope, and the error if a package of an extra is not installed.
 
-The core needs torch, numpy, scipy and pydantic. Everything else belongs to an extra.
-`require_extra` checks the packages of an extra before they are imported; `extra` wraps the imports
-themselves.
+The core needs torch, numpy, scipy and pydantic; all other packages belong to an extra.
+`require_extra` checks the packages of an extra before any of them is imported; `extra` wraps the
+imports themselves.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "postgres": ("psycopg",),
     "plots": ("matplotlib",),
 }
-"""Top-level modules of each extra of pyproject.toml."""
+"""Modules that each extra of pyproject.toml provides."""
 
 
 def require_extra(name: str) -> None:
@@ -45,12 +45,13 @@ def require_extra(name: str) -> None:
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Turn a failed import inside the block into MissingPackage."""
+    """Raise MissingPackage if an import in the `with` block fails because a package of this extra
+    is not installed."""
     try:
         yield
     except ModuleNotFoundError as error:
         package = error.name or ""
-        if not any(f"{package}.".startswith(f"{each}.") for each in PACKAGES[name]):
+        if not any(f"{package}.".startswith(f"{module}.") for module in PACKAGES[name]):
             raise
         raise missing(name, package) from error
 

@@ -1,7 +1,6 @@
-"""The folder for everything that must outlive a process: `TELESCOPE_HOME`, by default
-`~/.telescope`.
+"""The folder for files that outlive a process: `TELESCOPE_HOME`, by default `~/.telescope`.
 
-It holds token caches, registered corpora, checkpoints, and the SQLite database.
+It holds token caches, registered corpora, checkpoints, compiled code and the SQLite database.
 """
 
 import os
@@ -17,7 +16,6 @@ def home() -> Path:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         remedy = "set it to a folder that you may write to"
-        raise InvalidInput.of(
-            "TELESCOPE_HOME", f"cannot be used as a folder ({error.strerror}); {remedy}", str(path)
-        ) from error
+        message = f"cannot be used as a folder ({error.strerror}); {remedy}"
+        raise InvalidInput.of("TELESCOPE_HOME", message, str(path)) from error
     return path

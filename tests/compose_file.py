@@ -1,8 +1,8 @@
-"""docker-compose.yml with its variables filled in as compose fills them in.
+"""docker-compose.yml, parsed and interpolated as compose does it.
 
-`document` reads the file with its anchors and merges resolved; `filled_in` replaces
-`${NAME:?message}` and refuses a missing variable with its message; `processes` splits a command
-into the programs that a shell would run one after the other.
+`document` reads the file and resolves its anchors and merges; `interpolated` replaces
+`${NAME:?message}` and raises LookupError with the message if the variable is missing; `processes`
+splits a command into the programs that a shell would run one after the other.
 """
 
 import re
@@ -21,29 +21,25 @@ def document() -> dict[str, Any]:
     return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 
-def filled_in(value: Any, environment: Mapping[str, str]) -> Any:
+def interpolated(value: Any, environment: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
-        return {key: filled_in(item, environment) for key, item in value.items()}
+        return {key: interpolated(item, environment) for key, item in value.items()}
     if isinstance(value, list):
-        return [filled_in(item, environment) for item in value]
-    return (
-        VARIABLE.sub(lambda found: _required(found, environment), value)
-        if isinstance(value, str)
-        else value
-    )
+        return [interpolated(item, environment) for item in value]
+    if isinstance(value, str):
+        return VARIABLE.sub(lambda match: _required(match, environment), value)
+    return value
 
 
-def _required(found: re.Match[str], environment: Mapping[str, str]) -> str:
-    assert found["operator"] == ":?", (
-        f"{found[0]} has a default or none; write ${{NAME:?what to do}}"
-    )
-    if not environment.get(found["name"]):
-        raise LookupError(f"{found['name']}: {found['operand']}")
-    return environment[found["name"]]
+def _required(match: re.Match[str], environment: Mapping[str, str]) -> str:
+    assert match["operator"] == ":?", f"{match[0]} is not required; write ${{NAME:?what to do}}"
+    if not environment.get(match["name"]):
+        raise LookupError(f"{match['name']}: {match['operand']}")
+    return environment[match["name"]]
 
 
 def processes(command: Sequence[str]) -> list[list[str]]:
-    """The programs that a service's command runs, each with its arguments."""
+    """The programs that the command of a service runs, each with its arguments."""
     if list(command[:2]) != ["bash", "-c"]:
         return [list(command)]
     parts = [shlex.split(part) for part in command[2].split("&&")]

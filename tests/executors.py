@@ -1,9 +1,8 @@
-"""An executor that trains nothing: trials follow a closed-form loss, one event at a time.
+"""An executor that trains nothing: its trials follow a closed-form loss.
 
-The order of events is drawn from a seed. It keeps the protocol of `workers.interface`, checkpoints
-included (files, so that their deletion can be checked), and its events are a pure function of its
-seed. `Disturbances` makes it fail attempts and repeat earlier events, those of its predecessors
-included.
+It keeps the protocol of `workers.interface` and writes checkpoint files, so that tests can check
+their deletion. Each call of `events` returns one event; a seed determines their order.
+`Disturbances` make it fail attempts and repeat earlier events, even those of another executor.
 """
 
 import math
@@ -23,26 +22,25 @@ DIVERGES_FROM_LR = 0.2
 
 
 def bowl(spec: TrialSpec) -> float:
-    """A loss with its optimum at lr 2^-5, weight decay 2^-3.
+    """A loss with its optimum at lr 2^-5 and weight decay 2^-3.
 
-    Wider is better, too large an lr diverges, seeds add a little noise.
+    It falls with width, is infinite at a large lr, and has a little noise that the spec determines.
     """
-    if spec.optimizer.lr > DIVERGES_FROM_LR:
+    optimizer = spec.optimizer
+    if optimizer.lr > DIVERGES_FROM_LR:
         return math.inf
-    lr, decay = (
-        math.log2(spec.optimizer.lr) + 5,
-        math.log2(max(spec.optimizer.weight_decay, 1e-6)) + 3,
-    )
+    lr = math.log2(optimizer.lr) + 5  # octaves from the optimum
+    decay = math.log2(max(optimizer.weight_decay, 1e-6)) + 3
     noise = random.Random(spec.digest).gauss(0, 1e-4)
     return 2.0 + 8 / math.sqrt(spec.model.width) + 0.05 * lr**2 + 0.01 * decay**2 + noise
 
 
 def train_one(spec: TrialSpec, start: int = 0) -> Iterator[Measurement]:
-    """The curve of a trial from the step after `start` on."""
+    """The curve of a trial after step `start`."""
     final, steps = bowl(spec), spec.horizon.steps
     for step in range(start + 1, steps + 1):
-        now = final + 3 * (1 - step / steps)
-        metrics = {"train_loss": now} if step < steps else {"train_loss": now, "loss": final}
+        loss = final + 3 * (1 - step / steps)
+        metrics = {"train_loss": loss} if step < steps else {"train_loss": loss, "loss": final}
         yield Measurement(
             step,
             step * spec.horizon.batch_tokens,
@@ -52,19 +50,21 @@ def train_one(spec: TrialSpec, start: int = 0) -> Iterator[Measurement]:
         )
 
 
+def never(assignment: Assignment) -> None:
+    """No attempt fails."""
+
+
 @dataclass
 class Disturbances:
-    """Failures to inject, and all events sent so far."""
+    """Failures to inject, and the events to repeat."""
 
     repeat: float = 0.0  # probability that an earlier event is repeated
-    fail: Callable[[Assignment], Failure | None] = lambda assignment: (
-        None
-    )  # called at the start of each attempt
-    said: list[Event] = field(default_factory=list)
+    fail: Callable[[Assignment], Failure | None] = never  # called at the start of each attempt
+    sent: list[Event] = field(default_factory=list)  # all events so far
 
 
 class InstantExecutor:
-    """Runs trials without time passing."""
+    """Runs trials as fast as its events are read."""
 
     def __init__(
         self, slots: int = 2, seed: int = 0, disturbances: Disturbances | None = None
@@ -72,19 +72,18 @@ class InstantExecutor:
         self.slots, self.room = slots, slots + 1
         self.numerics: str | None = "instant"
         self.submitted: list[Assignment] = []
-        self.extra: list[Event] = []  # sent before anything else
-        self.held = False  # while true, running trials make no progress
+        self.extra: list[Event] = []  # to be sent before other events
+        self.held = False  # while True, running trials make no progress
         self._random = random.Random(seed)
         self._disturbances = disturbances or Disturbances()
         self._running: dict[int, tuple[Assignment, Iterator[Event]]] = {}
 
     @property
     def running(self) -> list[Assignment]:
-        """Trials in flight; assignments beyond the slots wait in the order of their arrival."""
+        """Running assignments; those beyond the slots wait in the order of their arrival."""
         return [assignment for assignment, _ in self._running.values()][: self.slots]
 
     def submit(self, *assignments: Assignment) -> None:
-        """Begin an attempt at each assignment."""
         for assignment in assignments:
             assert assignment.trial_id not in self._running, "a trial runs twice at once"
             assert len(self._running) < self.room
@@ -92,36 +91,32 @@ class InstantExecutor:
             self._running[assignment.trial_id] = (assignment, self._attempt(assignment))
 
     def stop(self, trial_id: int) -> None:
-        """End an attempt."""
-        if found := self._running.pop(trial_id, None):
-            self.extra.append(Stopped(trial_id, found[0].attempt))
+        if trial_id in self._running:
+            assignment, _ = self._running.pop(trial_id)
+            self.extra.append(Stopped(trial_id, assignment.attempt))
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Return one event."""
+        """At most one event: an extra one, a repeated one, or the next one of a random trial."""
         if self.extra:
             return [self.extra.pop(0)]
         disturbances = self._disturbances
-        if disturbances.said and self._random.random() < disturbances.repeat:
-            return [self._random.choice(disturbances.said)]
+        if disturbances.sent and self._random.random() < disturbances.repeat:
+            return [self._random.choice(disturbances.sent)]
         if not self._running or self.held:
             return []
         trial_id = self._random.choice(sorted(assignment.trial_id for assignment in self.running))
         event = next(self._running[trial_id][1])
         if isinstance(event, (Finished, Failed)):
             del self._running[trial_id]
-        disturbances.said.append(event)
+        disturbances.sent.append(event)
         return [event]
 
     def close(self) -> None:
-        """Forget everything."""
         self._running.clear()
 
     def _attempt(self, assignment: Assignment) -> Iterator[Event]:
-        trial_id, attempt, file = (
-            assignment.trial_id,
-            assignment.attempt,
-            Path(assignment.checkpoint),
-        )
+        trial_id, attempt = assignment.trial_id, assignment.attempt
+        file = Path(assignment.checkpoint)
         start = int(file.read_text()) if file.exists() else 0
         yield Started(trial_id, attempt, start, "instant", self.numerics or "")
         if failure := self._disturbances.fail(assignment):

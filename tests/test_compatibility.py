@@ -1,8 +1,7 @@
 """Files of the commit before the restructuring are still read: specs, a database, caches.
 
-The files, among them a checkpoint, are in `tests/files/before_restructuring`; its README tells how
-they were made. Words of texts for people may have changed since; every number and code must be
-equal.
+The files, among them a checkpoint, are in `tests/files/before_restructuring`; its README describes
+how they were made. Texts for people may have changed since; every number and code must be equal.
 """
 
 import gzip
@@ -27,7 +26,7 @@ FOLDER = Path(__file__).parent / "files" / "before_restructuring"
 CHECKOUT = Path(__file__).parents[1]
 SPEC = TypeAdapter(TrialSpec)
 OF_THE_RUN = ("id", "seconds", "worker", "attempt", "flops_spent", "_at", "version", "numerics")
-ROUNDING = 2e-3  # of a loss, on another kind of processor: as for the golden losses
+ROUNDING = 2e-3  # relative difference of a loss between processors, as for the golden losses
 
 
 def read(name: str) -> Any:
@@ -36,11 +35,11 @@ def read(name: str) -> Any:
 
 @dataclass(frozen=True)
 class Before:
-    """A copy of the old TELESCOPE_HOME, and the old output about it."""
+    """A copy of the old TELESCOPE_HOME, and the output of the old commit about it."""
 
     installation: Installation
-    told: dict[str, Any]  # by the job's name
-    tokens: dict[Path, int]  # times of change of the cached tokens
+    jobs: dict[str, Any]  # by name: job, trials, curves, report
+    tokens: dict[Path, int]  # modification times of the cached tokens
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,8 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Before:
     installation = Installation(CHECKOUT, home)
     installation.place_text(FOLDER / TEXT)
     installation.run("migrate")
-    return Before(installation, {one["job"]["name"]: one for one in read("told")}, cached(home))
+    jobs = {document["job"]["name"]: document for document in read("told")}
+    return Before(installation, jobs, cached_tokens(home))
 
 
 @pytest.fixture(scope="module")
@@ -63,76 +63,72 @@ def http(before: Before) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def at_home(before: Before, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """This process with the old TELESCOPE_HOME."""
+    """Use the old TELESCOPE_HOME in this process."""
     monkeypatch.setenv("TELESCOPE_HOME", str(before.installation.home))
     monkeypatch.chdir(before.installation.home)
     return before.installation.home
 
 
-def cached(home: Path) -> dict[Path, int]:
+def cached_tokens(home: Path) -> dict[Path, int]:
+    """The files of the token caches, and their modification times in nanoseconds."""
     return {file: file.stat().st_mtime_ns for file in (home / "tokens").rglob("*")}
 
 
-def differences(was: Any, now: Any, path: str = "") -> Iterator[str]:
-    """Places where today's output lacks something of the old, or has another number or code."""
-    if isinstance(was, dict) and isinstance(now, dict):
-        for key, value in was.items():
-            if key in now:
-                yield from differences(value, now[key], f"{path}.{key}")
+def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
+    """Values of the old output that the new one lacks, and numbers and codes that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key, value in old.items():
+            if key in new:
+                yield from differences(value, new[key], f"{path}.{key}")
             else:
                 yield f"{path}.{key} is gone"
-    elif isinstance(was, list) and isinstance(now, list) and len(was) == len(now):
-        for index, (one, other) in enumerate(zip(was, now, strict=True)):
-            yield from differences(one, other, f"{path}[{index}]")
-    elif isinstance(was, str) and " " in was:
-        if not (isinstance(now, str) and now):
-            yield f"{path} has no words: {now!r}"
-    elif was != now:
-        yield f"{path}: {was!r} -> {now!r}"
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for index, (old_item, new_item) in enumerate(zip(old, new, strict=True)):
+            yield from differences(old_item, new_item, f"{path}[{index}]")
+    elif isinstance(old, str) and " " in old:
+        if not (isinstance(new, str) and new):
+            yield f"{path} has no words: {new!r}"
+    elif old != new:
+        yield f"{path}: {old!r} -> {new!r}"
 
 
 def without_the_run(document: Any) -> Any:
     """A document without the values that differ between two runs of one job."""
     if isinstance(document, dict):
-        return {
-            key: without_the_run(value)
-            for key, value in document.items()
-            if not key.endswith(OF_THE_RUN)
-        }
-    return (
-        [without_the_run(value) for value in document] if isinstance(document, list) else document
-    )
+        items = document.items()
+        return {k: without_the_run(value) for k, value in items if not k.endswith(OF_THE_RUN)}
+    if isinstance(document, list):
+        return [without_the_run(value) for value in document]
+    return document
 
 
 def test_stored_specs_keep_their_digests() -> None:
     stored = read("specs")
-    assert len({one["digest"] for one in stored}) >= 60
-    for one in stored:
-        spec = SPEC.validate_json(json.dumps(one["spec"]))
-        assert spec.digest == one["digest"], one["spec"]
-        assert list(differences(one["spec"], SPEC.dump_python(spec, mode="json"))) == []
+    assert len({entry["digest"] for entry in stored}) >= 60
+    for entry in stored:
+        spec = SPEC.validate_json(json.dumps(entry["spec"]))
+        assert spec.digest == entry["digest"], entry["spec"]
+        assert list(differences(entry["spec"], SPEC.dump_python(spec, mode="json"))) == []
 
 
-def test_every_job_trial_curve_and_report_is_told_as_it_was(
-    before: Before, http: httpx.Client
-) -> None:
-    for name, was in before.told.items():
-        now = told(http, was["job"]["id"])
-        assert list(differences(was, now)) == [], name
-    assert len(get(http, "/v1/jobs")["items"]) == len(before.told)
+def test_every_job_trial_curve_and_report_is_as_before(before: Before, http: httpx.Client) -> None:
+    for name, old in before.jobs.items():
+        new = told(http, old["job"]["id"])
+        assert list(differences(old, new)) == [], name
+    assert len(get(http, "/v1/jobs")["items"]) == len(before.jobs)
 
 
 @pytest.mark.parametrize("name", ["batches", "variants"])
-def test_an_old_answer_is_shown_at_a_terminal(
+def test_an_old_report_is_printed_on_a_terminal(
     name: str, before: Before, http: httpx.Client
 ) -> None:
-    was = before.told[name]
-    status, shown = before.installation.result(was["job"]["id"], str(http.base_url))
-    assert status == (0 if was["report"]["verdict"] == "resolved" else 1), shown
-    assert was["report"]["verdict"] in shown
+    old = before.jobs[name]
+    status, text = before.installation.result(old["job"]["id"], str(http.base_url))
+    assert status == (0 if old["report"]["verdict"] == "resolved" else 1), text
+    assert old["report"]["verdict"] in text
 
 
-def test_a_checkpoint_is_taken_up_where_it_was_left(
+def test_a_trial_resumes_from_an_old_checkpoint(
     before: Before, http: httpx.Client, at_home: Path
 ) -> None:
     running = interrupted_trial(before)
@@ -144,63 +140,63 @@ def test_a_checkpoint_is_taken_up_where_it_was_left(
     curve = list(train_one(spec, file))
     assert running["steps"] > file.step > 0
     assert curve[0].step > file.step
-    whole = {trial["digest"]: trial for trial in read("whole")["trials"]}
-    assert curve[-1].metrics["loss"] == pytest.approx(whole[spec.digest]["loss"], rel=ROUNDING)
+    undisturbed = {trial["digest"]: trial for trial in read("whole")["trials"]}
+    assert curve[-1].metrics["loss"] == pytest.approx(
+        undisturbed[spec.digest]["loss"], rel=ROUNDING
+    )
 
 
-def test_an_interrupted_job_goes_on_to_the_answer_that_it_has_undisturbed(
+def test_an_interrupted_job_continues_to_the_result_of_an_undisturbed_one(
     before: Before, http: httpx.Client
 ) -> None:
-    running, whole, job_id = (
-        interrupted_trial(before),
-        read("whole"),
-        before.told["interrupted"]["job"]["id"],
-    )
+    interrupted, undisturbed = before.jobs["interrupted"], read("whole")
     with before.installation.coordinator():
-        assert ended(http, job_id)["state"] == "SUCCEEDED"
-    now = told(http, job_id)
-    was_of, now_of = ({trial["digest"]: trial for trial in each["trials"]} for each in (whole, now))
-    assert was_of.keys() == now_of.keys()
-    for digest, was in was_of.items():
-        assert now_of[digest]["loss"] == pytest.approx(was["loss"], rel=ROUNDING)
-        assert [now_of[digest][key] for key in ("state", "step", "flops")] == [
-            was[key] for key in ("state", "step", "flops")
-        ]
-    resumed = now_of[running["digest"]]
+        assert ended(http, interrupted["job"]["id"])["state"] == "SUCCEEDED"
+    continued = told(http, interrupted["job"]["id"])
+    expected, trials = trials_by_digest(undisturbed), trials_by_digest(continued)
+    assert expected.keys() == trials.keys()
+    for digest, trial in trials.items():
+        assert trial["loss"] == pytest.approx(expected[digest]["loss"], rel=ROUNDING)
+        for key in ("state", "step", "flops"):
+            assert trial[key] == expected[digest][key]
+
+    running = interrupted_trial(before)
+    resumed = trials[running["digest"]]
     assert resumed["attempt"] == running["attempt"] + 1
-    assert resumed["flops_spent"] - running["flops_spent"] < 0.8 * resumed["flops"], (
-        "it began again at step 0"
-    )
-    kept = [
-        trial for trial in before.told["interrupted"]["trials"] if trial["state"] == "COMPLETED"
-    ]
-    assert kept == [{key: now_of[trial["digest"]][key] for key in trial} for trial in kept]
-    begun_today = now_of.keys() - {running["digest"]} - {trial["digest"] for trial in kept}
-    if all(
-        now_of[digest]["loss"] == was_of[digest]["loss"] for digest in begun_today
-    ):  # the same kind of processor: to the last bit
-        assert list(differences(*map(without_the_run, (whole["report"], now["report"])))) == []
-        assert by_digest(whole, "train_loss") == by_digest(now, "train_loss")
-    assert now["report"]["verdict"] == whole["report"]["verdict"]
-    assert lr_of(now) == pytest.approx(lr_of(whole), rel=0.05)
-    assert not list((before.installation.home / "checkpoints").rglob("*.pt")), (
-        "checkpoints outlive their job"
-    )
+    spent = resumed["flops_spent"] - running["flops_spent"]
+    assert spent < 0.8 * resumed["flops"], "it started again at step 0"
+    completed = [trial for trial in interrupted["trials"] if trial["state"] == "COMPLETED"]
+    for old in completed:
+        assert old == {key: trials[old["digest"]][key] for key in old}
+
+    started_today = trials.keys() - {running["digest"]} - {trial["digest"] for trial in completed}
+    if all(trials[digest]["loss"] == expected[digest]["loss"] for digest in started_today):
+        # the processor is of the same kind, and everything is equal to the last bit
+        reports = without_the_run(undisturbed["report"]), without_the_run(continued["report"])
+        assert list(differences(*reports)) == []
+        assert by_digest(undisturbed, "train_loss") == by_digest(continued, "train_loss")
+    assert continued["report"]["verdict"] == undisturbed["report"]["verdict"]
+    assert lr_of(continued) == pytest.approx(lr_of(undisturbed), rel=0.05)
+    checkpoints = list((before.installation.home / "checkpoints").rglob("*.pt"))
+    assert not checkpoints, "checkpoints outlive their job"
 
 
-def test_token_caches_are_used_as_they_lie(before: Before, http: httpx.Client) -> None:
-    """Also tested by all tests above, which read the corpus here or in a coordinator."""
-    for was in before.told.values():
-        answer = http.post("/v1/jobs:preview", json=was["job"]["study"])
-        assert answer.status_code == 200, answer.text
-    assert cached(before.installation.home) == before.tokens
+def test_old_token_caches_are_used(before: Before, http: httpx.Client) -> None:
+    """The tests above read the caches too, in this process and in a coordinator."""
+    for document in before.jobs.values():
+        response = http.post("/v1/jobs:preview", json=document["job"]["study"])
+        assert response.status_code == 200, response.text
+    assert cached_tokens(before.installation.home) == before.tokens
 
 
 def interrupted_trial(before: Before) -> Any:
-    (running,) = [
-        trial for trial in before.told["interrupted"]["trials"] if trial["state"] == "RUNNING"
-    ]
+    trials = before.jobs["interrupted"]["trials"]
+    (running,) = [trial for trial in trials if trial["state"] == "RUNNING"]
     return running
+
+
+def trials_by_digest(document: Any) -> dict[str, Any]:
+    return {trial["digest"]: trial for trial in document["trials"]}
 
 
 def checkpoint(home: Path, trial: Any) -> Path:
@@ -208,7 +204,7 @@ def checkpoint(home: Path, trial: Any) -> Path:
 
 
 def by_digest(document: Any, metric: str) -> dict[str, Any]:
-    """A column of each trial's curve."""
+    """One metric of each trial's curve."""
     return {
         trial["digest"]: curve["metrics"][metric]
         for trial, curve in zip(document["trials"], document["curves"], strict=True)

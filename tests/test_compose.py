@@ -1,8 +1,9 @@
-"""docker-compose.yml follows compose's rules and fits the programs that it starts.
+"""docker-compose.yml follows compose's rules and matches the programs that it starts.
 
 test_cluster.py runs its commands.
 """
 
+import json
 import re
 import shlex
 from graphlib import TopologicalSorter
@@ -16,10 +17,10 @@ from typer.exceptions import TyperException
 
 from api.cli.main import app
 from api.settings import Settings
-from tests.compose_file import ROOT, VARIABLE, document, filled_in, processes
+from tests.compose_file import ROOT, VARIABLE, document, interpolated, processes
 
 SECRETS = {"POSTGRES_PASSWORD": "abc123", "RAY_AUTH_TOKEN": "def456"}
-SERVICES: dict[str, dict[str, Any]] = filled_in(document(), SECRETS)["services"]
+SERVICES: dict[str, dict[str, Any]] = interpolated(document(), SECRETS)["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"] == "telescope"}
 ON_RAY = {name for name, service in OURS.items() if "ray" in " ".join(service["command"])}
 LONG_RUNNING = {name for name, service in SERVICES.items() if service["restart"] != "no"}
@@ -34,12 +35,12 @@ HEALTHCHECK_KEYS = {"test", "interval", "timeout", "retries", "start_period", "s
 DURATION = re.compile(r"(\d+(us|ms|s|m|h))+")
 
 
-def parsed(arguments: list[str]) -> None:
+def check_arguments(arguments: list[str]) -> None:
     """Raise click's UsageError unless the program's parser accepts the arguments."""
-    program, subcommand, *rest = arguments
+    program, subcommand, *options = arguments
     group = {"telescope": typer.main.get_command(app), "ray": ray_cli}[program]
     command = group.commands[subcommand]
-    command.make_context(subcommand, rest)
+    command.make_context(subcommand, options)
 
 
 def test_the_file_uses_only_keys_that_compose_knows() -> None:
@@ -53,68 +54,62 @@ def test_the_file_uses_only_keys_that_compose_knows() -> None:
 
 
 def test_no_secret_has_a_default() -> None:
-    text = "\n".join(
-        line
-        for line in (ROOT / "docker-compose.yml").read_text().splitlines()
-        if not line.lstrip().startswith("#")
-    )
-    assert {found["name"] for found in VARIABLE.finditer(text)} == set(SECRETS)
+    lines = (ROOT / "docker-compose.yml").read_text().splitlines()
+    text = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    assert {match["name"] for match in VARIABLE.finditer(text)} == set(SECRETS)
     assert text.count("$") == len(list(VARIABLE.finditer(text)))
     for missing in SECRETS:
         with pytest.raises(LookupError, match=f"{missing}: choose a"):
-            filled_in(document(), SECRETS | {missing: ""})
+            interpolated(document(), SECRETS | {missing: ""})
 
 
 def test_every_dependency_can_be_waited_for_and_none_is_circular() -> None:
     for name, service in SERVICES.items():
-        for other, how in service.get("depends_on", {}).items():
-            condition = how["condition"]
-            assert condition in {"service_healthy", "service_completed_successfully"}, (name, other)
-            assert (other in LONG_RUNNING) == (condition == "service_healthy"), (name, other)
-            assert condition != "service_healthy" or "healthcheck" in SERVICES[other], (name, other)
-    order = list(
-        TopologicalSorter(
-            {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
-        ).static_order()
+        for dependency, options in service.get("depends_on", {}).items():
+            condition = options["condition"]
+            place = f"{name} depends on {dependency}"
+            assert condition in {"service_healthy", "service_completed_successfully"}, place
+            assert (dependency in LONG_RUNNING) == (condition == "service_healthy"), place
+            if condition == "service_healthy":
+                assert "healthcheck" in SERVICES[dependency], place
+    graph = {name: service.get("depends_on", {}) for name, service in SERVICES.items()}
+    order = list(TopologicalSorter(graph).static_order())
+    postgres, migrate, api, coordinator = map(
+        order.index, ("postgres", "migrate", "api", "coordinator")
     )
-    assert (
-        order.index("postgres")
-        < order.index("migrate")
-        < min(order.index("api"), order.index("coordinator"))
-    )
+    assert postgres < migrate < min(api, coordinator)
 
 
-def test_everything_that_keeps_running_is_started_again_and_checked() -> None:
+def test_every_long_running_service_is_restarted_and_has_a_health_check() -> None:
     assert set(SERVICES) - LONG_RUNNING == {"migrate"}
     for name in LONG_RUNNING:
         assert SERVICES[name]["restart"] == "unless-stopped", name
         check = SERVICES[name]["healthcheck"]
         assert check["test"][0] == "CMD", name
-        assert all(
-            DURATION.fullmatch(check[key]) for key in check if key not in {"test", "retries"}
-        ), name
+        for key in check.keys() - {"test", "retries"}:
+            assert DURATION.fullmatch(check[key]), (name, key)
 
 
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_every_program_accepts_its_arguments(name: str) -> None:
     for arguments in processes(OURS[name]["command"]):
-        parsed(arguments)
+        check_arguments(arguments)
 
 
 @pytest.mark.parametrize(
     "arguments",
     ["telescope coordinate", "ray start --adress=ray-head:6379", "telescope api --prot 1"],
 )
-def test_the_check_of_arguments_notices_a_slip(arguments: str) -> None:
+def test_the_check_of_arguments_detects_misspelt_words(arguments: str) -> None:
     with pytest.raises((KeyError, click.UsageError, TyperException)):
-        parsed(shlex.split(arguments))
+        check_arguments(shlex.split(arguments))
 
 
-def test_the_probes_run() -> None:
+def test_the_programs_of_health_checks_accept_their_arguments() -> None:
     probes = {name: SERVICES[name]["healthcheck"]["test"][1:] for name in LONG_RUNNING}
     assert {probe[0] for probe in probes.values()} == {"pg_isready", "python", "ray"}
     for name in ON_RAY:
-        parsed(probes[name])
+        check_arguments(probes[name])
     compile(probes["api"][2], "probe", "exec")
     assert f":{SERVICES['api']['environment']['TELESCOPE_PORT']}/livez" in probes["api"][2]
 
@@ -123,39 +118,35 @@ def test_every_process_of_the_ray_cluster_has_the_token() -> None:
     assert {"coordinator", "ray-head", "ray-worker", "ray-worker-gpu"} == ON_RAY
     for name in ON_RAY:
         environment = SERVICES[name]["environment"]
-        assert (environment["RAY_AUTH_MODE"], environment["RAY_AUTH_TOKEN"]) == (
-            "token",
-            SECRETS["RAY_AUTH_TOKEN"],
-        ), name
-    assert not any(
-        "RAY_AUTH_TOKEN" in SERVICES[name]["environment"] for name in set(SERVICES) - ON_RAY
-    )
+        assert environment["RAY_AUTH_MODE"] == "token", name
+        assert environment["RAY_AUTH_TOKEN"] == SECRETS["RAY_AUTH_TOKEN"], name
+    for name in set(SERVICES) - ON_RAY:
+        assert "RAY_AUTH_TOKEN" not in SERVICES[name]["environment"], name
 
 
-def test_no_trial_lands_on_the_head_or_beside_the_coordinator() -> None:
+def test_no_trial_runs_on_the_head_or_beside_the_coordinator() -> None:
     for name in ("ray-head", "coordinator"):
         start = processes(OURS[name]["command"])[0]
         assert {"--num-cpus=0", "--num-gpus=0"} <= set(start), name
 
 
-def test_only_those_who_need_the_database_know_its_password() -> None:
-    knows = {
-        name
-        for name, service in SERVICES.items()
-        if SECRETS["POSTGRES_PASSWORD"] in str(service["environment"])
+def test_only_services_that_need_the_database_have_its_password() -> None:
+    password = SECRETS["POSTGRES_PASSWORD"]
+    with_password = {
+        name for name, service in SERVICES.items() if password in str(service["environment"])
     }
-    assert knows == {"postgres", "migrate", "api", "coordinator"}
+    assert with_password == {"postgres", "migrate", "api", "coordinator"}
 
 
 def test_settings_know_every_variable_that_is_set() -> None:
-    known = {f"TELESCOPE_{name.upper()}" for name in Settings.model_fields} | {"TELESCOPE_HOME"}
+    variables = {f"TELESCOPE_{name.upper()}" for name in Settings.model_fields} | {"TELESCOPE_HOME"}
     for name, service in OURS.items():
-        assert {key for key in service["environment"] if key.startswith("TELESCOPE_")} <= known, (
-            name
-        )
+        assert {
+            key for key in service["environment"] if key.startswith("TELESCOPE_")
+        } <= variables, name
 
 
-def test_one_volume_is_the_home_of_all_who_read_or_write_it() -> None:
+def test_all_services_that_use_telescope_home_mount_the_same_volume() -> None:
     homes = {
         name
         for name, service in SERVICES.items()
@@ -177,43 +168,23 @@ def test_http_is_published_to_this_machine_only() -> None:
     assert SERVICES["api"]["ports"] == [f"127.0.0.1:{port}:{port}"]
 
 
-def test_the_gpu_worker_waits_for_its_profile_and_asks_for_gpus() -> None:
-    assert {name for name, service in SERVICES.items() if "profiles" in service} == {
-        "ray-worker-gpu"
-    }
+def test_the_gpu_worker_has_a_profile_and_reserves_all_gpus() -> None:
+    with_profile = {name for name, service in SERVICES.items() if "profiles" in service}
+    assert with_profile == {"ray-worker-gpu"}
     (device,) = SERVICES["ray-worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
 
 
-def test_the_image_holds_what_the_services_need() -> None:
-    lines = (ROOT / "Dockerfile").read_text()
-    copied = {
-        word
-        for line in re.findall(r"^COPY (.*)", lines, re.MULTILINE)
-        for word in line.split()[:-1]
-    }
-    allowed = {
-        line[1:]
-        for line in (ROOT / ".dockerignore").read_text().splitlines()
-        if line.startswith("!")
-    }
-    assert copied == allowed
-    assert copied >= {
-        "telescope",
-        "workers",
-        "api",
-        "migrations",
-        "pyproject.toml",
-        "constraints.txt",
-    }
+def test_the_image_contains_the_files_that_the_services_need() -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    lines = re.findall(r"^COPY (.*)", text, re.MULTILINE)
+    copied = {word for line in lines for word in line.split()[:-1]}
+    ignore_rules = (ROOT / ".dockerignore").read_text().splitlines()
+    assert copied == {rule[1:] for rule in ignore_rules if rule.startswith("!")}
+    packages = {"telescope", "workers", "api", "migrations"}
+    assert copied >= packages | {"pyproject.toml", "constraints.txt"}
     assert all((ROOT / name).exists() for name in copied)
-    assert f"TELESCOPE_HOME={HOME}" in lines
-    assert "\nUSER telescope\n" in lines
-    parsed(
-        [
-            "telescope",
-            *re.search(r'^CMD \["telescope", (.*)\]', lines, re.MULTILINE)[1]
-            .replace('"', "")
-            .split(", "),
-        ]
-    )  # type: ignore[index]
+    assert f"TELESCOPE_HOME={HOME}" in text
+    assert "\nUSER telescope\n" in text
+    (command,) = re.findall(r"^CMD (.*)", text, re.MULTILINE)
+    check_arguments(json.loads(command))

@@ -1,4 +1,4 @@
-"""The repository itself: its pages are true."""
+"""The repository itself: docstrings, links and references, dependencies, versions."""
 
 import ast
 import itertools
@@ -31,34 +31,34 @@ NAMED_THING = re.compile(r"`([\w/]+\.py)::([\w.]+)`")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-def of(path: Path) -> str:
+def relative_path(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", MODULES, ids=of)
+@pytest.mark.parametrize("path", MODULES, ids=relative_path)
 def test_every_module_begins_with_its_docstring(path: Path) -> None:
     text = path.read_text()
-    assert text.lstrip().startswith(('"""', 'r"""')), (
-        "the first line of a module says what it is about"
-    )
+    assert text.lstrip().startswith(('"""', 'r"""')), "the first line is no docstring"
     assert ast.get_docstring(ast.parse(text))
 
 
 @pytest.mark.parametrize(
-    "path", [path for name in PACKAGES[:3] for path in (ROOT / name).rglob("__init__.py")], ids=of
+    "path",
+    [path for name in PACKAGES[:3] for path in (ROOT / name).rglob("__init__.py")],
+    ids=relative_path,
 )
 def test_every_package_lists_its_modules(path: Path) -> None:
     listed = ast.get_docstring(ast.parse(path.read_text())) or ""
-    own = {each.stem for each in path.parent.glob("*.py")} | {
-        each.parent.name for each in path.parent.glob("*/__init__.py")
+    modules = {path.stem for path in path.parent.glob("*.py")} | {
+        path.parent.name for path in path.parent.glob("*/__init__.py")
     }
     missing = {
-        name for name in own - {"__init__", "__main__"} if not re.search(rf"`{name}/?`", listed)
+        name for name in modules - {"__init__", "__main__"} if not re.search(rf"`{name}/?`", listed)
     }
     assert not missing
 
 
-@pytest.mark.parametrize("page", PAGES, ids=of)
+@pytest.mark.parametrize("page", PAGES, ids=relative_path)
 def test_every_file_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     missing = [target for target in LINK.findall(text) if not (page.parent / target).exists()]
@@ -83,12 +83,12 @@ def names(tree: ast.Module) -> Iterator[str]:
                 yield name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=of)
+@pytest.mark.parametrize("page", PAGES, ids=relative_path)
 def test_every_function_and_test_that_a_page_names_exists(page: Path) -> None:
-    named = NAMED_THING.findall(page.read_text())
+    references = NAMED_THING.findall(page.read_text())
     missing = [
         f"{path}::{name}"
-        for path, name in named
+        for path, name in references
         if name not in names(ast.parse((ROOT / path).read_text()))
     ]
     assert not missing
@@ -106,7 +106,7 @@ def test_every_claim_of_the_paper_has_a_function_and_a_test() -> None:
         assert any(path.startswith("tests/") for path, _ in NAMED_THING.findall(test)), claim
 
 
-@pytest.mark.parametrize("page", PAGES, ids=of)
+@pytest.mark.parametrize("page", PAGES, ids=relative_path)
 def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = page.read_text()

@@ -1,7 +1,7 @@
-"""The wheel in an environment of its own: first bare, then with the extras of a service.
+"""The wheel in a separate environment: first bare, then with the extras of a service.
 
-The environment is installed once, with the pinned versions, and its processes see neither the
-repository nor the settings of this one.
+The environment is installed once with the pinned versions. Its processes see neither the
+repository nor the settings of this process.
 """
 
 import json
@@ -46,21 +46,15 @@ class Environment:
     folder: Path
 
     def install(self, requirement: str) -> None:
-        pip = [
-            self.folder / "bin" / "pip",
-            "install",
-            "--quiet",
-            "-c",
-            ROOT / "constraints.txt",
-            requirement,
-        ]
-        done = subprocess.run(pip, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        pip = [self.folder / "bin" / "pip", "install", "--quiet"]
+        command = [*pip, "-c", ROOT / "constraints.txt", requirement]
+        process = subprocess.run(command, capture_output=True, text=True)
+        assert process.returncode == 0, process.stderr
 
     def run(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        own = ("PYTHON", "TELESCOPE_", "RAY_")
+        removed = ("PYTHON", "TELESCOPE_", "RAY_")
         environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(own)
+            name: value for name, value in os.environ.items() if not name.startswith(removed)
         }
         environment |= {"TELESCOPE_HOME": str(self.folder / "home"), "TELESCOPE_COMPILE": "never"}
         words = [self.folder / "bin" / command, *arguments]
@@ -76,19 +70,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for name in (*PACKAGES, "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        folder,
-        source,
-    ]
-    subprocess.run(pip, check=True, capture_output=True, text=True)
+    options = ["--quiet", "--no-deps", "--no-build-isolation", "-w", folder]
+    command = [sys.executable, "-m", "pip", "wheel", *options, source]
+    subprocess.run(command, check=True, capture_output=True, text=True)
     (built,) = folder.glob("*.whl")
     return built
 
@@ -103,47 +87,45 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Environment:
 
 
 def test_the_bare_wheel_trains_a_trial_as_the_checkout_does(bare: Environment) -> None:
-    done = bare.run("python", "-c", TRAIN)
-    assert done.returncode == 0, done.stderr
-    where, loss = done.stdout.split()
-    assert Path(where).is_relative_to(bare.folder)
+    process = bare.run("python", "-c", TRAIN)
+    assert process.returncode == 0, process.stderr
+    location, loss = process.stdout.split()
+    assert Path(location).is_relative_to(bare.folder)
     *_, last = train_one(trial())
     assert float(loss) == pytest.approx(last.metrics["loss"], rel=1e-5)
 
 
-def test_without_extras_the_command_names_the_line_that_installs_them_at_once(
-    bare: Environment,
-) -> None:
+def test_without_extras_the_command_prints_at_once_how_to_install_them(bare: Environment) -> None:
     for _ in range(2):  # the first run reads the files from the disk
-        begun = time.monotonic()
-        done = bare.run("telescope")
-        seconds = time.monotonic() - begun
-        assert (done.returncode, done.stdout) == (2, "")
-        (line,) = done.stderr.splitlines()
+        start = time.monotonic()
+        process = bare.run("telescope")
+        seconds = time.monotonic() - start
+        assert (process.returncode, process.stdout) == (2, "")
+        (line,) = process.stderr.splitlines()
         assert "pip install '.[service,ray]'" in line
     assert seconds < 1
 
 
 @pytest.fixture(scope="module")
 def full(bare: Environment, wheel: Path) -> Environment:
-    """With [service,ray]: no matplotlib, no PostgreSQL."""
+    """The environment with [service,ray]: no matplotlib, no PostgreSQL."""
     bare.install(f"{wheel}[service,ray]")
     return bare
 
 
 def test_with_service_and_ray_the_packaged_quick_start_runs(full: Environment) -> None:
     (full.folder / "job.yaml").write_text(full.run("telescope", "examples", "quickstart").stdout)
-    done = full.run("telescope", "run", "job.yaml", "--json")
-    assert done.returncode in (0, 1), done.stderr[-3000:]
-    report = json.loads(done.stdout)
+    process = full.run("telescope", "run", "job.yaml", "--json")
+    assert process.returncode in (0, 1), process.stderr[-3000:]
+    report = json.loads(process.stdout)
     (ladder,) = report["ladders"]
     assert report["final"]
-    assert done.returncode == (0 if report["verdict"] == "resolved" else 1)
+    assert process.returncode == (0 if report["verdict"] == "resolved" else 1)
     assert 0.01 < ladder["hyperparameters"]["lr"]["value"] < 0.2
     assert (full.folder / "home" / "telescope.db").exists()  # by the packaged migrations
 
 
-def test_only_plots_need_the_extra_plots(full: Environment) -> None:
+def test_only_pictures_need_the_extra_plots(full: Environment) -> None:
     sweep = full.folder / "sweep.csv"
     sweep.write_bytes(EXAMPLES["sweep"].path.read_bytes())
     judged = full.run("telescope", "judge", str(sweep))

@@ -3,5 +3,6 @@ place runners.
 
 In reading order: `interface`, the contract of every executor · `desk`, assignments and events of
 any executor · `packs`, which trials train together · `runner`, the code inside a worker · `local`,
-an executor in this process · `processes`, to end those that a dead process left behind · `on_ray`.
+an executor in this process · `processes`, which ends what a dead process has left behind ·
+`on_ray`, executors on Ray.
 """

@@ -1,10 +1,10 @@
-"""Assignments and events, the part that all executors share.
+"""Queues of assignments and events, which all executors share.
 
-A `Desk` stands between the coordinator and the threads that look after workers. On one side it
-takes assignments and stop requests and returns events (three of the executor's four methods); on
-the other, a worker's thread takes the next assignment, checks whether its trial should stop, and
-emits events. It enforces the contract of `workers.interface` in one place: an attempt has one
-terminal event, and nothing follows it, even if the trial's next attempt is already running.
+A `Desk` stands between the coordinator and the threads that look after workers. The coordinator
+submits assignments, requests stops, and receives events (three of the executor's four methods). A
+worker's thread takes the next assignment, checks whether its trial should stop, and emits events.
+The desk enforces the contract of `workers.interface` for all executors: an attempt has one terminal
+event, and no event follows it, even if the trial's next attempt is already running.
 """
 
 import queue
@@ -17,7 +17,7 @@ from workers.interface import TERMINAL, Assignment, Event, Measured, Started, St
 
 
 class RunningAssignment:
-    """An assignment that a worker has taken, and its progress."""
+    """An assignment that a worker has taken, its progress, and whether it should stop."""
 
     def __init__(self, assignment: Assignment) -> None:
         self.assignment = assignment
@@ -37,7 +37,7 @@ class Desk:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._pending: list[Assignment] = []  # in the order of submission
-        self._running: dict[int, RunningAssignment] = {}  # by trial
+        self._running: dict[int, RunningAssignment] = {}  # by trial id
         self._closed = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
@@ -68,8 +68,10 @@ class Desk:
             return events
 
     def close(self) -> None:
-        """Hand out no more assignments and emit no more events; threads that wait in `take`
-        return."""
+        """Hand out no more assignments and emit no more events.
+
+        Threads that wait in `take` return.
+        """
         with self._changed:
             self._closed = True
             self._pending.clear()
@@ -88,30 +90,31 @@ class Desk:
             self._changed.wait_for(lambda: self._closed, seconds)
 
     def take(self, timeout: float | None = None) -> Assignment | None:
-        """The next assignment, from the job with the fewest running trials; None if `timeout`
-        seconds passed or the desk closed."""
+        """Wait for the next assignment, from the job with the fewest running trials.
+
+        Returns None after `timeout` seconds, or if the desk closes.
+        """
         with self._changed:
             self._changed.wait_for(lambda: bool(self._pending) or self._closed, timeout)
             if not self._pending:
                 return None
             load = Counter(running.assignment.job for running in self._running.values())
-            # the first among equals
-            return self._begin(min(self._pending, key=lambda assignment: load[assignment.job]))
+            first = min(self._pending, key=lambda assignment: load[assignment.job])
+            return self._begin(first)
 
-    def take_like(
-        self, accepted: Callable[[Assignment], bool], most: int
+    def take_matching(
+        self, matches: Callable[[Assignment], bool], most: int
     ) -> tuple[Assignment, ...]:
-        """Take up to `most` more queued assignments that `accepted` accepts; they are running from
-        then on."""
+        """Take up to `most` queued assignments that match, without waiting."""
         with self._changed:
-            return tuple(
-                self._begin(assignment)
-                for assignment in [a for a in self._pending if accepted(a)][: max(0, most)]
-            )
+            matching = [assignment for assignment in self._pending if matches(assignment)]
+            return tuple(self._begin(assignment) for assignment in matching[: max(0, most)])
 
     def give_back(self, assignments: Sequence[Assignment]) -> None:
-        """Put back assignments that have not begun after all: to the front of the queue, or ended
-        if a stop was requested."""
+        """Return assignments that were taken but not begun to the front of the queue.
+
+        An assignment whose stop was requested ends instead.
+        """
         with self._changed:
             for assignment in reversed(assignments):
                 if not self.runs(assignment):
@@ -128,16 +131,15 @@ class Desk:
         return assignment
 
     def waiting(self) -> tuple[Assignment, ...]:
-        """Queued assignments."""
+        """The queued assignments, in the order of submission."""
         with self._changed:
             return tuple(self._pending)
 
     def flops_left(self) -> float:
-        """FLOPs of all queued trials, and of what remains of running trials."""
+        """FLOPs of all queued trials plus those that remain of running trials."""
         with self._changed:
-            return sum(trial_flops(a.spec) for a in self._pending) + sum(
-                running.flops_left for running in self._running.values()
-            )
+            queued = sum(trial_flops(assignment.spec) for assignment in self._pending)
+            return queued + sum(running.flops_left for running in self._running.values())
 
     def stopping(self, trial_id: int) -> bool:
         """True if a stop of this running trial was requested."""
@@ -150,7 +152,7 @@ class Desk:
         return running is not None and running.assignment.attempt == assignment.attempt
 
     def emit(self, event: Event) -> None:
-        """Emit an event, unless its attempt has already ended or the desk is closed."""
+        """Emit an event, unless its attempt is not running or the desk is closed."""
         with self._changed:
             if self._closed:
                 return

@@ -1,7 +1,7 @@
 """The interface between the coordinator and the executors that run trials.
 
-Four methods and three properties, the `Executor` protocol, held to one contract suite
-(`tests/workers/test_contract.py`):
+An executor has the four methods and three properties of the `Executor` protocol. All executors pass
+the same contract suite, `tests/workers/test_contract.py`:
 
 - `submit` hands over trials and returns at once; the executor may queue them.
 - `stop` requests the end of a trial; the answer is a `Stopped` event, or the terminal event that
@@ -12,9 +12,9 @@ Four methods and three properties, the `Executor` protocol, held to one contract
 
 The contract of events: for each submitted (trial, attempt) there is one `Started`, then any number
 of `Measured`, then exactly one of `Finished`, `Failed` or `Stopped` (which may come without
-`Started` for a trial that never began). Executors never retry. `Waiting` is about the executor as a
-whole. An attempt that resumes sends the whole curve up to its checkpoint again, since the listener
-to the previous attempt may not have received all of it.
+`Started` for a trial that never began). Executors never retry. A `Waiting` event is about the
+executor as a whole. An attempt that resumes sends the curve up to its checkpoint again, since the
+recipient of the previous attempt's events may not have received all of it.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from typing import Protocol
 from telescope.trials.outcome import Failure, Measurement
 from telescope.trials.spec import TrialSpec
 
-# environment variable: seconds between a trial's checkpoints, 30 by default
+# Environment variable: seconds between a trial's checkpoints, 30 by default.
 CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"
 
 
@@ -35,29 +35,32 @@ class Assignment:
     trial_id: int
     attempt: int
     spec: TrialSpec
-    checkpoint: str  # file of this trial's checkpoint, shared by all attempts
-    # its job: workers take from the job with the fewest running trials, and a pack is from one job
-    # only
+    checkpoint: str  # path of the trial's checkpoint file, which all attempts share
+    # Id of the trial's job. Workers take from the job with the fewest running trials; all trials of
+    # a pack are of one job.
     job: str = ""
-    # operational ones so far; a pause, or the end of a coordinator, is not a failure
+    # Operational failures so far; a pause, or the end of a coordinator, is not a failure.
     failures: int = 0
 
 
 @dataclass(frozen=True)
 class Started:
-    """A worker began. `resumed_step` is 0 for a fresh start, and `branch.step` for a branch that
-    begins at its trunk's state."""
+    """A worker began the attempt.
+
+    `resumed_step` is 0 for a fresh start, and `branch.step` for a branch that begins at its trunk's
+    state.
+    """
 
     trial_id: int
     attempt: int
     resumed_step: int
     worker: str
-    numerics: str  # the arithmetic that it computes with (telescope.trials.numerics)
+    numerics: str  # arithmetic of the worker (telescope.trials.numerics)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """New points of a curve."""
+    """New points of the trial's curve."""
 
     trial_id: int
     attempt: int
@@ -66,7 +69,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finished:
-    """The trial trained to its end, stopped below its loss, or diverged; the last point tells
+    """The trial trained to its end, reached `stop_below_loss`, or diverged; the last point shows
     which."""
 
     trial_id: int
@@ -93,10 +96,9 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Waiting:
-    """For 30 s or more no worker could be placed: what a worker needs, and what is free. None: a
-    worker could be placed again."""
+    """No worker could be placed for some time (30 s by default), or could be placed again."""
 
-    reason: str | None
+    reason: str | None  # what a worker needs and what is free; None if it could be placed again
 
 
 Event = Started | Measured | Finished | Failed | Stopped | Waiting
@@ -104,36 +106,37 @@ TERMINAL = (Finished, Failed, Stopped)
 
 
 class Executor(Protocol):
-    """Runs trials; the module's docstring is the contract."""
+    """Runs trials; the docstring of this module is the contract."""
 
     @property
     def slots(self) -> int:
-        """Largest number of workers that train at once; may grow."""
+        """Number of workers that can train at once; it may grow."""
         ...
 
     @property
     def room(self) -> int:
-        """Number of assignments that it can use at once: those that run, perhaps several per
-        worker, and those next in line."""
+        """Number of assignments to submit at once: those that train, perhaps several per worker,
+        and those that wait for the next free worker."""
         ...
 
     @property
     def numerics(self) -> str | None:
-        """Arithmetic of the worker that became warm last; None before the first is warm."""
+        """Arithmetic of the worker that was warmed up last; None before the first one is warm."""
         ...
 
     def submit(self, *assignments: Assignment) -> None:
-        """Hand over an attempt at each trial; returns at once. Trials that come together may be
-        trained together."""
+        """Submit an attempt at each trial and return at once.
+
+        Trials that are submitted together may be trained together.
+        """
         ...
 
     def stop(self, trial_id: int) -> None:
-        """Request the end of a submitted trial; unknown or ended trials are ignored."""
+        """Request the end of a submitted trial; ignore unknown and ended trials."""
         ...
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Events since the last call, waiting up to `timeout` seconds for the first; empty if there
-        are none.
+        """Return the events since the last call; wait up to `timeout` seconds for the first.
 
         Raises WorkersLost if the executor can no longer run anything.
         """

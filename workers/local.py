@@ -1,14 +1,14 @@
 """Trials without Ray, in this process.
 
-One thread trains pack after pack, for small machines, notebooks and tests; curves are the same as
-with any other executor. A process cannot kill its own thread: `stop` and `close` take effect at the
-trial's next step.
+One thread trains pack after pack. This executor is for small machines, notebooks and tests; curves
+are the same as with any other executor. A process cannot kill its own thread, so `stop` and `close`
+take effect at the trial's next step.
 """
 
 import threading
 from collections.abc import Sequence
 
-from telescope.train.program import choose
+from telescope.train.program import Program, choose
 from telescope.trials.numerics import numerics
 from workers import runner
 from workers.desk import Desk
@@ -40,7 +40,7 @@ class LocalExecutor:
         self._desk.stop(trial_id)
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Events since the last call, waiting up to `timeout` seconds for the first."""
+        """Return the events since the last call; wait up to `timeout` seconds for the first."""
         return self._desk.events(timeout)
 
     def close(self) -> None:
@@ -49,16 +49,14 @@ class LocalExecutor:
         self._thread.join(CLOSE_SECONDS)
 
     def _work(self) -> None:
+        def measure(first: Assignment, most: int, steps: float) -> Program:
+            return choose(first.spec, most, steps)
+
+        def should_stop(assignment: Assignment) -> bool:
+            return self._desk.stopping(assignment.trial_id)
+
         runner.warm_up()
         self.numerics = numerics()
-        while (
-            pack := self._packs.take(
-                None, lambda first, most, steps: choose(first.spec, most, steps)
-            )
-        ).assignments:
-            for event in runner.run_attempts(
-                pack.assignments,
-                lambda assignment: self._desk.stopping(assignment.trial_id),
-                pack.compiled,
-            ):
+        while (pack := self._packs.take(None, measure)).assignments:
+            for event in runner.run_attempts(pack.assignments, should_stop, pack.compiled):
                 self._desk.emit(event)

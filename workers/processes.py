@@ -1,12 +1,12 @@
 """Processes that a dead process has left behind.
 
-Ray's processes outlive a driver that was killed: its agents for about a minute, reparented to init,
-some in their own process groups. But they keep their environment. A supervisor starts its child
-with a unique value of `MARKER` in the environment, every descendant inherits it, and `end_all`
-kills all processes that carry it.
+Ray's processes outlive a driver that was killed: its agents run for about a minute, reparented to
+init, some in process groups of their own. But they keep their environment. A supervisor starts its
+child with a unique value of the environment variable `MARKER`, every descendant inherits it, and
+`end_all` kills all processes that carry it.
 
-(Ray's agents rename themselves, which overwrites the environment that other processes see, unless
-`SPT_NOENV` forbids it: `workers.on_ray.cluster` sets that.)
+Ray's agents rename themselves, which overwrites the environment that other processes see, unless
+`SPT_NOENV` is set; `workers.on_ray.cluster` sets it.
 """
 
 import os
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.02
 
 
 def carrying(variable: str, value: str) -> set[psutil.Process]:
-    """Living processes, other than this one, that were started with `variable` set to `value`."""
+    """Return the living processes, except this one, that were started with `variable` = `value`."""
     return {
         process
         for process in psutil.process_iter()
@@ -31,12 +31,12 @@ def carrying(variable: str, value: str) -> set[psutil.Process]:
 def _carries(process: psutil.Process, variable: str, value: str) -> bool:
     try:
         return alive(process) and bool(process.environ().get(variable) == value)
-    except psutil.Error:  # it ended meanwhile, or belongs to another user
+    except psutil.Error:  # the process has ended meanwhile, or belongs to another user
         return False
 
 
 def alive(process: psutil.Process) -> bool:
-    """True if the process runs or could run: a zombie does not."""
+    """True if the process exists and is not a zombie."""
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -44,17 +44,19 @@ def alive(process: psutil.Process) -> bool:
 
 
 def end_all(marker: str, seconds: float, variable: str = MARKER) -> bool:
-    """Kill all processes that carry the marker, and those that they start meanwhile, for up to
-    `seconds`; returns True if none is left."""
+    """Kill all processes that carry the marker, and those that they start meanwhile.
+
+    Returns True once none is left, False if some are left after `seconds`.
+    """
     deadline = time.monotonic() + seconds
-    # accumulated, since a process that is about to end has no environment any more
-    found: set[psutil.Process] = set()
-    while left := carrying(variable, marker) | set(filter(alive, found)):
+    # remembered, since a process that is about to end no longer has an environment
+    killed: set[psutil.Process] = set()
+    while living := carrying(variable, marker) | set(filter(alive, killed)):
         if time.monotonic() >= deadline:
             return False
-        found |= left
-        for process in left:
+        killed |= living
+        for process in living:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(left, timeout=POLL_SECONDS)
+        psutil.wait_procs(living, timeout=POLL_SECONDS)
     return True

@@ -1,8 +1,8 @@
 """Commands about corpora.
 
 `telescope corpus add` registers a text under a name, `telescope corpus list` lists the names that
-jobs can use. Both work on the TELESCOPE_HOME of this machine, which `telescope serve` and
-`telescope run` share.
+jobs can use. The names are stored in TELESCOPE_HOME, which `telescope serve` and `telescope run` on
+this machine share.
 """
 
 from pathlib import Path
@@ -11,12 +11,12 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from api.cli.options import AsJson
 from api.cli.output import console, json_value, show_json
 
 corpora = typer.Typer(
     help="Manage the corpora of this machine, which jobs name in data.corpus.", no_args_is_help=True
 )
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 
 
 @corpora.command("add")
@@ -24,7 +24,9 @@ def corpus_add(
     name: Annotated[str, typer.Argument(help="Name that jobs give in data.corpus.")],
     path: Annotated[
         Path,
-        typer.Argument(help="File or folder: text, .jsonl(.gz/.zst), .parquet, or tokens in .bin."),
+        typer.Argument(
+            help="File or folder: text, .jsonl (or .gz, .zst), .parquet, or token ids in .bin."
+        ),
     ],
     text_field: Annotated[
         str, typer.Option(help="Field of jsonl and parquet files that holds the text.")

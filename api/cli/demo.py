@@ -1,9 +1,9 @@
 """`make demo`: telescope end to end, through its public HTTP interface.
 
-It starts a separate service (`telescope serve`: embedded database, local Ray, a free port, all
-files below ./demo-result), POSTs the packaged quick-start job, follows the job, prints the result,
-writes it as JSON and as a plot, and stops the service, also after a failure or Ctrl-C. The exit
-status is that of `telescope result`.
+The demonstration starts a service of its own (`telescope serve` with SQLite, a local Ray, a free
+port, and all files below ./demo-result), POSTs the packaged quick-start job, follows the job,
+prints the result, and writes it as JSON and as a plot. It stops the service, also after a failure
+or Ctrl-C. The exit status is that of `telescope result`.
 """
 
 import json
@@ -29,7 +29,7 @@ from telescope.errors import TelescopeError, Unavailable
 JOB = EXAMPLES["quickstart"].path
 FOLDER = Path("demo-result")
 START_SECONDS = 120.0
-END_SECONDS = 9.0  # `serve` ends its own children within this time
+END_SECONDS = 9.0  # `telescope serve` ends its own children within this time
 
 NEXT = """
 What next? Start the service and POST a job of your own:
@@ -61,15 +61,14 @@ def main() -> int:
 
 @contextmanager
 def running_service(folder: Path) -> Iterator[str]:
-    """Start a service with all its files in a fresh folder.
-
-    Yield its URL, stop it after the block.
-    """
+    """Start a service with all its files in an empty folder; yield its URL; stop it at the end."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     port = port_to_use("127.0.0.1", 0)
-    foreign = {name for name in os.environ if name.startswith(("TELESCOPE_", "RAY_ADDRESS"))}
-    inherited = {name: value for name, value in os.environ.items() if name not in foreign}
+    own_settings = ("TELESCOPE_", "RAY_ADDRESS")
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(own_settings)
+    }
     environment = inherited | {
         "TELESCOPE_HOME": str(folder.resolve() / "home"),
         "TELESCOPE_PORT": str(port),
@@ -89,7 +88,10 @@ def running_service(folder: Path) -> Iterator[str]:
 
 
 def wait_until_ready(url: str, child: Child) -> None:
-    """Return once the service is ready; raise Unavailable with its last message if it never is."""
+    """Wait until the service is ready.
+
+    Raises Unavailable, with the service's last message, if it ends or takes too long.
+    """
     deadline = time.monotonic() + START_SECONDS
     last_message = "it did not respond"
     with Client(url, timeout_seconds=3.0) as client:

@@ -1,8 +1,8 @@
 """`telescope export JOB --to torch|megatron|json`: a result in the format of another trainer.
 
-It prints the text or writes it to a file. It asks the service; without --url and without a running
-service it reads this installation's database, so that results of `telescope run` can be exported
-after it has ended.
+The command prints the text or writes it to a file. It gets the text from the service. Without
+--url and without a running service it reads this installation's database, so that the result of a
+finished `telescope run` can be exported.
 """
 
 import sys
@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from api.cli.options import AsJson, ServiceUrl
 from api.cli.output import show_json
 from api.cli.service import configured, local_url
 from telescope.client.client import Client
@@ -22,7 +23,8 @@ Format = Literal["torch", "megatron", "json"]
 
 def export(
     job_id: Annotated[
-        str, typer.Argument(metavar="JOB", help="Id of a telescope job.", show_default=False)
+        str,
+        typer.Argument(metavar="JOB", help="Id of a job of kind telescope.", show_default=False),
     ],
     to: Annotated[
         Format,
@@ -32,22 +34,18 @@ def export(
         ),
     ],
     optimizer: Annotated[
-        OptimizerName | None, typer.Option(help="Ladder to export (default: the better one).")
+        OptimizerName | None, typer.Option(help="Optimizer to export (default: the better one).")
     ] = None,
     variant: Annotated[
-        str | None, typer.Option(help="Variant to export, where the job compares several.")
+        str | None,
+        typer.Option(help="Variant to export, if the job compares architectures or texts."),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write to this file instead of standard output."),
     ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document to standard output.")
-    ] = False,
+    url: ServiceUrl = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print a job's hyperparameters at the target in the format of another trainer.
 
@@ -72,7 +70,7 @@ def export(
 def fetch_export(
     job_id: str, to: Format, optimizer: OptimizerName | None, variant: str | None, url: str | None
 ) -> str:
-    """The text from the service, or from this installation's database."""
+    """Export by the service, or from this installation's database."""
     settings, _ = configured({})
     try:
         with Client(url or local_url(settings), patience_seconds=3.0 if url else 0.0) as client:

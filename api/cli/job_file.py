@@ -1,6 +1,6 @@
-"""Job files: YAML 1.2 (where 2e-3 is a number), or JSON if the name ends in .json.
+"""Job files: YAML 1.2 (place 2e-3 is a number), or JSON if the name ends in .json.
 
-Syntax errors name line and column. `telescope.studies.registry` validates the document itself.
+Syntax errors name line and column. `telescope.studies.registry` validates the fields of a job.
 """
 
 import json
@@ -10,34 +10,32 @@ from typing import Any
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from api.jobs.documents import from_yaml
-from telescope.errors import InvalidInput, not_plain
+from telescope.errors import InvalidInput, json_problems
+
+START = "start from the output of `telescope examples quickstart`"
 
 
 def read_job_file(file: Path) -> Any:
-    """Read the document in a file; InvalidInput locates what is wrong."""
+    """Return the document in a job file; raise InvalidInput with the place of what is wrong."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InvalidInput.of(
-            "", f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8"
-        ) from None
+        message = f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8"
+        raise InvalidInput.of("", message) from None
     except OSError as error:
-        raise InvalidInput.of(
-            "", f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file"
-        ) from None
+        message = f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file"
+        raise InvalidInput.of("", message) from None
     if not text.strip():
-        raise InvalidInput.of(
-            "", f"{file} is empty; start from the output of `telescope examples quickstart`"
-        )
+        raise InvalidInput.of("", f"{file} is empty; {START}")
     try:
         document = _json(text, file) if file.suffix == ".json" else _yaml(text, file)
-        problems = tuple(not_plain(document, "")) if isinstance(document, dict) else ()
+        problems = tuple(json_problems(document, "")) if isinstance(document, dict) else ()
     except RecursionError:
-        message = f"{file} nests its fields too deeply for a job; start from the output of `telescope examples quickstart`"
+        message = f"{file} nests its fields too deeply for a job; {START}"
         raise InvalidInput.of("", message) from None
     if not isinstance(document, dict):
-        kind = "nothing but comments" if document is None else f"a {type(document).__name__}"
-        message = f"{file} holds {kind}, not `name: value` pairs; start from the output of `telescope examples quickstart`"
+        content = "nothing but comments" if document is None else f"a {type(document).__name__}"
+        message = f"{file} holds {content}, not `name: value` pairs; {START}"
         raise InvalidInput.of("", message)
     if problems:
         raise InvalidInput.because(problems)
@@ -48,8 +46,8 @@ def _json(text: str, file: Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise InvalidInput.of("", f"{file} is not JSON: {where}: {error.msg}") from None
+        place = f"line {error.lineno}, column {error.colno}"
+        raise InvalidInput.of("", f"{file} is not JSON: {place}: {error.msg}") from None
     except ValueError as error:  # an integer of thousands of digits
         raise InvalidInput.of("", f"{file} is not JSON: {error}") from None
 
@@ -59,8 +57,8 @@ def _yaml(text: str, file: Path) -> Any:
         return from_yaml(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = " ".join(str(error.problem or error.context).split())
-        raise InvalidInput.of("", f"{file} is not YAML: {where}{problem}") from None
+        raise InvalidInput.of("", f"{file} is not YAML: {place}{problem}") from None
     except YAMLError as error:
         raise InvalidInput.of("", f"{file} is not YAML: {' '.join(str(error).split())}") from None

@@ -1,7 +1,7 @@
 """`telescope judge FILE.csv`: the verdict on a sweep that was run elsewhere.
 
-It needs no service: it reads the table, applies the rules of a job's report, and prints the
-verdict.
+The command needs no service: it reads a table of finished runs, applies the rules of a job's
+report, and prints the verdict.
 """
 
 from pathlib import Path
@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from api.cli.output import Plot, console, show_json
+from api.cli.options import AsJson, Plot
+from api.cli.output import console, show_json
 from telescope.errors import InvalidInput
 
-COLUMNS = "width, lr, loss (empty or nan: diverged) and, where swept, weight_decay and seed"
+COLUMNS = "width, lr, loss (empty or nan if diverged) and, if swept, weight_decay and seed"
 
 
 def judge(
@@ -28,9 +29,7 @@ def judge(
         int | None, typer.Option(help="Width to train (default: twice the widest in the table).")
     ] = None,
     plot: Plot = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document to standard output.")
-    ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Judge a sweep that you have already run: do its hyperparameters transfer to the target width?
 
@@ -51,18 +50,18 @@ def judge(
     if plot:
         from api.terminal import pictures  # late: imports matplotlib
 
-        pictures.picture_of_sweep(judgement, sweep.rows, plot, file.name)
+        pictures.plot_judgement(judgement, sweep.rows, plot, file.name)
     raise typer.Exit(0 if judgement.verdict == "resolved" else 1)
 
 
 def read_table(file: Path) -> bytes:
-    """Read the table, at most one byte more than the limit, so that a longer file is noticed."""
+    """Read a CSV table, at most one byte more than the limit, by which `read_csv` detects a longer
+    file."""
     from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # late, for a quick start
 
     try:
-        with file.open("rb") as opened:
-            return opened.read(MOST_BYTES + 1)
+        with file.open("rb") as stream:
+            return stream.read(MOST_BYTES + 1)
     except OSError as error:
-        raise InvalidInput.of(
-            "", f"cannot read {file}: {error.strerror}; give the path of a CSV table"
-        ) from None
+        message = f"cannot read {file}: {error.strerror}; give the path of a CSV table"
+        raise InvalidInput.of("", message) from None

@@ -1,11 +1,12 @@
 """The commands of `telescope`.
 
-Commands about jobs are defined here: `run` needs no service, the others send requests to one
-(`--url`). The processes of a service are in `api.cli.service`, commands about corpora in
-`api.cli.corpus`. With `--json`, standard output is one JSON document, on failure too.
+This module defines the commands about jobs: `run` needs no service, the others send requests to a
+service (`--url`). Commands that start the processes of a service are in `api.cli.service`, and each
+other command in a module of its name. With `--json`, standard output is one JSON document, also
+after a failure.
 
-Exit status: 0 done · 1 negative verdict · 2 invalid input · 3 something that telescope depends on
-failed · 130 interrupted.
+Exit status: 0 done · 1 negative verdict · 2 invalid input · 3 a failure of the job, or of something
+that telescope depends on · 130 interrupted.
 
 Commands import heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) only when they run, so that
 `--help` prints at once.
@@ -26,7 +27,8 @@ from api.cli.examples import examples
 from api.cli.export import export
 from api.cli.frontier import frontier
 from api.cli.judge import judge
-from api.cli.output import Commands, JobInterrupted, Plot, console, json_value, show_json
+from api.cli.options import AsJson, JobFile, JobId, Plot, ServiceUrl
+from api.cli.output import Commands, JobInterrupted, console, json_value, show_json
 from api.cli.remote import RemoteFindings, conclude, connect, progress_updates
 from api.cli.service import ExecutorName, Workers, configured, processes
 from api.job_states import JobState
@@ -38,20 +40,19 @@ from telescope.errors import InvalidInput
 
 app = typer.Typer(
     cls=Commands,
-    help="Find hyperparameters for a model too expensive to sweep: sweep narrow models, transfer the optimum to the wide one.",
-    epilog="Exit status: 0 done, 1 negative verdict, 2 invalid input, 3 something that telescope depends on failed, 130 interrupted.",
+    help=(
+        "Find hyperparameters for a model too expensive to sweep: sweep narrow models, transfer "
+        "the optimum to the wide one."
+    ),
+    epilog=(
+        "Exit status: 0 done, 1 negative verdict, 2 invalid input, 3 the job or something that "
+        "telescope depends on failed, 130 interrupted."
+    ),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-File = Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)]
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
-Url = Annotated[
-    str | None,
-    typer.Option(envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
 JOBS = "Jobs"
 
 
@@ -62,7 +63,9 @@ def run(
     ] = None,
     resume: Annotated[
         str | None,
-        typer.Option(metavar="JOB", help="Resume this job instead of starting one from FILE."),
+        typer.Option(
+            metavar="JOB", help="Id of a job to resume instead of starting one from FILE."
+        ),
     ] = None,
     executor: ExecutorName = None,
     workers: Workers = None,
@@ -78,34 +81,24 @@ def run(
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give either a job file or --resume JOB")
     from api.cli import solo  # late, for a quick start
-    from api.jobs import reports
     from api.jobs.exports import EXPORTERS
     from api.jobs.submission import Submission, create_job, opened
-    from telescope.studies import registry
 
     settings, environment = configured({"executor": executor, "workers": workers})
     submission = Submission(job_file.read_job_file(file)) if file else None
-    fresh = opened(submission) if submission else None  # a bad job leaves no files behind
+    # before the database is opened, so that an invalid job leaves no files behind
+    new_study = opened(submission) if submission else None
     with solo.installation(settings) as store:
-        job = (
-            create_job(fresh, submission, store)
-            if fresh and submission
-            else solo.resume_job(store, resume or "")
-        )
-        study = registry.parse(store.study_document(job.id))
-        try:
-            with solo.running_coordinator(environment | solo.factories(study, settings)) as child:
-                ended = solo.show_until_ended(store, job.id, child, study, console(as_json))
-        except KeyboardInterrupt:
-            raise JobInterrupted(solo.parting(store.job(job.id)), job.id) from None
-        report = reports.latest(store.job(job.id), store)
-        if study.kind.name in EXPORTERS and not as_json:
+        new_job = create_job(new_study, submission, store) if new_study and submission else None
+        job = new_job or solo.resume_job(store, resume or "")
+        ended, findings = solo.run_to_end(store, job.id, settings, environment, console(as_json))
+        if findings.parsed.kind.name in EXPORTERS and not as_json:
             print(f"To export the result to another trainer: telescope export {job.id} --to torch")
-        conclude(ended, solo.LocalFindings(store, job.id, study, report), plot, as_json)
+        conclude(ended, findings, plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
-def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
+def submit(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> None:
     """Submit a job to the service.
 
     Example: telescope submit job.yaml
@@ -120,8 +113,8 @@ def submit(file: File, url: Url = None, as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=JOBS)
-def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
-    """Forecast a job's trials and cost without running it; with --url the service answers.
+def preview(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> None:
+    """Forecast a job's trials and cost without running it; with --url, the service computes them.
 
     Example: telescope preview job.yaml
     """
@@ -145,7 +138,7 @@ def preview(file: File, url: Url = None, as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=JOBS)
-def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+def watch(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
     """Follow a job until it ends.
 
     Example: telescope watch JOB
@@ -166,55 +159,46 @@ def watch(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=JOBS)
-def result(job_id: JobId, url: Url = None, plot: Plot = None, as_json: AsJson = False) -> None:
+def result(
+    job_id: JobId, url: ServiceUrl = None, plot: Plot = None, as_json: AsJson = False
+) -> None:
     """Print a job's result; while it runs, the interim result.
+
+    Exit status 1 unless the result is final and resolved.
 
     Example: telescope result JOB --plot result.png
     """
     with connect(url) as client:
         job = client.job(job_id)
-        now = progress.job_progress(job, (), datetime.now(UTC), None)
-        conclude(now, RemoteFindings(client, job, client.document(job_id)), plot, as_json)
+        state = progress.job_progress(job, (), datetime.now(UTC), None)
+        conclude(state, RemoteFindings(client, job, client.document(job_id)), plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
-def jobs(url: Url = None, as_json: AsJson = False) -> None:
+def jobs(url: ServiceUrl = None, as_json: AsJson = False) -> None:
     """List the service's jobs, newest first.
 
     Example: telescope jobs --json
     """
     with connect(url) as client:
-        listed = list(client.jobs())
+        all_jobs = list(client.jobs())
     if as_json:
-        show_json({"items": json_value(listed)})
+        show_json({"items": json_value(all_jobs)})
         return
-    table = Table(
-        "job",
-        "name",
-        "state",
-        "trials",
-        "best loss",
-        "created",
-        box=None,
-        header_style="dim",
-        pad_edge=False,
-    )
-    for job in listed:
+    titles = ("job", "name", "state", "trials", "best loss", "created")
+    table = Table(*titles, box=None, header_style="dim", pad_edge=False)
+    for job in all_jobs:
         best = "" if job.best_loss is None else f"{job.best_loss:.4f}"
         created = f"{job.created_at.astimezone():%Y-%m-%d %H:%M}"
-        table.add_row(
-            job.id, job.name, _state(job), f"{job.trials_done}/{job.trials_total}", best, created
-        )
-    console().print(
-        table
-        if listed
-        else "No jobs yet. Submit one: telescope examples quickstart > job.yaml; telescope submit job.yaml"
-    )
+        trials = f"{job.trials_done}/{job.trials_total}"
+        table.add_row(job.id, job.name, _state(job), trials, best, created)
+    hint = "telescope examples quickstart > job.yaml; telescope submit job.yaml"
+    console().print(table if all_jobs else f"No jobs yet. Submit one: {hint}")
 
 
 @app.command(rich_help_panel=JOBS)
-def cancel(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
-    """Cancel a job; what it has measured stays readable.
+def cancel(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
+    """Cancel a job; the results of its trials stay readable.
 
     Example: telescope cancel JOB
     """
@@ -222,7 +206,7 @@ def cancel(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=JOBS)
-def pause(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+def pause(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
     """Pause a job: stop its trials and keep their checkpoints.
 
     Example: telescope pause JOB
@@ -231,7 +215,7 @@ def pause(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=JOBS)
-def resume(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
+def resume(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
     """Resume a paused job.
 
     Example: telescope resume JOB
@@ -240,8 +224,8 @@ def resume(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
 
 
 @app.command(rich_help_panel=JOBS)
-def retry(job_id: JobId, url: Url = None, as_json: AsJson = False) -> None:
-    """Retry a failed or cancelled job; its finished trials are kept.
+def retry(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
+    """Retry a failed or cancelled job; finished trials are kept.
 
     Example: telescope retry JOB
     """
@@ -254,19 +238,20 @@ def clone(
     changes: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Change a field of the study; repeatable."
+            "--set", metavar="FIELD=VALUE", help="Field of the study to change; repeatable."
         ),
     ] = None,
-    url: Url = None,
+    url: ServiceUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a job's study again with changes; finished trials that both share are reused.
+    """Submit a job's study again with changes; finished trials that both jobs share are reused.
 
     Example: telescope clone JOB --set limits.max_base_runs=400
     """
-    from api.jobs.changes import assigned  # late, for a quick start
+    from api.jobs.changes import patch_of  # late, for a quick start
 
-    _verb(lambda client, of: client.clone(of, assigned(changes or ())), job_id, url, as_json)
+    patch = patch_of(changes or ())
+    _verb(lambda client, job: client.clone(job, patch), job_id, url, as_json)
 
 
 app.command(rich_help_panel=JOBS)(coordinates)

@@ -4,8 +4,8 @@ People read results on standard output and errors on standard error: field, reme
 `--json`, programs get one document on standard output, the result or `{"error": ...}`; all other
 output goes to standard error.
 
-Parts: `Commands` (the group that turns errors into messages and exit statuses) · `JobInterrupted` ·
-`explain` · `show_json`, `json_value` · `console` · `Plot`, the option of commands that draw.
+Parts: `JobInterrupted` · `Commands`, the group that turns errors into messages and exit statuses ·
+`console`, `show_json`, `json_value` for results · `explain` for errors.
 """
 
 import json
@@ -14,31 +14,16 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
-import typer
 from pydantic import TypeAdapter
 from rich.console import Console
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from telescope.errors import InvalidInput, TelescopeError
-from telescope.extras import require_extra
 
 PIPED_WIDTH = 120  # columns of tables that are not printed to a terminal
-
-
-def _plottable(file: Path | None) -> Path | None:
-    """Raise MissingPackage before the work starts, not once there is a result to plot."""
-    if file:
-        require_extra("plots")
-    return file
-
-
-Plot = Annotated[
-    Path | None, typer.Option(help="Also write a plot to this PNG file.", callback=_plottable)
-]
 
 
 class JobInterrupted(TelescopeError):
@@ -64,29 +49,30 @@ class Commands(TyperGroup):
         **extra: Any,
     ) -> Any:
         """Run the command in `args`, then exit."""
-        words = list(sys.argv[1:] if args is None else args)
-        as_json = "--json" in words
+        arguments = list(sys.argv[1:] if args is None else args)
+        as_json = "--json" in arguments
         try:
-            sys.exit(
-                super().main(words, "telescope", complete_var, standalone_mode=False, **extra) or 0
+            status = super().main(
+                arguments, "telescope", complete_var, standalone_mode=False, **extra
             )
+            sys.exit(status or 0)
         except TyperException as error:  # a missing argument, an unknown option
             if as_json:
-                show_json(_error_document(_misused(error)))
+                show_json(_error_document(_usage_problem(error)))
             else:
                 error.show()  # type: ignore[attr-defined]
             sys.exit(error.exit_code)
         except TelescopeError as error:
-            _end(error, as_json)
+            _exit_with(error, as_json)
         except Exception as error:  # a defect, or an unforeseen failure
             if logging.getLogger().hasHandlers() or os.environ.get("TELESCOPE_DEBUG"):
                 traceback.print_exc()
             summary = f"{type(error).__name__}: {error}".splitlines()[0]
             hint = "unexpected; set TELESCOPE_DEBUG=1 for the traceback"
-            _end(TelescopeError(f"{summary} ({hint})"), as_json)
+            _exit_with(TelescopeError(f"{summary} ({hint})"), as_json)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; Ctrl-C raises Interrupted."""
+        """Run the command; Ctrl-C raises JobInterrupted."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -94,23 +80,21 @@ class Commands(TyperGroup):
 
 
 def console(as_json: bool = False) -> Console:
-    """Console on standard output, or on standard error if standard output carries JSON."""
+    """Return a console on standard output, or on standard error if standard output carries JSON."""
     stream = sys.stderr if as_json else sys.stdout
     return Console(file=stream, highlight=False, width=None if stream.isatty() else PIPED_WIDTH)
 
 
 def show_json(document: Any) -> None:
-    """Print the one document of a `--json` command."""
+    """Print the document of a `--json` command, the only one on standard output."""
     print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def json_value(value: Any) -> Any:
     """Convert a frozen value, or a list of them, to plain JSON types."""
-    return (
-        TypeAdapter(type(value)).dump_python(value, mode="json")
-        if not isinstance(value, list)
-        else list(map(json_value, value))
-    )
+    if isinstance(value, list):
+        return list(map(json_value, value))
+    return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
 def explain(error: TelescopeError) -> None:
@@ -119,7 +103,7 @@ def explain(error: TelescopeError) -> None:
     print("\n".join([f"telescope: {error.code.replace('_', ' ')}", *lines]), file=sys.stderr)
 
 
-def _end(error: TelescopeError, as_json: bool) -> NoReturn:
+def _exit_with(error: TelescopeError, as_json: bool) -> NoReturn:
     """Print the error and exit with its status."""
     if as_json:
         show_json(_error_document(error))
@@ -128,26 +112,26 @@ def _end(error: TelescopeError, as_json: bool) -> NoReturn:
     sys.exit(error.exit_status)
 
 
-def _misused(error: TyperException) -> InvalidInput:
+def _usage_problem(error: TyperException) -> InvalidInput:
     """Convert a usage error to InvalidInput, with the option or argument spelled as in the help."""
-    param = getattr(error, "param", None)
-    if param is None:
+    parameter = getattr(error, "param", None)
+    if parameter is None:
         return InvalidInput.of(getattr(error, "option_name", "command"), error.format_message())
-    name = (
-        param.opts[0] if param.param_type_name == "option" else param.metavar or param.name.upper()
-    )
+    is_option = parameter.param_type_name == "option"
+    name = parameter.opts[0] if is_option else parameter.metavar or parameter.name.upper()
     return InvalidInput.of(name, error.message or "is missing; give it")
 
 
 def _error_document(error: TelescopeError) -> dict[str, Any]:
     problems = [
-        {"field": p.field, "message": p.message, "value": _shown(p.value)} for p in error.problems
+        {"field": p.field, "message": p.message, "value": _json_or_repr(p.value)}
+        for p in error.problems
     ]
     job = {"job": error.job} if isinstance(error, JobInterrupted) and error.job else {}
     return {"error": {"code": error.code, "message": error.message, "problems": problems, **job}}
 
 
-def _shown(value: Any) -> Any:
+def _json_or_repr(value: Any) -> Any:
     """The offending value itself if JSON can hold it, else its repr."""
     try:
         json.dumps(value, allow_nan=False)

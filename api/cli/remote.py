@@ -37,25 +37,23 @@ def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressV
 
 
 def _forecast_flops(client: Client, job: JobDetail) -> float | None:
-    """FLOPs that the preview expects of the whole job; None where the service has no forecast.
+    """Return the FLOPs that the preview expects of the whole job; None if there is no preview.
 
-    A failed preview must not end a watch.
+    A failed preview must not end `telescope watch`.
     """
     from telescope.studies import registry  # late, for a quick start
 
+    if job.kind not in registry.KINDS:
+        return None
     try:
-        return (
-            registry.KINDS[job.kind].expected_flops(client.preview(job.study))
-            if job.kind in registry.KINDS
-            else None
-        )
+        return registry.KINDS[job.kind].expected_flops(client.preview(job.study))
     except TelescopeError:
         return None
 
 
 @dataclass(frozen=True)
 class RemoteFindings:
-    """The result of a job at a service."""
+    """The result of a job that a service runs; it satisfies `api.terminal.views.Findings`."""
 
     client: Client
     job: JobDetail
@@ -78,18 +76,21 @@ class RemoteFindings:
 
 
 def conclude(
-    job: progress.ProgressView, found: "Findings", plot: Path | None, as_json: bool
+    job: progress.ProgressView, findings: "Findings", plot: Path | None, as_json: bool
 ) -> None:
-    """Print the result, plot it if `plot` is given, and exit with the matching status."""
+    """Print a job's result, plot it if `plot` is given, and exit.
+
+    Exit status: 0 for a final, resolved report, 3 for a failed job, else 1.
+    """
     from api.terminal.views import view_of  # late, for a quick start
 
-    view, report = view_of(found.study["kind"]), found.report
+    view, report = view_of(findings.study["kind"]), findings.report
     if as_json:
         show_json(report)
     else:
-        view.show(report, found.study, console())
+        view.show(report, findings.study, console())
     if plot:
-        view.picture(found, plot)
+        view.picture(findings, plot)
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         reason = job.reason or "cancelled by a user"
         print(f"The job is {job.state}: {reason}", file=sys.stderr)

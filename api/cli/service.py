@@ -1,8 +1,8 @@
 """Commands that start the processes of a service.
 
-`serve` runs all of them on one machine: it migrates the database, then keeps `api` and
-`coordinator` alive. docker-compose runs `migrate`, `api` and `coordinator` separately. Options
-override `TELESCOPE_*` variables and are passed to child processes as such variables.
+`serve` runs the whole service on one machine: it migrates the database, then keeps the processes
+`api` and `coordinator` alive. docker-compose runs `migrate`, `api` and `coordinator` separately.
+Options override `TELESCOPE_*` environment variables, and child processes receive them as such.
 """
 
 import logging
@@ -29,7 +29,7 @@ Host = Annotated[
 Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")]
 ExecutorName = Annotated[
     Literal["ray", "ray_tune", "local"] | None,
-    typer.Option("--executor", help="What runs the trials: Ray, Ray Tune, or a single thread."),
+    typer.Option("--executor", help="Executor of trials: Ray, Ray Tune, or a single thread."),
 ]
 Workers = Annotated[
     int | None,
@@ -57,7 +57,7 @@ def serve(
     database_url: Database = None,
     leash: Leash = False,
 ) -> None:
-    """Start the whole service on this machine; Ctrl-C stops it.
+    """Start the whole service on this machine: API and coordinator; Ctrl-C stops it.
 
     Example: telescope serve --port 8765
     """
@@ -69,19 +69,17 @@ def serve(
         "database_url": database_url,
     }
     settings, _ = configured(options)
-    _begin(leash)
-    settings, environment = configured(
-        options | {"port": supervisor.port_to_use(settings.host, settings.port)}
-    )
+    _set_up_process(leash)
+    port = supervisor.port_to_use(settings.host, settings.port)
+    settings, environment = configured(options | {"port": port})
     _migrate(settings)
     url = local_url(settings)
 
     def announce() -> None:
         _say(f"telescope is ready at {url}")
         _say(f"  documentation   {url}/docs")
-        _say(
-            "  first job       telescope examples quickstart > job.yaml; telescope submit job.yaml"
-        )
+        submit = "telescope examples quickstart > job.yaml; telescope submit job.yaml"
+        _say(f"  first job       {submit}")
 
     _say("starting api and coordinator ...")
     with Client(url, timeout_seconds=2.0) as client:
@@ -94,7 +92,7 @@ def serve(
 def api(
     host: Host = None, port: Port = None, database_url: Database = None, leash: Leash = False
 ) -> None:
-    """Serve HTTP requests.
+    """Start only the HTTP API; `serve` starts it with a coordinator.
 
     Example: telescope api --port 8765
     """
@@ -103,7 +101,7 @@ def api(
     from api.http.app import create_app  # late, for a quick start
 
     settings, _ = configured({"host": host, "port": port, "database_url": database_url})
-    _begin(leash)
+    _set_up_process(leash)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -122,14 +120,15 @@ def coordinator(
     database_url: Database = None,
     leash: Leash = False,
 ) -> None:
-    """Plan trials and dispatch them to workers; a second coordinator stands by.
+    """Start only the coordinator, which plans trials and dispatches them to workers.
+
+    Of several coordinators on one database, one is active and the others stand by.
 
     Example: telescope coordinator --executor ray
     """
-    settings, _ = configured(
-        {"executor": executor, "workers": workers, "database_url": database_url}
-    )
-    _begin(leash)
+    options = {"executor": executor, "workers": workers, "database_url": database_url}
+    settings, _ = configured(options)
+    _set_up_process(leash)
     from api.coordinator.main import main  # late, for a quick start
 
     main(settings)
@@ -137,7 +136,7 @@ def coordinator(
 
 @processes.command(rich_help_panel="Service")
 def migrate(database_url: Database = None) -> None:
-    """Migrate the database to the schema of this version.
+    """Migrate the database to the schema of this version of telescope.
 
     Example: telescope migrate --database-url sqlite:///jobs.db
     """
@@ -145,43 +144,47 @@ def migrate(database_url: Database = None) -> None:
 
 
 def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
-    """Apply options (None: not given) to the settings; return them, and the child environment."""
-    given = {name: value for name, value in options.items() if value is not None}
+    """Return the settings with a command's options applied, and the environment of child processes.
+
+    An option that is None leaves its setting unchanged. Raises InvalidInput for invalid settings.
+    """
+    overrides = {name: value for name, value in options.items() if value is not None}
     try:
-        settings = Settings(**given)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        raise InvalidInput.because(
-            tuple(_problem(detail, options) for detail in error.errors(include_url=False))
-        ) from None
+        details = error.errors(include_url=False)
+        problems = tuple(_problem(detail, options) for detail in details)
+        raise InvalidInput.because(problems) from None
     runs_trials = "executor" in options
     if runs_trials and settings.executor != "local":
-        require_extra(
-            "ray"
-        )  # here, so that `serve` does not restart a coordinator that cannot start
+        # checked before `serve` starts a coordinator, which would fail and be restarted for ever
+        require_extra("ray")
     if runs_trials and settings.tune_loggers and settings.executor != "ray_tune":
-        message = "only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune, or unset this"
+        message = (
+            "only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune, or unset this variable"
+        )
         raise InvalidInput.of("TELESCOPE_TUNE_LOGGERS", message)
-    return settings, os.environ | {
-        f"TELESCOPE_{name.upper()}": str(value) for name, value in given.items()
-    }
+    variables = {f"TELESCOPE_{name.upper()}": str(value) for name, value in overrides.items()}
+    return settings, os.environ | variables
 
 
 def local_url(settings: Settings) -> str:
-    """URL of this machine's service."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    """URL of this machine's service, for a client on this machine."""
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+    host = everywhere.get(settings.host, settings.host)
     return f"http://{host}:{settings.port}"
 
 
 def _problem(detail: Any, options: Collection[str]) -> Problem:
-    """A problem of a setting, named by its option where the command has one, and its variable."""
+    """Convert pydantic's error about a setting; the field names its option and variable."""
     name = str(detail["loc"][0])
     variable = f"TELESCOPE_{name.upper()}"
     field = f"--{name.replace('_', '-')} (or {variable})" if name in options else variable
     return Problem(field, detail["msg"].removeprefix("Value error, "), detail["input"])
 
 
-def _begin(leash: bool) -> None:
-    """Set up logging, and the leash, of a long-lived process."""
+def _set_up_process(leash: bool) -> None:
+    """Set up logging of a long-lived process; with `leash`, end it when its parent ends."""
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -194,7 +197,7 @@ def _begin(leash: bool) -> None:
 
 
 def _migrate(settings: Settings) -> None:
-    """Migrate; raise Unavailable where the database cannot be reached."""
+    """Migrate the database; raise Unavailable if it cannot be reached."""
     import migrations  # late, for a quick start
     from api.store.engines import translated
 

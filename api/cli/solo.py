@@ -1,11 +1,13 @@
 """One job on a laptop, without a service.
 
-`run` writes the job into the database of this installation, starts a coordinator as a child (the
-same process that `telescope serve` keeps, so that jobs have one code path), reports progress until
-the job has ended, and ends the child. If another coordinator is running already, it does the job,
-and the child only waits. Ctrl-C, pressed once or repeatedly, pauses the job: its checkpoints stay,
-and `parting` describes the state reached. A coordinator that dies twice before it touches the job
-also pauses it, and its last log line becomes the error message.
+`telescope run` writes the job into the database of this installation and starts a coordinator as a
+child process, the same process that `telescope serve` starts, so that jobs have one code path. It
+reports progress until the job has ended, then ends the child. If another coordinator is already
+running, that one runs the job, and the child only waits.
+
+Ctrl-C, pressed once or repeatedly, pauses the job: its checkpoints stay, and `parting_message`
+describes the state reached. If the coordinator dies twice before it has changed the job, the job is
+paused too, and the error message quotes the last line of the log.
 """
 
 import os
@@ -19,9 +21,10 @@ from typing import Any
 from rich.console import Console
 
 import migrations
+from api.cli.output import JobInterrupted
 from api.coordinator.supervisor import Child, end, on_signals
 from api.job_states import JobState, Verb, prospect
-from api.jobs import variants
+from api.jobs import reports, variants
 from api.jobs.analyses import analysed
 from api.settings import Settings
 from api.store.engines import translated
@@ -36,8 +39,8 @@ from telescope.studies.kind import AnyStudy
 
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 2.0  # for the coordinator to carry out a pause
-SLOW_SECONDS = 10.0  # without progress, after which the coordinator's last log line is shown
-MOST_DEATHS = 2  # of a coordinator that has not touched the job
+SLOW_SECONDS = 10.0  # without a change of the job, until the coordinator's last log line is shown
+MOST_DEATHS = 2  # of a coordinator before it has changed the job
 LOG_NAME, LOG_BEGINS = "run.log", "a coordinator starts\n"
 
 
@@ -54,10 +57,14 @@ def installation(settings: Settings) -> Iterator[Store]:
 
 
 def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
-    """The setting that lets a coordinator send the code of the study's user models to workers."""
+    """Return the environment variable that allows the factories of the study's models.
+
+    The coordinator sends only the code of allowed factories to the workers.
+    """
     models = study.kind.models(study.question)
-    own = [name for model in models for name in model.factories()]
-    return {"TELESCOPE_FACTORIES": ",".join(dict.fromkeys((*settings.factories, *own)))}
+    own_factories = [name for model in models for name in model.factories()]
+    allowed = dict.fromkeys((*settings.factories, *own_factories))
+    return {"TELESCOPE_FACTORIES": ",".join(allowed)}
 
 
 @contextmanager
@@ -77,14 +84,31 @@ def running_coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
             end([child])
 
 
+def run_to_end(
+    store: Store, job_id: str, settings: Settings, environment: Mapping[str, str], output: Console
+) -> tuple[progress.ProgressView, "LocalFindings"]:
+    """Run a job under a coordinator until it has ended; return its last progress and its result.
+
+    Raises JobInterrupted after Ctrl-C.
+    """
+    study = registry.parse(store.study_document(job_id))
+    try:
+        with running_coordinator({**environment, **factories(study, settings)}) as child:
+            ended = show_until_ended(store, job_id, child, study, output)
+    except KeyboardInterrupt:
+        raise JobInterrupted(parting_message(store.job(job_id)), job_id) from None
+    report = reports.latest(store.job(job_id), store)
+    return ended, LocalFindings(store, job_id, study, report)
+
+
 def show_until_ended(
-    store: Store, job_id: str, child: Child, study: AnyStudy, shown_on: Console
+    store: Store, job_id: str, child: Child, study: AnyStudy, output: Console
 ) -> progress.ProgressView:
-    """Show a job until it has ended; an interruption pauses it, then raises KeyboardInterrupt."""
+    """Show a job's progress until it has ended; on Ctrl-C pause it and raise KeyboardInterrupt."""
     forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
         try:
-            return follow(states(store, job_id, child, forecast_flops), shown_on)
+            return follow(supervised_progress(store, job_id, child, forecast_flops), output)
         except KeyboardInterrupt:
             request_pause(store, job_id)
             raise
@@ -92,71 +116,63 @@ def show_until_ended(
 
 @contextmanager
 def interruptible_once() -> Iterator[None]:
-    """Raise KeyboardInterrupt on the first signal in the block; later signals are ignored.
+    """Raise KeyboardInterrupt on the first signal in the block; ignore later signals.
 
-    So that a second Ctrl-C does not disturb the pause that the first one requested.
+    A second Ctrl-C must not disturb the pause that the first one requested.
     """
-    heard = False
+    interrupted = False
 
     def interrupt(*_: object) -> None:
-        nonlocal heard
-        if not heard:
-            heard = True
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
             raise KeyboardInterrupt
 
     with on_signals(interrupt):
         yield
 
 
-def states(
+def supervised_progress(
     store: Store, job_id: str, child: Child, forecast_flops: float | None
 ) -> Iterator[progress.ProgressView]:
     """Yield the job's progress until it has ended; restart the coordinator if it dies."""
-    untouched, began = store.job(job_id).version, time.monotonic()
+    first_version, began = store.job(job_id).version, time.monotonic()
     while True:
-        job = store.job(job_id)
-        now = progress.job_progress(
-            job, variants.every_trial(store, job_id), datetime.now(UTC), forecast_flops
-        )
-        if missed := job.version == untouched and (
-            child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
-        ):
-            now = replace(
-                now, waiting_for=f"its coordinator, whose last log line is: {last_words(child)}"
-            )
-        yield now
-        if now.state.terminal:
+        job, trials = store.job(job_id), variants.every_trial(store, job_id)
+        update = progress.job_progress(job, trials, datetime.now(UTC), forecast_flops)
+        is_late = child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
+        no_coordinator = is_late and job.version == first_version
+        if no_coordinator:
+            cause = f"its coordinator, whose last log line is: {last_log_line(child)}"
+            update = replace(update, waiting_for=cause)
+        yield update
+        if update.state.terminal:
             return
         child.tend()
-        if missed and child.deaths >= MOST_DEATHS:
+        if no_coordinator and child.deaths >= MOST_DEATHS:
             request_pause(store, job_id)
             remedy = f"fix that, then continue with: telescope run --resume {job_id}"
-            cause = f"{last_words(child)} (log: {home() / LOG_NAME})"
+            cause = f"{last_log_line(child)} (log: {home() / LOG_NAME})"
             raise Unavailable(f"the coordinator does not start: {cause}; {remedy}")
         time.sleep(POLL_SECONDS)
 
 
-def last_words(child: Child) -> str:
-    """The last line that the child itself logged: why it ended, or what it waits for."""
+def last_log_line(child: Child) -> str:
+    """Return the last line that the child itself logged: why it ended, or what it waits for."""
     log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
     lines = [line.strip() for line in log.splitlines()]
-    return next(
-        (
-            line
-            for line in reversed(lines)
-            if line and not line.startswith(f"{child.name} ended with status")
-        ),
-        "nothing",
-    )
+    by_parent = f"{child.name} ended with status"
+    logged = [line for line in lines if line and not line.startswith(by_parent)]
+    return logged[-1] if logged else "nothing"
 
 
 @dataclass(frozen=True)
 class LocalFindings:
-    """The result of a job of this installation."""
+    """The result of a job in this installation's database; it satisfies `views.Findings`."""
 
     store: Store
     job_id: str
-    asked: AnyStudy
+    parsed: AnyStudy
     report: dict[str, Any]
 
     @property
@@ -165,22 +181,23 @@ class LocalFindings:
 
     @property
     def study(self) -> dict[str, Any]:
-        return registry.to_document(self.asked)
+        return registry.to_document(self.parsed)
 
     def trials(self) -> Iterator[TrialRow]:
         return variants.every_trial(self.store, self.job_id)
 
     def tables(self, target_loss: float) -> dict[str, Any]:
-        """The tables of the job's analysis at a target loss."""
+        """Compute the tables of a compute-time job at a target loss."""
         analysis = analysed(self.job_id, self.store)
-        return registry.report_document(frontier.answers(analysis, target_loss))
+        return registry.report_document(frontier.tables_at(target_loss, analysis))
 
 
 def resume_job(store: Store, job_id: str) -> JobRow:
     """Resume a job that is paused, failed, cancelled, or left without a coordinator."""
     job = store.job(job_id)
     if job.state is JobState.SUCCEEDED:
-        raise Conflict(f"job {job_id} is {job.state} and cannot be resumed. Run its file again")
+        remedy = "run its file again for a new job"
+        raise Conflict(f"job {job_id} is {job.state} and cannot be resumed; {remedy}")
     if job.state.terminal:
         return store.request(job_id, Verb.RETRY)
     paused = prospect(job.state, job.requested) is JobState.PAUSED
@@ -188,9 +205,9 @@ def resume_job(store: Store, job_id: str) -> JobRow:
 
 
 def request_pause(store: Store, job_id: str) -> JobRow:
-    """Request a pause and wait briefly for it; return the row, which tells whether it happened.
+    """Request a pause and wait briefly for it; return the job, paused or not.
 
-    A job that has ended, or is about to, is left alone.
+    A job that has ended, or is being cancelled, does not change.
     """
     with suppress(Conflict):
         store.request(job_id, Verb.PAUSE)
@@ -201,14 +218,15 @@ def request_pause(store: Store, job_id: str) -> JobRow:
     return job
 
 
-def parting(job: JobRow) -> str:
-    """Describe, from its row, what happens to a job whose command was interrupted."""
-    bound_for, resume = prospect(job.state, job.requested), f"telescope run --resume {job.id}"
+def parting_message(job: JobRow) -> str:
+    """Describe what happens to a job after Ctrl-C, and how to continue it or see its result."""
+    next_state, resume = prospect(job.state, job.requested), f"telescope run --resume {job.id}"
     if job.state is JobState.PAUSED:
         return f"Paused; finished work is kept. Resume with: {resume}"
-    if bound_for is JobState.PAUSED:
-        kept = "a coordinator will carry it out, and finished work is kept"
-        return f"pause requested; {kept}. Resume with: {resume}"
-    if bound_for.terminal:
-        return f"it is not paused but {bound_for}. Show its result with: telescope result {job.id}"
-    return f"it continues; follow it with: telescope watch {job.id}"
+    if next_state is JobState.PAUSED:
+        outlook = "a coordinator will carry it out, and finished work is kept"
+        return f"pause requested; {outlook}. Resume with: {resume}"
+    if next_state.terminal:
+        result = f"telescope result {job.id}"
+        return f"the job is not paused but {next_state}. Show its result with: {result}"
+    return f"the job continues; follow it with: telescope watch {job.id}"

@@ -1,4 +1,4 @@
-"""The `telescope` command: check that its packages are installed, then run `api.cli.main`."""
+"""Entry point of `telescope`: check that its packages are installed, then run `api.cli.main`."""
 
 import sys
 

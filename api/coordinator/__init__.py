@@ -1,5 +1,5 @@
 """The coordinator: plans studies, dispatches trials to the executor, records events.
 
-In reading order: `planner` · `dispatcher` · `loop`, which combines them · `main`, its process ·
-`supervisor` of the processes of a service.
+In reading order: `planner` · `dispatcher` · `loop`, which combines both · `main`, the process of a
+coordinator · `supervisor`, which keeps the processes of a service alive.
 """

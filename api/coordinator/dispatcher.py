@@ -1,8 +1,8 @@
 """The dispatcher: it submits pending trials to the executor and records the executor's events.
 
-It knows which trials the executor holds (`_flights`). Each event is recorded in one transaction
-that names its attempt, so an event about an earlier attempt changes nothing. Only the record
-decides on retries.
+The dispatcher keeps track of the trials that the executor holds (`_flights`). Each event is
+recorded in one transaction that names its attempt, so that an event about an earlier attempt
+changes nothing. The record alone decides whether a failed trial is retried.
 """
 
 import logging
@@ -43,8 +43,8 @@ class Dispatcher:
         self._checkpoints = checkpoints
         self._max_attempts = max_attempts
         self._flights: dict[int, Assignment] = {}  # by trial
-        # True if the last hand-out left no trial pending; polls, plans and ended trials reset it.
-        self._nothing_waits = False
+        # True if the last dispatch left no trial pending; polls, plans and ended trials reset it.
+        self._nothing_pending = False
         self.waiting_for: str | None = None
         self.numerics: str | None = None  # of the workers, as last reported
 
@@ -62,40 +62,40 @@ class Dispatcher:
         before, self.numerics = self.numerics, self._executor.numerics
         return self.numerics != before
 
-    def look_again(self) -> None:
-        """Expect pending trials again at the next hand-out."""
-        self._nothing_waits = False
+    def expect_pending(self) -> None:
+        """Query for pending trials at the next dispatch, since there may be new ones."""
+        self._nothing_pending = False
 
-    def hand_out(self, jobs: Mapping[str, JobRow]) -> None:
-        """Submit as many trials as the executor has room for.
+    def dispatch(self, jobs: Mapping[str, JobRow]) -> None:
+        """Submit as many pending trials of these jobs as the executor has room for.
 
-        The job with the fewest trials in flight comes first, of equals the oldest. Nothing is
-        submitted before a worker has reported its numerics: until then it is unknown which trials
-        can be reused.
+        The job with the fewest trials in flight goes first; among equals, the oldest. Nothing is
+        submitted before a worker has reported its numerics, since until then it is unknown which
+        trials can be reused.
         """
-        free = self._executor.room - len(self._flights)
-        if self.numerics is None or self._nothing_waits or free <= 0:
+        room = self._executor.room - len(self._flights)
+        if self.numerics is None or self._nothing_pending or room <= 0:
             return
-        waiting = {
-            job_id: deque(self._record.pending_trials(job_id, free, held=self._flights))
+        pending = {
+            job_id: deque(self._record.pending_trials(job_id, room, held=self._flights))
             for job_id in jobs
         }
-        complete = all(len(pending) < free for pending in waiting.values())
+        read_all = all(len(trials) < room for trials in pending.values())
         load = Counter(flight.job for flight in self._flights.values())
         assignments: list[Assignment] = []
-        while len(assignments) < free:
-            open_jobs = [id for id in waiting if waiting[id] and may_have(jobs[id], load[id] + 1)]
-            if not open_jobs:
+        while len(assignments) < room:
+            eligible = [id for id in pending if pending[id] and may_have(jobs[id], load[id] + 1)]
+            if not eligible:
                 break
-            job_id = min(open_jobs, key=lambda job_id: (load[job_id], job_id))
-            trial = waiting[job_id].popleft()
+            job_id = min(eligible, key=lambda job_id: (load[job_id], job_id))
+            trial = pending[job_id].popleft()
             checkpoint = str(self._checkpoints / job_id / f"{trial.spec.digest}.pt")
             attempt, failures = trial.attempt, trial.failures
             assignments.append(
                 Assignment(trial.trial_id, attempt, trial.spec, checkpoint, job_id, failures)
             )
             load[job_id] += 1
-        self._nothing_waits = complete and not any(waiting.values())
+        self._nothing_pending = read_all and not any(pending.values())
         self._flights |= {assignment.trial_id: assignment for assignment in assignments}
         self._executor.submit(*assignments)  # in one call: trials of one shape may share a worker
 
@@ -117,7 +117,7 @@ class Dispatcher:
                 level = logging.WARNING if reason else logging.INFO
                 log.log(level, "workers: %s", reason or "available again")
             case Finished() | Failed() | Stopped():
-                return self._land(event)
+                return self._record_end(event)
         return None
 
     def stop(self, job_id: str) -> None:
@@ -126,25 +126,25 @@ class Dispatcher:
             if flight.job == job_id:
                 self._executor.stop(trial_id)
 
-    def clear(self, job_id: str) -> None:
-        """Delete the checkpoints of an ended job, once none of its trials is in flight."""
+    def delete_checkpoints(self, job_id: str) -> None:
+        """Delete the checkpoints of a job if it has ended and none of its trials is in flight."""
         folder = self._checkpoints / job_id
         if not folder.exists() or any(flight.job == job_id for flight in self._flights.values()):
             return
         try:
             ended = self._record.job(job_id).state.terminal
-        except NotFound:  # a job of another installation
+        except NotFound:  # a job in another installation's database
             return
         if ended:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def clear_all(self) -> None:
-        """Delete the checkpoints that ended jobs left behind."""
+    def delete_leftovers(self) -> None:
+        """Delete the checkpoints that ended jobs have left behind."""
         for folder in self._checkpoints.glob("job-*"):
-            self.clear(folder.name)
+            self.delete_checkpoints(folder.name)
 
-    def _land(self, event: Ending) -> Assignment | None:
-        """Record the last event of an attempt and free its slot."""
+    def _record_end(self, event: Ending) -> Assignment | None:
+        """Record the last event of an attempt; the executor no longer holds its trial."""
         flight = self._flights.get(event.trial_id)
         if flight is None or flight.attempt != event.attempt:
             return None
@@ -160,13 +160,12 @@ class Dispatcher:
             case Stopped(trial_id, attempt):
                 self._record.trial_released(trial_id, attempt)
         del self._flights[event.trial_id]
-        self._nothing_waits &= isinstance(
-            event, Finished
-        )  # another end may have made the trial pending again
+        if not isinstance(event, Finished):
+            self._nothing_pending = False  # the trial may be pending again
         return flight
 
 
-def drop_checkpoint(flight: Assignment) -> None:
+def delete_checkpoint(flight: Assignment) -> None:
     """Delete the checkpoint of a trial that has finished."""
     CheckpointFile(flight.checkpoint).delete()
 

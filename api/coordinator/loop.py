@@ -1,20 +1,23 @@
 """The coordinator's loop: the one process that writes trials and curves.
 
-`Coordinator.step` is its whole life:
+The loop repeats `Coordinator.step`:
 
     poll jobs and verbs -> wait for events -> record each -> dispatch the next trials -> plan what
     else is needed
 
-Hand-out comes before planning and runs ahead of the workers: a worker that ends a trial finds its
-next trial queued, and waits neither for a transaction nor for a plan. Within a job the longest
-pending trial goes first, independent of stage and ladder. The loop's memory can be lost at any
-moment: a new coordinator reads the rows, reruns the trials that were running from their
-checkpoints, and plans every study again. That is safe because a study's plan is a pure function of
-its trials, and because every write names its attempt.
+Dispatch comes before planning and runs ahead of the workers: when a worker ends a trial, its next
+trial is already queued, and the worker waits neither for a transaction nor for a plan. Within a job
+the longest pending trial goes first, independent of stage and ladder.
 
-An operational failure costs a trial one of its attempts; the last failure fails its job. A study
-that raises fails only its own job. While the database is unreachable, events wait in `_inbox`;
-nothing is lost.
+The state of the loop may be lost at any moment: a new coordinator reads the rows, reruns the trials
+that were running from their checkpoints, and plans every study again. That is safe because a
+study's plan is a pure function of its trials, and because every write names its attempt.
+
+An operational failure costs a trial one of its attempts; the failure of the last attempt fails the
+job. A study that raises an exception fails only its own job. While the database is unreachable,
+events wait in `_inbox`; nothing is lost.
+
+Parts: `Coordinator` · `take_up`, which starts jobs and carries out verbs · `require_lock`.
 """
 
 import logging
@@ -24,7 +27,7 @@ from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
-from api.coordinator.dispatcher import Dispatcher, drop_checkpoint
+from api.coordinator.dispatcher import Dispatcher, delete_checkpoint
 from api.coordinator.planner import End, Planner, out_of_time
 from api.job_states import JobState, Verb
 from api.store.engines import CoordinatorLock, Superseded
@@ -35,7 +38,7 @@ from telescope.studies.kind import EndCause, Ended
 from workers.interface import Event, Executor, Finished
 
 log = logging.getLogger("telescope.coordinator")
-AWAY_SECONDS = 1.0  # between attempts to reach the database
+RECONNECT_SECONDS = 1.0  # between attempts to reach the database
 
 
 class Coordinator:
@@ -55,92 +58,76 @@ class Coordinator:
         self._dispatcher = Dispatcher(record, executor, checkpoints, max_attempts)
         self._poll_seconds = poll_seconds
         self._next_poll = 0.0
-        self._jobs: dict[str, JobRow] = {}  # running ones, oldest first
+        self._jobs: dict[str, JobRow] = {}  # running jobs, oldest first
         self._stale: set[str] = set()  # jobs whose study must be planned
         self._inbox: deque[Event] = deque()
 
     def recover(self) -> None:
-        """Take over from a dead coordinator: requeue its trials, delete checkpoints of ended jobs."""
+        """Take over from the last coordinator: requeue its trials, delete obsolete checkpoints."""
         lost = self._record.requeue_lost()
         self._record.set_waiting(None)
         if lost:
-            log.info(
-                "%d trials were running when the last coordinator ended; they resume from their checkpoints",
-                lost,
-            )
-        self._dispatcher.clear_all()
+            when = "were running when the last coordinator ended"
+            log.info("%d trials %s; they resume from their checkpoints", lost, when)
+        self._dispatcher.delete_leftovers()
 
     def run(self, stop: threading.Event, lock: CoordinatorLock) -> None:
-        """Recover, then step until `stop` is set.
+        """Recover, then step until `stop` is set; wait while the database is unreachable.
 
-        Waits while the database is unreachable; raises Superseded if another coordinator took over.
+        Raises Superseded if another coordinator has taken over.
         """
         recovered = False
         while not stop.is_set():
             try:
-                still_alone(lock)
+                require_lock(lock)
                 if not recovered:
                     self.recover()
                     recovered = True
                 self.step()
             except Unavailable as error:
                 log.warning("%s; trying again", error)
-                time.sleep(AWAY_SECONDS)  # not stop.wait: a signal handler of this thread sets it
+                time.sleep(
+                    RECONNECT_SECONDS
+                )  # not stop.wait: a signal handler in this thread sets it
 
     def step(self) -> None:
         """Run one turn: poll, record events, dispatch, plan, dispatch."""
         if time.monotonic() >= self._next_poll:
             self._poll()
             self._next_poll = time.monotonic() + self._poll_seconds
-            self._dispatcher.look_again()
+            self._dispatcher.expect_pending()
         if not self._inbox:
-            patience = 0.0 if self._stale else self._next_poll - time.monotonic()
-            self._inbox += self._dispatcher.events(max(0.0, patience))
+            timeout = 0.0 if self._stale else self._next_poll - time.monotonic()
+            self._inbox += self._dispatcher.events(max(0.0, timeout))
         while self._inbox:
             self._handle(self._inbox[0])
             self._inbox.popleft()
-        self._hand_out()
+        self._dispatch()
         if self._dispatcher.new_numerics():
             self._stale |= self._jobs.keys()
         for job_id in sorted(self._stale):
             if job := self._jobs.get(job_id):
                 self._advance(job)
             self._stale.discard(job_id)
-        self._hand_out()
+        self._dispatch()
 
     def _poll(self) -> None:
-        """Carry out verbs, start queued jobs, leave jobs that no longer run."""
+        """Carry out verbs, start queued jobs, and drop jobs that no longer run."""
         running = {}
-        for job in map(self._taken_up, self._record.active_jobs()):
+        for active in self._record.active_jobs():
+            job = take_up(active, self._record, self._planner)
             if job.state is JobState.RUNNING:
                 running[job.id] = job
         for job_id in self._jobs.keys() - running.keys():
-            self._leave(job_id)
+            self._drop(job_id)
         self._stale |= running.keys() - self._jobs.keys()
         self._stale |= {job_id for job_id, job in running.items() if out_of_time(job)}
         self._jobs = running
         if self._dispatcher.waiting_for:
             self._record.set_waiting(self._dispatcher.waiting_for)  # also on jobs submitted since
 
-    def _taken_up(self, job: JobRow) -> JobRow:
-        """Carry out a job's requested verb, or start it if it is queued; return its new row."""
-        if job.requested is Verb.CANCEL:
-            report = self._planner.summary(job.id, Ended(EndCause.CANCELLED))
-            if report:
-                self._record.put_result(job.id, report, final=True)
-        if job.requested:
-            verb, job = job.requested, self._record.carry_out(job.id)
-            log.info("job %s: %s carried out, now %s", job.id, verb, job.state)
-        elif job.state is JobState.QUEUED:
-            job = self._record.begin_job(job.id)
-            log.info("job %s (%s) is %s", job.id, job.name, job.state)
-            # The stored report of a retried job is that of its earlier end.
-            if job.trials_done and (report := self._planner.summary(job.id)):
-                self._record.put_result(job.id, report, final=False)
-        return job
-
-    def _hand_out(self) -> None:
-        self._dispatcher.hand_out(self._jobs)
+    def _dispatch(self) -> None:
+        self._dispatcher.dispatch(self._jobs)
 
     def _handle(self, event: Event) -> None:
         """Record one event; if it ends an attempt, dispatch the next trial at once."""
@@ -148,61 +135,79 @@ class Coordinator:
         if ended is None:
             return
         self._stale.add(ended.job)
-        self._hand_out()
+        self._dispatch()
         if isinstance(event, Finished):
-            drop_checkpoint(ended)
+            delete_checkpoint(ended)
         if ended.job not in self._jobs:
-            self._dispatcher.clear(ended.job)
+            self._dispatcher.delete_checkpoints(ended.job)
 
     def _advance(self, job: JobRow) -> None:
-        """Plan a job until nothing more can be reused; an exception in its study fails only this
-        job."""
+        """Plan a job until nothing more can be reused; an exception of its study fails the job."""
         try:
             while self._plan(job):
                 pass
         except Unavailable:
             raise
         except TelescopeError as error:
-            self._end(job, End(JobState.FAILED, f"its study failed: {error}"))
+            self._end_job(job, End(JobState.FAILED, f"its study failed: {error}"))
         except Exception as error:
             log.exception("the study of job %s raised", job.id)
-            self._end(
-                job, End(JobState.FAILED, f"its study failed: {type(error).__name__}: {error}")
-            )
+            reason = f"its study failed: {type(error).__name__}: {error}"
+            self._end_job(job, End(JobState.FAILED, reason))
 
     def _plan(self, job: JobRow) -> bool:
-        """Make one plan; return True if trials were reused, so that the study must be planned
-        again."""
-        step = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
-        if step.end:
-            self._end(job, step.end)
+        """Plan a job once; return True if trials were reused, so that it must be planned again."""
+        outcome = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
+        if outcome.end:
+            self._end_job(job, outcome.end)
             return False
-        if step.new:
-            self._dispatcher.look_again()
-        if step.due:
-            self._hand_out()  # before the report, so that no worker waits for it
-            self._record.put_result(job.id, self._planner.report(job.id, step.due), final=False)
-        return step.reused > 0
+        if outcome.new:
+            self._dispatcher.expect_pending()
+        if outcome.due:
+            self._dispatch()  # before the report, so that no worker waits for it
+            report = self._planner.report(job.id, outcome.due)
+            self._record.put_result(job.id, report, final=False)
+        return outcome.reused > 0
 
-    def _end(self, job: JobRow, end: End) -> None:
+    def _end_job(self, job: JobRow, end: End) -> None:
         if end.state is JobState.FAILED:
-            end = replace(
-                end, result=self._planner.summary(job.id, Ended(EndCause.FAILED, end.reason))
-            )
+            report = self._planner.summary(job.id, Ended(EndCause.FAILED, end.reason))
+            end = replace(end, result=report)
         ended = self._record.finish_job(job.id, end.state, end.reason, end.result)
         level = logging.ERROR if end.state is JobState.FAILED else logging.INFO
         log.log(level, "job %s %s: %s", ended.id, ended.state, end.reason)
-        self._leave(job.id)
+        self._drop(job.id)
 
-    def _leave(self, job_id: str) -> None:
+    def _drop(self, job_id: str) -> None:
         """Stop the trials of a job that no longer runs, and forget the job."""
         self._jobs.pop(job_id, None)
         self._planner.forget(job_id)
         self._dispatcher.stop(job_id)
-        self._dispatcher.clear(job_id)
+        self._dispatcher.delete_checkpoints(job_id)
 
 
-def still_alone(lock: CoordinatorLock) -> None:
-    """Take the lock again if a cut connection released it; raise Superseded if it is taken."""
+def take_up(job: JobRow, record: CoordinatorStore, planner: Planner) -> JobRow:
+    """Carry out a job's requested verb, or start the job if it is queued; return its new row."""
+    if job.requested is Verb.CANCEL:
+        report = planner.summary(job.id, Ended(EndCause.CANCELLED))
+        if report:
+            record.put_result(job.id, report, final=True)
+    if job.requested:
+        verb, job = job.requested, record.carry_out(job.id)
+        log.info("job %s: %s carried out, now %s", job.id, verb, job.state)
+    elif job.state is JobState.QUEUED:
+        job = record.begin_job(job.id)
+        log.info("job %s (%s) is %s", job.id, job.name, job.state)
+        # The stored report of a retried job is the report of its earlier end.
+        if job.trials_done and (report := planner.summary(job.id)):
+            record.put_result(job.id, report, final=False)
+    return job
+
+
+def require_lock(lock: CoordinatorLock) -> None:
+    """Acquire the lock again if a broken connection released it.
+
+    Raises Superseded if another coordinator holds it.
+    """
     if not (lock.held() or lock.acquire()):
-        raise Superseded("another coordinator took over while the connection of this one was cut")
+        raise Superseded("another coordinator took over while this one had no connection")

@@ -1,4 +1,4 @@
-"""The coordinator process: settings, store, executor and loop, under a lock held while it runs."""
+"""The process of a coordinator: it runs the loop while it holds the coordinator lock."""
 
 import signal
 import threading
@@ -20,8 +20,8 @@ def main(settings: Settings) -> None:
     If another coordinator is running, wait for it to end.
     """
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signal_number, lambda *_: stop.set())
     record = CoordinatorStore(settings.database_url)
     record.check_revision()
     lock = CoordinatorLock(settings.database_url)

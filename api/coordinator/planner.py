@@ -1,7 +1,7 @@
-"""The planner: it turns a job's study and ended trials into rows of new trials, and reports.
+"""The planner turns a job's study and ended trials into rows of new trials, and into reports.
 
-A plan is a pure function of a study's trials, so a planner keeps no state that cannot be read
-again.
+A plan is a pure function of a study's trials, so that everything that a planner keeps can be read
+again from the database.
 """
 
 import logging
@@ -35,10 +35,10 @@ class End:
 class PlanOutcome:
     """The outcome of one plan of a job."""
 
-    new: int = 0  # trials inserted
-    reused: int = 0  # pending trials that other jobs had trained
-    due: tuple[Trial, ...] = ()  # trials to report on, since a stage was decided
-    end: End | None = None
+    new: int = 0  # number of trials inserted
+    reused: int = 0  # number of pending trials that other jobs had trained
+    due: tuple[Trial, ...] = ()  # trials of an interim report, due since a stage was decided
+    end: End | None = None  # None while the job continues
 
 
 class Planner:
@@ -61,12 +61,12 @@ class Planner:
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)
         if any(trial.state is TrialState.FAILED for trial in trials):
-            return PlanOutcome(end=End(JobState.FAILED, self._blame(job.id)))
+            return PlanOutcome(end=End(JobState.FAILED, self._failure_reason(job.id)))
         plan = study.plan(trials)
         if plan.done:
             report = self._report(job.id, study, trials)
             return PlanOutcome(end=End(JobState.SUCCEEDED, report.get("reason"), report))
-        present = self._record.known_digests(job.id)
+        present = self._record.trial_digests(job.id)
         new = tuple(planned for planned in plan.trials if planned.spec.digest not in present)
         if out_of_time(job):
             if len(new) < len(plan.trials):  # stages that have begun are decided first
@@ -74,7 +74,7 @@ class Planner:
             report = self._report(job.id, study, trials, OUT_OF_TIME)
             return PlanOutcome(end=End(JobState.SUCCEEDED, str(OUT_OF_TIME), report))
         if not plan.trials:
-            raise RuntimeError("its plan is not done, but contains no trials")
+            raise RuntimeError("the plan is not done, but contains no trials")
         if new:
             self._record.plan_trials(job.id, new)
             log.info("job %s: %d trials planned", job.id, len(new))
@@ -86,12 +86,12 @@ class Planner:
         return self._report(job_id, self._study(job_id), trials)
 
     def summary(self, job_id: str, ended: Ended | None = None) -> dict[str, Any] | None:
-        """Make the report on a job's completed trials; None if its study cannot report on them."""
+        """Make the report on a job's completed trials; return None if its study cannot report."""
         try:
             study = registry.parse(self._record.study_document(job_id))
             trials = self._record.terminal_trials(job_id, outlines=study.kind.reads_curves)
-            done = [trial for trial in trials if trial.state is TrialState.COMPLETED]
-            return registry.report_document(study.report(done, ended))
+            completed = [trial for trial in trials if trial.state is TrialState.COMPLETED]
+            return registry.report_document(study.report(completed, ended))
         except Unavailable:
             raise
         except Exception:
@@ -108,7 +108,7 @@ class Planner:
     ) -> dict[str, Any]:
         """Make the report on the trials of a plan.
 
-        Outlines are read here rather than for every plan, since plans are more frequent.
+        Outlines are read only for reports, which are rarer than plans.
         """
         if study.kind.reads_curves:
             trials = self._record.terminal_trials(job_id, outlines=True)
@@ -121,8 +121,8 @@ class Planner:
             log.info("job %s: %d trials reused from other jobs", job_id, reused)
         return reused
 
-    def _blame(self, job_id: str) -> str:
-        """The reason of a job that ends because of a failed trial."""
+    def _failure_reason(self, job_id: str) -> str:
+        """Describe the failed trial that ends a job."""
         row = self._record.trials(job_id, 1, only=TrialFilter(state=TrialState.FAILED)).items[0]
         times = "" if row.failures == 1 else f" {row.failures} times; the last failure"
         summary = (row.failure_message or "").partition("\n")[0]

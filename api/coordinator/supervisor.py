@@ -1,14 +1,15 @@
 """Supervision of the processes of one service.
 
-`telescope serve` is a parent with two children, `api` and `coordinator`. A child that dies is
-restarted, after a pause that grows while it keeps dying. Before that, all processes that it had
-started are ended too (Ray's agents were observed to outlive their driver by a minute); they are
-identified by a marker in the environment, which all descendants inherit. When the parent ends, by
-Ctrl-C, by a signal, or killed, so do the children: each holds a *leash*, its standard input, a pipe
-that closes with the parent.
+`telescope serve` is a parent process with two children, `api` and `coordinator`. A child that dies
+is restarted, after a pause that grows while it keeps dying. Before the restart, all processes that
+it had started are ended too (Ray's agents were observed to outlive their driver by a minute). They
+are identified by a marker in the environment, which all descendants inherit.
 
-Parts: `Child` (one process and its restarts) · `supervise` (the loop) · `hold_leash` (the child's
-side) · `port_to_use`.
+When the parent ends, by Ctrl-C, by a signal, or by SIGKILL, the children end too: each holds a
+*leash*, its standard input, a pipe that closes with the parent.
+
+Parts: `Child`, one process and its restarts · `on_signals`, `interruptible`, signal handling ·
+`supervise`, the loop · `end`, for children · `hold_leash`, the child's side · `port_to_use`.
 """
 
 import os
@@ -59,7 +60,7 @@ class Child:
         self.marker = f"{self.name}-{uuid.uuid4().hex}"
         self.started = time.monotonic()
         self.restart_at: float | None = None
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 (our own module)
             [sys.executable, "-P", "-m", "api.cli", self.name, "--leash"],
             env={**self.environment, MARKER: self.marker},
             stdin=subprocess.PIPE,
@@ -70,21 +71,21 @@ class Child:
 
     def tend(self) -> None:
         """Detect a death, end remaining descendants, and restart after the pause."""
-        now = time.monotonic()
+        time_now = time.monotonic()
         if self.restart_at is not None:
-            if now >= self.restart_at:
+            if time_now >= self.restart_at:
                 self.start()
         elif (status := self.process.poll()) is not None:
-            if now - self.started >= HEALTHY_SECONDS:
+            if time_now - self.started >= HEALTHY_SECONDS:
                 self.pause_seconds = FIRST_PAUSE_SECONDS
             pause = f"{self.pause_seconds:g} s"
             self.log(f"{self.name} ended with status {status}; restarting it in {pause}")
             self.sweep()
             self.deaths += 1
-            self.restart_at = now + self.pause_seconds
+            self.restart_at = time_now + self.pause_seconds
             self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
 
-    def ask_to_end(self) -> None:
+    def terminate(self) -> None:
         """Send SIGTERM; no effect on a dead child."""
         self.process.terminate()
 
@@ -99,13 +100,13 @@ class Child:
 @contextmanager
 def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
     """Handle SIGINT, SIGTERM and SIGHUP with `handler` in the block."""
-    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(name, handler) for name in names]
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    previous = [signal.signal(number, handler) for number in signals]
     try:
         yield
     finally:
-        for name, earlier in zip(names, before, strict=True):
-            signal.signal(name, earlier)
+        for number, previous_handler in zip(signals, previous, strict=True):
+            signal.signal(number, previous_handler)
 
 
 def interruptible() -> AbstractContextManager[None]:
@@ -129,7 +130,7 @@ def supervise(
     try:
         with interruptible():
             for name in names:
-                children.append(Child(name, environment, log))
+                children.append(Child(name, environment, log))  # noqa: PERF401 (ended below)
             while True:
                 for child in children:
                     child.tend()
@@ -147,11 +148,11 @@ def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None
     """End all children: SIGTERM, a grace period, then SIGKILL; further signals are ignored."""
     with on_signals(signal.SIG_IGN):
         for child in children:
-            child.ask_to_end()
+            child.terminate()
         deadline = time.monotonic() + grace_seconds
-        while time.monotonic() < deadline and any(
-            child.process.poll() is None for child in children
-        ):
+        while any(child.process.poll() is None for child in children):
+            if time.monotonic() >= deadline:
+                break
             time.sleep(POLL_SECONDS)
         for child in children:
             child.sweep()
@@ -160,7 +161,7 @@ def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None
 def hold_leash() -> None:
     """End this process when its standard input closes, that is, when its parent has ended.
 
-    First by SIGTERM to itself; after a grace period by force, with all its descendants.
+    It sends itself SIGTERM; after a grace period it exits by force and ends all its descendants.
     """
 
     def wait() -> NoReturn:
@@ -176,9 +177,9 @@ def hold_leash() -> None:
 
 
 def port_to_use(host: str, port: int) -> int:
-    """Return the port, or for 0 a free port; raise Unavailable if the address cannot be used.
+    """Return the port, or a free port for 0; raise Unavailable if the address cannot be used.
 
-    Uvicorn would only log the failure.
+    Uvicorn itself would only log the failure and exit.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -186,7 +187,6 @@ def port_to_use(host: str, port: int) -> int:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise Unavailable(
-                f"cannot listen on {host}, port {port}: {error.strerror}; choose another --port"
-            ) from error
+            problem = f"cannot listen on {host}, port {port}: {error.strerror}"
+            raise Unavailable(f"{problem}; choose another --port") from error
         return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
 """The packaged examples, which `telescope examples` lists and prints.
 
 `EXAMPLES` describes each file. `huggingface` holds the model that `llama.yaml` trains; a hash of
-its bytes is part of those trials' identity, so that it is never reformatted.
+its bytes is part of the identity of those trials, so the file is never reformatted.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ EXAMPLES: Mapping[str, Example] = {
 
 
 def example(name: str) -> Example:
-    """The example of this name; InvalidInput lists the names if there is none."""
+    """Return the example with this name; raise InvalidInput with all names if there is none."""
     if name not in EXAMPLES:
         raise InvalidInput.of("NAME", f"must be one of: {', '.join(EXAMPLES)}", name)
     return EXAMPLES[name]

@@ -23,9 +23,9 @@ SUMMARY = "Hyperparameters for a model too expensive to sweep, with interval, ve
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Create the service.
+    """Create the application.
 
-    Raise Unavailable if its database is unreachable or at another revision.
+    Raises Unavailable if the database is unreachable or at another revision.
     """
     store = Store(settings.database_url)
     store.check_revision()

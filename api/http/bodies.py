@@ -1,9 +1,9 @@
 """Request bodies, parsed to plain JSON values that every database can store.
 
-`telescope.studies.registry` validates a document, and `api.jobs.admission` the files and code that
-it names.
+`telescope.studies.registry` validates the fields of a job, and `api.jobs.admission` the files and
+code that it names.
 
-Parts: `BodyLimit` (middleware) · `parse_body` · `require_known`.
+Parts: `BodyLimit`, a middleware · `parse_body` · `require_known_parameters`.
 """
 
 import json
@@ -18,13 +18,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.jobs.documents import from_yaml
-from telescope.errors import InvalidInput, Problem, closest_name_hint, no_text
+from telescope.errors import InvalidInput, Problem, closest_name_hint, key_problem
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
-YAML_CHARACTERS = 1 << 14  # a YAML parser in Python needs about half a second for these
-DEEPEST = 32
+YAML_CHARACTERS = 1 << 14  # the YAML parser, in pure Python, needs about half a second for them
+DEEPEST = 32  # levels of nesting
 LARGEST_INTEGER = 2**53
+NO_JSON = (tokens.AnchorToken, tokens.AliasToken, tokens.TagToken, tokens.DirectiveToken)
 OPENING = (
     tokens.FlowSequenceStartToken,
     tokens.FlowMappingStartToken,
@@ -37,7 +38,8 @@ CLOSING = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, tokens.Block
 class BodyLimit:
     """Middleware that refuses a body above `BODY_BYTES` while it is read.
 
-    The error becomes a problem document; the framework's own limit answers in plain text.
+    The error becomes a problem document, unlike the framework's own limit, which answers in plain
+    text.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -60,9 +62,11 @@ class BodyLimit:
 
 
 def parse_body(
-    body: bytes, content_type: str | None, otherwise: str = "YAML as Content-Type: application/yaml"
+    body: bytes,
+    content_type: str | None,
+    alternative: str = "YAML as Content-Type: application/yaml",
 ) -> Any:
-    """Parse a JSON or YAML body; `otherwise` names the alternative to JSON in error messages.
+    """Parse a JSON or YAML body; `alternative` names another format in the message on bad JSON.
 
     Raises InvalidInput with the place of a syntax error, or with each value that cannot be stored.
     """
@@ -75,23 +79,28 @@ def parse_body(
         message = f"nests deeper than {DEEPEST} levels; a job needs at most 4"
         raise InvalidInput.of("", message) from None
     except (OverflowError, ValueError, YAMLError) as error:
-        kind = "YAML" if media in YAML_TYPES else f"JSON (or send {otherwise})"
-        message = f"the body is not valid {kind}: {' '.join(str(error).split())}"
+        reason = " ".join(str(error).split())
+        message = f"the body is not valid YAML: {reason}"
+        if media not in YAML_TYPES:
+            message = f"the body is not valid JSON: {reason}; send JSON, or {alternative}"
         raise InvalidInput.of("", message) from None
     if problems:
         raise InvalidInput.because(problems)
     return value
 
 
-def require_known(query: Mapping[str, str], *known: str) -> None:
-    """Refuse unknown query parameters: to ignore a mistyped filter would change the answer."""
-    unknown = {name: value for name, value in query.items() if name not in known}
+def require_known_parameters(query: Mapping[str, str], *names: str) -> None:
+    """Raise RequestValidationError for query parameters other than `names`.
+
+    To ignore a mistyped filter would change the answer.
+    """
+    unknown = {name: value for name, value in query.items() if name not in names}
     if unknown:
         raise RequestValidationError(
             [
                 {
                     "loc": ("query", name),
-                    "msg": f"unknown{closest_name_hint(name, [*known])}",
+                    "msg": f"unknown{closest_name_hint(name, names)}",
                     "input": value,
                 }
                 for name, value in unknown.items()
@@ -109,9 +118,9 @@ def _yaml(text: str) -> Any:
         raise ValueError(f"{limit}; send JSON instead")
     depth = 0
     for token in YAML(typ="safe", pure=True).scan(text):
-        if isinstance(token, tokens.AliasToken | tokens.TagToken | tokens.DirectiveToken):
-            features = "aliases (*name), tags (!name) and directives (%NAME)"
-            raise ValueError(f"{features} are not supported; write plain values")
+        if isinstance(token, NO_JSON):
+            features = "anchors (&name), aliases (*name), tags (!name) and directives (%NAME)"
+            raise YAMLError(f"{features} are not supported; write plain values")
         depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
         if depth > DEEPEST:
             raise RecursionError
@@ -119,30 +128,26 @@ def _yaml(text: str) -> Any:
 
 
 def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield what JSON in UTF-8 (RFC 7493), or a database, cannot hold.
+    """Yield a problem for each value that JSON in UTF-8 (RFC 7493) or a database cannot hold.
 
-    That is: keys other than text, lone surrogates, U+0000, integers beyond 2^53.
+    These are keys other than text, lone surrogates, U+0000, and integers beyond 2^53.
     """
     if len(path) > DEEPEST:
         raise RecursionError
     match value:
         case dict():
-            for key, each in value.items():
-                yield from (
-                    _unstorable(key, path)
-                    if isinstance(key, str)
-                    else [no_text(".".join(path), key)]
-                )
-                yield from _unstorable(each, (*path, str(key)))
+            for key, item in value.items():
+                if isinstance(key, str):
+                    yield from _unstorable(key, path)
+                else:
+                    yield key_problem(".".join(path), key)
+                yield from _unstorable(item, (*path, str(key)))
         case list():
-            for number, each in enumerate(value):
-                yield from _unstorable(each, (*path, str(number)))
-        case str() if not value.isprintable() and (
-            "\0" in value or re.search("[\ud800-\udfff]", value)
-        ):
-            yield Problem(
-                ".".join(path), "contains U+0000 or a lone surrogate; remove the character", value
-            )
+            for index, item in enumerate(value):
+                yield from _unstorable(item, (*path, str(index)))
+        case str() if not value.isprintable() and re.search("[\0\ud800-\udfff]", value):
+            message = "contains U+0000 or a lone surrogate; remove the character"
+            yield Problem(".".join(path), message, value)
         case int() if abs(value) >= LARGEST_INTEGER:
             message = "is beyond 2^53, which JSON does not represent exactly; give a smaller number"
             yield Problem(".".join(path), message, str(value))

@@ -1,9 +1,9 @@
 """Dependencies of the route handlers: store, settings, the request's document, shared parameters.
 
-Handlers are synchronous (they wait for the database, on threads) and short. Rules of all routes:
-lists are paged (`page_size` above 1000 counts as 1000); a job and its result carry an ETag, and a
-poll with If-None-Match costs one query; repeating a verb is not an error. `api.http.errors` turns
-exceptions into problem+json.
+Handlers are short and synchronous: they run on threads and wait for the database. Rules of all
+routes: lists are paged (a `page_size` above 1000 counts as 1000); a job and its result carry an
+ETag, and a poll with If-None-Match costs one query; a repeated verb is not an error.
+`api.http.errors` converts exceptions to problem+json.
 """
 
 from typing import Annotated, Any
@@ -58,7 +58,7 @@ Study = Annotated[AnyStudy, Depends(study_of)]
 JobId = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
 TrialId = Annotated[int, Path(ge=0, le=INT32)]
 PageSize = Annotated[
-    int, Query(ge=0, description="Items per page, at most 1000; 0 is the server's default.")
+    int, Query(ge=0, description="Items per page, at most 1000; 0 means the server's default.")
 ]
 PageToken = Annotated[
     str | None, Query(max_length=512, description="The `next_page_token` of the previous page.")

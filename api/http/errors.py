@@ -1,12 +1,12 @@
 """Errors as HTTP responses.
 
-Every error is `application/problem+json` (RFC 9457) of one shape: `type`, `title`, `status`,
-`detail`, `instance`, the stable `code`, and `errors`, which names each wrong field with its JSON
-pointer (RFC 6901), its value and the remedy. An unforeseen exception is a 500 without internals;
-the log has the traceback.
+Every error is a document `application/problem+json` (RFC 9457) with the same members: `type`,
+`title`, `status`, `detail`, `instance`, the stable `code`, and `errors`, which names each wrong
+field with its JSON pointer (RFC 6901), its value and the remedy. An unforeseen exception is a 500
+without internals; the log has the traceback.
 
-Parts: `ProblemDocument`, `FieldProblem` (the schema) · `problem_response` · `install` (the four
-handlers) · `error_responses` (for OpenAPI).
+Parts: `ProblemDocument`, `FieldProblem`, the schema · `problem_response` · `install`, which
+registers the four handlers · `error_responses`, for OpenAPI.
 """
 
 import json
@@ -34,11 +34,16 @@ CODES = {
     413: "content_too_large",
 }
 
+DETAILS = {  # in place of the framework's, which only repeat the status
+    404: "there is no such path; GET /docs lists all paths",
+    405: "this path does not allow this method; GET /docs lists the methods of each path",
+}
+
 log = logging.getLogger(__name__)
 
 
 class FieldProblem(BaseModel):
-    """A wrong field or parameter."""
+    """An invalid field or parameter."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -55,7 +60,7 @@ class FieldProblem(BaseModel):
 class ProblemDocument(BaseModel):
     """An error in the format of RFC 9457."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True, title="Problem")
 
     type: str = Field(examples=["urn:telescope:problem:invalid_input"])
     title: str
@@ -64,7 +69,7 @@ class ProblemDocument(BaseModel):
     instance: str
     """Path of the request."""
     code: str
-    """Stable name of the kind of error."""
+    """Name of the kind of error; it does not change between versions."""
     errors: list[FieldProblem] = []
 
 
@@ -84,16 +89,12 @@ def pointer(field: str) -> str:
 
 
 def echoed(value: Any) -> Any:
-    """Convert a value to JSON, cut to `LONGEST_VALUE` characters."""
+    """Return a value if its JSON is short, else its text, cut to `LONGEST_VALUE` characters."""
     try:
         if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= LONGEST_VALUE:
             return value
-    except (
-        TypeError,
-        ValueError,
-        RecursionError,
-    ):  # not JSON: nan, bytes, a lone surrogate, an object
-        pass
+    except (TypeError, ValueError, RecursionError):
+        pass  # not JSON: nan, bytes, a lone surrogate, an object
     text = value if isinstance(value, str) else repr(value)
     return text.encode(errors="replace").decode()[:LONGEST_VALUE]
 
@@ -102,11 +103,9 @@ def problem_response(
     request: Request, status: int, code: str, detail: str, fields: list[FieldProblem] | None = None
 ) -> JSONResponse:
     """Build the problem+json response of an error."""
-    headers = (
-        {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        if status == HTTPStatus.SERVICE_UNAVAILABLE
-        else {}
-    )
+    headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     problem = ProblemDocument(
         type=f"urn:telescope:problem:{code}",
         title=code.replace("_", " ").capitalize(),
@@ -128,7 +127,7 @@ def install(app: FastAPI) -> None:
 
 
 def _telescope_error(request: Request, error: Exception) -> JSONResponse:
-    """Convert an error of telescope, which has a status, a code and problems."""
+    """Convert a TelescopeError, which has a status, a code and problems."""
     assert isinstance(error, errors.TelescopeError)
     in_body = request.method == "POST"
     fields = [
@@ -150,23 +149,28 @@ def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
     """
     assert isinstance(error, RequestValidationError)
     fields = []
-    for each in error.errors():
-        place, *path = map(str, each["loc"])
-        where = pointer(".".join(path)) if place == "body" else None
-        message = f"{each['msg'][:1].lower()}{each['msg'][1:]} ({place} parameter)"
-        value = echoed(each.get("input"))
-        fields.append(
-            FieldProblem(field=".".join(path), pointer=where, message=message, value=value)
+    for details in error.errors():
+        place, *path = map(str, details["loc"])
+        name, text = ".".join(path), details["msg"]
+        problem = FieldProblem(
+            field=name,
+            pointer=pointer(name) if place == "body" else None,
+            message=f"{text[:1].lower()}{text[1:]} ({place} parameter)",
+            value=echoed(details.get("input")),
         )
-    detail = "; ".join(f"{each.field}: {each.message} (given: {each.value!r})" for each in fields)
+        fields.append(problem)
+    detail = "; ".join(
+        f"{problem.field}: {problem.message} (given: {problem.value!r})" for problem in fields
+    )
     return problem_response(request, 422, errors.InvalidInput.code, detail, fields)
 
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:
-    """Convert a refusal of the framework: unknown path, wrong method, too large a body."""
+    """Convert an error of the framework: unknown path, wrong method, body too large."""
     assert isinstance(error, HTTPException)
-    code = CODES.get(error.status_code, f"http_{error.status_code}")
-    response = problem_response(request, error.status_code, code, str(error.detail))
+    status = error.status_code
+    code = CODES.get(status, f"http_{status}")
+    response = problem_response(request, status, code, DETAILS.get(status, str(error.detail)))
     response.headers.update(error.headers or {})
     return response
 
@@ -174,9 +178,5 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
     """Log a defect of telescope in full; the response reveals no internals."""
     log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
-    return problem_response(
-        request,
-        500,
-        "internal_error",
-        "telescope failed on this request; see the server's log for the cause",
-    )
+    detail = "telescope failed on this request; see the server's log for the cause"
+    return problem_response(request, 500, "internal_error", detail)

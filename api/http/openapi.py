@@ -1,10 +1,10 @@
 """Parts of the OpenAPI document that do not follow from the handlers' signatures.
 
-Request bodies, reports and previews are plain documents to the handlers, so their schemas are added
-here: `Study`, `Report` and `Preview` are unions over the registered kinds of study, with the
-discriminator `kind`. Schema names are short and unique: types that a kind registers are named after
-the kind (`ComputeTimeReport`), every other class has its own name, prefixed with its module only
-where the name is taken.
+Handlers take request bodies, reports and previews as plain documents, so their schemas are added
+here. `Study`, `Report` and `Preview` are unions over the registered kinds of study, with the
+discriminator `kind`. Schema names are short and unique: the types that a kind registers are named
+after the kind (`ComputeTimeReport`); every other class has its own name, prefixed with its module
+only if another class has the same name.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from api.http.schemas import NewJudgement
 from telescope.studies.kind import Kind
 
 Part = Literal["question", "report", "preview"]
-Schemas = dict[str, Any]  # a JSON schema by its name
+Schemas = dict[str, Any]  # JSON schemas by name
 
 EXAMPLE = {
     "kind": "telescope",
@@ -99,38 +99,40 @@ def either(media: dict[str, Any]) -> dict[str, Any]:
     return dict.fromkeys(("application/json", "application/yaml"), media)
 
 
-def add_class_schema(schemas: Schemas, name: str, of: Any, mode: JsonSchemaMode) -> None:
-    """Add the schema of a class and of the classes that it refers to."""
-    schema = TypeAdapter(of).json_schema(ref_template=REFERENCE, mode=mode)
-    schemas.update(schema.pop("$defs", {}) | {name: schema})
+def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode) -> None:
+    """Add the schema of a class, under `name`, and of the classes that it refers to."""
+    schema = TypeAdapter(cls).json_schema(ref_template=REFERENCE, mode=mode)
+    definitions = schema.pop("$defs", {})
+    schemas.update(definitions | {name: schema | {"title": name}})  # generators name classes by it
 
 
-def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], known: Schemas) -> Schemas:
-    """Schemas of each kind's question, report and preview, and the three unions over the kinds."""
+def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> Schemas:
+    """Schemas of each kind's question, report and preview, and the three unions over the kinds.
+
+    `existing` are the schemas that the document has already.
+    """
     inputs = [
         ((kind.name, part), mode, TypeAdapter(getattr(kind, part)))
         for kind in kinds
         for part, mode in MODES.items()
     ]
-    found, schema = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)
+    references, schema = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)
     definitions: Schemas = schema["$defs"]
     registered = {
         reference["$ref"].removeprefix(PREFIX): kind_and_part
-        for (kind_and_part, _), reference in found.items()
+        for (kind_and_part, _), reference in references.items()
     }
     for name, (kind, part) in registered.items():
         if part != "question":  # a question contains its `kind`; the service adds it to the others
             schema = definitions[name]
-            schema["properties"] = {
-                "kind": {"const": kind, "title": "Kind", "type": "string"}
-            } | schema["properties"]
+            kind_schema = {"kind": {"const": kind, "title": "Kind", "type": "string"}}
+            schema["properties"] = kind_schema | schema["properties"]
             schema["required"] = ["kind", *schema.get("required", ())]
-    names = short_names(
-        definitions,
-        {name: title(*kind_and_part) for name, kind_and_part in registered.items()},
-        known,
-    )
-    renamed = {names[name]: with_names(schema, names) for name, schema in definitions.items()}
+    titles = {name: title(*kind_and_part) for name, kind_and_part in registered.items()}
+    names = short_names(definitions, titles, existing)
+    renamed = {
+        names[name]: renamed_references(schema, names) for name, schema in definitions.items()
+    }
     for name, schema in renamed.items():
         schema["title"] = name  # client generators name classes by it
     return renamed | {union: union_over(kinds, part) for part, union in UNIONS.items()}
@@ -145,28 +147,27 @@ def union_over(kinds: Iterable[Kind[Any, Any, Any]], part: Part) -> dict[str, An
     references = {kind.name: REFERENCE.format(model=title(kind.name, part)) for kind in kinds}
     discriminator = {"propertyName": "kind", "mapping": references}
     return {
-        "oneOf": [{"$ref": each} for each in references.values()],
+        "oneOf": [{"$ref": target} for target in references.values()],
         "discriminator": discriminator,
         "title": UNIONS[part],
     }
 
 
 def short_names(
-    definitions: Schemas, registered: Mapping[str, str], known: Schemas
+    definitions: Schemas, registered: Mapping[str, str], existing: Schemas
 ) -> dict[str, str]:
     """Map pydantic's schema names to the names in the document.
 
-    Pydantic prefixes the module where several classes have the same name.
+    Pydantic prefixes a class's name with its module if several classes have the name. `registered`
+    maps the schemas of kinds to their names, `existing` are the schemas in the document already.
     """
     short = {name: registered.get(name, name.rpartition("__")[2]) for name in definitions}
     count = Counter((*short.values(), *UNIONS.values()))
 
     def is_free(name: str) -> bool:
         """True if no other class has this name; FastAPI may have entered the same class."""
-        return (
-            count[short[name]] == 1
-            and known.get(short[name], definitions[name]) == definitions[name]
-        )
+        same_name = existing.get(short[name], definitions[name])
+        return count[short[name]] == 1 and same_name == definitions[name]
 
     return {
         name: short[name] if name in registered or is_free(name) else qualified(name)
@@ -175,17 +176,19 @@ def short_names(
 
 
 def qualified(name: str) -> str:
-    """telescope__studies__compute_time__rows__Source -> ComputeTimeRowsSource."""
-    *modules, own = name.removeprefix("telescope__studies__").split("__")
-    return "".join(word.capitalize() for module in modules for word in module.split("_")) + own
+    """Shorten a module's prefix: telescope__studies__compute_time__rows__A -> ComputeTimeRowsA."""
+    *modules, class_name = name.removeprefix("telescope__studies__").split("__")
+    return (
+        "".join(word.capitalize() for module in modules for word in module.split("_")) + class_name
+    )
 
 
-def with_names(schema: Any, names: Mapping[str, str]) -> Any:
-    """Rename the references of a schema, those of discriminators included."""
+def renamed_references(schema: Any, names: Mapping[str, str]) -> Any:
+    """Return a schema with its references renamed, also in discriminators."""
     if isinstance(schema, dict):
-        return {key: with_names(value, names) for key, value in schema.items()}
+        return {key: renamed_references(value, names) for key, value in schema.items()}
     if isinstance(schema, list):
-        return [with_names(value, names) for value in schema]
+        return [renamed_references(value, names) for value in schema]
     if isinstance(schema, str) and schema.startswith(PREFIX):
         return REFERENCE.format(model=names[schema.removeprefix(PREFIX)])
     return schema

@@ -1,8 +1,8 @@
 """Content negotiation: JSON or CSV, and ETags.
 
-`preferred` reads an Accept header (RFC 9110, section 12.5.1), `csv_text` writes rows as CSV
-(RFC 4180), `entity_tag` makes an ETag of everything that a representation depends on, and `seen`
-compares it with If-None-Match.
+`preferred` reads an Accept header (RFC 9110, section 12.5.1); `csv_text` writes rows as CSV
+(RFC 4180); `entity_tag` makes an ETag of everything that a representation depends on, and
+`matches_etag` compares it with If-None-Match.
 """
 
 import csv
@@ -23,16 +23,18 @@ CSV = "text/csv"
 
 
 def preferred(accept: str, offered: Sequence[str]) -> str | None:
-    """The offered media type that an Accept header ranks highest; None if it accepts none.
+    """Return the offered media type that an Accept header ranks highest; None if it accepts none.
 
-    Of types with equal weight, the first.
+    Among types of equal weight, the first one wins.
     """
-    ranges = dict(filter(None, map(_range, accept.split(",")))) if accept.strip() else {"*/*": 1.0}
+    ranges = {"*/*": 1.0}
+    if accept.strip():
+        ranges = dict(filter(None, map(_media_range, accept.split(","))))
     best = max(offered, key=lambda media: _weight(media, ranges))
     return best if _weight(best, ranges) > 0 else None
 
 
-def _range(text: str) -> tuple[str, float] | None:
+def _media_range(text: str) -> tuple[str, float] | None:
     """Parse a media range and its weight; parameters other than q are ignored."""
     media, *parameters = (part.strip().lower() for part in text.split(";"))
     weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
@@ -50,17 +52,17 @@ def _weight(media: str, ranges: dict[str, float]) -> float:
     return 0.0
 
 
-def csv_text(rows: Iterable[Any], kind: type) -> str:
-    """Write frozen values of one type as CSV with one column per field.
+def csv_text(rows: Iterable[Any], row_type: type) -> str:
+    """Format values of one dataclass as CSV with one column per field.
 
     None is an empty cell; numbers keep all their digits.
     """
-    names = [field.name for field in fields(kind)]
-    written = io.StringIO()
-    table = csv.writer(written)
-    table.writerow(names)
-    table.writerows([_cell(getattr(row, name)) for name in names] for row in rows)
-    return written.getvalue()
+    names = [field.name for field in fields(row_type)]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(names)
+    writer.writerows([_cell(getattr(row, name)) for name in names] for row in rows)
+    return buffer.getvalue()
 
 
 def _cell(value: Any) -> Any:
@@ -73,13 +75,14 @@ def entity_tag(*parts: Any) -> str:
     return f'"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}"'
 
 
-def seen(tag: str, if_none_match: str | None) -> bool:
+def matches_etag(tag: str, if_none_match: str | None) -> bool:
     """True if If-None-Match contains this ETag."""
-    tags = {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}
+    tags = {item.strip().removeprefix("W/") for item in (if_none_match or "").split(",")}
     return tag in tags or "*" in tags
 
 
 def tag_of(row: JobRow) -> str:
+    """The ETag of a job and of its result: the job's version."""
     return f'"{row.version}"'
 
 
@@ -87,8 +90,8 @@ def tagged(row: JobRow, document: Any) -> Response:
     return JSONResponse(document, headers={"ETag": tag_of(row)})
 
 
-def unless_seen(row: JobRow, if_none_match: str | None) -> Response | None:
-    """A 304 response if the client has this version already, else None."""
-    if not seen(tag_of(row), if_none_match):
+def not_modified(row: JobRow, if_none_match: str | None) -> Response | None:
+    """Return a 304 response if the client has this version of the job already, else None."""
+    if not matches_etag(tag_of(row), if_none_match):
         return None
     return Response(status_code=304, headers={"ETag": tag_of(row)})

@@ -1,7 +1,7 @@
 """Schemas of HTTP requests and responses.
 
-The resources are those of `telescope.client.resources`, which the rows of `api.store` extend. This
-module has the pages and lists built of them, and the request bodies; the text below a field becomes
+`telescope.client.resources` declares the resources; the rows of `api.store` extend them. This
+module has the pages and lists of resources, and the request bodies. The text below a field becomes
 its OpenAPI description. Reports, previews and the rows of tables at a target loss are documents of
 their study (`telescope.studies`, `api.http.openapi`).
 
@@ -56,7 +56,7 @@ class Curves(Resource):
 
 
 class Level(BaseModel):
-    """One width of one optimizer's ladder; its other fields are those of the study's report."""
+    """One width of one optimizer's ladder; the study's report defines further fields."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -73,20 +73,20 @@ class Levels(Resource):
 
 
 class FrontierPage(ItemPage[FrontierRow]):
-    """Hours to a loss against devices; items sorted by optimizer, devices, batch."""
+    """Hours to a loss against devices; items are sorted by optimizer, devices, batch."""
 
     target_loss: float
     read: str
     """How the loss was read."""
     dominance: Dominance | None
-    """AdamW's curve (first) compared with Muon's (second) over the device counts that both have;
-    null where there are none."""
+    """Comparison of AdamW's curve (first) with Muon's (second) over the device counts that both
+    have; null if there are none."""
     model: str
     """Assumptions of the step times that were not measured."""
 
 
 class BatchPage(ItemPage[BatchRow]):
-    """Tokens and steps to a loss against batch size; items sorted by optimizer, batch."""
+    """Tokens and steps to a loss against batch size; items are sorted by optimizer, batch."""
 
     target_loss: float
     read: str
@@ -96,14 +96,14 @@ class BatchPage(ItemPage[BatchRow]):
 
 
 class RatioPage(ItemPage[RatioRow]):
-    """Ratio of AdamW's tokens to a loss to Muon's; items sorted by batch."""
+    """AdamW's tokens to a loss, divided by Muon's; items are sorted by batch."""
 
     target_loss: float
     read: str
     """How the loss was read."""
     trend_from_batch_tokens: float | None
     """Start of the trend: the larger critical batch of the two optimizers, or the middle of the
-    batches where there is none."""
+    batches if there is no critical batch."""
     trend: Direction | None
     """Trend of the ratio from that batch on."""
     exponent: float | None
@@ -113,7 +113,7 @@ class RatioPage(ItemPage[RatioRow]):
     p_falling: float | None
     """Probability of an exponent this low if the ratio did not fall."""
     note: str
-    """Why there are no items; empty where there are some."""
+    """Why there are no items; empty if there are some."""
 
 
 class Corpora(Resource):
@@ -123,7 +123,7 @@ class Corpora(Resource):
 
 
 class NewCorpus(Resource):
-    """A name for a path on the server."""
+    """A corpus to register: a name for a path on the server."""
 
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"examples": [{"name": "novels", "path": "/data/novels"}]}
@@ -143,16 +143,16 @@ class SweepRunBody(Resource):
     width: Annotated[int, Field(ge=1, le=2**31 - 1)]
     lr: Annotated[float, Field(gt=0)]
     loss: float | Literal["nan", "inf"] | None
-    """Final loss, above 0; null, "nan" or "inf" where the run diverged."""
+    """Final loss, above 0; null, "nan" or "inf" if the run diverged."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     """Weight decay; given in every row or in none."""
     seed: int | None = None
-    """Random seed; given in every row or in none. Without it, repeats of a point count as seeds in
-    their order."""
+    """Random seed; given in every row or in none. Without it, repeated runs of a point count as
+    seeds 0, 1, ... in their order."""
 
 
 class NewJudgement(Resource):
-    """A sweep to judge."""
+    """A sweep to judge: its finished runs, and the width to train."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -166,4 +166,4 @@ class Health(Resource):
 
     status: Literal["ok"] = "ok"
     parts: dict[str, str]
-    """State of each part; if a part is missing, the response is a 503 problem that names it."""
+    """State of each part of the service; if one is missing, the response is a 503 that names it."""

@@ -1,7 +1,7 @@
 """The corpora and factories that a job may name over HTTP.
 
-Every client that can reach the port can name files of the machine that telescope runs on, so a path
-is admitted only below the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`);
+Every client that can reach the port can name files of the server's machine. A path is therefore
+admitted only below the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`);
 names of corpora are always admitted. A model factory is code, and runs only if the operator lists
 it in TELESCOPE_FACTORIES (`require_factories`).
 """
@@ -17,7 +17,7 @@ from telescope.trials.data import DataSpec
 
 
 def require_open(texts: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
-    """Raise InvalidInput for each path outside `roots`; names of corpora and tokenizers pass.
+    """Raise InvalidInput if data blocks name paths outside `roots`; names of corpora pass.
 
     `texts` maps the field of each data block to the block.
     """
@@ -36,9 +36,9 @@ def require_open(texts: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
 
 
 def require_factories(document: Any, patterns: Sequence[str], path: str = "") -> None:
-    """Raise InvalidInput if a document names, anywhere, a factory that the operator did not list.
+    """Raise InvalidInput if a document names, at any depth, a factory that is not in `patterns`.
 
-    To be called before the factory's code is imported.
+    Call it before the factory's code is imported. `path` is the field of the document itself.
     """
     children: Iterable[tuple[Any, Any]] = ()
     if isinstance(document, Mapping):
@@ -48,8 +48,9 @@ def require_factories(document: Any, patterns: Sequence[str], path: str = "") ->
     for key, value in children:
         field = f"{path}.{key}".lstrip(".")
         if key == "factory" and isinstance(value, str) and not is_listed(value, patterns):
-            listed = f"allowed: {', '.join(patterns)}" if patterns else "it allows none"
-            message = f"this server does not allow this factory ({listed}); ask its operator to list it in TELESCOPE_FACTORIES"
+            allowed = f"allowed: {', '.join(patterns)}" if patterns else "it allows none"
+            remedy = "ask its operator to list it in TELESCOPE_FACTORIES"
+            message = f"this server does not allow this factory ({allowed}); {remedy}"
             raise InvalidInput.of(field, message, value)
         require_factories(value, patterns, field)
 
@@ -63,14 +64,16 @@ def is_open(path: str, roots: Sequence[Path]) -> bool:
     """True if the path, after following symbolic links, lies below one of the roots."""
     try:
         real = Path(path).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError):  # too long a name, a loop of links, no such user
+    except (OSError, RuntimeError, ValueError):  # a name too long, a loop of links, no such user
         return False
     return any(real.is_relative_to(root.resolve()) for root in roots)
 
 
 def path_remedy(roots: Sequence[Path]) -> str:
-    """What is wrong with a path outside the roots, and what to do about it."""
+    """Describe what is wrong with a path outside the roots, and what to do about it."""
     if roots:
         folders = ", ".join(map(str, roots))
-        return f"a path sent over HTTP must lie below {folders} (TELESCOPE_DATA_ROOTS of the server); move the file there"
-    return "this server accepts no paths over HTTP; ask its operator to list the folder in TELESCOPE_DATA_ROOTS"
+        place = f"below {folders} (TELESCOPE_DATA_ROOTS of the server)"
+        return f"a path sent over HTTP must lie {place}; move the file there"
+    remedy = "ask its operator to list the folder in TELESCOPE_DATA_ROOTS"
+    return f"this server accepts no paths over HTTP; {remedy}"

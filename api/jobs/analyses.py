@@ -1,12 +1,12 @@
 """A cache of analyses, so that the next target loss costs one query.
 
-Reading a finished job of ten thousand runs takes a second, answering from the analysis takes
-milliseconds. `Analyses` keeps the analyses of the last few jobs, each at its newest version; a
-running job's version rises, and then its analysis is made again. Handlers call it from many
-threads: one thread makes an analysis while the others that need the same analysis wait; threads
-that need another analysis do not wait.
+To read a finished job of ten thousand runs takes a second; to compute a table from its analysis
+takes milliseconds. `Analyses` keeps the analyses of the most recently used jobs, each at its newest
+version. When the version of a running job rises, its analysis is made again. Handlers use the cache
+from many threads: while one thread makes an analysis, others that need the same analysis wait, and
+those that need another one do not.
 
-Parts: `analysed_kinds` · `analysed`, from the database · `Analyses`.
+Parts: `analysed_kinds` · `analysed`, an analysis from the database · `Analyses`, the cache.
 """
 
 import threading
@@ -18,11 +18,11 @@ from api.store.store import Store
 from telescope.studies import registry
 from telescope.studies.compute_time.analysis import Analysis
 
-MOST = 4  # analyses; that of a job of 10,000 runs takes about 30 MB
+MOST_CACHED = 4  # the analysis of a job of 10,000 runs takes about 30 MB
 
 
 def analysed(job_id: str, store: Store) -> Analysis:
-    """Analyse the runs of a job so far."""
+    """Analyse the runs that a job has finished so far."""
     study = registry.parse(store.study_document(job_id))
     assert study.kind.analyse is not None, "only jobs of such kinds are analysed"
     trials = store.terminal_trials(job_id, outlines=True)
@@ -37,9 +37,9 @@ def analysed_kinds() -> tuple[str, ...]:
 
 @dataclass
 class AnalysisSlot:
-    """The analysis of one version of a job, once a thread has made it.
+    """A place in the cache for the analysis of one version of a job; None until it is made.
 
-    The analysis may have read newer data than its version.
+    The analysis may have read data newer than its version.
     """
 
     version: int
@@ -50,25 +50,25 @@ class AnalysisSlot:
 class Analyses:
     """The most recently used analyses; usable from many threads."""
 
-    def __init__(self, most: int = MOST) -> None:
+    def __init__(self, most: int = MOST_CACHED) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._places: dict[str, AnalysisSlot] = {}  # by job id, least recently used first
+        self._slots: dict[str, AnalysisSlot] = {}  # by job id, least recently used first
 
     def of(self, job: JobRow, make: Callable[[], Analysis]) -> Analysis:
         """Return the analysis of a job at its version; call `make` if it is not cached."""
-        place = self._place(job)
-        with place.lock:
-            if place.analysis is None:
-                place.analysis = make()
-            return place.analysis
+        slot = self._slot(job)
+        with slot.lock:
+            if slot.analysis is None:
+                slot.analysis = make()
+            return slot.analysis
 
-    def _place(self, job: JobRow) -> AnalysisSlot:
+    def _slot(self, job: JobRow) -> AnalysisSlot:
         with self._lock:
-            place = self._places.pop(job.id, None)
-            if place is None or place.version < job.version:
-                place = AnalysisSlot(job.version)
-            self._places[job.id] = place
-            while len(self._places) > self._most:
-                del self._places[next(iter(self._places))]
-            return place
+            slot = self._slots.pop(job.id, None)
+            if slot is None or slot.version < job.version:
+                slot = AnalysisSlot(job.version)
+            self._slots[job.id] = slot
+            while len(self._slots) > self._most:
+                del self._slots[next(iter(self._slots))]
+            return slot

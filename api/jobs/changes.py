@@ -1,9 +1,10 @@
 """Changes of a study's document, by a JSON merge patch (RFC 7396).
 
-Fields in the patch replace those of the document, null restores a field's default, all other fields
-stay. Exception: values that came from the corpus or the preset are dropped where the patch names
-another one. On the command line a patch is written as assignments, `limits.max_base_runs=400`.
-`telescope.studies.registry` validates the changed document like any other.
+A field in the patch replaces the field of the document, null restores a field's default, and all
+other fields stay. Exception: values that were derived from the corpus or the preset are dropped if
+the patch names another one. On the command line a patch is written as assignments, such as
+`limits.max_base_runs=400`. `telescope.studies.registry` validates the changed document like any
+other.
 """
 
 from collections.abc import Iterable
@@ -12,29 +13,30 @@ from typing import Any
 from ruamel.yaml.error import YAMLError
 
 from api.jobs.documents import from_yaml
-from telescope.errors import InvalidInput, not_plain
+from telescope.errors import InvalidInput, json_problems
 from telescope.studies.telescoping.question.documents import FIELD, FROM_TEXT
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
+
+CORPUS = {*ORIGIN, "validation_fraction"}  # fields of a data block that determine its tokens
 
 
 def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     """Return the document with the patch applied.
 
-    Values derived from the data or the preset are dropped where those change, to be derived again.
+    If the patch changes the corpus or the preset, the values derived from it are dropped, to be
+    derived again. Raises InvalidInput if the patch is not a mapping.
     """
     if not isinstance(patch, dict):
-        raise InvalidInput.of(
-            "",
-            "must map the fields to change to values, such as {limits: {max_base_runs: 400}}",
-            patch,
-        )
+        message = "must map the fields to change to values, such as {limits: {max_base_runs: 400}}"
+        raise InvalidInput.of("", message, patch)
     changed: dict[str, Any] = merged(document, patch)
-    data, new = changed.get("data"), patch.get("data")
-    of_data = {*ORIGIN, "validation_fraction"}
-    if isinstance(data, dict) and isinstance(new, dict) and new.keys() & of_data:
+    data, data_patch = changed.get("data"), patch.get("data")
+    if isinstance(data, dict) and isinstance(data_patch, dict) and data_patch.keys() & CORPUS:
         changed["data"] = {
-            name: value for name, value in data.items() if name not in FROM_TEXT or name in new
+            name: value
+            for name, value in data.items()
+            if name not in FROM_TEXT or name in data_patch
         }
         sweep = changed.get(FIELD)
         if FIELD not in patch and isinstance(sweep, dict) and sweep.get("data"):
@@ -43,12 +45,12 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
                 for block in sweep["data"]
             ]
             changed[FIELD] = sweep | {"data": blocks}
-    model, new = document.get("model"), patch.get("model")
-    if isinstance(model, dict) and isinstance(new, dict):
-        if "factory" in new and "content" not in new:
-            changed["model"].pop("content", None)  # the digest of other code
-        if "preset" in new:
-            changed["model"] = merged(without_preset(model), new)
+    model, model_patch = document.get("model"), patch.get("model")
+    if isinstance(model, dict) and isinstance(model_patch, dict):
+        if "factory" in model_patch and "content" not in model_patch:
+            changed["model"].pop("content", None)  # the digest of the former factory's code
+        if "preset" in model_patch:
+            changed["model"] = merged(without_preset(model), model_patch)
     return changed
 
 
@@ -58,30 +60,30 @@ def merged(target: object, patch: object) -> Any:
         return patch
     result = dict(target) if isinstance(target, dict) else {}
     for name, value in patch.items():
-        result.pop(name, None) if value is None else result.update(
-            {name: merged(result.get(name), value)}
-        )
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = merged(result.get(name), value)
     return result
 
 
-def assigned(words: Iterable[str]) -> dict[str, Any]:
+def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
     """Build a patch from assignments such as `search.lr.high=0.5`.
 
     Values are YAML; null restores a field's default.
     """
     patch: dict[str, Any] = {}
-    for word in words:
-        path, equals, text = word.partition("=")
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
         if not (equals and all(path.split("."))):
-            raise InvalidInput.of(
-                "--set", "must be FIELD=VALUE, such as limits.max_base_runs=400", word
-            )
+            message = "must be FIELD=VALUE, such as limits.max_base_runs=400"
+            raise InvalidInput.of("--set", message, assignment)
         try:
             value = from_yaml(text)
-            problems = tuple(not_plain(value, path))
+            problems = tuple(json_problems(value, path))
         except (RecursionError, YAMLError) as error:
             message = f"the value of {path} is not YAML: {' '.join(str(error).split())}"
-            raise InvalidInput.of("--set", message, word) from None
+            raise InvalidInput.of("--set", message, assignment) from None
         if problems:
             raise InvalidInput.because(problems)
         *parents, last = path.split(".")
@@ -89,10 +91,7 @@ def assigned(words: Iterable[str]) -> dict[str, Any]:
         for parent in parents:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
-                raise InvalidInput.of(
-                    "--set",
-                    f"{parent} is given both as a value and by its fields; give only one",
-                    word,
-                )
+                message = f"{parent} is given both as a value and by its fields; give only one"
+                raise InvalidInput.of("--set", message, assignment)
         inner[last] = value
     return patch

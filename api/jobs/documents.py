@@ -7,7 +7,7 @@ from ruamel.yaml.error import YAMLError
 
 
 def from_yaml(text: str) -> Any:
-    """Parse YAML; raise YAMLError for every failure, whatever ruamel.yaml itself raises."""
+    """Parse YAML; raise YAMLError for every failure, also if ruamel.yaml raises another error."""
     try:
         return YAML(typ="safe", pure=True).load(text)
     except TypeError:  # a list of mappings as a key

@@ -1,7 +1,7 @@
 """Export of a job's result to another trainer.
 
 `export_job` reads a job's study, its latest report and its completed trials, and passes them to
-`telescope.export`. The service uses it, and so does the command line where no service is running.
+`telescope.export`. The service uses it; so does the command line if no service is running.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ from telescope.trials.outcome import TrialState
 Exporter = Callable[[Any, dict[str, Any], SourceJob, ExportRequest], str]
 
 
-def export_job(store: Store, job: JobRow, wanted: ExportRequest) -> str:
-    """Export a job's result in the wanted format.
+def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
+    """Export a job's result in the requested format.
 
     Raises:
         InvalidInput: the job's kind has no hyperparameters to export.
@@ -34,18 +34,18 @@ def export_job(store: Store, job: JobRow, wanted: ExportRequest) -> str:
     """
     exporter = EXPORTERS.get(job.kind)
     if exporter is None:
-        able = ", ".join(EXPORTERS)
+        kinds = ", ".join(EXPORTERS)
         message = (
-            f"is a job of kind {job.kind}; only jobs of kind {able} have hyperparameters to export"
+            f"is a job of kind {job.kind}; only jobs of kind {kinds} have hyperparameters to export"
         )
         raise InvalidInput.of("job_id", message, job.id)
     study, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)
     if document is None:
-        running = job.state is JobState.RUNNING
-        state = "has not finished a level yet" if running else f"is {job.state}"
+        is_running = job.state is JobState.RUNNING
+        state = "has not finished a level yet" if is_running else f"is {job.state}"
         message = "there are no hyperparameters to export before its first report"
         raise NotExportable(f"job {job.id} {state}; {message}")
-    used = tuple(
+    used_trials = tuple(
         UsedTrial(
             trial.digest,
             trial.optimizer,
@@ -57,16 +57,19 @@ def export_job(store: Store, job: JobRow, wanted: ExportRequest) -> str:
         for trial in variants.every_trial(store, job.id, TrialState.COMPLETED)
         if trial.measure == "loss"
     )
-    source = SourceJob(job.id, job.name, job.ended_at or job.started_at or job.created_at, used)
-    return exporter(study, document, source, wanted)
+    source = SourceJob(
+        job.id, job.name, job.ended_at or job.started_at or job.created_at, used_trials
+    )
+    return exporter(study, document, source, request)
 
 
 def telescoping_export(
-    question: Question, document: dict[str, Any], source: SourceJob, wanted: ExportRequest
+    question: Question, document: dict[str, Any], source: SourceJob, request: ExportRequest
 ) -> str:
     """Export the hyperparameters of a telescoping report at the target."""
-    return export.exported(question, TypeAdapter(Report).validate_python(document), source, wanted)
+    report = TypeAdapter(Report).validate_python(document)
+    return export.exported(question, report, source, request)
 
 
 EXPORTERS: dict[str, Exporter] = {TELESCOPING.name: telescoping_export}
-"""The kinds with hyperparameters to export."""
+"""Exporters by kind of job; other kinds have no hyperparameters to export."""

@@ -1,7 +1,7 @@
 """Measurements of this installation that forecasts use.
 
-They are the past speed of its workers, the number of trials that it runs at once, and the size of
-its curves. A forecast never fails for lack of them.
+The measurements are the past speed of its workers, the number of trials that it runs at once, and
+the size of its curves. A forecast never fails for lack of measurements.
 """
 
 import os
@@ -15,22 +15,22 @@ from telescope.studies.forecast.pace import Machine
 
 
 def slots(settings: Settings) -> int:
-    """Trials that run at once, as far as this is known without asking the workers."""
+    """Number of trials that run at once, as far as the settings and this machine tell."""
     return 1 if settings.executor == "local" else settings.workers or os.cpu_count() or 1
 
 
 def measurements_in_database(settings: Settings, store: Store) -> Machine:
-    """The measurements in an open database."""
+    """Return the measurements in an open database."""
     return Machine(tuple(store.rates()), slots(settings), encode)
 
 
 def measurements_in_installation(settings: Settings) -> Machine:
-    """The measurements in this installation's database, if this version can read it."""
-    here = settings.database_url
-    if here.startswith("sqlite:///") and not Path(here.removeprefix("sqlite:///")).exists():
+    """Return the measurements in this installation's database; none if it cannot be read."""
+    url = settings.database_url
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         return Machine((), slots(settings), encode)
     try:
-        store = Store(here)
+        store = Store(url)
         try:
             store.check_revision()
             return measurements_in_database(settings, store)

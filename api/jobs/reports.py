@@ -10,7 +10,7 @@ from telescope.studies.kind import EndCause, Ended
 
 
 def latest(job: JobRow, store: Store) -> dict[str, Any]:
-    """The latest report, with its `kind`; before the first report, a report on no trials."""
+    """Return the latest report with its `kind`; before the first one, a report on no trials."""
     document = store.result(job.id)
     if document is None:
         cancelled = job.state is JobState.CANCELLED  # before it began

@@ -1,11 +1,11 @@
 """The one path from a document to a job: parse, admit, resolve, fill in, store.
 
-Submissions, previews and clones over HTTP use it, and so do `telescope run`, `preview` and
-`coordinates`. They differ in what they admit: documents sent over HTTP may name only the corpora
-and factories that the operator lists, documents on this machine may name any.
+Submissions, previews and clones over HTTP take this path, and so do `telescope run`, `preview` and
+`coordinates`. They differ in what they admit: a document sent over HTTP may name only corpora and
+factories that the operator lists; a document on this machine may name any.
 
-Parts: `Submission` · `opened`, its study · `accept`, its job · `create_job`, the job of an open
-study.
+Parts: `Submission`, a document and its origin · `opened`, from a submission to a study · `accept`,
+from a submission to a job · `create_job`, from a study to a job.
 """
 
 import hashlib
@@ -24,26 +24,27 @@ from telescope.studies.kind import AnyStudy
 
 @dataclass(frozen=True)
 class Submission:
-    """A document, and how it arrived."""
+    """A document and its origin, which determines what the document may name."""
 
     document: Any
-    listed: Settings | None = None  # whose lists restrict it; None: it was typed on this machine
-    new_data: bool = True  # False: its texts were admitted with an earlier job
+    # Settings with the lists of permitted corpora and factories; None for a file on this machine.
+    listed: Settings | None = None
+    new_data: bool = True  # False if its texts were admitted with an earlier job
     idempotency_key: str | None = None
-    request: Any = None  # what the key identifies, where that is not the document itself
+    request: Any = None  # the body that the key belongs to, if that is not the document
 
     @property
     def request_hash(self) -> str:
-        """Digest that a repeated request with the same key must have."""
+        """Digest of the request; a repeated request with the same key must have the same."""
         request = self.document if self.request is None else self.request
         text = json.dumps(request, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def opened(submission: Submission) -> AnyStudy:
-    """Parse, admit and resolve a document; its corpus is opened and tokenised.
+    """Parse, admit and resolve a document into a study; its corpus is opened and tokenised.
 
-    Raises InvalidInput where the document is invalid, or names what it may not.
+    Raises InvalidInput if the document is invalid, or names a corpus or factory that it may not.
     """
     if submission.listed:
         admission.require_factories(submission.document, submission.listed.factories)
@@ -54,7 +55,7 @@ def opened(submission: Submission) -> AnyStudy:
 
 
 def accept(submission: Submission, store: Store) -> JobRow:
-    """Create the job of a document, or return the job that the same key and request made earlier.
+    """Create the job of a document, or return the job that an equal request with its key created.
 
     A repeated request succeeds even if the corpus has disappeared since.
     """
@@ -66,6 +67,6 @@ def accept(submission: Submission, store: Store) -> JobRow:
 def create_job(study: AnyStudy, submission: Submission, store: Store) -> JobRow:
     """Create the job of an open study, with hyperparameters from the jobs that it names."""
     document = registry.to_document(with_hyperparameters(study, store))
-    return store.create_job(
-        document, idempotency_key=submission.idempotency_key, body_hash=submission.request_hash
-    )[0]
+    key, body_hash = submission.idempotency_key, submission.request_hash
+    job, _ = store.create_job(document, idempotency_key=key, body_hash=body_hash)
+    return job

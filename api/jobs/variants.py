@@ -1,8 +1,9 @@
 """Trials with their labels, including trials of old databases.
 
-A trial's row holds its label, its place in the study. Rows older than migration 0005 have none:
-their ladder follows from the optimizer, and their variant from the specification, which is loaded
-only for them. Their stage and level were known only to the plan that made them and stay null.
+A trial's row holds a label, its place in the study. Rows older than migration 0005 have no label:
+their ladder is derived from the optimizer, and their variant from the specification, which is
+loaded only for them. Their stage and level were known only to the plan that made them and stay
+null.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,18 +26,19 @@ def every_trial(store: Store, job_id: str, state: TrialState | None = None) -> I
         token = page.next_page_token
 
 
-def trials_page(store: Store, job_id: str, found: Page[TrialRow]) -> Page[TrialRow]:
-    """Return a page of a job's trials, each with its variant."""
-    return replace(found, items=with_variants(store, job_id, found.items))
+def trials_page(store: Store, job_id: str, page: Page[TrialRow]) -> Page[TrialRow]:
+    """Return a page of a job's trials, each with its ladder and variant."""
+    return replace(page, items=with_variants(store, job_id, page.items))
 
 
 def with_variants(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
     """Return trials of a job, at most a page, each with its ladder and variant."""
     rows = tuple(rows)
-    old = [row.digest for row in rows if row.ladder is None]
-    if not old:
+    unlabelled = [row.digest for row in rows if row.ladder is None]
+    if not unlabelled:
         return rows
-    study, specs = registry.parse(store.study_document(job_id)), store.specs(job_id, old)
+    study = registry.parse(store.study_document(job_id))
+    specs = store.specs(job_id, unlabelled)
 
     def labelled(row: TrialRow) -> TrialRow:
         if row.ladder is not None:

@@ -1,15 +1,15 @@
 """Storage and display of loss curves.
 
-Stored: as chunks, one per report of a worker, each a compressed block of float64 columns (`encode`,
-`decode`); one row per point would take a hundred times as long to write. Read: `join_chunks` joins
-the chunks of all attempts; a later attempt replaces everything from its first point on. Displayed:
-`thin` keeps the smallest and the largest loss of each bucket, so that spikes survive. A finished
-trial also has an outline (`outline_of`, `packed`, `unpacked`), for studies that read the curves of
-a whole job.
+Curves are stored as chunks, one per report of a worker. A chunk is a compressed block of float64
+columns (`encode`, `decode`); one row per point would take a hundred times as long to write. To read
+a curve, `join_chunks` joins the chunks of all attempts; a later attempt replaces everything from
+its first point on. To display it, `thin` keeps the smallest and the largest loss of each bucket, so
+that spikes survive. A finished trial also has an outline (`outline_of`, `packed`, `unpacked`), for
+studies that read the curves of a whole job.
 
-A chunk's blob is a format version, the names of the metrics, and the columns step, tokens, flops,
-seconds, metrics... under zlib. An outline's blob is raw float32 [2, points], tokens and loss, so
-that one query can read ten thousand of them.
+The blob of a chunk is a format version, the names of the metrics, and the columns step, tokens,
+flops, seconds, metrics..., compressed by zlib. The blob of an outline is raw float32 [2, points],
+tokens and loss, so that one query can read ten thousand outlines.
 """
 
 import json
@@ -46,7 +46,7 @@ class DamagedCurve(TelescopeError):
 
 
 def encode(points: Sequence[Measurement]) -> bytes:
-    """Encode points as one blob; a metric that a point lacks is NaN there."""
+    """Encode points as one blob; a metric that a point lacks is NaN."""
     names = sorted({name for point in points for name in point.metrics})
     fixed = [[getattr(point, name) for point in points] for name in FIXED]
     metrics = [[point.metrics.get(name, math.nan) for point in points] for name in names]
@@ -72,9 +72,9 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
 
 
 def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
-    """Join all chunks to one curve, attempts in order.
+    """Join all chunks of a trial to one curve, attempts in order.
 
-    Each attempt replaces what earlier ones recorded from its first point on.
+    From its first point on, an attempt replaces the points of earlier attempts.
     """
     decoded = [(chunk.attempt, *decode(chunk.blob)) for chunk in chunks]
     names = sorted({name for _, metrics, _ in decoded for name in metrics})
@@ -91,7 +91,8 @@ def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
 def thin(curve: Curve, points: int) -> Curve:
     """Thin a curve to about `points` points.
 
-    Kept are the first, the last, and the smallest and largest train_loss of each bucket of steps.
+    It keeps the first and last point, and the points with the smallest and largest train_loss of
+    each bucket of steps. It also keeps all held-out losses if there are at most `points` of them.
     """
     if len(curve.step) <= points:
         return curve
@@ -103,7 +104,7 @@ def thin(curve: Curve, points: int) -> Curve:
     measured = [
         index for index, value in enumerate(curve.metrics.get("loss", ())) if value is not None
     ]
-    if len(measured) <= points:  # held-out losses are few and decide, so they are kept
+    if len(measured) <= points:  # held-out losses are few, and results rest on them
         keep |= set(measured)
     order = sorted(keep)
     metrics = {name: tuple(column[i] for i in order) for name, column in curve.metrics.items()}

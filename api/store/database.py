@@ -54,15 +54,15 @@ class Database:
             yield connection
 
     def _own_spec(self, row: Any) -> TrialSpec:
-        """Return a spec with the data fields of its own job.
+        """Return a trial's spec with the corpus path of the trial's own job.
 
-        Specs are shared by digest, and the job that entered a spec first may have read equal tokens
+        Jobs share specs by digest, and the job that stored a spec first may have read equal tokens
         from another path.
         """
         spec = self._spec(row.digest, row.document)
         blocks = data_blocks(json.loads(row.study))
-        same = (block for block in blocks if block.get("content") == spec.data.content)
-        data = next(same, blocks[0])
+        matching = (block for block in blocks if block.get("content") == spec.data.content)
+        data = next(matching, blocks[0])
         origin = {
             name: data[name]
             for name in ORIGIN
@@ -70,12 +70,13 @@ class Database:
         }
         return replace(spec, data=replace(spec.data, **origin)) if origin else spec
 
-    def _know(
-        self, connection: Connection, digests: Collection[str], of: ColumnElement[bool]
+    def _load_specs(
+        self, connection: Connection, digests: Collection[str], condition: ColumnElement[bool]
     ) -> None:
-        """Load the specs of the trials that `of` selects into the cache; `digests` are theirs."""
+        """Load the specs with these digests into the cache; `condition` selects their trials."""
         if not self._specs.keys() >= set(digests):
-            for row in connection.execute(select(specs).join_from(trials, specs).where(of)):
+            query = select(specs).join_from(trials, specs).where(condition)
+            for row in connection.execute(query):
                 self._spec(row.digest, row.document)
 
     def _spec(self, digest: str, document: str) -> TrialSpec:

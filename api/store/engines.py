@@ -1,9 +1,10 @@
 """Database engines, and the lock that allows one coordinator at a time.
 
-SQLite: write-ahead log and explicit transactions (the driver's implicit BEGIN loses updates without
-an error). Writers queue by BEGIN IMMEDIATE; readers use a separate engine that cannot write and
-never waits. PostgreSQL: psycopg, with connections checked before use. `CoordinatorLock` is a file
-lock beside the SQLite file, or an advisory lock on a dedicated PostgreSQL connection.
+SQLite uses a write-ahead log and explicit transactions, since the driver's implicit BEGIN loses
+updates without an error. Writers queue by BEGIN IMMEDIATE; readers use a separate engine that
+cannot write and never waits. PostgreSQL is reached through psycopg, with connections checked before
+use. `CoordinatorLock` is a file lock beside the SQLite file, or an advisory lock on a dedicated
+PostgreSQL connection.
 """
 
 import fcntl
@@ -27,9 +28,8 @@ COORDINATOR_KEY = 0x7E1E_5C0F  # of the advisory lock
 def open_engines(url: str) -> tuple[Engine, Engine]:
     """Open the engine for writing and the engine for reading."""
     if make_url(url).get_backend_name() == "sqlite":
-        return _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False), _sqlite(
-            url, begin="BEGIN", query_only=True
-        )
+        writer = _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False)
+        return writer, _sqlite(url, begin="BEGIN", query_only=True)
     with extra("postgres"):
         engine = create_engine(url, pool_pre_ping=True, pool_recycle=POOL_RECYCLE_SECONDS)
     return engine, engine
@@ -37,13 +37,13 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise Unavailable for every driver error of a database that cannot be reached."""
+    """Raise Unavailable for driver errors that mean that the database cannot be reached."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        raise Unavailable(
-            f"cannot reach the database: {getattr(error, 'orig', None) or error}"
-        ) from error
+        cause = getattr(error, "orig", None) or error
+        remedy = "check that it runs, and TELESCOPE_DATABASE_URL"
+        raise Unavailable(f"cannot reach the database: {cause}; {remedy}") from error
 
 
 def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
@@ -68,9 +68,9 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
 
 
 class Superseded(TelescopeError):
-    """Another coordinator holds the lock that this one lost.
+    """Another coordinator has acquired the lock that this coordinator lost.
 
-    This one must end, since otherwise both would run the same trials.
+    This coordinator must end, since otherwise both would run the same trials.
     """
 
     code, status, exit_status = "superseded", 503, 3
@@ -117,7 +117,8 @@ class CoordinatorLock:
         self._file = self._connection = self._engine = None
 
     def _lock_file(self) -> bool:
-        file = open(f"{self._url.database}.coordinator-lock", "w")  # noqa: SIM115 (held while the process runs)
+        path = f"{self._url.database}.coordinator-lock"
+        file = open(path, "w")  # noqa: SIM115 (held while the process runs)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -130,9 +131,8 @@ class CoordinatorLock:
         self.release()
         self._engine = create_engine(self._url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
         self._connection = self._engine.connect()
-        if not self._connection.execute(
-            text("SELECT pg_try_advisory_lock(:key)"), {"key": COORDINATOR_KEY}
-        ).scalar():
+        statement = text("SELECT pg_try_advisory_lock(:key)")
+        if not self._connection.execute(statement, {"key": COORDINATOR_KEY}).scalar():
             self.release()
             return False
         return True

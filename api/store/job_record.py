@@ -26,37 +26,30 @@ class JobRecord(Store):
     """The store with the coordinator's writes about jobs."""
 
     def active_jobs(self) -> list[JobRow]:
-        """Jobs that are queued, running, or have a requested verb, oldest first."""
-        active = or_(
-            jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING)), jobs.c.requested.is_not(None)
-        )
+        """Return jobs that are queued, running, or have a requested verb, oldest first."""
+        queued_or_running = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))
+        active = or_(queued_or_running, jobs.c.requested.is_not(None))
+        query = select(*JOB_COLUMNS).where(active).order_by(jobs.c.id)
         with self._read() as connection:
-            return [
-                as_job(row)
-                for row in connection.execute(
-                    select(*JOB_COLUMNS).where(active).order_by(jobs.c.id)
-                )
-            ]
+            return [as_job(row) for row in connection.execute(query)]
 
     def begin_job(self, job_id: str) -> JobRow:
-        """Start a queued job, unless it was paused or cancelled meanwhile.
+        """Start a queued job, unless it has been paused or cancelled meanwhile.
 
-        Its failed and stopped trials become pending, for another attempt.
+        Its failed and stopped trials become pending, for another attempt. Returns the job.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if job.state is not JobState.QUEUED or job.requested:
                 return job
             unfinished = trials.c.state.in_((TrialState.FAILED, TrialState.STOPPED))
-            again = update(trials).where(trials.c.job_id == job_id, unfinished)
-            attempt = trials.c.attempt + 1
-            connection.execute(
-                again.values(state=TrialState.PENDING, attempt=attempt, failures=0, ended_at=None)
-            )
+            requeue = update(trials).where(trials.c.job_id == job_id, unfinished)
+            next_attempt = {"state": TrialState.PENDING, "attempt": trials.c.attempt + 1}
+            connection.execute(requeue.values(next_attempt | {"failures": 0, "ended_at": None}))
             return move_job(connection, job, JobState.RUNNING)
 
     def carry_out(self, job_id: str) -> JobRow:
-        """Carry out the requested verb of a job, if there still is one."""
+        """Carry out the requested verb of a job, if there still is one; return the job."""
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if job.requested is None:
@@ -83,16 +76,14 @@ class JobRecord(Store):
             return move_job(connection, job, state, reason=reason)
 
     def set_waiting(self, reason: str | None) -> None:
-        """Set what running jobs with pending trials wait for; None clears it."""
+        """Set what running jobs with pending trials wait for; None clears it on all jobs."""
         pending = exists().where(trials.c.job_id == jobs.c.id, trials.c.state == TrialState.PENDING)
-        concerned = (
-            jobs.c.waiting_for.is_not(None)
-            if reason is None
-            else (jobs.c.state == JobState.RUNNING) & pending
-        )
-        changed = update(jobs).where(concerned, jobs.c.waiting_for.is_distinct_from(reason))
+        waiting, running = jobs.c.waiting_for.is_not(None), jobs.c.state == JobState.RUNNING
+        affected = waiting if reason is None else running & pending
+        changed = jobs.c.waiting_for.is_distinct_from(reason)
+        statement = update(jobs).where(affected, changed)
         with self._write() as connection:
-            connection.execute(changed.values(waiting_for=reason, version=jobs.c.version + 1))
+            connection.execute(statement.values(waiting_for=reason, version=jobs.c.version + 1))
 
 
 def _put_result(connection: Connection, job_id: str, document: dict[str, Any], final: bool) -> None:

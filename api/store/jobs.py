@@ -11,9 +11,18 @@ from api.job_states import TARGET, JobState, Verb, prospect, state_after_verb
 from api.store.database import Database
 from api.store.pages import continued_after, page, row_limit
 from api.store.rows import JobRow, Page
-from api.store.statements import JOB_COLUMNS, as_job, change_job, move_job, now, the_job, upsert
+from api.store.statements import (
+    JOB_COLUMNS,
+    as_job,
+    change_job,
+    job_not_found,
+    move_job,
+    now,
+    the_job,
+    upsert,
+)
 from api.store.tables import jobs, results, studies
-from telescope.errors import Conflict, NotFound
+from telescope.errors import Conflict
 
 PAST = {
     Verb.CANCEL: "cancelled",
@@ -30,7 +39,7 @@ class IdempotencyMismatch(Conflict):
     code, status = "idempotency_key_reused", 422
 
 
-class Jobs(Database):
+class JobTable(Database):
     """Reads and writes of jobs; each method is one transaction."""
 
     def create_job(
@@ -41,9 +50,9 @@ class Jobs(Database):
         body_hash: str = "",
         owner: str = "",
     ) -> tuple[JobRow, bool]:
-        """Create the job of a study's document; return it, and whether it is new.
+        """Create a job from a study's document; return it, and True if it is new.
 
-        An idempotency key that was used before returns the job that it created.
+        If the idempotency key was used before, return the job that it created.
         """
         limits = document.get("limits") or {}
         values = {
@@ -59,13 +68,11 @@ class Jobs(Database):
             "max_seconds": limits.get("max_seconds"),
         }
         with self._write() as connection:
-            inserted = upsert(connection, jobs).on_conflict_do_nothing(
-                index_elements=["owner", "idempotency_key"]
-            )
-            if connection.execute(inserted.returning(jobs.c.id), values).scalar():
-                connection.execute(
-                    insert(studies).values(job_id=values["id"], document=json.dumps(document))
-                )
+            key = ["owner", "idempotency_key"]
+            insert_job = upsert(connection, jobs).on_conflict_do_nothing(index_elements=key)
+            if connection.execute(insert_job.returning(jobs.c.id), values).scalar():
+                study = {"job_id": values["id"], "document": json.dumps(document)}
+                connection.execute(insert(studies).values(study))
                 return the_job(connection, values["id"]), True
         assert idempotency_key is not None, "only a reused key conflicts"
         earlier = self.job_of_key(idempotency_key, body_hash, owner)
@@ -78,10 +85,9 @@ class Jobs(Database):
         Raises IdempotencyMismatch if that request had another body.
         """
         same_key = (jobs.c.owner == owner) & (jobs.c.idempotency_key == idempotency_key)
+        query = select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)
         with self._read() as connection:
-            row = connection.execute(
-                select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)
-            ).one_or_none()
+            row = connection.execute(query).one_or_none()
         if row is not None and row.hash != body_hash:
             message = (
                 f"idempotency key {idempotency_key!r} was used with another body; use a new key"
@@ -110,12 +116,11 @@ class Jobs(Database):
 
     def study_document(self, job_id: str) -> dict[str, Any]:
         """Return the document of a job's study, as it was accepted."""
+        query = select(studies.c.document).where(studies.c.job_id == job_id)
         with self._read() as connection:
-            document = connection.execute(
-                select(studies.c.document).where(studies.c.job_id == job_id)
-            ).scalar()
+            document = connection.execute(query).scalar()
         if document is None:
-            raise NotFound(f"no job {job_id}")
+            raise job_not_found(job_id)
         study: dict[str, Any] = json.loads(document)
         return study
 
@@ -129,22 +134,22 @@ class Jobs(Database):
         with self._read() as connection:
             row = connection.execute(query).one_or_none()
         if row is None:
-            raise NotFound(f"no job {job_id}")
+            raise job_not_found(job_id)
         return json.loads(row.document) if row.document else None
 
     def request(self, job_id: str, verb: Verb) -> JobRow:
-        """Request a verb of a job; repeating a request changes nothing.
+        """Request a verb of a job; return the job. Repeating a request changes nothing.
 
-        It is carried out at once where nothing of the job runs, else by the coordinator. Raises
-        Conflict where the job's state does not permit the verb.
+        The verb is carried out at once if no trial of the job has begun, else by the coordinator.
+        Raises Conflict if the job's state does not permit the verb.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
-            bound_for = prospect(job.state, job.requested)
-            if bound_for == TARGET[verb]:
+            next_state = prospect(job.state, job.requested)
+            if next_state == TARGET[verb]:
                 return job
             try:
-                state_after_verb(job.state if verb is Verb.RETRY else bound_for, verb)
+                state_after_verb(job.state if verb is Verb.RETRY else next_state, verb)
             except Conflict as conflict:
                 raise Conflict(f"job {job_id} cannot be {PAST[verb]}: {conflict}") from None
             if verb is Verb.RESUME and job.state is JobState.RUNNING:

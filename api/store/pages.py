@@ -2,7 +2,7 @@
 
 A page token, opaque to callers, holds the name of the list that it belongs to, filters included,
 and the sort key of the last row. For computed rows, which are all in memory (`cut`), the key is the
-number of earlier rows.
+number of rows on earlier pages.
 """
 
 import base64
@@ -17,37 +17,42 @@ MAX_PAGE_SIZE = 1000
 
 
 def row_limit(page_size: int) -> int:
-    """Number of rows to read for a page: one more than it has, to detect a next page."""
+    """Number of rows to read for a page: one more than the page has, to detect a next page."""
     if page_size < 1:
         raise InvalidInput.of("page_size", "must be at least 1", page_size)
     return min(page_size, MAX_PAGE_SIZE) + 1
 
 
-def page(rows: list[Any], page_size: int, asked: str) -> Page[Any]:
-    """Make a page of at most `row_limit` rows; `asked` names the list."""
+def page(rows: list[Any], page_size: int, listing: str) -> Page[Any]:
+    """Make a page of at most `row_limit` rows; `listing` names the list and its filters."""
     size = row_limit(page_size) - 1
-    token = _token(asked, rows[size - 1].id) if len(rows) > size else None
+    token = _token(listing, rows[size - 1].id) if len(rows) > size else None
     return Page(tuple(rows[:size]), token)
 
 
-def cut(rows: Sequence[Row], page_size: int, page_token: str | None, asked: str) -> Page[Row]:
-    """Cut a page from rows that are all in memory; `asked` names everything that they depend on."""
-    start = continued_after(page_token, asked, int) if page_token else 0
+def cut(rows: Sequence[Row], page_size: int, page_token: str | None, listing: str) -> Page[Row]:
+    """Cut a page from rows in memory; `listing` names everything that the rows depend on."""
+    start = continued_after(page_token, listing, int) if page_token else 0
     end = start + row_limit(page_size) - 1
-    return Page(tuple(rows[start:end]), _token(asked, end) if len(rows) > end else None)
+    return Page(tuple(rows[start:end]), _token(listing, end) if len(rows) > end else None)
 
 
-def _token(asked: str, key: Any) -> str:
-    return base64.urlsafe_b64encode(json.dumps([asked, key]).encode()).decode().rstrip("=")
+def _token(listing: str, key: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps([listing, key]).encode()).decode().rstrip("=")
 
 
-def continued_after(page_token: str, asked: str, kind: type) -> Any:
-    """Return the sort key in a page token; InvalidInput if the token is from another list."""
+def continued_after(page_token: str, listing: str, key_type: type) -> Any:
+    """Return the sort key in a page token.
+
+    Raises InvalidInput if the token is from another list, or its key has another type.
+    """
+    padding = "=" * (-len(page_token) % 4)
     try:
-        of, key = json.loads(base64.urlsafe_b64decode(page_token + "=" * (-len(page_token) % 4)))
+        origin, key = json.loads(base64.urlsafe_b64decode(page_token + padding))
     except (ValueError, TypeError):
-        of, key = None, None
-    if of != asked or type(key) is not kind or (isinstance(key, int) and not 0 <= key < 2**63):
+        origin, key = None, None
+    in_range = not isinstance(key, int) or 0 <= key < 2**63
+    if origin != listing or type(key) is not key_type or not in_range:
         message = "is not from this list with these filters; leave it out for the first page"
         raise InvalidInput.of("page_token", message, page_token)
     return key

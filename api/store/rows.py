@@ -1,9 +1,9 @@
 """Types that `api.store` returns and accepts.
 
-Returned, as frozen rows: `JobRow` and `TrialRow` (the resources of the wire, scalars only, cheap to
-list), `Page`, `Pending`, a trial that is ready for a worker, and `TrainingRate`, the speed of
-workers. Accepted: `Begun`, the start of an attempt, and `TrialFilter`. Curves are in
-`api.store.curves`.
+Returned, as frozen rows: `JobRow` and `TrialRow`, the resources that clients see, which hold only
+scalars and are cheap to list; `Page`; `Pending`, a trial that is ready for a worker; and
+`TrainingRate`, the speed of workers. Accepted: `Begun`, the start of an attempt, and `TrialFilter`.
+Curves are in `api.store.curves`.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """A page of a list; `next_page_token` is that of the next page, None on the last page."""
+    """A page of a list; `next_page_token` requests the next page and is None on the last."""
 
     items: tuple[Row, ...]
     next_page_token: str | None
@@ -32,8 +32,8 @@ class JobRow(Job):
 
     max_parallel: int | None
     max_seconds: float | None
-    running_since: datetime | None  # None while it does not run
-    running_seconds: float  # spent running before `running_since`
+    running_since: datetime | None  # None while the job does not run
+    running_seconds: float  # time spent running before `running_since`
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class TrialRow(TrialSummary):
 
     @property
     def failure(self) -> Failure | None:
-        """Why the trial has no finite loss; None where it has not failed."""
+        """The reason why the trial has no finite loss; None if it has not failed."""
         if self.failure_kind == "scientific":
             return Failure("scientific", self.failure_message or "", retryable=False)
         return Failure("operational", self.failure_message or "") if self.failure_kind else None
@@ -62,10 +62,10 @@ class Pending:
 class Begun:
     """The start of an attempt by a worker."""
 
-    resumed_step: int  # step of the checkpoint or trunk that it continues, else 0
+    resumed_step: int  # step of the checkpoint or trunk that the attempt continues, else 0
     worker: str
-    numerics: str  # of the worker
-    branch: Branch | None = None  # of the trial, where it is one
+    numerics: str  # arithmetic of the worker
+    branch: Branch | None = None  # the trunk and step that the trial branches from, if any
 
 
 @dataclass(frozen=True)

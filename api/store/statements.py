@@ -1,8 +1,8 @@
 """SQL statements that the store and the coordinator's record share.
 
-They are functions on an open connection: rows to types, a job or trial by id, and the only two ways
-to change a job (`change_job`, and `move_job` for its state). Every change of a job increments its
-version.
+The functions take an open connection. They convert rows to types, return a job or trial by id, and
+change jobs: `move_job` changes a job's state, `change_job` and `touch_job` all other columns. Every
+change of a job increments its version.
 """
 
 from dataclasses import fields
@@ -25,18 +25,15 @@ MIXED = "mixed"  # numerics of a trial that was resumed with other numerics; nev
 
 
 def now() -> datetime:
-    """The current time of the service's clock, used for all timestamps."""
+    """The current time in UTC, used for all timestamps."""
     return datetime.now(UTC)
 
 
 def as_job(row: Any) -> JobRow:
     """Convert a row of JOB_COLUMNS."""
     values = {field.name: getattr(row, field.name) for field in fields(JobRow)}
-    requested = values["requested"]
-    return JobRow(
-        **values
-        | {"state": JobState(row.state), "requested": Verb(requested) if requested else None}
-    )
+    requested = Verb(row.requested) if row.requested else None
+    return JobRow(**values | {"state": JobState(row.state), "requested": requested})
 
 
 def as_trial(row: Any) -> TrialRow:
@@ -45,12 +42,20 @@ def as_trial(row: Any) -> TrialRow:
     return TrialRow(**values | {"state": TrialState(row.state), "variant": row.variant or ""})
 
 
+def job_not_found(job_id: str) -> NotFound:
+    return NotFound(f"no job {job_id}; list jobs with `telescope jobs` or GET /v1/jobs")
+
+
+def trial_not_found(trial_id: int) -> NotFound:
+    return NotFound(f"no trial {trial_id}; list a job's trials with GET /v1/jobs/JOB/trials")
+
+
 def the_job(connection: Connection, job_id: str, lock: bool = False) -> JobRow:
     """Return a job, or raise NotFound; `lock` locks its row until the transaction ends."""
     query = select(*JOB_COLUMNS).where(jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        raise NotFound(f"no job {job_id}")
+        raise job_not_found(job_id)
     return as_job(row)
 
 
@@ -59,12 +64,12 @@ def the_trial(connection: Connection, trial_id: int, lock: bool = False) -> Tria
     query = select(*TRIAL_COLUMNS).where(trials.c.id == trial_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        raise NotFound(f"no trial {trial_id}")
+        raise trial_not_found(trial_id)
     return as_trial(row)
 
 
 def touch_job(connection: Connection, job_id: Any, **values: Any) -> None:
-    """Change a job's columns; `job_id` may be a subquery."""
+    """Change a job's columns and return nothing; `job_id` may be a subquery."""
     connection.execute(
         update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1, **values)
     )
@@ -79,9 +84,9 @@ def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
 def move_job(
     connection: Connection, job: JobRow, to: JobState, reason: str | None = None
 ) -> JobRow:
-    """Change a job's state; the only function that does."""
+    """Change a job's state and return the job; the only function that changes the state."""
     moment = now()
-    ran = (moment - job.running_since).total_seconds() if job.running_since else 0.0
+    elapsed = (moment - job.running_since).total_seconds() if job.running_since else 0.0
     return change_job(
         connection,
         job.id,
@@ -92,18 +97,18 @@ def move_job(
         started_at=job.started_at or (moment if to is JobState.RUNNING else None),
         ended_at=moment if to.terminal else None,
         running_since=moment if to is JobState.RUNNING else None,
-        running_seconds=job.running_seconds + ran,
+        running_seconds=job.running_seconds + elapsed,
     )
 
 
 def upsert(connection: Connection, table: Table) -> Any:
-    """Return an INSERT with ON CONFLICT, which SQLAlchemy offers per database."""
+    """Return an INSERT that can have ON CONFLICT, which SQLAlchemy offers per database."""
     is_sqlite = connection.dialect.name == "sqlite"
     return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def insert_new(connection: Connection, table: Table, values: Any, *unique: str) -> None:
-    """Insert one row or several, except rows whose `unique` columns exist already."""
+    """Insert one row or several; skip rows whose values of the `unique` columns exist already."""
     if values:
         statement = upsert(connection, table).on_conflict_do_nothing(index_elements=unique)
         connection.execute(statement, values)

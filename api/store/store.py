@@ -5,9 +5,9 @@ number of trials. The api creates jobs and requests verbs; all other methods rea
 the coordinator makes are in `api.store.record`.
 """
 
-from api.store.jobs import Jobs
-from api.store.trials import Trials
+from api.store.jobs import JobTable
+from api.store.trials import TrialTable
 
 
-class Store(Jobs, Trials):
+class Store(JobTable, TrialTable):
     """The store of the api: jobs (`api.store.jobs`), trials and curves (`api.store.trials`)."""

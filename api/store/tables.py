@@ -1,9 +1,10 @@
 """The tables of the database.
 
 `jobs` and `trials` hold only scalars, so that lists stay cheap; documents have separate tables
-(`studies`, `results`, `specs`). A trial is identified within its job by its digest; `attempt`
-fences late reports. A curve is stored in `chunks`, and that of a completed trial also in
-`outlines`. `migrations` creates the schema, and a test compares it with these models.
+(`studies`, `results`, `specs`). A trial is identified within its job by the digest of its spec. A
+write about an attempt other than the current `attempt` changes nothing. Curves are stored in
+`chunks`, and an outline of each completed trial's curve in `outlines`. `migrations` creates the
+schema, and a test compares it with these models.
 """
 
 from datetime import UTC, datetime
@@ -55,9 +56,9 @@ class Instant(TypeDecorator[datetime]):
 
 
 def _of_job(primary_key: bool = False) -> Column[str]:
-    return Column(
-        "job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=primary_key, nullable=False
-    )
+    """The column that references a job; rows are deleted with their job."""
+    job = ForeignKey("jobs.id", ondelete="CASCADE")
+    return Column("job_id", job, primary_key=primary_key, nullable=False)
 
 
 jobs = Table(
@@ -130,9 +131,8 @@ trials = Table(
     Column("step", Integer, nullable=False, server_default=text("0")),
     Column("steps", Integer, nullable=False),
     Column("batch_tokens", Integer),
-    Column(
-        "flops_planned", Double, nullable=False, server_default=text("0")
-    ),  # forecast for the whole run
+    # Forecast FLOPs of the whole run.
+    Column("flops_planned", Double, nullable=False, server_default=text("0")),
     Column("flops", Double, nullable=False, server_default=text("0")),
     Column("flops_spent", Double, nullable=False, server_default=text("0")),
     Column("seconds", Double, nullable=False, server_default=text("0")),
@@ -141,7 +141,7 @@ trials = Table(
     Column("measure", String(16), nullable=False, server_default="loss"),
     Column("metrics", Text),  # JSON of the last point's metrics, infinite numbers included
     Column("numerics", Text),  # see telescope.trials.numerics
-    # The trial of an earlier job that was trained; it holds the curve.
+    # The trial of another job whose outcome this trial reuses; it holds the curve.
     Column("reused_from", ForeignKey("trials.id")),
     # The label: the trial's place in its study; null in rows older than migration 0005.
     Column("ladder", String(16)),

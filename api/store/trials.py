@@ -12,15 +12,22 @@ from api.store.curves import Chunk, join_chunks, thin, unpacked
 from api.store.database import Database
 from api.store.pages import continued_after, page, row_limit
 from api.store.rows import ALL_TRIALS, Page, TrainingRate, TrialFilter, TrialRow
-from api.store.statements import MIXED, OPEN, TRIAL_COLUMNS, as_trial, the_job, the_trial
+from api.store.statements import (
+    MIXED,
+    OPEN,
+    TRIAL_COLUMNS,
+    as_trial,
+    the_job,
+    the_trial,
+    trial_not_found,
+)
 from api.store.tables import chunks, outlines, specs, studies, trials
 from telescope.client.resources import Curve
-from telescope.errors import NotFound
 from telescope.trials.outcome import Failure, Trial, TrialState
 from telescope.trials.outline import Outline
 from telescope.trials.spec import TrialSpec
 
-FATE = (
+OUTCOME_NAMES = (
     "digest",
     "state",
     "attempt",
@@ -34,12 +41,12 @@ FATE = (
     "metrics",
     "reused_from",
 )
-FATE_COLUMNS = [trials.c[name] for name in FATE]
+OUTCOME_COLUMNS = [trials.c[name] for name in OUTCOME_NAMES]
 OUTLINE_COLUMNS = [outlines.c.held_out, outlines.c.blob]
 TRAINED_AS = func.coalesce(trials.c.reused_from, trials.c.id)  # the trial that holds the curve
 
 
-class Trials(Database):
+class TrialTable(Database):
     """Reads of trials and curves; each method is one transaction."""
 
     def trials(
@@ -73,26 +80,25 @@ class Trials(Database):
         with self._read() as connection:
             row = connection.execute(query.where(trials.c.id == trial_id)).one_or_none()
         if row is None:
-            raise NotFound(f"no trial {trial_id}")
+            raise trial_not_found(trial_id)
         return self._own_spec(row)
 
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
         """Return the specifications of trials of a job, at most a page, by digest."""
         with self._read() as connection:
-            self._know(
-                connection, digests, (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
-            )
+            condition = (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
+            self._load_specs(connection, digests, condition)
         return {digest: self._specs[digest] for digest in digests}
 
     def curve(self, trial_id: int) -> Curve:
         """Return all points of a trial, over all its attempts.
 
-        The curve of a reused trial is that of the trial that was trained.
+        A reused trial has the curve of the trial whose outcome it reuses.
         """
         query = select(chunks.c.attempt, chunks.c.blob)
         with self._read() as connection:
-            trained = the_trial(connection, trial_id).reused_from or trial_id
-            rows = connection.execute(query.where(chunks.c.trial_id == trained)).all()
+            trained_id = the_trial(connection, trial_id).reused_from or trial_id
+            rows = connection.execute(query.where(chunks.c.trial_id == trained_id)).all()
         return join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows))
 
     def curves(
@@ -111,22 +117,23 @@ class Trials(Database):
         )
 
     def terminal_trials(self, job_id: str, outlines: bool = False) -> list[Trial]:
-        """Return a job's ended trials, as its study sees them.
+        """Return a job's ended trials as the type that studies take.
 
         `outlines` adds the outlines of completed trials, for studies that read curves.
         """
         ended = (trials.c.job_id == job_id) & trials.c.state.not_in(OPEN)
-        columns = _with_outlines() if outlines else select(*FATE_COLUMNS)
+        columns = _with_outlines() if outlines else select(*OUTCOME_COLUMNS)
         query = columns.where(ended).order_by(trials.c.id)
         with self._read() as connection:
             rows = connection.execute(query).all()
-            self._know(connection, {row.digest for row in rows}, ended)
+            self._load_specs(connection, {row.digest for row in rows}, ended)
         return [
-            _fate(self._specs[row.digest], row, _outline(row) if outlines else None) for row in rows
+            _as_outcome(self._specs[row.digest], row, _outline(row) if outlines else None)
+            for row in rows
         ]
 
     def rates(self) -> list[TrainingRate]:
-        """Return the training speed of trials by shape, the latest kind of worker first."""
+        """Return the mean training speed by shape and numerics, latest trials first."""
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)
         speed = (func.count().label("trials"), flops_per_second.label("flops_per_second"))
@@ -145,12 +152,11 @@ def _outline(row: Any) -> Outline | None:
     return None if row.blob is None else unpacked(row.blob, row.held_out)
 
 
-def _fate(spec: TrialSpec, row: Any, outline: Outline | None) -> Trial:
+def _as_outcome(spec: TrialSpec, row: Any, outline: Outline | None) -> Trial:
+    """Convert a row of OUTCOME_COLUMNS."""
     state = TrialState(row.state)
-    # Failures of attempts before the last one do not count.
-    ended_badly = row.diverged or state is TrialState.FAILED
-    failure = None
-    if ended_badly:
+    failure = None  # the columns of any other trial may hold the failure of an earlier attempt
+    if row.diverged or state is TrialState.FAILED:
         failure = Failure(row.failure_kind, row.failure_message, retryable=False)
     return Trial(
         spec,
@@ -168,8 +174,8 @@ def _fate(spec: TrialSpec, row: Any, outline: Outline | None) -> Trial:
 
 
 def _with_outlines() -> Select[Any]:
-    """Select trials with their outlines; a reused trial has that of the trained trial."""
-    columns = select(*FATE_COLUMNS, *OUTLINE_COLUMNS)
+    """Select trials with outlines; a reused trial has the outline of the trial that was trained."""
+    columns = select(*OUTCOME_COLUMNS, *OUTLINE_COLUMNS)
     return columns.outerjoin_from(trials, outlines, outlines.c.trial_id == TRAINED_AS)
 
 

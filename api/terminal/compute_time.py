@@ -1,8 +1,8 @@
 """Terminal output of a compute-time study.
 
-A report lists the answer to each target loss, the verdict with its reason, the settings of every
-batch, and the tuning granted to each optimizer. `show` prints a report, `show_bill` a forecast of
-its cost; `api.cli.frontier` prints the tables at other target losses.
+The output of a report lists the answer to each target loss, the verdict with its reason, the
+settings of every batch, and the tuning granted to each optimizer. `show` prints a report,
+`show_bill` a forecast of its cost. `api.terminal.frontier` prints the tables at any target loss.
 """
 
 from typing import Any
@@ -36,39 +36,31 @@ def show(report: OptimizerComparison, console: Console) -> None:
     """Print a report."""
     console.print()
     for target in report.targets:
-        console.print(
-            f"Loss [bold]{target.target_loss:g}[/]: {escape(target.sentence)}.", soft_wrap=True
-        )
+        answer = f"Loss [bold]{target.target_loss:g}[/]: {escape(target.sentence)}."
+        console.print(answer, soft_wrap=True)
         if target.dominance:
-            faster = target.dominance.ratio
-            leader = "Muon" if faster >= 1 else "AdamW"
-            factor = max(faster, 1 / faster)
-            console.print(
-                f"  On the frontier of hours against devices, {leader} is ahead by a factor of {factor:.2f} overall.",
-                soft_wrap=True,
-            )
+            ratio = target.dominance.ratio
+            leader = "Muon" if ratio >= 1 else "AdamW"
+            lead = f"{leader} is ahead by a factor of {max(ratio, 1 / ratio):.2f} overall"
+            console.print(f"  On the frontier of hours against devices, {lead}.", soft_wrap=True)
         if target.batches:
             console.print(tokens_to_loss(target), "", sep="\n")
     state = "" if report.final else " so far"
-    console.print(
-        f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}.",
-        soft_wrap=True,
-    )
+    verdict = f"[{COLOURS[report.verdict]}]{report.verdict}[/]"
+    console.print(f"{verdict}{state}: {escape(report.reason)}.", soft_wrap=True)
     console.print(f"Loss measured as: {report.read}.\n", soft_wrap=True)
     if report.batches:
-        console.print(batches(report.batches), "", sep="\n")
-    console.print("Granted to each optimizer:", ledger(report.ledger), "", sep="\n")
-    reused = (
-        f"{report.reused} of {report.trials} trials reused"
-        if report.reused
-        else f"{report.trials} trials"
-    )
+        console.print(batch_settings(report.batches), "", sep="\n")
+    console.print("Granted to each optimizer:", tuning_table(report.ledger), "", sep="\n")
+    trials = f"{report.trials} trials"
+    if report.reused:
+        trials = f"{report.reused} of {report.trials} trials reused"
     cost = f"{amount(report.tokens)}tokens, {amount(report.flops)}FLOP"
-    console.print(f"Bill: {reused}, {cost}, {report.seconds:.0f} s of training.\n")
+    console.print(f"Bill: {trials}, {cost}, {report.seconds:.0f} s of training.\n")
 
 
 def tokens_to_loss(target: AtTarget) -> Table:
-    """Tokens of both optimizers at each batch, and their ratio."""
+    """The table of both optimizers' tokens at each batch, and their ratio."""
     output = empty_table(
         "batch",
         "Muon's tokens",
@@ -82,10 +74,10 @@ def tokens_to_loss(target: AtTarget) -> Table:
     rows = {(row.optimizer, row.batch_tokens): row for row in target.batches.rows}
     ratios = {row.batch_tokens: row for row in target.ratio.rows} if target.ratio else {}
     for batch in sorted({batch for _, batch in rows}):
-        both = [rows.get((optimizer, batch)) for optimizer in ("muon", "adamw")]
-        tokens = ["" if row is None else tokens_cell(row) for row in both]
+        pair = [rows.get((optimizer, batch)) for optimizer in ("muon", "adamw")]
+        tokens = ["" if row is None else tokens_cell(row) for row in pair]
         steps = ", ".join(
-            "–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in both
+            "–" if row is None or row.steps is None else f"{row.steps:.0f}" for row in pair
         )
         ratio = ratios.get(batch)
         quotient = ""
@@ -99,16 +91,16 @@ def tokens_to_loss(target: AtTarget) -> Table:
 
 
 def tokens_cell(row: BatchRow) -> str:
-    """Tokens of one optimizer at one batch, and the number of diverged runs."""
+    """One optimizer's tokens at one batch, and the number of diverged runs."""
     if row.tokens is None:
         return "diverged"
-    lost = f" ({row.diverged} diverged)" if row.diverged else ""
+    diverged = f" ({row.diverged} diverged)" if row.diverged else ""
     bound = "over " if row.censored else "under " if row.early else ""
-    return f"{bound}{amount(row.tokens).strip()}{lost}"
+    return f"{bound}{amount(row.tokens).strip()}{diverged}"
 
 
-def batches(reports: tuple[BatchReport, ...]) -> Table:
-    """The settings and runs of every batch."""
+def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
+    """The table of the settings and runs of every batch."""
     columns = (
         "batch",
         "lr",
@@ -121,9 +113,9 @@ def batches(reports: tuple[BatchReport, ...]) -> Table:
     )
     output = empty_table("", *columns)
     for report in reports:
-        runs = (
-            f"{report.runs} ({report.diverged} diverged)" if report.diverged else str(report.runs)
-        )
+        runs = str(report.runs)
+        if report.diverged:
+            runs = f"{report.runs} ({report.diverged} diverged)"
         loss = "" if report.lowest_loss is None else f"{report.lowest_loss:.4f}"
         step = "" if report.step_seconds is None else f"{1e3 * report.step_seconds:.3g} ms"
         source = f"{report.source}, in doubt" if report.doubt else report.source
@@ -138,8 +130,8 @@ def batches(reports: tuple[BatchReport, ...]) -> Table:
     return output
 
 
-def ledger(grants: tuple[Granted, ...]) -> Table:
-    """The tuning granted to each optimizer, side by side."""
+def tuning_table(grants: tuple[Granted, ...]) -> Table:
+    """The table of the tuning granted to each optimizer, side by side."""
     output = empty_table("", *(OPTIMIZER_TITLES[grant.optimizer] for grant in grants))
     rows: dict[str, list[str]] = {
         "hyperparameters": [grant.hyperparameters for grant in grants],

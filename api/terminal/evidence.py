@@ -1,8 +1,8 @@
 """Terminal output of the evidence behind a result.
 
-It covers the sources of uncertainty, the expected shift of the optimum up to the target, the reason
-why the ladder stopped, the cost of copying the smallest width's optimum, the importance of the
-hyperparameters, and the runs that would resolve an unresolved ladder.
+The evidence of a ladder: the sources of uncertainty, the expected shift of the optimum up to the
+target, the reason why the ladder stopped, the cost of copying the smallest width's optimum, the
+importance of the hyperparameters, and the runs that would resolve an unresolved ladder.
 """
 
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ PARTS = {
     "law": "drift law",
     "mesh": "mesh",
 }
-SEEN = 0.9  # R^2 below which no scaling law is reported
+LEAST_R_SQUARED = 0.9  # for a scaling law to be reported
 
 
 def error_budget_table(ladder: LadderReport) -> Table:
-    """The parts of the uncertainty of every fitted hyperparameter."""
+    """The table of the parts of the uncertainty of every fitted hyperparameter."""
     output = empty_table("uncertainty, octaves", *PARTS.values(), "all", "largest part")
     for name, budget in ladder.error_budget.items():
         parts = [f"{getattr(budget, part):.2f}" for part in PARTS]
@@ -36,16 +36,15 @@ def error_budget_table(ladder: LadderReport) -> Table:
 
 
 def sentences(ladder: LadderReport) -> Iterator[str]:
-    """Yield the sentences beside the tables."""
+    """Yield the sentences that follow a ladder's tables."""
     if ladder.shifts:
         average, *laws = ladder.shifts
-        each = ", ".join(
+        by_law = ", ".join(
             f"{law.octaves:+.2f} by {law.law} (probability {law.probability:.0%})" for law in laws
         )
         shift = f"{average.octaves:+.2f} octave ({average.low:+.2f} to {average.high:+.2f})"
-        yield (
-            f"From the widest level to the target, the optimum of lr is expected to shift by {shift}: {each}."
-        )
+        expected = f"the optimum of lr is expected to shift by {shift}"
+        yield f"From the widest level to the target, {expected}: {by_law}."
     if ladder.climb:
         yield f"The ladder {ladder.climb.words}."
     if ladder.transfer:
@@ -58,14 +57,11 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
     if transfer.copying:
         last, smallest = transfer.copying[-1], ladder.levels[0].width
         regret = f"{last.regret:.2g} % of the loss ({last.low:.2g} to {last.high:.2g})"
-        compute = f"worth {last.compute:.2g} % of compute"
-        yield (
-            f"Copying width {smallest}'s optimum to width {last.width} would cost {regret}, {compute}."
-        )
-    cost = transfer.lr_interval_cost
-    yield (
-        f"At the ends of the interval of lr the loss is {cost.low:.2g} % and {cost.high:.2g} % above its optimum."
-    )
+        cost = f"{regret}, worth {last.compute:.2g} % of compute"
+        yield f"Copying width {smallest}'s optimum to width {last.width} would cost {cost}."
+    at_ends = transfer.lr_interval_cost
+    losses = f"{at_ends.low:.2g} % and {at_ends.high:.2g} % above its optimum"
+    yield f"At the ends of the interval of lr the loss is {losses}."
     if fit := ladder.scaling_fit:
         expected = ""
         if loss := transfer.loss_at_target:
@@ -74,9 +70,13 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
 
 
 def scaling(fit: ScalingFit, size: str, levels: int, expected: str = "") -> str:
-    """The law by which the loss at the optimum falls with size, if there is one."""
-    if fit.r_squared < SEEN:
-        return f"The loss at the optimum follows no law in {size} (the best fit has R^2 {fit.r_squared:.2f})."
+    """A sentence on the law by which the loss at the optimum falls with size.
+
+    `size` names the variable of the fit, `levels` is the number of its points.
+    """
+    if fit.r_squared < LEAST_R_SQUARED:
+        best_fit = f"the best fit has R^2 {fit.r_squared:.2f}"
+        return f"The loss at the optimum follows no law in {size} ({best_fit})."
     tested = "determined by three levels, so not tested"
     if levels > 3:
         tested = f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %"
@@ -85,9 +85,9 @@ def scaling(fit: ScalingFit, size: str, levels: int, expected: str = "") -> str:
 
 
 def importance(ladder: LadderReport) -> str:
-    """The importance of each fitted hyperparameter; empty for a single one.
+    """A sentence on the importance of each fitted hyperparameter; empty for a single one.
 
-    Shares come from the model of the loss or, without it, from the base grid.
+    The shares come from the model of the loss or, without it, from the grid at the base width.
     """
     shares = ladder.explained or ladder.importance
     if len(shares) < 2:
@@ -101,7 +101,7 @@ def importance(ladder: LadderReport) -> str:
 
 
 def remedy_cost(remedy: Remedy) -> str:
-    """The cost of the blocks that the reason names."""
+    """A sentence on the cost of the runs that would resolve the ladder."""
     widths = ", ".join(map(str, remedy.widths))
     time = f", {duration(remedy.seconds)} of training" if remedy.seconds else ""
     cost = f"{remedy.base_runs:.0f} base runs: {amount(remedy.flops)}FLOP{time}"

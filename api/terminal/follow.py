@@ -1,6 +1,6 @@
 """A job's progress until it ends: a live picture on a terminal, plain lines where output is piped.
 
-Parts: `changed_lines`, what changed in plain text · `follow`.
+Parts: `changed_lines`, plain text of what changed · `follow`, which prints it or the live view.
 """
 
 import textwrap
@@ -15,33 +15,34 @@ COLUMNS = 120  # of plain lines
 LONGEST_NAME = 32  # of a job, in plain lines
 
 
-def changed_lines(now: ProgressView, before: ProgressView | None = None) -> list[str]:
-    """Describe in plain text what changed since `before`; without it, everything.
+def changed_lines(view: ProgressView, before: ProgressView | None = None) -> list[str]:
+    """Describe in plain text what changed since `before`; without `before`, everything.
 
-    No line is longer than `COLUMNS`: pace and some levels are left out, the latter counted, and a
-    long text on what the job waits for, or why it failed, continues on further lines.
+    No line is longer than `COLUMNS`. Where the text is longer, the pace is left out, then levels,
+    whose number is stated. A long text on what the job waits for, or why it failed, continues on
+    further lines.
     """
-    head = f"{shorten(now.name or now.id, LONGEST_NAME)}: {now.state.lower()}"
-    levels = _changes(now, before)
-    done, total = (sum(getattr(level, part) for level in now.levels) for part in ("done", "total"))
-    totals = [f"{done}/{total} trials"] if now.levels else []
-    because = trouble(now)
-    if before and because == trouble(before):
-        because = []
-    if before and before.waiting_for and not now.waiting_for and not now.state.terminal:
-        because = ["no longer waiting"]
-    tails = [totals + pace_line(now), totals, []]
-    if line := _fitted(head, levels, [tail + because for tail in tails]):
+    head = f"{shorten(view.name or view.id, LONGEST_NAME)}: {view.state.lower()}"
+    levels = _changes(view, before)
+    done, total = (sum(getattr(level, part) for level in view.levels) for part in ("done", "total"))
+    totals = [f"{done}/{total} trials"] if view.levels else []
+    explanation = trouble(view)
+    if before and explanation == trouble(before):
+        explanation = []
+    if before and before.waiting_for and not view.waiting_for and not view.state.terminal:
+        explanation = ["no longer waiting"]
+    tails = [totals + pace_line(view), totals, []]
+    if line := _fitted(head, levels, [tail + explanation for tail in tails]):
         return [line]
     first = _fitted(head, levels, tails) or f"{head} | {_more(len(levels), 0)}"
-    text = " · ".join(because)
+    text = " · ".join(explanation)
     return [first, *textwrap.wrap(text, COLUMNS, initial_indent="  ", subsequent_indent="  ")]
 
 
 def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str | None:
-    """Join head, as many levels as fit, and the longest tail that fits; None without any level.
+    """Join the head, as many levels as fit, and the longest tail that fits.
 
-    The last tail is for a single level.
+    Returns None if not even one level fits. The last tail is used only with a single level.
     """
     least = min(1, len(levels))
     choices = [(count, tail) for count in range(len(levels), least - 1, -1) for tail in tails[:-1]]
@@ -53,34 +54,35 @@ def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str
     return None
 
 
-def _more(levels: int, shown: int) -> str:
+def _more(levels: int, printed: int) -> str:
     """The number of changed levels that a line leaves out; empty for none."""
-    left = levels - shown
-    more = "more " if shown else ""
-    return f"{left} {more}{'level' if left == 1 else 'levels'}" if left else ""
+    omitted = levels - printed
+    more = "more " if printed else ""
+    return f"{omitted} {more}{'level' if omitted == 1 else 'levels'}" if omitted else ""
 
 
-def _changes(now: ProgressView, before: ProgressView | None) -> list[str]:
-    """The levels that changed, those with ended trials first; of each, what changed."""
+def _changes(view: ProgressView, before: ProgressView | None) -> list[str]:
+    """Describe each level that changed, levels with newly ended trials first."""
     earlier = {_key(level): level for level in before.levels} if before else {}
-    several = len({level.optimizer for level in now.levels}) > 1
+    several_optimizers = len({level.optimizer for level in view.levels}) > 1
     ended, planned = list[str](), list[str]()
-    for level in now.levels:
+    for level in view.levels:
         old = earlier.get(_key(level))
         if old == level:
             continue
-        optimizer = level.optimizer if several else ""
-        who = " ".join(filter(None, (level.variant, optimizer, level.name)))
+        optimizer = level.optimizer if several_optimizers else ""
+        name = " ".join(filter(None, (level.variant, optimizer, level.name)))
         best = ""
         if level.best_loss is not None and (old is None or old.best_loss != level.best_loss):
             best = f", best {level.best_loss:.4f} at lr {level.best_lr:.3g}"
         if old is None or (old.done, old.total) != (level.done, level.total):
             has_ended = level.done > (old.done if old else 0)
-            (ended if has_ended else planned).append(f"{who}: {level.done}/{level.total}{best}")
+            (ended if has_ended else planned).append(f"{name}: {level.done}/{level.total}{best}")
     return ended + planned
 
 
 def _key(level: LevelProgress) -> tuple[object, ...]:
+    """Identify a level within its job."""
     return level.variant, level.optimizer, level.measure, level.width, level.batch_tokens
 
 
@@ -89,25 +91,25 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _news(now: ProgressView) -> tuple[object, ...]:
+def _printed_state(view: ProgressView) -> tuple[object, ...]:
     """The parts of a job's progress whose change is worth another line."""
-    levels = tuple((_key(level), level.done, level.total) for level in now.levels)
-    return now.state, now.waiting_for, levels
+    levels = tuple((_key(level), level.done, level.total) for level in view.levels)
+    return view.state, view.waiting_for, levels
 
 
 def follow(stream: Iterable[ProgressView], console: Console) -> ProgressView:
-    """Print a job's progress until the stream ends; return the last one."""
-    states = iter(stream)
-    now = next(states)
+    """Print a job's progress until the stream ends; return the last view."""
+    views = iter(stream)
+    view = next(views)
     if console.is_terminal:
-        with Live(live_view(now), console=console, refresh_per_second=4) as live:
-            for now in states:
-                live.update(live_view(now))
-        return now
-    console.out(*changed_lines(now), sep="\n", highlight=False)
-    printed = now
-    for now in states:
-        if _news(now) != _news(printed):
-            console.out(*changed_lines(now, printed), sep="\n", highlight=False)
-            printed = now
-    return now
+        with Live(live_view(view), console=console, refresh_per_second=4) as live:
+            for view in views:
+                live.update(live_view(view))
+        return view
+    console.out(*changed_lines(view), sep="\n", highlight=False)
+    printed = view
+    for view in views:
+        if _printed_state(view) != _printed_state(printed):
+            console.out(*changed_lines(view, printed), sep="\n", highlight=False)
+            printed = view
+    return view

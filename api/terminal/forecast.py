@@ -1,7 +1,8 @@
 """Terminal output of the forecast of a telescoping study.
 
-It lists the certain costs level by level, the least, expected and most of each line of the bill,
-time and disk, the cheaper alternatives to the ladder, and advice where one of them is better.
+The output lists the certain costs level by level; the least, expected and largest cost of each part
+of the study; time and disk space; the cheaper alternatives to the ladder; and advice where an
+alternative is better.
 """
 
 from typing import Any
@@ -11,8 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.terminal.progress import duration
-from api.terminal.words import amount, empty_table, field_words
-from api.terminal.words import ladder as name_of
+from api.terminal.words import amount, empty_table, field_words, ladder_name
 from telescope.studies.forecast.span import Span
 from telescope.studies.telescoping.forecast.preview import LadderPreview, Preview
 
@@ -23,24 +23,23 @@ def show_forecast(document: dict[str, Any], console: Console) -> None:
     """Print the forecast cost of a study, from the document of its preview."""
     preview = TypeAdapter(Preview).validate_python(document)
     title = "Certain costs by level, then the cost of each part:"
-    console.print(title, _levels(preview), "", _lines(preview), "", sep="\n")
-    console.print(_time(preview), soft_wrap=True)
+    console.print(title, _level_table(preview), "", _cost_table(preview), "", sep="\n")
+    console.print(_time_sentence(preview), soft_wrap=True)
     disk = preview.disk
-    console.print(
-        f"Disk: {amount(disk.curves_bytes)}B of curves, kept; up to {amount(disk.checkpoint_bytes)}B of checkpoints while the job runs."
-    )
+    checkpoints = f"{amount(disk.checkpoint_bytes)}B of checkpoints while the job runs"
+    console.print(f"Disk: {amount(disk.curves_bytes)}B of curves, kept; up to {checkpoints}.")
     final = amount(preview.final_run_flops)
     share = f"{preview.share:.0%} of the total with the expected tuning"
     console.print(f"The final run at the target takes {final}FLOP, {share}.\n")
     for ladder in preview.ladders:
-        title = f"Alternatives to the ladder ({name_of(ladder.optimizer, ladder.variant)}):"
-        console.print(title, _choices(ladder), "", sep="\n")
+        title = f"Alternatives to the ladder ({ladder_name(ladder.optimizer, ladder.variant)}):"
+        console.print(title, _alternatives_table(ladder), "", sep="\n")
     console.print(f"[dim]Expected costs and errors assume {preview.assumes}.[/]", soft_wrap=True)
     for advice in preview.advice:
         console.print(f"[yellow]Advice[/]: {advice}.", soft_wrap=True)
 
 
-def _levels(preview: Preview) -> Table:
+def _level_table(preview: Preview) -> Table:
     output = empty_table("", "width", "trials", "tokens", "FLOP")
     for ladder in preview.ladders:
         for level in ladder.levels:
@@ -50,18 +49,17 @@ def _levels(preview: Preview) -> Table:
                 amount(level.tokens),
                 amount(level.flops),
             )
-            output.add_row(name_of(ladder.optimizer, ladder.variant), *numbers)
+            output.add_row(ladder_name(ladder.optimizer, ladder.variant), *numbers)
     return output
 
 
-def _lines(preview: Preview) -> Table:
-    output = empty_table(
-        "", *(f"{name} trials" for name in SPAN), *(f"{name} FLOP" for name in SPAN)
-    )
+def _cost_table(preview: Preview) -> Table:
+    titles = [f"{name} {unit}" for unit in ("trials", "FLOP") for name in SPAN]
+    output = empty_table("", *titles)
     for ladder in preview.ladders:
         prefix = ""
         if len(preview.ladders) > 1:
-            prefix = f"{name_of(ladder.optimizer, ladder.variant)}: "
+            prefix = f"{ladder_name(ladder.optimizer, ladder.variant)}: "
         for line in ladder.lines:
             output.add_row(f"{prefix}{line.name}", *_counts(line.trials), *_amounts(line.flops))
     output.add_section()
@@ -70,7 +68,7 @@ def _lines(preview: Preview) -> Table:
     return output
 
 
-def _choices(ladder: LadderPreview) -> Table:
+def _alternatives_table(ladder: LadderPreview) -> Table:
     output = empty_table("choice", "trials", "FLOP", "lr error", "regret", "what it means")
     for choice in ladder.choices:
         error = "" if choice.error is None else f"{choice.error:.2f} octave"
@@ -81,7 +79,7 @@ def _choices(ladder: LadderPreview) -> Table:
     return output
 
 
-def _time(preview: Preview) -> str:
+def _time_sentence(preview: Preview) -> str:
     low, middle, high = (duration(getattr(preview.seconds, name)) for name in SPAN)
     sources = "; ".join(dict.fromkeys(ladder.pace.source for ladder in preview.ladders))
     by = "[yellow]estimated[/]: " if preview.estimated else "by "

@@ -1,10 +1,13 @@
-"""Plots of telescoping reports and of judged sweeps, as PNG files."""
+"""Plots of telescoping reports and of judged sweeps, as PNG files.
+
+`plot_report` and `plot_judgement` convert them for `telescope.studies.telescoping.plot`.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 from api.terminal.progress import TrialLike
-from api.terminal.words import ladder as _name
+from api.terminal.words import ladder_name
 from telescope.studies.telescoping import plot, plot_data
 from telescope.studies.telescoping.evidence import LevelReport, Validation
 from telescope.studies.telescoping.judge.judge import Judgement
@@ -19,12 +22,11 @@ def plot_report(
     """Plot a study's report to a file."""
     runs = list(runs)
     over = report.comparison.over if report.comparison else None
-    plot.draw(
-        [plotted_ladder(ladder, runs, target_width) for ladder in report.ladders], path, title, over
-    )
+    ladders = [plotted_ladder(ladder, runs, target_width) for ladder in report.ladders]
+    plot.draw(ladders, path, title, over)
 
 
-def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
+def plot_judgement(judgement: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
     """Plot a judged sweep to a file."""
     runs = tuple(
         plot_data.PlottedRun(
@@ -32,30 +34,31 @@ def picture_of_sweep(found: Judgement, rows: Iterable[Row], path: Path, title: s
         )
         for row in rows
     )
-    lr = found.hyperparameters.get("lr")
-    levels = tuple(map(_drawn_level, found.levels))
+    lr = judgement.hyperparameters.get("lr")
+    levels = tuple(map(_plotted_level, judgement.levels))
     target = plot_data.PlottedEstimate(lr.low, lr.value, lr.high) if lr else None
-    width = found.target_width
-    ladder = plot_data.PlottedLadder("sweep", found.verdict, levels, runs, width, target, "loss")
+    width = judgement.target_width
+    ladder = plot_data.PlottedLadder(
+        "sweep", judgement.verdict, levels, runs, width, target, "loss"
+    )
     plot.draw([ladder], path, title)
 
 
 def plotted_ladder(
     ladder: LadderReport, runs: list[TrialLike], target_width: int
 ) -> plot_data.PlottedLadder:
-    """The plot of one ladder; `runs` are those of the whole job."""
-    own = (ladder.optimizer, ladder.variant, "loss")
-    ours = [run for run in runs if (run.optimizer, run.variant or "", run.measure) == own]
-    ended = [run for run in ours if run.loss is not None or run.diverged]
+    """Convert one ladder; `runs` are all runs of the job, of all ladders."""
+    key = (ladder.optimizer, ladder.variant, "loss")
+    own_runs = [run for run in runs if (run.optimizer, run.variant or "", run.measure) == key]
+    ended = [run for run in own_runs if run.loss is not None or run.diverged]
+    validation_lrs = [run.lr for run in ended if run.seed in VALIDATION_SEEDS]
     lr = ladder.hyperparameters.get("lr")
     return plot_data.PlottedLadder(
-        name=_name(ladder.optimizer, ladder.variant),
+        name=ladder_name(ladder.optimizer, ladder.variant),
         verdict=ladder.verdict,
         levels=(
-            *map(_drawn_level, ladder.levels),
-            *_drawn_validation(
-                ladder.validation, [run.lr for run in ended if run.seed in VALIDATION_SEEDS]
-            ),
+            *map(_plotted_level, ladder.levels),
+            *_plotted_validation(ladder.validation, validation_lrs),
         ),
         runs=tuple(
             plot_data.PlottedRun(run.width, run.lr, run.weight_decay, run.seed, run.loss)
@@ -66,26 +69,24 @@ def plotted_ladder(
     )
 
 
-def _drawn_validation(
-    found: Validation | None, rates: list[float]
+def _plotted_validation(
+    validation: Validation | None, lrs: list[float]
 ) -> tuple[plot_data.PlottedLevel, ...]:
-    """The runs at the target as the last level, if they show an optimum."""
-    if found is None or found.optimum is None or found.interval is None or not rates:
+    """The runs at the target as one more level, if they show an optimum."""
+    if validation is None or not lrs:
         return ()
-    floor = found.loss / (1 + (found.regret or 0) / 100) if found.loss else None
-    optimum = plot_data.PlottedEstimate(found.interval.low, found.optimum, found.interval.high)
-    return (plot_data.PlottedLevel(found.width, min(rates), max(rates), optimum, floor),)
+    value, interval, loss = validation.optimum, validation.interval, validation.loss
+    if value is None or interval is None:
+        return ()
+    lowest_loss = loss / (1 + (validation.regret or 0) / 100) if loss else None
+    optimum = plot_data.PlottedEstimate(interval.low, value, interval.high)
+    return (plot_data.PlottedLevel(validation.width, min(lrs), max(lrs), optimum, lowest_loss),)
 
 
-def _drawn_level(level: LevelReport) -> plot_data.PlottedLevel:
+def _plotted_level(level: LevelReport) -> plot_data.PlottedLevel:
     window, interval, value = level.window["lr"], level.interval.get("lr"), level.optimum.get("lr")
     if value is None:
         return plot_data.PlottedLevel(level.width, window.low, window.high, None, level.best_loss)
     low, high = (interval.low, interval.high) if interval else (value, value)
-    return plot_data.PlottedLevel(
-        level.width,
-        window.low,
-        window.high,
-        plot_data.PlottedEstimate(low, value, high),
-        level.best_loss,
-    )
+    optimum = plot_data.PlottedEstimate(low, value, high)
+    return plot_data.PlottedLevel(level.width, window.low, window.high, optimum, level.best_loss)

@@ -1,12 +1,12 @@
 """Progress of a job on a terminal.
 
-`job_progress` condenses a job and its trials into one frozen `ProgressView`; `live_view` is the
-live view of it, and `api.terminal.follow` prints a stream of them. `telescope run` feeds it from
-the store, `watch` and the demo from the HTTP client; both have jobs and trials with these
-attributes. `api.terminal.views` prints finished results.
+`job_progress` condenses a job and its trials into a frozen `ProgressView`, `live_view` renders it
+on a terminal, and `api.terminal.follow` prints a stream of views. `telescope run` takes jobs and
+trials from the store, `telescope watch` and the demonstration take them from the HTTP client; both
+satisfy the protocols here. `api.terminal.views` prints finished results.
 
-Parts: `JobLike`, `TrialLike` (the input) · `LevelProgress`, `ProgressView`, `job_progress` ·
-`live_view`.
+Parts: `JobLike`, `TrialLike`, the input · `LevelProgress`, `ProgressView`, `job_progress` ·
+`duration`, `pace_line`, `trouble`, texts · `live_view`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,12 +23,12 @@ from rich.text import Text
 from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
-PACE_SECONDS = 60.0  # the pace is that of the last minute
-MEASURES = {
+PACE_SECONDS = 60.0  # the time over which the pace is measured
+MEASURES = {  # in the order of their levels
     "coordinates": "coordinate check",
     "loss": "width",
     "time": "step times",
-}  # in this order
+}
 COLOURS = {JobState.RUNNING: "cyan", JobState.SUCCEEDED: "green", JobState.FAILED: "red"}
 
 
@@ -92,7 +92,7 @@ class LevelProgress:
     variant: str  # empty if there is only one
     measure: str
     width: int | None  # None for all widths
-    batch_tokens: int | None  # None for all batches, or for the only one
+    batch_tokens: int | None  # None for all batches, or if the job has only one batch
     done: int
     running: int
     total: int  # planned so far
@@ -125,22 +125,22 @@ def job_progress(
 ) -> ProgressView:
     """Condense a job and its trials.
 
-    `forecast_flops` is what the preview expects of the whole job.
+    `forecast_flops` is the expected cost of the whole job by its preview, None if unknown; it
+    serves to estimate the time left.
     """
     trials = list(trials)
-    several = len({trial.batch_tokens for trial in trials}) > 1
+    several_batches = len({trial.batch_tokens for trial in trials}) > 1
 
     def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
         """Sort key: variant, optimizer, measure and, for losses, width and batch."""
-        place = (
-            (trial.width, (several and trial.batch_tokens) or 0)
-            if trial.measure == "loss"
-            else (0, 0)
-        )
-        return trial.variant or "", trial.optimizer, list(MEASURES).index(trial.measure), *place
+        width = batch_tokens = 0
+        if trial.measure == "loss":
+            width, batch_tokens = trial.width, (several_batches and trial.batch_tokens) or 0
+        measure = list(MEASURES).index(trial.measure)
+        return trial.variant or "", trial.optimizer, measure, width, batch_tokens
 
     levels = tuple(
-        _level(list(members), several)
+        _level(list(members), several_batches)
         for _, members in groupby(sorted(trials, key=level_of), level_of)
     )
     recent = [t for t in trials if t.ended_at and (now - t.ended_at).total_seconds() < PACE_SECONDS]
@@ -189,50 +189,50 @@ def _level(trials: Sequence[TrialLike], several_batches: bool) -> LevelProgress:
 
 def duration(seconds: float) -> str:
     """Format a duration: 45 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s" if rounded % 60 else f"{rounded // 60} min"
+    return f"{rounded // 3600} h {rounded % 3600 // 60} min"
 
 
-def pace_line(now: ProgressView) -> list[str]:
-    """Pace and time left, as far as they are known."""
+def pace_line(view: ProgressView) -> list[str]:
+    """Pace and time left of a job that has not ended, as far as they are known."""
     parts = []
-    if not now.state.terminal:
-        if now.trials_per_minute is not None:
-            parts.append(f"{now.trials_per_minute:.0f} trials/min")
-        if now.seconds_left is not None:
-            parts.append(f"about {duration(now.seconds_left)} left")
+    if not view.state.terminal:
+        if view.trials_per_minute is not None:
+            parts.append(f"{view.trials_per_minute:.0f} trials/min")
+        if view.seconds_left is not None:
+            parts.append(f"about {duration(view.seconds_left)} left")
     return parts
 
 
-def trouble(now: ProgressView) -> list[str]:
-    """What a running job waits for, or why an ended job did not succeed."""
-    if not now.state.terminal:
-        return [f"waiting for: {now.waiting_for}"] if now.waiting_for else []
-    return [now.reason] if now.reason and now.state != JobState.SUCCEEDED else []
+def trouble(view: ProgressView) -> list[str]:
+    """What a running job waits for, or why an ended job did not succeed; empty for neither."""
+    if not view.state.terminal:
+        return [f"waiting for: {view.waiting_for}"] if view.waiting_for else []
+    return [view.reason] if view.reason and view.state != JobState.SUCCEEDED else []
 
 
-def live_view(now: ProgressView) -> RenderableType:
-    """The live view: for each level a bar and the best loss; pace and time left."""
+def live_view(view: ProgressView) -> RenderableType:
+    """Render a job's progress: a bar and the best loss for each level, pace, and time left."""
     head = Text.assemble(
-        (now.name or "job", "bold"),
+        (view.name or "job", "bold"),
         "  ",
-        (now.state.lower(), COLOURS.get(now.state, "yellow")),
+        (view.state.lower(), COLOURS.get(view.state, "yellow")),
         "  ",
-        (now.id, "dim"),
+        (view.id, "dim"),
     )
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    batches = ("batch",) if any(level.batch_tokens for level in now.levels) else ()
-    variants = ("variant",) if any(level.variant for level in now.levels) else ()
+    batches = ("batch",) if any(level.batch_tokens for level in view.levels) else ()
+    variants = ("variant",) if any(level.variant for level in view.levels) else ()
     for title in (*variants, "optimizer", "width", *batches, "", "trials", "best loss", "at lr"):
-        table.add_column(
-            title, justify="left" if title in ("variant", "optimizer", "") else "right"
-        )
-    best = {of: min(losses) for of, losses in _losses(now.levels).items()}
-    for level in now.levels:
+        is_text = title in ("variant", "optimizer", "")
+        table.add_column(title, justify="left" if is_text else "right")
+    lowest = {variant: min(losses) for variant, losses in _losses(view.levels).items()}
+    for level in view.levels:
+        is_lowest = level.best_loss == lowest.get(level.variant, ...)
         loss = "" if level.best_loss is None else f"{level.best_loss:.4f}"
         table.add_row(
             *(level.variant for _ in variants),
@@ -241,10 +241,11 @@ def live_view(now: ProgressView) -> RenderableType:
             *(str(level.batch_tokens or "") for _ in batches),
             ProgressBar(total=level.total, completed=level.done, width=24),
             f"{level.done}/{level.total}",
-            Text(loss, style="bold" if level.best_loss == best.get(level.variant, ...) else ""),
+            Text(loss, style="bold" if is_lowest else ""),
             "" if level.best_lr is None else f"{level.best_lr:.3g}",
         )
-    return Group(head, table, Text(" · ".join(pace_line(now) + trouble(now)), style="dim"))
+    footer = " · ".join(pace_line(view) + trouble(view))
+    return Group(head, table, Text(footer, style="dim"))
 
 
 def _losses(levels: Iterable[LevelProgress]) -> dict[str, list[float]]:

@@ -1,8 +1,8 @@
 """Terminal output of a comparison of architectures or texts.
 
-It has one row per ladder, with learning rate and weight decay at the target with their intervals,
-drift, and size, cost and loss at the widest level that all have finished; then the distances
-between optima, and a remark on how far the losses can be compared.
+The first table has one row per ladder: learning rate and weight decay at the target, with their
+intervals; drift; and size, cost and loss at the widest level that all ladders have finished. The
+second table has the distances between optima. A remark states how far the losses can be compared.
 """
 
 import json
@@ -30,52 +30,52 @@ def show_comparison(report: Report, console: Console) -> None:
     console.rule("[bold]Side by side", align="left", style="dim")
     console.print(ladder_rows(comparison), "", sep="\n")
     if comparison.differences:
-        console.print(apart(comparison), "", sep="\n")
-    console.print(f"{best(report)} ({comparison.remark}).", soft_wrap=True)
+        console.print(distance_table(comparison), "", sep="\n")
+    console.print(f"{best_words(report)} ({comparison.remark}).", soft_wrap=True)
     state = "" if report.final else " so far"
-    console.print(
-        f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}: {escape(report.reason)}\n",
-        soft_wrap=True,
-    )
+    verdict = f"[{COLOURS[report.verdict]}]{report.verdict}[/]{state}"
+    console.print(f"{verdict}: {escape(report.reason)}\n", soft_wrap=True)
 
 
-def ladder_rows(found: VariantComparison) -> Table:
-    """One row per ladder."""
-    at = "" if found.width is None else f" at {found.width}"
+def ladder_rows(comparison: VariantComparison) -> Table:
+    """The table of the compared ladders, one row each."""
+    at = "" if comparison.width is None else f" at {comparison.width}"
     fitted = ("lr", "90 % interval", "weight decay", "90 % interval", "drift")
     sizes = ("parameters", "FLOP of a run", f"loss{at}")
     output = empty_table("variant", "optimizer", *fitted, *sizes, "verdict")
-    for row in found.rows:
+    for row in comparison.rows:
         verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]"
         values = (*_values(row.lr), *_values(row.weight_decay), *_sizes(row))
         output.add_row(row.variant, OPTIMIZER_TITLES[row.optimizer], *values, verdict)
     return output
 
 
-def _values(one: Hyperparameter | None) -> tuple[str, str]:
-    """The value and its interval, or its status where it has none."""
-    if one is None:
+def _values(estimate: Hyperparameter | None) -> tuple[str, str]:
+    """The cells of a hyperparameter: its value, and its interval or else its status."""
+    if estimate is None:
         return "", ""
-    return f"{one.value:.3g}", f"{one.low:.3g}–{one.high:.3g}" if one.low < one.high else one.status
+    has_interval = estimate.low < estimate.high
+    interval = f"{estimate.low:.3g}–{estimate.high:.3g}" if has_interval else estimate.status
+    return f"{estimate.value:.3g}", interval
 
 
-def _sizes(one: Compared) -> tuple[str, ...]:
-    """Drift, parameters, FLOPs and loss."""
+def _sizes(row: Compared) -> tuple[str, ...]:
+    """The cells of drift, parameters, FLOPs and loss."""
     drift = ""
-    if one.drift:
-        interval = f"{one.drift.low:+.2f} to {one.drift.high:+.2f}"
-        drift = f"{one.drift.octaves_per_doubling:+.2f} ({interval})"
-    parameters = "" if one.parameters is None else f"{one.parameters:,}"
-    flops = "" if one.flops is None else amount(one.flops).strip()
-    loss = "" if one.loss is None else f"{one.loss:.4f}"
+    if row.drift:
+        interval = f"{row.drift.low:+.2f} to {row.drift.high:+.2f}"
+        drift = f"{row.drift.octaves_per_doubling:+.2f} ({interval})"
+    parameters = "" if row.parameters is None else f"{row.parameters:,}"
+    flops = "" if row.flops is None else amount(row.flops).strip()
+    loss = "" if row.loss is None else f"{row.loss:.4f}"
     return drift, parameters, flops, loss
 
 
-def apart(found: VariantComparison) -> Table:
-    """The distances between optima."""
+def distance_table(comparison: VariantComparison) -> Table:
+    """The table of the distances between the variants' optima."""
     columns = ("optimizer", "of", "against", "octaves", "90 % interval", "verdict")
     output = empty_table("optimum of", *columns)
-    for difference in found.differences:
+    for difference in comparison.differences:
         output.add_row(
             field_words(difference.hyperparameter),
             OPTIMIZER_TITLES[difference.optimizer],
@@ -88,24 +88,26 @@ def apart(found: VariantComparison) -> Table:
     return output
 
 
-def _verdict(one: Difference) -> str:
-    return (
-        "consistent with 0"
-        if one.consistent
-        else f"[bold]{'higher' if one.octaves > 0 else 'lower'}[/]"
-    )
+def _verdict(difference: Difference) -> str:
+    if difference.consistent:
+        return "consistent with 0"
+    return "[bold]higher[/]" if difference.octaves > 0 else "[bold]lower[/]"
 
 
-def best(report: Report) -> str:
-    """The best variant, or the best optimizer of each, as far as they are known."""
+def best_words(report: Report) -> str:
+    """The best variant, or the best optimizer of each variant, as far as they are known."""
     if report.best_variant and report.best:
         return f"Lowest loss: [bold]{report.best_variant}[/], {OPTIMIZER_TITLES[report.best]}"
-    named = [f"{each.name}, {OPTIMIZER_TITLES[each.best]}" for each in report.variants if each.best]
-    return f"Best optimizers: {'; '.join(named)}" if named else "No best variant yet"
+    best = [
+        f"{variant.name}, {OPTIMIZER_TITLES[variant.best]}"
+        for variant in report.variants
+        if variant.best
+    ]
+    return f"Best optimizers: {'; '.join(best)}" if best else "No best variant yet"
 
 
-def otherwise(ladder: LadderReport) -> str:
-    """The fields in which a variant differs from its job's own block."""
+def differing_values(ladder: LadderReport) -> str:
+    """The fields, with values, in which a variant differs from the job's `model` or `data`."""
     return ", ".join(
         f"{field_words(name)} {value if isinstance(value, str) else json.dumps(value)}"
         for name, value in ladder.differs.items()

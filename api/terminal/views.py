@@ -1,7 +1,7 @@
 """Terminal views, one per kind of study.
 
-`VIEWS` has an entry for each kind with a specific view; `view_of` returns `GENERIC` for every other
-kind, which prints reports and forecasts as tables of their fields.
+`VIEWS` has an entry for each kind of study with a view of its own. `view_of` returns `GENERIC` for
+every other kind: it prints reports and forecasts as tables of their fields.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,13 +33,13 @@ class Findings(Protocol):
     def report(self) -> Document: ...
     def trials(self) -> Iterable[TrialLike]: ...
     def tables(self, target_loss: float) -> Document:
-        """The extra tables of the job's kind at a target loss."""
+        """The tables of a compute-time job at a target loss."""
         ...
 
 
 @dataclass(frozen=True)
 class View:
-    """The view of one kind: functions that print a report or a forecast, and write a plot."""
+    """The view of one kind: functions that print a report, print a forecast, and write a plot."""
 
     show: Callable[[Document, Document, Console], None]
     show_forecast: Callable[[Document, Console], None]
@@ -50,21 +50,22 @@ def show_telescoping(report: Document, study: Document, console: Console) -> Non
     telescoping.show(telescoping.parse_report(report), telescoping.target_width(study), console)
 
 
-def picture_telescoping(found: Findings, path: Path) -> None:
+def picture_telescoping(findings: Findings, path: Path) -> None:
     from api.terminal import pictures  # late: imports matplotlib
 
-    report, width = telescoping.parse_report(found.report), telescoping.target_width(found.study)
-    pictures.plot_report(report, found.trials(), width, path, found.name)
+    report = telescoping.parse_report(findings.report)
+    width = telescoping.target_width(findings.study)
+    pictures.plot_report(report, findings.trials(), width, path, findings.name)
 
 
 def show_compute_time(report: Document, study: Document, console: Console) -> None:
     compute_time.show(compute_time.parse_report(report), console)
 
 
-def picture_compute_time(found: Findings, path: Path) -> None:
+def picture_compute_time(findings: Findings, path: Path) -> None:
     """Plot the tables at the lowest of the study's target losses."""
-    tables = found.tables(frontier.lowest_target_loss(found.study["target_losses"]))
-    frontier.plot_tables(frontier.parse_tables(tables), path, found.name)
+    tables = findings.tables(frontier.lowest_target_loss(findings.study["target_losses"]))
+    frontier.plot_tables(frontier.parse_tables(tables), path, findings.name)
 
 
 def show_any(report: Document, study: Document, console: Console) -> None:
@@ -77,9 +78,9 @@ def show_any_forecast(document: Document, console: Console) -> None:
     console.print(fields(document))
 
 
-def no_picture(found: Findings, path: Path) -> None:
+def no_picture(findings: Findings, path: Path) -> None:
     """Refuse to plot a kind that has no plot."""
-    message = f"jobs of kind {found.study['kind']} have no plot; leave it out"
+    message = f"jobs of kind {findings.study['kind']} have no plot; leave --plot out"
     raise InvalidInput.of("--plot", message, str(path))
 
 
@@ -92,7 +93,7 @@ def fields(document: Mapping[str, Any]) -> Table:
 
 
 def cell(value: Any) -> Any:
-    """A value as a cell of such a table."""
+    """A value as a cell of the table that `fields` makes."""
     if isinstance(value, Mapping):
         return fields(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -100,9 +101,9 @@ def cell(value: Any) -> Any:
         for item in value:
             inner.add_row(cell(item))
         return inner
-    return (
-        "" if value is None else f"{value:.6g}" if isinstance(value, float) else escape(str(value))
-    )
+    if value is None:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else escape(str(value))
 
 
 GENERIC = View(show_any, show_any_forecast, no_picture)

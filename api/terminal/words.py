@@ -1,19 +1,30 @@
-"""Names, colours and tables that all terminal output shares."""
+"""Names, numbers, colours and tables that all terminal output shares."""
 
 from rich.table import Table
 
 from telescope.studies.telescoping.evidence import amount
 from telescope.trials.types import OPTIMIZER_TITLES
 
-__all__ = ["COLOURS", "amount", "empty_table", "field_words", "ladder"]
+__all__ = [
+    "COLOURS",
+    "amount",
+    "empty_table",
+    "field_words",
+    "interval_cell",
+    "ladder_name",
+    "short_amount",
+    "short_number",
+    "signed_amount",
+    "significant",
+]
 
-COLOURS = {
+COLOURS = {  # of verdicts
     "resolved": "green",
     "unresolved": "yellow",
     "unbracketed": "yellow",
     "refused": "red",
-}  # of verdicts
-LEFT = (
+}
+LEFT_ALIGNED = (
     "variant",
     "verdict",
     "reason",
@@ -26,19 +37,48 @@ LEFT = (
 
 
 def field_words(name: str) -> str:
-    """Spell a field's name for people."""
+    """Spell the name of a job's field with spaces."""
     return "lr" if name == "lr" else name.replace("_", " ")
 
 
-def ladder(optimizer: str, variant: str = "") -> str:
-    """The name of a ladder: its optimizer, and its variant if the job compares several."""
+def ladder_name(optimizer: str, variant: str = "") -> str:
+    """Name a ladder by its optimizer, and by its variant if the job compares several."""
     return ", ".join(filter(None, (OPTIMIZER_TITLES[optimizer], variant)))
 
 
-def empty_table(first: str, *others: str) -> Table:
-    """Make an empty table with these column titles; columns of numbers are right-aligned."""
-    empty = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    empty.add_column(first)
-    for title in others:
-        empty.add_column(title, justify="left" if title in LEFT else "right", overflow="fold")
-    return empty
+def empty_table(first: str, *further: str) -> Table:
+    """Return a table without rows; columns are right-aligned, except the first and LEFT_ALIGNED."""
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(first)
+    for title in further:
+        table.add_column(
+            title, justify="left" if title in LEFT_ALIGNED else "right", overflow="fold"
+        )
+    return table
+
+
+def significant(value: float | None) -> str:
+    """Format a number with three significant digits; empty for None."""
+    return "" if value is None else f"{value:.3g}"
+
+
+def short_number(value: float | None) -> str:
+    """Format a number with three significant digits, with an SI prefix from 1000 on."""
+    return short_amount(value) if value is not None and value >= 1000 else significant(value)
+
+
+def short_amount(value: float | None) -> str:
+    """Format a number with an SI prefix and without spaces; empty for None."""
+    return "" if value is None else amount(value).replace(" ", "")
+
+
+def signed_amount(value: float | None) -> str:
+    """Format a number with its sign and an SI prefix; empty for None."""
+    return "" if value is None else f"{'-' if value < 0 else '+'}{short_amount(abs(value))}"
+
+
+def interval_cell(low: float | None, high: float | None) -> str:
+    """Format an interval of a positive number; it is open at an end that is None."""
+    if not low and high is None:
+        return ""
+    return f"{short_number(low) or '0'} to {short_number(high) or '∞'}"

@@ -1,5 +1,5 @@
-"""Programs that users would write without telescope for the same trial.
+"""The programs that users would write for the same trials without telescope.
 
-In reading order: `plain`, the trial · `loops`, a process per core · `ray_tune`, both kinds of
+In reading order: `plain`, one trial · `loops`, one process per core · `ray_tune`, both kinds of
 trainable.
 """

@@ -1,9 +1,9 @@
 """One trial as users would train it without telescope.
 
-It is an nn.Module, torch.optim.Muon for the hidden matrices and fused AdamW for the rest, and one
-loop. Nothing of telescope is imported. muP's numbers arrive in a `Recipe` (`benchmarks.recipes`
-reads them from telescope's table); initial values and batches are drawn in the same order, so that
-final losses can be compared with telescope's.
+An nn.Module is trained by torch.optim.Muon (hidden matrices) and fused AdamW (all other
+parameters), in one loop. Nothing of telescope is imported. muP's numbers arrive in a `Recipe`
+(`benchmarks.recipes` reads them from telescope's table); initial values and batches are drawn in
+the same order, so that final losses can be compared with telescope's.
 
 Parts: `ParameterGroup`, `Recipe` · `Transformer` · `optimizers` · `Text` · `train`, a generator of
 (step, mean loss since the last point) · `warm_up`.
@@ -51,7 +51,7 @@ class Recipe:
     warmup_steps: int
     windows: int  # per batch
     evaluation_windows: int
-    record_every: int  # steps between points of the curve: how often the loss is looked at
+    record_every: int  # steps between two points of the curve
     seed: int
     train_file: str
     validation_file: str
@@ -107,9 +107,8 @@ class Transformer(nn.Module):
         frequency = 10_000.0 ** (
             -torch.arange(0, recipe.head_dim, 2, dtype=torch.float32) / recipe.head_dim
         )
-        angle = torch.outer(torch.arange(recipe.context, dtype=torch.float32), frequency).repeat(
-            1, 2
-        )
+        positions = torch.arange(recipe.context, dtype=torch.float32)
+        angle = torch.outer(positions, frequency).repeat(1, 2)
         self.register_buffer("cos", angle.cos())
         self.register_buffer("sin", angle.sin())
         self.initialise()
@@ -159,11 +158,9 @@ def optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
         ]
 
     adamw = torch.optim.AdamW(options(muon=False), betas=recipe.betas, fused=True)
-    return (
-        [torch.optim.Muon(options(muon=True), momentum=recipe.momentum), adamw]
-        if options(muon=True)
-        else [adamw]
-    )
+    if hidden := options(muon=True):
+        return [torch.optim.Muon(hidden, momentum=recipe.momentum), adamw]
+    return [adamw]
 
 
 class Text:
@@ -173,9 +170,8 @@ class Text:
         self.tokens, self.context = np.asarray(np.memmap(file, np.uint16, "r")), context
 
     def batch(self, seed: int, step: int, windows: int) -> Tensor:
-        starts = np.random.Philox(key=np.array([seed, step], np.uint64)).random_raw(
-            windows
-        ) % np.uint64(len(self.tokens) - self.context)
+        generator = np.random.Philox(key=np.array([seed, step], np.uint64))
+        starts = generator.random_raw(windows) % np.uint64(len(self.tokens) - self.context)
         return self.windows(starts.astype(np.int64))
 
     def evenly(self, windows: int) -> Tensor:
@@ -210,9 +206,8 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float]]:
     train_text = text(recipe.train_file, recipe.context)
     total = torch.zeros((), device=device)
     for step in range(recipe.steps):
-        loss = model.loss(
-            train_text.batch(recipe.seed, step, recipe.windows).to(device, non_blocking=True)
-        )
+        batch = train_text.batch(recipe.seed, step, recipe.windows).to(device, non_blocking=True)
+        loss = model.loss(batch)
         loss.backward()
         for part, schedule in zip(parts, schedules, strict=True):
             part.step()
@@ -227,18 +222,14 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float]]:
 
 @torch.no_grad()
 def held_out_loss(model: Transformer, recipe: Recipe, device: torch.device) -> float:
-    windows = (
-        text(recipe.validation_file, recipe.context).evenly(recipe.evaluation_windows).to(device)
-    )
+    held_out = text(recipe.validation_file, recipe.context)
+    windows = held_out.evenly(recipe.evaluation_windows).to(device)
     chunks = torch.split(windows, max(1, 8192 // recipe.context))
     return float(sum(model.loss(chunk).item() * len(chunk) for chunk in chunks) / len(windows))
 
 
 def warm_up(recipe: Recipe) -> None:
-    """Do once in a process what its first trial would otherwise pay for.
-
-    That is: one thread, the first kernels, the imports of the first optimizer.
-    """
+    """Prepare a process: one thread, the first kernels, the imports of the first optimizer."""
     torch.set_num_threads(1)
     for _ in train(recipe):
         pass

@@ -1,9 +1,9 @@
 """The trials in Ray Tune: as a function, or as a class with reused actors.
 
-The function follows the beginning of Tune's guide, with Tune's defaults: a fresh process per trial,
-its loggers on. The class follows its guide to scalability: actors reused, loggers off, results
-rare. Both report ten times per trial, since each report costs Tune a millisecond or two; the losses
-come from the same plain loop (`benchmarks.peers.plain`).
+The function follows the start of Tune's guide, with Tune's defaults: a fresh process per trial,
+loggers on. The class follows its guide to scalability: reused actors, loggers off, few results.
+Both report ten times per trial, since each report costs Tune a millisecond or two. The losses come
+from the same plain loop (`benchmarks.peers.plain`).
 
 Parts: `train_trial` · `TrialClass` · `run_functions` · `run_classes`.
 """
@@ -29,13 +29,13 @@ REPORTS = 10
 def reports(recipe: Recipe) -> Iterator[dict[str, float]]:
     """Yield the reports of a trial to Tune."""
     torch.set_num_threads(1)
-    began, clock = time.time(), time.perf_counter()
+    began, start = time.time(), time.perf_counter()
     for step, loss in train(replace(recipe, record_every=math.ceil(recipe.steps / REPORTS))):
         yield {
             "step": step,
             "loss": loss,
             "began": began,
-            "train_seconds": time.perf_counter() - clock,
+            "train_seconds": time.perf_counter() - start,
         }
 
 
@@ -46,7 +46,7 @@ def train_trial(config: Mapping[str, int], recipes: Sequence[Recipe]) -> None:
 
 class TrialClass(tune.Trainable):
     def setup(self, config: dict[str, Any], recipes: Sequence[Recipe], warming: Recipe) -> None:
-        warm_up(warming)  # once in a process, for actors are reused
+        warm_up(warming)  # once per process, since actors are reused
         self.recipes = recipes
         self.reset_config(config)
 
@@ -61,20 +61,15 @@ class TrialClass(tune.Trainable):
 
 
 def run_functions(recipes: Sequence[Recipe], cores: int) -> list[dict[str, Any]]:
-    return _run(
-        tune.with_parameters(train_trial, recipes=recipes), len(recipes), cores, tune.TuneConfig()
-    )
+    trainable = tune.with_parameters(train_trial, recipes=recipes)
+    return _run(trainable, len(recipes), cores, tune.TuneConfig())
 
 
 def run_classes(recipes: Sequence[Recipe], cores: int, warming: Recipe) -> list[dict[str, Any]]:
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     trainable = tune.with_parameters(TrialClass, recipes=recipes, warming=warming)
-    return _run(
-        trainable,
-        len(recipes),
-        cores,
-        tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cores),
-    )
+    config = tune.TuneConfig(reuse_actors=True, max_concurrent_trials=cores)
+    return _run(trainable, len(recipes), cores, config)
 
 
 def _run(trainable: Any, trials: int, cores: int, config: tune.TuneConfig) -> list[dict[str, Any]]:

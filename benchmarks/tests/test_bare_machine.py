@@ -1,4 +1,4 @@
-"""The core and its benchmarks on an accelerator need three packages; tokens need one copy."""
+"""The accelerator's benchmark needs three packages; processes share one copy of the tokens."""
 
 import os
 import subprocess
@@ -23,11 +23,10 @@ print(step.telescope_s > 0, steps.measure_update(32, 1, steps.OPTIMIZERS[1]).tor
 def install(name: str, site: Path) -> None:
     """Link an installed distribution and its requirements into another folder."""
     package = distribution(name)
-    for top in {
-        file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")
-    }:
-        if not (site / top).exists():
-            (site / top).symlink_to(str(package.locate_file(top)))
+    entries = {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}
+    for entry in entries:
+        if not (site / entry).exists():
+            (site / entry).symlink_to(str(package.locate_file(entry)))
     for text in package.requires or ():
         requirement = Requirement(text)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
@@ -41,23 +40,18 @@ def test_the_accelerators_benchmark_runs_with_torch_numpy_and_pydantic_alone(
         install(name, tmp_path)
     assert not (tmp_path / "jaxtyping").exists()
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}", "CUDA_VISIBLE_DEVICES": ""}
-    command = [
-        sys.executable,
-        "-S",
-        "-c",
-        MEASURE,
-    ]  # -S: none of the packages that are installed here
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == ["no accelerator: not measured", "True True"]
+    # -S hides the packages that are installed for this interpreter
+    command = [sys.executable, "-S", "-c", MEASURE]
+    process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines() == ["no accelerator: not measured", "True True"]
 
 
 def test_processes_that_read_the_same_tokens_share_one_copy() -> None:
-    million = 10**6
-    with corpus(10 * million) as spec:
-        found = readings(spec, 2)
-    for reading in found:
-        assert (
-            reading.shared_bytes > 0.8 * 0.9 * 20 * million
-        )  # nine tenths of the corpus are its training half
-        assert reading.private_bytes < 0.2 * 20 * million
+    tokens = 10 * 10**6
+    corpus_bytes, training_bytes = 2 * tokens, 0.9 * 2 * tokens
+    with corpus(tokens) as spec:
+        measurements = readings(spec, 2)
+    for reading in measurements:
+        assert reading.shared_bytes > 0.8 * training_bytes
+        assert reading.private_bytes < 0.2 * corpus_bytes

@@ -1,7 +1,5 @@
 """The service benchmark: its ratios, and its bare loop in packs against the reference loop."""
 
-from typing import Any
-
 import pytest
 
 from benchmarks import service
@@ -9,7 +7,8 @@ from benchmarks.recipes import OPTIMIZERS, trial
 from benchmarks.service import Run
 from telescope.studies import run_study
 from telescope.train.loop import train_one
-from telescope.trials.outcome import Measurement, completed
+from telescope.trials.outcome import Measurement, Trial, completed
+from telescope.trials.spec import TrialSpec
 
 TINY = {
     "horizon": {"steps": 2, "batch_tokens": 128, "evaluation_tokens": 128},
@@ -32,13 +31,13 @@ def job(seconds: float) -> list[Run]:
 
 
 @pytest.mark.parametrize(
-    ("two_workers", "said"),
+    ("two_workers", "words"),
     [
         (5.2, ["1.020", "pass", "1.040", "pass", "1.962", "pass"]),
         (6.0, ["1.200", "miss", "1.700", "miss"]),
     ],
 )
-def test_ratios_are_judged_against_the_targets(two_workers: float, said: list[str]) -> None:
+def test_ratios_are_compared_with_the_targets(two_workers: float, words: list[str]) -> None:
     runs = {
         ("service", 1): job(10.2),
         ("bare loop", 1): job(10.0),
@@ -46,9 +45,9 @@ def test_ratios_are_judged_against_the_targets(two_workers: float, said: list[st
         ("bare loop", 2): job(5.0),
     }
     text = "\n".join(service.table(runs, [1, 2]))
-    at = 0
-    for word in said:
-        at = text.index(word, at) + len(word)
+    position = 0
+    for word in words:  # in this order
+        position = text.index(word, position) + len(word)
 
 
 def test_the_bare_loop_trains_what_the_reference_loop_trains(
@@ -57,14 +56,14 @@ def test_the_bare_loop_trains_what_the_reference_loop_trains(
     for document in (service.DOCUMENT, service.WARMING):
         for name, value in TINY.items():
             monkeypatch.setitem(document, name, value)
-    ended: dict[str, Any] = {}
+    trials: dict[str, Trial] = {}
 
-    def remembered(spec: Any) -> list[Measurement]:
+    def train(spec: TrialSpec) -> list[Measurement]:
         curve = list(train_one(spec))
-        ended[spec.digest] = completed(spec, curve)
+        trials[spec.digest] = completed(spec, curve)
         return curve
 
-    run_study(service.study_of(service.DOCUMENT), remembered)
-    found = service.bare(1)
-    assert found.losses == service.losses(ended.values())
-    assert min(found.seconds, found.cpu_seconds) > 0
+    run_study(service.study_of(service.DOCUMENT), train)
+    run = service.bare(1)
+    assert run.losses == service.losses(trials.values())
+    assert min(run.seconds, run.cpu_seconds) > 0

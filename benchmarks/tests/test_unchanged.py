@@ -1,4 +1,4 @@
-"""The comparison of two commits tells values that must be equal from values that may differ."""
+"""The comparison of two commits fails if values differ that must be equal."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.checkouts import Observation
 from benchmarks.comparison import Difference, compare
-from benchmarks.unchanged import listed, table
+from benchmarks.unchanged import difference_lines, table
 
 BECAUSE = {
     "code": "drifting",
@@ -32,56 +32,60 @@ def compared(before: dict[str, Any], after: dict[str, Any]) -> Difference:
     )
 
 
-def unequal(found: Difference) -> list[tuple[str, str, Any, Any]]:
+def unequal(difference: Difference) -> list[tuple[str, str, Any, Any]]:
     return [
         (kind, before.path, before.value, after and after.value)
-        for kind, before, after in found.unequal
+        for kind, before, after in difference.unequal
     ]
 
 
 def test_equal_reports_differ_in_nothing_and_their_reasons_are_counted() -> None:
-    found = compared(report(BECAUSE), report(BECAUSE))
-    assert not found.failed
-    assert (found.compared["codes"], found.compared["numbers"]) == (1 + 2, 1 + 4)
-    assert not found.added + found.removed + found.retyped
+    difference = compared(report(BECAUSE), report(BECAUSE))
+    assert not difference.failed
+    assert (difference.compared["codes"], difference.compared["numbers"]) == (1 + 2, 1 + 4)
+    assert not difference.added + difference.removed + difference.retyped
 
 
 def test_numbers_and_codes_of_a_reason_that_both_sides_give_must_be_equal() -> None:
-    found = compared(
+    difference = compared(
         report(BECAUSE),
         report(BECAUSE | {"code": "resolved", "values": {"move": 0.5, "doublings": 1.0}}),
     )
-    assert unequal(found) == [
+    assert unequal(difference) == [
         ("codes", "report.because.code", "drifting", "resolved"),
         ("numbers", "report.because.values.move", 0.25, 0.5),
     ]
 
 
-def test_a_count_that_was_a_float_is_told_and_is_no_failure() -> None:
-    whole = BECAUSE | {
+def test_a_float_in_a_reason_that_becomes_an_integer_is_listed_and_no_failure() -> None:
+    integers = BECAUSE | {
         "advice": {"advice": "more_blocks", "values": {"blocks": 6, "max_base_runs": 90}}
     }
-    found = compared(report(BECAUSE), report(whole))
-    assert not found.failed
-    assert list(listed([found], 20)) == [
+    difference = compared(report(BECAUSE), report(integers))
+    assert not difference.failed
+    assert list(difference_lines([difference], 20)) == [
         "number of another type: quickstart report.because.advice.values.blocks 6.0 -> 6 (1 times)",
         (
-            "number of another type: quickstart report.because.advice.values.max_base_runs 90.0 -> 90 (1 times)"
+            "number of another type: quickstart report.because.advice.values.max_base_runs "
+            "90.0 -> 90 (1 times)"
         ),
     ]
     assert unequal(compared(report(BECAUSE, loss=2.0), report(BECAUSE, loss=2))) == [
         ("numbers", "report.loss", 2.0, 2)
-    ], "elsewhere it is"
+    ], "outside reasons a change of type is a failure"
 
 
 def test_a_value_may_move_within_its_reason_but_not_get_lost() -> None:
     moved = {name: value for name, value in BECAUSE.items() if name != "values"} | {
         "drift": {"move": 0.25, "doublings": 1}
     }
-    found = compared(report(BECAUSE), report(moved))
-    assert not found.failed
-    assert found.removed == {"report.because.values.move": 1, "report.because.values.doublings": 1}
-    assert found.added == {"report.because.drift.move": 1, "report.because.drift.doublings": 1}
+    difference = compared(report(BECAUSE), report(moved))
+    assert not difference.failed
+    assert difference.removed == {
+        "report.because.values.move": 1,
+        "report.because.values.doublings": 1,
+    }
+    assert difference.added == {"report.because.drift.move": 1, "report.because.drift.doublings": 1}
     lost = compared(report(BECAUSE), report(moved | {"drift": {"move": 0.25}}))
     assert unequal(lost) == [("numbers", "report.because.values.doublings", 1.0, "missing")]
 
@@ -95,13 +99,13 @@ def test_a_value_counts_for_its_own_reason_alone() -> None:
         {"because": {"code": "drifting"}},
         {"because": {"code": "drifting", "shift": 0.5, "move": 0.25}},
     ]
-    found = compared({"ladders": ladders}, {"ladders": changed})
-    assert unequal(found) == [("numbers", "report.ladders[0].because.move", 0.25, "missing")]
+    difference = compared({"ladders": ladders}, {"ladders": changed})
+    assert unequal(difference) == [("numbers", "report.ladders[0].because.move", 0.25, "missing")]
 
 
 def test_a_reason_that_is_no_longer_given_is_a_loss() -> None:
-    found = compared(report({"code": "no_noise_model", "values": {}}), report(None))
-    assert unequal(found) == [("codes", "report.because.code", "no_noise_model", "missing")]
+    difference = compared(report({"code": "no_noise_model", "values": {}}), report(None))
+    assert unequal(difference) == [("codes", "report.because.code", "no_noise_model", "missing")]
 
 
 @pytest.mark.parametrize("before", [None, "absent"])
@@ -110,18 +114,22 @@ def test_a_reason_that_one_side_alone_gives_is_listed_as_keys(before: str | None
     earlier = report(None)
     if before == "absent":
         del earlier["because"]
-    found = compared(earlier, report(BECAUSE))
-    assert not found.failed
-    assert found.added["report.because.advice.values.blocks"] == 1
-    assert "key added: quickstart report.because.code (1 values)" in list(listed([found], 20))
+    difference = compared(earlier, report(BECAUSE))
+    assert not difference.failed
+    assert difference.added["report.because.advice.values.blocks"] == 1
+    assert "key added: quickstart report.because.code (1 values)" in list(
+        difference_lines([difference], 20)
+    )
 
 
 def test_words_may_differ_but_not_in_their_numbers_alone() -> None:
-    found = compared(report(BECAUSE), report(BECAUSE, reason="drifting: 6 blocks more"))
-    assert not found.failed
-    assert list(found.words) == [
+    difference = compared(report(BECAUSE), report(BECAUSE, reason="drifting: 6 blocks more"))
+    assert not difference.failed
+    assert list(difference.words) == [
         ("report.reason", "drifting: about 6 more blocks", "drifting: 6 blocks more")
     ]
-    found = compared(report(BECAUSE), report(BECAUSE, reason="drifting: about 6.0 more blocks"))
-    assert [kind for kind, *_ in unequal(found)] == ["numbers"]
-    assert table([found])[1].split()[:2] == ["quickstart", "0"]
+    difference = compared(
+        report(BECAUSE), report(BECAUSE, reason="drifting: about 6.0 more blocks")
+    )
+    assert [kind for kind, *_ in unequal(difference)] == ["numbers"]
+    assert table([difference])[1].split()[:2] == ["quickstart", "0"]

@@ -1,4 +1,4 @@
-"""Measure, last metrics and numerics of a trial, and the trial that it reuses."""
+"""Columns of trials: measure, last metrics, numerics, batch, and the trial that is reused."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,9 +8,12 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# Written out, since both databases accept it as one ALTER; with alembic's operation SQLite would
-# rebuild the table to add the foreign key.
-REUSED_FROM = "ALTER TABLE trials ADD COLUMN reused_from INTEGER CONSTRAINT fk_trials_reused_from_trials REFERENCES trials (id)"
+# In SQL, since both databases accept it as one ALTER; alembic's operation would rebuild the table
+# on SQLite to add the foreign key.
+REUSED_FROM = (
+    "ALTER TABLE trials ADD COLUMN reused_from INTEGER "
+    "CONSTRAINT fk_trials_reused_from_trials REFERENCES trials (id)"
+)
 
 
 def upgrade() -> None:

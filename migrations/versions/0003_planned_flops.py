@@ -1,4 +1,4 @@
-"""Forecast FLOPs of a trial, so that the longest is dispatched first; 0 for older trials."""
+"""Column of trials: forecast FLOPs, by which the longest is dispatched first; 0 if older."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Outlines of the curves of completed trials, for studies; older trials have none."""
+"""Table of the outlines of completed trials' curves, for studies; older trials have none."""
 
 import sqlalchemy as sa
 from alembic import op

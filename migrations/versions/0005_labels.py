@@ -1,6 +1,7 @@
-"""Labels of trials: ladder, stage, level, variant; null for older trials.
+"""Columns of trials for their label: ladder, stage, level, variant; null for older trials.
 
-A downgrade drops them; after an upgrade, such trials are treated as old ones (`api.jobs.variants`).
+A downgrade drops the labels. After the next upgrade those trials count as older ones
+(`api.jobs.variants`).
 """
 
 import sqlalchemy as sa

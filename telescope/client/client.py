@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from telescope.client.connection import without_none
-from telescope.client.jobs import Jobs
+from telescope.client.jobs import JobRequests
 from telescope.client.pages import as_type, job_path, kind_named
 from telescope.client.resources import Corpus, Curve, TrialDetail, TrialSummary
 from telescope.client.tables import Tables
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from telescope.studies.kind import Report
 
 
-class Client(Jobs, Tables):
+class Client(JobRequests, Tables):
     """A connection to one service; a context manager. Not safe to share between threads."""
 
     # Results of a job

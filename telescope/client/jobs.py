@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from telescope.studies.telescoping.judge.judge import Judgement
 
 
-class Jobs(Pages):
+class JobRequests(Pages):
     """Requests about jobs and their states."""
 
     def submit(self, document: object, *, idempotency_key: str | None = None) -> JobDetail:

@@ -1,16 +1,16 @@
 """The windows that a trial reads, and their order.
 
-A `DataSpec` names a text, or a mixture of several (telescope.trials.mixtures); `resolve` tokenizes
-it once (`telescope.data.tokens`) and returns the spec with the hash of the tokens in `content`.
-From then on the hash is the identity of the data: it covers the tokens, their split and the shares
-of a mixture, but no path and no date. So equal text is equal data on every machine, and a trial
-whose text has changed under its name is refused with `CorpusLost`.
+A `DataSpec` names a text, or a mixture of several (telescope.trials.mixtures). `resolve` tokenizes
+it once (telescope.data.tokens) and returns the spec with the hash of the tokens in `content`. From
+then on the hash identifies the data: it covers the tokens, their split and the shares of a mixture,
+but no path and no date. So equal text is equal data on every machine, and if a text changes under
+its name, its trials are refused with `CorpusLost`.
 
-The order needs no state: `batch` is a function of (seed, step) alone, and the held-out windows are
-the same for all trials.
+The order of windows has no state: `batch` is a function of (seed, step) alone, and the held-out
+windows are the same for all trials.
 
-Parts: `resolve` and `check_length`, when a job is accepted · `open_tokens`, `batch` and
-`validation_windows`, in a trial.
+Parts: `resolve` and `check_length`, called when a job is accepted · `open_tokens`, `batch` and
+`validation_windows`, called in a trial.
 """
 
 import hashlib
@@ -35,33 +35,33 @@ from telescope.trials.mixtures import Part
 
 
 @dataclass(frozen=True)
-class Half:
-    """Training or validation half of the data: the tokens of each part, memory-mapped as
-    little-endian uint16 or uint32, and its share."""
+class TokenSplit:
+    """The training split or the validation split: the tokens of each part of the data,
+    memory-mapped as little-endian uint16 or uint32, and the share of each part."""
 
     parts: tuple[NDArray[Any], ...]  # of (n,)
     shares: tuple[float, ...]
 
     @cached_property
     def borders(self) -> NDArray[np.uint64]:  # (parts - 1,)
-        """The 64-bit numbers at which the parts' ranges meet: a random 64-bit number draws the part
+        """The borders of the parts' ranges of 64-bit numbers: a random 64-bit number draws the part
         in whose range it lies."""
         return (np.cumsum(self.shares)[:-1] * 2.0**64).astype(np.uint64)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The training and validation halves of the data."""
+    """The data of a trial: its training split and its validation split."""
 
-    train: Half
-    validation: Half
+    train: TokenSplit
+    validation: TokenSplit
     vocab_size: int
 
 
 @dataclass(frozen=True)
-class Blend:
-    """The prepared parts of a mixture, and their shares; ordered by content, so that neither names
-    nor paths affect what is read."""
+class PreparedMixture:
+    """The prepared parts of a mixture, and their shares. The parts are ordered by content, so that
+    neither names nor paths affect the batches."""
 
     parts: tuple[Prepared, ...]
     shares: tuple[float, ...]
@@ -71,10 +71,9 @@ class Blend:
         """Hash of the parts' contents and shares; for a single corpus, its own content hash."""
         if len(self.parts) == 1:
             return self.parts[0].content
-        described = [
-            (part.content, share) for part, share in zip(self.parts, self.shares, strict=True)
-        ]
-        return hashlib.sha256(repr(described).encode()).hexdigest()[:32]
+        contents = [part.content for part in self.parts]
+        pairs = list(zip(contents, self.shares, strict=True))
+        return hashlib.sha256(repr(pairs).encode()).hexdigest()[:32]
 
     @property
     def vocab_size(self) -> int:
@@ -84,144 +83,159 @@ class Blend:
 
 def resolve(spec: DataSpec) -> DataSpec:
     """The data with absolute paths, and with `content` and `vocab_size` filled in. Raises
-    InvalidInput, naming the field at fault."""
+    InvalidInput, which names the field at fault."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
-    blend = _blend(spec, prepared)
+    mixture = _prepared_mixture(spec, prepared)
     for name in ("content", "vocab_size"):
-        given, found = getattr(spec, name), getattr(blend, name)
-        if given and given != found:
-            described = mixtures.corpus_label(spec.corpus)
-            message = f"{described} has {name} {found} now; leave {name} out to accept the new value, or restore the text"
-            raise InvalidInput.of(f"data.{name}", message, given)
+        expected, actual = getattr(spec, name), getattr(mixture, name)
+        if expected and expected != actual:
+            message = (
+                f"{mixtures.corpus_label(spec.corpus)} has {name} {actual} now; leave {name} out "
+                "to accept the new value, or restore the text"
+            )
+            raise InvalidInput.of(f"data.{name}", message, expected)
     path = tokenizer.tokenizer_path(spec.tokenizer)
     return replace(
         spec,
-        corpus=_from_the_root(spec.corpus),
+        corpus=_with_absolute_paths(spec.corpus),
         tokenizer=str(path) if path else spec.tokenizer,
-        content=blend.content,
-        vocab_size=blend.vocab_size,
+        content=mixture.content,
+        vocab_size=mixture.vocab_size,
     )
 
 
-def _from_the_root(corpus: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
+def _with_absolute_paths(corpus: str | tuple[Part, ...]) -> str | tuple[Part, ...]:
     if isinstance(corpus, str):
         return str(corpora.corpus_path(corpus)) if corpora.is_path(corpus) else corpus
-    return tuple(Part(str(_from_the_root(part.corpus)), part.weight) for part in corpus)
+    return tuple(Part(str(_with_absolute_paths(part.corpus)), part.weight) for part in corpus)
 
 
-def _blend(spec: DataSpec, prepared: Sequence[Prepared]) -> Blend:
-    """The prepared parts of the data. Raises InvalidInput if two hold the same text, or their
+def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedMixture:
+    """The prepared parts of the data. Raises InvalidInput if two parts hold the same text, or their
     vocabularies differ."""
-    ordered = sorted(zip(prepared, spec.parts, strict=True), key=lambda each: each[0].content)
-    for (one, part), (other, again) in pairwise(ordered):
-        if one.content == other.content:
-            message = f"{part.corpus} and {again.corpus} hold the same text; name one of them, with both weights"
-            raise InvalidInput.of(corpora.FIELD, message, again.corpus)
-        if one.vocab_size != other.vocab_size:
-            sizes = f"{part.corpus} needs a vocabulary of {one.vocab_size}, and {again.corpus} of {other.vocab_size}"
-            raise InvalidInput.of(
-                corpora.FIELD,
-                f"{sizes}; write the tokens of all parts by one tokenizer, or give their text",
-                again.corpus,
+    pairs = sorted(zip(prepared, spec.parts, strict=True), key=lambda pair: pair[0].content)
+    for (tokens, part), (next_tokens, next_part) in pairwise(pairs):
+        if tokens.content == next_tokens.content:
+            message = (
+                f"{part.corpus} and {next_part.corpus} hold the same text; name one of them, with "
+                "both weights"
             )
-    return Blend(tuple(each for each, _ in ordered), tuple(part.weight for _, part in ordered))
+            raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
+        if tokens.vocab_size != next_tokens.vocab_size:
+            message = (
+                f"{part.corpus} needs a vocabulary of {tokens.vocab_size}, and {next_part.corpus} "
+                f"of {next_tokens.vocab_size}; write the tokens of all parts by one tokenizer, or "
+                "give their text"
+            )
+            raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
+    return PreparedMixture(
+        tuple(tokens for tokens, _ in pairs), tuple(part.weight for _, part in pairs)
+    )
 
 
 def check_length(spec: DataSpec, batch_tokens: int) -> None:
-    """Raise InvalidInput if a corpus's training split is shorter than its share of a batch, or its
-    validation split shorter than a window."""
+    """Raise InvalidInput if the training split of a part is shorter than its share of a batch, or
+    one of its splits shorter than a window."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
-    for part, one in zip(spec.parts, prepared, strict=True):
-        drawn = math.ceil(part.weight * batch_tokens)
-        if one.train_tokens < drawn + 1:
-            batch = (
-                f"one batch of {drawn}"
-                if part.weight == 1
-                else f"its share of one batch of {batch_tokens}, {drawn}"
-            )
-            raise _too_short(
-                part,
-                f"{one.train_tokens} training tokens",
-                f"{batch} + 1; give more text or lower batch_tokens",
-            )
+    for part, tokens in zip(spec.parts, prepared, strict=True):
+        share = math.ceil(part.weight * batch_tokens)
+        if tokens.train_tokens < share + 1:
+            batch = f"one batch of {share}"
+            if part.weight != 1:
+                batch = f"its share of one batch of {batch_tokens}, {share}"
+            length = f"{tokens.train_tokens} training tokens"
+            required = f"{batch} + 1; give more text or lower batch_tokens"
+            raise _too_short(part, length, required)
 
 
 def _check_windows(spec: DataSpec, prepared: Sequence[Prepared]) -> None:
-    needed = f"one window of {spec.context} + 1; give more text, or change context or validation_fraction"
-    for part, one in zip(spec.parts, prepared, strict=True):
-        for side, tokens in (("training", one.train_tokens), ("validation", one.validation_tokens)):
-            if tokens < spec.context + 1:
-                raise _too_short(part, f"{tokens} {side} tokens", needed)
+    """Raise InvalidInput if a split of a part is shorter than a window."""
+    required = (
+        f"one window of {spec.context} + 1; give more text, or change context or "
+        "validation_fraction"
+    )
+    for part, tokens in zip(spec.parts, prepared, strict=True):
+        lengths = {"training": tokens.train_tokens, "validation": tokens.validation_tokens}
+        for side, length in lengths.items():
+            if length < spec.context + 1:
+                raise _too_short(part, f"{length} {side} tokens", required)
 
 
-def _too_short(part: Part, has: str, wanted: str) -> InvalidInput:
-    return InvalidInput.of(corpora.FIELD, f"is too short: {has}, fewer than {wanted}", part.corpus)
+def _too_short(part: Part, length: str, required: str) -> InvalidInput:
+    message = f"is too short: {length}, fewer than {required}"
+    return InvalidInput.of(corpora.FIELD, message, part.corpus)
 
 
 def open_tokens(spec: DataSpec) -> Tokens:
-    """The tokens of a resolved spec. Raises CorpusLost if its sources no longer give them."""
+    """The tokens of a resolved spec. Raises CorpusLost if its sources no longer have these
+    tokens."""
     if not spec.content:
         raise InvalidInput.of(
             "data.content", "is not filled in; pass the spec through telescope.data.resolve first"
         )
-    described = mixtures.corpus_label(spec.corpus)
+    label = mixtures.corpus_label(spec.corpus)
     try:
-        blend = _blend(spec, prepare_tokens(spec))
+        mixture = _prepared_mixture(spec, prepare_tokens(spec))
     except (InvalidInput, OSError) as error:
-        raise CorpusLost(f"{described} cannot be read any more: {error}") from error
-    if blend.content != spec.content:
+        raise CorpusLost(f"{label} cannot be read any more: {error}") from error
+    if mixture.content != spec.content:
         raise CorpusLost(
-            f"{described} has changed since its job was accepted: its tokens have the hash "
-            f"{blend.content} now, {spec.content} then; restore the text, or submit the job again"
+            f"{label} has changed since its job was accepted: its tokens have the hash "
+            f"{mixture.content} now, {spec.content} then; restore the text, or submit the job again"
         )
-    return _map(tuple(part.folder for part in blend.parts), blend)
+    return _map(tuple(part.folder for part in mixture.parts), mixture)
 
 
 @lru_cache(maxsize=8)
-# `folders` are in the key because they depend on TELESCOPE_HOME
-def _map(folders: tuple[Path, ...], blend: Blend) -> Tokens:
-    # Plain views: indexing np.memmap itself is several times slower.
-    train = tuple(np.asarray(part.map("train")) for part in blend.parts)
-    validation = tuple(np.asarray(part.map("validation")) for part in blend.parts)
-    return Tokens(Half(train, blend.shares), Half(validation, blend.shares), blend.vocab_size)
+def _map(folders: tuple[Path, ...], mixture: PreparedMixture) -> Tokens:
+    """Memory-map the tokens. `folders` is part of the cache's key, because the folders depend on
+    TELESCOPE_HOME."""
+    # plain views, since indexing np.memmap itself is several times slower
+    train = tuple(np.asarray(part.map("train")) for part in mixture.parts)
+    validation = tuple(np.asarray(part.map("validation")) for part in mixture.parts)
+    return Tokens(
+        TokenSplit(train, mixture.shares),
+        TokenSplit(validation, mixture.shares),
+        mixture.vocab_size,
+    )
 
 
-def batch(train: Half, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
-    """The windows of one step, (windows, context + 1), each from a part drawn by its share, at a
-    uniformly random position: a function of (seed, step) alone."""
+def batch(train: TokenSplit, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
+    """The windows of one step: (windows, context + 1), a function of (seed, step) alone. The part
+    that a window is read from is drawn by its share, the position in the part uniformly."""
     key = np.array([seed % 2**64, step], np.uint64)
-    # Counter-based (Salmon et al. 2011), and used raw, so that no change of numpy's distributions
-    # can
-    # change a batch.
-    places, chances = np.random.Philox(key=key).random_raw((2, windows))
-    drawn = train.borders.searchsorted(chances, side="right")  # (windows,), of parts
-    read, within = np.empty((windows, context + 1), np.int64), np.arange(context + 1)
+    # counter-based (Salmon et al. 2011), and used raw, so that changes in numpy's distributions
+    # cannot change a batch
+    position_draws, part_draws = np.random.Philox(key=key).random_raw((2, windows))
+    part_of_window = train.borders.searchsorted(part_draws, side="right")  # (windows,)
+    result, offsets = np.empty((windows, context + 1), np.int64), np.arange(context + 1)
     for number, tokens in enumerate(train.parts):
-        (mine,) = (drawn == number).nonzero()
-        starts = places[mine] % np.uint64(len(tokens) - context)
-        read[mine] = tokens[starts.astype(np.int64)[:, None] + within]
-    return torch.from_numpy(read)
+        (rows,) = (part_of_window == number).nonzero()
+        starts = position_draws[rows] % np.uint64(len(tokens) - context)
+        result[rows] = tokens[starts.astype(np.int64)[:, None] + offsets]
+    return torch.from_numpy(result)
 
 
-# of (n, context + 1)
 def validation_windows(
-    validation: Half, evaluation_tokens: int, context: int
-) -> tuple[torch.Tensor, ...]:
-    """Evenly spaced windows of each part whose targets do not overlap, the same for every trial.
+    validation: TokenSplit, evaluation_tokens: int, context: int
+) -> tuple[torch.Tensor, ...]:  # of (n, context + 1)
+    """Evenly spaced windows of each part, whose targets do not overlap; the same for every trial.
 
-    As many as the part's share of `evaluation_tokens`, rounded, but at least one; fewer if the part
-    is short.
+    A part has as many windows as fit into its share of `evaluation_tokens`, rounded, but at least
+    one, and no more than its text holds.
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
     counts = np.diff(ends, prepend=0)
     return tuple(
-        _evenly(tokens, int(n), context) for tokens, n in zip(validation.parts, counts, strict=True)
+        _spaced_windows(tokens, int(count), context)
+        for tokens, count in zip(validation.parts, counts, strict=True)
     )
 
 
-def _evenly(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:  # (n, context + 1)
+def _spaced_windows(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:
+    """Up to `windows` evenly spaced windows: (n, context + 1)."""
     n = max(1, min(windows, (len(tokens) - 1) // context))
     starts = np.arange(n) * (len(tokens) - 1) // n
     return torch.from_numpy(tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64))

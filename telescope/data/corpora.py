@@ -4,11 +4,11 @@ Two are built in and need no download: `python-stdlib`, the source code of the r
 standard library, and `python-docs`, its docstrings as prose. A user's own text is a file or a
 folder, named by its path or registered under a name.
 
-- `find(corpus)` resolves a job's `data.corpus`; `available()` lists corpora that have a name;
+- `find(corpus)` resolves a job's `data.corpus`; `available()` lists the corpora that have a name;
   `register` gives a path a name.
-- A `LocatedCorpus` yields its `documents()` in a fixed order, and has a `fingerprint()` that
-  changes when a file does, without reading it.
-- `is_path` and `corpus_path` let a service decide whose files it reads.
+- A `LocatedCorpus` yields its `documents()` in a fixed order. Its `fingerprint()` changes when one
+  of its files changes, and does not read them.
+- `is_path` and `corpus_path` let a service decide which files a job may read.
 """
 
 import ast
@@ -33,7 +33,8 @@ FIELD = "data.corpus"
 BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# Tests would be a third of the text; configuration differs between machines.
+# left out: tests, which would be a third of the text, and configuration, which differs between
+# machines
 OUTSIDE_STDLIB = re.compile(
     r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
 )
@@ -62,22 +63,26 @@ class LocatedCorpus:
             if self.path.is_file():
                 return (("", self.path),)
             if self.path.is_dir():
-                return self._of_one_sort(_files_below(self.path, HIDDEN))
-            what = "is neither a file nor a folder" if self.path.exists() else "does not exist"
+                return self._without_mixed_types(_files_below(self.path, HIDDEN))
+            reason = "is neither a file nor a folder" if self.path.exists() else "does not exist"
         except OSError as error:
-            what = f"cannot be read ({error.strerror})"
-        raise InvalidInput.of(
-            FIELD,
-            f"{self.path} {what}; give the path of a file or folder that can be read",
-            self.name,
-        )
+            reason = f"cannot be read ({error.strerror})"
+        message = f"{self.path} {reason}; give the path of a file or folder that can be read"
+        raise InvalidInput.of(FIELD, message, self.name)
 
-    def _of_one_sort(self, files: tuple[tuple[str, Path], ...]) -> tuple[tuple[str, Path], ...]:
+    def _without_mixed_types(
+        self, files: tuple[tuple[str, Path], ...]
+    ) -> tuple[tuple[str, Path], ...]:
+        """The two files of a split made by nanoGPT's scripts, if there is one; otherwise all files.
+        Raises InvalidInput if token files and text are mixed."""
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
         if len(pair) == 2 and sum(is_held_out(name) for name, _ in pair) == 1:
             return pair
         if len({is_tokens(file) for _, file in files}) > 1:
-            message = f"{self.path} holds .bin token files and text side by side; keep token files in a folder of their own"
+            message = (
+                f"{self.path} holds .bin token files and text side by side; keep token files in a "
+                "folder of their own"
+            )
             raise InvalidInput.of(FIELD, message, self.name)
         return files
 
@@ -107,12 +112,12 @@ class LocatedCorpus:
 
 
 def is_training(name: str) -> bool:
-    """True for the training half of a split made by nanoGPT's scripts."""
+    """True for the training file of a split made by nanoGPT's scripts."""
     return name in ("train.bin", "train.uint32.bin")
 
 
 def is_held_out(name: str) -> bool:
-    """True for the validation half of such a split."""
+    """True for the validation file of a split made by nanoGPT's scripts."""
     return name in ("val.bin", "val.uint32.bin")
 
 
@@ -125,16 +130,19 @@ def find(corpus: str) -> LocatedCorpus:
         return LocatedCorpus(corpus, None)
     if (entry := _entry(corpus)).exists():
         return _load(entry)
-    names = [known.name for known in available()]
+    names = [corpus.name for corpus in available()]
     near = " or ".join(difflib.get_close_matches(corpus, names, n=3, cutoff=0.5))
     hint = f"did you mean {near}?" if near else f"known are {', '.join(names)};"
-    message = f"no corpus has this name; {hint} register one with `corpus add NAME PATH`, or write a path, such as ./{corpus}"
+    message = (
+        f"no corpus has this name; {hint} register one with `corpus add NAME PATH`, or write a "
+        f"path, such as ./{corpus}"
+    )
     raise InvalidInput.of(FIELD, message, corpus)
 
 
 def is_path(corpus: str) -> bool:
-    """True if `data.corpus` is a path rather than a name; anything that cannot be a name is a
-    path."""
+    """True if `data.corpus` is a path rather than a name: if it does not have the form of a
+    name."""
     return not NAME.fullmatch(corpus)
 
 
@@ -153,8 +161,8 @@ def registered() -> list[LocatedCorpus]:
 
 
 def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCorpus:
-    """Register a path under a name, after reading its first document; a name can never be given
-    another path."""
+    """Register a path under a name. Raises InvalidInput if the name is not valid or the first
+    document cannot be read, and Conflict if the name is registered for another path."""
     if not NAME.fullmatch(name):
         raise InvalidInput.of(
             "name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name
@@ -165,13 +173,13 @@ def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCo
     try:
         next(corpus.documents())
     except InvalidInput as error:
-        raise InvalidInput.because(
-            tuple(replace(p, field="path", value=str(path)) for p in error.problems)
-        ) from error
+        problems = (replace(p, field="path", value=str(path)) for p in error.problems)
+        raise InvalidInput.because(tuple(problems)) from error
     file = _entry(name)
     if file.exists() and _load(file) != corpus:
         raise Conflict(
-            f"corpus {name} is registered already, for {_load(file).path}; choose another name, or delete {file}"
+            f"corpus {name} is registered already, for {_load(file).path}; choose another name, "
+            f"or delete {file}"
         )
     write_json(file, {"path": str(corpus.path), "text_field": text_field})
     return corpus
@@ -187,8 +195,8 @@ def _load(file: Path) -> LocatedCorpus:
 
 
 def write_json(file: Path, value: object) -> None:
-    """Write the whole file or nothing, even if other processes write the same file at the same
-    time."""
+    """Write a JSON file atomically: a reader finds the complete old or new file, even if several
+    processes write it at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as draft:
         json.dump(value, draft)
@@ -201,16 +209,18 @@ def fingerprint(files: tuple[Path, ...]) -> str:
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:32]
 
 
-def _files_below(folder: Path, outside: re.Pattern[str]) -> tuple[tuple[str, Path], ...]:
+def _files_below(folder: Path, excluded: re.Pattern[str]) -> tuple[tuple[str, Path], ...]:
+    """Files of a folder and its subfolders, sorted by their names in it, without files and folders
+    whose name matches `excluded`."""
     files = []
-    for parent, folders, names in os.walk(folder, onerror=_refuse):
-        folders[:] = [name for name in folders if not outside.fullmatch(name)]
-        paths = [Path(parent, name) for name in names if not outside.fullmatch(name)]
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not excluded.fullmatch(name)]
+        paths = [Path(parent, name) for name in names if not excluded.fullmatch(name)]
         files += [(path.relative_to(folder).as_posix(), path) for path in paths if path.is_file()]
     return tuple(sorted(files))
 
 
-def _refuse(error: OSError) -> None:
+def _raise(error: OSError) -> None:
     raise error
 
 
@@ -237,7 +247,7 @@ def _built_in_documents(corpus: str) -> tuple[Document, ...]:
 
 
 def docstrings(source: str) -> str:
-    """The docstrings of a Python module as prose, in source order; none if the module does not
+    """The docstrings of a Python module as prose, in source order; empty if the source does not
     parse."""
     try:
         with warnings.catch_warnings():

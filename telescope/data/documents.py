@@ -1,13 +1,18 @@
-"""The documents of a file, by its name.
+"""The documents of a file, whose format follows from its name.
 
-`.jsonl`, `.jsonl.gz` and `.jsonl.zst` hold a document per line, `.parquet` one per row, `.bin` is
-one document of tokens in the convention of nanoGPT (raw little-endian uint16; uint32 in a file
-called `NAME.uint32.bin`), and any other file is one document of UTF-8 text. Newlines are kept
-unchanged, so that equal bytes are equal text on every machine.
+| name                                  | documents                                            |
+|---------------------------------------|------------------------------------------------------|
+| `.jsonl`, `.jsonl.gz`, `.jsonl.zst`   | one per line, a JSON object with a text field        |
+| `.parquet`                            | one per row, in a column of text                     |
+| `.bin`                                | one of tokens, by nanoGPT's convention: raw          |
+|                                       | little-endian uint16; uint32 in `NAME.uint32.bin`    |
+| any other                             | one of UTF-8 text                                    |
 
-`read_documents` is the whole interface; a file that cannot be read raises `Unreadable`, which says
-why and what to do. Libraries for compressed and columnar files are imported on first use, so that
-training does not need them.
+Newlines stay unchanged, so that equal bytes are equal text on every machine. Libraries for
+compressed and columnar files are imported on first use, so that training does not need them.
+
+Parts: `read_documents` · `Document` · `Unreadable`, raised if a file cannot be read · `is_tokens`,
+`absolute`, about paths.
 """
 
 import gzip
@@ -29,7 +34,7 @@ Content = str | NDArray[Any]
 
 
 class Unreadable(ValueError):
-    """A file does not have the format of its name; the message says what to do."""
+    """A file cannot be read in the format of its name; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,16 @@ class Document:
 
 
 def read_documents(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
-    """The documents of a file that its corpus calls `name`; empty documents are left out."""
+    """The documents of a file that its corpus calls `name`; empty documents are left out. Raises
+    Unreadable."""
     try:
         for document in _read(path, name, text_field):
             if len(document.content):
                 yield document
     except UnicodeDecodeError as error:
         raise Unreadable(
-            f"{path} is not UTF-8 text (byte {error.start}); convert it, or give .txt, .jsonl(.gz/.zst), .parquet or .bin"
+            f"{path} is not UTF-8 text (byte {error.start}); convert it, or give .txt, "
+            ".jsonl(.gz/.zst), .parquet or .bin"
         ) from error
     except UnicodeEncodeError as error:
         raise Unreadable(
@@ -87,7 +94,8 @@ def _tokens(path: Path) -> NDArray[Any]:
     size = path.stat().st_size
     if size % dtype.itemsize:
         raise Unreadable(
-            f"{path} has {size} bytes, not a whole number of {dtype.name} tokens; write it with tokens.tofile()"
+            f"{path} has {size} bytes, not a whole number of {dtype.name} tokens; write it with "
+            "tokens.tofile()"
         )
     return np.memmap(path, dtype, "r") if size else np.empty(0, dtype)
 
@@ -105,16 +113,14 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
             ) from error
         text = record.get(text_field) if isinstance(record, dict) else None
         if not isinstance(text, str):
-            held = (
-                f"the fields {sorted(record)}"
-                if isinstance(record, dict)
-                else type(record).__name__
-            )
+            contents = type(record).__name__
+            if isinstance(record, dict):
+                contents = f"the fields {sorted(record)}"
             raise Unreadable(
-                f"line {number} of {path} has no text in a field {text_field!r}, but {held}; "
+                f"line {number} of {path} has no text in a field {text_field!r}, but {contents}; "
                 "rename the field, or name it with `corpus add --text-field`"
             )
-        text.encode()  # JSON can encode what UTF-8 cannot
+        text.encode()  # raises for half a surrogate pair, which JSON can hold and UTF-8 cannot
         yield Document(f"{name}:{number}", text)
 
 
@@ -150,12 +156,15 @@ def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
             columns = file.schema_arrow.names
             if text_field not in columns:
                 raise Unreadable(
-                    f"{path} has no column {text_field!r}, but {columns}; rename it, or name it with `corpus add --text-field`"
+                    f"{path} has no column {text_field!r}, but {columns}; rename it, or name it "
+                    "with `corpus add --text-field`"
                 )
-            kind = file.schema_arrow.field(text_field).type
-            if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+            column_type = file.schema_arrow.field(text_field).type
+            types = pyarrow.types
+            if not (types.is_string(column_type) or types.is_large_string(column_type)):
                 raise Unreadable(
-                    f"column {text_field!r} of {path} holds {kind}, not text; name a column of strings"
+                    f"column {text_field!r} of {path} holds {column_type}, not text; name a column "
+                    "of strings"
                 )
             row = 0
             for batch in file.iter_batches(columns=[text_field]):

@@ -1,12 +1,17 @@
 """Tokenizers: from text to token ids.
 
-`data.tokenizer` is one of three: `bytes` (256 symbols, nothing to learn), `bpe-N` (byte-level BPE
-of N entries, trained on the training split alone: Sennrich et al., arXiv 1508.07909; byte-level as
-in GPT-2), or the path of a tokenizer.json. Every document ends in an end-of-text token, if the
-tokenizer has one: byte 0, which occurs in no text, or `<|endoftext|>` and the like.
+`data.tokenizer` is one of three:
 
-`build_tokenizer` makes the `Tokenizer` of a name; `from_tokens` makes that of corpora which already
-are tokens.
+- `bytes`: 256 symbols, nothing to learn
+- `bpe-N`: a byte-level BPE of N entries, trained on the training split alone (Sennrich et al.,
+  arXiv 1508.07909; byte-level as in GPT-2)
+- the path of a tokenizer.json
+
+Every document ends in an end-of-text token, if the tokenizer has one: byte 0, which occurs in no
+text, or a token such as `<|endoftext|>`.
+
+Parts: `Tokenizer` · `build_tokenizer`, by name · `from_tokens`, for corpora of tokens ·
+`check_tokenizer_name`, `tokenizer_path`, `bpe_size`, about names.
 """
 
 import difflib
@@ -32,12 +37,11 @@ LARGEST_BPE = 1 << 20
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Text to token ids in [0, vocab_size); `json` is the tokenizer.json that decodes them, if
-    there is one."""
+    """A function from text to token ids in [0, vocab_size)."""
 
     vocab_size: int
     encode: Callable[[Content], NDArray[Any]]  # a document -> (n,), including its end-of-text token
-    json: str | None = None
+    json: str | None = None  # text of the tokenizer.json that decodes the ids, if there is one
 
 
 def build_tokenizer(name: str, training_text: Callable[[], Iterable[str]]) -> Tokenizer:
@@ -49,36 +53,30 @@ def build_tokenizer(name: str, training_text: Callable[[], Iterable[str]]) -> To
 
 
 def check_tokenizer_name(name: str) -> None:
-    """Raise InvalidInput for a name that is not a tokenizer, before any text is read."""
+    """Raise InvalidInput if there is no tokenizer of this name; no text is read."""
     if (path := tokenizer_path(name)) is not None:
         if not os.path.isfile(path):
-            raise InvalidInput.of(
-                FIELD,
-                f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N",
-                name,
-            )
+            message = f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N"
+            raise InvalidInput.of(FIELD, message, name)
         return
     size = bpe_size(name)
     if name != "bytes" and size is None:
         near = difflib.get_close_matches(name, ("bytes", "bpe-4096"), n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise InvalidInput.of(
-            FIELD,
-            f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json",
-            name,
-        )
+        message = f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json"
+        raise InvalidInput.of(FIELD, message, name)
     if size is not None and not SMALLEST_BPE <= size <= LARGEST_BPE:
-        raise InvalidInput.of(
-            FIELD,
-            f"a BPE has {SMALLEST_BPE} to {LARGEST_BPE} entries; give a size in this range, such as bpe-4096",
-            name,
+        message = (
+            f"a BPE has {SMALLEST_BPE} to {LARGEST_BPE} entries; give a size in this range, such "
+            "as bpe-4096"
         )
+        raise InvalidInput.of(FIELD, message, name)
 
 
 def tokenizer_path(name: str) -> Path | None:
     """The file that a tokenizer is read from; None for bytes and bpe-N."""
-    named = name.endswith(".json") or "/" in name or "\\" in name
-    return absolute(name) if named else None
+    is_path = name.endswith(".json") or "/" in name or "\\" in name
+    return absolute(name) if is_path else None
 
 
 def bpe_size(name: str) -> int | None:
@@ -95,8 +93,8 @@ BYTES = Tokenizer(256, _encode_bytes)
 
 
 def from_tokens(parts: Iterable[NDArray[Any]]) -> Tokenizer:
-    """The tokenizer of a corpus of tokens, which stay unchanged; the vocabulary is as large as they
-    need, rounded up to a multiple of 64."""
+    """The tokenizer of a corpus of tokens, which leaves them unchanged. Its vocabulary is as large
+    as the largest token id needs, rounded up to a multiple of 64."""
     largest = max(int(part.max()) for part in parts)
     return Tokenizer((largest // 64 + 1) * 64, np.asarray)
 
@@ -106,9 +104,12 @@ def _from_file(path: Path, name: str) -> Tokenizer:
         import tokenizers  # imported late, for a fast start
 
     try:
-        return _wrap(tokenizers.Tokenizer.from_file(str(path)))
+        return _from_library(tokenizers.Tokenizer.from_file(str(path)))
     except Exception as error:  # the library raises nothing more specific
-        message = f"{path} is not a tokenizer.json ({error}); write one with Tokenizer.save() of the tokenizers library"
+        message = (
+            f"{path} is not a tokenizer.json ({error}); write one with Tokenizer.save() of the "
+            "tokenizers library"
+        )
         raise InvalidInput.of(FIELD, message, name) from error
 
 
@@ -127,16 +128,16 @@ def _train_bpe(size: int, texts: Iterator[str]) -> Tokenizer:
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    return _wrap(bpe)
+    return _from_library(bpe)
 
 
-def _wrap(library: Any) -> Tokenizer:
-    library.no_truncation()
-    library.no_padding()
-    vocabulary: dict[str, int] = library.get_vocab(with_added_tokens=True)
+def _from_library(tokenizer: Any) -> Tokenizer:
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    vocabulary: dict[str, int] = tokenizer.get_vocab(with_added_tokens=True)
     end = [vocabulary[token] for token in END_OF_TEXT if token in vocabulary][:1]
 
     def encode(text: Content) -> NDArray[Any]:
-        return np.array(library.encode(str(text), add_special_tokens=False).ids + end, np.uint32)
+        return np.array(tokenizer.encode(str(text), add_special_tokens=False).ids + end, np.uint32)
 
-    return Tokenizer(max(vocabulary.values()) + 1, encode, library.to_str())
+    return Tokenizer(max(vocabulary.values()) + 1, encode, tokenizer.to_str())

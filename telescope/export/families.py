@@ -17,8 +17,9 @@ from telescope.export import recipe
 from telescope.export.final_run import FinalRun
 from telescope.export.model_source import ModelSource, source_of
 from telescope.models.family import Spec
+from telescope.models.multipliers import InputScale
 from telescope.models.transformer import Transformer
-from telescope.models.user_model import InputScale, UserModel
+from telescope.models.user_model import UserModel
 from telescope.optim.groups import ParameterGroup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec, ModuleSpec
@@ -90,7 +91,7 @@ def user_model_preparation(model: UserModel, optimizer: OptimizerSpec) -> ModelP
     """The preparation of a model that its factory builds. It is not rescaled where telescope keeps
     the factory's initial values, at the base width."""
     spec = model.spec
-    rescaled = not model.as_it_stands(optimizer)
+    rescaled = not model.keeps_initial_values(optimizer)
     lines = (
         "torch.manual_seed(0)",
         f"model = {spec.factory.rpartition(':')[2]}({spec.width})  # of {spec.factory}",
@@ -104,8 +105,12 @@ def user_model_preparation(model: UserModel, optimizer: OptimizerSpec) -> ModelP
 def user_model_multipliers(model: UserModel, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
     """The multipliers that telescope's hooks apply in training."""
     return [
-        (path, "input" if hook is InputScale else "output", factor)
-        for path, hook, factor in model.multipliers()
+        (
+            multiplier.path,
+            "input" if isinstance(multiplier.hook, InputScale) else "output",
+            multiplier.hook.factor,
+        )
+        for multiplier in model.multipliers()
     ]
 
 

@@ -1,7 +1,11 @@
-"""Models: our Transformer, and users' own modules.
+"""Models: telescope's own Transformer, and users' modules.
 
-In reading order: `attention` and `transformer`, ours · for a user's model, `factory`: where it
-comes from, `uses`: what its parameters do, `reading`: their roles, `user_model`: its training ·
-`family`, the protocol of a family of models, with `own_family` and `user_family` · `build`, the
-model of a spec, and the table of families.
+In reading order:
+
+- telescope's own: `attention` · `transformer`
+- a user's model: `factory`, which builds it · `uses`, of its parameters in a forward pass ·
+  `classification` and `reading`, the roles of its parameters · `multipliers`, as hooks ·
+  `user_layers`, its hidden layers and its head · `user_model`, the model in training
+- `family`, the protocol of a family of models, with `own_family` and `user_family` · `build`, the
+  table of families and the model of a spec
 """

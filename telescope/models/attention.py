@@ -5,9 +5,10 @@
 latent attention, DeepSeek-V2, arXiv 2405.04434; queries are not compressed, as in its Lite
 version). Head size is fixed; the number of heads and the size of the latent grow with width.
 
-Letters: B batch, T context, D width, H query heads, K key/value heads, E head size, R rotated size,
-C latent size.
-Parts: `rotary` and `rotate`, positions · `Scores`, what both kinds share · `Attention` and
+Letters in shapes: B batch, T context, D width, H query heads, K key/value heads, E head size, R
+rotated size, S score size (the entries that a logit sums over), C latent size.
+
+Parts: `rotary` and `rotate`, for positions · `Scores`, the base class · `Attention` and
 `LatentAttention` · `largest_logits`.
 """
 
@@ -28,11 +29,11 @@ Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
 def rotary(context: int, rotated_dim: int, base: float) -> Angles:
     """Angles of rotary position embeddings (arXiv 2104.09864), the two halves of a head rotated
     against each other."""
-    # frequency: (R/2)
-    frequency = base ** (-torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim)
-    # angle: (T, R)
-    angle = torch.outer(torch.arange(context, dtype=torch.float32), frequency).repeat(1, 2)
-    return angle.cos(), angle.sin()
+    exponents = torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim
+    frequencies = base**-exponents  # (R/2)
+    positions = torch.arange(context, dtype=torch.float32)
+    angles = torch.outer(positions, frequencies).repeat(1, 2)  # (T, R)
+    return angles.cos(), angles.sin()
 
 
 def rotate(
@@ -44,19 +45,19 @@ def rotate(
 
 
 def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B heads T size"]:
-    """The heads of a projection, which are consecutive rows of its matrix."""
+    """Split the output of a projection into heads, which are consecutive rows of its matrix."""
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 class Scores(nn.Module):
-    """The part that both kinds of attention share: the scale of logits, and, while it is observed,
-    the largest logit of each head."""
+    """Base class of both kinds of attention: the scale of the logits, and the largest logit of each
+    head while telescope.optim.qk_clip observes it."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.scale = mup.attention_factor(spec)
-        # (H) so far; None unless telescope.optim.qk_clip observes it
+        # (H), the largest logits so far in this step; None if they are not observed
         self.largest: Tensor | None = None
 
     def mix(
@@ -66,11 +67,10 @@ class Scores(nn.Module):
         if self.largest is not None:
             self.largest = torch.maximum(self.largest, largest_logits(q, k, self.scale))
         grouped = q.shape[1] > k.shape[1]
-        # mixed: (B, H, T, E)
-        mixed = functional.scaled_dot_product_attention(
+        averages = functional.scaled_dot_product_attention(
             q, k, v, is_causal=True, scale=self.scale, enable_gqa=grouped
-        )
-        return mixed.transpose(1, 2).flatten(2)
+        )  # (B, H, T, E)
+        return averages.transpose(1, 2).flatten(2)
 
 
 class Attention(Scores):
@@ -87,7 +87,7 @@ class Attention(Scores):
         self.key_norm = nn.RMSNorm(spec.head_dim, eps=1e-6) if spec.qk_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        """Mix positions. Without angles, positions are encoded in x."""
+        """Mix the values of all positions. If `angles` is None, x already encodes positions."""
         q = self.query_norm(split(self.query(x), self.spec.heads))
         k = self.key_norm(split(self.key(x), self.spec.kv_heads))
         if angles is not None:
@@ -101,14 +101,14 @@ class LatentAttention(Scores):
     position.
 
     Keys and values of all heads are projected up from the normalised latent. Positions are encoded
-    in a separate part of queries and keys, `query_rotary` per head and `key_rotary` shared by all
-    heads: a rotation between latent and keys could not be absorbed into the queries.
+    in a separate part of queries and keys (`query_rotary`, one per head, and `key_rotary`, shared
+    by all heads), since a rotation between latent and keys could not be absorbed into the queries.
 
-    `key_rotary` has a fixed fan-out, as a readout has, but is HIDDEN all the same, because muP
-    requires of its updates what it requires of any hidden matrix: a spectral norm of sqrt(fan_out /
-    fan_in) under Muon (by update scale spectral_ratio; the other scales assume constant aspect
-    ratios), entries ~ 1/m under AdamW. Only its initial values need a special rule
-    (`mup.SHARED_KEY_INIT`).
+    `key_rotary` has a fixed fan-out, as a readout has. It is HIDDEN all the same, because muP sets
+    the same condition on its updates as on those of any hidden matrix: a spectral norm of
+    sqrt(fan_out / fan_in) under Muon (with the update scale spectral_ratio; the other scales assume
+    constant aspect ratios), and entries of order 1/m under AdamW. Only its initial values need a
+    special rule (telescope.parametrisation.initial_values).
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -127,14 +127,10 @@ class LatentAttention(Scores):
         assert angles is not None, "latent attention has rotary positions"
         heads = self.spec.heads
         latent = self.latent_norm(self.latent(x))  # (B, T, C)
-        # q: (B, H, T, E + R)
-        q = torch.cat(
-            (split(self.query(x), heads), rotate(split(self.query_rotary(x), heads), *angles)),
-            dim=-1,
-        )
-        # turned: (B, H, T, R)
-        turned = rotate(split(self.key_rotary(x), 1), *angles).expand(-1, heads, -1, -1)
-        k = torch.cat((split(self.key(latent), heads), turned), dim=-1)
+        q_rotated = rotate(split(self.query_rotary(x), heads), *angles)  # (B, H, T, R)
+        q = torch.cat((split(self.query(x), heads), q_rotated), dim=-1)  # (B, H, T, E + R)
+        k_rotated = rotate(split(self.key_rotary(x), 1), *angles).expand(-1, heads, -1, -1)
+        k = torch.cat((split(self.key(latent), heads), k_rotated), dim=-1)
         result: Tensor = self.output(self.mix(q, k, split(self.value(latent), heads)))
         return result
 

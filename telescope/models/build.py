@@ -1,6 +1,6 @@
-"""The families of models, and the model of a specification.
+"""The table of model families, and the model of a specification.
 
-`FAMILIES` has one line per family; nothing else in telescope.models asks which family a
+`FAMILIES` has one line per family. No other code in telescope.models asks which family a
 specification belongs to.
 """
 
@@ -15,7 +15,7 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
 FAMILIES: Mapping[str, Family[Any]] = {"transformer": TRANSFORMER, "module": MODULE}
-"""Families by the name in a specification's `family`."""
+"""Families by their name in a specification's `family`."""
 
 
 def family_of(model: AnyModel) -> Family[Any]:

@@ -2,11 +2,11 @@
 
 A factory is a function `width -> torch.nn.Module` that a job names as `package.module:function`. It
 is imported from Python's own path, or from the folders of TELESCOPE_FACTORY_PATH (by default the
-folder in which telescope was started). The code determines the model, so the hash of the code's
-files is part of a trial's identity (`content`): all files of the package that holds the factory,
-but not what the package imports from elsewhere.
+folder in which telescope was started). The code determines the model, so the hash of its files is
+part of a trial's identity (`content`). It covers all Python files of the package that holds the
+factory, but not the packages that these import.
 
-Parts: `load` · `source_path`, `code` and `content`, about the factory's files.
+Parts: `load` · `source_path`, `code`, `content` and `require_unchanged`, about the factory's files.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from torch import nn
 from telescope.errors import FactoryLost, InvalidInput
 
 FIELD = "model.factory"
-PATH = "TELESCOPE_FACTORY_PATH"  # environment variable: folders, separated as in PATH
+PATH = "TELESCOPE_FACTORY_PATH"  # environment variable: folders, separated as those of PATH
 
 Factory = Callable[[int], nn.Module]
 
@@ -78,11 +78,9 @@ def source_path(name: str) -> Path:
         raise InvalidInput.of(
             FIELD, f"there is no package {root}; put its folder into {PATH}", name
         )
-    return Path(
-        next(iter(package.submodule_search_locations or ()))
-        if package.submodule_search_locations
-        else str(package.origin)
-    )
+    if package.submodule_search_locations:
+        return Path(next(iter(package.submodule_search_locations)))
+    return Path(str(package.origin))
 
 
 def code(patterns: Iterable[str]) -> tuple[Path, ...]:
@@ -91,30 +89,29 @@ def code(patterns: Iterable[str]) -> tuple[Path, ...]:
     installed = [
         Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")
     ]
-    places = dict.fromkeys(source_path(pattern) for pattern in patterns)
+    paths = dict.fromkeys(source_path(pattern) for pattern in patterns)
     return tuple(
-        place
-        for place in places
-        if not any(place.resolve().is_relative_to(folder) for folder in installed)
+        path
+        for path in paths
+        if not any(path.resolve().is_relative_to(folder) for folder in installed)
     )
 
 
 @cache
 def content(name: str) -> str:
-    """Hash of a factory's code, computed once per process: names and bytes of its package's Python
-    files."""
-    place = source_path(name)
-    files = sorted(place.rglob("*.py")) if place.is_dir() else [place]
-    hashed = hashlib.sha256()
+    """Hash of a factory's code, computed once per process from the names and bytes of its package's
+    Python files."""
+    source = source_path(name)
+    files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
+    code_hash = hashlib.sha256()
     for file in files:
-        hashed.update(
-            f"{file.relative_to(place.parent).as_posix()}\0".encode() + file.read_bytes() + b"\0"
-        )
-    return hashed.hexdigest()[:32]
+        file_name = file.relative_to(source.parent).as_posix()
+        code_hash.update(f"{file_name}\0".encode() + file.read_bytes() + b"\0")
+    return code_hash.hexdigest()[:32]
 
 
 def require_unchanged(name: str, expected: str) -> None:
-    """Raise FactoryLost if the code is not what it was when the job was accepted."""
+    """Raise FactoryLost if the code has changed since the job was accepted."""
     if expected and content(name) != expected:
         raise FactoryLost(
             f"the code of {name} has changed since its job was accepted (hash {content(name)} "

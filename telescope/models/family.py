@@ -1,12 +1,12 @@
 """The protocol of a family of models.
 
-A specification names its family: telescope's own Transformer, or users' modules. A specification
-answers what follows from its fields alone (telescope.trials.model); what needs torch is here, in
-two parts. No other code asks which family a model belongs to.
+A specification names its family: telescope's own Transformer, or users' modules. What follows from
+its fields alone is in telescope.trials.model; what needs torch is in the two protocols of this
+module. No other code asks which family a model belongs to.
 
-Parts: `Model`, the interface that training needs, with `Layer` · `Family`, what a family provides
-for a specification. The families are in telescope.models.own_family and
-telescope.models.user_family, their table in telescope.models.build.
+Parts: `Model`, the interface that training needs, with `Layer` · `Family`, the functions and counts
+that a family provides for its specifications. The families are in telescope.models.own_family and
+telescope.models.user_family, and telescope.models.build has their table.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,18 +34,18 @@ class Layer:
 
     module: nn.Module
     weight: str = "weight"
-    turned: bool = False  # stored as (fan_in, fan_out)
+    transposed: bool = False  # the weight is stored as (fan_in, fan_out)
 
     @property
-    def matrix(self) -> Tensor:  # (out, in)
-        """The current matrix, without gradient."""
+    def matrix(self) -> Tensor:  # (fan_out, fan_in)
+        """The current weight as a matrix, without gradient."""
         weight: Tensor = getattr(self.module, self.weight).detach()
-        return weight.mT if self.turned else weight
+        return weight.mT if self.transposed else weight
 
 
 @runtime_checkable
 class Model(Protocol):
-    """A model in training, with the methods of torch's modules that training needs."""
+    """A model in training, including the methods of torch's modules that training needs."""
 
     @property
     def spec(self) -> AnyModel: ...
@@ -55,11 +55,11 @@ class Model(Protocol):
     def head_multiplier(self) -> float: ...
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
-        """Logits of the next token at each position; or, from a model that returns its loss, the
-        loss: ()."""
+        """Logits of the next token at each position. A model that returns its loss gives the loss,
+        of shape ()."""
 
     def own_loss(self, windows: Tensor) -> Tensor | None:  # (B, T + 1) -> ()
-        """Mean loss if the model computes it; None if it gives logits."""
+        """Mean loss if the model computes it; None if the model gives logits."""
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
         """Draw every parameter anew, in place; the same seed gives the same model on any device."""
@@ -68,9 +68,9 @@ class Model(Protocol):
         """Seed the random numbers that the model draws in a step."""
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """Switch dropout off while the context lasts."""
+        """Switch dropout off for a `with` block."""
 
-    # Its parameters, by name
+    # Parameters, by name
 
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter."""
@@ -79,18 +79,18 @@ class Model(Protocol):
         """The matrices that a hidden parameter holds."""
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-        """Standard deviation of its initial values."""
+        """Standard deviation of a parameter's initial values."""
 
     def depth_factors(self, name: str) -> DepthFactors:
-        """Factors of the depth rule, if the rule applies to the parameter."""
+        """Factors of the depth rule for a parameter; 1 if the rule does not apply."""
 
-    # Its modules, as far as telescope knows them
+    # Modules, as far as telescope knows them
 
     def hidden_layers(self) -> dict[str, Layer]:
-        """The layers of HIDDEN matrices, by path."""
+        """The layers that multiply by a HIDDEN matrix, by path."""
 
     def last(self) -> nn.Module | None:
-        """The module that takes the last features."""
+        """The module that takes the last features; None if telescope does not know it."""
 
     def scores(self) -> tuple[Scores, ...]:
         """The modules that compute attention logits."""
@@ -107,26 +107,26 @@ class Model(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Generic[Spec]):
-    """What a family provides for its specifications."""
+    """The functions and counts that a family of models provides for its specifications."""
 
     build: Callable[[Spec, int, int, Parametrisation], Model]
-    """The model for a vocabulary and a context, with arbitrary parameter values."""
+    """The model of a spec, vocabulary size and context, with arbitrary parameter values."""
     width_problem: Callable[[Spec, int, Parametrisation], str | None]
-    """The reason why there is no such model at a width, or None."""
+    """The reason why the model cannot be built at a width, or None."""
     hidden_parameters: Callable[[Spec], int]
     """Entries of all hidden matrices."""
     orthogonalised: Callable[[Spec, MuonSplit], tuple[tuple[int, int], ...]]
-    """(fan_out, fan_in) of all matrices that Muon orthogonalises."""
+    """(fan_out, fan_in) of each matrix that Muon orthogonalises."""
     forward_flops_per_token: Callable[[Spec, int, int], float]
-    """Floating-point operations of a forward pass, for a vocabulary and a context."""
+    """Floating-point operations of a forward pass, for a vocabulary size and a context."""
     logit_flops_per_token: Callable[[Spec, int], int] | None = None
-    """The part of these that computes attention logits, over all layers, for a context; None if
-    telescope cannot see the logits."""
+    """Operations of the forward pass that compute attention logits, over all layers, for a context;
+    None if telescope cannot see the logits."""
     activations_per_token: Callable[[Spec, int], int] | None = None
-    """Approximate number of values that a backward pass keeps per token, logits aside, for a
-    context; None for models that packs and compiled graphs cannot hold."""
+    """Approximate number of values, except logits, that are stored per token for the backward pass,
+    for a context; None for models that cannot be packed or compiled."""
 
     @property
     def packable(self) -> bool:
-        """True if trials of the model may share a program, or be compiled."""
+        """True if trials of the model may share a pack, or be compiled."""
         return self.activations_per_token is not None

@@ -1,7 +1,8 @@
 """The family of telescope's own Transformer: counts that follow from a specification's fields.
 
-Parts: `hidden_shapes`, the matrices · `forward_flops_per_token`, `logit_flops_per_token`, by the
-conventions of telescope.train.flops · `TRANSFORMER`.
+Parts: `hidden_shapes`, `hidden_parameters`, `orthogonalised`: the matrices ·
+`forward_flops_per_token` and `logit_flops_per_token`, by the conventions of telescope.train.flops ·
+`activations_per_token` · `TRANSFORMER`, the family.
 """
 
 from functools import lru_cache
@@ -11,7 +12,8 @@ import torch
 from telescope.models.family import Family
 from telescope.models.transformer import Transformer
 from telescope.parametrisation.roles import Role
-from telescope.trials.model import ModelSpec, width_problem
+from telescope.trials.architecture import width_problem
+from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.types import MuonSplit
 
@@ -25,14 +27,14 @@ def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
     else:
         rotated = model.rotated_dim
         key_value = [
-            (rank, width),
-            (width, rank),
-            (width, rank),
-            (model.heads * rotated, width),
-            (rotated, width),
+            (rank, width),  # the latent
+            (width, rank),  # keys
+            (width, rank),  # values
+            (model.heads * rotated, width),  # rotary queries
+            (rotated, width),  # the shared rotary key
         ]
-    ups = 2 if model.gated else 1
-    return query_output + key_value + [(hidden, width)] * ups + [(width, hidden)]
+    up_and_gate = [(hidden, width)] * (2 if model.gated else 1)
+    return query_output + key_value + up_and_gate + [(width, hidden)]
 
 
 def hidden_parameters(model: ModelSpec) -> int:
@@ -42,34 +44,38 @@ def hidden_parameters(model: ModelSpec) -> int:
 
 @lru_cache(maxsize=1024)
 def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int], ...]:
-    """(fan_out, fan_in) of all matrices that Muon orthogonalises."""
+    """(fan_out, fan_in) of each matrix that Muon orthogonalises."""
     if split == "whole":
         return tuple(hidden_shapes(model) * model.depth)
     optimizer = OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0, muon_split=split)
     with torch.device("meta"):
-        whole = Transformer(model, 1, 2, optimizer.parametrisation)
-        hidden = [name for name, role in whole.parameter_roles().items() if role is Role.HIDDEN]
+        transformer = Transformer(model, 1, 2, optimizer.parametrisation)
+        hidden = [
+            name for name, role in transformer.parameter_roles().items() if role is Role.HIDDEN
+        ]
         blocks = [
             block
             for name in hidden
-            for block in whole.layout(name, optimizer).blocks(whole.get_parameter(name).detach())
+            for block in transformer.layout(name, optimizer).blocks(
+                transformer.get_parameter(name).detach()
+            )
         ]
         return tuple((block.shape[0], block.shape[1]) for block in blocks)
 
 
 def forward_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
-    """Operations of all matrices, the head's included, and of attention."""
+    """Operations of a forward pass: all matrices, including the head's, and attention."""
     attention = logit_flops_per_token(model, context) + 2 * model.depth * model.width * context
     return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
 
 
 def logit_flops_per_token(model: ModelSpec, context: int) -> int:
-    """Operations of attention logits, over all layers."""
+    """Operations that compute attention logits, over all layers."""
     return 2 * model.depth * model.heads * model.score_dim * context
 
 
 def activations_per_token(model: ModelSpec, context: int) -> int:
-    """Approximate number of values that a backward pass keeps, over all layers."""
+    """Approximate number of values that are stored for the backward pass, over all layers."""
     return model.depth * (12 * model.width + 4 * model.hidden + 2 * model.heads * context)
 
 

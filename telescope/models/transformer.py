@@ -1,11 +1,13 @@
 """The model that telescope trains: a decoder-only Transformer.
 
-Pre-norm; attention of either kind (telescope.models.attention), positions rotary or learned,
-RMSNorm or LayerNorm, a feed-forward block with or without a gate, tied or untied head; no biases.
-Every number that depends on width or depth comes from `telescope.parametrisation.mup`.
+It is pre-norm and has no biases. Options are the kind of attention (telescope.models.attention),
+rotary or learned positions, RMSNorm or LayerNorm, a feed-forward block with or without a gate, and
+a tied or untied head. Every number that depends on width or depth comes from
+telescope.parametrisation.
 
-Letters: B batch, T context, D width, R rotated size, F feed-forward units, V vocabulary.
-Parts: `norm`, `FeedForward`, `Block`, `Transformer`, `initialise`.
+Letters in shapes: B batch, T context, D width, F feed-forward units, V vocabulary.
+
+Parts: `norm`, `FeedForward`, `Block` · `Transformer` · `init_std` and `initialise`.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +19,7 @@ from torch.nn import functional
 
 from telescope.models.attention import Angles, Attention, LatentAttention, Scores, rotary
 from telescope.models.family import Layer
-from telescope.parametrisation import mup
+from telescope.parametrisation import initial_values, mup
 from telescope.parametrisation.layout import MATRIX, MatrixLayout
 from telescope.parametrisation.roles import Role, roles, trained_by
 from telescope.shapes import Float, Int
@@ -26,16 +28,14 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.types import Parametrisation
 
 HEADED = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
-"""Matrices whose rows are consecutive heads of one size."""
+"""Ends of the names of matrices whose rows are consecutive heads of one size."""
 
 
 def norm(spec: ModelSpec) -> nn.Module:
     """The norm before each block and before the head."""
-    return (
-        nn.RMSNorm(spec.width, eps=1e-6)
-        if spec.norm == "rms"
-        else nn.LayerNorm(spec.width, eps=1e-5, bias=False)
-    )
+    if spec.norm == "rms":
+        return nn.RMSNorm(spec.width, eps=1e-6)
+    return nn.LayerNorm(spec.width, eps=1e-5, bias=False)
 
 
 def squared_relu(x: Tensor) -> Tensor:
@@ -116,17 +116,16 @@ class Transformer(nn.Module):
         if self.positions is None:
             angles = self.cos[:context], self.sin[:context]  # type: ignore[index]  # buffers
         else:
-            # of each window, as packs need it
+            # expanded to all windows, since a pack looks up each window in its own member's table
             x = x + self.positions(torch.arange(context, device=tokens.device).expand(tokens.shape))
         x = x * self.embedding_multiplier
         for block in self.blocks:
             x = block(x, angles)
-        # Multiply the input rather than the logits: the same product, D/V of the work, and safe in
-        # every path to the logits.
+        # The multiplier goes to the head's input rather than to the logits: the product is the
+        # same, the work is D/V of that, and no path to the logits can miss it.
         x = self.norm(x) * self.head_multiplier
-        return functional.linear(
-            x, self.embedding.weight if self.head is None else self.head.weight
-        )
+        readout = self.embedding if self.head is None else self.head
+        return functional.linear(x, readout.weight)
 
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter, by name."""
@@ -149,7 +148,7 @@ class Transformer(nn.Module):
         """Do nothing: the model draws no random numbers in a step."""
 
     def depth_factors(self, name: str) -> mup.DepthFactors:
-        """Factors of the depth rule for parameters in a residual branch, 1 for all others."""
+        """Factors of the depth rule: CompleteP's in a residual branch, 1 elsewhere."""
         return mup.depth_factors(self.spec) if name.startswith("blocks.") else mup.UNSCALED
 
     def hidden_layers(self) -> dict[str, Layer]:
@@ -165,7 +164,7 @@ class Transformer(nn.Module):
         return tuple(module for module in self.modules() if isinstance(module, Scores))
 
     def own_loss(self, windows: Tensor) -> Tensor | None:
-        """None: the model gives logits."""
+        """Return None: the model gives logits, not a loss."""
         return None
 
     def last(self) -> nn.Module:
@@ -181,15 +180,12 @@ def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec
     """Initial standard deviation of a parameter: the base value times muP's factor."""
     parameter = model.get_parameter(name)
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
-    base = mup.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
+    base = initial_values.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
     scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
     if name.endswith("attention.key_rotary.weight"):
-        scale *= mup.shared_key_factor(model.spec, optimizer.parametrisation)
-    return (
-        base
-        * scale
-        * mup.factors(model.spec, optimizer, role, trained_by(optimizer.name, role)).init_std
-    )
+        scale *= initial_values.shared_key_factor(model.spec, optimizer.parametrisation)
+    factors = mup.factors(model.spec, optimizer, role, trained_by(optimizer.name, role))
+    return base * scale * factors.init_std
 
 
 @torch.no_grad()

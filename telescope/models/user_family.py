@@ -1,8 +1,9 @@
-"""The family of users' modules: counts from a factory's models, built and run.
+"""The family of users' modules: counts from a factory's models, which are built and run.
 
-Torch's counter counts operations at two narrow widths over one window, attention included.
+Torch's counter counts the operations of one window at two narrow widths, including attention; a
+polynomial in width extends the counts to other widths.
 
-Parts: `counted`, the matrices · `forward_flops_per_token` · `MODULE`.
+Parts: `hidden_matrices` · `forward_flops_per_token` · `MODULE`, the family.
 """
 
 from dataclasses import dataclass, replace
@@ -22,57 +23,61 @@ from telescope.trials.model import ModuleSpec
 
 
 @dataclass(frozen=True)
-class Counted:
+class HiddenMatrices:
     """The hidden matrices of a model at a width."""
 
-    hidden: int  # entries
-    blocks: tuple[tuple[int, int], ...]  # (fan_out, fan_in) of each matrix that Muon orthogonalises
+    entries: int
+    shapes: tuple[tuple[int, int], ...]  # (fan_out, fan_in) of each matrix that Muon orthogonalises
 
 
 @lru_cache(maxsize=256)
-def counted(model: ModuleSpec) -> Counted:
-    """Number of entries and shapes, without memory for the values."""
+def hidden_matrices(model: ModuleSpec) -> HiddenMatrices:
+    """Sizes of the hidden matrices, found without allocating memory for their values."""
     with torch.device("meta"), torch.random.fork_rng(devices=()):
-        built = UserModel(model, "standard")
-    hidden = {
+        instance = UserModel(model, "standard")
+    layouts = {
         name: layout
-        for name, reading in built.readings.items()
+        for name, reading in instance.readings.items()
         if reading.role is Role.HIDDEN and (layout := reading.layout)
     }
     blocks = [
         block
-        for name, layout in hidden.items()
-        for block in layout.blocks(built.get_parameter(name).detach())
+        for name, layout in layouts.items()
+        for block in layout.blocks(instance.get_parameter(name).detach())
     ]
-    return Counted(
-        sum(built.get_parameter(name).numel() for name in hidden),
+    return HiddenMatrices(
+        sum(instance.get_parameter(name).numel() for name in layouts),
         tuple((block.shape[0], block.shape[1]) for block in blocks),
     )
 
 
 def forward_flops_per_token(model: ModuleSpec, vocab_size: int, context: int) -> float:
-    """a w^2 + b w, fitted to the counts at the base width and at twice the base width. The
-    vocabulary does not matter: the head belongs to the factory.
+    """Operations of a forward pass: a w^2 + b w at width w, fitted to the counts at the base width
+    and at twice the base width.
 
     Matrices whose sides both grow make the first term, heads and attention the second.
+    `vocab_size` is not used, since the head belongs to the factory.
     """
     w = model.base_width
-    narrow, wide = (_counted_forward(replace(model, width=width), context) for width in (w, 2 * w))
+    narrow, wide = (
+        _measured_forward_flops_per_token(replace(model, width=width), context)
+        for width in (w, 2 * w)
+    )
     a, b = (wide - 2 * narrow) / (2 * w**2), (4 * narrow - wide) / (2 * w)
     return a * model.width**2 + b * model.width
 
 
 @lru_cache(maxsize=256)
-def _counted_forward(model: ModuleSpec, context: int) -> float:
-    built, tokens = UserModel(model, "standard"), torch.zeros(1, context, dtype=torch.int64)
+def _measured_forward_flops_per_token(model: ModuleSpec, context: int) -> float:
+    instance, tokens = UserModel(model, "standard"), torch.zeros(1, context, dtype=torch.int64)
     try:
         with (
-            built.evaluating(),
+            instance.evaluating(),
             torch.no_grad(),
             sdpa_kernel(SDPBackend.MATH),
             FlopCounterMode(display=False) as counter,
         ):
-            built(tokens)
+            instance(tokens)
     except Exception as error:  # a user's code can raise anything
         message = (
             f"its model cannot be run on a window of {context} tokens: "
@@ -87,7 +92,7 @@ MODULE: Family[ModuleSpec] = Family(
     width_problem=lambda model, width, parametrisation: user_model.width_problem(
         replace(model, width=width), parametrisation
     ),
-    hidden_parameters=lambda model: counted(model).hidden,
-    orthogonalised=lambda model, split: counted(model).blocks,
+    hidden_parameters=lambda model: hidden_matrices(model).entries,
+    orthogonalised=lambda model, split: hidden_matrices(model).shapes,
     forward_flops_per_token=forward_flops_per_token,
 )

@@ -1,18 +1,16 @@
 """A user's own model under a parametrisation, without changes to its code.
 
 muP is applied from outside: the module that the factory builds keeps its class, its names and its
-state dict. Its initial values are scaled so that each parameter's size is that at the base width
-times muP's factor (a model at the base width stays as it is), and forward multipliers are hooks on
-the modules that compute the readout's logits or look up the embedding. A hook is a picklable value,
-so it goes wherever the module goes: into copies, saved modules, compiled code and inference.
+state dict. Each parameter's initial values are scaled to the size at the base width times muP's
+factor, so a model at the base width stays as the factory made it. Forward multipliers are hooks
+(telescope.models.multipliers).
 
-Parts: `InputScale`, `Scaled` (hooks) · `readings_of`, `base_sizes` (of narrow models) ·
-`UserModel`, `Wrapped`.
+Parts: `readings_of` and `base_sizes`, of models at the base width · `width_problem` and
+`check_vocabulary` · `ModuleHolder` and `UserModel`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Self
 
@@ -22,8 +20,11 @@ from torch import Tensor, nn
 from telescope.errors import InvalidInput
 from telescope.models import factory
 from telescope.models.attention import Scores
+from telescope.models.classification import Reading
 from telescope.models.family import Layer
-from telescope.models.reading import FACTORY_FIELD, ROLES_FIELD, Reading, built, infer
+from telescope.models.multipliers import ForwardMultiplier, InputScale, OutputScale, owner_path
+from telescope.models.reading import FACTORY_FIELD, build_module, infer
+from telescope.models.user_layers import hidden_layers, readout_module
 from telescope.parametrisation import mup
 from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role, trained_by
@@ -32,48 +33,26 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.types import Parametrisation
 
 
-@dataclass(frozen=True)
-class InputScale:
-    """A forward pre-hook that multiplies the module's first input."""
-
-    factor: float
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        return (inputs[0] * self.factor, *inputs[1:])
-
-
-@dataclass(frozen=True)
-class Scaled:
-    """A forward hook that multiplies the module's output."""
-
-    factor: float
-
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        return output * self.factor
-
-
 @lru_cache(maxsize=64)
 def readings_of(spec: ModuleSpec) -> dict[str, Reading]:
-    """Role, layout and place of each parameter, the same at all widths; read off the models at the
-    base width and at twice the base width."""
+    """The reading of each parameter, by name, the same at all widths: read off the models at the
+    base width and at twice the base width. Raises InvalidInput if a role is not clear."""
     splits = {
-        pattern: MatrixLayout(parts=cut) if isinstance(cut, tuple) else MatrixLayout(block_rows=cut)
-        for pattern, cut in spec.splits
+        pattern: MatrixLayout(parts=size)
+        if isinstance(size, tuple)
+        else MatrixLayout(block_rows=size)
+        for pattern, size in spec.splits
     }
     roles = {pattern: Role(role) for pattern, role in spec.roles}
-    return infer(
-        factory.load(spec.factory),
-        (spec.base_width, 2 * spec.base_width),
-        roles,
-        splits,
-        spec.output == "loss",
-    )
+    widths = (spec.base_width, 2 * spec.base_width)
+    make_module = factory.load(spec.factory)
+    return infer(make_module, widths, roles, splits, targets=spec.output == "loss")
 
 
 @lru_cache(maxsize=64)
-def base_sizes(name: str, base_width: int) -> dict[str, float]:
+def base_sizes(factory_name: str, base_width: int) -> dict[str, float]:
     """Root mean square of each parameter at the base width, as the factory initialises it."""
-    model = built(factory.load(name), base_width)
+    model = build_module(factory.load(factory_name), base_width)
     return {name: rms(parameter) for name, parameter in model.named_parameters()}
 
 
@@ -83,22 +62,21 @@ def rms(x: Tensor) -> float:
 
 
 def width_problem(spec: ModuleSpec, parametrisation: Parametrisation) -> str | None:
-    """The reason why this width cannot be built under a parametrisation, or None."""
+    """The reason why the model cannot be built at this width under a parametrisation, or None."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=()):
             UserModel(spec, parametrisation)
     except InvalidInput as error:
         return error.problems[0].message
     except Exception as error:  # a user's code can raise anything
-        return (
-            f"{spec.factory} raised {type(error).__name__}: {error}; choose a width that it builds"
-        )
+        reason = f"{spec.factory} raised {type(error).__name__}: {error}"
+        return f"{reason}; choose a width that it builds"
     return None
 
 
 def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
-    """Raise InvalidInput if the model does not take these tokens, or does not return what its spec
-    declares."""
+    """Raise InvalidInput if the model does not take tokens of this vocabulary, or does not return
+    the output that its spec declares."""
     tokens = torch.tensor([[0, vocab_size - 1, 0]])
     model = UserModel(spec, "standard")
     try:
@@ -112,50 +90,20 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory) from error
     if spec.output == "loss" and output.numel() != 1:
-        raise InvalidInput.of(
-            "model.output",
-            f"forward(tokens, targets) gave shape {tuple(output.shape)}; it must give one mean loss",
-            "loss",
+        message = (
+            f"forward(tokens, targets) gave shape {tuple(output.shape)}; it must give one mean loss"
         )
+        raise InvalidInput.of("model.output", message, "loss")
     if spec.output == "logits" and (output.shape[:2] != (1, 2) or output.shape[-1] < vocab_size):
-        message = f"gives logits of shape {tuple(output.shape)} for tokens (1, 2); they must be (1, 2, {vocab_size} or more)"
+        message = (
+            f"gives logits of shape {tuple(output.shape)} for tokens (1, 2); they must be "
+            f"(1, 2, {vocab_size} or more)"
+        )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory)
 
 
-def readout_module(model: nn.Module, readings: Mapping[str, Reading]) -> nn.Module | None:
-    """The module that takes the last features, which holds the readout's matrix; None if there is
-    none."""
-    # by the size of their outputs: a router of experts is a readout, too, and gives less
-    found: dict[int, nn.Module] = {}
-    for name, reading in readings.items():
-        if reading.makes_logits and reading.product_at is not None:
-            module, parameter = model.get_submodule(reading.product_at), model.get_parameter(name)
-            if any(own is parameter for own in module.parameters(recurse=False)):
-                found.setdefault(parameter.numel(), module)
-    return found[max(found)] if found else None
-
-
-def hidden_layers(model: nn.Module, readings: Mapping[str, Reading]) -> dict[str, Layer]:
-    """The modules that multiply by one HIDDEN matrix and do nothing else, by path."""
-    found: dict[str, Layer] = {}
-    for name, reading in readings.items():
-        owner, _, own_name = name.rpartition(".")
-        layout = reading.layout
-        if (
-            layout is None
-            or layout.stack
-            or reading.role is not Role.HIDDEN
-            or model.get_parameter(name).ndim != 2
-        ):
-            continue
-        if reading.product_at == owner:
-            path = name if owner in found else owner
-            found[path] = Layer(model.get_submodule(owner), own_name, turned=layout.columns == (0,))
-    return found
-
-
-class Wrapped:
-    """Methods that training needs, forwarded to the module that is held."""
+class ModuleHolder:
+    """The methods of torch's modules that training needs, forwarded to a user's module."""
 
     module: nn.Module
 
@@ -163,14 +111,14 @@ class Wrapped:
         return self.module.get_parameter(name)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """All parameters, a tied one once."""
+        """All parameters; a tied parameter appears once."""
         return self.module.named_parameters()
 
     def parameters(self) -> Iterator[nn.Parameter]:
         return self.module.parameters()
 
     def state_dict(self) -> dict[str, Any]:
-        """State of the user's module."""
+        """The state dict of the user's module, without a prefix."""
         return self.module.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -182,7 +130,7 @@ class Wrapped:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Switch dropout off while the context lasts."""
+        """Put the module into evaluation mode, which switches dropout off, for a `with` block."""
         training = self.module.training
         self.module.eval()
         try:
@@ -191,8 +139,8 @@ class Wrapped:
             self.module.train(training)
 
 
-class UserModel(Wrapped):
-    """A user's module with what telescope must know of it; takes the place of our `Transformer`."""
+class UserModel(ModuleHolder):
+    """A user's module in training: a `Model`, as telescope's own `Transformer` is."""
 
     def __init__(self, spec: ModuleSpec, parametrisation: Parametrisation) -> None:
         factory.require_unchanged(spec.factory, spec.content)
@@ -203,97 +151,82 @@ class UserModel(Wrapped):
         self._build()
 
     def _build(self) -> None:
-        """Build the module of this width, with its multipliers."""
-        make = factory.load(self.spec.factory)
+        """Build the module at the spec's width, with its multipliers."""
+        make_module = factory.load(self.spec.factory)
         try:
-            model = make(self.spec.width)
+            model = make_module(self.spec.width)
         except Exception:
             if torch.get_default_device().type != "meta":
                 raise
             # the factory computes initial values, which the meta device cannot do
             with torch.device("cpu"):
-                model = make(self.spec.width)
+                model = make_module(self.spec.width)
         names = {name for name, _ in model.named_parameters()}
         if names != self.readings.keys():
             odd = sorted(names ^ self.readings.keys())[0]
-            raise InvalidInput.of(
-                FACTORY_FIELD,
-                f"has other parameters at width {self.spec.width} than at {self.spec.base_width} ({odd})",
+            message = (
+                f"has other parameters at width {self.spec.width} than at {self.spec.base_width} "
+                f"({odd})"
             )
+            raise InvalidInput.of(FACTORY_FIELD, message)
         self.module = model
-        for place, hook, factor in self.multipliers():
-            module = model.get_submodule(place)
-            module.register_forward_pre_hook(
-                InputScale(factor)
-            ) if hook is InputScale else module.register_forward_hook(Scaled(factor))
+        for multiplier in self.multipliers():
+            multiplier.attach(model)
 
-    def multipliers(self) -> Iterator[tuple[str, type[InputScale] | type[Scaled], float]]:
-        """The places of the forward multipliers: (path of a module, hook, factor). Raises
-        InvalidInput if a parameter that needs one has no module of its own."""
-        places: set[tuple[str, type[InputScale] | type[Scaled], float]] = set()
-        owners = {
-            path: {id(p) for p in module.parameters(recurse=False)}
-            for path, module in self.module.named_modules()
-        }
+    def multipliers(self) -> list[ForwardMultiplier]:
+        """The forward multipliers that are not 1, in the order of their paths. Raises InvalidInput
+        if a parameter that needs one has no module of its own."""
+        multipliers: set[ForwardMultiplier] = set()
         for name, reading in self.readings.items():
-            own = id(self.module.get_parameter(name))
-            wanted: list[tuple[str | None, type[InputScale] | type[Scaled], float]] = []
-            tied = reading.makes_logits and reading.role is Role.EMBEDDING
-            if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
-                message = f"rescaled would not change the tied head {name}; use head_form: multiplier, or untie it"
-                raise InvalidInput.of("model.head_form", message, "rescaled")
+            self._require_scalable(name, reading)
+            hooks: list[tuple[str | None, InputScale | OutputScale]] = []
             if reading.makes_logits:
-                wanted.append((reading.product_at, InputScale, self.head_multiplier))
+                hooks.append((reading.product_at, InputScale(self.head_multiplier)))
             if reading.role is Role.EMBEDDING:
-                wanted.append(
-                    (reading.embedded_at or reading.product_at, Scaled, self.embedding_multiplier)
-                )
-            for place, hook, factor in wanted:
-                if factor == 1.0:
-                    continue
-                if place is None or own not in owners[place]:
-                    raise InvalidInput.of(
-                        ROLES_FIELD,
-                        f"parameter {name} needs a forward multiplier, but no module of its own "
-                        "applies it; put it into an nn.Linear or nn.Embedding, or use "
-                        "model.head_form: rescaled for an untied head",
-                        name,
-                    )
-                places.add((place, hook, factor))
-        yield from sorted(places, key=lambda one: (one[0], one[2]))
+                path = reading.embedded_at or reading.product_at
+                hooks.append((path, OutputScale(self.embedding_multiplier)))
+            multipliers.update(
+                ForwardMultiplier(owner_path(self.module, name, path), hook)
+                for path, hook in hooks
+                if hook.factor != 1.0
+            )
+        return sorted(multipliers, key=lambda multiplier: (multiplier.path, multiplier.hook.factor))
+
+    def _require_scalable(self, name: str, reading: Reading) -> None:
+        """Raise InvalidInput if the parameter is a tied head that would have to be rescaled."""
+        tied = reading.makes_logits and reading.role is Role.EMBEDDING
+        if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
+            message = (
+                f"rescaled would not change the tied head {name}; use head_form: multiplier, or "
+                "untie it"
+            )
+            raise InvalidInput.of("model.head_form", message, "rescaled")
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
-        """Draw every parameter anew: as the factory does under this seed, then scale each to its
-        size."""
+        """Draw every parameter anew: build the module again under this seed, then scale each
+        parameter to its size."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             self._build()
         with torch.no_grad():
-            for name, reading in self.readings.items():
-                parameter, std = (
-                    self.get_parameter(name),
-                    self.init_std(name, reading.role, optimizer),
-                )
-                if (
-                    reading.role is not Role.VECTOR
-                    and not self.as_it_stands(optimizer)
-                    and (size := rms(parameter)) > 0
-                ):
-                    parameter.mul_(std / size)
+            if self.keeps_initial_values(optimizer):
+                return
+            for name, role in self.parameter_roles().items():
+                parameter = self.get_parameter(name)
+                if role is not Role.VECTOR and (size := rms(parameter)) > 0:
+                    parameter.mul_(self.init_std(name, role, optimizer) / size)
 
-    def as_it_stands(self, optimizer: OptimizerSpec) -> bool:
-        """True if initial values are the factory's own."""
+    def keeps_initial_values(self, optimizer: OptimizerSpec) -> bool:
+        """True if the factory's initial values are not scaled."""
         return self.spec.multiplier == 1.0 and optimizer.init_scale == 1.0
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-        """Size of a parameter's initial values: its size at the base width times muP's factor."""
+        """Root mean square of a parameter's initial values: its value at the base width times muP's
+        factor."""
         scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
         base = base_sizes(self.spec.factory, self.spec.base_width)[name]
-        return (
-            base
-            * scale
-            * mup.factors(self.spec, optimizer, role, trained_by(optimizer.name, role)).init_std
-        )
+        factors = mup.factors(self.spec, optimizer, role, trained_by(optimizer.name, role))
+        return base * scale * factors.init_std
 
     def parameter_roles(self) -> dict[str, Role]:
         """Role of every parameter, by name."""
@@ -310,30 +243,31 @@ class UserModel(Wrapped):
         torch.manual_seed(seed)
 
     def depth_factors(self, name: str) -> mup.DepthFactors:
-        """1: telescope does not know the model's residual branches."""
+        """Factors of 1: telescope does not know the model's residual branches."""
         return mup.UNSCALED
 
     def hidden_layers(self) -> dict[str, Layer]:
-        """Modules that multiply by a HIDDEN matrix and do nothing else, by path."""
+        """The modules that multiply by a HIDDEN matrix and do nothing else, by path."""
         return hidden_layers(self.module, self.readings)
 
     def scores(self) -> tuple[Scores, ...]:
-        """None: telescope does not know where the model's attention is."""
+        """No modules: telescope does not know where the model's attention is."""
         return ()
 
     def last(self) -> nn.Module | None:
-        """The module that takes the last features and holds the readout's matrix, if there is one."""
+        """The module that takes the last features and holds the readout's matrix; None if there is
+        none."""
         return readout_module(self.module, self.readings)
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
-        """Logits of the next token at each position; or, from a model that returns its loss, the
-        loss with the tokens themselves as targets: ()."""
+        """Logits of the next token at each position. A model that returns its loss gives the loss,
+        of shape (), with the tokens themselves as targets."""
         output = self.module(tokens, tokens) if self.spec.output == "loss" else self.module(tokens)
         logits: Tensor = output if isinstance(output, Tensor) else output.logits
         return logits
 
     def own_loss(self, windows: Tensor) -> Tensor | None:  # (B, T + 1) -> ()
-        """Mean loss if the model computes it; None if it gives logits."""
+        """Mean loss if the model computes it; None if the model gives logits."""
         if self.spec.output != "loss":
             return None
         result: Tensor = self.module(windows[:, :-1], windows[:, 1:])

@@ -1,12 +1,13 @@
-"""The uses of each parameter in a forward pass: dimensions summed over, or looked up.
+"""The uses of each parameter in a forward pass: the dimensions that are summed over or looked up.
 
 Shapes alone cannot tell an embedding from an output head (both grow in one dimension), nor show
-which side of a square matrix is fan_in. So a model is run once on a few tokens, below autograd,
-where every product is one of a dozen operations of torch: the dimension of a weight that a product
-sums over is its fan_in. Views are followed by their strides, copies by their source.
+which side of a square matrix is fan_in. So a model is run on a few tokens and observed below
+autograd, where every product is one of a dozen operations of torch. The dimension of a weight that
+a product sums over is its fan_in. Views of a parameter are recognised by their strides, copies by
+the tensor that they were made of.
 
 Parts: `Use` · `uses`, which runs the model · `UseRecorder`, the torch mode that observes the
-operations · `PRODUCTS`, `LOOKUPS`, the operations that count as such.
+operations · `PRODUCTS`, `CONVOLUTIONS`, `LOOKUPS`, `COPIES`, the operations that it knows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,15 +22,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
+UseKind = Literal["product", "convolution", "lookup", "other"]
 
 
 @dataclass(frozen=True)
 class Use:
     """An operation that combines a parameter with activations."""
 
-    # other: sums, products with single numbers, norms
-    kind: Literal["product", "convolution", "lookup", "other"]
-    inner: frozenset[int] = frozenset()  # dimensions summed over, or looked up in
+    # other: elementwise operations and norms
+    kind: UseKind
+    inner: frozenset[int] = frozenset()  # dimensions that are summed over or indexed
     stack: frozenset[int] = frozenset()  # dimensions that index separate matrices
     module: str = ""  # path of the innermost module whose forward pass is running
 
@@ -55,7 +57,7 @@ PRODUCTS: Mapping[Any, tuple[Operand, ...]] = {
     aten._grouped_mm: (Operand(1, (1,), (0,)),),
 }
 CONVOLUTIONS = {aten.convolution, aten._convolution, aten.convolution_overrideable}
-# the dimension that is looked up; for index_select it is an argument
+# the dimension that is indexed; for index_select it is an argument
 LOOKUPS = {aten.embedding: 0, aten.index_select: 0}
 COPIES = {aten.clone, aten._to_copy, aten.contiguous, aten.copy, aten._unsafe_view, aten.to}
 
@@ -66,28 +68,27 @@ class Trace:
     the parameter's dimensions that it covers."""
 
     name: str
-    kept: Tensor  # a reference, so that no other tensor gets the same storage meanwhile
+    tensor: Tensor  # a reference, so that no other tensor gets the same storage meanwhile
     dimensions: list[tuple[int, int, frozenset[int]]]
 
     def covered(self, x: Tensor, dimension: int) -> frozenset[int]:
         """Dimensions of the parameter that a dimension of a view covers."""
         low, high = x.stride(dimension), x.stride(dimension) * x.size(dimension)
-        return frozenset().union(
-            *(
-                of
-                for stride, size, of in self.dimensions
-                if low < stride * size and stride < high and size > 1
-            )
+        overlapping = (
+            covered
+            for stride, size, covered in self.dimensions
+            if low < stride * size and stride < high and size > 1
         )
+        return frozenset().union(*overlapping)
 
 
 class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types there
-    """Observes every operation and records its use of parameters; `path` names the running
-    modules."""
+    """Observes every operation and records its uses of parameters in `uses`, by name; `path` holds
+    the paths of the running modules, the innermost last."""
 
     def __init__(self, parameters: Mapping[str, Tensor], path: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found, self.path = dict[str, set[Use]](), path
+        self.uses, self.path = dict[str, set[Use]](), path
         self._traces: dict[int, Trace] = {}
         for name, parameter in parameters.items():
             dimensions = [
@@ -106,49 +107,40 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         result = func(*args, **(kwargs or {}))
         operation = func.overloadpacket
         if operation in COPIES:
-            self._copied(args[0], result)
+            self._trace_copy(args[0], result)
             return result
-        for use_of, use in self._uses(
-            operation, args, {storage(x) for x in tree_leaves(result) if isinstance(x, Tensor)}
-        ):
-            self.found.setdefault(use_of, set()).add(use)
+        results = {storage(x) for x in tree_leaves(result) if isinstance(x, Tensor)}
+        for name, use in self._uses_in(operation, args, results):
+            self.uses.setdefault(name, set()).add(use)
         return result
 
-    def _uses(
+    def _uses_in(
         self, operation: Any, args: tuple[Any, ...], results: set[int]
     ) -> Iterator[tuple[str, Use]]:
-        """Uses of the parameters among an operation's arguments; none if the result is only a view
-        of one."""
-        at = self.path[-1] if self.path else ""
+        """Uses of the parameters among an operation's arguments, by name; none of a parameter whose
+        storage is among `results`, since the result is a view of it."""
+        module = self.path[-1] if self.path else ""
         operands = {operand.argument: operand for operand in self._operands(operation, args)}
         for number, argument in enumerate(args):
             trace = self._trace(argument)
             if trace is None:
-                others = tree_leaves(argument) if isinstance(argument, list | tuple) else []
-                yield from (
-                    (other.name, Use("other", module=at))
-                    for leaf in others
-                    if (other := self._trace(leaf))
-                )
+                leaves = tree_leaves(argument) if isinstance(argument, list | tuple) else []
+                for leaf_trace in filter(None, map(self._trace, leaves)):
+                    yield leaf_trace.name, Use("other", module=module)
             elif number in operands:
-                inner, stack = (
-                    dimensions_of(trace, argument, dims)
-                    for dims in (operands[number].inner, operands[number].stack)
-                )
-                yield (
-                    trace.name,
-                    Use(
-                        "convolution" if operation in CONVOLUTIONS else "product", inner, stack, at
-                    ),
-                )
+                inner = dimensions_of(trace, argument, operands[number].inner)
+                stack = dimensions_of(trace, argument, operands[number].stack)
+                kind: UseKind = "convolution" if operation in CONVOLUTIONS else "product"
+                yield trace.name, Use(kind, inner, stack, module)
             elif operation in LOOKUPS and number == 0:
                 dimension = args[1] if operation is aten.index_select else LOOKUPS[operation]
-                yield trace.name, Use("lookup", trace.covered(argument, dimension), module=at)
+                yield trace.name, Use("lookup", trace.covered(argument, dimension), module=module)
             elif operation is aten.index and number == 0:
-                looked = tuple(d for d, index in enumerate(args[1]) if index is not None)
-                yield trace.name, Use("lookup", dimensions_of(trace, argument, looked), module=at)
+                indexed = tuple(d for d, index in enumerate(args[1]) if index is not None)
+                inner = dimensions_of(trace, argument, indexed)
+                yield trace.name, Use("lookup", inner, module=module)
             elif storage(argument) not in results:
-                yield trace.name, Use("other", module=at)
+                yield trace.name, Use("other", module=module)
 
     def _operands(self, operation: Any, args: tuple[Any, ...]) -> tuple[Operand, ...]:
         if operation in CONVOLUTIONS:
@@ -159,15 +151,12 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def _trace(self, argument: Any) -> Trace | None:
         return self._traces.get(storage(argument)) if isinstance(argument, Tensor) else None
 
-    def _copied(self, x: Any, copy: Any) -> None:
-        """Give a copy the dimensions of its source."""
+    def _trace_copy(self, x: Any, copy: Any) -> None:
+        """Trace a copy of a parameter, which covers the same dimensions."""
         trace = self._trace(x)
-        if (
-            trace is not None
-            and isinstance(copy, Tensor)
-            and storage(copy) != storage(x)
-            and copy.shape == x.shape
-        ):
+        if trace is None or not isinstance(copy, Tensor):
+            return
+        if storage(copy) != storage(x) and copy.shape == x.shape:
             dimensions = [
                 (copy.stride(d), copy.size(d), trace.covered(x, d)) for d in range(copy.ndim)
             ]
@@ -180,13 +169,14 @@ def storage(x: Tensor) -> int:
 
 
 def dimensions_of(trace: Trace, x: Tensor, dimensions: Sequence[int]) -> frozenset[int]:
-    """Dimensions of the parameter behind some dimensions of a view."""
+    """Dimensions of the parameter that some dimensions of a view cover."""
     return frozenset().union(*(trace.covered(x, d) for d in dimensions))
 
 
 @contextmanager
-def modules_at_work(model: nn.Module) -> Iterator[list[str]]:
-    """Paths of the modules whose forward pass is running, the innermost last."""
+def running_modules(model: nn.Module) -> Iterator[list[str]]:
+    """A list of the paths of the modules whose forward pass is running, the innermost last, kept up
+    to date for a `with` block."""
     paths = {id(module): path for path, module in model.named_modules()}
     path: list[str] = []
 
@@ -209,14 +199,14 @@ def modules_at_work(model: nn.Module) -> Iterator[list[str]]:
 
 @torch.no_grad()
 def uses(model: nn.Module, *inputs: Tensor) -> dict[str, frozenset[Use]]:
-    """Every use of every parameter, by name, in a forward pass of these inputs. A parameter that
-    takes no part is left out."""
+    """Every use of every parameter, by name, in a forward pass on these inputs. A parameter that
+    takes no part in it is left out."""
     parameters = dict(model.named_parameters())
     training = model.training
     model.eval()
     try:
-        with modules_at_work(model) as path, UseRecorder(parameters, path) as watch:
+        with running_modules(model) as path, UseRecorder(parameters, path) as recorder:
             model(*inputs)
     finally:
         model.train(training)
-    return {name: frozenset(found) for name, found in watch.found.items()}
+    return {name: frozenset(own_uses) for name, own_uses in recorder.uses.items()}

@@ -1,4 +1,7 @@
-"""Parameter groups of a model: the optimizer, scaled learning rate and weight decay of each."""
+"""Parameter groups of a model: the optimizer and effective hyperparameters of each parameter.
+
+Parts: `ParameterGroup` · `groups`, of a model · `describe_groups`, of a specification.
+"""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -34,8 +37,8 @@ class ParameterGroup:
 
 
 @dataclass(frozen=True)
-class Alike:
-    """The properties that the parameters of a group share."""
+class GroupKey:
+    """The properties that decide which group a parameter belongs to."""
 
     role: Role
     init_std: float
@@ -43,25 +46,23 @@ class Alike:
 
 
 def groups(model: Model, spec: OptimizerSpec) -> tuple[ParameterGroup, ...]:
-    """The partition of the model's parameters, in the model's order."""
-    members: defaultdict[Alike, list[str]] = defaultdict(list)
+    """The groups that partition the model's parameters, in the model's order."""
+    names_by_key: defaultdict[GroupKey, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
-        factors = mup.factors(
-            model.spec, spec, role, trained_by(spec.name, role), model.depth_factors(name)
-        )
-        members[Alike(role, model.init_std(name, role, spec), factors)].append(name)
-    result = tuple(_group(model, spec, alike, tuple(names)) for alike, names in members.items())
-    named = [name for group in result for name in group.names]
-    assert sorted(named) == sorted(name for name, _ in model.named_parameters()), (
-        "groups must partition the parameters"
-    )
+        optimizer, depth = trained_by(spec.name, role), model.depth_factors(name)
+        factors = mup.factors(model.spec, spec, role, optimizer, depth)
+        names_by_key[GroupKey(role, model.init_std(name, role, spec), factors)].append(name)
+    result = tuple(_group(model, spec, key, tuple(names)) for key, names in names_by_key.items())
+    grouped = sorted(name for group in result for name in group.names)
+    parameters = sorted(name for name, _ in model.named_parameters())
+    assert grouped == parameters, "groups must partition the parameters"
     return result
 
 
 def _group(
-    model: Model, spec: OptimizerSpec, alike: Alike, names: tuple[str, ...]
+    model: Model, spec: OptimizerSpec, key: GroupKey, names: tuple[str, ...]
 ) -> ParameterGroup:
-    role, factors = alike.role, alike.factors
+    role, factors = key.role, key.factors
     optimizer = trained_by(spec.name, role)
     ratio = spec.adamw_lr_ratio if spec.name == "muon" and optimizer == "adamw" else 1.0
     multiplier = {
@@ -74,7 +75,7 @@ def _group(
         scaled_lr=spec.lr * ratio * factors.lr,
         weight_decay=0.0 if role in mup.UNDECAYED else spec.weight_decay * factors.weight_decay,
         eps=spec.eps * factors.eps if optimizer == "adamw" else None,
-        init_std=alike.init_std,
+        init_std=key.init_std,
         multiplier=multiplier,
         names=names,
         parameters=sum(model.get_parameter(name).numel() for name in names),
@@ -84,7 +85,7 @@ def _group(
 def describe_groups(
     model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
 ) -> tuple[ParameterGroup, ...]:
-    """The groups that this optimizer would use at a width, without allocating the model; `context`
-    sets the number of learned positions."""
+    """The groups that this optimizer would use for a model, found without allocating the model;
+    `context` sets the number of learned positions."""
     with torch.device("meta"):
         return groups(build_model(model, vocab_size, context, spec.parametrisation), spec)

@@ -2,12 +2,13 @@
 
 Muon replaces the momentum matrix by (nearly) its polar factor: a quintic Newton-Schulz iteration
 moves all singular values close to one (K. Jordan et al., "Muon", 2024; arXiv 2505.02222, appendix
-G). Conventions are those of `torch.optim.Muon`: momentum as an exponential average, Nesterov mix,
-Frobenius norm clamped at `eps`, decay with the unscaled lr; the factor on the update and the lr
-across width are muP's (`telescope.parametrisation.mup`).
+G). Conventions are those of `torch.optim.Muon`: momentum is an exponential average, mixed with the
+gradient as Nesterov does; the Frobenius norm is clamped at `eps`; weights decay with the unscaled
+lr. The factor on the update and the lr at each width come from `telescope.parametrisation.mup`.
 
-Batched over leading dimensions: matrices of one shape are stacked and orthogonalised together. The
-momentum is advanced in place; no other argument is changed, in particular no gradient.
+The functions are batched over leading dimensions, so that stacked matrices of one shape are
+orthogonalised together. `mixed_momentum` advances its buffer in place; no other argument is
+changed, in particular no gradient.
 
 Parts: `COEFFICIENTS`, `orthogonalize`, `mixed_momentum`.
 """
@@ -18,8 +19,8 @@ from torch import Tensor
 from telescope.shapes import Float
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""a, b, c of phi(s) = a s + b s^3 + c s^5; five steps map singular values above ~0.003 of the norm
-into 0.68 .. 1.20."""
+"""a, b, c of phi(s) = a s + b s^3 + c s^5. Five steps map singular values above about 0.003 of the
+Frobenius norm into [0.68, 1.20]."""
 
 
 def orthogonalize(
@@ -28,7 +29,7 @@ def orthogonalize(
     eps: float = 1e-7,
     dtype: torch.dtype = torch.bfloat16,
 ) -> Float[Tensor, "*batch out in"]:
-    """Newton-Schulz orthogonalisation of each matrix, computed and returned in `dtype`; zero
+    """Orthogonalise each matrix by Newton-Schulz iteration, computed and returned in `dtype`. Zero
     matrices stay zero."""
     a, b, c = COEFFICIENTS
     tall = x.shape[-2] > x.shape[-1]
@@ -50,7 +51,7 @@ def mixed_momentum(
     momentum: float = 0.95,
     nesterov: bool = True,
 ) -> Float[Tensor, "*batch out in"]:
-    """Advance the buffer in place, B <- mu B + (1 - mu) G. Returns the matrix to orthogonalise: (1
-    - mu) G + mu B, or B without Nesterov."""
+    """Advance the buffer in place, B <- mu B + (1 - mu) G. Returns the matrix to orthogonalise:
+    (1 - mu) G + mu B, or B without Nesterov."""
     momentum_buffer.lerp_(gradient, 1 - momentum)
     return gradient.lerp(momentum_buffer, momentum) if nesterov else momentum_buffer

@@ -1,11 +1,10 @@
 """The optimizer of a model: Muon and AdamW over its parameter groups.
 
-The role of a parameter decides (`telescope.optim.groups`): in a Muon run Muon trains the HIDDEN
-matrices and AdamW the rest, with base lr `adamw_lr_ratio` times Muon's; in an AdamW run AdamW
-trains all parameters.
+The role of a parameter decides which of the two trains it (`telescope.optim.groups`). In a Muon
+run, Muon trains the HIDDEN matrices, and AdamW trains the rest with `adamw_lr_ratio` times Muon's
+base lr. In an AdamW run, AdamW trains all parameters.
 
-Parts: `Optimizer` and `build_optimizer`, both optimizers together, with the schedule's factor as an
-argument · `step_together`, a step of one model, or of several of one shape.
+Parts: `Optimizer` and `build_optimizer` · `step_together`, one step of several models of one shape.
 """
 
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from telescope.trials.optimizer import OptimizerSpec
 
 
 class Optimizer:
-    """Muon and AdamW over one model."""
+    """Muon and AdamW over the parameters of one model."""
 
     def __init__(self, model: Model, spec: OptimizerSpec) -> None:
         self.parts: list[torch.optim.Optimizer] = []
@@ -43,13 +42,10 @@ class Optimizer:
                     assert_never(group.optimizer)
         if muon:
             names = [name for group in muon for name in group.names]
-            matrices, layouts = (
-                [model.get_parameter(name) for name in names],
-                [model.layout(name, spec) for name in names],
-            )
-            self.parts.append(
-                Muon(matrices, spec, muon[0].scaled_lr, muon[0].weight_decay, layouts)
-            )
+            parameters = [model.get_parameter(name) for name in names]
+            layouts = [model.layout(name, spec) for name in names]
+            lr, weight_decay = muon[0].scaled_lr, muon[0].weight_decay
+            self.parts.append(Muon(parameters, spec, lr, weight_decay, layouts))
         self.parts.append(torch.optim.AdamW(adamw, betas=(spec.beta1, spec.beta2), fused=True))
         self.scaled_lrs = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
@@ -60,7 +56,7 @@ class Optimizer:
                 group["lr"] = scaled_lr * factor
 
     def step(self, factor: float) -> None:
-        """Make one update of this model alone."""
+        """Make one update of this model alone, at `factor` times the scaled lrs."""
         step_together([self], [factor])
 
     def state_dict(self) -> list[dict[str, Any]]:
@@ -76,8 +72,8 @@ def build_optimizer(model: Model, spec: OptimizerSpec) -> Optimizer:
 
 
 def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
-    """Make one update of all parameters of models of one shape from their gradients, each with its
-    schedule factor; then clear the gradients."""
+    """Update all parameters of several models of one shape from their gradients, each model with
+    its own schedule factor; then clear the gradients."""
     for optimizer, factor in zip(optimizers, factors, strict=True):
         optimizer.schedule(factor)
     for parts in zip(*(optimizer.parts for optimizer in optimizers), strict=True):

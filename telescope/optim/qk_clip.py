@@ -1,9 +1,10 @@
 """QK-clip, which keeps attention logits from exploding.
 
-The half of MuonClip that is not Muon (Kimi K2, arXiv 2507.20534). Muon lets query and key weights
-of a few heads grow until their logits are in the thousands. So after each optimizer step, the query
-and key rows of every head whose largest logit S in that step was above a threshold tau are shrunk
-by powers of gamma = tau / S that multiply the logits by gamma:
+QK-clip is the half of MuonClip that is not Muon (Kimi K2, arXiv 2507.20534). Under Muon, the query
+and key weights of a few heads grow until their logits are in the thousands. So after each optimizer
+step, QK-clip looks at the largest logit S of each head in that step. If S is above a threshold tau,
+the query and key rows of the head are multiplied by powers of gamma = tau / S that shrink its
+logits by gamma:
 
 | attention     | rows that are shrunk                                                         |
 |---------------|------------------------------------------------------------------------------|
@@ -14,19 +15,19 @@ by powers of gamma = tau / S that multiply the logits by gamma:
 |               | never the rotary key, which all heads share                                  |
 
 - S is the largest logit, signed, over all windows, positions and micro-batches of a step, after
-  rotation and before the softmax, in forward passes of training only. It is cleared at every step.
-- Heads are clipped only if S > tau: tau / S of a negative S would be no factor. If S is not finite,
-  weights are left alone, since that loss ends the trial.
+  rotation and before the softmax. Only forward passes of training count. S is reset at every step.
+- A head is clipped only if S > tau; a negative S would give a negative factor. If S is not finite,
+  the weights are left alone, since a loss that is not finite ends the trial.
 - Rows of other heads are multiplied by exactly one: they stay the same, bit for bit. Rotation keeps
   lengths, and there are no biases, so the logits of a clipped head shrink by exactly gamma.
-- The weights are the float32 masters that the optimizer steps; momenta are left alone. The step
+- The weights are the float32 weights that the optimizer updates; momenta are left alone. The step
   that triggered the clip is not undone: logits are smaller from the next step on.
 - Under QK-norm the clip would have no effect; telescope.trials.spec refuses the combination.
 
-Everything stays on the device: training never waits for a number before the next point of the
-curve.
+All values stay on the device, so that training does not wait for them before it records a point of
+the curve.
 
-Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind ·
+Parts: `clip_factors` and `shrink`, on tensors · `EXPONENTS`, the rule of each kind of attention ·
 `LogitMonitor`, which observes a model in training.
 """
 
@@ -49,12 +50,13 @@ EXPONENTS: Mapping[AttentionKind, Mapping[str, Callable[[float], float]]] = {
         "query_rotary": lambda alpha: 1.0,
     },
 }
-"""Projections whose rows are shrunk, and the exponent of gamma for each. In each product of a query
-and a key of a head the exponents sum to 1."""
+"""Projections whose rows are shrunk, and the exponent of gamma for each, as a function of alpha. In
+each product of a query and a key of a head, the exponents sum to 1."""
 
 
 def clip_factors(max_logits: Float[Tensor, "*groups"], tau: float) -> Float[Tensor, "*groups"]:
-    """gamma of each head or group: tau / S if S is finite and above tau, exactly one otherwise."""
+    """gamma of each head or group of heads: tau / S if S is finite and above tau, otherwise exactly
+    one."""
     exceeding = (max_logits > tau) & max_logits.isfinite()
     return torch.where(exceeding, tau / max_logits, 1.0)
 
@@ -66,45 +68,45 @@ def shrink(weight: Float[Tensor, "rows in"], factors: Float[Tensor, "groups"]) -
 
 
 class LogitMonitor:
-    """Observes the logits of a model in training, clips if the options ask for it, and holds the
-    metrics of both for the next point of the curve."""
+    """Observes the attention logits of a model in training, clips them if the options ask for it,
+    and holds the metrics of both for the next point of the curve."""
 
     def __init__(self, layers: Sequence[Scores], options: OptimizerOptions) -> None:
         self.layers = layers
         self.device = next(layers[0].parameters()).device
         self.tau, self.alpha = options.qk_clip, options.qk_clip_alpha
-        self.forget()
+        self.begin_interval()
 
-    def forget(self) -> None:
-        """Begin a new interval of the curve."""
+    def begin_interval(self) -> None:
+        """Reset the metrics: the next point of the curve covers the steps to come."""
         self.largest = torch.full((), -math.inf, device=self.device)
-        # (layers, groups) from the first clip on: which were clipped
+        # 1 for each group of heads that was clipped: (layers, groups) from the first step on
         self.clipped = torch.zeros((), device=self.device)
 
     def begin_step(self) -> None:
-        """Observe all forward passes from now on."""
+        """Observe all forward passes until `end_step`."""
         for layer in self.layers:
             layer.largest = torch.full((layer.spec.heads,), -math.inf, device=self.device)
 
     @torch.no_grad()
     def end_step(self) -> None:
-        """After the optimizer's step: stop observing, and clip."""
-        seen = []
+        """Stop observing, and clip the heads; called after the optimizer's step."""
+        largest = []
         for layer in self.layers:
             assert layer.largest is not None, "end_step without begin_step"
-            seen.append(layer.largest)
+            largest.append(layer.largest)
             layer.largest = None
-        logits = torch.stack(seen)  # (layers, H)
+        logits = torch.stack(largest)  # (layers, H)
         self.largest = torch.maximum(self.largest, logits.amax())
         if self.tau is not None:
             self.clip(logits, self.tau)
 
     def clip(self, logits: Float[Tensor, "layers H"], tau: float) -> None:
-        """Shrink the projections of each group of heads by the group's factor; where heads share no
-        keys, a group is one head."""
-        # groups: (layers, groups)
-        groups = logits.view(len(logits), self.layers[0].spec.kv_heads, -1).amax(dim=2)
-        factors = clip_factors(groups, tau)
+        """Shrink the projections of each group of heads by the group's factor. A group is the heads
+        that share a key, or one head if they share none. `logits` are the largest of each head."""
+        kv_heads = self.layers[0].spec.kv_heads
+        group_logits = logits.view(len(logits), kv_heads, -1).amax(dim=2)  # (layers, groups)
+        factors = clip_factors(group_logits, tau)
         for layer, gamma in zip(self.layers, factors, strict=True):
             for name, exponent in EXPONENTS[layer.spec.attention].items():
                 shrink(layer.get_parameter(f"{name}.weight"), gamma ** exponent(self.alpha))
@@ -114,7 +116,6 @@ class LogitMonitor:
         """The largest logit since the last point, and the number of heads clipped since then."""
         metrics = {"max_logit": float(self.largest)}
         if self.tau is not None:
-            metrics["clipped_heads"] = (
-                float(self.clipped.sum()) * self.layers[0].spec.query_heads_per_kv
-            )
+            heads_per_group = self.layers[0].spec.query_heads_per_kv
+            metrics["clipped_heads"] = float(self.clipped.sum()) * heads_per_group
         return metrics

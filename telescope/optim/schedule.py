@@ -6,8 +6,8 @@ from telescope.trials.horizon import HorizonSpec
 
 
 def lr_factor(horizon: HorizonSpec, step: int) -> float:
-    """Share of the peak lr at `step` (from 0). Warm-up is linear up to 1; the last step of a decay
-    is not yet zero."""
+    """The factor on the peak lr at `step`, counted from 0. Warm-up rises linearly to 1. A decay
+    would end at step `horizon.steps`, one after the last, so no step of it has a factor of zero."""
     warmup = warmup_steps(horizon)
     if step < warmup:
         return (step + 1) / warmup

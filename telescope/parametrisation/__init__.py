@@ -1,5 +1,5 @@
 """The scaling of hyperparameters with width.
 
-In reading order: `roles`, of parameters · `layout`, the matrices that a parameter holds · `mup`,
-the rules as tables.
+In reading order: `roles`, the roles of parameters · `layout`, the matrices that a parameter holds ·
+`mup`, the rules as tables · `initial_values`, the sizes at the base width.
 """

@@ -1,26 +1,29 @@
 """The scaling of each hyperparameter with width and depth.
 
-Tables of exponents: for a parametrisation, a role and an optimizer, the powers of m = width / base
-width that multiply the values at the base width. Model, optimizer, report and tests all read them.
+For each parametrisation, role and optimizer, a table holds exponents: powers of m = width / base
+width that multiply the values at the base width. Model, optimizer, report and tests read the same
+tables.
 Since 1.0 ** e == 1.0, every factor at the base width and base depth is exactly one, whatever the
 options; the one exception is the lr under `lr_convention: absolute`, which takes powers of the
 width itself. An untied head starts at zero, so no rule gives its initial values an exponent.
 
-- `mup`: AdamW as in CompleteP's summary table (arXiv 2505.01618; head of form A: a forward
-  multiplier, safe with tied embeddings, or on request of form B, without a multiplier, for fused
-  losses). Muon's lr rule is the one that keeps the spectral norm of an update of order sqrt(fan_out
-  / fan_in), and so follows from its update scale. Weight decay is for a ladder at a fixed number of
-  tokens.
-- `mup-paper`: arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed: the same table
-  for AdamW and Muon, Muon with 0.2 sqrt(max), weight decay and eps unscaled; only the head's
-  initial values differ: they are zero. Its Muon pairing is below the spectral condition by m^-1/2
-  (arXiv 2512.05620, app. G).
+- `mup`: AdamW follows CompleteP's summary table (arXiv 2505.01618). Its head has form A, a forward
+  multiplier, which is safe with tied embeddings; or, with `head_form: rescaled`, form B, without a
+  multiplier, for fused losses. Muon's lr rule follows from its update scale: it keeps the spectral
+  norm of an update of order sqrt(fan_out / fan_in). The default weight decay rule suits a ladder
+  at a fixed number of tokens.
+- `mup-paper`: arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed: one table for
+  AdamW and Muon, Muon's update scale 0.2 sqrt(max(fan_out, fan_in)), weight decay and eps unscaled.
+  Only the head's initial values differ: they are zero. Its combination of update scale and lr rule
+  for Muon is below the spectral condition by m^-1/2 (arXiv 2512.05620, app. G).
 - `standard`: the control; only initial values depend on width, as in any 1/sqrt(fan_in)
   initialisation.
 
 Parts: `Rule`, `TABLE` · for Muon `UPDATE_SCALES`, `SPECTRAL_GROWTH`, `MUON_LR`, `OWN_MUON_LR_RULE`,
 `spectral_exponent` · `WEIGHT_DECAY` · `factors`, which combines width and depth (`depth_factors`) ·
-`attention_factor`, `branch_multiplier`, `shared_key_factor`, `base_init_std`, for the model.
+in the model's forward pass `forward_multiplier`, `branch_multiplier`, `attention_factor`. The
+values at the base width that these factors multiply are in the optimizer's spec, and in
+telescope.parametrisation.initial_values.
 """
 
 import math
@@ -44,7 +47,7 @@ class Rule:
     """Exponents of m for one role under one optimizer."""
 
     init_std: float = 0.0
-    lr: float = 0.0  # for AdamW; Muon's follows from its lr rule
+    lr: float = 0.0  # under AdamW; Muon's exponent is in MUON_LR
     eps: float = 0.0
     multiplier: float = 0.0  # on the layer's output in the forward pass
 
@@ -70,8 +73,8 @@ TABLE: Mapping[tuple[Parametrisation, Role, OptimizerName], Rule] = {
 }
 
 RESCALED_HEAD = Rule(init_std=-1.0, lr=-1.0)
-"""Form B of mup's head: instead of a forward multiplier, its lr and its initial values shrink (ours
-are zero)."""
+"""Form B of mup's head: its lr and its initial values shrink, and there is no forward multiplier.
+The head of telescope's own Transformer starts at zero all the same."""
 
 UNDECAYED = frozenset({VECTOR})
 """Roles without weight decay."""
@@ -93,8 +96,8 @@ SPECTRAL_GROWTH: Mapping[UpdateScale, float] = {
     "none": 0.0,
     "rms_match": 0.5,
 }
-"""Exponent of m in an update's spectral norm over sqrt(fan_out / fan_in) at constant lr, for
-matrices that keep their aspect ratio."""
+"""Exponent of m in the ratio of an update's spectral norm to sqrt(fan_out / fan_in), at constant
+lr, for matrices that keep their aspect ratio."""
 
 MUON_LR: Mapping[MuonLrRule, float] = {"constant": 0.0, "inverse_sqrt": -0.5, "inverse": -1.0}
 """Exponent of m in Muon's lr."""
@@ -104,6 +107,7 @@ DEFAULT_UPDATE_SCALE: Mapping[Parametrisation, UpdateScale] = {
     "mup-paper": "rms_match",
     "standard": "rms_match",
 }
+"""The update scale of each parametrisation if the options name none."""
 
 SPECTRAL: Mapping[UpdateScale, MuonLrRule] = {
     "spectral_ratio": "constant",
@@ -118,6 +122,7 @@ OWN_MUON_LR_RULE: Mapping[Parametrisation, Mapping[UpdateScale, MuonLrRule]] = {
     "mup-paper": {**SPECTRAL, "rms_match": "inverse"},
     "standard": dict.fromkeys(UPDATE_SCALES, "constant"),
 }
+"""The lr rule of each parametrisation and update scale if the options name none."""
 
 
 def chosen_update_scale(optimizer: OptimizerSpec) -> UpdateScale:
@@ -140,8 +145,8 @@ def update_scale(optimizer: OptimizerSpec, fan_out: int, fan_in: int) -> float:
 
 
 def spectral_exponent(optimizer: OptimizerSpec) -> float:
-    """Exponent of m in the spectral norm of a Muon step over sqrt(fan_out / fan_in): 0 meets the
-    spectral condition."""
+    """Exponent of m in the ratio of a Muon step's spectral norm to sqrt(fan_out / fan_in); 0 meets
+    the spectral condition."""
     return SPECTRAL_GROWTH[chosen_update_scale(optimizer)] + MUON_LR[chosen_muon_lr_rule(optimizer)]
 
 
@@ -150,23 +155,24 @@ def spectral_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class Decay:
-    """Exponent of m in weight decay: `offset` - `share` x the exponent of the lr; at share 1, lr x
-    weight decay scales as m^offset."""
+    """Exponent of m in weight decay: `offset` - `share` x the lr's exponent. At share 1 the product
+    of lr and weight decay scales as m^offset."""
 
     offset: float
     share: float
 
 
 WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], Decay] = {
-    # lr x weight decay constant: averages over equally many steps at every width (arXiv 2405.13698)
+    # lr x weight decay is constant: weights average equally many steps at every width
+    # (arXiv 2405.13698)
     ("fixed_tokens", "adamw"): Decay(0.0, 1.0),
     ("fixed_tokens", "muon"): Decay(0.0, 1.0),
     # tokens grow with parameters: lr x weight decay of matrices falls as 1/m (arXiv 2512.05620);
-    # AdamW's lr already does so
+    # AdamW's lr alone already falls so
     ("compute_optimal", "adamw"): Decay(0.0, 0.0),
     ("compute_optimal", "muon"): Decay(-1.0, 1.0),
-    # equal top singular values (arXiv 2510.15262): AdamW's weight decay as sqrt(m); Muon's weights
-    # are bounded by update scale / decay
+    # equal top singular values at every width (arXiv 2510.15262): AdamW's weight decay grows as
+    # sqrt(m); Muon's weights are bounded by update scale / decay
     ("sqrt_width", "adamw"): Decay(0.0, 0.5),
     ("sqrt_width", "muon"): Decay(0.0, 1.0),
     ("constant", "adamw"): Decay(0.0, 0.0),
@@ -178,6 +184,7 @@ OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {
     "mup-paper": "constant",
     "standard": "constant",
 }
+"""The weight decay rule of each parametrisation if the options name none."""
 
 
 def chosen_weight_decay_rule(optimizer: OptimizerSpec) -> WeightDecayRule:
@@ -186,15 +193,13 @@ def chosen_weight_decay_rule(optimizer: OptimizerSpec) -> WeightDecayRule:
 
 
 def decay_product_exponent(optimizer: OptimizerSpec) -> float:
-    """Exponent of m in lr x weight decay of the hidden matrices: 0 at fixed tokens, as theory
-    predicts."""
+    """Exponent of m in the product of lr and weight decay of the hidden matrices; 0 under
+    fixed_tokens, as theory predicts."""
     decay = WEIGHT_DECAY[chosen_weight_decay_rule(optimizer), optimizer.name]
-    is_muon = optimizer.name == "muon"
-    lr = (
-        MUON_LR[chosen_muon_lr_rule(optimizer)]
-        if is_muon
-        else TABLE[optimizer.parametrisation, HIDDEN, optimizer.name].lr
-    )
+    if optimizer.name == "muon":
+        lr = MUON_LR[chosen_muon_lr_rule(optimizer)]
+    else:
+        lr = TABLE[optimizer.parametrisation, HIDDEN, optimizer.name].lr
     return decay.offset + (1 - decay.share) * lr
 
 
@@ -221,11 +226,11 @@ class DepthFactors:
 
 
 UNSCALED = DepthFactors(lr=1.0, eps=1.0)
-"""For parameters outside of all branches, and for models whose blocks telescope does not know."""
+"""Depth factors of parameters outside of all residual branches, and of models whose blocks
+telescope does not know."""
 
 
 def depth_factors(model: ModelSpec) -> DepthFactors:
-    """Factors for parameters in a residual branch."""
     ratio, alpha = model.depth_ratio, model.depth_exponent
     return DepthFactors(lr=ratio ** (alpha - 1), eps=ratio**-alpha)
 
@@ -245,9 +250,10 @@ def factors(
     trained_by: OptimizerName,
     depth: DepthFactors = UNSCALED,
 ) -> Factors:
-    """Factors of one role; `depth` are those of the depth rule where it applies.
+    """Factors of the parameters of one role; `depth` holds the factors of the depth rule, where it
+    applies.
 
-    The absolute convention takes powers of the width itself, for the lr only (the paper's c).
+    Under `lr_convention: absolute` the lr takes powers of the width itself (the paper's c).
     """
     m, rule = model.multiplier, rule_of(model, optimizer.parametrisation, role, trained_by)
     lr = MUON_LR[chosen_muon_lr_rule(optimizer)] if trained_by == "muon" else rule.lr
@@ -262,11 +268,11 @@ def factors(
     )
 
 
-# For the model
+# Factors in the forward pass
 
 
 def forward_multiplier(model: AnyModel, parametrisation: Parametrisation, role: Role) -> float:
-    """Width factor on the output of the embedding or of the head, both in training and
+    """Width factor on the output of the embedding or of the head, in training and in
     generation."""
     return float(model.multiplier ** rule_of(model, parametrisation, role, "adamw").multiplier)
 
@@ -277,36 +283,8 @@ def branch_multiplier(model: ModelSpec) -> float:
 
 
 def attention_factor(model: ModelSpec) -> float:
-    """Factor on attention scores. The constant part of 1/head size is free; it is chosen so that
-    the two scales agree at a head size of 64."""
-    return (
-        1 / math.sqrt(model.score_dim)
-        if model.attention_scale == "inverse_sqrt"
-        else 8 / model.score_dim
-    )
-
-
-SHARED_KEY_INIT: Mapping[Parametrisation, float] = {"mup": -0.5, "mup-paper": 0.0, "standard": 0.0}
-"""Exponent of m in the initial values of mla's shared rotary key, relative to other hidden
-matrices. A random matrix of fixed fan-out and entries 1/sqrt(fan_in) has a spectral norm of order
-one, while sqrt(fan_out / fan_in) falls as m^-1/2."""
-
-
-def shared_key_factor(model: ModelSpec, parametrisation: Parametrisation) -> float:
-    """Factor on the initial values of mla's shared rotary key."""
-    return float(model.multiplier ** SHARED_KEY_INIT[parametrisation])
-
-
-def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: bool) -> float:
-    """Initial standard deviation at the base width and depth.
-
-    Embeddings 0.5; hidden matrices 1/sqrt(fan_in), divided by sqrt(2 base depth) if they feed the
-    residual stream, as in GPT-2; an untied head starts at zero. `fan_in` is that of the actual
-    width, so it is divided by m.
-    """
-    if role is HIDDEN:
-        base_depth = model.base_depth or model.depth
-        return math.sqrt(model.multiplier / fan_in) / (
-            math.sqrt(2 * base_depth) if feeds_residual else 1.0
-        )
-    return {EMBEDDING: 0.5, READOUT: 0.0, VECTOR: 0.0}[role]
+    """Factor on attention scores. The constant in front of 1 / head size is free; 8 makes the two
+    scales agree at a head size of 64."""
+    if model.attention_scale == "inverse_sqrt":
+        return 1 / math.sqrt(model.score_dim)
+    return 8 / model.score_dim

@@ -1,8 +1,8 @@
 """The role of a parameter: how its shape grows with width, which selects its muP rules.
 
-Parts: `Role` · `trained_by`, the optimizer of a role · `MODULE_ROLES`, `roles`: the roles in our
-own model, by the type of module that holds a parameter. Those of a user's model are read off it
-(telescope.models.reading).
+Parts: `Role` · `trained_by`, the optimizer of a role · `MODULE_ROLES`, `roles`: the roles of the
+parameters of telescope's own Transformer, by the type of module that holds them. The roles in a
+user's model are read off the model (telescope.models.reading).
 """
 
 from enum import StrEnum
@@ -13,16 +13,16 @@ from telescope.trials.types import OptimizerName
 
 
 class Role(StrEnum):
-    """The growth of a parameter with width."""
+    """How the shape of a parameter grows with width."""
 
-    EMBEDDING = "embedding"
-    HIDDEN = "hidden"
-    READOUT = "readout"
-    VECTOR = "vector"
+    EMBEDDING = "embedding"  # fan_out grows
+    HIDDEN = "hidden"  # fan_in and fan_out grow
+    READOUT = "readout"  # fan_in grows
+    VECTOR = "vector"  # not a matrix: gains and biases
 
 
 def trained_by(name: OptimizerName, role: Role) -> OptimizerName:
-    """The optimizer of the parameters of a role, in a run of the optimizer `name`."""
+    """The optimizer that trains the parameters of a role, in a run of the optimizer `name`."""
     match name:
         case "muon":
             return "muon" if role is Role.HIDDEN else "adamw"
@@ -39,8 +39,8 @@ MODULE_ROLES: dict[type[nn.Module], Role] = {
 
 
 def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
-    """Role of every parameter by its qualified name; `readout` is the output head, None if
-    embeddings are tied.
+    """Role of every parameter, by its qualified name. `readout` is the module of the output head,
+    None if embeddings are tied.
 
     Raises LookupError, naming the parameter, for a module type that has no role.
     """
@@ -48,9 +48,8 @@ def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
     for path, module in model.named_modules():
         for name, parameter in module.named_parameters(path, recurse=False):
             if type(module) not in MODULE_ROLES:
-                raise LookupError(
-                    f"parameter {name} belongs to a {type(module).__name__}, which has no role in telescope.models.reading"
-                )
+                owner = f"parameter {name} belongs to a {type(module).__name__}"
+                raise LookupError(f"{owner}, which has no role in telescope.parametrisation.roles")
             role = Role.READOUT if module is readout else MODULE_ROLES[type(module)]
             role_of[name] = Role.VECTOR if parameter.ndim == 1 else role
     return role_of

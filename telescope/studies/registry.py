@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from telescope.data.batches import check_length, resolve
-from telescope.errors import InvalidInput, Problem, closest_name_hint, not_plain
+from telescope.errors import InvalidInput, Problem, closest_name_hint, json_problems
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.kind import AnyStudy, Kind
@@ -35,7 +35,7 @@ def parse(document: object) -> AnyStudy:
         hint = closest_name_hint(str(name), list(KINDS))
         raise InvalidInput.of("kind", f"must be one of: {names}{hint}", name)
     try:
-        problems = tuple(not_plain(document, ""))
+        problems = tuple(json_problems(document, ""))
     except RecursionError:
         raise InvalidInput.of("", "nests its fields too deeply for a job") from None
     if problems:

@@ -1,8 +1,11 @@
 """Training runs: one loop over packs of trials.
 
-In reading order: `run`, one trial in training · `loop`, all its steps · `pack`, `program`,
-`compiled`: trials of one shape as one program · `probes`, measurements inside the model ·
-`checkpoint` · `branch`, runs that share steps · `flops`.
+In reading order:
+
+- `run`, one trial in training, with `evaluation`, its held-out loss, and `divergence` · `loop`, the
+  steps of all trials of a pack
+- trials of one shape as one program: `pack` · `compiled` · `program`, which chooses
+- `probes`, measurements inside the model · `checkpoint` · `branch`, runs that share steps · `flops`
 """
 
 from telescope.train.loop import train, train_one

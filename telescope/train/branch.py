@@ -1,13 +1,14 @@
 """Runs that share their first steps.
 
 A *trunk* trains at a constant learning rate and stores its state at some steps
-(`TrialSpec.kept_steps`); a *branch* continues from such a state. `cooldown` ends a trunk early,
-with its own decay: one trunk and a short branch per budget give the losses of a run of each length.
-`extension` continues a trunk beyond its end, and may be extended and cooled down in turn.
+(`TrialSpec.kept_steps`); a *branch* continues from such a state. `cooldown` gives a branch that
+ends a trunk early, with a decay: one trunk and a short branch per budget give the losses of runs of
+all these lengths. `extension` gives a branch that continues a trunk beyond its end; it may be
+extended and cooled down in turn.
 
-To all other code a branch is a complete run: its horizon contains all of its steps, and its
-schedule, as an assertion checks, makes the first ones equal to the trunk's. So a branch can be
-trained without its trunk, and gives the same points after the branch (telescope.train).
+To all other code a branch is a complete run: its horizon contains all of its steps, and an
+assertion checks that its schedule equals the trunk's in the steps that they share. So a branch can
+be trained without its trunk, and gives the same points after the shared steps (telescope.train).
 
 Settings for measurements during the run (`evaluate_every`, `stop_below_loss`) belong to each run
 and are not inherited from the trunk.
@@ -54,7 +55,7 @@ def extension(
     evaluate_every: int | None = None,
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
-    """The trunk continued at its constant rate from its last step to `steps` steps in all."""
+    """The trunk continued at its constant learning rate, to `steps` steps in all."""
     horizon = replace(
         trunk.horizon,
         steps=steps,
@@ -67,8 +68,8 @@ def extension(
 
 
 def warmup_fraction(horizon: HorizonSpec, steps: int) -> float:
-    """The fraction that gives a run of so many steps this horizon's warm-up, minus half a step, so
-    that rounding cannot add one."""
+    """The warm-up fraction that gives a run of `steps` steps as many warm-up steps as this horizon
+    has. It aims at half a step less, so that rounding cannot add a step."""
     return max(0.0, warmup_steps(horizon) - 0.5) / steps
 
 
@@ -76,18 +77,17 @@ def _branch(
     trunk: TrialSpec, step: int, horizon: HorizonSpec, kept_steps: tuple[int, ...] = ()
 ) -> TrialSpec:
     assert step in trunk.kept_steps, f"the trunk keeps no state at step {step}"
-    assert agree(trunk.horizon, horizon, step), (
+    assert schedules_agree(trunk.horizon, horizon, step), (
         f"the trunk's learning rates up to step {step} are not its branch's"
     )
-    return replace(
-        trunk, horizon=horizon, branch=Branch(trunk=trunk.digest, step=step), kept_steps=kept_steps
-    )
+    branch = Branch(trunk=trunk.digest, step=step)
+    return replace(trunk, horizon=horizon, branch=branch, kept_steps=kept_steps)
 
 
 @lru_cache(maxsize=1024)
-def agree(one: HorizonSpec, other: HorizonSpec, steps: int) -> bool:
-    """True if two schedules agree in their first steps."""
+def schedules_agree(trunk: HorizonSpec, branch: HorizonSpec, steps: int) -> bool:
+    """True if the learning rates of two horizons agree in the first `steps` steps."""
     return all(
-        math.isclose(lr_factor(one, step), lr_factor(other, step), rel_tol=1e-12)
+        math.isclose(lr_factor(trunk, step), lr_factor(branch, step), rel_tol=1e-12)
         for step in range(steps)
     )

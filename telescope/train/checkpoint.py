@@ -1,12 +1,12 @@
-"""Checkpoints: how a trial survives the death of its worker.
+"""Checkpoints, from which a trial continues after the death of its worker.
 
-A checkpoint file is always replaced as a whole: written to a temporary file, flushed to disk, then
-renamed. The previous checkpoint is kept, and used if the newest cannot be read. A checkpoint that
-cannot be read at all, or has another format, is ignored: the trial starts from the beginning.
+A checkpoint is replaced as a whole: it is written to a temporary file, flushed to disk, then
+renamed. The previous checkpoint stays, and is used if the newest cannot be read. If neither can be
+read, or both have another format, they are ignored: the trial starts from the beginning.
 
 The folder of a job's checkpoints also holds the states that trunks stored for their branches
 (`kept_path`). These outlive their trial and are deleted with the job. A branch without a checkpoint
-begins at such a state; if no usable state exists, it makes its trunk's steps itself.
+begins at such a state; if there is none that it can use, it makes its trunk's steps itself.
 """
 
 import os
@@ -19,8 +19,8 @@ import torch
 from telescope.trials.horizon import Branch
 
 FORMAT = 3
-"""Format of a state. Raise it with every change that makes older states unusable: 3 names Muon's
-momenta by their shape."""
+"""Version of the format of a state. Increase it with every change that makes older states unusable;
+since version 3, Muon's momenta are named by their shape."""
 
 
 def kept_path(folder: Path, digest: str, step: int) -> Path:
@@ -29,8 +29,8 @@ def kept_path(folder: Path, digest: str, step: int) -> Path:
 
 
 class CheckpointFile:
-    """A trial's checkpoint. `due` tells when to save; what to save, and when it is safe, is up to
-    the training loop."""
+    """A trial's checkpoint. `due` tells when the next save is due; the training loop decides which
+    state to save, and at which step that is safe."""
 
     def __init__(self, path: str | Path, every_seconds: float = 30.0) -> None:
         self.path = Path(path)
@@ -43,21 +43,22 @@ class CheckpointFile:
         return self.path.with_name(self.path.name + ".previous")
 
     def load(self, branch: Branch | None = None) -> dict[str, Any] | None:
-        """The newest readable state, or else the state at which a branch begins, or None. Sets
-        `step`."""
+        """The newest readable state; without one, the state at which the branch begins; otherwise
+        None. Sets `step`."""
         for path in (self.path, self._previous):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
                 if state["format"] != FORMAT:
                     continue
-            except Exception:  # a damaged file can raise anything from the unpickler
+            except Exception:  # noqa: S112 (a damaged file can raise anything from the unpickler)
                 continue
             self.step = state["step"]
             return state
-        return self._trunk(branch) if branch else None
+        return self._load_trunk(branch) if branch else None
 
-    def _trunk(self, branch: Branch) -> dict[str, Any] | None:
-        """The state that the trunk stored, without curve and seconds: a branch has its own."""
+    def _load_trunk(self, branch: Branch) -> dict[str, Any] | None:
+        """The state that the trunk stored, without its curve and seconds, since a branch has its
+        own."""
         state = CheckpointFile(kept_path(self.path.parent, branch.trunk, branch.step)).load()
         if state is None or state["step"] != branch.step:
             return None

@@ -1,34 +1,35 @@
 """The training loop.
 
-`train(specs)` is a generator of measurements, and the only training loop: a worker forwards what it
-yields, a test lists it, and closing it stops the run. Its trials have one shape and run as one
-program, a *pack* (telescope.train.pack); `train_one(spec)` is a pack of one. Each trial is a
-function of its spec alone: initialisation from the seed, batches from (seed, step); in a pack its
-curve is the same as alone, up to rounding. A run resumed from its checkpoint in the same pack, by
-the same program, yields, on a CPU, bit for bit the points that an uninterrupted one yields from
-there on.
+`train(specs)` is a generator of measurements, and the only training loop: a worker forwards the
+points that it yields, and closing it stops the run. Its trials have one shape and run as one
+program, a *pack* (telescope.train.pack); `train_one(spec)` trains a pack of one. Each trial is a
+function of its spec alone: the seed gives the initial values, and (seed, step) give a batch. In a
+pack, its curve is the same as alone, up to rounding. On a CPU, a run that is resumed from its
+checkpoint, in the same pack and by the same program, yields bit for bit the points that an
+uninterrupted run yields from there on.
 
-A loss that is not finite, or above that of the first step for a quarter of the run, ends the trial
-as *diverged*: its last point has an infinite held-out loss. That is a result, not an error. The
-steps are counted on the device at every step, and the count is read where points are recorded, so
-that the recording interval decides nothing.
+A run ends early in two cases:
 
-A run whose held-out loss during training is at or below `stop_below_loss` ends there, with that
-loss.
+- It *diverged* (telescope.train.divergence): its last point has an infinite held-out loss. That is
+  a result, not an error.
+- Its held-out loss during training is at or below `stop_below_loss`: it ends with that loss.
 
-A *trunk* stores its state at each of its `kept_steps`. A *branch* begins at such a state, or, if
-there is none, makes the trunk's steps itself without recording them: its curve, its seconds and its
-FLOPs begin after `branch.step`, and are the same bit for bit, on a CPU, either way.
+A *trunk* stores its state at each of its `kept_steps`. A *branch* begins at such a state; if there
+is none, it makes the trunk's steps itself without recording them. Either way its curve, its seconds
+and its FLOPs begin after `branch.step`, and on a CPU its curve is the same bit for bit.
 
-A trial that measures coordinates (telescope.studies.coordinates.check) takes its few steps all on
-the first batch, and each point of its curve records how far every layer's output has moved by then.
-A trial that measures time records every step, and at its end the time of a step. Any other trial
-that makes its last step records the final size of its hidden matrices (telescope.train.probes). If
-the optimizer's options ask for it, the largest attention logits are recorded, and clipped
-(telescope.optim.qk_clip).
+The `measure` of a trial decides what it records:
 
-Parts: `CurvePoint`, `Last`, `Left`, what the loop yields · `step_runs`, a step of several runs ·
-`train` and `train_one`, the loop. The runs are in telescope.train.run.
+- `coordinates` (telescope.studies.coordinates.check): all of its few steps read the first batch,
+  and each point records how far every layer's output has moved.
+- `time`: every step is a point, and the last point records the time of a step.
+- `loss`: the last point records the final size of the hidden matrices (telescope.train.probes).
+
+If the optimizer's options ask for it, a trial also records its largest attention logits, and clips
+them (telescope.optim.qk_clip).
+
+Parts: `CurvePoint`, `Last`, `Left`: the values that the loop yields · `step_runs`, one step of
+several runs · `train` and `train_one`, the loop. The runs are in telescope.train.run.
 """
 
 import time
@@ -65,7 +66,7 @@ class Last:
 
 @dataclass(frozen=True)
 class Left:
-    """Trial `index` left because `stopping` named it."""
+    """Trial `index` left the pack before its end, because `stopping` accepted it."""
 
     index: int
 
@@ -77,25 +78,26 @@ class Clock:
     """Wall-clock time, divided equally among the runs that it was spent on."""
 
     def __init__(self) -> None:
-        self.charged = time.perf_counter()
+        self.charged_until = time.perf_counter()
 
     def charge(self, runs: Collection[TrainingRun]) -> None:
-        """Charge the time since the last call to these runs; the steps of a trunk are not
-        charged."""
-        now = time.perf_counter()
+        """Charge the time since the last call to these runs; a branch is not charged for the steps
+        of its trunk."""
+        time_now = time.perf_counter()
         for run in runs:
-            if not run.silent:
-                run.seconds += (now - self.charged) / len(runs)
-        self.charged = now
+            if not run.in_trunk:
+                run.seconds += (time_now - self.charged_until) / len(runs)
+        self.charged_until = time_now
 
 
 def step_runs(runs: Sequence[TrainingRun], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
     """Make one optimizer step in each run, over all its micro-batches; returns the mean losses of
     their batches, still on the device."""
-    models, watches = [run.model for run in runs], [run.watch for run in runs if run.watch]
-    assert len(runs) == 1 or not watches, "a run whose logits are recorded trains alone"
-    for watch in watches:
-        watch.begin_step()
+    models = [run.model for run in runs]
+    monitors = [run.logit_monitor for run in runs if run.logit_monitor]
+    assert len(runs) == 1 or not monitors, "a run whose logits are recorded trains alone"
+    for monitor in monitors:
+        monitor.begin_step()
     for run in runs:
         run.reseed()
     micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
@@ -104,13 +106,12 @@ def step_runs(runs: Sequence[TrainingRun], losses: pack.Losses = pack.losses) ->
         loss = losses(models, torch.stack(windows)) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
-    step_together(
-        [run.optimizer for run in runs], [lr_factor(run.spec.horizon, run.step) for run in runs]
-    )
-    for watch in watches:
-        watch.end_step()
+    factors = [lr_factor(run.spec.horizon, run.step) for run in runs]
+    step_together([run.optimizer for run in runs], factors)
+    for monitor in monitors:
+        monitor.end_step()
     for run, loss in zip(runs, total, strict=True):
-        run.count(loss)
+        run.count_step(loss)
     return total
 
 
@@ -120,20 +121,19 @@ def train(
     stopping: Callable[[int], bool] = lambda index: False,
     losses: pack.Losses = pack.losses,
 ) -> Iterator[Progress]:
-    """Train trials of one shape together, each from its checkpoint or its trunk; yields their
-    points, and a `Left` for each trial that leaves.
+    """Train trials of one shape together, each from its checkpoint or its trunk; yields the points
+    of their curves, and a `Left` for each trial that leaves.
 
-    Before each step, `stopping` returns the indices of trials that should leave. `losses` is the
-    program: that of telescope.train.pack or telescope.train.compiled.
+    Before each step, a trial whose index `stopping` accepts leaves. `losses` is the program:
+    telescope.train.pack.losses, or telescope.train.compiled.compiled_losses.
     """
-    assert len({pack.shape(spec) for spec in specs}) == 1, (
-        "the trials of a pack must have one shape"
-    )
+    shapes = {pack.shape(spec) for spec in specs}
+    assert len(shapes) == 1, "the trials of a pack must have one shape"
     files = checkpoints or [None] * len(specs)
     runs = {index: TrainingRun(spec) for index, spec in enumerate(specs)}
     if specs[0].measure == "coordinates":
         for index, run in runs.items():
-            yield from coordinates_of(index, run, stopping)
+            yield from _measure_coordinates(index, run, stopping)
         return
     for run, file in zip(runs.values(), files, strict=True):
         if file and (state := file.load(run.spec.branch)):
@@ -143,50 +143,56 @@ def train(
         for index in [index for index in runs if stopping(index)]:
             del runs[index]
             yield Left(index)
-        if not runs:
-            return
-        for run in runs.values():
-            run.look_ahead()
-        step_runs(list(runs.values()), losses)
-        points = {index: run.metrics(run.judge()) for index, run in runs.items() if run.recorded}
-        clock.charge(runs.values())
-        for index, run in list(runs.items()):
-            file = files[index]
-            if file and run.step in run.spec.kept_steps and not run.diverged:
-                file.keep(
-                    run.spec.digest, run.state()
-                )  # before the caller learns that the run has ended
-            if index in points:
-                point = run.point(points[index])
-                yield Last(index, point) if run.ended else CurvePoint(index, point)
-            if run.ended:
-                del runs[index]
-            elif file and run.interval_steps == 0 and file.due():
-                file.save(run.state())
+        if runs:
+            for run in runs.values():
+                run.prepare_ending()
+            step_runs(list(runs.values()), losses)
+            yield from _record_step(runs, files, clock)
+
+
+def _record_step(
+    runs: dict[int, TrainingRun], files: Sequence[CheckpointFile | None], clock: Clock
+) -> Iterator[Progress]:
+    """After a step of all runs, yield the points that are due and store the states that are due;
+    runs that have ended are removed from `runs`."""
+    metrics = {index: run.metrics(run.judge()) for index, run in runs.items() if run.point_due}
+    clock.charge(runs.values())
+    for index, run in list(runs.items()):
+        file = files[index]
+        if file and run.step in run.spec.kept_steps and not run.diverged:
+            # before the point is yielded: the caller may start branches once the run has ended
+            file.keep(run.spec.digest, run.state())
+        if index in metrics:
+            point = run.point(metrics[index])
+            yield Last(index, point) if run.ended else CurvePoint(index, point)
+        if run.ended:
+            del runs[index]
+        elif file and run.interval_steps == 0 and file.due():
+            file.save(run.state())
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
     """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last
     with the final held-out loss."""
-    return (
-        told.measurement for told in train((spec,), (checkpoint,)) if not isinstance(told, Left)
-    )
+    for progress in train((spec,), (checkpoint,)):
+        if not isinstance(progress, Left):
+            yield progress.measurement
 
 
-def coordinates_of(
+def _measure_coordinates(
     index: int, run: TrainingRun, stopping: Callable[[int], bool]
 ) -> Iterator[Progress]:
-    """Train a run that measures coordinates, alone."""
-    for point in first_steps(run):
+    """Train a run that measures coordinates, alone; yields its points."""
+    for point in _first_steps(run):
         yield Last(index, point) if run.ended else CurvePoint(index, point)
         if not run.ended and stopping(index):
             yield Left(index)
             return
 
 
-def first_steps(run: TrainingRun) -> Iterator[Measurement]:
-    """A point per step, each with how far the layers' outputs on the fixed batch have moved since
-    step 0."""
+def _first_steps(run: TrainingRun) -> Iterator[Measurement]:
+    """A point per step; its metrics tell how far the layers' outputs on the fixed batch have moved
+    since step 0."""
     clock = Clock()
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:

@@ -1,21 +1,23 @@
 """Trials of one shape as one program.
 
-With a narrow model a machine spends more time starting kernels than computing. So several such
-models are trained together, as a *pack*: the batch of the common model holds the windows of all
-members, one after the other, and its weights are the members' weights, stacked. Where a weight is
+With a narrow model, a machine spends more time on starting kernels than on computing. So several
+such models are trained together, as a *pack*: a common model whose batch holds the windows of all
+members, one after the other, and whose weights are the members' weights, stacked. Where a weight is
 applied to the batch, each member's weight is applied to that member's part of the batch
-(`Together`); everything else, attention included, has no weights and is the same for all. Gradients
-flow back through the stacking into each member's own parameters.
+(`Together`). All other operations, including attention, have no weights and are the same for all
+members. Gradients flow back through the stacking into each member's own parameters.
 
-Nothing lasts longer than a step: members are whole models with their own optimizers and
-checkpoints, so any of them may leave, and a new pack may be formed from those that remain. Values
-that one member computes, infinite or not, never enter another member's numbers. On the CPUs where
-it was tried, a member's numbers are the same as alone to the last bit: each product, sum and loss
-is computed in the same order.
+A pack lasts for one step: members are complete models with their own optimizers and checkpoints, so
+any of them may leave, and the rest form a new pack. Values that one member computes, infinite or
+not, never enter another member's numbers. On all CPUs tried so far, a member's numbers are the same
+as alone to the last bit, since each product, sum and loss is computed in the same order.
 
 telescope.train.program measures how many trials are fastest together.
 
-Parts: `shape` and `packable`, which trials may share a pack · `losses` and `Together`, the program.
+Parts: `shape` and `packable`, which decide which trials may share a pack · `losses` and `Together`,
+the program.
+
+Letters in shapes: P members, B windows of a member, T context, V vocabulary, D width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,12 +44,13 @@ Losses = Callable[[Sequence[Model], Tensor], Tensor]
 
 @lru_cache(maxsize=65_536)
 def shape(spec: TrialSpec) -> str:
-    """A digest; trials with equal digests may share a pack."""
-    return nameless(spec).digest
+    """A digest of everything that members of a pack must have in common."""
+    return _common_spec(spec).digest
 
 
-def nameless(spec: TrialSpec) -> TrialSpec:
-    """The spec without its seed and all values that enter the computation only as numbers."""
+def _common_spec(spec: TrialSpec) -> TrialSpec:
+    """The spec with fixed values for its seed and for every hyperparameter in which members may
+    differ, because it enters the computation as a number only."""
     optimizer = replace(
         spec.optimizer,
         lr=1.0,
@@ -71,7 +74,7 @@ def nameless(spec: TrialSpec) -> TrialSpec:
 
 
 def packable(model: AnyModel) -> bool:
-    """True if trials of this model may share a program, or be compiled. Not a user's model:
+    """True if trials of this model may share a pack, or be compiled. A user's model may not, since
     telescope does not know how it applies its weights."""
     return family_of(model).packable
 
@@ -83,10 +86,11 @@ def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Te
         if (own := models[0].own_loss(windows[0])) is not None:
             return own[None]
         logits = forward(models, windows[:, :, :-1])  # (P B, T, V)
-    each = functional.cross_entropy(
-        logits.float().flatten(0, 1), windows[:, :, 1:].flatten(), reduction="none"
-    )
-    result: Tensor = each.view(len(models), -1).mean(dim=1)
+    targets = windows[:, :, 1:].flatten()
+    token_losses = functional.cross_entropy(
+        logits.float().flatten(0, 1), targets, reduction="none"
+    )  # (P B T)
+    result: Tensor = token_losses.view(len(models), -1).mean(dim=1)
     return result
 
 
@@ -104,10 +108,10 @@ def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tens
 
 
 class Together(TorchFunctionMode):
-    """While active, a weight with one extra dimension is a stack of P weights, and weight p is
-    applied to part p of the batch.
+    """While this mode is active, a weight with one extra dimension is a stack of P weights, and
+    weight p is applied to part p of the batch.
 
-    It covers the four ways in which a Transformer applies weights to activations.
+    The mode covers the four functions by which a Transformer applies weights to activations.
     """
 
     def __init__(self, members: int) -> None:
@@ -133,7 +137,7 @@ class Together(TorchFunctionMode):
         return function(*args, **kwargs)
 
     def linear(self, x: Tensor, weight: Tensor, bias: None = None) -> Tensor:
-        """x (P B, ..., in), weight (P, out, in): one batched product."""
+        """One batched product of x (P B, ..., in) and weight (P, out, in)."""
         assert bias is None, "a pack cannot hold biases"
         product = torch.bmm(x.reshape(self.members, -1, x.shape[-1]), weight.mT)  # (P, B ..., out)
         return product.view(*x.shape[:-1], -1)
@@ -148,8 +152,8 @@ class Together(TorchFunctionMode):
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
     ) -> Tensor:
-        """tokens (P B, T), weight (P, V, D): one table, in which each member's token ids are
-        shifted to its own rows."""
+        """A lookup of tokens (P B, T) in weight (P, V, D) as one table, with each member's token
+        ids shifted to its own rows."""
         assert (padding_idx, max_norm, scale_grad_by_freq, sparse) == (None, None, False, False), (
             "a pack cannot hold such embeddings"
         )
@@ -160,17 +164,18 @@ class Together(TorchFunctionMode):
     def rms_norm(
         self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, eps: float
     ) -> Tensor:
-        """x (P B, ..., D), weight (P, D): the same norm for all, then each member's gains."""
-        return self.gained(functional.rms_norm(x, normalized_shape, eps=eps), weight)
+        """The same norm of x (P B, ..., D) for all members, then each member's gains (P, D)."""
+        return self.apply_gains(functional.rms_norm(x, normalized_shape, eps=eps), weight)
 
     def layer_norm(
         self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, bias: None, eps: float
     ) -> Tensor:
-        """The same with LayerNorm."""
+        """The same norm of x (P B, ..., D) for all members, then each member's gains (P, D)."""
         assert bias is None, "a pack cannot hold biases"
-        return self.gained(functional.layer_norm(x, normalized_shape, eps=eps), weight)
+        return self.apply_gains(functional.layer_norm(x, normalized_shape, eps=eps), weight)
 
-    def gained(self, normed: Tensor, gains: Tensor) -> Tensor:
-        """Normed activations (P B, ..., D) times each member's gains (P, D)."""
-        apart = normed.view(self.members, -1, *normed.shape[1:])  # (P, B, ..., D)
-        return (apart * gains.view(self.members, *[1] * (normed.ndim - 1), -1)).view(normed.shape)
+    def apply_gains(self, normed: Tensor, gains: Tensor) -> Tensor:
+        """Multiply normed activations (P B, ..., D) by each member's gains (P, D)."""
+        by_member = normed.view(self.members, -1, *normed.shape[1:])  # (P, B, ..., D)
+        gains = gains.view(self.members, *[1] * (normed.ndim - 1), -1)
+        return (by_member * gains).view(normed.shape)

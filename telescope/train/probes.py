@@ -3,17 +3,19 @@
 They go into the metrics of a curve; telescope.studies.coordinates.check and
 telescope.studies.telescoping.answer.late compare them across width.
 
-In the first steps, on one fixed batch (`Beginning`), log2 of the RMS of
+`Beginning` measures in the first steps, on one fixed batch. Its metrics are log2 of the RMS of two
+quantities:
 
-- `moved/<layer>`: the change of a layer's raw output, and of the logits, since step 0. Raw, because
-  a norm fixes the size of its output and hides all growth; the change, because heads start at zero.
-- `own/<layer>`: the part of this change that the layer's own update makes, (W - W0) x. The rest
-  came in with x. Where embeddings learn fast, their share hides a hidden learning rate that falls
-  too fast with width; this metric shows it.
+- `moved/<layer>`: the change since step 0 of a layer's output before any norm, or of the logits. A
+  norm fixes the size of its output and would hide all growth; the change is measured because heads
+  start at zero.
+- `own/<layer>`: the part of this change that is due to the layer's own update, (W - W0) x. The rest
+  is due to the change of x. Where embeddings learn fast, their contribution to x hides a hidden
+  learning rate that falls too fast with width; this metric shows it.
 
-At the end of a run (`Ending`): the spectral norm of each kind of hidden matrix, and of its last
-update, over sqrt(fan_out / fan_in), which a parametrisation should keep constant across width; and
-the RMS by which the last update moved the last features.
+`Ending` measures at the end of a run: the spectral norm of each kind of hidden matrix, and of its
+last update, over sqrt(fan_out / fan_in), which a parametrisation should keep constant across width;
+and the RMS by which the last update moved the last features.
 """
 
 import math
@@ -32,7 +34,7 @@ from telescope.models.family import Layer, Model
 
 MOVED, OWN, LATE = "moved/", "own/", "late/"
 LOGITS = "logits"
-KEPT_TOKENS = 512  # of the batch, evenly spaced, from each output
+KEPT_TOKENS = 512  # tokens of the batch, evenly spaced, whose activations are compared
 POWER_STEPS = 12
 VECTORS = 4  # iterated together: the largest of several converges faster
 
@@ -48,16 +50,15 @@ class Beginning:
         self._forward(lambda name, output: self.outputs.update({name: output}))
 
     def metrics(self) -> dict[str, float]:
-        """log2 RMS per layer. A layer that has not moved (a silent head passes no gradient in the
-        first step) is left out."""
+        """log2 RMS per quantity. Layers that have not moved are left out: while a head is zero, no
+        gradient reaches them."""
         rms: dict[str, float] = {}
 
-        def compare(name: str, now: Tensor) -> None:
+        def compare(name: str, output: Tensor) -> None:
             before = self.outputs.get(name)
-            if before is None or before.shape != now.shape:  # an expert that gets other tokens now
-                return
-            change = now - before
-            rms[name] = float(change.square().mean().sqrt())
+            # an expert may receive another number of tokens than at step 0
+            if before is not None and before.shape == output.shape:
+                rms[name] = float((output - before).square().mean().sqrt())
 
         self._forward(compare)
         return {
@@ -65,22 +66,20 @@ class Beginning:
         }
 
     @torch.no_grad()
-    def _forward(self, see: Callable[[str, Tensor], None]) -> None:
-        """Outputs of all layers, and the parts that their own updates add, at evenly spaced
-        tokens."""
+    def _forward(self, receive: Callable[[str, Tensor], None]) -> None:
+        """Call `receive` with the name and the value of each quantity in a forward pass, at evenly
+        spaced tokens."""
         every = max(1, self.tokens.numel() // KEPT_TOKENS)
 
-        def look(path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
-            see(MOVED + path, probe_tokens(y, every))
-            see(
-                OWN + path,
-                functional.linear(probe_tokens(x, every), layer.matrix - self.weights[path]),
-            )
+        def receive_layer(path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
+            receive(MOVED + path, probe_tokens(y, every))
+            update = layer.matrix - self.weights[path]
+            receive(OWN + path, functional.linear(probe_tokens(x, every), update))
 
-        with self.model.evaluating(), hidden_layer_records(self.model, look):
+        with self.model.evaluating(), hidden_layer_hooks(self.model, receive_layer):
             logits = self.model(self.tokens)
             if logits.ndim == 3:  # rather than a loss
-                see(MOVED + LOGITS, probe_tokens(logits, every))
+                receive(MOVED + LOGITS, probe_tokens(logits, every))
 
 
 class Ending:
@@ -95,39 +94,37 @@ class Ending:
     def metrics(self) -> dict[str, float]:
         """For each kind of hidden matrix the median over the blocks, and the RMS change of the last
         features."""
-        now = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
-        found: defaultdict[str, list[float]] = defaultdict(list)
-        for name, matrices in (
-            ("spectral", now),
-            ("update", {path: now[path] - old for path, old in self.weights.items()}),
-        ):
+        weights = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
+        updates = {path: weights[path] - before for path, before in self.weights.items()}
+        values: defaultdict[str, list[float]] = defaultdict(list)
+        for name, matrices in (("spectral", weights), ("update", updates)):
             for path, norm in zip(matrices, spectral_norms(list(matrices.values())), strict=True):
-                found[f"{LATE}{name}/{kind(path)}"].append(norm)
+                values[f"{LATE}{name}/{layer_kind(path)}"].append(norm)
         if self.features is not None and (features := self._features()) is not None:
-            found[f"{LATE}update/features"].append(
-                float((features - self.features).square().mean().sqrt())
-            )
-        return {name: median(values) for name, values in found.items()}
+            change = (features - self.features).square().mean().sqrt()
+            values[f"{LATE}update/features"].append(float(change))
+        return {name: median(numbers) for name, numbers in values.items()}
 
     @torch.no_grad()
     def _features(self) -> Tensor | None:  # (tokens, D)
-        """The input of the last module: of our final norm, of a user's head."""
-        found: list[Tensor] = []
+        """The last features: the input of the Transformer's final norm, or of a user's head. None
+        if telescope does not know the module that takes them."""
+        module_inputs: list[Tensor] = []
         last = self.model.last()
         if last is None:
             return None
         hook = last.register_forward_pre_hook(
-            lambda module, inputs: found.append(inputs[0]), prepend=True
+            lambda module, inputs: module_inputs.append(inputs[0]), prepend=True
         )
         try:
             with self.model.evaluating():
                 self.model(self.tokens)
         finally:
             hook.remove()
-        return probe_tokens(found[0], 1)
+        return probe_tokens(module_inputs[0], 1)
 
 
-def kind(path: str) -> str:
+def layer_kind(path: str) -> str:
     """The name of a layer without its block: blocks.3.attention.query -> attention.query."""
     return re.sub(r"^.*?\.\d+\.", "", path, count=1)
 
@@ -138,39 +135,38 @@ def probe_tokens(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T /
 
 
 @contextmanager
-def hidden_layer_records(
-    model: Model, look: Callable[[str, Layer, Tensor, Tensor], None]
+def hidden_layer_hooks(
+    model: Model, receive: Callable[[str, Layer, Tensor, Tensor], None]
 ) -> Iterator[None]:
-    """Inputs and outputs of the hidden layers in the forward passes that run while the context
-    lasts."""
+    """Call `receive` with the path, the layer, its input and its output whenever a hidden layer
+    runs, for a `with` block."""
 
-    def hook(path: str, layer: Layer) -> Any:
-        return lambda module, inputs, output: look(path, layer, inputs[0], output)
+    def hook_of(path: str, layer: Layer) -> Any:
+        return lambda module, inputs, output: receive(path, layer, inputs[0], output)
 
     hooks = [
-        layer.module.register_forward_hook(hook(path, layer))
+        layer.module.register_forward_hook(hook_of(path, layer))
         for path, layer in model.hidden_layers().items()
     ]
     try:
         yield
     finally:
-        for one in hooks:
-            one.remove()
+        for hook in hooks:
+            hook.remove()
 
 
 @torch.no_grad()
 def spectral_norms(matrices: list[Tensor]) -> list[float]:
-    """Largest singular value of each matrix over sqrt(fan_out / fan_in), accurate to a few percent:
-    power iteration on stacks of one shape."""
+    """Largest singular value of each matrix over sqrt(fan_out / fan_in), by power iteration on
+    stacks of one shape; accurate to a few percent."""
     stacks: defaultdict[torch.Size, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
         stacks[matrix.shape].append(i)
     largest = [0.0] * len(matrices)
     for (fan_out, fan_in), members in stacks.items():
         stack = torch.stack([matrices[i].float() for i in members])  # (K, out, in)
-        x = torch.randn(fan_in, VECTORS, generator=torch.Generator().manual_seed(0)).to(
-            stack.device
-        )
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(fan_in, VECTORS, generator=generator).to(stack.device)
         for _ in range(POWER_STEPS):
             x = stack.mT @ (stack @ x)  # (K, in, vectors)
             x = x / x.norm(dim=1, keepdim=True).clamp(min=1e-30)

@@ -2,9 +2,9 @@
 
 In reading order:
 
-- `types`, shared by all · `lattice`: planned numbers
-- `model`, `presets`, `optimizer`, `mixtures`, `data`, `horizon`: the parts of a specification ·
-  `identity`: digests · `spec`: the whole specification
-- `numerics`: the arithmetic that a trial was computed with · `outcome`: its states, points and
-  failures · `outline`: its curve, reduced
+- `types`, which all specifications share · `lattice`, on which planned numbers lie
+- the parts of a specification: `architecture`, `model`, `presets`, `optimizer`, `mixtures`, `data`,
+  `horizon` · `spec`, the complete specification · `identity`, its digest
+- `numerics`, the arithmetic that a trial was computed with · `outcome`, its states, points and
+  failures · `outline`, its curve at few points
 """

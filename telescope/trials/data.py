@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from telescope.trials import mixtures
 from telescope.trials.types import STRICT
 
-# fields of data that say where the tokens come from: names or paths
+# fields of DataSpec that name the sources of the tokens
 ORIGIN = ("corpus", "tokenizer")
 
 

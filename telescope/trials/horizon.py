@@ -11,8 +11,8 @@ from telescope.errors import Problem
 from telescope.trials.data import DataSpec
 from telescope.trials.types import STRICT, Count, Fraction, Positive
 
-# At the beginning of a run that measures time. Its last step, which ends in an evaluation, is not
-# timed either.
+# The first steps of a run that measures time are not timed, since they are slower. Neither is its
+# last step, which ends in an evaluation.
 UNTIMED_STEPS = 5
 
 
@@ -51,7 +51,8 @@ class HorizonSpec:
         micro = self.micro_batch_tokens
         if micro is not None and self.batch_tokens % micro:
             raise ValueError(
-                f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use a divisor of it"
+                f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use "
+                "a divisor of it"
             )
         if self.stop_below_loss is not None and self.evaluate_every is None:
             raise ValueError(
@@ -80,21 +81,23 @@ class Branch:
 
 
 def batch_problem(data: DataSpec, horizon: HorizonSpec) -> Problem | None:
-    """The reason why a batch cannot be cut into windows of the data's context, or None; its field
-    is a field of the horizon."""
+    """The problem of a horizon whose batches cannot be cut into windows of the data's context, or
+    None; its field is relative to the horizon."""
     for name, tokens in (
         ("batch_tokens", horizon.batch_tokens),
         ("micro_batch_tokens", horizon.micro_batch_tokens),
     ):
         if tokens is not None and tokens < data.context:
-            message = f"{name} {tokens} is smaller than one context of {data.context} tokens; use a multiple of {data.context}"
+            message = (
+                f"{name} {tokens} is smaller than one context of {data.context} tokens; use a "
+                f"multiple of {data.context}"
+            )
             return Problem(name, message, tokens)
         if tokens is not None and tokens % data.context:
             below = tokens // data.context * data.context
-            use = f"use {below} or {below + data.context}"
-            return Problem(
-                name,
-                f"{name} {tokens} is not a multiple of the context, {data.context} tokens; {use}",
-                tokens,
+            message = (
+                f"{name} {tokens} is not a multiple of the context, {data.context} tokens; use "
+                f"{below} or {below + data.context}"
             )
+            return Problem(name, message, tokens)
     return None

@@ -20,8 +20,8 @@ LATER: tuple[tuple[str, str, Any], ...] = (
     ("optimizer", "qk_clip_alpha", 0.5),
     ("optimizer", "measure_max_logit", False),
 )
-"""Fields added after digests were first stored: part of the spec, name, default. A field at its
-default is left out of the digest."""
+"""Fields that were added after digests were first stored: (part of the spec, name, default). The
+digest leaves such a field out if it has its default."""
 
 
 def canonical_json(value: Any) -> str:
@@ -31,7 +31,7 @@ def canonical_json(value: Any) -> str:
 
 
 def plain_json(value: Any) -> Any:
-    """A frozen value as dicts, lists, strings and numbers of JSON."""
+    """A frozen value as the dicts, lists, strings and numbers of JSON."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 

@@ -6,8 +6,8 @@ Every training window is drawn from a part with its share as the probability, an
 is the mean of the parts' losses, each weighted by its share (telescope.data). One corpus is a
 mixture of one part with share 1.
 
-Parts: `Part` and `CorpusOrMixture`, the type of `data.corpus` · `parts`, with shares for weights ·
-`corpus_label`, in words.
+Parts: `Part` and `CorpusOrMixture`, the type of `data.corpus` · `parts`, with shares as weights ·
+`corpus_label`, for messages.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 LARGEST_WEIGHT = 1e9
-SMALLEST_SHARE = 1e-6  # the model would hardly ever read a part with less
+SMALLEST_SHARE = 1e-6  # of a part with a smaller share, a model would read next to nothing
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Part:
 
 
 def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
-    """The corpora of `data.corpus`, with shares for weights: rounded to 12 digits, so that 7 to 3
-    and 0.7 to 0.3 are equal."""
+    """The corpora of `data.corpus`, with their shares as weights. Shares are rounded to 12 digits,
+    so that 7 to 3 and 0.7 to 0.3 are equal."""
     if isinstance(corpus, str):
         return (Part(corpus, 1.0),)
     total = math.fsum(part.weight for part in corpus)
@@ -38,7 +38,7 @@ def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def corpus_label(corpus: str | tuple[Part, ...]) -> str:
-    """`data.corpus` as errors name it."""
+    """`data.corpus` as messages name it."""
     if isinstance(corpus, str):
         return f"corpus {corpus}"
     return "mixture of " + ", ".join(
@@ -46,51 +46,57 @@ def corpus_label(corpus: str | tuple[Part, ...]) -> str:
     )
 
 
-def _validated(given: object) -> str | tuple[Part, ...]:
-    """A corpus unchanged, a mapping as parts sorted by name. Raises ValueError, saying what is
-    wrong, for anything else."""
-    match given:
+def _validated(value: object) -> str | tuple[Part, ...]:
+    """A corpus unchanged; a mixture as parts sorted by name. Raises ValueError for any other value,
+    or if a part has no name or an invalid weight."""
+    match value:
         case "":
             raise ValueError(
                 "should have at least 1 character; name a corpus, or give the path of one"
             )
         case str():
-            return given
+            return value
         case dict():
-            mixture = tuple(Part(corpus, weight) for corpus, weight in given.items())
-        case tuple() if all(isinstance(part, Part) for part in given):
-            mixture = given
+            mixture = tuple(Part(corpus, weight) for corpus, weight in value.items())
+        case tuple() if all(isinstance(part, Part) for part in value):
+            mixture = value
         case _:
             raise ValueError(
-                "must be a string, or a mapping of two or more to weights, such as {python-stdlib: 7, python-docs: 3}"
+                "must be a string, or a mapping of two or more to weights, such as "
+                "{python-stdlib: 7, python-docs: 3}"
             )
+    _check_parts(mixture)
+    validated = (Part(part.corpus, float(part.weight)) for part in mixture)
+    return tuple(sorted(validated, key=lambda part: part.corpus))
+
+
+def _check_parts(mixture: tuple[Part, ...]) -> None:
+    """Raise ValueError for a mixture that cannot be drawn from."""
     if len(mixture) < 2:
         raise ValueError(
-            "a mixture has two parts or more; give a single corpus by its name or path alone, without a weight"
+            "a mixture has two parts or more; give a single corpus by its name or path alone, "
+            "without a weight"
         )
     for part in mixture:
         if not isinstance(part.corpus, str) or not part.corpus:
             raise ValueError(
-                "a part of the mixture has no name; give each weight to the name or the path of a corpus"
+                "a part of the mixture has no name; give each weight to the name or the path of a "
+                "corpus"
             )
-        if (
-            isinstance(part.weight, bool)
-            or not isinstance(part.weight, int | float)
-            or not 0 < part.weight <= LARGEST_WEIGHT
-        ):
+        if not _is_weight(part.weight):
             remedy = f"give it a number above 0 and up to {LARGEST_WEIGHT:g}, or leave it out"
             raise ValueError(f"{part.corpus} has the weight {part.weight!r:.40}; {remedy}")
     for part in parts(mixture):
         if part.weight < SMALLEST_SHARE:
             raise ValueError(
-                f"{part.corpus} has less than a millionth of all the weight; give it more, or leave it out"
+                f"{part.corpus} has less than a millionth of all the weight; give it more, or "
+                "leave it out"
             )
-    return tuple(
-        sorted(
-            (Part(part.corpus, float(part.weight)) for part in mixture),
-            key=lambda part: part.corpus,
-        )
-    )
+
+
+def _is_weight(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 < value <= LARGEST_WEIGHT  # type: ignore[operator]
 
 
 def _plain(corpus: str | tuple[Part, ...]) -> Any:

@@ -1,6 +1,5 @@
-"""Specification of an optimizer: base values, which do not depend on width, and the rules that
-scale them.
-"""
+"""Specification of an optimizer: its base values, which do not depend on width, and the rules that
+scale them."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -9,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from telescope.errors import Problem
-from telescope.trials.model import KnownAttention
+from telescope.trials.architecture import KnownAttention
 from telescope.trials.types import (
     STRICT,
     Fraction,
@@ -76,25 +75,23 @@ class OptimizerOptions:
 
     @property
     def watches_logits(self) -> bool:
-        """True if training looks at attention logits."""
+        """True if training observes attention logits."""
         return self.qk_clip is not None or self.measure_max_logit
 
 
 def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Iterator[Problem]:
-    """Reasons why logits cannot be clipped as requested: fields of the optimizer's options."""
+    """Problems of the options of QK-clip, for a model with this attention."""
     if optimizer.qk_clip is not None and attention.normed:
-        message = "has no effect under model.qk_norm, which makes logits independent of the weights' size; drop one of the two"
+        message = (
+            "has no effect under model.qk_norm, which makes logits independent of the weights' "
+            "size; drop one of the two"
+        )
         yield Problem("qk_clip", message, optimizer.qk_clip)
     alpha = optimizer.qk_clip_alpha
-    if (
-        optimizer.qk_clip is None
-        and alpha != OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default
-    ):
-        yield Problem(
-            "qk_clip_alpha",
-            "has no meaning without qk_clip; leave it out, or give qk_clip, too",
-            alpha,
-        )
+    default = OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default
+    if optimizer.qk_clip is None and alpha != default:
+        message = "has no meaning without qk_clip; leave it out, or give qk_clip, too"
+        yield Problem("qk_clip_alpha", message, alpha)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

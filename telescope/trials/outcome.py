@@ -1,10 +1,10 @@
 """The outcome of a training run: states, curve points, failures.
 
-`Trial` is a TrialSpec with its state and results; `TrialState` lists the states, `next_trial_state`
-makes the only legal transitions. A `Measurement` is one point of the curve. Two kinds of failure
-never mix: a *scientific* one (the loss diverged) is a result, the worst possible, and the trial
-completes; an *operational* one (a process died, a corpus vanished) is retried or ends the trial
-FAILED.
+A `Trial` is a TrialSpec with its state and results, and a `Measurement` is one point of its curve.
+`TrialState` lists the states; `next_trial_state` allows the transitions of one table. There are two
+kinds of failure. A *scientific* failure (the loss diverged) is a result, the worst possible: the
+trial is COMPLETED. An *operational* failure (a process died, a corpus disappeared) is retried, or
+the trial is FAILED.
 """
 
 import math
@@ -34,7 +34,7 @@ class TrialState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True if the trial has ended; only a retry of its job continues it."""
+        """True if the trial has ended; only a retry of its job starts it again."""
         return self in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
 
 
@@ -114,7 +114,7 @@ class Trial:
 
     @property
     def digest(self) -> str:
-        """The identity of the spec."""
+        """The digest of the spec, which identifies the trial."""
         return self.spec.digest
 
     @property
@@ -124,8 +124,8 @@ class Trial:
 
 
 def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -> Trial:
-    """The completed trial of a curve; a curve that does not end in a finite held-out loss
-    diverged."""
+    """The completed trial of a curve. If the curve does not end in a finite held-out loss, the
+    trial diverged."""
     last = curve[-1]
     loss = last.metrics.get("loss", math.nan)
     trial = Trial(
@@ -148,7 +148,7 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
 
 
 def outline(curve: Sequence[Measurement]) -> Outline:
-    """A loss curve reduced to 200 points, for studies that read thousands."""
+    """A loss curve reduced to 200 points, for studies that read thousands of curves."""
     trained, held_out = (
         [point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss")
     )

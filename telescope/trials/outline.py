@@ -1,11 +1,11 @@
-"""A loss curve reduced so that ten thousand of them can be read at once.
+"""A loss curve reduced to few points, so that ten thousand curves can be read at once.
 
-An *outline* is loss against tokens at up to 200 points, in single precision, not compressed. If a
-run measured its held-out loss at least twice, the outline holds that; otherwise the training loss,
-each point the mean since the previous one. Losses that are not finite are left out; the trial
-records that a run diverged.
+An *outline* is loss against tokens at up to 200 points, in single precision, not compressed. If the
+run measured its held-out loss at least twice, the outline holds the held-out loss; otherwise the
+training loss, of which each point is the mean since the previous point. Losses that are not finite
+are left out; that a run diverged is recorded in its trial.
 
-Parts: `Outline` · `outlined`, made from the columns of a curve.
+Parts: `Outline` · `outlined`, which makes one from the columns of a curve.
 """
 
 from dataclasses import dataclass
@@ -26,15 +26,17 @@ class Outline:
 
 
 def outlined(tokens: ArrayLike, train_loss: ArrayLike, held_out_loss: ArrayLike) -> Outline:
-    """The outline of a curve, whose losses are nan at points without a measurement. Of more points
-    than an outline holds, evenly spaced ones stay."""
-    at, trained, held_out = (
+    """The outline of a curve. The arguments are its columns, [point]; losses are nan at points
+    without a measurement. If the curve has more than POINTS points, evenly spaced ones are
+    taken."""
+    token_counts, trained, held_out = (
         np.asarray(column, dtype=np.float64) for column in (tokens, train_loss, held_out_loss)
     )
     is_held_out = bool(np.isfinite(held_out).sum() > 1)
     loss = held_out if is_held_out else trained
-    known = np.flatnonzero(np.isfinite(loss))
-    kept = known[
-        np.unique(np.linspace(0, len(known) - 1, min(len(known), POINTS)).round().astype(int))
-    ]
-    return Outline(at[kept].astype(np.float32), loss[kept].astype(np.float32), is_held_out)
+    finite = np.flatnonzero(np.isfinite(loss))
+    spaced = np.linspace(0, len(finite) - 1, min(len(finite), POINTS)).round().astype(int)
+    points = finite[np.unique(spaced)]
+    return Outline(
+        token_counts[points].astype(np.float32), loss[points].astype(np.float32), is_held_out
+    )

@@ -1,15 +1,15 @@
-"""Architectures that have a name.
+"""Presets: architectures that have a name.
 
-A job may write `model: {preset: llama-like, ...}` instead of field after field. The preset fills in
-the fields that the job leaves out; a field that the job sets wins. Training depends on the fields
-alone: a trial does not know whether a preset filled them in, and its digest is the same either way.
-The job sets the sizes.
+A job may write `model: {preset: llama-like, ...}` instead of all fields. The preset fills in the
+fields that the job leaves out; a field that the job sets takes precedence. A preset does not set
+the sizes. Training depends on the fields alone: a trial does not know whether a preset filled them
+in, and its digest is the same either way.
 
-Presets are *like* their namesakes within what `telescope.trials.model.Architecture` can express: no
-biases, and attention over the whole context.
+Presets resemble their namesakes as far as `telescope.trials.architecture.Architecture` can express
+them: they have no biases, and attend to the whole context.
 
-Parts: `PRESETS`, the table · `Preset`, a model block that may name one · `without_preset`, the
-fields that such a block sets beside its preset.
+Parts: `PRESETS`, the table · `Preset`, a model block that may name a preset · `with_preset` and
+`without_preset`, between the fields that a block sets and all its fields.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from telescope.errors import closest_name_hint
-from telescope.trials.model import Architecture
+from telescope.trials.architecture import Architecture
 from telescope.trials.types import STRICT, DescribesInherited
 
 PresetName = Literal["gemma-like", "llama-like", "gpt2-like", "mla"]
@@ -50,34 +50,33 @@ PRESETS: Mapping[PresetName, Architecture] = {
 
 
 def checked_preset_name(name: object) -> object:
-    """The name unchanged. Raises ValueError, with the closest known name, if no preset has it."""
+    """The name unchanged. Raises ValueError, with the closest preset, if no preset has it."""
     if isinstance(name, str) and name not in PRESETS:
-        raise ValueError(
-            f"there is no such preset{closest_name_hint(name, [*get_args(PresetName)])}"
-        )
+        hint = closest_name_hint(name, [*get_args(PresetName)])
+        raise ValueError(f"there is no such preset{hint}")
     return name
 
 
-def with_preset(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model block and those that its preset adds; unchanged if the block names no
-    preset or an unknown one."""
-    return preset_values(given) | dict(given)
+def with_preset(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A model block with the fields that its preset adds; unchanged if the block names no preset or
+    an unknown one."""
+    return preset_values(block) | dict(block)
 
 
-def without_preset(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model block that its preset, or else the defaults, would not set: those that
-    stay under another preset."""
-    usual = preset_values(given) or values(Architecture())
+def without_preset(block: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model block that differ from its preset, or from the defaults if it names
+    none. Under another preset, these fields stay."""
+    defaults = preset_values(block) or values(Architecture())
     return {
         name: value
-        for name, value in given.items()
-        if name != "preset" and (name not in usual or usual[name] != value)
+        for name, value in block.items()
+        if name != "preset" and (name not in defaults or defaults[name] != value)
     }
 
 
-def preset_values(given: Mapping[str, Any]) -> dict[str, Any]:
+def preset_values(block: Mapping[str, Any]) -> dict[str, Any]:
     """All fields of the preset that a model block names; empty if it names none."""
-    name: Any = given.get("preset")
+    name: Any = block.get("preset")
     return values(PRESETS[name]) if name in get_args(PresetName) else {}
 
 
@@ -87,14 +86,14 @@ def values(architecture: Architecture) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Preset(Architecture, DescribesInherited):
-    """A model block that may name a preset; all its fields are filled in."""
+    """A model block that may name a preset, which fills in all its fields."""
 
     preset: Annotated[PresetName, BeforeValidator(checked_preset_name)] | None = None
     """A named architecture that sets every field of the architecture not given here."""
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_in(cls, given: Any) -> Any:
-        if isinstance(given, ArgsKwargs):
-            return ArgsKwargs(given.args, with_preset(given.kwargs or {}))
-        return with_preset(given) if isinstance(given, dict) else given
+    def _fill_in(cls, values: Any) -> Any:
+        if isinstance(values, ArgsKwargs):
+            return ArgsKwargs(values.args, with_preset(values.kwargs or {}))
+        return with_preset(values) if isinstance(values, dict) else values

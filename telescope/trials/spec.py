@@ -2,7 +2,7 @@
 
 A `TrialSpec` holds model, optimizer, data, horizon and seed, all frozen and validated, and is
 identified by the digest of its canonical JSON. Two trials with the same digest are the same trial,
-whichever job planned them. The parts have their own modules: `model`, `optimizer`, `data`,
+whichever job planned them. Its parts have their own modules, `model`, `optimizer`, `data` and
 `horizon`; `identity` makes digests.
 """
 
@@ -51,40 +51,45 @@ class TrialSpec:
             require_none(clip_problems(attention, self.optimizer))
         elif self.optimizer.watches_logits:
             raise ValueError(
-                "telescope cannot see the attention logits of a user's model; leave out qk_clip and measure_max_logit"
+                "telescope cannot see the attention logits of a user's model; leave out qk_clip "
+                "and measure_max_logit"
             )
-        if self.branch and self.branch.step >= self.horizon.steps:
+        steps = self.horizon.steps
+        if self.branch and self.branch.step >= steps:
             raise ValueError(
-                f"branch.step {self.branch.step} leaves nothing of {self.horizon.steps} steps; branch off earlier"
+                f"branch.step {self.branch.step} leaves nothing of {steps} steps; branch off "
+                "earlier"
             )
-        if self.measure == "time" and self.horizon.steps < UNTIMED_STEPS + 2:
+        if self.measure == "time" and steps < UNTIMED_STEPS + 2:
             raise ValueError(
-                f"{self.horizon.steps} steps are too few to time one; give {UNTIMED_STEPS + 2} or more"
+                f"{steps} steps are too few to time one; give {UNTIMED_STEPS + 2} or more"
             )
         return self
 
     @property
     def branch_step(self) -> int:
-        """Steps that the run shares with its trunk: its curve and its costs begin after them."""
+        """Number of steps that the run shares with its trunk; its curve and its costs begin after
+        them."""
         return self.branch.step if self.branch else 0
 
     @property
     def own_steps(self) -> int:
-        """Steps after `branch_step`."""
+        """Number of steps after `branch_step`."""
         return self.horizon.steps - self.branch_step
 
     @cached_property
     def digest(self) -> str:
         """Identity of the run: the first 128 bits, in hex, of the SHA-256 of its canonical JSON.
 
-        If the content of the data is known, the names of its sources are left out: the content is
-        the hash of the tokens themselves. Fields that were added later (`LATER`) are left out at
-        their defaults, so that older runs keep their identity.
+        If the content of the data is filled in, the digest leaves out the names of its sources,
+        since the content is the hash of the tokens themselves. Fields that were added later
+        (`LATER`) are left out at their defaults, so that older runs keep their identity.
         """
         plain = plain_json(self)
         for part, name, default in LATER:
             values = plain[part] if part else plain
-            if name in values and values[name] == default:  # a user's model has other fields
+            # the spec of a user's model does not have all of these fields
+            if name in values and values[name] == default:
                 del values[name]
         if self.data.content:
             plain["data"] = {

@@ -1,4 +1,4 @@
-"""Constrained number types and names of options that specifications share."""
+"""Types of fields that specifications share: constrained numbers and names of options."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -36,32 +36,30 @@ WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "cons
 
 
 def require_none(problems: Iterator[Problem]) -> None:
-    """Raise ValueError with the first problem, as pydantic expects; do nothing if there is none."""
+    """Raise ValueError with the first problem, for use in validators of pydantic."""
     for problem in problems:
         raise ValueError(f"{problem.field}: {problem.message}")
 
 
-def _pairs(given: Any) -> Any:
-    """A mapping as sorted pairs, which can be hashed and do not depend on the order in which it was
-    written."""
-    return (
-        tuple(
-            sorted(
-                (str(key), tuple(value) if isinstance(value, list) else value)
-                for key, value in given.items()
-            )
-        )
-        if isinstance(given, Mapping)
-        else given
+def _sorted_pairs(mapping: Any) -> Any:
+    """A mapping as sorted pairs, which can be hashed and do not depend on the order of its keys.
+    Any other value is returned unchanged, for pydantic to refuse."""
+    if not isinstance(mapping, Mapping):
+        return mapping
+    pairs = (
+        (str(key), tuple(value) if isinstance(value, list) else value)
+        for key, value in mapping.items()
     )
+    return tuple(sorted(pairs))
 
 
-def pairs_with(value: Any) -> tuple[Any, ...]:
-    """Annotations of a mapping from patterns of names to values of a type, held as pairs."""
-    schema = {"type": "object", "additionalProperties": TypeAdapter(value).json_schema()}
+def pairs_with(value_type: Any) -> tuple[Any, ...]:
+    """Annotations of a field that is written as a mapping from patterns of names to values of a
+    type, and held as pairs."""
+    schema = {"type": "object", "additionalProperties": TypeAdapter(value_type).json_schema()}
     empty = Field(json_schema_extra={"default": {}})
     return (
-        BeforeValidator(_pairs),
+        BeforeValidator(_sorted_pairs),
         PlainSerializer(dict, return_type=dict),
         WithJsonSchema(schema),
         empty,
@@ -69,8 +67,8 @@ def pairs_with(value: Any) -> tuple[Any, ...]:
 
 
 class DescribesInherited:
-    """Base of dataclasses with the descriptions of inherited fields in their JSON schema; pydantic
-    reads only the docstrings of the class itself."""
+    """Base class of dataclasses whose JSON schema also describes inherited fields; pydantic itself
+    reads only the docstrings of the class that it is given."""
 
     @classmethod
     def __get_pydantic_json_schema__(

@@ -1,4 +1,4 @@
-"""A service as users start it: `telescope serve` in a process.
+"""A service as users start it: `telescope serve` in a separate process.
 
 It listens on a free port and has one local worker.
 """
@@ -21,7 +21,7 @@ import psutil
 from telescope.client.client import Client
 from telescope.errors import Unavailable
 
-Seen = TypeVar("Seen")
+Value = TypeVar("Value")
 START_SECONDS = 90.0  # machines that run tests are busy
 
 
@@ -32,7 +32,7 @@ class Service:
 
     def child(self, name: str) -> psutil.Process | None:
         for process in psutil.Process(self.process.pid).children():
-            with suppress(psutil.Error):  # it ended meanwhile
+            with suppress(psutil.Error):  # the process may have ended
                 if name in process.cmdline():
                     return process
         return None
@@ -45,15 +45,17 @@ class Service:
                 return False
 
     def tree(self) -> list[psutil.Process]:
-        return [
-            psutil.Process(self.process.pid),
-            *psutil.Process(self.process.pid).children(recursive=True),
-        ]
+        """The process of the service and all its descendants."""
+        root = psutil.Process(self.process.pid)
+        return [root, *root.children(recursive=True)]
 
 
 def environment(home: Path) -> dict[str, str]:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TELESCOPE_")}
-    return clean | {
+    """The environment of this process with this TELESCOPE_HOME and no other settings."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("TELESCOPE_")
+    }
+    return inherited | {
         "TELESCOPE_HOME": str(home),
         "OMP_NUM_THREADS": "1",
         "PYTHONWARNINGS": "default",
@@ -88,11 +90,11 @@ def serving(home: Path, **settings: str) -> Iterator[Service]:
 
 
 def eventually(
-    look: Callable[[], Seen], seconds: float, say: Callable[[], object] = lambda: ""
-) -> Seen:
-    """Call `look` until it returns a true value, and return that."""
+    condition: Callable[[], Value], seconds: float, detail: Callable[[], object] = lambda: ""
+) -> Value:
+    """Call `condition` until it returns a true value; return that value."""
     deadline = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s; {say()}"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s; {detail()}"
         time.sleep(0.05)
-    return seen
+    return value

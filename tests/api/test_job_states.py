@@ -1,4 +1,4 @@
-"""Job states have descriptions, and their transitions are those of the table."""
+"""Job states have descriptions, and only the transitions of the table are legal."""
 
 import pytest
 
@@ -7,22 +7,22 @@ from telescope.errors import Conflict
 
 
 @pytest.mark.parametrize("state", JobState)
-def test_every_state_says_what_it_means_and_is_in_the_table(state: JobState) -> None:
+def test_every_state_has_a_description_and_an_entry_in_the_table(state: JobState) -> None:
     assert state.meaning.endswith(".")
     assert state in TRANSITIONS
 
 
 @pytest.mark.parametrize("current", JobState)
-@pytest.mark.parametrize("to", JobState)
-def test_only_the_tables_steps_are_legal(current: JobState, to: JobState) -> None:
-    if to in TRANSITIONS[current]:
-        assert next_job_state(current, to) is to
+@pytest.mark.parametrize("target", JobState)
+def test_only_the_transitions_of_the_table_are_legal(current: JobState, target: JobState) -> None:
+    if target in TRANSITIONS[current]:
+        assert next_job_state(current, target) is target
     else:
-        with pytest.raises(Conflict, match=f"{current}.*{to}"):
-            next_job_state(current, to)
+        with pytest.raises(Conflict, match=f"{current}.*{target}"):
+            next_job_state(current, target)
 
 
-def test_what_has_ended_stays_ended_but_for_a_retry() -> None:
+def test_a_job_that_has_ended_changes_only_by_a_retry() -> None:
     ended = {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     assert {state for state in JobState if state.terminal} == ended
     assert {to for state in ended for to in TRANSITIONS[state]} == {JobState.QUEUED}
@@ -33,17 +33,14 @@ def test_what_has_ended_stays_ended_but_for_a_retry() -> None:
                     state_after_verb(state, verb)
 
 
-def test_an_answer_is_not_retried_but_cloned() -> None:
-    assert (
-        state_after_verb(JobState.FAILED, Verb.RETRY)
-        is state_after_verb(JobState.CANCELLED, Verb.RETRY)
-        is JobState.QUEUED
-    )
+def test_failed_and_cancelled_jobs_are_retried_and_succeeded_ones_are_cloned() -> None:
+    for state in (JobState.FAILED, JobState.CANCELLED):
+        assert state_after_verb(state, Verb.RETRY) is JobState.QUEUED
     with pytest.raises(Conflict, match="clone it"):
         state_after_verb(JobState.SUCCEEDED, Verb.RETRY)
 
 
-def test_a_request_decides_where_a_job_is_bound_for() -> None:
+def test_the_prospect_of_a_job_is_the_state_that_its_request_leads_to() -> None:
     assert prospect(JobState.RUNNING, None) is JobState.RUNNING
     assert prospect(JobState.RUNNING, Verb.PAUSE) is JobState.PAUSED
     assert prospect(JobState.PAUSED, Verb.CANCEL) is JobState.CANCELLED

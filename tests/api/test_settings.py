@@ -1,4 +1,6 @@
-"""Invalid settings are refused where they matter, by names that exist."""
+"""Invalid settings are refused by the commands that use them, under the names users know."""
+
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -21,7 +23,7 @@ BOTH = "--executor (or TELESCOPE_EXECUTOR)"
         ("tune", "tensorboard", ("database_url",), ["TELESCOPE_EXECUTOR"]),
     ],
 )
-def test_an_error_names_the_variable_and_the_option_only_where_there_is_one(
+def test_an_error_names_the_variable_and_the_option_if_the_command_has_one(
     monkeypatch: pytest.MonkeyPatch,
     executor: str,
     loggers: str,
@@ -35,16 +37,13 @@ def test_an_error_names_the_variable_and_the_option_only_where_there_is_one(
     assert [problem.field for problem in refused.value.problems] == fields
 
 
-def test_loggers_that_nobody_would_serve_do_not_keep_the_database_from_migrating(
-    monkeypatch: pytest.MonkeyPatch, tmp_path
+def test_loggers_without_ray_tune_stop_the_coordinator_but_no_migration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("TELESCOPE_TUNE_LOGGERS", "tensorboard")
-    migrated = CliRunner().invoke(
-        app, ["migrate", "--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"]
-    )
+    database = ["--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"]
+    migrated = CliRunner().invoke(app, ["migrate", *database])
     assert migrated.exit_code == 0, migrated.output
-    refused = CliRunner().invoke(
-        app, ["coordinator", "--database-url", f"sqlite:///{tmp_path / 'jobs.db'}"]
-    )
+    refused = CliRunner().invoke(app, ["coordinator", *database])
     assert refused.exit_code == 2
     assert "set TELESCOPE_EXECUTOR=ray_tune, or unset this" in refused.output

@@ -1,6 +1,6 @@
-"""A new kind of study needs one package and one line of the registry.
+"""A new kind of study needs one package and one entry in the registry.
 
-A job of it runs from POST to result, over HTTP, with real training.
+A job of that kind runs from POST to result over HTTP, with real training.
 """
 
 import io
@@ -38,7 +38,6 @@ DUEL: dict[str, Any] = {
 
 @pytest.fixture
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Register the kind."""
     monkeypatch.setitem(registry.KINDS, KIND.name, KIND)
 
 
@@ -46,9 +45,9 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def record(tmp_path: Path) -> Iterator[CoordinatorStore]:
     url = f"sqlite:///{tmp_path}/telescope.db"
     migrations.upgrade(url)
-    found = CoordinatorStore(url)
-    yield found
-    found.close()
+    store = CoordinatorStore(url)
+    yield store
+    store.close()
 
 
 @pytest.fixture
@@ -76,28 +75,25 @@ def test_a_new_kind_goes_from_a_posted_job_to_its_result(
     result = http.get(f"/v1/jobs/{job_id}/result").json()
     assert (result["final"], result["verdict"], result["lr"]) == (True, "resolved", 0.01)
     trials = http.get(f"/v1/jobs/{job_id}/trials").json()["items"]
-    assert [
-        (trial["ladder"], trial["stage"], trial["level"], trial["variant"]) for trial in trials
-    ] == [("adamw", "duel", None, "")] * 2
+    labels = [[trial[key] for key in ("ladder", "stage", "level", "variant")] for trial in trials]
+    assert labels == [["adamw", "duel", None, ""]] * 2
     assert min(trials, key=lambda trial: trial["loss"])["lr"] == result["lr"]
     assert http.get(f"/v1/jobs/{job_id}").json()["study"]["first"] == 1e-6
 
-    assert "duel" not in {*VIEWS, *EXPORTERS, *FILLED}, (
-        "nothing but its package and the registry knows of it"
-    )
-    console = Console(width=100, file=io.StringIO())
-    view_of("duel").show(result, DUEL, console)
-    assert isinstance(console.file, io.StringIO)
-    assert "verdict" in console.file.getvalue()
-    assert "0.01" in console.file.getvalue()
+    registered_elsewhere = "duel" in {*VIEWS, *EXPORTERS, *FILLED}
+    assert not registered_elsewhere, "the kind needs more than its package and the registry"
+    output = io.StringIO()
+    view_of("duel").show(result, DUEL, Console(width=100, file=output))
+    assert "verdict" in output.getvalue()
+    assert "0.01" in output.getvalue()
 
 
-def test_what_is_not_of_a_new_kind_is_refused_as_for_every_kind(http: TestClient) -> None:
+def test_invalid_documents_and_requests_of_a_new_kind_are_refused(http: TestClient) -> None:
     forecast = http.post("/v1/jobs:preview", json=DUEL)
     assert forecast.status_code == 200, forecast.text
     assert forecast.json()["flops"] > 0
-    twice = http.post("/v1/jobs", json=DUEL | {"second": 1e-6})
-    assert (twice.status_code, twice.json()["errors"][0]["field"]) == (422, "second")
+    equal = http.post("/v1/jobs", json=DUEL | {"second": 1e-6})
+    assert (equal.status_code, equal.json()["errors"][0]["field"]) == (422, "second")
     unknown = http.post("/v1/jobs", json=DUEL | {"third": 1.0})
     assert (unknown.status_code, unknown.json()["errors"][0]["field"]) == (422, "third")
     job_id = http.post("/v1/jobs", json=DUEL).json()["id"]
@@ -105,8 +101,6 @@ def test_what_is_not_of_a_new_kind_is_refused_as_for_every_kind(http: TestClient
     assert http.get(f"/v1/jobs/{job_id}/export", params={"to": "json"}).status_code == 422
 
 
-def test_the_document_of_the_interface_names_a_new_kinds_question_and_report(
-    http: TestClient,
-) -> None:
+def test_the_openapi_document_has_the_question_and_report_of_a_new_kind(http: TestClient) -> None:
     schemas = http.get("/openapi.json").json()["components"]["schemas"]
     assert {"DuelQuestion", "DuelReport"} <= schemas.keys()

@@ -1,4 +1,4 @@
-"""Small specs, curves and documents for tests of the service."""
+"""Small specs, curves and job documents for tests of the service."""
 
 import math
 from collections.abc import Iterable
@@ -41,14 +41,14 @@ def points(first: int, last: int) -> tuple[Measurement, ...]:
 
 
 def outcome(
-    of: TrialSpec, loss: float = 3.0, attempt: int = 1
+    spec: TrialSpec, loss: float = 3.0, attempt: int = 1
 ) -> tuple[Trial, tuple[Measurement, ...]]:
-    """The outcome of a trial, and the points of its curve."""
+    """A completed trial, and the last point of its curve."""
     train_loss = loss if math.isfinite(loss) else math.nan
-    last = point(of.horizon.steps, train_loss=train_loss, loss=loss)
-    return completed(of, (last,), attempt), (last,)
+    last = point(spec.horizon.steps, train_loss=train_loss, loss=loss)
+    return completed(spec, (last,), attempt), (last,)
 
 
 def labelled(specs: Iterable[TrialSpec]) -> tuple[Planned, ...]:
-    """Trials as planned for one ladder."""
+    """Plan specs at the first level of the ladder of their optimizer."""
     return tuple(Planned(spec, Label(spec.optimizer.name, "grid", 0)) for spec in specs)

@@ -158,8 +158,8 @@ def slug(title: str) -> str:
 
 
 def blocks(kind: str) -> dict[str, Block]:
-    """The blocks of a kind's jobs by the name of their schema, in the order of the document; the job
-    itself has the name ''."""
+    """The blocks of a kind's jobs by the name of their schema, in the order of the document; the
+    name of the job itself is empty."""
     schema = TypeAdapter(KINDS[kind].question).json_schema()
     definitions = {"": schema, **schema.get("$defs", {})}
     places: dict[str, list[str]] = {"": [""]}
@@ -211,7 +211,8 @@ Every field of a job, block by block. A job is a YAML or JSON document; `kind` c
 refused. A field whose default is *required* must be given wherever its block is given. Examples are
 taken from jobs that are valid as a whole; an example alone may need other fields beside it.
 
-[Jobs](../jobs.md) and [Which optimizer, which batch size](../compute-time.md) explain the two kinds.
+[Jobs](../jobs.md) and [Which optimizer, which batch size](../compute-time.md) explain the two
+kinds.
 """
     for kind in KINDS:
         for block in blocks(kind).values():
@@ -306,8 +307,10 @@ def default(schema: Mapping[str, Any]) -> str:
 
 
 def example(kind: str, block: Block, field: str) -> Any:
-    """A value that a document of `jobs.yaml` gives to a field: the first, or of values with fields of
-    their own the shortest. Raises LookupError if none does."""
+    """A value of the field in `jobs.yaml`: the first, or the shortest of values that are blocks.
+
+    Raises LookupError if no job has the field.
+    """
     only = block.schema["properties"].get("family", {}).get("const") if block.siblings else None
     given = [
         holder[field]

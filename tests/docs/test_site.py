@@ -36,7 +36,7 @@ FOREIGN = re.compile(
 
 @dataclass
 class Page(HTMLParser):
-    """What a page holds: ids, links, files that it loads, classes, style sheets and scripts in it."""
+    """What a page holds: ids, links, loaded files, classes, inline style sheets and scripts."""
 
     path: Path
     ids: set[str] = field(default_factory=set)

@@ -1,4 +1,4 @@
-"""Migrations keep every row, queue up, and produce the schema that the models describe."""
+"""Migrations keep every row, wait for each other, and produce the schema of the tables."""
 
 import threading
 from pathlib import Path
@@ -89,8 +89,10 @@ def trial_rows(url: str) -> list[dict[str, Any]]:
     """All trials, without their labels."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
-        found = connection.execute(text("SELECT * FROM trials ORDER BY id")).mappings()
-        return [{name: value for name, value in row.items() if name not in LABELS} for row in found]
+        mappings = connection.execute(text("SELECT * FROM trials ORDER BY id")).mappings()
+        return [
+            {name: value for name, value in row.items() if name not in LABELS} for row in mappings
+        ]
 
 
 def columns(url: str, table: str) -> set[str]:
@@ -108,7 +110,7 @@ def revision_folder(tmp_path: Path, template: str, url: str) -> list[Path]:
     return [folder]
 
 
-def test_a_column_added_to_every_parent_table_costs_no_row_up_and_down(
+def test_a_migration_of_every_parent_table_keeps_all_rows_up_and_down(
     database_url: str, tmp_path: Path
 ) -> None:
     url = database_url
@@ -130,7 +132,7 @@ def test_a_column_added_to_every_parent_table_costs_no_row_up_and_down(
     store.close()
 
 
-def test_labels_come_and_go_and_leave_every_row_as_it_was(database_url: str) -> None:
+def test_the_migration_of_labels_keeps_all_rows_up_and_down(database_url: str) -> None:
     url = database_url
     fill(url)
     before, counts = trial_rows(url), rows(url)
@@ -151,7 +153,7 @@ def test_labels_come_and_go_and_leave_every_row_as_it_was(database_url: str) -> 
     store.close()
 
 
-def test_a_migration_that_leaves_rows_without_their_parent_is_rolled_back(tmp_path: Path) -> None:
+def test_a_migration_that_breaks_references_is_rolled_back(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'telescope.db'}"
     migrations.upgrade(url)
     fill(url)
@@ -162,7 +164,7 @@ def test_a_migration_that_leaves_rows_without_their_parent_is_rolled_back(tmp_pa
     assert migrations.current(url) == migrations.head()
 
 
-def test_up_down_up_works_from_nothing(empty_url: str) -> None:
+def test_an_empty_database_is_upgraded_downgraded_and_upgraded_again(empty_url: str) -> None:
     assert migrations.current(empty_url) is None
     migrations.upgrade(empty_url)
     migrations.downgrade(empty_url, "base")
@@ -191,7 +193,7 @@ def test_simultaneous_upgrades_all_succeed(empty_url: str) -> None:
     assert migrations.current(empty_url) == migrations.head()
 
 
-def test_the_models_are_the_migrated_schema(database_url: str) -> None:
+def test_the_migrated_schema_is_the_schema_of_the_tables(database_url: str) -> None:
     with create_engine(database_url, poolclass=NullPool).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 

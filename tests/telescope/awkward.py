@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-VOCABULARY = 64  # as wide as the narrowest model that is built
+VOCABULARY = 64  # equal to the narrowest width, where all matrices are square
 
 
 class Body(nn.Module):
@@ -37,7 +37,7 @@ def tied(width: int) -> nn.Module:
 
 
 class TiedByHand(Body):
-    """The head is a product with the table that no module owns."""
+    """A head that multiplies by the table without a module of its own."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         return functional.linear(self.middle(self.table(tokens)), self.table.weight)
@@ -49,8 +49,8 @@ def tied_by_hand(width: int) -> nn.Module:
     return model
 
 
-class Turned(nn.Module):
-    """A matrix kept as (fan_in, fan_out), as GPT-2's published code does."""
+class Transposed(nn.Module):
+    """A matrix that is stored as (fan_in, fan_out), as in GPT-2's published code."""
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
@@ -58,19 +58,18 @@ class Turned(nn.Module):
         self.bias = nn.Parameter(torch.zeros(fan_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight).view(
-            *x.shape[:-1], -1
-        )
+        product = torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight)
+        return product.view(*x.shape[:-1], -1)
 
 
-def turned(width: int) -> nn.Module:
-    return Body(width, nn.Sequential(Turned(width, 3 * width), Turned(3 * width, width)))
+def transposed(width: int) -> nn.Module:
+    return Body(width, nn.Sequential(Transposed(width, 3 * width), Transposed(3 * width, width)))
 
 
 class Fused(nn.Module):
-    """Query, key and value in one matrix, the key and the value of a quarter of the heads."""
+    """Query, key and value in one matrix; keys and values have a quarter of the heads."""
 
-    def __init__(self, width: int, heads_of_16: bool = True) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.width, self.small = width, width // 4
         self.qkv = nn.Linear(width, width + 2 * self.small, bias=False)
@@ -89,7 +88,7 @@ def fused(width: int) -> nn.Module:
 
 
 class Experts(nn.Module):
-    """A stack of experts, all of which see every token, and the router that weighs them."""
+    """A stack of experts, which all receive every token, and the router that weighs them."""
 
     def __init__(self, width: int, by_einsum: bool) -> None:
         super().__init__()
@@ -99,13 +98,13 @@ class Experts(nn.Module):
         self.down = nn.Parameter(torch.randn(4, 2 * width, width) * 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        share = self.router(x).softmax(-1)
+        shares = self.router(x).softmax(-1)
         if self.by_einsum:
             hidden = functional.silu(torch.einsum("btd,edf->btef", x, self.up))
-            return torch.einsum("btef,efd,bte->btd", hidden, self.down, share)
+            return torch.einsum("btef,efd,bte->btd", hidden, self.down, shares)
         flat = x.flatten(0, 1)[None].expand(4, -1, -1)  # (E, B T, D)
-        made = torch.bmm(functional.silu(torch.bmm(flat, self.up)), self.down)
-        return torch.einsum("end,ne->nd", made, share.flatten(0, 1)).view_as(x)
+        outputs = torch.bmm(functional.silu(torch.bmm(flat, self.up)), self.down)
+        return torch.einsum("end,ne->nd", outputs, shares.flatten(0, 1)).view_as(x)
 
 
 def experts(width: int) -> nn.Module:
@@ -116,8 +115,8 @@ def experts_by_einsum(width: int) -> nn.Module:
     return Body(width, Experts(width, by_einsum=True))
 
 
-class Chosen(nn.Module):
-    """Experts as modules, of which each token sees one."""
+class RoutedExperts(nn.Module):
+    """Experts as modules; each token goes to one of them."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -129,35 +128,34 @@ class Chosen(nn.Module):
         best = weights.argmax(-1)
         result = torch.zeros_like(x)
         for i, expert in enumerate(self.experts):
-            here = best == i
-            result[here] = expert(x[here]) * weights[..., i][here][:, None]
+            routed = best == i
+            result[routed] = expert(x[routed]) * weights[..., i][routed][:, None]
         return x + result
 
 
-def chosen_experts(width: int) -> nn.Module:
-    return Body(width, Chosen(width))
+def routed_experts(width: int) -> nn.Module:
+    return Body(width, RoutedExperts(width))
 
 
 class Convolved(nn.Module):
-    """A convolution over positions, and one for each channel by itself."""
+    """A convolution over positions and channels, and a depthwise convolution."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.mixing = nn.Conv1d(width, width, 3, padding=2)
-        self.by_channel = nn.Conv1d(width, width, 3, padding=2, groups=width)
+        self.depthwise = nn.Conv1d(width, width, 3, padding=2, groups=width)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.mixing(x.mT)[..., : x.shape[1]]
-        return self.by_channel(y)[..., : x.shape[1]].mT
+        return self.depthwise(y)[..., : x.shape[1]].mT
 
 
 def convolved(width: int) -> nn.Module:
     return Body(width, Convolved(width))
 
 
-class Placed(nn.Module):
-    """Positions as a parameter that is added, norms, a gain of three dimensions, biases, and a
-    scalar."""
+class Positioned(nn.Module):
+    """Positions as a parameter that is added, a norm, a gain of three dimensions, and a scalar."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -171,12 +169,12 @@ class Placed(nn.Module):
         return result
 
 
-def placed(width: int) -> nn.Module:
-    return Body(width, Placed(width))
+def positioned(width: int) -> nn.Module:
+    return Body(width, Positioned(width))
 
 
 class PerHead(nn.Module):
-    """A projection kept by head: (heads, head size, width)."""
+    """A projection that is stored by head: (heads, head size, width)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -191,7 +189,7 @@ def per_head(width: int) -> nn.Module:
 
 
 class Cast(nn.Module):
-    """A weight that is cast and turned before it is used."""
+    """A weight that is cast to another dtype before it is used."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -199,8 +197,8 @@ class Cast(nn.Module):
         self.back = nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        made = x.double() @ self.weight.double().contiguous()
-        result: Tensor = self.back(made.float())
+        product = x.double() @ self.weight.double().contiguous()
+        result: Tensor = self.back(product.float())
         return result
 
 
@@ -208,19 +206,19 @@ def cast(width: int) -> nn.Module:
     return Body(width, Cast(width))
 
 
-class Own(Body):
-    """Returns its own loss."""
+class OwnLoss(Body):
+    """A model that returns its loss."""
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:  # type: ignore[override]
         return functional.cross_entropy(super().forward(tokens).flatten(0, 1), targets.flatten())
 
 
 def own_loss(width: int) -> nn.Module:
-    return Own(width, nn.Linear(width, width))
+    return OwnLoss(width, nn.Linear(width, width))
 
 
-class Shared(nn.Module):
-    """A gate of one number per token, and a router whose rows are fewer than the head's."""
+class SharedGate(nn.Module):
+    """A gate of one number per token, and a router with fewer rows than the head."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -228,17 +226,16 @@ class Shared(nn.Module):
         self.gate = nn.Linear(width, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = (
-            x * self.gate(x).sigmoid() * self.router(x).softmax(-1).amax(-1, keepdim=True)
-        )
+        gate, weights = self.gate(x).sigmoid(), self.router(x).softmax(-1)
+        result: Tensor = x * gate * weights.amax(-1, keepdim=True)
         return result
 
 
 def shared_gate(width: int) -> nn.Module:
-    return Body(width, Shared(width))
+    return Body(width, SharedGate(width))
 
 
-# What is to be refused
+# Models that are refused
 
 
 def more_layers(width: int) -> nn.Module:
@@ -260,11 +257,9 @@ class Bottleneck(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.narrow, self.inside, self.wide = (
-            nn.Linear(width, 8),
-            nn.Linear(8, 8),
-            nn.Linear(8, width),
-        )
+        self.narrow = nn.Linear(width, 8)
+        self.inside = nn.Linear(8, 8)
+        self.wide = nn.Linear(8, width)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = x + self.wide(self.inside(self.narrow(x)))
@@ -276,7 +271,7 @@ def bottleneck(width: int) -> nn.Module:
 
 
 class BothWays(nn.Module):
-    """One matrix, and its transpose."""
+    """A matrix that is used together with its transpose."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -291,7 +286,7 @@ def both_ways(width: int) -> nn.Module:
 
 
 class Gated(nn.Module):
-    """A matrix that is multiplied number by number."""
+    """A matrix that another matrix is multiplied by elementwise."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -306,21 +301,20 @@ def gated(width: int) -> nn.Module:
     return Body(width, Gated(width))
 
 
-def more_experts(width: int) -> nn.Module:
-    model = Experts(width, by_einsum=False)
-    return Body(width, MoreExperts(width, model))
-
-
 class MoreExperts(nn.Module):
-    """A stack whose number grows with width."""
+    """A stack of experts whose number grows with width."""
 
-    def __init__(self, width: int, model: nn.Module) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.up = nn.Parameter(torch.randn(width // 16, width, width) * 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(0, 1)[None].expand(self.up.shape[0], -1, -1)
         return torch.bmm(flat, self.up).mean(0).view_as(x)
+
+
+def more_experts(width: int) -> nn.Module:
+    return Body(width, MoreExperts(width))
 
 
 def no_module(width: int) -> object:

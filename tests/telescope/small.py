@@ -26,7 +26,7 @@ def trial(
     horizon: HorizonSpec = HORIZON,
     seed: int = 0,
 ) -> TrialSpec:
-    """A trial of well under a second."""
+    """A trial that trains in well under a second."""
     return TrialSpec(model=model, optimizer=optimizer, data=stdlib(), horizon=horizon, seed=seed)
 
 

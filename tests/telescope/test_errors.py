@@ -1,14 +1,13 @@
-"""Problems name fields of the user's document, wherever a block of it was checked."""
+"""Problems name fields of the user's document, even if only a block of it was checked."""
 
 import pytest
 
 from telescope.errors import Problem, under
 
 
-def test_the_problem_of_a_blocks_field_is_named_from_outside_of_it() -> None:
-    assert under("horizon", Problem("batch_tokens", "too small", 3)) == Problem(
-        "horizon.batch_tokens", "too small", 3
-    )
+def test_the_problem_of_a_block_is_named_from_the_documents_root() -> None:
+    problem = Problem("batch_tokens", "too small", 3)
+    assert under("horizon", problem) == Problem("horizon.batch_tokens", "too small", 3)
 
 
 @pytest.mark.parametrize(
@@ -23,9 +22,7 @@ def test_the_problem_of_a_blocks_field_is_named_from_outside_of_it() -> None:
         ("", False, ""),
     ],
 )
-def test_problems_of_a_block_follow_it_and_no_others_do(
-    field: str, within: bool, moved: str
-) -> None:
+def test_only_problems_of_a_block_move_with_it(field: str, within: bool, moved: str) -> None:
     problem = Problem(field, "too small", 3)
     assert problem.within("model") is within
     assert problem.moved("model", "sweep_over.model.1") == Problem(moved, "too small", 3)

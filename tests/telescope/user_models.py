@@ -18,14 +18,13 @@ def ours(width: int) -> nn.Module:
     16."""
     spec = ModelSpec(width=width, base_width=width, depth=1, head_dim=HEAD, mlp_ratio=2.0)
     model = Transformer(spec, VOCABULARY, CONTEXT, "mup")
-    initialise(
-        model, OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0), int(torch.initial_seed())
-    )
+    optimizer = OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0)
+    initialise(model, optimizer, int(torch.initial_seed()))
     return model
 
 
 class Block(nn.Module):
-    """Attention with one fused matrix, dropout, experts."""
+    """Attention with a fused query, key and value matrix, dropout, and a stack of experts."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -42,25 +41,17 @@ class Block(nn.Module):
             y.unflatten(-1, (-1, HEAD)).transpose(1, 2)
             for y in self.qkv(self.norm(x)).chunk(3, dim=-1)
         )
-        x = x + self.dropout(
-            self.output(
-                functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-                .transpose(1, 2)
-                .flatten(2)
-            )
-        )
+        attended = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.dropout(self.output(attended.transpose(1, 2).flatten(2)))
         normed = self.norm_2(x)
-        share = self.router(normed).softmax(-1)
-        made = torch.einsum(
-            "btef,efd->bted",
-            functional.gelu(torch.einsum("btd,edf->btef", normed, self.up)),
-            self.down,
-        )
-        return x + self.dropout(torch.einsum("bted,bte->btd", made, share))
+        shares = self.router(normed).softmax(-1)
+        hidden = functional.gelu(torch.einsum("btd,edf->btef", normed, self.up))
+        outputs = torch.einsum("btef,efd->bted", hidden, self.down)
+        return x + self.dropout(torch.einsum("bted,bte->btd", outputs, shares))
 
 
 class Mixture(nn.Module):
-    """Fused attention and a stack of experts, a tied head."""
+    """A model of one block, with a tied head."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`kind: duel`: the whole of it, in one module."""
+"""`kind: duel`, complete in one module."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

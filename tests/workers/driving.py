@@ -1,4 +1,4 @@
-"""Shared by tests of executors: assignments, and waiting for events with a deadline."""
+"""Helpers of the tests of executors: assignments, and waiting for events with a deadline."""
 
 import os
 import select
@@ -33,7 +33,7 @@ LONG = replace(HORIZON, steps=1_000_000, record_every=5)
 
 
 class Driver:
-    """Submits trials to an executor and keeps all events."""
+    """Submits trials to an executor and stores all its events."""
 
     def __init__(self, executor: Executor, folder: Path) -> None:
         self.executor = executor
@@ -54,7 +54,7 @@ class Driver:
         return assignment
 
     def stop_all(self) -> None:
-        """End everything that a test left running."""
+        """Stop all trials that a test left running."""
         for trial_id in range(self._first_id, self._trial_id + 1):
             self.executor.stop(trial_id)
 
@@ -65,13 +65,15 @@ class Driver:
             self.seen += self.executor.events(0.1)
 
     def of(self, assignment: Assignment) -> list[Event]:
-        mine = (assignment.trial_id, assignment.attempt)
+        attempt = (assignment.trial_id, assignment.attempt)
         return [
-            e for e in self.seen if not isinstance(e, Waiting) and (e.trial_id, e.attempt) == mine
+            event
+            for event in self.seen
+            if not isinstance(event, Waiting) and (event.trial_id, event.attempt) == attempt
         ]
 
     def started(self, assignment: Assignment) -> Started | None:
-        return next((e for e in self.of(assignment) if isinstance(e, Started)), None)
+        return next((event for event in self.of(assignment) if isinstance(event, Started)), None)
 
     def pid(self, assignment: Assignment) -> int:
         """Process id of the worker."""
@@ -80,10 +82,10 @@ class Driver:
         return int(started.worker.rpartition(":")[2])
 
     def terminal(self, assignment: Assignment) -> Event | None:
-        return next((e for e in self.of(assignment) if isinstance(e, TERMINAL)), None)
+        return next((event for event in self.of(assignment) if isinstance(event, TERMINAL)), None)
 
     def until_points(self, assignment: Assignment) -> None:
-        self.until(lambda: any(isinstance(e, Measured) for e in self.of(assignment)))
+        self.until(lambda: any(isinstance(event, Measured) for event in self.of(assignment)))
 
     def until_end(self, *assignments: Assignment, seconds: float = 60.0) -> list[Event]:
         self.until(lambda: all(self.terminal(a) for a in assignments), seconds)
@@ -93,30 +95,30 @@ class Driver:
         """The points of a trial's curve; a repeated point counts once, as in the database."""
         points = [
             point
-            for e in self.of(assignment)
-            if isinstance(e, (Measured, Finished))
-            for point in e.points
+            for event in self.of(assignment)
+            if isinstance(event, (Measured, Finished))
+            for point in event.points
         ]
         return list({point.step: point for point in points}.values())
 
 
-def numbers(curve: Sequence[Measurement]) -> list[Measurement]:
+def without_seconds(curve: Sequence[Measurement]) -> list[Measurement]:
     """A curve without its seconds, which differ between runs."""
     return [replace(point, seconds=0.0) for point in curve]
 
 
-def plain(spec: TrialSpec) -> list[Measurement]:
-    """The curve from a plain loop in this process."""
-    return numbers(list(train_one(spec)))
+def reference_curve(spec: TrialSpec) -> list[Measurement]:
+    """The curve of a plain loop in this process, without seconds."""
+    return without_seconds(list(train_one(spec)))
 
 
-def until_dead(family: Iterable[psutil.Process], seconds: float = 5.0) -> None:
+def until_dead(process_list: Iterable[psutil.Process], seconds: float = 5.0) -> None:
     deadline = time.monotonic() + seconds
-    while living := [process for process in family if processes.alive(process)]:
-        assert time.monotonic() < deadline, f"they live on: {living}"
+    while living := [process for process in process_list if processes.alive(process)]:
+        assert time.monotonic() < deadline, f"still running: {living}"
 
 
-def family(pid: int | None = None) -> list[psutil.Process]:
+def descendants(pid: int | None = None) -> list[psutil.Process]:
     """A process's descendants."""
     return list(psutil.Process(pid).children(recursive=True))
 
@@ -139,8 +141,7 @@ class Child:
 def python(
     module: str, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[Child]:
-    """A child that runs a module; it ends with the block, since it reads a pipe that closes
-    then."""
+    """A child process that runs a module; the end of the block closes its standard input."""
     command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(
         command,

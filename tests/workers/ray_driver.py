@@ -1,7 +1,8 @@
-"""A process that drives Ray, for tests that kill it, or that need a second driver: `python -m
-tests.workers.ray_driver hold|train ADDRESS`.
+"""A driver of Ray for tests that kill it or need a second driver.
 
-`hold` fills the cluster with actors of one CPU; `train` trains an endless trial by a RayExecutor
+    python -m tests.workers.ray_driver hold|train ADDRESS
+
+`hold` fills the cluster with actors of one CPU; `train` trains an endless trial with a RayExecutor
 (on a local Ray if the address is `local`) until Ray is lost. Both print a line when they are ready,
 and end when standard input closes.
 """
@@ -23,7 +24,7 @@ from workers.on_ray.cluster import Joining
 
 class Holder:
     def ready(self) -> None:
-        """Answers once the actor holds its CPU."""
+        """Return once the actor holds its CPU."""
 
 
 def hold(address: str) -> None:

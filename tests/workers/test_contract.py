@@ -1,6 +1,4 @@
-"""All executors keep the contract of `workers.interface`, with real training of tiny models on real
-text.
-"""
+"""All executors keep the contract of `workers.interface`, training tiny models on real text."""
 
 import math
 import time
@@ -22,7 +20,7 @@ from telescope.trials.data import DataSpec
 from telescope.trials.numerics import numerics
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, trial
-from tests.workers.driving import LONG, Driver, numbers, plain, until_dead
+from tests.workers.driving import LONG, Driver, reference_curve, until_dead, without_seconds
 from workers import local, packs
 from workers.interface import (
     CHECKPOINT_SECONDS,
@@ -43,11 +41,11 @@ EXECUTORS: dict[str, Callable[[], Executor]] = {
     "ray": lambda: RayExecutor(2),
     "ray_tune": lambda: TuneExecutor(2),
 }
-RAY = ("ray", "ray_tune")  # whose workers are processes of their own
+RAY = ("ray", "ray_tune")  # executors whose workers are separate processes
 
 
 def trunk_and_branch(seed: int) -> tuple[TrialSpec, TrialSpec]:
-    """A branch off at a step at which nothing is recorded."""
+    """A trunk, and a branch off it at a step without a recorded point."""
     trunk = replace(
         trial(horizon=replace(HORIZON, decay="constant", record_every=4), seed=seed),
         kept_steps=(9,),
@@ -60,16 +58,16 @@ def executor(request: pytest.FixtureRequest, session_home: Path) -> Iterator[Exe
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         patch.setenv(CHECKPOINT_SECONDS, "0.05")
-        made = EXECUTORS[request.param]()
-        yield made
-        made.close()
+        executor = EXECUTORS[request.param]()
+        yield executor
+        executor.close()
 
 
 @pytest.fixture
 def driver(executor: Executor, tmp_path: Path) -> Iterator[Driver]:
-    made = Driver(executor, tmp_path)
-    yield made
-    made.stop_all()  # otherwise one failing test takes the workers from all tests that follow
+    driver = Driver(executor, tmp_path)
+    yield driver
+    driver.stop_all()  # or a failing test would occupy the workers during all later tests
 
 
 def test_a_trial_starts_once_is_measured_and_finishes_once(driver: Driver) -> None:
@@ -83,20 +81,20 @@ def test_a_trial_starts_once_is_measured_and_finishes_once(driver: Driver) -> No
     assert events[-1].points[-1] == curve[-1]
 
 
-def test_a_warm_executor_and_each_trial_say_what_they_compute_with(driver: Driver) -> None:
+def test_a_warm_executor_and_each_trial_report_their_numerics(driver: Driver) -> None:
     assignment = driver.submit(trial())
     events = driver.until_end(assignment)
     assert driver.executor.numerics == events[0].numerics == numerics()
 
 
-def test_its_curve_is_that_of_a_plain_loop_bit_for_bit(driver: Driver) -> None:
+def test_a_curve_is_bit_for_bit_the_curve_of_a_plain_loop(driver: Driver) -> None:
     spec = trial(seed=1)
     assignment = driver.submit(spec)
     driver.until_end(assignment)
-    assert numbers(driver.curve(assignment)) == plain(spec)
+    assert without_seconds(driver.curve(assignment)) == reference_curve(spec)
 
 
-def test_a_branch_goes_on_from_what_its_trunk_kept(driver: Driver) -> None:
+def test_a_branch_resumes_from_the_stored_state_of_its_trunk(driver: Driver) -> None:
     trunk, branch = trunk_and_branch(seed=2)
     driver.until_end(driver.submit(trunk))
     assert kept_path(driver.folder, trunk.digest, 9).exists()
@@ -104,11 +102,11 @@ def test_a_branch_goes_on_from_what_its_trunk_kept(driver: Driver) -> None:
     events = driver.until_end(assignment)
     assert [type(event) for event in events] == [Started, *[Measured] * (len(events) - 2), Finished]
     assert events[0].resumed_step == 9
-    assert numbers(driver.curve(assignment)) == plain(branch)
+    assert without_seconds(driver.curve(assignment)) == reference_curve(branch)
     assert driver.curve(assignment)[0].step > 9
 
 
-def test_a_branch_whose_trunks_state_is_gone_has_the_same_curve(driver: Driver) -> None:
+def test_a_branch_without_the_state_of_its_trunk_has_the_same_curve(driver: Driver) -> None:
     trunk, branch = trunk_and_branch(seed=3)
     driver.until_end(driver.submit(trunk))
     kept_path(driver.folder, trunk.digest, 9).unlink()
@@ -116,7 +114,7 @@ def test_a_branch_whose_trunks_state_is_gone_has_the_same_curve(driver: Driver) 
     events = driver.until_end(assignment)
     assert [type(event) for event in events] == [Started, *[Measured] * (len(events) - 2), Finished]
     assert events[0].resumed_step == 0
-    assert numbers(driver.curve(assignment)) == plain(branch)
+    assert without_seconds(driver.curve(assignment)) == reference_curve(branch)
 
 
 def test_a_trial_that_stops_below_its_loss_is_finished(driver: Driver) -> None:
@@ -125,10 +123,10 @@ def test_a_trial_that_stops_below_its_loss_is_finished(driver: Driver) -> None:
     event = driver.until_end(assignment)[-1]
     assert isinstance(event, Finished)
     assert driver.curve(assignment)[-1].step == 6
-    assert numbers(driver.curve(assignment)) == plain(spec)
+    assert without_seconds(driver.curve(assignment)) == reference_curve(spec)
 
 
-def test_a_trial_that_measures_time_says_at_its_end_how_long_a_step_takes(driver: Driver) -> None:
+def test_a_trial_that_measures_time_reports_the_time_of_a_step_at_its_end(driver: Driver) -> None:
     assignment = driver.submit(replace(trial(), measure="time"))
     driver.until_end(assignment)
     curve = driver.curve(assignment)
@@ -136,14 +134,14 @@ def test_a_trial_that_measures_time_says_at_its_end_how_long_a_step_takes(driver
     assert 0 < curve[-1].metrics["step_seconds"] < curve[-1].seconds
 
 
-def test_many_trials_are_queued_and_each_obeys_the_law(driver: Driver) -> None:
+def test_each_of_many_queued_trials_keeps_the_order_of_events(driver: Driver) -> None:
     specs = [trial(seed=seed) for seed in range(5)]
     assignments = [driver.submit(spec) for spec in specs]
     driver.until_end(*assignments)
     for spec, assignment in zip(specs, assignments, strict=True):
         kinds = [type(event) for event in driver.of(assignment)]
         assert kinds == [Started, *[Measured] * (len(kinds) - 2), Finished]
-        assert numbers(driver.curve(assignment)) == plain(spec)
+        assert without_seconds(driver.curve(assignment)) == reference_curve(spec)
 
 
 def test_a_running_trial_is_stopped_and_the_next_one_runs(driver: Driver) -> None:
@@ -153,19 +151,19 @@ def test_a_running_trial_is_stopped_and_the_next_one_runs(driver: Driver) -> Non
     assert driver.until_end(endless, seconds=10)[-1] == Stopped(endless.trial_id, 1)
     following = driver.submit(after)
     driver.until_end(following)
-    assert numbers(driver.curve(following)) == plain(after)
+    assert without_seconds(driver.curve(following)) == reference_curve(after)
     assert driver.of(endless)[-1] == Stopped(endless.trial_id, 1)
 
 
 def test_a_queued_trial_is_stopped_without_having_started(driver: Driver) -> None:
     endless = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
-    # each on its worker: a late worker could take two together
-    driver.until(lambda: all(driver.started(each) for each in endless))
+    # wait until each has a worker, since a late worker could take two trials at once
+    driver.until(lambda: all(driver.started(assignment) for assignment in endless))
     queued = driver.submit(trial())
     driver.executor.stop(queued.trial_id)
     assert driver.until_end(queued, seconds=1) == [Stopped(queued.trial_id, 1)]
-    for each in endless:
-        driver.executor.stop(each.trial_id)
+    for assignment in endless:
+        driver.executor.stop(assignment.trial_id)
     driver.until_end(*endless, seconds=10)
 
 
@@ -187,7 +185,7 @@ def test_stopping_an_unknown_or_finished_trial_does_nothing(driver: Driver) -> N
     assert len({event.trial_id for event in driver.seen}) == 2
 
 
-def test_a_lost_corpus_fails_its_trial_for_good_and_leaves_others_alone(driver: Driver) -> None:
+def test_a_lost_corpus_fails_its_trial_for_good_and_no_other(driver: Driver) -> None:
     text = driver.folder / "text.txt"
     text.write_text("the quick brown fox jumps over the lazy dog\n" * 500)
     spec = replace(trial(), data=batches.resolve(DataSpec(corpus=str(text), context=32)))
@@ -201,7 +199,7 @@ def test_a_lost_corpus_fails_its_trial_for_good_and_leaves_others_alone(driver: 
     assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
 
 
-def test_an_exception_fails_its_trial_retryably_and_says_where(driver: Driver) -> None:
+def test_an_exception_is_a_retryable_failure_with_its_traceback(driver: Driver) -> None:
     foreign = driver.submit(trial(seed=4))
     driver.until_end(foreign)
     Path(foreign.checkpoint).parent.mkdir(exist_ok=True)
@@ -229,7 +227,7 @@ def test_a_diverged_trial_is_finished(driver: Driver) -> None:
     assert not math.isfinite(event.points[-1].metrics["loss"])
 
 
-def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
+def test_a_used_worker_gives_the_same_curves_as_a_fresh_one(driver: Driver) -> None:
     diverging = trial(replace(ADAMW, lr=1e30), horizon=replace(HORIZON, steps=40))
     wide = trial(model=replace(MODEL, width=64))
     driver.until_end(
@@ -238,10 +236,10 @@ def test_a_used_worker_gives_what_a_fresh_one_gives(driver: Driver) -> None:
     again = [driver.submit(trial()) for _ in range(driver.executor.slots)]
     driver.until_end(*again)
     for assignment in again:
-        assert numbers(driver.curve(assignment)) == plain(trial())
+        assert without_seconds(driver.curve(assignment)) == reference_curve(trial())
 
 
-def test_trials_that_come_together_keep_the_law_whatever_leaves(
+def test_trials_of_a_pack_keep_the_order_of_events_when_others_leave(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packs, "REPAID_STEPS", 0)
@@ -253,10 +251,12 @@ def test_trials_that_come_together_keep_the_law_whatever_leaves(
     )
     diverging, stopped, *others = assignments = [driver.assignment(spec) for spec in (wild, *calm)]
     busy = [driver.submit(trial(horizon=LONG)) for _ in range(driver.executor.slots)]
-    driver.until(lambda: all(driver.started(each) for each in busy))  # all workers are warm
+    driver.until(
+        lambda: all(driver.started(assignment) for assignment in busy)
+    )  # all workers are warm
     driver.executor.submit(*assignments)
-    for each in busy:
-        driver.executor.stop(each.trial_id)
+    for assignment in busy:
+        driver.executor.stop(assignment.trial_id)
     for leaving in (stopped, *others):
         driver.until_points(leaving)
         driver.executor.stop(leaving.trial_id)
@@ -266,19 +266,19 @@ def test_trials_that_come_together_keep_the_law_whatever_leaves(
     for assignment in assignments:
         kinds = [type(event) for event in driver.of(assignment)]
         assert kinds == [Started, *[Measured] * (len(kinds) - 2), kinds[-1]]
-    for leaver in (stopped, *others):
-        curve = numbers(driver.curve(leaver))
-        assert curve == numbers(list(islice(train_one(leaver.spec), len(curve))))
+    for leaving in (stopped, *others):
+        curve = without_seconds(driver.curve(leaving))
+        assert curve == without_seconds(list(islice(train_one(leaving.spec), len(curve))))
     if not isinstance(driver.executor, TuneExecutor):  # whose trials never share a worker
-        assert len({driver.pid(each) for each in assignments}) == driver.executor.slots
+        assert len({driver.pid(assignment) for assignment in assignments}) == driver.executor.slots
         assert all(
-            driver.seen.index(driver.of(each)[0]) < driver.seen.index(driver.of(stopped)[-1])
-            for each in assignments
+            driver.seen.index(driver.of(assignment)[0]) < driver.seen.index(driver.of(stopped)[-1])
+            for assignment in assignments
         )
 
 
 @pytest.mark.parametrize("executor", RAY, indirect=True)
-def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt_resumes(
+def test_a_killed_worker_fails_its_trial_within_two_seconds_and_a_retry_resumes(
     driver: Driver,
 ) -> None:
     spec = trial(horizon=replace(HORIZON, steps=400, record_every=10))
@@ -298,11 +298,13 @@ def test_a_killed_worker_fails_its_trial_within_two_seconds_and_the_next_attempt
     resumed = driver.started(second)
     assert resumed is not None
     assert 0 < resumed.resumed_step < 400
-    assert numbers(driver.curve(second)) == plain(spec)  # the points before its checkpoint included
+    assert without_seconds(driver.curve(second)) == reference_curve(
+        spec
+    )  # the points before its checkpoint included
 
 
 @pytest.mark.parametrize("executor", RAY, indirect=True)
-def test_a_worker_that_threw_is_replaced(driver: Driver) -> None:
+def test_a_worker_that_raised_an_exception_is_replaced(driver: Driver) -> None:
     file = driver.folder / "file"
     file.touch()
     unwritable = driver.submit(trial(horizon=LONG), checkpoint=str(file / "checkpoint.pt"))
@@ -315,9 +317,9 @@ def test_a_worker_that_threw_is_replaced(driver: Driver) -> None:
     assert isinstance(driver.until_end(driver.submit(trial()))[-1], Finished)
 
 
-def test_closing_twice_is_closing_once_and_nothing_is_said_afterwards(driver: Driver) -> None:
+def test_close_may_be_called_twice_and_ends_all_events(driver: Driver) -> None:
     driver.until_points(driver.submit(trial(horizon=LONG)))
     driver.executor.close()
     driver.executor.close()
-    driver.executor.events(0)  # what was said before
+    driver.executor.events(0)  # events from before the end
     assert driver.executor.events(0.2) == []

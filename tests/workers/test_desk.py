@@ -1,4 +1,4 @@
-"""The desk keeps the contract of events, whichever thread emits them."""
+"""The desk keeps the contract of events when late or repeated ones are emitted."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def taken(attempt: int, desk: Desk) -> None:
         Stopped(7, 1),
     ],
 )
-def test_nothing_follows_an_attempts_terminal_event_even_while_the_next_one_runs(
+def test_no_event_follows_the_terminal_event_of_an_attempt(
     late: Event,
 ) -> None:
     desk = Desk()
@@ -42,7 +42,7 @@ def test_nothing_follows_an_attempts_terminal_event_even_while_the_next_one_runs
     assert desk.events(0) == [Failed(7, 1, LOST), Finished(7, 2, ())]
 
 
-def test_what_a_branch_has_before_it_is_counted_from_its_trunk_on() -> None:
+def test_the_flops_left_of_a_branch_do_not_count_its_trunk() -> None:
     spec = replace(trial(), branch=Branch(trunk="0" * 32, step=HORIZON.steps - 4))
     desk = Desk()
     desk.submit(Assignment(7, 1, spec, "7.pt"))
@@ -55,7 +55,7 @@ def test_what_a_branch_has_before_it_is_counted_from_its_trunk_on() -> None:
     assert desk.flops_left() == pytest.approx(trial_flops(spec) / 4)
 
 
-def test_a_late_event_leaves_the_wish_to_stop_the_next_attempt_standing() -> None:
+def test_a_late_event_does_not_cancel_a_request_to_stop_the_next_attempt() -> None:
     desk = Desk()
     taken(1, desk)
     desk.emit(Failed(7, 1, LOST))

@@ -1,5 +1,6 @@
-"""Assignments that a worker takes at once, and whether it compiles them. What is fastest is a given
-here; other tests measure it.
+"""The assignments that a worker takes at once, and whether it compiles them.
+
+These tests state which pack size is fastest; tests of `telescope.train.program` measure it.
 """
 
 from dataclasses import replace
@@ -37,7 +38,7 @@ def assignment(
 
 
 class Bench:
-    """A desk whose workers would measure that so many trials together are best."""
+    """A desk whose workers measure that packs of `best` trials are fastest."""
 
     def __init__(
         self, *assignments: Assignment, workers: int = 1, best: int = MOST_TOGETHER
@@ -48,32 +49,32 @@ class Bench:
         self.packs, self._best = Packs(self.desk, lambda: workers), best
 
     def take(self) -> list[int]:
-        return [each.trial_id for each in self.packs.take(0, self.measure).assignments]
+        return [assignment.trial_id for assignment in self.packs.take(0, self.measure).assignments]
 
     def measure(self, first: Assignment, most: int, steps: float) -> Program:
         self.measured.append(first.spec)
         return Program(min(self._best, most))
 
 
-def test_trials_of_one_shape_come_together_and_others_keep_their_place() -> None:
+def test_trials_of_one_shape_form_a_pack_and_others_keep_their_place() -> None:
     other = trial(ADAMW, horizon=LONG)
     bench = Bench(assignment(1), assignment(2, other), assignment(3), assignment(4), best=4)
     assert [bench.take() for _ in range(3)] == [[1, 3, 4], [2], []]
 
 
-def test_no_more_come_together_than_is_measured_to_be_best_and_a_shape_is_measured_once() -> None:
+def test_packs_have_the_measured_size_and_a_shape_is_measured_once() -> None:
     bench = Bench(*map(assignment, range(5)), best=2)
     assert [bench.take() for _ in range(3)] == [[0, 1], [2, 3], [4]]
     assert len(bench.measured) == 1
 
 
 @pytest.mark.parametrize(("trials", "takes"), [(8, [4, 4]), (9, [5, 4]), (3, [2, 1]), (2, [1, 1])])
-def test_workers_share_what_is_left(trials: int, takes: list[int]) -> None:
+def test_workers_share_the_waiting_trials(trials: int, takes: list[int]) -> None:
     bench = Bench(*map(assignment, range(trials)), workers=2)
     assert [len(bench.take()) for _ in takes] == takes
 
 
-def test_a_worker_takes_what_others_are_still_to_be_busy_without() -> None:
+def test_a_worker_takes_a_large_pack_if_enough_work_is_left_for_others() -> None:
     wide = trial(model=replace(MODEL, width=2 * MODEL.width), horizon=LONG)
     bench = Bench(
         *map(assignment, range(4)),
@@ -83,7 +84,7 @@ def test_a_worker_takes_what_others_are_still_to_be_busy_without() -> None:
     assert bench.take() == [0, 1, 2, 3]  # less than half of the work, by FLOPs
 
 
-def test_what_has_run_already_is_left_no_more() -> None:
+def test_finished_trials_do_not_count_as_waiting_work() -> None:
     bench = Bench(*map(assignment, range(4)), workers=2)
     assert bench.take() == [0, 1]
     for trial_id in (0, 1):
@@ -91,16 +92,16 @@ def test_what_has_run_already_is_left_no_more() -> None:
     assert bench.take() == [2]
 
 
-def test_what_failed_before_trains_alone() -> None:
+def test_a_trial_that_has_failed_before_trains_alone() -> None:
     bench = Bench(
         assignment(1, failures=1), assignment(2), assignment(3, failures=1), assignment(4)
     )
     assert [bench.take() for _ in range(3)] == [[1], [2, 4], [3]]
 
 
-def test_trials_whose_logits_are_watched_train_alone() -> None:
-    asked: list[dict[str, Any]] = [{"qk_clip": 100.0}, {"measure_max_logit": True}]
-    for options in asked:
+def test_trials_that_measure_or_clip_logits_train_alone() -> None:
+    variants: list[dict[str, Any]] = [{"qk_clip": 100.0}, {"measure_max_logit": True}]
+    for options in variants:
         spec = trial(replace(MUON, **options), horizon=LONG)
         bench = Bench(*(assignment(i, replace(spec, seed=i)) for i in range(3)))
         assert [bench.take() for _ in range(3)] == [[0], [1], [2]]
@@ -130,24 +131,24 @@ def test_a_pack_is_of_one_job_and_jobs_take_turns() -> None:
     assert [bench.take() for _ in range(3)] == [[0, 1], [4, 5], [2, 3]]
 
 
-def test_a_share_of_one_is_not_worth_a_measurement() -> None:
+def test_nothing_is_measured_if_the_share_of_a_worker_is_one_trial() -> None:
     short = trial(horizon=replace(HORIZON, steps=REPAID_STEPS - 1))
     bench = Bench(*(assignment(i, replace(short, seed=i)) for i in range(4)), workers=4)
     assert bench.take() == [0]
     assert bench.measured == []
 
 
-def test_compiling_is_considered_for_one_long_trial_too() -> None:
+def test_compilation_is_considered_for_a_single_long_trial() -> None:
     bench = Bench(assignment(1))
     bench.take()
     assert len(bench.measured) == 1
 
 
-def test_compiling_is_considered_again_only_once_enough_steps_are_queued() -> None:
-    asked: list[float] = []
+def test_compilation_is_considered_again_once_enough_steps_are_queued() -> None:
+    queued_steps: list[float] = []
 
     def measure(first: Assignment, most: int, steps: float) -> Program:
-        asked.append(steps)
+        queued_steps.append(steps)
         return (
             Program(1, repaid_steps=4 * REPAID_STEPS)
             if steps < 4 * REPAID_STEPS
@@ -156,34 +157,34 @@ def test_compiling_is_considered_again_only_once_enough_steps_are_queued() -> No
 
     bench = Bench(*map(assignment, range(3)))
     assert [bench.packs.take(0, measure).compiled for _ in range(3)] == [False] * 3
-    others = [
+    specs = [
         replace(trial(optimizer, horizon=LONG), seed=i)
         for i, optimizer in enumerate((MUON, ADAMW, MUON, ADAMW))
     ]
-    bench.desk.submit(*(assignment(3 + i, spec) for i, spec in enumerate(others)))
+    bench.desk.submit(*(assignment(3 + i, spec) for i, spec in enumerate(specs)))
     taken = [bench.packs.take(0, measure) for _ in range(4)]
     assert [pack.assignments[0].trial_id for pack in taken] == [3, 4, 5, 6]
-    # by shape; too little was left when the other one came
+    # by shape; too few steps were left for the second shape
     assert [pack.compiled for pack in taken] == [True, False, True, False]
-    assert asked == [3 * REPAID_STEPS, 4 * REPAID_STEPS, 3 * REPAID_STEPS]
+    assert queued_steps == [3 * REPAID_STEPS, 4 * REPAID_STEPS, 3 * REPAID_STEPS]
 
 
 def test_a_graph_that_one_optimizer_compiled_is_considered_for_the_other() -> None:
     def measure(first: Assignment, most: int, steps: float) -> Program:
-        asked.append(first.spec.optimizer.name)
-        return Program(compiled=True) if len(asked) > 1 else Program(repaid_steps=1e9)
+        measured_optimizers.append(first.spec.optimizer.name)
+        return Program(compiled=True) if len(measured_optimizers) > 1 else Program(repaid_steps=1e9)
 
-    asked: list[str] = []
+    measured_optimizers: list[str] = []
     specs = [
         replace(trial(optimizer, horizon=LONG), seed=i)
         for i, optimizer in enumerate((MUON, ADAMW, MUON, MUON))
     ]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(specs)))
     assert [bench.packs.take(0, measure).compiled for _ in specs] == [False, True, True, True]
-    assert asked == ["muon", "adamw", "muon"]
+    assert measured_optimizers == ["muon", "adamw", "muon"]
 
 
-def test_what_others_take_during_a_measurement_is_no_part_of_a_share_any_more() -> None:
+def test_trials_taken_during_a_measurement_reduce_the_share() -> None:
     bench = Bench(*map(assignment, range(8)), workers=2)
 
     def measure(first: Assignment, most: int, steps: float) -> Program:
@@ -195,7 +196,7 @@ def test_what_others_take_during_a_measurement_is_no_part_of_a_share_any_more() 
     assert len(bench.packs.take(0, measure).assignments) == 3  # of the five that are left
 
 
-def test_a_measurement_that_was_given_up_for_its_trial_is_not_remembered() -> None:
+def test_an_abandoned_measurement_is_repeated() -> None:
     def measure(first: Assignment, most: int, steps: float) -> Program:
         raise MeasurementAbandoned
 
@@ -204,51 +205,51 @@ def test_a_measurement_that_was_given_up_for_its_trial_is_not_remembered() -> No
     assert len(bench.take()) == 2
 
 
-def test_steps_of_what_is_not_compiled_are_not_counted() -> None:
-    asked: list[float] = []
+def test_steps_of_trials_that_cannot_be_compiled_do_not_count() -> None:
+    queued_steps: list[float] = []
     checks = replace(trial(horizon=LONG), measure="coordinates")
     bench = Bench(assignment(1), assignment(2, failures=1), assignment(3, checks))
-    bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
-    assert asked == [REPAID_STEPS]
+    bench.packs.take(0, lambda first, most, steps: queued_steps.append(steps) or Program())  # type: ignore[func-returns-value]
+    assert queued_steps == [REPAID_STEPS]
 
 
-def test_a_pack_that_broke_is_not_measured_anew() -> None:
+def test_a_pack_that_broke_is_not_measured_again() -> None:
     bench = Bench(*map(assignment, range(9)))
     pack = bench.packs.take(0, lambda first, most, steps: Program(8, repaid_steps=9 * REPAID_STEPS))
-    bench.packs.broke(pack)
+    bench.packs.record_failure(pack)
     bench.desk.submit(*(assignment(10 + i) for i in range(12)))
     assert [len(bench.take()) for _ in range(2)] == [4, 4]
 
 
-def test_of_a_branch_its_own_steps_count() -> None:
-    asked: list[float] = []
+def test_a_branch_counts_with_its_own_steps_only() -> None:
+    queued_steps: list[float] = []
     branches = [
         replace(trial(horizon=LONG, seed=i), branch=Branch(trunk="0" * 32, step=REPAID_STEPS - 100))
         for i in range(12)
     ]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(branches)))
-    bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
-    assert asked == [12 * 100]
+    bench.packs.take(0, lambda first, most, steps: queued_steps.append(steps) or Program())  # type: ignore[func-returns-value]
+    assert queued_steps == [12 * 100]
     bench = Bench(*(assignment(i, spec) for i, spec in enumerate(branches[:9])))
     bench.take()
     assert bench.measured == []
 
 
-def test_workers_each_compile_for_their_share_of_the_steps() -> None:
-    asked: list[float] = []
+def test_a_worker_considers_compilation_for_its_share_of_the_steps() -> None:
+    queued_steps: list[float] = []
     bench = Bench(*map(assignment, range(6)), workers=3)
-    bench.packs.take(0, lambda first, most, steps: asked.append(steps) or Program())  # type: ignore[func-returns-value]
-    assert asked == [2 * REPAID_STEPS]
+    bench.packs.take(0, lambda first, most, steps: queued_steps.append(steps) or Program())  # type: ignore[func-returns-value]
+    assert queued_steps == [2 * REPAID_STEPS]
 
 
-def test_what_was_paused_trains_in_company_and_compiled_as_before() -> None:
+def test_a_trial_that_was_paused_is_packed_and_compiled_like_others() -> None:
     bench = Bench(assignment(1, attempt=2), assignment(2), assignment(3, attempt=3), best=4)
     assert bench.take() == [1, 2, 3]
     bench = Bench(assignment(1, attempt=2))
     assert bench.packs.take(0, lambda first, most, steps: Program(compiled=True)).compiled
 
 
-def test_what_failed_before_is_not_compiled() -> None:
+def test_a_trial_that_has_failed_before_is_not_compiled() -> None:
     bench = Bench(assignment(1), assignment(2, failures=1))
     taken = [
         bench.packs.take(0, lambda first, most, steps: Program(compiled=True)) for _ in range(2)
@@ -256,10 +257,10 @@ def test_what_failed_before_is_not_compiled() -> None:
     assert [pack.compiled for pack in taken] == [True, False]
 
 
-def test_where_one_trial_failed_that_was_compiled_the_next_are_not() -> None:
+def test_after_a_compiled_trial_broke_the_next_ones_are_not_compiled() -> None:
     bench = Bench(assignment(1), assignment(2))
     pack = bench.packs.take(0, lambda first, most, steps: Program(compiled=True))
-    bench.packs.broke(pack)
+    bench.packs.record_failure(pack)
     assert not bench.packs.take(0, bench.measure).compiled
     assert bench.measured == []
 
@@ -267,27 +268,27 @@ def test_where_one_trial_failed_that_was_compiled_the_next_are_not() -> None:
 def test_a_pack_that_broke_makes_the_next_ones_smaller() -> None:
     bench = Bench(*map(assignment, range(12)))
     assert len(bench.take()) == 8
-    bench.packs.broke(Pack(tuple(map(assignment, range(8)))))
+    bench.packs.record_failure(Pack(tuple(map(assignment, range(8)))))
     assert len(bench.take()) == 4
-    bench.packs.broke(Pack((assignment(20),)))
+    bench.packs.record_failure(Pack((assignment(20),)))
     assert len(bench.measured) == 1
 
 
-def test_while_one_worker_measures_another_goes_on_alone() -> None:
+def test_while_one_worker_measures_another_takes_a_single_trial() -> None:
     bench = Bench(*map(assignment, range(9)))
-    others: list[list[int]] = []
-    bench.measure = lambda first, most, steps: others.append(bench.take()) or Program(2)  # type: ignore[func-returns-value]
+    other_packs: list[list[int]] = []
+    bench.measure = lambda first, most, steps: other_packs.append(bench.take()) or Program(2)  # type: ignore[func-returns-value]
     assert bench.take() == [0, 2]
-    assert others == [[1]]
+    assert other_packs == [[1]]
 
 
-def test_what_a_dead_worker_had_taken_is_next_in_line_or_ends_where_that_was_asked_for() -> None:
+def test_trials_of_a_dead_worker_come_next_or_end_if_they_were_to_stop() -> None:
     bench = Bench(*map(assignment, range(4)), best=2)
     taken = bench.packs.take(0, bench.measure).assignments
     bench.desk.stop(0)
     bench.desk.give_back(taken)
     assert bench.desk.events(0) == [Stopped(0, 1)]
-    assert [each.trial_id for each in bench.desk.waiting()] == [1, 2, 3]
+    assert [assignment.trial_id for assignment in bench.desk.waiting()] == [1, 2, 3]
 
 
 def test_packs_of_little_work_are_not_measured() -> None:
@@ -297,7 +298,7 @@ def test_packs_of_little_work_are_not_measured() -> None:
     assert bench.measured == []
 
 
-def test_a_measurement_that_fails_is_logged_and_not_tried_again(
+def test_a_measurement_that_fails_is_logged_and_not_repeated(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     bench = Bench(*map(assignment, range(3)))

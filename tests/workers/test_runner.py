@@ -1,5 +1,6 @@
-"""Events of a pack that breaks, and the program that a worker runs. Events of a pack that does not
-break are in test_contract.
+"""The events of a pack that breaks, and the program that a worker runs.
+
+test_contract has the events of packs that do not break.
 """
 
 from collections.abc import Sequence
@@ -17,10 +18,10 @@ from telescope.train.program import Program
 from tests.telescope.small import ADAMW, HORIZON, trial
 from workers import local, packs, runner
 from workers.interface import TERMINAL, Assignment, Failed, Finished
-from workers.on_ray.slot import handed_down
+from workers.on_ray.worker import worker_environment
 
 
-def test_what_breaks_one_of_a_pack_fails_all_that_had_not_ended(tmp_path: Path) -> None:
+def test_an_exception_in_a_pack_fails_all_trials_that_have_not_ended(tmp_path: Path) -> None:
     point = (3, 384, 1e6, 0.1, {"train_loss": 3.0})
     torch.save(
         {"format": FORMAT, "step": 3, "curve": [point], "model": {}, "optimizer": {}},
@@ -43,7 +44,7 @@ def test_what_breaks_one_of_a_pack_fails_all_that_had_not_ended(tmp_path: Path) 
     )
 
 
-def test_a_member_that_had_ended_is_not_failed_by_what_breaks_later(tmp_path: Path) -> None:
+def test_a_later_exception_does_not_fail_a_trial_that_has_ended(tmp_path: Path) -> None:
     wild = replace(ADAMW, lr=1e30)  # diverges in the first quarter
     horizon = replace(HORIZON, steps=100, record_every=1)
     first, second = (
@@ -67,10 +68,10 @@ def test_a_member_that_had_ended_is_not_failed_by_what_breaks_later(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("asked", "ready", "used"), [(True, True, True), (True, False, False), (False, True, False)]
+    ("requested", "ready", "used"), [(True, True, True), (True, False, False), (False, True, False)]
 )
-def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
-    asked: bool, ready: bool, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_compiled_code_is_used_if_it_is_requested_and_available(
+    requested: bool, ready: bool, used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[int] = []
 
@@ -83,16 +84,16 @@ def test_compiled_code_is_used_where_it_is_asked_for_and_can_be(
     assignments = [
         Assignment(i, 1, trial(ADAMW, seed=i), str(tmp_path / f"{i}.pt")) for i in range(2)
     ]
-    *_, last = runner.run_attempts(assignments, lambda assignment: False, asked)
+    *_, last = runner.run_attempts(assignments, lambda assignment: False, requested)
     assert isinstance(last, Finished)
     assert calls == ([2] * HORIZON.steps if used else [])
 
 
-def test_an_executor_passes_on_what_its_worker_chose(
+def test_an_executor_passes_the_chosen_program_to_the_runner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Graph] = []
-    monkeypatch.setattr(compiled, "ensure_compiled", lambda graph: asked.append(graph) or False)  # type: ignore[func-returns-value]
+    graphs: list[Graph] = []
+    monkeypatch.setattr(compiled, "ensure_compiled", lambda graph: graphs.append(graph) or False)  # type: ignore[func-returns-value]
     monkeypatch.setattr(local, "choose", lambda spec, most, steps: Program(compiled=True))
     monkeypatch.setattr(packs, "REPAID_STEPS", 0)
     executor = local.LocalExecutor()
@@ -102,13 +103,13 @@ def test_an_executor_passes_on_what_its_worker_chose(
             pass
     finally:
         executor.close()
-    assert asked == [Graph.of(trial())]
+    assert graphs == [Graph.of(trial())]
 
 
-def test_workers_on_other_nodes_are_told_whether_to_compile(
+def test_workers_on_other_nodes_inherit_the_setting_of_compilation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TELESCOPE_COMPILE", "never")
-    assert handed_down()["TELESCOPE_COMPILE"] == "never"
+    assert worker_environment()["TELESCOPE_COMPILE"] == "never"
     monkeypatch.delenv("TELESCOPE_COMPILE")
-    assert "TELESCOPE_COMPILE" not in handed_down()
+    assert "TELESCOPE_COMPILE" not in worker_environment()

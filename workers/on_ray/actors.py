@@ -1,8 +1,8 @@
 """Trials on Ray actors.
 
-Each slot is an actor without any Ray library on top, warm before the first trial and after the last
-(`workers.on_ray.slot`), in a local Ray that starts by itself or in a cluster that is joined
-(`workers.on_ray.cluster`). `RayExecutor` combines them.
+Each slot is a plain Ray actor that is warmed up once and runs many trials (`workers.on_ray.slot`).
+The actors run in a local Ray that the executor starts, or in a cluster that it joins
+(`workers.on_ray.cluster`).
 """
 
 import atexit
@@ -14,14 +14,15 @@ from telescope.errors import WorkersLost
 from workers.desk import Desk
 from workers.interface import Assignment, Event
 from workers.on_ray.cluster import LOCAL, Demand, Joining, RayCluster
-from workers.on_ray.slot import Placement, Shared, Slot, first_line
+from workers.on_ray.placement import Placement
+from workers.on_ray.slot import Shared, Slot, first_line
 from workers.packs import MOST_TOGETHER, Packs
 
 JOIN_SECONDS = 1.0
 
 
 class RayExecutor:
-    """Warm Ray actors; `workers.interface` has the contract of the four methods."""
+    """Runs trials on warm Ray actors; the contract is in `workers.interface`."""
 
     def __init__(
         self,
@@ -30,37 +31,39 @@ class RayExecutor:
         joining: Joining = LOCAL,
         patience_seconds: float = 30.0,
     ) -> None:
-        """Start a local Ray, or join one, and start the actors, without waiting for them.
+        """Start a local Ray or join a cluster, and start the actors, without waiting for them.
 
-        `workers`: the largest number of workers; by default as many as fit.
+        `workers` is the largest number of workers, by default as many as fit; `patience_seconds`
+        the time before a shortage of resources is reported.
         """
         self._cluster = RayCluster.connect(joining, workers)
         self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
         self._desk = Desk()
         packs = Packs(self._desk, lambda: self.slots)
-        self._shared = Shared(
-            self._desk, packs, self._demand, Placement(self._desk), patience_seconds
-        )
+        placement = Placement(self._desk)
+        self._shared = Shared(self._desk, packs, self._demand, placement, patience_seconds)
         self._slots: list[Slot] = []
         self._grow()
         self._closed = False
-        # so that a process that ends by an error leaves nothing behind either
+        # so that a process that ends with an exception leaves no processes behind
         atexit.register(self.close)
 
     @property
     def slots(self) -> int:
-        """Number of workers that train at once; more when nodes join."""
+        """Number of workers that can train at once; it grows when nodes join the cluster."""
         return len(self._slots)
 
     @property
     def room(self) -> int:
-        """Two packs for each worker: all packs may end at once."""
+        """Two packs for each worker, since all packs may end at once."""
         return 2 * self.slots * MOST_TOGETHER
 
     @property
     def numerics(self) -> str | None:
-        """Arithmetic of the newest slot with a warm worker; a cluster with several kinds of device
-        may have others too."""
+        """Arithmetic of the newest slot with a warm worker.
+
+        In a cluster with several kinds of device, other workers may have another one.
+        """
         return next((slot.numerics for slot in reversed(self._slots) if slot.numerics), None)
 
     def submit(self, *assignments: Assignment) -> None:
@@ -74,14 +77,16 @@ class RayExecutor:
             slot.cancel(trial_id)
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Events since the last call, waiting up to `timeout` seconds for the first. Raises
-        WorkersLost if Ray's head is gone."""
+        """Return the events since the last call; wait up to `timeout` seconds for the first.
+
+        Raises WorkersLost if Ray's head is gone.
+        """
         if not self._closed:
             self._require_ray()
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End all workers and, with all its processes, a Ray that was started here; idempotent."""
+        """End all workers and, if Ray was started here, all its processes; idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -98,8 +103,10 @@ class RayExecutor:
         return Demand.suited(ray.cluster_resources(), self._gpus_per_worker)
 
     def _grow(self) -> None:
-        """Open a slot for every worker that fits; at least one slot, which emits a `Waiting` if it
-        cannot be placed."""
+        """Open a slot for every worker that fits.
+
+        There is at least one slot, which emits a `Waiting` event if its worker cannot be placed.
+        """
         fitting = max(1, self._demand().fits(ray.cluster_resources()))
         for index in range(len(self._slots), min(self._workers or fitting, fitting)):
             self._slots.append(Slot(index, self._shared))
@@ -108,5 +115,5 @@ class RayExecutor:
         broken = next((slot.broken for slot in self._slots if slot.broken), None)
         if broken:
             raise WorkersLost(f"Ray failed: {first_line(broken)}") from broken
-        if self._cluster.looked():
+        if self._cluster.check_alive():
             self._grow()

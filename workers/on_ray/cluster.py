@@ -1,12 +1,12 @@
 """The Ray cluster that workers run on: connection, capacity, and liveness.
 
-`RayCluster.connect` starts a local Ray or joins a running one; `close` ends what was started, with
+`RayCluster.connect` starts a local Ray or joins a running cluster; `close` ends a local Ray with
 all its processes. `Demand` is what one worker needs from the cluster: a CPU, or a share of a GPU if
 there are any.
 
-A local Ray differs from Ray's defaults: its own token in memory instead of a file in the user's
-home, no usage reports, no dashboard, its own folder that is deleted when it ends, and SIGTERM stays
-with the caller.
+A local Ray differs from Ray's defaults: its token is in memory instead of a file in the user's
+home; it has no usage reports and no dashboard; it has a folder of its own that is deleted when it
+ends; and the caller keeps its handler of SIGTERM.
 """
 
 import logging
@@ -31,13 +31,13 @@ from telescope.errors import Unavailable, WorkersLost
 from workers.processes import end_all
 
 LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # marks the environment of a local Ray's processes
-# events travel inline; Ray's default would claim 30 % of the memory
+# Events travel inline; by default Ray's object store would claim 30 % of the memory.
 OBJECT_STORE_BYTES = 100_000_000
 SHUTDOWN_SECONDS = 3.0
 CONNECT_SECONDS = 5.0
-LOOK_SECONDS = 2.0  # between checks of Ray's head
-HEAD_LOST_SECONDS = 8.0  # after its last sign of life; Ray itself would end this process after 60
-LONGEST_TEMPORARY_PATH = 40  # Ray appends some 65 characters, and a socket's path ends at 107
+CHECK_SECONDS = 2.0  # between checks of Ray's head
+HEAD_LOST_SECONDS = 8.0  # after its last response; Ray itself would end this process after 60 s
+LONGEST_TEMPORARY_PATH = 40  # Ray appends some 65 characters; a socket's path has at most 107
 
 
 @dataclass(frozen=True)
@@ -49,45 +49,48 @@ class Demand:
 
     @classmethod
     def suited(cls, total: Mapping[str, float], gpus_per_worker: float | None) -> "Demand":
-        """One GPU, or the given share, if the cluster has any; otherwise (or for a share of 0) one
-        CPU."""
+        """Return the demand that suits a cluster with these resources.
+
+        It is one GPU, or `gpus_per_worker` if given, if the cluster has GPUs; else, and for 0 GPUs
+        per worker, one CPU.
+        """
         gpus = (1.0 if total.get("GPU", 0) else 0.0) if gpus_per_worker is None else gpus_per_worker
         return cls("GPU", gpus) if gpus else cls("CPU", 1.0)
 
     @property
     def options(self) -> dict[str, float]:
-        """Options of a Ray actor."""
+        """The demand as options of a Ray actor."""
         return {"num_cpus": 0.0, "num_gpus": 0.0, f"num_{self.resource.lower()}s": self.amount}
 
     def fits(self, total: Mapping[str, float]) -> int:
-        """The number of such workers that the cluster could hold if it were empty."""
+        """The number of workers that the cluster could hold if it were empty."""
         available = total.get(self.resource, 0.0)
         per_device = int(1 / self.amount + 1e-9)  # a share never spans two GPUs
         return int(available) * per_device if per_device else int(available / self.amount)
 
     def shortage(self, total: Mapping[str, float], free: Mapping[str, float]) -> str:
-        """The reason why a worker is not placed: what it needs, what is free, what there is."""
+        """Describe why a worker is not placed: what it needs, what is free, and what there is."""
         demand = f"a worker asks for {self.amount:g} {self.resource}"
-        has = total.get(self.resource, 0.0)
+        total_amount = total.get(self.resource, 0.0)
         if not self.fits(total):
-            return f"{demand}, which this Ray cluster never has: {has:g} {self.resource} in total; add a node or ask for less"
+            supply = f"{total_amount:g} {self.resource} in total; add a node or ask for less"
+            return f"{demand}, which this Ray cluster never has: {supply}"
         unused = free.get(self.resource, 0.0)
-        held = (
-            "others hold the rest"
-            if unused < self.amount
-            else "a worker's process is slow to start"
-        )
-        return f"{demand}; {unused:g} of the cluster's {has:g} {self.resource} are free; {held}"
+        cause = "a worker's process is slow to start"
+        if unused < self.amount:
+            cause = "others hold the rest"
+        supply = f"{unused:g} of the cluster's {total_amount:g} {self.resource} are free"
+        return f"{demand}; {supply}; {cause}"
 
 
 @dataclass(frozen=True)
 class Joining:
-    """Options of a driver that joins Ray, and the needs of its workers."""
+    """Options of the connection to Ray, and the needs of its workers."""
 
-    # of a cluster; by default RAY_ADDRESS, otherwise a local Ray is started
+    # Address of a cluster; None for RAY_ADDRESS, and without that a local Ray is started.
     address: str | None = None
-    shared_storage: bool = False  # every node sees checkpoints and corpora under the same paths
-    # a number or a share; by default 1 if there are GPUs; 0 makes CPU workers anywhere
+    shared_storage: bool = False  # True if all nodes see checkpoints and corpora at the same paths
+    # GPUs per worker, may be a share; None for one if there are GPUs; 0 makes CPU workers anywhere.
     gpus_per_worker: float | None = None
     code: tuple[Path, ...] = ()  # packages and modules that workers must be able to import
 
@@ -100,63 +103,62 @@ class RayCluster:
 
     def __init__(self, marker: str, folder: Path | None) -> None:
         self._marker = marker
-        self.folder = folder  # of a Ray that was started here; None if it was joined
+        self.folder = folder  # temporary folder of a local Ray; None for a cluster that was joined
         context = ray.get_runtime_context()
         self.address: str = context.gcs_address
         self._node: str = context.get_node_id()
-        self._head_seen = self._next_look = time.monotonic()
+        self._last_response = self._next_check = time.monotonic()
 
     @classmethod
     def connect(cls, joining: Joining, workers: int | None) -> "RayCluster":
-        """Join a cluster, or start a local Ray for `workers` CPU workers (default: one per core),
-        and send the code to the workers."""
+        """Join a cluster, or start a local Ray for `workers` CPU workers, by default one per core.
+
+        The code in `joining` is sent to the workers. Raises Unavailable if Ray cannot be joined or
+        started, or if other nodes would need shared storage that there is not.
+        """
         address = joining.address or os.environ.get("RAY_ADDRESS") or None
-        # otherwise a thread's late call after shutdown would start another Ray
+        # else a thread's call after shutdown would start another Ray
         auto_init_hook.enable_auto_connect = False
-        shared = (
-            {"runtime_env": {"py_modules": [str(place) for place in joining.code]}}
-            if joining.code
-            else {}
-        )
-        cluster = cls._start(workers, shared) if address is None else cls._join(address, shared)
-        away = {
+        options: dict[str, Any] = {}
+        if joining.code:
+            options["runtime_env"] = {"py_modules": [str(path) for path in joining.code]}
+        cluster = cls._start(workers, options) if address is None else cls._join(address, options)
+        other_nodes = {
             node["NodeID"]
             for node in ray.nodes()
             if node["Alive"] and {"CPU", "GPU"} & node["Resources"].keys()
         }
-        away -= {ray.get_runtime_context().get_node_id()}
-        if away and not joining.shared_storage:
+        other_nodes -= {ray.get_runtime_context().get_node_id()}
+        if other_nodes and not joining.shared_storage:
             cluster.close()
             raise Unavailable(
-                f"the Ray cluster at {address} would place workers on {len(away)} other node(s), "
-                "but checkpoints and corpora lie on this machine's disk; put TELESCOPE_HOME on "
-                "storage that all nodes share and set TELESCOPE_SHARED_STORAGE=true, or use a "
-                "local Ray"
+                f"the Ray cluster at {address} would place workers on {len(other_nodes)} other "
+                "node(s), but checkpoints and corpora lie on this machine's disk; put "
+                "TELESCOPE_HOME on storage that all nodes share and set "
+                "TELESCOPE_SHARED_STORAGE=true, or use a local Ray"
             )
         return cluster
 
     @classmethod
-    def _join(cls, address: str, shared: Mapping[str, Any]) -> "RayCluster":
+    def _join(cls, address: str, options: Mapping[str, Any]) -> "RayCluster":
         try:
-            # Ray would try for minutes, then end this process
+            # Ray itself would try for minutes, then end this process.
             if ":" in address and not _answers(address, CONNECT_SECONDS):
-                raise ConnectionError("nothing answers there")
+                raise ConnectionError("nothing answers at this address")
             with _own_signals():
                 ray.init(
-                    address=address, log_to_driver=False, logging_level=logging.ERROR, **shared
+                    address=address, log_to_driver=False, logging_level=logging.ERROR, **options
                 )
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise Unavailable(f"cannot join the Ray cluster at {address}: {error}") from error
         return cls("", None)
 
     @classmethod
-    def _start(cls, workers: int | None, shared: Mapping[str, Any]) -> "RayCluster":
+    def _start(cls, workers: int | None, options: Mapping[str, Any]) -> "RayCluster":
         root = tempfile.gettempdir()
-        folder = Path(
-            tempfile.mkdtemp(
-                prefix="telescope-", dir=root if len(root) < LONGEST_TEMPORARY_PATH - 20 else "/tmp"
-            )
-        )
+        if len(root) >= LONGEST_TEMPORARY_PATH - 20:
+            root = "/tmp"  # noqa: S108 (mkdtemp makes a private folder)
+        folder = Path(tempfile.mkdtemp(prefix="telescope-", dir=root))
         marker = secrets.token_hex(16)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         with (
@@ -172,7 +174,7 @@ class RayCluster:
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     _temp_dir=str(folder),
-                    **shared,
+                    **options,
                 )
             except Exception as error:
                 end_all(marker, SHUTDOWN_SECONDS, LOCAL_MARKER)
@@ -190,29 +192,30 @@ class RayCluster:
             return False
         return any(node["NodeID"] == self._node and node["Alive"] for node in ray.nodes())
 
-    def looked(self) -> bool:
-        """True if it is time for a check and the cluster is alive. Raises WorkersLost if there has
-        been no sign of life for long."""
-        now = time.monotonic()
-        if now < self._next_look:
+    def check_alive(self) -> bool:
+        """Check the cluster if a check is due; return True if one was due and succeeded.
+
+        Raises WorkersLost if no check has succeeded for `HEAD_LOST_SECONDS`.
+        """
+        time_now = time.monotonic()
+        if time_now < self._next_check:
             return False
-        self._next_look = now + LOOK_SECONDS
+        self._next_check = time_now + CHECK_SECONDS
         if self.alive():
-            self._head_seen = now
+            self._last_response = time_now
             return True
-        if now - self._head_seen > HEAD_LOST_SECONDS:
-            raise WorkersLost(
-                f"Ray's head at {self.address} does not answer, or this machine's node of it has died"
-            )
+        if time_now - self._last_response > HEAD_LOST_SECONDS:
+            head = f"Ray's head at {self.address} does not answer"
+            raise WorkersLost(f"{head}, or this machine's node of it has died")
         return False
 
     def close(self) -> None:
-        """Disconnect, and end every process of a Ray that was started here."""
-        ending = threading.Thread(
+        """Disconnect from Ray; end every process of a local Ray."""
+        shutdown = threading.Thread(
             target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True
         )
-        ending.start()  # in a thread, since it may wait for a head that is gone
-        ending.join(SHUTDOWN_SECONDS)
+        shutdown.start()  # in a thread, since it may wait for a head that is gone
+        shutdown.join(SHUTDOWN_SECONDS)
         if self.folder is not None:
             end_all(self._marker, SHUTDOWN_SECONDS, LOCAL_MARKER)
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -230,24 +233,27 @@ def _answers(address: str, seconds: float) -> bool:
 
 @contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Environment variables that processes started inside inherit."""
-    before = {name: os.environ.get(name) for name in variables}
+    """Set environment variables in the block, for processes that are started there."""
+    previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        for name, value in previous.items():
+            if value is None:
+                os.environ.pop(name)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Restore SIGTERM, which Ray takes over when it starts in the main thread."""
+    """Restore the handler of SIGTERM, which Ray replaces when it starts in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.getsignal(signal.SIGTERM)
+    previous = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, previous)

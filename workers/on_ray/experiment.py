@@ -1,8 +1,8 @@
-"""Callbacks for a Ray Tune experiment: searcher, scheduler and reporter.
+"""Callbacks of a Ray Tune experiment: searcher, scheduler and reporter.
 
-Tune asks a searcher for the next trial (`Feed`) and a scheduler for trials that end early (`Ends`),
-and tells a callback what happened (`Relay`). The three share `Flights`: the desk's assignments that
-Tune holds, and since when.
+Tune asks a searcher for the next trial (`DeskSearcher`), asks a scheduler whether to end a trial
+early (`StopScheduler`), and tells a callback what happened (`EventReporter`). The three share
+`Flights`: the assignments that Tune holds, and since when.
 """
 
 import time
@@ -21,31 +21,31 @@ from telescope.trials.outcome import Failure
 from workers.desk import Desk
 from workers.interface import Assignment, Failed, Finished, Measured, Started, Stopped
 from workers.on_ray.cluster import Demand
-from workers.on_ray.slot import PAUSE_SECONDS, Placement
+from workers.on_ray.placement import Placement
+from workers.on_ray.slot import PAUSE_SECONDS
 
-# between checks whether the experiment is to end, while there is nothing to do
-IDLE_SECONDS = 2.0
-WARM_UP = 0  # stands for a trial's id if there is no assignment
+IDLE_SECONDS = 2.0  # between checks whether the experiment should end, while there is no work
+WARM_UP = 0  # in place of a trial's id, for the warm-up, which has no assignment
 ASSIGNMENT = TypeAdapter(Assignment)
 
 
 @dataclass
 class Flight:
-    """A trial that Tune holds; without an assignment, the one that warms up the first worker."""
+    """A trial that Tune holds; without an assignment, it warms up the first worker."""
 
     assignment: Assignment | None
     since: float = field(default_factory=time.monotonic)
     begun: bool = False
-    actor: Any = None  # the worker that has it, once it has begun
+    actor: Any = None  # the worker that runs the trial, once it has begun
 
     @property
     def trial_id(self) -> int:
-        """The coordinator's id of its trial."""
+        """The coordinator's id of the trial."""
         return self.assignment.trial_id if self.assignment else WARM_UP
 
 
 class Flights:
-    """Trials that one Tune experiment holds, by Tune's ids, and how long they have waited."""
+    """The trials that one Tune experiment holds, by Tune's ids."""
 
     def __init__(
         self, desk: Desk, placement: Placement, demand: Demand, patience_seconds: float
@@ -53,8 +53,8 @@ class Flights:
         self.desk, self.demand = desk, demand
         self._placement, self._patience_seconds = placement, patience_seconds
         self._held: dict[str, Flight] = {}
-        self.numerics: str | None = None  # of the latest worker that became warm
-        self.over = False  # True once the experiment is to end
+        self.numerics: str | None = None  # arithmetic of the worker that was warmed up last
+        self.over = False  # True once the experiment should end
 
     def __len__(self) -> int:
         return len(self._held)
@@ -63,71 +63,68 @@ class Flights:
         return self._held[tune_id]
 
     def of(self, trial_id: int) -> Flight | None:
-        """The flight of a trial, if Tune holds it; the latest one, since a failed attempt is held
-        until its worker's error arrives."""
-        return next(
-            (
-                flight
-                for flight in reversed(list(self._held.values()))
-                if flight.trial_id == trial_id
-            ),
-            None,
-        )
+        """Return the latest flight of a trial; None if Tune does not hold the trial.
+
+        There may be several, since Tune holds a failed attempt until its worker's error arrives.
+        """
+        flights = [flight for flight in self._held.values() if flight.trial_id == trial_id]
+        return flights[-1] if flights else None
 
     def hold(self, tune_id: str, assignment: Assignment | None) -> dict[str, Any]:
-        """Record what Tune gets, as the plain document that loggers show."""
+        """Record that Tune gets an assignment; return it as the JSON document that loggers show."""
         self._held[tune_id] = Flight(assignment)
         return ASSIGNMENT.dump_python(assignment, mode="json") if assignment else {}
 
     def begin(self, tune_id: str, actor: Any) -> Flight:
-        """Record that a worker has the trial."""
+        """Record that a worker runs the trial."""
         flight = self._held[tune_id]
         flight.begun, flight.actor = True, actor
-        self._placement.lacks(flight.trial_id, None)
+        self._placement.set_shortage(flight.trial_id, None)
         return flight
 
     def end(self, tune_id: str) -> Flight:
-        """Record that Tune is done with the trial; a shortage during warm-up lasts until the next
-        warm-up begins."""
+        """Record that Tune no longer holds the trial.
+
+        A shortage during the warm-up lasts until the next warm-up begins.
+        """
         flight = self._held.pop(tune_id)
         if flight.assignment:
-            self._placement.lacks(flight.trial_id, None)
+            self._placement.set_shortage(flight.trial_id, None)
         return flight
 
-    def unwanted(self, tune_id: str) -> bool:
-        """True if the trial is to end."""
+    def should_stop(self, tune_id: str) -> bool:
+        """True if the trial should end early."""
         trial_id = self._held[tune_id].trial_id
         return self.over if trial_id == WARM_UP else self.desk.stopping(trial_id)
 
-    def look(self) -> None:
-        """Report a shortage if a trial has waited for longer than patience, or would wait for
-        ever."""
+    def report_shortages(self) -> None:
+        """Report a shortage for each trial that has waited for too long, or can never begin."""
         for flight in self._held.values():
             if not flight.begun:
                 total = ray.cluster_resources()
-                if time.monotonic() - flight.since > self._patience_seconds or not self.demand.fits(
-                    total
-                ):
-                    self._placement.lacks(
-                        flight.trial_id, self.demand.shortage(total, ray.available_resources())
-                    )
+                is_late = time.monotonic() - flight.since > self._patience_seconds
+                if is_late or not self.demand.fits(total):
+                    shortage = self.demand.shortage(total, ray.available_resources())
+                    self._placement.set_shortage(flight.trial_id, shortage)
 
-    def not_started(self, reason: str) -> None:
-        """Report that the first worker's process could not start, and pause before the next one."""
-        self._placement.lacks(WARM_UP, f"a worker's process could not start: {reason}")
+    def report_failed_start(self, reason: str) -> None:
+        """Report that the first worker's process could not start, and wait before the next one."""
+        self._placement.set_shortage(WARM_UP, f"a worker's process could not start: {reason}")
         self.desk.wait_closed(PAUSE_SECONDS)
 
 
-class Feed(Searcher):  # type: ignore[misc]
-    """The searcher, asked in each turn: first the warm-up, then the desk's assignments."""
+class DeskSearcher(Searcher):  # type: ignore[misc]
+    """The searcher, called in each turn: it suggests the warm-up, then the desk's assignments."""
 
     def __init__(self, flights: Flights) -> None:
         super().__init__()
         self._flights = flights
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A trial, or None for not now. With no flights it waits, since Tune itself would sleep for
-        a second."""
+        """Return a trial's document, or None if there is no trial now.
+
+        If Tune holds no trial, wait for an assignment, since Tune itself would sleep for a second.
+        """
         flights = self._flights
         while not flights.over:
             if flights.numerics is None:
@@ -139,64 +136,63 @@ class Feed(Searcher):  # type: ignore[misc]
         return str(Searcher.FINISHED)
 
     def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
-        """Do nothing: Tune tells `Relay`, too."""
+        """Do nothing: Tune calls `EventReporter` too."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the coordinator keeps the record."""
+        """Do nothing: the coordinator stores all trials."""
 
 
-class Ends(FIFOScheduler):  # type: ignore[misc]
-    """The scheduler, which ends waiting trials in the next turn, running trials at their next
-    event; and chooses the next trial."""
+class StopScheduler(FIFOScheduler):  # type: ignore[misc]
+    """The scheduler: it chooses the next trial, and ends trials whose stop was requested.
+
+    Waiting trials end in the next turn, running trials at their next event.
+    """
 
     def __init__(self, flights: Flights) -> None:
         super().__init__()
         self._flights = flights
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
-        """Asked at each event."""
-        return str(self.STOP if self._flights.unwanted(trial.trial_id) else self.CONTINUE)
+        """Decide at each event whether the trial goes on."""
+        return str(self.STOP if self._flights.should_stop(trial.trial_id) else self.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Asked in each turn: the waiting trial that a free worker takes. The newest one, since
-        workers for the others are already starting.
+        """Return the trial that a free worker takes: the newest waiting trial.
 
-        When a trial gets another worker, Tune gives up the worker that was starting for it. If the
-        oldest trial came first, as by Tune's default, trials shorter than a process start would run
-        on one worker for ever.
+        Tune starts a worker for each waiting trial, and gives it up if the trial gets a free
+        worker instead. If the oldest trial came first, as by Tune's default, trials shorter than
+        the start of a process would all run on one worker, since no other would ever start.
         """
         waiting = [
             trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING
         ]
         for trial in waiting:
-            if self._flights.unwanted(trial.trial_id):
+            if self._flights.should_stop(trial.trial_id):
                 tune_controller.stop_trial(trial)
         pending = [trial for trial in waiting if trial.status == trial.PENDING]
         return max(pending, key=lambda trial: self._flights[trial.trial_id].since, default=None)
 
 
-class Relay(Callback):  # type: ignore[misc]
-    """Tune's callbacks as events; and as results for loggers, one point of a curve at a time."""
+class EventReporter(Callback):  # type: ignore[misc]
+    """Converts Tune's callbacks to events, and to results for loggers, one point at a time."""
 
     def __init__(self, flights: Flights, loggers: Sequence[Callback]) -> None:
         self._flights = flights
         self._loggers = CallbackList(list(loggers))
 
     def setup(self, **info: Any) -> None:
-        """The experiment begins."""
         self._loggers.setup(**info)
 
     def on_step_begin(self, **info: Any) -> None:
-        """A turn begins."""
-        self._flights.look()
+        """Check for shortages at the beginning of each turn."""
+        self._flights.report_shortages()
 
     def on_trial_start(self, trial: Any, **info: Any) -> None:
-        """A worker has the trial."""
         if self._flights.begin(trial.trial_id, trial.temporary_state.ray_actor).assignment:
             self._loggers.on_trial_start(trial=trial, **info)
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """A step has ended; the event goes no further, or Tune would keep it."""
+        """Emit the event of a step; it is removed from the result, or Tune would keep it."""
         self._flights.numerics = result.pop("numerics", self._flights.numerics)
         event = result.pop("event", None)
         if event is None:
@@ -217,7 +213,7 @@ class Relay(Callback):  # type: ignore[misc]
                 )
 
     def on_trial_complete(self, trial: Any, **info: Any) -> None:
-        """The trial finished, which its event reported, or was stopped."""
+        """Emit `Stopped`; the desk drops it if the trial finished, which its event reported."""
         flight = self._flights.end(trial.trial_id)
         if flight.assignment:
             if flight.begun:
@@ -225,15 +221,17 @@ class Relay(Callback):  # type: ignore[misc]
             self._flights.desk.emit(Stopped(flight.trial_id, flight.assignment.attempt))
 
     def on_trial_error(self, trial: Any, **info: Any) -> None:
-        """The trial failed, which its event reported (the desk drops a second event of the same
-        attempt), or its worker died."""
+        """Emit `Failed` or `Stopped` for a trial whose worker died.
+
+        The desk drops it if the trial itself failed, which its event reported.
+        """
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)
         if flight.actor is not None:
-            # Tune would end it in its next turn, which comes with the next trial
+            # Tune would end the actor only in its next turn, which comes with the next trial
             ray.kill(flight.actor)
         if flight.assignment is None:
-            self._flights.not_started(reason)
+            self._flights.report_failed_start(reason)
             return
         if flight.begun:
             self._loggers.on_trial_error(trial=trial, **info)
@@ -241,16 +239,14 @@ class Relay(Callback):  # type: ignore[misc]
         if self._flights.desk.stopping(trial_id):
             self._flights.desk.emit(Stopped(trial_id, attempt))
         else:
-            self._flights.desk.emit(
-                Failed(trial_id, attempt, Failure("operational", f"worker process died: {reason}"))
-            )
+            failure = Failure("operational", f"worker process died: {reason}")
+            self._flights.desk.emit(Failed(trial_id, attempt, failure))
 
     def on_experiment_end(self, **info: Any) -> None:
-        """The experiment has ended."""
         self._loggers.on_experiment_end(**info)
 
 
 def _reason(trial: Any) -> str:
-    """Why Tune gave a trial up: the line after the header of its error file."""
+    """Return the reason of a failed trial: the line after the header of Tune's error file."""
     lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
     return next((line.strip() for line in lines[1:] if line.strip()), "no reason given")

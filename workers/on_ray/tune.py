@@ -1,17 +1,18 @@
 """Trials on Ray Tune, for its logger callbacks.
 
-One endless Tune experiment takes the place of the slots of `workers.on_ray.actors`: a searcher
-hands out the desk's assignments, a class trainable on a reused actor trains them, a callback passes
-its events on. The desk, the worker with its clean-up, the cluster and the messages about shortages
-are those of the plain executor, which is faster (ADR 12).
+Tune experiments take the place of the slots of `workers.on_ray.actors`: a searcher hands out the
+desk's assignments, a class trainable on a reused actor trains them, and a callback passes events
+on. The desk, the worker, the cluster and the messages about shortages are the same as in the plain
+executor, which is faster (ADR 12).
 
-Observations of Tune 2.60 shape the code. It starts workers for trials only, so the first trial has
-no assignment, and reports the workers' arithmetic. A trial cannot be stopped from outside, but Tune
-asks its scheduler at each result and each turn. Tune waits in silence while other applications hold
-all CPUs, so each turn checks the age of trials that have not begun. It keeps all trials in memory,
-so an experiment ends after some hundreds and another one follows.
+Observations of Tune 2.60 shape the code. Tune starts workers only for trials, so the first trial
+has no assignment: it warms a worker up and reports the worker's arithmetic. A trial cannot be
+stopped from outside, but Tune calls its scheduler at each result and in each turn. Tune waits
+without a message while other applications hold all CPUs, so each turn checks the age of trials that
+have not begun. Tune keeps all trials in memory, so an experiment ends after some hundreds of trials
+and another one follows.
 
-Parts: `Attempt` (in the worker) · `TuneExecutor` · `LOGGERS`, `logger`. The callbacks are in
+Parts: `Attempt`, in the worker · `TuneExecutor` · `LOGGERS`, `logger`. The callbacks are in
 `workers.on_ray.experiment`.
 """
 
@@ -36,16 +37,25 @@ from telescope.home import home
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Finished
 from workers.on_ray.cluster import LOCAL, Demand, Joining, RayCluster
-from workers.on_ray.experiment import ASSIGNMENT, Ends, Feed, Flight, Flights, Relay
-from workers.on_ray.slot import STUCK_SECONDS, TRIALS_PER_WORKER, Placement, Worker, handed_down
+from workers.on_ray.experiment import (
+    ASSIGNMENT,
+    DeskSearcher,
+    EventReporter,
+    Flight,
+    Flights,
+    StopScheduler,
+)
+from workers.on_ray.placement import Placement
+from workers.on_ray.slot import STUCK_SECONDS, TRIALS_PER_WORKER
+from workers.on_ray.worker import Worker, worker_environment
 from workers.packs import Pack
 
 CLOSE_SECONDS = 5.0  # for running trials to reach a point, and for loggers to end
 ENVIRONMENT = {  # environment variables of Tune in this process
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV and JSON files
     "RAY_AIR_NEW_OUTPUT": "0",  # no tables
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are events
-    "TUNE_DISABLE_AUTO_INIT": "1",  # a late call after the end starts no other Ray
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # errors are events
+    "TUNE_DISABLE_AUTO_INIT": "1",  # a call after the end starts no other Ray
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay unchanged
 }
 LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, class, options
@@ -60,7 +70,7 @@ LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, clas
 
 
 class Attempt(tune.Trainable):  # type: ignore[misc]
-    """Runs inside an actor's process: the plain executor's worker, one event per step."""
+    """Runs trials inside an actor's process: it returns one event of a `Worker` per step."""
 
     _events: Any = None
 
@@ -70,15 +80,17 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next assignment; the previous one may have been left half-way."""
+        """Take the next assignment; the previous one may not have finished."""
         self.cleanup()
         if new_config:
             self._events = self._worker.run(Pack((ASSIGNMENT.validate_python(new_config),)))
         return True
 
     def step(self) -> dict[str, Any]:
-        """The next event. After a failure there is none, and the RuntimeError that is raised ends
-        this process."""
+        """Return the next event.
+
+        After the event of a failure there is none, and the RuntimeError ends this process.
+        """
         if self._events is None:
             return {"numerics": self._worker.ready(), "done": True}
         event: Event | None = next(self._events, None)
@@ -90,14 +102,14 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         return {"event": event, "done": finished}
 
     def cleanup(self) -> None:
-        """Close the generator of the trial in training, which restores the process."""
+        """Close the generator of the current trial, which restores the process."""
         if self._events is not None:
             self._events.close()
         self._events = None
 
 
 class TuneExecutor:
-    """Ray Tune with warm actors; `workers.interface` has the contract of the four methods."""
+    """Runs trials by Ray Tune on warm actors; the contract is in `workers.interface`."""
 
     def __init__(
         self,
@@ -107,44 +119,45 @@ class TuneExecutor:
         patience_seconds: float = 30.0,
         loggers: Sequence[str] = (),
     ) -> None:
-        """Like `workers.on_ray.actors.RayExecutor`; `loggers` are names of LOGGERS, whose files go
-        to TELESCOPE_HOME/tune."""
+        """Start a local Ray or join a cluster, and start the first experiment.
+
+        `loggers` are names in LOGGERS; their files go to TELESCOPE_HOME/tune. The other parameters
+        are the same as of `workers.on_ray.actors.RayExecutor`.
+        """
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
         self._cluster = RayCluster.connect(joining, workers)
-        self._workers, self._gpus_per_worker, self._patience_seconds = (
-            workers,
-            joining.gpus_per_worker,
-            patience_seconds,
-        )
+        self._workers = workers
+        self._gpus_per_worker = joining.gpus_per_worker
+        self._patience_seconds = patience_seconds
         self._desk = Desk()
-        # of all experiments: a shortage in one may end in the next
+        # shared by all experiments, since a shortage in one may end in the next
         self._placement = Placement(self._desk)
         self._slots = 1
         self._begin()
         self._grow()
         self._broken: Exception | None = None
         self._closed = False
-        # files of Tune that are not needed
+        # for the files of Tune that are not needed
         self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))
         self._thread = threading.Thread(target=self._work, name="ray-tune", daemon=True)
         self._thread.start()
-        # so that a process that ends by an error leaves nothing behind either
+        # so that a process that ends with an exception leaves no processes behind
         atexit.register(self.close)
 
     @property
     def slots(self) -> int:
-        """Number of workers that train at once; more when nodes join."""
+        """Number of workers that can train at once; it grows when nodes join the cluster."""
         return self._slots
 
     @property
     def room(self) -> int:
-        """A trial for each worker, since Tune has no packs, and one that waits."""
+        """One trial for each worker, since Tune has no packs, and one that waits."""
         return self._slots + 1
 
     @property
     def numerics(self) -> str | None:
-        """Arithmetic of the worker that became warm last; None while an experiment begins."""
+        """Arithmetic of the worker that was warmed up last; None while an experiment begins."""
         return self._flights.numerics
 
     def submit(self, *assignments: Assignment) -> None:
@@ -152,28 +165,28 @@ class TuneExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once if it is queued, at its next event if it runs, with its process if
-        there is no event for long.
+        """End a trial: at once if it is queued, at its next event if it runs.
 
-        A worker that hangs while it takes over a trial is not ended: Tune has not reported yet that
-        the trial is there.
+        If there is no event for `STUCK_SECONDS`, its process is killed. A worker that hangs while
+        it takes over a trial is not killed, since Tune has not reported yet that it has the trial.
         """
         self._desk.stop(trial_id)
         if flight := self._flights.of(trial_id):
-            watch = threading.Timer(STUCK_SECONDS, self._kill_stuck, (flight,))
-            watch.daemon = True
-            watch.start()
+            timer = threading.Timer(STUCK_SECONDS, self._kill_stuck, (flight,))
+            timer.daemon = True
+            timer.start()
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Events since the last call, waiting up to `timeout` seconds for the first. Raises
-        WorkersLost if Tune or Ray's head is gone."""
+        """Return the events since the last call; wait up to `timeout` seconds for the first.
+
+        Raises WorkersLost if Tune or Ray's head is gone.
+        """
         if not self._closed:
             self._require_ray()
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End the experiment and, with all its processes, a Ray that was started here;
-        idempotent."""
+        """End the experiment and, if Ray was started here, all its processes; idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -191,10 +204,10 @@ class TuneExecutor:
     def _begin(self) -> None:
         """Prepare the next experiment."""
         self._flights = Flights(self._desk, self._placement, self._demand(), self._patience_seconds)
-        self._limiter = ConcurrencyLimiter(Feed(self._flights), self._slots)
+        self._limiter = ConcurrencyLimiter(DeskSearcher(self._flights), self._slots)
 
     def _work(self) -> None:
-        """One experiment after the other."""
+        """Run one experiment after the other until the desk closes."""
         try:
             while not self._desk.closed:
                 self._run()
@@ -206,11 +219,11 @@ class TuneExecutor:
     def _run(self) -> None:
         flights = self._flights
         tune.run(
-            tune.with_parameters(Attempt, environment=handed_down()),
+            tune.with_parameters(Attempt, environment=worker_environment()),
             name=f"telescope-{datetime.now():%Y%m%d-%H%M%S}",
             search_alg=self._limiter,
-            scheduler=Ends(flights),
-            callbacks=[Relay(flights, self._loggers)],
+            scheduler=StopScheduler(flights),
+            callbacks=[EventReporter(flights, self._loggers)],
             num_samples=TRIALS_PER_WORKER,
             resources_per_trial={"cpu": 0.0, "gpu": 0.0}
             | {flights.demand.resource.lower(): flights.demand.amount},
@@ -223,8 +236,7 @@ class TuneExecutor:
         )
 
     def _grow(self) -> None:
-        """Let more trials run if more fit; end the experiment if a worker now needs other
-        resources."""
+        """Run more trials if more workers fit; end the experiment if the demand has changed."""
         demand = self._demand()
         fitting = demand.fits(ray.cluster_resources())
         self._slots = max(self._slots, min(self._workers or fitting, fitting))
@@ -241,25 +253,22 @@ class TuneExecutor:
             # Tune's errors end with the cause
             reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]
             raise WorkersLost(f"Ray Tune failed: {reason[0]}") from self._broken
-        if self._cluster.looked():
+        if self._cluster.check_alive():
             self._grow()
 
 
 def logger(name: str) -> Any:
-    """One of Tune's logger callbacks. Raises Unavailable if its package is not installed."""
+    """Create a logger callback of Tune; raise Unavailable if its package is not installed."""
     package, path, options = LOGGERS[name]
     if find_spec(package) is None:
-        raise Unavailable(
-            f"TELESCOPE_TUNE_LOGGERS names {name}, but its package is missing; pip install {package}, or remove {name} from it"
-        )
-    module, _, made = path.rpartition(".")
-    return getattr(importlib.import_module(module), made)(**options)
+        problem = f"TELESCOPE_TUNE_LOGGERS names {name}, but its package is missing"
+        raise Unavailable(f"{problem}; pip install {package}, or remove {name} from it")
+    module, _, class_name = path.rpartition(".")
+    return getattr(importlib.import_module(module), class_name)(**options)
 
 
 def _name(trial: Any) -> str:
-    """Name of a trial, for loggers and for its folder."""
-    return (
-        f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}"
-        if trial.config
-        else "warm-up"
-    )
+    """The name of a trial, for loggers and for its folder."""
+    if not trial.config:
+        return "warm-up"
+    return f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}"

@@ -1,8 +1,8 @@
 """Route of exports: a job's result in the format of another trainer.
 
 There are three formats: JSON, Python that needs only torch, and flags for Megatron-LM. The format
-is a parameter rather than a negotiated media type, since each serves another purpose. A response
-depends only on the job's version, and so does its ETag.
+is a query parameter rather than a negotiated media type, since the formats serve different
+purposes. A response, and so its ETag, depends only on the parameters and the job's version.
 """
 
 from typing import Annotated, Any
@@ -12,17 +12,17 @@ from fastapi import APIRouter, Query, Request, Response
 from api.http import bodies
 from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, Rows
 from api.http.errors import error_responses
-from api.http.representations import JSON, entity_tag, seen
+from api.http.representations import JSON, entity_tag, matches_etag
 from api.jobs.exports import export_job
 from telescope.export import ExportRequest, Format
 from telescope.trials.types import OptimizerName
 
 MEDIA: dict[Format, str] = {"json": JSON, "torch": "text/x-python", "megatron": "text/plain"}
-FORMS: dict[int | str, dict[str, Any]] = {
+FORMATS: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "A JSON document, a Python file, or flags with a comment before each.",
         "content": {JSON: {"schema": {"type": "object"}}}
-        | {MEDIA[form]: {"schema": {"type": "string"}} for form in ("torch", "megatron")},
+        | {MEDIA[name]: {"schema": {"type": "string"}} for name in ("torch", "megatron")},
         "headers": {"ETag": {"schema": {"type": "string"}}},
     }
 }
@@ -30,23 +30,25 @@ FORMS: dict[int | str, dict[str, Any]] = {
 router = APIRouter(
     prefix="/v1/jobs/{job_id}",
     tags=["results"],
-    responses=error_responses(404, 409, 422, 500, 503) | UNCHANGED | FORMS,
+    responses=error_responses(404, 409, 422, 500, 503) | UNCHANGED | FORMATS,
 )
 
 To = Annotated[
     Format,
     Query(
-        description="json is complete; torch runs without telescope; megatron is refused where flags cannot express the result."
+        description="json is complete; torch runs without telescope; megatron is refused if flags "
+        "cannot express the result."
     ),
 ]
 Optimizer = Annotated[
-    OptimizerName | None, Query(description="Ladder to export; by default the better one.")
+    OptimizerName | None, Query(description="Optimizer to export; by default the better one.")
 ]
 
 Variant = Annotated[
     str | None,
     Query(
-        description="Variant to export, where the job compares several; required where their losses cannot be compared."
+        description="Variant to export, if the job compares several; required if their losses "
+        "cannot be compared."
     ),
 ]
 
@@ -61,22 +63,17 @@ def export(
     variant: Variant = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Hyperparameters at the target in the format of another trainer.
+    """Get the hyperparameters at the target in the format of another trainer.
 
     409 names each rule that the format cannot express, or why there are no hyperparameters yet.
     """
-    bodies.require_known(request.query_params, "to", "optimizer", "variant")
+    bodies.require_known_parameters(request.query_params, "to", "optimizer", "variant")
     row = store.job(job_id)
-    headers = {
-        "ETag": entity_tag(
-            request.app.version, "export", row.id, row.version, to, optimizer, variant
-        )
-    }
-    if seen(headers["ETag"], if_none_match):
+    version = request.app.version
+    tag = entity_tag(version, "export", row.id, row.version, to, optimizer, variant)
+    headers = {"ETag": tag}
+    if matches_etag(tag, if_none_match):
         return Response(status_code=304, headers=headers)
     media = MEDIA[to] if to == "json" else f"{MEDIA[to]}; charset=utf-8"
-    return Response(
-        export_job(store, row, ExportRequest(to, optimizer, variant)),
-        media_type=media,
-        headers=headers,
-    )
+    text = export_job(store, row, ExportRequest(to, optimizer, variant))
+    return Response(text, media_type=media, headers=headers)

@@ -16,13 +16,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez")
 async def live() -> schemas.Health:
-    """Liveness: the process responds; nothing else is checked."""
+    """Check that the process responds; nothing else is checked."""
     return schemas.Health(parts={"api": "ok"})
 
 
 @router.get("/readyz", responses=error_responses(503))
 async def ready(store: Rows) -> schemas.Health:
-    """Readiness: the database is reachable and at the right revision, and a coordinator is running.
+    """Check that the database is reachable and up to date, and that a coordinator is running.
 
     503 names what is missing.
     """

@@ -22,7 +22,7 @@ from api.http.dependencies import (
     settings_of,
 )
 from api.http.errors import error_responses
-from api.http.representations import tag_of, tagged, unless_seen
+from api.http.representations import not_modified, tag_of, tagged
 from api.job_states import JobState, Verb
 from api.jobs import admission, machine
 from api.jobs.changes import patched
@@ -47,13 +47,13 @@ def submit(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> JobDetail:
-    """Submit a study.
+    """Submit a study as a job.
 
-    The response follows once the study is validated and its corpus opened; then the coordinator
+    The response is sent once the study is validated and its corpus opened; the coordinator then
     runs the job.
     """
     row = accept(Submission(document, settings, idempotency_key=idempotency_key), store)
-    response.headers.update(_located(row))
+    response.headers.update(_headers(row))
     return _detail(row, store)
 
 
@@ -63,7 +63,7 @@ def preview(
 ) -> Response:
     """Forecast the trials and cost of a study, width by width, and of its alternatives.
 
-    Runs nothing.
+    Nothing is trained.
     """
     forecast = registry.preview(study, machine.measurements_in_database(settings, store))
     return JSONResponse({"kind": study.kind.name} | registry.report_document(forecast))
@@ -90,14 +90,14 @@ def jobs(
 def job(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
     """Get a job with its study."""
     row = store.job(job_id)
-    return unless_seen(row, if_none_match) or tagged(
-        row, DETAIL.dump_python(_detail(row, store), mode="json")
-    )
+    if unchanged := not_modified(row, if_none_match):
+        return unchanged
+    return tagged(row, DETAIL.dump_python(_detail(row, store), mode="json"))
 
 
 @router.post("/jobs/{job_id}:cancel", tags=["jobs"], responses=error_responses(404, 409, 422))
 def cancel(job_id: JobId, store: Rows) -> Job:
-    """Cancel a job; what it has measured stays readable."""
+    """Cancel a job; the results of its trials stay readable."""
     return store.request(job_id, Verb.CANCEL)
 
 
@@ -138,19 +138,19 @@ def clone(
     document = patched(store.study_document(job_id), changes)
     # Unchanged paths were admitted with the first job, perhaps on this machine's command line.
     new_data = not changes.keys().isdisjoint({"data", FIELD})
-    row = accept(
-        Submission(document, settings, new_data, idempotency_key, request=[job_id, changes]), store
-    )
-    response.headers.update(_located(row))
+    request = [job_id, changes]
+    row = accept(Submission(document, settings, new_data, idempotency_key, request), store)
+    response.headers.update(_headers(row))
     return _detail(row, store)
 
 
-def _located(row: JobRow) -> dict[str, str]:
+def _headers(row: JobRow) -> dict[str, str]:
+    """Headers of a response that creates a job."""
     return {"Location": f"/v1/jobs/{row.id}", "ETag": tag_of(row)} | RETRY_AFTER
 
 
 def _detail(row: JobRow, store: Store) -> JobDetail:
     return JobDetail(
-        **{each.name: getattr(row, each.name) for each in fields(Job)},
+        **{field.name: getattr(row, field.name) for field in fields(Job)},
         study=store.study_document(row.id),
     )

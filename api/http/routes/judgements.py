@@ -1,4 +1,4 @@
-"""Route of judgements: the verdict on a sweep that was run elsewhere."""
+"""Route of judgements: verdicts on sweeps that were run elsewhere."""
 
 from typing import Annotated
 
@@ -24,13 +24,12 @@ def judge_sweep(
 
     The sweep is a CSV table, or JSON that may include the target width.
     """
-    bodies.require_known(request.query_params, "target_width")
+    bodies.require_known_parameters(request.query_params, "target_width")
     content_type = request.headers.get("Content-Type", "")
     if content_type.partition(";")[0].strip().lower() in CSV_TYPES:
         return judge(read_csv(body), target_width)
-    sweep, target = read_document(
-        bodies.parse_body(body, content_type, "a CSV table as Content-Type: text/csv")
-    )
+    document = bodies.parse_body(body, content_type, "a CSV table as Content-Type: text/csv")
+    sweep, target = read_document(document)
     if target is not None and target_width is not None:
         message = "is given twice; give it either in the document or in the query"
         raise InvalidInput.of("target_width", message, target)

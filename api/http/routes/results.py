@@ -17,7 +17,7 @@ from api.http.dependencies import (
     Width,
 )
 from api.http.errors import error_responses
-from api.http.representations import tagged, unless_seen
+from api.http.representations import not_modified, tagged
 from api.jobs import reports, variants
 from api.store.curves import thin
 from api.store.rows import TrialFilter
@@ -35,12 +35,12 @@ router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
     responses=error_responses(404, 422) | UNCHANGED,
 )
 def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
-    """Get the study's report.
+    """Get the report of a job.
 
-    `final` is false while the job runs, with the levels decided so far.
+    While the job runs, `final` is false and the report has the levels decided so far.
     """
     row = store.job(job_id)
-    return unless_seen(row, if_none_match) or tagged(row, reports.latest(row, store))
+    return not_modified(row, if_none_match) or tagged(row, reports.latest(row, store))
 
 
 @router.get("/jobs/{job_id}/levels", tags=["results"], responses=error_responses(404, 422))
@@ -52,9 +52,8 @@ def levels(job_id: JobId, store: Rows) -> schemas.Levels:
         for ladder in report.get("ladders", ())
         for level in ladder["levels"]
     ]
-    return schemas.Levels(
-        final=report["final"], items=[schemas.Level.model_validate(each) for each in items]
-    )
+    levels = [schemas.Level.model_validate(item) for item in items]
+    return schemas.Levels(final=report["final"], items=levels)
 
 
 @router.get("/jobs/{job_id}/trials", tags=["results"], responses=error_responses(404, 422))
@@ -68,12 +67,8 @@ def trials(
     optimizer: OptimizerName | None = None,
 ) -> schemas.ItemPage[TrialSummary]:
     """List a job's trials in the order of their planning."""
-    page = store.trials(
-        job_id,
-        page_size or 50,
-        page_token,
-        only=TrialFilter(state=state, width=width, optimizer=optimizer),
-    )
+    only = TrialFilter(state=state, width=width, optimizer=optimizer)
+    page = store.trials(job_id, page_size or 50, page_token, only=only)
     labelled = variants.trials_page(store, job_id, page)
     return schemas.ItemPage[TrialSummary](
         items=labelled.items, next_page_token=labelled.next_page_token
@@ -103,6 +98,6 @@ def trial(trial_id: TrialId, store: Rows) -> schemas.TrialWithSpec:
 
 @router.get("/trials/{trial_id}/curve", tags=["results"], responses=error_responses(404, 422))
 def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> Curve:
-    """Get a trial's curve over all its attempts; all points unless `points` is given."""
-    whole = store.curve(trial_id)
-    return thin(whole, points) if points else whole
+    """Get a trial's curve over all its attempts, with all points unless `points` is given."""
+    full_curve = store.curve(trial_id)
+    return thin(full_curve, points) if points else full_curve

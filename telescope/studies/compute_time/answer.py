@@ -42,7 +42,7 @@ from telescope.studies.compute_time.report import (
     OptimizerComparison,
     Verdict,
 )
-from telescope.studies.compute_time.rows import BatchAnswer, BatchRow, RatioAnswer
+from telescope.studies.compute_time.rows import BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import measured_step_seconds
 from telescope.studies.compute_time.wording import doubts_words, unread_words, words
 from telescope.studies.kind import Ended
@@ -106,7 +106,7 @@ def target_answer(analysis: Analysis, target_loss: float) -> AtTarget:
         target_loss=target_loss,
         reached=True,
         muon=standing(ratio),
-        sentence=answer_sentence(batches, ratio),
+        sentence=answer_sentence(ratio),
         batches=batches,
         ratio=ratio,
         dominance=analysis.frontier(target_loss).dominance,
@@ -123,7 +123,7 @@ def standing(ratio: RatioAnswer) -> Standing | None:
     return clear.pop() if len(clear) == 1 else Standing.UNRESOLVED
 
 
-def answer_sentence(batches: BatchAnswer, ratio: RatioAnswer) -> str:
+def answer_sentence(ratio: RatioAnswer) -> str:
     """The answer to a target, as text."""
     if not ratio.rows:
         return ratio.note

@@ -9,9 +9,9 @@ from telescope.studies.compute_time.bill import most_trials, trials_upper_bound
 from telescope.studies.compute_time.question import MOST_TRIALS, Question, Tuning
 from telescope.studies.compute_time.runs import steps_of
 from telescope.studies.compute_time.tuning import first_rates, weight_decays_to_compare
+from telescope.trials.architecture import architecture_problems, width_problem
 from telescope.trials.horizon import HorizonSpec, batch_problem
 from telescope.trials.lattice import OCTAVE_PARTS
-from telescope.trials.model import architecture_problems, width_problem
 from telescope.trials.optimizer import clip_problems
 
 FEWEST_STEPS = 20  # of a run; fewer steps give no curve to read

@@ -155,18 +155,16 @@ def _draw_tokens(axes: Axes, answer: BatchAnswer) -> None:
     _set_style(axes, "tokens against batch size", "batch (tokens)", "tokens to the loss")
     if not rows:
         return _draw_note(axes)
-    for name in COLOURS:
+    for name, colour in COLOURS.items():
         own_rows = [row for row in rows if row.optimizer == name]
         for row in own_rows:
             whisker = Whisker(row.batch_tokens, row.tokens or 0.0, row.tokens_low, row.tokens_high)
-            _draw_interval(axes, whisker, COLOURS[name], MARKERS[name], hollow=_is_bound(row))
+            _draw_interval(axes, whisker, colour, MARKERS[name], hollow=_is_bound(row))
         settled = [(row.batch_tokens, row.tokens) for row in own_rows if not _is_bound(row)]
         if settled:
-            axes.plot(*zip(*settled, strict=True), "-", color=COLOURS[name], lw=1.4, zorder=3)
+            axes.plot(*zip(*settled, strict=True), "-", color=colour, lw=1.4, zorder=3)
         if own_rows:
-            axes.plot(
-                [], [], f"{MARKERS[name]}-", color=COLOURS[name], ms=6, label=OPTIMIZER_TITLES[name]
-            )
+            axes.plot([], [], f"{MARKERS[name]}-", color=colour, ms=6, label=OPTIMIZER_TITLES[name])
     for summary in answer.optimizers:
         _draw_critical_batch(axes, summary)
     if any(map(_is_bound, rows)):

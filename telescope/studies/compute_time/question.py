@@ -7,8 +7,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from telescope.studies.ranges import Range, Width
+from telescope.trials.architecture import Architecture
 from telescope.trials.data import DataSpec
-from telescope.trials.model import Architecture, ModelSpec
+from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerOptions
 from telescope.trials.presets import Preset
 from telescope.trials.types import (
@@ -88,8 +89,9 @@ class Runs:
     evaluation_tokens: Count = 4096
     """Held-out tokens per evaluation, the same for every run."""
     micro_batch_tokens: Count | None = None
-    """Tokens per forward pass where a batch does not fit into memory; larger batches are split into
-    micro-batches of this size, which divides each and is a multiple of the context."""
+    """Tokens per forward pass, for batches that do not fit into memory. Larger batches are split
+    into micro-batches of this size, which must divide each of them and be a multiple of the
+    context."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -102,8 +104,8 @@ class Tuning:
     weight_decay: NonNegative | tuple[NonNegative, ...] = 0.1
     """Weight decay: a value, or several to compare."""
     batch_tokens: tuple[Count, ...] = ()
-    """Batches to tune at, in tokens; by default all. Between them learning rates are interpolated,
-    and marked as such."""
+    """Batches to tune at, in tokens; by default all. At other batches hyperparameters are
+    interpolated between the nearest two, or taken from the nearest one, and marked."""
     tokens: Count | None = None
     """Tokens of each tuning run; by default `runs.tokens`."""
     extensions: Annotated[int, Field(ge=0, le=8)] = 3
@@ -117,17 +119,18 @@ class Given:
     """Hyperparameters of an optimizer at a batch."""
 
     optimizer: OptimizerName
-    """Optimizer that they are for."""
+    """Optimizer that the hyperparameters are for."""
     batch_tokens: Count
-    """Batch that they are for, in tokens; other batches use the nearest one's, and are marked."""
+    """Batch that they are for, in tokens. At other batches they are interpolated between the
+    nearest two, or taken from the nearest one, and marked."""
     lr: Positive
     """Learning rate at the base width; of Muon in a Muon run."""
     weight_decay: NonNegative = 0.1
     """Weight decay at the base width."""
     job: str = ""
-    """Id of the telescope job that found them; empty where the user gives them."""
+    """Id of the telescope job that found the hyperparameters; empty if the user gives them."""
     mark: str = ""
-    """A reservation about them, which the report repeats."""
+    """A reservation about the hyperparameters, which the report repeats."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -157,7 +160,7 @@ class Devices:
     """The device counts of the frontier, and the devices."""
 
     counts: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
-    """Numbers of devices; at each batch, those that divide it equally are used."""
+    """Numbers of devices; at each batch, the numbers that divide its sequences evenly are used."""
     hardware: Hardware | None = None
     """Description of the devices. By default a device is a worker of this installation, whose step
     is measured; several in parallel are modelled from that."""
@@ -228,9 +231,8 @@ class Question:
     limits: BatchLimits = field(default_factory=BatchLimits)
     """Limits of the job."""
     reuse: bool = True
-    """Reuse finished runs of other jobs that are identical in every respect instead of training
-    them again; they cost nothing.
-    """
+    """Reuse identical finished runs of other jobs instead of training them again; reused runs cost
+    nothing."""
 
     @property
     def optimizers(self) -> tuple[OptimizerName, ...]:

@@ -10,6 +10,6 @@ ladders do not wait for each other. Each package imports only those before it:
 - `schedules/`: the next runs, by `robust` or `paper` · `fold/`: stages replayed over finished
   trials
 - `answer/`: estimates, verdict, wording, budget, remedy · `forecast/`: the expected cost
-- `judge/`: the verdict on a sweep that was run elsewhere · `checks` · `plot`, `plot_data`: pictures
-- `kind`: the `Kind` value that joins them
+- `judge/`: the verdict on a sweep that was run elsewhere · `checks/`: the checks of a document ·
+  `plot_data`, `plot`: the picture · `kind`: the `Kind` value that joins all of these
 """

@@ -134,7 +134,7 @@ class Axis:
         return float(f"{self.scale.value(snap(x)):.12g}")
 
     def side(self, side: int) -> str:
-        """The end of the values, `low` or `high`, that lies towards low (-1) or high (+1) octaves."""
+        """The end of the values, `low` or `high`, at the low (-1) or high (+1) octaves."""
         return "low" if (side < 0) != self.scale.complement else "high"
 
 

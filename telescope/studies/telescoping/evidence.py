@@ -73,9 +73,7 @@ class LevelReport:
 
     @property
     def loss(self) -> float:
-        """The level's loss for comparisons: the fitted loss, or else the lowest; infinite where all
-        runs diverged.
-        """
+        """The fitted loss, or else the lowest; infinite where all runs diverged."""
         loss = self.best_loss if self.fitted_loss is None else self.fitted_loss
         return math.inf if loss is None else loss
 

@@ -34,7 +34,7 @@ Values = Annotated[
 
 
 class Code(StrEnum):
-    """The code of a reason: for the verdict on a ladder, on a single width, or on several ladders."""
+    """The code of a reason, for the verdict on a ladder, a single width or several ladders."""
 
     COORDINATES_FAIL = "coordinates_fail"
     ALL_DIVERGED = "all_diverged"

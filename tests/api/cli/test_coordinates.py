@@ -1,4 +1,4 @@
-"""`telescope coordinates`: a table for people, a document for programs, a plot, an exit status."""
+"""`telescope coordinates`: a table, a JSON document, a picture, an exit status."""
 
 import json
 
@@ -45,15 +45,13 @@ def test_a_job_that_passes_prints_a_row_per_layer_and_exits_with_0(job):
     assert "adamw" not in result.stdout
 
 
-def test_a_job_that_fails_names_layer_and_cause_and_exits_with_1_and_the_picture_is_drawn(
-    job, tmp_path
-):
+def test_a_job_that_fails_exits_with_1_and_has_a_cause_and_a_picture(job, tmp_path):
     result = telescope("coordinates", job("standard"), "--json", "--plot", tmp_path / "check.png")
     assert result.exit_code == 1
-    found = json.loads(result.stdout)
-    assert (found["passed"], found["failed"]) == (False, True)
-    assert [ladder["optimizer"] for ladder in found["ladders"]] == ["muon", "adamw"]
-    adamw = found["ladders"][1]
+    document = json.loads(result.stdout)
+    assert (document["passed"], document["failed"]) == (False, True)
+    assert [ladder["optimizer"] for ladder in document["ladders"]] == ["muon", "adamw"]
+    adamw = document["ladders"][1]
     assert adamw["verdict"] == "fail"
     assert "AdamW's lr for hidden matrices must be ~ 1/m, but is constant" in adamw["cause"]
     assert len(adamw["layers"][0]["sizes"]) == 4
@@ -63,24 +61,23 @@ def test_a_job_that_fails_names_layer_and_cause_and_exits_with_1_and_the_picture
 def test_too_few_widths_are_unresolved_which_is_no_failure(job):
     result = telescope("coordinates", job(base_width=32), "--optimizer", "muon")
     assert result.exit_code == 0
-    assert (
-        "muon: widths 8, 16, 32, 64" in result.stdout
-    )  # halves make up for doublings that are missing
-    few = job(base_width=32)
-    few.write_text(few.read_text().replace("head_dim: 8", "head_dim: 32"))
-    result = telescope("coordinates", few)
+    # smaller widths are added if there are too few between base and target
+    assert "muon: widths 8, 16, 32, 64" in result.stdout
+    file = job(base_width=32)
+    file.write_text(file.read_text().replace("head_dim: 8", "head_dim: 32"))
+    result = telescope("coordinates", file)
     assert result.exit_code == 0
     assert "unresolved: only 2 widths up to the target (32, 64)" in result.stdout
     assert "This would not stop a job" in result.stdout
 
 
-def test_an_optimizer_that_the_job_has_not_is_bad_input(job):
+def test_an_optimizer_that_the_job_does_not_have_is_refused(job):
     result = telescope("coordinates", job(), "--optimizer", "sgd")
     assert result.exit_code == 2
     assert "choose from muon, adamw" in result.stderr
 
 
-def test_a_job_of_one_width_has_no_coordinates_to_check():
+def test_a_compute_time_job_has_no_coordinates_to_check():
     result = telescope("coordinates", EXAMPLES["compute_time"].path, "--json")
     assert result.exit_code == 2
     (problem,) = json.loads(result.stdout)["error"]["problems"]

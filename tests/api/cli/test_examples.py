@@ -1,4 +1,4 @@
-"""`telescope examples` prints files that work as they are."""
+"""`telescope examples` lists and prints files that are valid without changes."""
 
 import json
 import sys
@@ -30,7 +30,7 @@ def test_the_list_describes_every_file_of_the_folder() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_printed_as_it_is(name: str) -> None:
+def test_an_example_is_printed_byte_for_byte(name: str) -> None:
     printed = telescope("examples", name)
     assert printed.exit_code == 0
     assert printed.stdout_bytes == EXAMPLES[name].path.read_bytes()
@@ -41,14 +41,14 @@ def test_an_example_is_printed_as_it_is(name: str) -> None:
     "name", [name for name, example in EXAMPLES.items() if example.file.endswith(".yaml")]
 )
 def test_every_example_job_is_valid_once_saved(name: str, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(sys, "path", [*sys.path])  # to which telescope appends the current folder
+    monkeypatch.setattr(sys, "path", [*sys.path])  # telescope appends the current folder
     monkeypatch.chdir(tmp_path)
-    for each in (name, "huggingface"):
-        (tmp_path / EXAMPLES[each].file).write_bytes(telescope("examples", each).stdout_bytes)
+    for example in (name, "huggingface"):
+        (tmp_path / EXAMPLES[example].file).write_bytes(telescope("examples", example).stdout_bytes)
     assert registry.parse(job_file.read_job_file(tmp_path / EXAMPLES[name].file))
 
 
-def test_an_unknown_example_is_bad_input_that_lists_the_names() -> None:
+def test_an_unknown_example_is_refused_with_the_list_of_names() -> None:
     result = telescope("examples", "quickstrat")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "must be one of: quickstart, architectures, mixtures," in result.stderr

@@ -41,27 +41,29 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str,
     migrations.upgrade(url)
     record = CoordinatorStore(url)
     job_id = finished_job(record, document())
-    found = analysed(job_id, record)
+    analysis = analysed(job_id, record)
     record.close()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         with serving(create_app(Settings(database_url=url)), listener):
-            yield address(listener), job_id, found
+            yield address(listener), job_id, analysis
 
 
 def telescope(url: str, *words: object) -> Any:
     return CliRunner().invoke(app, ["frontier", *map(str, words), "--url", url])
 
 
-def answers(found: Analysis, target_loss: float = ATTAINED) -> frontier.Answers:
-    return frontier.Answers(
-        found.frontier(target_loss), found.batch_sizes(target_loss), found.token_ratio(target_loss)
+def answers(analysis: Analysis, target_loss: float = ATTAINED) -> frontier.TargetLossTables:
+    return frontier.TargetLossTables(
+        analysis.frontier(target_loss),
+        analysis.batch_sizes(target_loss),
+        analysis.token_ratio(target_loss),
     )
 
 
-def shown(found: frontier.Answers) -> str:
+def printed(tables: frontier.TargetLossTables) -> str:
     console = Console(file=io.StringIO(), width=140, highlight=False)
-    frontier.show_tables(found, console)
+    frontier.show_tables(tables, console)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines())
 
@@ -70,18 +72,20 @@ def shown(found: frontier.Answers) -> str:
 
 
 @pytest.mark.parametrize("page_size", [2, 1000])
-def test_the_clients_documents_are_the_analysis_whatever_the_pages(
+def test_the_client_has_the_answers_of_the_analysis_for_any_page_size(
     served: tuple[str, str, Analysis], monkeypatch: pytest.MonkeyPatch, page_size: int
 ) -> None:
-    url, job_id, found = served
+    url, job_id, analysis = served
     monkeypatch.setattr(pages, "PAGE_SIZE", page_size)
     with Client(url) as client:
-        assert client.frontier(job_id, ATTAINED) == found.frontier(ATTAINED)
-        assert client.batch_sizes(job_id, 2.1, optimizer="muon") == found.batch_sizes(2.1, "muon")
-        assert client.token_ratio(job_id, 2.1) == found.token_ratio(2.1)
+        assert client.frontier(job_id, ATTAINED) == analysis.frontier(ATTAINED)
+        assert client.batch_sizes(job_id, 2.1, optimizer="muon") == analysis.batch_sizes(
+            2.1, "muon"
+        )
+        assert client.token_ratio(job_id, 2.1) == analysis.token_ratio(2.1)
 
 
-def test_the_client_raises_what_the_server_did(served: tuple[str, str, Analysis]) -> None:
+def test_the_client_raises_the_errors_of_the_server(served: tuple[str, str, Analysis]) -> None:
     url, job_id, _ = served
     with Client(url) as client:
         with pytest.raises(InvalidInput, match="no run reached it"):
@@ -93,47 +97,49 @@ def test_the_client_raises_what_the_server_did(served: tuple[str, str, Analysis]
 # The command
 
 
-def test_all_three_tables_and_what_they_amount_to_are_printed(
+def test_all_three_tables_and_their_conclusions_are_printed(
     served: tuple[str, str, Analysis],
 ) -> None:
-    url, job_id, found = served
+    url, job_id, analysis = served
     result = telescope(url, job_id, "--target-loss", ATTAINED)
     assert result.exit_code == 0, result.stderr
-    said = result.stdout
+    output = result.stdout
     for title in (
         "Hours against devices",
         "Tokens against batch size",
         "AdamW's tokens over Muon's",
     ):
-        assert title in said
-    assert found.read in said
-    assert " measured" in said
-    assert " modelled" in said
-    assert "Muon is ahead everywhere" in said
-    assert "Critical batch by the piecewise law" in said
-    assert "Critical batch by the smooth form" in said
-    assert "token-optimal batch" in said
-    assert "From a batch of" in said
+        assert title in output
+    assert analysis.read in output
+    assert " measured" in output
+    assert " modelled" in output
+    assert "Muon is ahead everywhere" in output
+    assert "Critical batch by the piecewise law" in output
+    assert "Critical batch by the smooth form" in output
+    assert "token-optimal batch" in output
+    assert "From a batch of" in output
 
 
 def test_one_document_has_all_three_answers(served: tuple[str, str, Analysis]) -> None:
-    url, job_id, found = served
+    url, job_id, analysis = served
     result = telescope(url, job_id, "--target-loss", ATTAINED, "--optimizer", "muon", "--json")
     assert result.exit_code == 0
-    said = json.loads(result.stdout)
-    assert said["frontier"] == registry.report_document(found.frontier(ATTAINED, "muon"))
-    assert said["batch_sizes"] == registry.report_document(found.batch_sizes(ATTAINED, "muon"))
-    assert said["token_ratio"] == registry.report_document(found.token_ratio(ATTAINED))
+    document = json.loads(result.stdout)
+    assert document["frontier"] == registry.report_document(analysis.frontier(ATTAINED, "muon"))
+    assert document["batch_sizes"] == registry.report_document(
+        analysis.batch_sizes(ATTAINED, "muon")
+    )
+    assert document["token_ratio"] == registry.report_document(analysis.token_ratio(ATTAINED))
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_csv_is_what_the_service_sends(served: tuple[str, str, Analysis], table: str) -> None:
-    url, job_id, found = served
+def test_csv_has_all_rows_of_the_table(served: tuple[str, str, Analysis], table: str) -> None:
+    url, job_id, analysis = served
     result = telescope(url, job_id, "--target-loss", ATTAINED, "--csv", table)
     assert result.exit_code == 0
     header, *rows = csv.reader(io.StringIO(result.stdout, newline=""))
     assert "batch_tokens" in header
-    assert len(rows) == len(getattr(found, table.replace("-", "_"))(ATTAINED).rows)
+    assert len(rows) == len(getattr(analysis, table.replace("-", "_"))(ATTAINED).rows)
 
 
 def test_the_picture_is_written_beside_csv_too(
@@ -170,51 +176,56 @@ def test_bad_input_ends_with_status_2_and_names_the_field(
     )
 
 
-# What is said
+# Printed tables
 
 
-def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_so(
+def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_bounds(
     served: tuple[str, str, Analysis],
 ) -> None:
-    _, _, found = served
-    of = answers(found)
-    behind = sum(not row.on_frontier for row in of.frontier.rows)
-    assert f"Not on the frontier: {behind} rows. `--csv frontier`" in shown(of)
+    _, _, analysis = served
+    tables = answers(analysis)
+    behind = sum(not row.on_frontier for row in tables.frontier.rows)
+    assert f"Not on the frontier: {behind} rows. `--csv frontier`" in printed(tables)
     censored = tuple(
-        replace(row, censored=True, on_frontier=False, hours_high=None) for row in of.frontier.rows
+        replace(row, censored=True, on_frontier=False, hours_high=None)
+        for row in tables.frontier.rows
     )
-    said = shown(replace(of, frontier=replace(of.frontier, rows=censored, dominance=None)))
-    assert f"{len(censored)} of which are bounds because a run did not reach the loss" in said
-    assert "No comparison" in said
-    early = tuple(replace(row, early=True, on_frontier=False) for row in of.frontier.rows)
-    assert f"{len(early)} of which are bounds" in shown(
-        replace(of, frontier=replace(of.frontier, rows=early))
+    output = printed(
+        replace(tables, frontier=replace(tables.frontier, rows=censored, dominance=None))
+    )
+    assert f"{len(censored)} of which are bounds because a run did not reach the loss" in output
+    assert "No comparison" in output
+    early = tuple(replace(row, early=True, on_frontier=False) for row in tables.frontier.rows)
+    assert f"{len(early)} of which are bounds" in printed(
+        replace(tables, frontier=replace(tables.frontier, rows=early))
     )
 
 
-def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) -> None:
-    _, _, found = served
-    of = answers(found)
-    first, second, third, *rest = of.batch_sizes.rows
+def test_bounds_and_unfinished_runs_are_printed(served: tuple[str, str, Analysis]) -> None:
+    _, _, analysis = served
+    tables = answers(analysis)
+    first, second, third, *others = tables.batch_sizes.rows
     rows = (
         replace(first, reached=1, censored=2, tokens_low=0.0, tokens_high=None),
         replace(second, reached=2, early=1, tokens_low=None),
         replace(
             third, reached=0, diverged=3, tokens=None, tokens_low=None, tokens_high=None, steps=None
         ),
-        *rest,
+        *others,
     )
-    lines = shown(replace(of, batch_sizes=replace(of.batch_sizes, rows=rows))).splitlines()
-    of_batch = [line for line in lines if line.startswith("Muon ") and " 0.02 " in line]
-    assert "over " in of_batch[0]
-    assert "1, 2 censored" in of_batch[0]
-    assert "under " in of_batch[1]
-    assert "2, 1 early" in of_batch[1]
-    assert "0, 3 diverged" in of_batch[2]
+    lines = printed(
+        replace(tables, batch_sizes=replace(tables.batch_sizes, rows=rows))
+    ).splitlines()
+    batch_lines = [line for line in lines if line.startswith("Muon ") and " 0.02 " in line]
+    assert "over " in batch_lines[0]
+    assert "1, 2 censored" in batch_lines[0]
+    assert "under " in batch_lines[1]
+    assert "2, 1 early" in batch_lines[1]
+    assert "0, 3 diverged" in batch_lines[2]
 
 
 @pytest.mark.parametrize(
-    ("first_ahead", "second_ahead", "said"),
+    ("first_ahead", "second_ahead", "expected"),
     [
         (0.0, 2.0, "Muon is ahead everywhere"),
         (2.0, 0.0, "AdamW is ahead everywhere"),
@@ -222,36 +233,39 @@ def test_bounds_and_fates_of_runs_are_said(served: tuple[str, str, Analysis]) ->
         (0.0, 0.0, "neither is ahead anywhere"),
     ],
 )
-def test_who_is_ahead(first_ahead: float, second_ahead: float, said: str) -> None:
+def test_the_optimizer_ahead_is_named(
+    first_ahead: float, second_ahead: float, expected: str
+) -> None:
     rows = (AtDevices(1, 4.0, 2.0), AtDevices(8, 1.0, 0.5))
     words = frontier.dominance_words(Dominance(rows, first_ahead, second_ahead))
-    assert said in words
+    assert expected in words
     assert "over 1 to 8 devices" in words
 
 
-def test_one_common_device_count_is_a_comparison_too() -> None:
+def test_frontiers_with_one_common_device_count_are_compared() -> None:
     words = frontier.dominance_words(Dominance((AtDevices(4, 3.0, 2.0),), 0.0, 0.0))
     assert words == (
-        "AdamW needs 1.5 times Muon's hours on 4 devices, the only device count that both frontiers share."
+        "AdamW needs 1.5 times Muon's hours on 4 devices, "
+        "the only device count that both frontiers share."
     )
 
 
-def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(
+def test_a_missing_ratio_has_a_reason_and_a_bound_has_no_pairs(
     served: tuple[str, str, Analysis],
 ) -> None:
-    _, _, found = served
-    of = answers(found)
-    none = replace(
-        of.token_ratio,
+    _, _, analysis = served
+    tables = answers(analysis)
+    no_ratio = replace(
+        tables.token_ratio,
         rows=(),
         trend=None,
         note="a ratio needs runs of both optimizers; these are of muon only",
     )
-    assert "A ratio needs runs of both optimizers; these are of muon only." in shown(
-        replace(of, token_ratio=none)
+    assert "A ratio needs runs of both optimizers; these are of muon only." in printed(
+        replace(tables, token_ratio=no_ratio)
     )
     bound = replace(
-        of.token_ratio.rows[0],
+        tables.token_ratio.rows[0],
         pairs=0,
         ratio_low=0.0,
         ratio_high=None,
@@ -259,6 +273,8 @@ def test_a_ratio_that_there_is_not_says_why_and_a_bound_has_no_pairs(
         gap_high=None,
         muon=Standing.UNRESOLVED,
     )
-    said = shown(replace(of, token_ratio=replace(of.token_ratio, rows=(bound,), trend=None)))
-    assert "bound  unresolved" in said
-    assert "No trend" in said
+    output = printed(
+        replace(tables, token_ratio=replace(tables.token_ratio, rows=(bound,), trend=None))
+    )
+    assert "bound  unresolved" in output
+    assert "No trend" in output

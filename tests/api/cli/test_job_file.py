@@ -1,4 +1,4 @@
-"""Job files are read as plain JSON values, and refused by field otherwise."""
+"""Job files become plain JSON values; a file with other values is refused by field."""
 
 from pathlib import Path
 
@@ -8,15 +8,12 @@ from api.cli import job_file
 from telescope.errors import InvalidInput
 
 
-def test_a_file_says_the_same_in_yaml_and_in_json(tmp_path: Path) -> None:
+def test_equal_files_in_yaml_and_json_are_read_as_equal_values(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("kind: telescope\nsearch: {lr: {low: 4e-3}}\n")
     (tmp_path / "a.json").write_text('{"kind": "telescope", "search": {"lr": {"low": 4e-3}}}')
-    expected = {"kind": "telescope", "search": {"lr": {"low": 0.004}}}
-    assert (
-        job_file.read_job_file(tmp_path / "a.yaml")
-        == job_file.read_job_file(tmp_path / "a.json")
-        == expected
-    )
+    for name in ("a.yaml", "a.json"):
+        document = job_file.read_job_file(tmp_path / name)
+        assert document == {"kind": "telescope", "search": {"lr": {"low": 0.004}}}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +31,7 @@ def test_a_file_says_the_same_in_yaml_and_in_json(tmp_path: Path) -> None:
         ("a.json", f'{{"name": {"9" * 5000}}}', "", "is not JSON"),
     ],
 )
-def test_what_json_cannot_hold_is_refused_naming_field_and_remedy(
+def test_values_that_json_cannot_hold_are_refused_with_field_and_remedy(
     tmp_path: Path, name: str, text: str, field: str, remedy: str
 ) -> None:
     (tmp_path / name).write_text(text)

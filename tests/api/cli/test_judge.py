@@ -1,4 +1,4 @@
-"""`telescope judge` and POST /v1/judgements: one verdict by three ways, and refusals."""
+"""`telescope judge` and POST /v1/judgements: equal verdicts, and refusals."""
 
 import json
 import socket
@@ -50,31 +50,29 @@ def judge(*words: object) -> Any:
 
 
 def one_width(folder: Path) -> Path:
+    """The rows of width 32 of the example."""
+    lines = EXAMPLE.read_text().splitlines()
     file = folder / "one.csv"
-    file.write_text(
-        "\n".join(
-            line for line in EXAMPLE.read_text().splitlines() if line.startswith(("width", "32,"))
-        )
-    )
+    file.write_text("\n".join(line for line in lines if line.startswith(("width", "32,"))))
     return file
 
 
-def test_a_good_sweep_is_told_in_words_tables_and_a_picture(tmp_path: Path) -> None:
+def test_a_good_sweep_has_sentences_tables_and_a_picture(tmp_path: Path) -> None:
     picture = tmp_path / "sweep.png"
-    said = judge(EXAMPLE, "--target-width", 1024, "--plot", picture)
-    assert said.exit_code == 0, said.output
-    assert "Train width 1024 with lr 0.0" in said.stdout
-    assert "resolved: lr at the target is known to" in said.stdout
-    assert "128       resolved  the optimum is known to" in said.stdout
-    assert "The optimal learning rate drifts by -0." in said.stdout
-    assert "Copying width 32's optimum to width 256 would cost 0." in said.stdout
-    assert "measured, between the points run: 0.00 %" in said.stdout
-    assert "The loss at the optimum falls as 1.03 / width^0.1" in said.stdout
-    assert "Note" not in said.stdout
+    result = judge(EXAMPLE, "--target-width", 1024, "--plot", picture)
+    assert result.exit_code == 0, result.output
+    assert "Train width 1024 with lr 0.0" in result.stdout
+    assert "resolved: lr at the target is known to" in result.stdout
+    assert "128       resolved  the optimum is known to" in result.stdout
+    assert "The optimal learning rate drifts by -0." in result.stdout
+    assert "Copying width 32's optimum to width 256 would cost 0." in result.stdout
+    assert "measured, between the points run: 0.00 %" in result.stdout
+    assert "The loss at the optimum falls as 1.03 / width^0.1" in result.stdout
+    assert "Note" not in result.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_target_is_twice_the_widest_unless_named_and_that_is_said() -> None:
+def test_the_default_target_is_twice_the_widest_width_and_a_note_says_so() -> None:
     assert "Note: judged for width 512, twice the widest" in judge(EXAMPLE).stdout
 
 
@@ -82,17 +80,18 @@ def test_the_target_is_twice_the_widest_unless_named_and_that_is_said() -> None:
     "rows",
     [["64,0.0312,", "64,0.0625,", "64,0.125,", "128,0.0312,nan", "128,0.0625,nan"], ["64,0.0312,"]],
 )
-def test_a_sweep_of_which_everything_diverged_is_handed_no_hyperparameters(
+def test_a_sweep_whose_runs_all_diverged_gives_no_hyperparameters(
     tmp_path: Path, rows: list[str]
 ) -> None:
     file, picture = tmp_path / "lost.csv", tmp_path / "lost.png"
     file.write_text("\n".join(["width,lr,loss", *rows]))
-    said = judge(file, "--plot", picture)
-    assert said.exit_code == 1, said.output
+    result = judge(file, "--plot", picture)
+    assert result.exit_code == 1, result.output
     assert (
-        "No hyperparameters: every run diverged; add lr below 0.0312.\nunbracketed: every run diverged"
-    ) in said.stdout
-    assert "best guess" not in said.stdout
+        "No hyperparameters: every run diverged; add lr below 0.0312.\n"
+        "unbracketed: every run diverged"
+    ) in result.stdout
+    assert "best guess" not in result.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
@@ -102,7 +101,7 @@ def test_a_single_run_is_a_guess_without_an_interval(tmp_path: Path) -> None:
     assert "the best guess is to train width 128 with lr 0.0312.\n" in judge(file).stdout
 
 
-def test_no_law_is_stated_that_hardly_explains_the_losses(tmp_path: Path) -> None:
+def test_a_law_that_does_not_fit_the_losses_is_not_stated(tmp_path: Path) -> None:
     file, floors = tmp_path / "flat.csv", {32: 2.0, 64: 1.9, 128: 2.06, 256: 1.96}
     runs = [
         f"{width},{2.0**x},{floor + 0.01 * (x + 5) ** 2}"
@@ -110,15 +109,15 @@ def test_no_law_is_stated_that_hardly_explains_the_losses(tmp_path: Path) -> Non
         for x in range(-9, -1)
     ]
     file.write_text("\n".join(["width,lr,loss", *runs]))
-    said = judge(file).stdout
-    assert "The loss at the optimum follows no law in width (the best fit has R^2 0." in said
-    assert "Loss at the optimum falls" not in said
+    output = judge(file).stdout
+    assert "The loss at the optimum follows no law in width (the best fit has R^2 0." in output
+    assert "Loss at the optimum falls" not in output
 
 
-def test_an_axis_beyond_lr_is_in_the_table_with_what_was_tried_where_that_does_not_bracket_it(
+def test_the_optimum_of_another_axis_is_in_the_table_with_its_range_if_not_bracketed(
     tmp_path: Path,
 ) -> None:
-    def said(best: float) -> str:
+    def printed(best: float) -> str:
         file = tmp_path / "two.csv"
         grid = [(w, x, d) for w in (64, 128) for x in range(-8, -2) for d in (-6, -4, -2)]
         runs = [
@@ -128,16 +127,16 @@ def test_an_axis_beyond_lr_is_in_the_table_with_what_was_tried_where_that_does_n
         file.write_text("\n".join(["width,lr,weight_decay,loss", *runs]))
         return str(judge(file).stdout)
 
-    inside, outside = said(-4), said(-1.5)
+    inside, outside = printed(-4), printed(-1.5)
     assert "best weight decay" in inside.replace("\n", " ") or "best weight" in inside
     assert "tried 0" not in inside
     assert "(tried 0.0156–0.25)" in " ".join(outside.split())
 
 
 def test_a_negative_verdict_exits_with_1(tmp_path: Path) -> None:
-    said = judge(one_width(tmp_path))
-    assert said.exit_code == 1
-    assert "a single width cannot bound the drift" in said.stdout
+    result = judge(one_width(tmp_path))
+    assert result.exit_code == 1
+    assert "a single width cannot bound the drift" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -151,27 +150,29 @@ def test_a_negative_verdict_exits_with_1(tmp_path: Path) -> None:
         ("width,lr\n64,1\n", "loss: no such column"),
     ],
 )
-def test_bad_tables_exit_with_2_and_say_why(tmp_path: Path, content: str, problem: str) -> None:
+def test_invalid_tables_exit_with_2_and_a_reason(
+    tmp_path: Path, content: str, problem: str
+) -> None:
     file = tmp_path / "bad.csv"
     file.write_text(content)
-    said = judge(file)
-    assert said.exit_code == 2
-    assert problem in said.stderr
-    told = judge(file, "--json")
-    assert told.exit_code == 2
-    assert json.loads(told.stdout)["error"]["code"] == "invalid_input"
+    result = judge(file)
+    assert result.exit_code == 2
+    assert problem in result.stderr
+    as_json = judge(file, "--json")
+    assert as_json.exit_code == 2
+    assert json.loads(as_json.stdout)["error"]["code"] == "invalid_input"
 
 
-def test_a_file_that_is_not_there_and_a_target_that_is_too_narrow_exit_with_2(
-    tmp_path: Path,
+def test_a_missing_file_and_a_narrow_target_exit_with_2(tmp_path: Path) -> None:
+    result = judge(tmp_path / "none.csv")
+    assert (result.exit_code, "cannot read" in result.stderr) == (2, True)
+    result = judge(EXAMPLE, "--target-width", 128)
+    assert (result.exit_code, "target_width: must be at least 256" in result.stderr) == (2, True)
+
+
+def test_command_service_and_client_give_equal_answers(
+    application: Any, service: TestClient
 ) -> None:
-    said = judge(tmp_path / "none.csv")
-    assert (said.exit_code, "cannot read" in said.stderr) == (2, True)
-    said = judge(EXAMPLE, "--target-width", 128)
-    assert (said.exit_code, "target_width: must be at least 256" in said.stderr) == (2, True)
-
-
-def test_command_service_and_client_answer_alike(application: Any, service: TestClient) -> None:
     command = json.loads(judge(EXAMPLE, "--json", "--target-width", 700).stdout)
     assert command["verdict"] == "resolved"
     as_csv = service.post(
@@ -188,11 +189,9 @@ def test_command_service_and_client_answer_alike(application: Any, service: Test
     thread.start()
     try:
         with Client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client:
-            assert (
-                registry.report_document(client.judge(EXAMPLE.read_text(), target_width=700))
-                == command
-            )
-            assert registry.report_document(client.judge(rows(), target_width=700)) == command
+            for sweep in (EXAMPLE.read_text(), rows()):
+                judgement = client.judge(sweep, target_width=700)
+                assert registry.report_document(judgement) == command
             with pytest.raises(InvalidInput, match=r"rows.0.lr: must be a positive number"):
                 client.judge([{"width": 64, "lr": 0, "loss": 1}])
     finally:
@@ -201,10 +200,10 @@ def test_command_service_and_client_answer_alike(application: Any, service: Test
         listener.close()
 
 
-def test_the_example_in_the_document_is_judged(service: TestClient) -> None:
-    found = service.post("/v1/judgements", content=SWEEP, headers=CSV).json()
-    assert [level["diverged"] for level in found["levels"]] == [0, 1]
-    assert found["target_width"] == 256
+def test_the_example_of_the_openapi_document_is_judged(service: TestClient) -> None:
+    judgement = service.post("/v1/judgements", content=SWEEP, headers=CSV).json()
+    assert [level["diverged"] for level in judgement["levels"]] == [0, 1]
+    assert judgement["target_width"] == 256
 
 
 @pytest.mark.parametrize(
@@ -226,7 +225,7 @@ def test_the_example_in_the_document_is_judged(service: TestClient) -> None:
         ({"content": "{"}, ""),
     ],
 )
-def test_bad_sweeps_are_problems_that_name_the_field(
+def test_invalid_sweeps_are_refused_by_field(
     service: TestClient, sent: dict[str, Any], field: str
 ) -> None:
     answer = service.post("/v1/judgements", **sent)
@@ -238,7 +237,7 @@ def test_bad_sweeps_are_problems_that_name_the_field(
 @pytest.mark.parametrize(
     "media", ["text/plain", "application/json", "application/x-www-form-urlencoded", ""]
 )
-def test_a_table_sent_as_something_else_is_refused_with_its_right_name(
+def test_a_table_with_another_content_type_is_refused_with_the_right_one(
     service: TestClient, media: str
 ) -> None:
     answer = service.post("/v1/judgements", content=SWEEP, headers={"Content-Type": media})
@@ -252,7 +251,7 @@ def test_a_table_sent_as_something_else_is_refused_with_its_right_name(
     "sent",
     [{"content": SWEEP, "headers": CSV}, {"json": {"rows": [{"width": 64, "lr": 0.1, "loss": 1}]}}],
 )
-def test_a_misspelt_parameter_is_refused_with_the_name_that_was_meant(
+def test_a_misspelt_parameter_is_refused_with_a_suggestion(
     service: TestClient, sent: dict[str, Any]
 ) -> None:
     answer = service.post("/v1/judgements", **sent, params={"target_widht": 1024})
@@ -268,20 +267,20 @@ def test_a_body_that_is_too_large_is_refused(service: TestClient) -> None:
     assert answer.json()["code"] == "content_too_large"
 
 
-def test_losses_that_show_no_bowl_still_get_an_answer(service: TestClient) -> None:
-    """Infinite or huge numbers, however the fit treats such data, must fit into JSON."""
+def test_losses_without_a_minimum_get_an_answer_that_json_can_hold(service: TestClient) -> None:
+    """A fit to such losses may have infinite or huge numbers."""
     upside_down = [
         {"width": w, "lr": 2.0**x, "loss": 3 - (x + 5) ** 2 / 100}
         for w in (64, 128)
         for x in range(-9, -1)
     ]
-    lost = [{"width": w, "lr": 2.0**x, "loss": None} for w in (64, 128) for x in range(-9, -1)]
-    far = [
+    diverged = [{"width": w, "lr": 2.0**x, "loss": None} for w in (64, 128) for x in range(-9, -1)]
+    extreme = [
         {"width": w, "lr": 1e-300 * 2.0**x, "loss": 1e-300 * (2 + (x + 5) ** 2)}
         for w in (1, 2**31 - 1)
         for x in range(-9, -1)
     ]
-    for each in (upside_down, lost, far):
-        answer = service.post("/v1/judgements", json={"rows": each})
+    for rows in (upside_down, diverged, extreme):
+        answer = service.post("/v1/judgements", json={"rows": rows})
         assert answer.status_code == 200, answer.text
         assert answer.json()["verdict"] != "resolved"

@@ -1,4 +1,4 @@
-"""Commands work as documented, and report what is wrong."""
+"""Commands work as documented, and report errors with field and remedy."""
 
 import json
 import re
@@ -96,7 +96,7 @@ def command(home, *words):
     ],
 )
 @pytest.mark.parametrize("verb", ["preview", "run"])
-def test_a_bad_job_is_refused_before_anything_runs_naming_field_and_remedy(
+def test_an_invalid_job_is_refused_before_it_runs_with_field_and_remedy(
     job, verb, wrong, right, field, remedy
 ):
     assert right in job.read_text()
@@ -104,15 +104,13 @@ def test_a_bad_job_is_refused_before_anything_runs_naming_field_and_remedy(
     result = telescope(verb, job)
     assert result.exit_code == 2
     assert result.stdout == ""
-    said = [line for line in result.stderr.splitlines() if line.strip().startswith(f"{field}:")]
-    assert said, result.stderr
-    assert remedy in said[0]
+    lines = [line for line in result.stderr.splitlines() if line.strip().startswith(f"{field}:")]
+    assert lines, result.stderr
+    assert remedy in lines[0]
 
 
 @pytest.mark.parametrize("corpus_name", ["nowhere", "empty", "short.txt"])
-def test_an_unreadable_empty_or_short_corpus_is_refused_naming_it(
-    job, tmp_path, corpus, corpus_name
-):
+def test_a_missing_empty_or_short_corpus_is_refused_by_field(job, tmp_path, corpus, corpus_name):
     (tmp_path / "empty").mkdir()
     (tmp_path / "short.txt").write_text("too short")
     job.write_text(job.read_text().replace(str(corpus), str(tmp_path / corpus_name)))
@@ -122,7 +120,7 @@ def test_an_unreadable_empty_or_short_corpus_is_refused_naming_it(
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said"),
+    ("name", "text", "words"),
     [
         ("a.yaml", "kind: telescope\nmodel: {depth: [1}\n", "line 2, column 18"),
         ("a.json", '{"kind": "telescope",\n "model" 3}', "line 2, column 10"),
@@ -133,15 +131,15 @@ def test_an_unreadable_empty_or_short_corpus_is_refused_naming_it(
         ("a.yaml", "kind: telescope\nkind: telescope\n", "line 2"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused_with_the_place(tmp_path, name, text, said):
+def test_a_file_that_cannot_be_parsed_is_refused_with_the_place(tmp_path, name, text, words):
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     result = telescope("preview", tmp_path / name)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert words in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_json_on_standard_output_is_one_document_whatever_happens(job, tmp_path):
+def test_standard_output_with_json_is_one_document_even_after_an_error(job, tmp_path):
     previewed = document(telescope("preview", job, "--json"))
     assert (previewed["kind"], previewed["trials"]["most"]) == ("telescope", 6)
     missing = telescope("preview", tmp_path / "missing.yaml", "--json")
@@ -153,7 +151,7 @@ def test_json_on_standard_output_is_one_document_whatever_happens(job, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("words", "field", "said"),
+    ("words", "field", "message"),
     [
         (("judge", "sweep.csv", "--target-width", "wide"), "--target-width", "valid integer"),
         (("judge",), "FILE.csv", "is missing"),
@@ -163,96 +161,68 @@ def test_json_on_standard_output_is_one_document_whatever_happens(job, tmp_path)
         (("submitt",), "command", "submitt"),
     ],
 )
-def test_a_command_that_cannot_be_understood_names_the_word_at_fault(words, field, said):
+def test_an_invalid_command_line_is_refused_by_option_or_argument(words, field, message):
     result = telescope(*words, "--json")
     [problem] = document(result)["error"]["problems"]
     assert (result.exit_code, problem["field"]) == (2, field)
-    assert said in problem["message"]
+    assert message in problem["message"]
     assert document(result)["error"]["message"].startswith(f"{field}: ")
 
 
-def test_a_setting_at_fault_is_named_by_option_and_variable():
+def test_an_invalid_setting_is_named_by_option_and_variable():
     result = telescope("serve", "--port", 99999)
     assert result.exit_code == 2
     assert "--port (or TELESCOPE_PORT)" in result.stderr
 
 
-def test_every_command_explains_itself_with_an_example():
-    for words in [
-        *(
-            ["serve"],
-            ["api"],
-            ["coordinator"],
-            ["migrate"],
-            ["run"],
-            ["submit"],
-            ["preview"],
-            ["watch"],
-            ["result"],
-            ["jobs"],
-        ),
-        *(
-            ["cancel"],
-            ["pause"],
-            ["resume"],
-            ["retry"],
-            ["clone"],
-            ["export"],
-            ["corpus", "add"],
-            ["corpus", "list"],
-        ),
-    ]:
-        result = telescope(*words, "--help")
-        assert result.exit_code == 0
-        assert f"Example: telescope {' '.join(words)}" in result.stdout
+COMMANDS = (
+    "serve", "api", "coordinator", "migrate", "run", "submit", "preview", "watch", "result", "jobs",
+    "cancel", "pause", "resume", "retry", "clone", "export", "corpus add", "corpus list",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_has_an_example(name):
+    result = telescope(*name.split(), "--help")
+    assert result.exit_code == 0
+    assert f"Example: telescope {name}" in result.stdout
 
 
 # Answers
 
 
-def test_a_corpus_that_was_added_can_be_named(corpus, job):
+def test_a_registered_corpus_can_be_used_by_name(corpus, job):
     assert telescope("corpus", "add", "apples", corpus).exit_code == 0
-    assert {"name": "apples", "path": str(corpus)}.items() <= document(
-        telescope("corpus", "list", "--json")
-    )["items"][-1].items()
+    *_, item = document(telescope("corpus", "list", "--json"))["items"]
+    assert (item["name"], item["path"]) == ("apples", str(corpus))
     job.write_text(job.read_text().replace(str(corpus), "apples"))
     assert telescope("preview", job).exit_code == 0
 
 
 @pytest.fixture(scope="module")
-def ran(corpus, tmp_path_factory):
-    """A finished `telescope run`, and the user's folder that it ran in, with a package `api`."""
+def finished_run(corpus, tmp_path_factory):
+    """A finished `telescope run`, and the folder that it ran in, which has a package `api`."""
     folder = tmp_path_factory.mktemp("ran")
     (folder / "api").mkdir()
     (folder / "api" / "settings.py").write_text("raise SystemExit('hostile')")
     (folder / "api" / "__init__.py").write_text("")
     (folder / "job.yaml").write_text(JOB.format(corpus=corpus, steps=12))
-    words = [
-        sys.executable,
-        "-P",
-        "-m",
-        "api.cli",
-        "run",
-        "job.yaml",
-        "--executor",
-        "local",
-        "--plot",
-        "a.png",
-    ]
-    return subprocess.run(
-        words,
+    words = ["run", "job.yaml", "--executor", "local", "--plot", "a.png"]
+    process = subprocess.run(
+        [sys.executable, "-P", "-m", "api.cli", *words],
         env=environment(folder / "home"),
         cwd=folder,
         capture_output=True,
         text=True,
         timeout=90,
-    ), folder
+    )
+    return process, folder
 
 
-def test_run_answers_on_its_own_with_plain_lines_a_table_and_a_picture(ran):
-    ended, folder = ran
-    out = ended.stdout
-    assert ended.returncode in (0, 1), ended.stderr
+def test_run_needs_no_service_and_prints_plain_lines_a_table_and_a_picture(finished_run):
+    process, folder = finished_run
+    out = process.stdout
+    assert process.returncode in (0, 1), process.stderr
     lines = [line for line in out.splitlines() if line.startswith("tiny: ")]
     assert any("width 16: 5/5" in line for line in lines)
     assert any("width 32: 1/1" in line for line in lines)
@@ -265,35 +235,33 @@ def test_run_answers_on_its_own_with_plain_lines_a_table_and_a_picture(ran):
     assert (folder / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_run_prints_the_document_that_a_service_gives(job, tmp_path):
-    ran = command(tmp_path, "run", job, "--executor", "local", "--json")
-    out, err = ran.communicate(timeout=90)
-    assert ran.returncode in (0, 1), err
-    with TestClient(
-        create_app(Settings(database_url=f"sqlite:///{tmp_path / 'telescope.db'}"))
-    ) as client:
-        (found,) = client.get("/v1/jobs").json()["items"]
-        assert json.loads(out) == client.get(f"/v1/jobs/{found['id']}/result").json()
+def test_run_prints_the_result_document_of_the_service(job, tmp_path):
+    process = command(tmp_path, "run", job, "--executor", "local", "--json")
+    out, err = process.communicate(timeout=90)
+    assert process.returncode in (0, 1), err
+    settings = Settings(database_url=f"sqlite:///{tmp_path / 'telescope.db'}")
+    with TestClient(create_app(settings)) as client:
+        (job_summary,) = client.get("/v1/jobs").json()["items"]
+        assert json.loads(out) == client.get(f"/v1/jobs/{job_summary['id']}/result").json()
     assert json.loads(out)["kind"] == "telescope"
 
 
-def test_a_folder_api_where_the_user_happens_to_be_is_not_ours(ran):
-    ended, folder = ran
+def test_a_package_api_in_the_current_folder_is_not_imported(finished_run):
+    process, folder = finished_run
     assert (folder / "api" / "settings.py").exists()
-    assert "hostile" not in ended.stderr
-    assert "Bill: 6 trials" in ended.stdout
+    assert "hostile" not in process.stderr
+    assert "Bill: 6 trials" in process.stdout
 
 
-def test_logs_carry_date_level_and_name(ran):
-    log = (ran[1] / "home" / "run.log").read_text()
-    assert re.search(
-        r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} INFO telescope.coordinator: job job-\S+ SUCCEEDED",
-        log,
-        re.MULTILINE,
-    ), log
+def test_log_lines_have_date_level_and_name(finished_run):
+    _, folder = finished_run
+    log = (folder / "home" / "run.log").read_text()
+    date = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}"
+    line = rf"{date} INFO telescope.coordinator: job job-\S+ SUCCEEDED"
+    assert re.search(line, log, re.MULTILINE), log
 
 
-def test_run_that_is_interrupted_pauses_and_says_how_to_go_on(job, corpus, tmp_path):
+def test_an_interrupted_run_pauses_and_prints_how_to_resume(job, corpus, tmp_path):
     job.write_text(JOB.format(corpus=corpus, steps=100_000))
     process = command(tmp_path / "home", "run", job, "--executor", "local")
     for line in process.stdout:
@@ -302,9 +270,9 @@ def test_run_that_is_interrupted_pauses_and_says_how_to_go_on(job, corpus, tmp_p
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10)
     assert process.returncode == 130
-    again = err.rpartition("telescope ")[2].split()
-    assert again[:2] == ["run", "--resume"]
-    process = command(tmp_path / "home", *again, "--executor", "local")
+    resume = err.rpartition("telescope ")[2].split()
+    assert resume[:2] == ["run", "--resume"]
+    process = command(tmp_path / "home", *resume, "--executor", "local")
     assert "running" in next(
         line for line in process.stdout if "queued" not in line and "paused" not in line
     )
@@ -312,9 +280,7 @@ def test_run_that_is_interrupted_pauses_and_says_how_to_go_on(job, corpus, tmp_p
     process.communicate(timeout=10)
 
 
-def test_run_interrupted_twice_beside_a_service_pauses_the_job_or_says_it_has_not_yet(
-    service, home, job, corpus
-):
+def test_a_run_interrupted_twice_beside_a_service_pauses_the_job(service, home, job, corpus):
     job.write_text(JOB.format(corpus=corpus, steps=100_000))
     process = command(home, "run", job, "--json")
     next(line for line in process.stderr if "running" in line)
@@ -327,17 +293,19 @@ def test_run_interrupted_twice_beside_a_service_pauses_the_job_or_says_it_has_no
 
     def state():
         items = document(telescope("jobs", "--url", service.url, "--json"))["items"]
-        return next(each["state"] for each in items if each["id"] == error["job"])
+        return next(item["state"] for item in items if item["id"] == error["job"])
 
     eventually(lambda: state() == "PAUSED", 20, state)
     assert telescope("cancel", error["job"], "--url", service.url).exit_code == 0
 
 
-def test_a_job_is_submitted_watched_and_answered_over_http(service, job, tmp_path):
+def test_a_job_is_previewed_submitted_watched_and_read_over_http(service, job, tmp_path):
     url = ("--url", service.url)
-    here, there = (document(telescope("preview", job, *where, "--json")) for where in ((), url))
-    assert there.keys() == here.keys()
-    assert (there["kind"], there["trials"]) == (here["kind"], here["trials"])
+    local, remote = (
+        document(telescope("preview", job, *options, "--json")) for options in ((), url)
+    )
+    assert remote.keys() == local.keys()
+    assert (remote["kind"], remote["trials"]) == (local["kind"], local["trials"])
     submitted = telescope("submit", job, *url, "--json")
     assert submitted.exit_code == 0, submitted.output
     job_id = document(submitted)["id"]
@@ -363,9 +331,9 @@ def test_a_job_is_paused_resumed_and_cancelled_over_http(service, corpus, job):
 
     def state():
         return next(
-            each["state"]
-            for each in document(telescope("jobs", *url, "--json"))["items"]
-            if each["id"] == job_id
+            item["state"]
+            for item in document(telescope("jobs", *url, "--json"))["items"]
+            if item["id"] == job_id
         )
 
     eventually(lambda: state() == "RUNNING", 20, state)
@@ -383,7 +351,7 @@ def test_a_job_is_paused_resumed_and_cancelled_over_http(service, corpus, job):
     eventually(lambda: state() == "CANCELLED", 20, state)
 
 
-def test_a_clone_of_a_finished_job_trains_nothing_again_and_says_so(service, job):
+def test_a_clone_of_a_finished_job_reuses_all_trials_and_says_so(service, job):
     url = ("--url", service.url)
     job_id = document(telescope("submit", job, *url, "--json"))["id"]
     assert telescope("watch", job_id, *url).exit_code == 0
@@ -394,11 +362,10 @@ def test_a_clone_of_a_finished_job_trains_nothing_again_and_says_so(service, job
     )
     assert (cloned["name"], cloned["study"]["limits"]["max_parallel"]) == ("again", 1)
     assert telescope("watch", cloned["id"], *url).exit_code == 0
-    first, again = (
-        document(telescope("result", each, *url, "--json")) for each in (job_id, cloned["id"])
-    )
-    assert (again["verdict"], again["reason"]) == (first["verdict"], first["reason"])
-    trials = again["ladders"][0]["cost"]["trials"]
+    first = document(telescope("result", job_id, *url, "--json"))
+    repeated = document(telescope("result", cloned["id"], *url, "--json"))
+    assert (repeated["verdict"], repeated["reason"]) == (first["verdict"], first["reason"])
+    trials = repeated["ladders"][0]["cost"]["trials"]
     assert (
         f"Bill: {trials} of {trials} trials reused, 0 tokens, 0 FLOP, 0 s of training"
         in telescope("result", cloned["id"], *url).stdout
@@ -409,19 +376,19 @@ def test_a_clone_of_a_finished_job_trains_nothing_again_and_says_so(service, job
     assert (refused.exit_code, "clone it" in refused.stderr) == (2, True)
 
 
-def test_an_unknown_job_is_bad_input(service):
+def test_an_unknown_job_is_refused(service):
     result = telescope("result", "job-nowhere", "--url", service.url)
     assert result.exit_code == 2
     assert "job-nowhere" in result.stderr
 
 
-# What users meet besides their jobs
+# Errors of the installation, and interruptions
 
 
-def test_run_says_why_its_coordinator_does_not_start_and_how_to_go_on(job, tmp_path):
+def test_run_prints_why_its_coordinator_does_not_start_and_how_to_resume(job, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
-    (home / "telescope.db.coordinator-lock").mkdir()  # where a coordinator expects a file
+    (home / "telescope.db.coordinator-lock").mkdir()  # a coordinator expects a file
     process = command(home, "run", job, "--executor", "local")
     out, err = process.communicate(timeout=60)
     assert process.returncode == 3, err
@@ -432,12 +399,12 @@ def test_run_says_why_its_coordinator_does_not_start_and_how_to_go_on(job, tmp_p
     assert "Traceback" not in err
 
 
-def test_an_interruption_is_one_document_too(service, job, corpus, tmp_path):
+def test_an_interrupted_command_prints_one_json_document(service, job, corpus, tmp_path):
     job.write_text(JOB.format(corpus=corpus, steps=100_000))
-    ran = command(tmp_path / "home", "run", job, "--executor", "local", "--json")
+    run = command(tmp_path / "home", "run", job, "--executor", "local", "--json")
     submitted = document(telescope("submit", job, "--url", service.url, "--json"))["id"]
-    watched = command(tmp_path / "home", "watch", submitted, "--url", service.url, "--json")
-    for process in (ran, watched):
+    watch = command(tmp_path / "home", "watch", submitted, "--url", service.url, "--json")
+    for process in (run, watch):
         next(line for line in process.stderr if "running" in line)
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=20)
@@ -448,13 +415,15 @@ def test_an_interruption_is_one_document_too(service, job, corpus, tmp_path):
     telescope("cancel", submitted, "--url", service.url)
 
 
-def test_a_job_that_ends_before_its_time_says_so_in_its_result(service, job, corpus):
+def test_the_result_of_a_cancelled_job_has_that_reason(service, job, corpus):
     url = ("--url", service.url)
     job.write_text(JOB.format(corpus=corpus, steps=100_000))
     job_id = document(telescope("submit", job, *url, "--json"))["id"]
-    eventually(
-        lambda: document(telescope("jobs", *url, "--json"))["items"][0]["state"] == "RUNNING", 20
-    )
+
+    def newest():
+        return document(telescope("jobs", *url, "--json"))["items"][0]
+
+    eventually(lambda: newest()["state"] == "RUNNING", 20)
     telescope("cancel", job_id, *url)
     assert telescope("watch", job_id, *url).exit_code == 3
     result = telescope("result", job_id, *url, "--json")
@@ -463,17 +432,17 @@ def test_a_job_that_ends_before_its_time_says_so_in_its_result(service, job, cor
 
 
 @pytest.mark.parametrize(
-    ("url", "status", "said"),
+    ("url", "status", "words"),
     [
         ("sqlite:////nonexistent/x.db", 2, "TELESCOPE_DATABASE_URL"),
         ("postgresql://:::/", 2, "TELESCOPE_DATABASE_URL"),
         ("postgresql://127.0.0.1:1/x", 3, "cannot reach the database"),
     ],
 )
-def test_a_database_that_cannot_be_is_refused_with_its_setting(url, status, said):
+def test_an_unusable_database_is_refused_with_its_setting(url, status, words):
     result = telescope("migrate", "--database-url", url)
     assert result.exit_code == status
-    assert said in result.stderr
+    assert words in result.stderr
     assert "unexpected" not in result.stderr
 
 
@@ -500,14 +469,14 @@ def test_a_home_that_is_a_file_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "text"), [("a.json", '{"a":' * 20_000), ("a.yaml", "[" * 20_000)])
-def test_a_document_that_nests_without_end_is_refused(tmp_path, name, text):
+def test_a_document_that_is_nested_too_deeply_is_refused(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     result = telescope("preview", tmp_path / name)
     assert result.exit_code == 2
     assert "too deeply" in result.stderr
 
 
-def test_what_nobody_foresaw_is_one_line_and_one_document(job, monkeypatch):
+def test_an_unexpected_error_is_one_line_or_one_json_document(job, monkeypatch):
     monkeypatch.setattr(job_file, "read_job_file", lambda file: 1 // 0)
     result = telescope("preview", job)
     assert (result.exit_code, result.stdout) == (3, "")

@@ -1,4 +1,4 @@
-"""Commands refuse work that needs a missing extra before they start it."""
+"""Commands that need a missing extra are refused before they start."""
 
 from pathlib import Path
 

@@ -24,45 +24,43 @@ class Impatient(io.StringIO):
     """A terminal whose user presses Ctrl-C at the first line."""
 
     def write(self, text: str) -> int:
-        """Accept the text, then interrupt."""
         signal.raise_signal(signal.SIGINT)
         return super().write(text)
 
 
-def test_interruptions_that_come_while_the_pause_is_asked_for_do_not_undo_it(
+def test_further_interruptions_during_the_request_to_pause_do_not_undo_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELESCOPE_HOME", str(tmp_path))
     study = registry.parse(document())
     with solo.installation(Settings(database_url=f"sqlite:///{tmp_path}/telescope.db")) as store:
         job, _ = store.create_job(registry.to_document(study))
-        again: list[int] = []
+        interruptions: list[int] = []
 
         def interrupt(*_: Any) -> None:
-            again.append(signal.SIGINT)
+            interruptions.append(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
 
         event.listen(store._writer, "before_cursor_execute", interrupt)
-        nowhere = {
-            "TELESCOPE_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere/telescope.db"
-        }  # this coordinator has nothing to work on
+        # a coordinator without a database does nothing
+        variables = {"TELESCOPE_DATABASE_URL": f"sqlite:///{tmp_path}/nowhere/telescope.db"}
         with (
-            solo.running_coordinator(environment(tmp_path) | nowhere) as child,
+            solo.running_coordinator(environment(tmp_path) | variables) as child,
             pytest.raises(KeyboardInterrupt),
         ):
             solo.show_until_ended(store, job.id, child, study, Console(file=Impatient()))
-        assert len(again) >= 2, "it was interrupted again, and more than once"
+        assert len(interruptions) >= 2, "it must be interrupted again, more than once"
         assert store.job(job.id).state is JobState.PAUSED
 
 
 @pytest.fixture
 def row(record: CoordinatorStore) -> JobRow:
-    """A job of which nothing runs yet."""
+    """A queued job."""
     return record.create_job(document())[0]
 
 
 @pytest.mark.parametrize(
-    ("state", "requested", "said"),
+    ("state", "requested", "message"),
     [
         (
             JobState.PAUSED,
@@ -72,38 +70,41 @@ def row(record: CoordinatorStore) -> JobRow:
         (
             JobState.RUNNING,
             Verb.PAUSE,
-            "pause requested; a coordinator will carry it out, and finished work is kept. Resume with: telescope run --resume {id}",
+            "pause requested; a coordinator will carry it out, and finished work is kept. "
+            "Resume with: telescope run --resume {id}",
         ),
         (
             JobState.RUNNING,
             Verb.CANCEL,
-            "it is not paused but CANCELLED. Show its result with: telescope result {id}",
+            "the job is not paused but CANCELLED. Show its result with: telescope result {id}",
         ),
         (
             JobState.SUCCEEDED,
             None,
-            "it is not paused but SUCCEEDED. Show its result with: telescope result {id}",
+            "the job is not paused but SUCCEEDED. Show its result with: telescope result {id}",
         ),
-        (JobState.RUNNING, None, "it continues; follow it with: telescope watch {id}"),
-        (JobState.QUEUED, None, "it continues; follow it with: telescope watch {id}"),
+        (JobState.RUNNING, None, "the job continues; follow it with: telescope watch {id}"),
+        (JobState.QUEUED, None, "the job continues; follow it with: telescope watch {id}"),
     ],
 )
-def test_what_is_said_of_an_interrupted_job_is_what_became_of_it(
-    row: JobRow, state: JobState, requested: Verb | None, said: str
+def test_the_last_message_describes_the_state_of_the_interrupted_job(
+    row: JobRow, state: JobState, requested: Verb | None, message: str
 ) -> None:
-    assert solo.parting(replace(row, state=state, requested=requested)) == said.format(id=row.id)
+    assert solo.parting_message(replace(row, state=state, requested=requested)) == message.format(
+        id=row.id
+    )
 
 
-def test_a_pause_that_nobody_carries_out_is_said_to_be_requested(
+def test_a_pause_that_no_coordinator_carries_out_is_described_as_requested(
     record: CoordinatorStore, row: JobRow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(solo, "PAUSE_SECONDS", 0.0)
     record.begin_job(row.id)
-    assert solo.parting(solo.request_pause(record, row.id)).startswith("pause requested; ")
+    assert solo.parting_message(solo.request_pause(record, row.id)).startswith("pause requested; ")
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
-def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(
+def test_a_request_to_pause_a_job_that_has_ended_changes_nothing(
     record: CoordinatorStore, row: JobRow, state: JobState
 ) -> None:
     record.begin_job(row.id)
@@ -111,13 +112,15 @@ def test_a_job_that_ended_before_it_could_be_paused_is_left_as_it_is(
     assert solo.request_pause(record, row.id) == ended
 
 
-def test_a_coordinator_is_told_of_the_code_of_users_models() -> None:
-    listed = Settings(factories=("theirs:*",))
+def test_the_coordinator_may_call_the_factory_of_the_jobs_own_model() -> None:
+    settings = Settings(factories=("theirs:*",))
     module = {"family": "module", "factory": "tests.telescope.user_models:mixture"}
-    own = registry.parse(
+    study = registry.parse(
         document(model=module | {"base_width": 32, "calibration_width": 256, "target_width": 512})
     )
-    assert solo.factories(registry.parse(document()), listed) == {"TELESCOPE_FACTORIES": "theirs:*"}
-    assert solo.factories(own, listed) == {
+    assert solo.factories(registry.parse(document()), settings) == {
+        "TELESCOPE_FACTORIES": "theirs:*"
+    }
+    assert solo.factories(study, settings) == {
         "TELESCOPE_FACTORIES": "theirs:*,tests.telescope.user_models:mixture"
     }

@@ -1,4 +1,4 @@
-"""Coordinators of a test's database."""
+"""A fixture that creates coordinators on the database of a test."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.executors import InstantExecutor
 
 @pytest.fixture
 def coordinate(record: CoordinatorStore, tmp_path: Path) -> Callable[..., Coordinator]:
-    """A new coordinator on the same database and the same checkpoints."""
+    """A function that creates a coordinator on the same database and checkpoints."""
 
     def new(
         executor: InstantExecutor, on: CoordinatorStore = record, **options: Any

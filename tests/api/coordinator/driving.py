@@ -1,4 +1,4 @@
-"""Small studies, and coordinators that are driven step by step."""
+"""Small studies, and helpers that drive a coordinator step by step."""
 
 import random
 import time
@@ -34,7 +34,7 @@ def document(**changes: Any) -> dict[str, Any]:
         "horizon": {"steps": 5, "batch_tokens": 32},
         "search": {"lr": {"low": 0.005, "high": 0.25, "points": 4}},
         "schedule": "paper",
-        "coordinates": "skip",  # its executor trains nothing that would have layers
+        "coordinates": "skip",  # the instant executor has no layers to measure
     }
     return registry.to_document(registry.parse(study | changes))
 
@@ -59,15 +59,15 @@ ROBUST = {
 
 
 def expected(study: dict[str, Any]) -> Any:
-    """The report of the loop without a database."""
+    """The report of the plain loop, which has no database."""
     return registry.report_document(run_study(registry.parse(study), train_one))
 
 
-def drive(coordinator: Coordinator, done: Callable[[], bool]) -> None:
-    """Step until a condition holds."""
+def drive(coordinator: Coordinator, reached: Callable[[], bool]) -> None:
+    """Step the coordinator until a condition holds."""
     deadline = time.monotonic() + DEADLINE_SECONDS
-    while not done():
-        assert time.monotonic() < deadline, "it never came to that"
+    while not reached():
+        assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS} s"
         coordinator.step()
 
 
@@ -82,8 +82,8 @@ def states(record: CoordinatorStore, job_id: str) -> set[TrialState]:
 Coordinate = Callable[..., Coordinator]
 
 
-def free(report: Any) -> dict[str, Any]:
-    """A report without its costs."""
+def without_costs(report: Any) -> dict[str, Any]:
+    """A report without the fields that depend on the cost of the job."""
     return report | {
         "ladders": [{**ladder, "cost": None, "remedy": None} for ladder in report["ladders"]]
     }
@@ -94,9 +94,9 @@ class Killed(BaseException):
 
 
 class Mortal(CoordinatorStore):
-    """Kills its coordinator, or loses the database, at a chosen moment.
+    """A store that raises `death` with some probability at a read, or before or after a write.
 
-    That is at a read, or right before or right after a commit.
+    The exception kills the coordinator, or stands for a database that cannot be reached.
     """
 
     def __init__(
@@ -107,17 +107,17 @@ class Mortal(CoordinatorStore):
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        self._perhaps()
+        self._raise_at_random()
         with super()._write() as connection:
             yield connection
-        self._perhaps()
+        self._raise_at_random()
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        self._perhaps()
+        self._raise_at_random()
         with super()._read() as connection:
             yield connection
 
-    def _perhaps(self) -> None:
+    def _raise_at_random(self) -> None:
         if self._rng.random() < self._chance:
             raise self._death("now")

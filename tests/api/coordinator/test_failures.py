@@ -1,4 +1,4 @@
-"""Failures of trials, coordinators, workers and the database do not change answers."""
+"""Failures of trials, coordinators, workers and the database do not change reports."""
 
 import random
 import threading
@@ -33,9 +33,8 @@ def test_coordinators_killed_at_any_commit_change_nothing(
 ) -> None:
     rng = random.Random(seed)
     job, _ = record.create_job(document())
-    disturbances = Disturbances(
-        repeat=0.2
-    )  # events of dead coordinators' workers come late, and twice
+    # events of the workers of dead coordinators arrive late and repeatedly
+    disturbances = Disturbances(repeat=0.2)
     mortal = Mortal(database_url, 0.06, rng, Killed)
     kills, completed = 0, set[int]()
     while not record.job(job.id).state.terminal:
@@ -59,7 +58,7 @@ def test_coordinators_killed_at_any_commit_change_nothing(
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_a_database_that_goes_away_now_and_then_changes_nothing(
+def test_a_database_that_is_sometimes_unavailable_changes_nothing(
     record: CoordinatorStore, database_url: str, coordinate: Coordinate, seed: int
 ) -> None:
     job, _ = record.create_job(document())
@@ -67,19 +66,19 @@ def test_a_database_that_goes_away_now_and_then_changes_nothing(
     executor = InstantExecutor(slots=2, seed=seed)
     coordinator = coordinate(executor, flaky)
     flaky._chance = 0.1
-    away = 0
+    failures = 0
     while not record.job(job.id).state.terminal:
         try:
             coordinator.step()
         except Unavailable:
-            away += 1
+            failures += 1
     flaky.close()
-    assert away >= 1
+    assert failures >= 1
     assert record.result(job.id) == expected(document())
     assert len(executor.submitted) == record.job(job.id).trials_total, "nothing ran twice"
 
 
-def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(
+def test_a_failed_trial_is_retried_from_its_checkpoint(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     def twice(assignment: Assignment) -> Failure | None:
@@ -92,15 +91,12 @@ def test_a_trial_that_fails_is_tried_again_from_its_checkpoint(
     job, _ = record.create_job(document())
     executor = InstantExecutor(disturbances=Disturbances(fail=twice))
     drive(coordinate(executor), ended(record, job.id))
-    assert {(each.attempt, each.failures) for each in executor.submitted} == {
-        (1, 0),
-        (2, 1),
-        (3, 2),
-    }
+    attempts = {(assignment.attempt, assignment.failures) for assignment in executor.submitted}
+    assert attempts == {(1, 0), (2, 1), (3, 2)}
     assert record.job(job.id).state is JobState.SUCCEEDED
     trial = record.trials(job.id).items[0]
     assert (trial.state, trial.attempt, trial.failures) == (TrialState.COMPLETED, 3, 2)
-    assert trial.failure is None, "what was overcome is no failure"
+    assert trial.failure is None, "a completed trial has no failure"
     assert record.result(job.id) == expected(document())
 
 
@@ -156,12 +152,12 @@ def test_events_of_an_attempt_that_is_over_change_nothing(
     drive(first, lambda: TrialState.RUNNING in states(record, job.id))
     old = executor.running[0]
 
-    heir = InstantExecutor(slots=1)
-    heir.held = True
-    second = coordinate(heir)
-    drive(second, lambda: bool(heir.running))
-    assert heir.running[0].trial_id == old.trial_id
-    assert heir.running[0].attempt == old.attempt + 1
+    successor = InstantExecutor(slots=1)
+    successor.held = True
+    second = coordinate(successor)
+    drive(second, lambda: bool(successor.running))
+    assert successor.running[0].trial_id == old.trial_id
+    assert successor.running[0].attempt == old.attempt + 1
     *_, last = train_one(old.spec)
     late = [
         Started(old.trial_id, old.attempt, 0, "zombie", "instant"),
@@ -170,20 +166,20 @@ def test_events_of_an_attempt_that_is_over_change_nothing(
         Stopped(old.trial_id, old.attempt),
     ]
     before = record.trial(old.trial_id)
-    heir.extra += late
-    drive(second, lambda: not heir.extra)
+    successor.extra += late
+    drive(second, lambda: not successor.extra)
     assert record.trial(old.trial_id) == before
-    assert heir.running[0].trial_id == old.trial_id
+    assert successor.running[0].trial_id == old.trial_id
 
 
 class Headless(InstantExecutor):
-    """An executor whose workers are gone for good."""
+    """An executor that has lost its workers."""
 
     def events(self, timeout: float) -> Sequence[Event]:
         raise WorkersLost("Ray's head does not answer")
 
 
-def test_workers_lost_for_good_end_the_coordinator_and_the_next_one_goes_on(
+def test_lost_workers_end_the_coordinator_and_the_next_one_continues(
     record: CoordinatorStore, coordinate: Coordinate, database_url: str
 ) -> None:
     job, _ = record.create_job(document())
@@ -197,7 +193,7 @@ def test_workers_lost_for_good_end_the_coordinator_and_the_next_one_goes_on(
 
 
 class StopsWhenDone(InstantExecutor):
-    """Asks its coordinator to end when a job has ended."""
+    """Asks its coordinator to stop once a job has ended."""
 
     def __init__(self, record: CoordinatorStore, job_id: str, stop: threading.Event) -> None:
         super().__init__()
@@ -209,18 +205,18 @@ class StopsWhenDone(InstantExecutor):
         return super().events(timeout)
 
 
-def test_a_coordinator_whose_lock_was_cut_takes_it_again_or_gives_way(
+def test_a_coordinator_that_loses_its_lock_acquires_it_again_or_ends(
     record: CoordinatorStore, coordinate: Coordinate, database_url: str
 ) -> None:
     job, _ = record.create_job(document())
     first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
     assert first.acquire()
-    first.release()  # as when the connection that holds it is cut
+    first.release()  # as if the connection that holds the lock were cut
     assert second.acquire()
     executor = InstantExecutor()
     with pytest.raises(Superseded):
         coordinate(executor).run(threading.Event(), first)
-    assert executor.submitted == []  # it ran nothing beside the other
+    assert executor.submitted == [], "it must not run beside the other coordinator"
     second.release()
     stop = threading.Event()
     executor = StopsWhenDone(record, job.id, stop)

@@ -1,4 +1,4 @@
-"""The order in which trials go to workers, without needless waiting."""
+"""The order in which trials go to workers, without idle workers."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from tests.executors import InstantExecutor, train_one
 from workers.interface import Waiting
 
 
-def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(
+def test_jobs_share_the_slots_evenly_within_their_limits(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     narrow, _ = record.create_job(document(limits={"max_parallel": 1}, reuse=False))
@@ -29,19 +29,19 @@ def test_jobs_share_the_slots_evenly_and_keep_to_their_limits(
     coordinator = coordinate(executor)
     share = {narrow.id: 0, wide.id: 0}
 
-    def watched() -> bool:
-        held = [Path(assignment.checkpoint).parent.name for assignment in executor.running]
-        for job_id in share:
-            share[job_id] = max(share[job_id], held.count(job_id))
+    def both_ended() -> bool:
+        job_ids = [Path(assignment.checkpoint).parent.name for assignment in executor.running]
+        for job_id, most in share.items():
+            share[job_id] = max(most, job_ids.count(job_id))
         return ended(record, narrow.id, wide.id)()
 
-    drive(coordinator, watched)
+    drive(coordinator, both_ended)
     assert share == {narrow.id: 1, wide.id: 3}
     assert record.result(narrow.id) is not None
     assert record.result(wide.id) == expected(document(name="wide"))
 
 
-def test_a_worker_that_ends_a_trial_finds_one_in_line_before_anything_is_recorded(
+def test_one_more_trial_than_slots_is_submitted(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     job, _ = record.create_job(document(search=WIDER))
@@ -55,7 +55,7 @@ def test_a_worker_that_ends_a_trial_finds_one_in_line_before_anything_is_recorde
     assert states(record, job.id) == {TrialState.PENDING}
 
 
-def test_a_job_that_may_run_one_trial_has_none_in_line(
+def test_a_job_limited_to_one_trial_has_none_waiting_at_the_executor(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     record.create_job(document(limits={"max_parallel": 1}))
@@ -67,7 +67,7 @@ def test_a_job_that_may_run_one_trial_has_none_in_line(
     assert len(executor.submitted) == 1
 
 
-def test_the_longest_trials_go_first_whichever_ladder_they_are_of(
+def test_the_longest_trials_of_all_ladders_go_first(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     job, _ = record.create_job(document(optimizer=["adamw", "muon"]))
@@ -78,8 +78,8 @@ def test_the_longest_trials_go_first_whichever_ladder_they_are_of(
         for assignment in executor.submitted
     ]
     cost = {
-        (one.spec.optimizer.name, one.spec.model.width): trial_flops(one.spec)
-        for one in executor.submitted
+        (assignment.spec.optimizer.name, assignment.spec.model.width): trial_flops(assignment.spec)
+        for assignment in executor.submitted
     }
     assert cost["adamw", 32] < cost["muon", 32] < cost["muon", 64]
     assert order[:4] == [("muon", 32)] * 4, "though the job names the other ladder first"
@@ -89,7 +89,7 @@ def test_the_longest_trials_go_first_whichever_ladder_they_are_of(
     assert record.result(job.id) == expected(document(optimizer=["adamw", "muon"]))
 
 
-def test_a_ladder_goes_on_while_another_has_not_begun(
+def test_a_ladder_continues_while_another_has_not_started(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     job, _ = record.create_job(document(optimizer=["muon", "adamw"]))
@@ -131,7 +131,7 @@ def test_no_worker_waits_for_the_report_on_a_stage(
     assert all(handed_out), "and the next one was under way by then"
 
 
-def test_a_later_job_need_not_wait_for_the_end_of_an_earlier_one(
+def test_a_later_job_runs_before_an_earlier_one_ends(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     jobs = [
@@ -142,7 +142,7 @@ def test_a_later_job_need_not_wait_for_the_end_of_an_earlier_one(
     assert not any(record.job(job_id).state.terminal for job_id in jobs)
 
 
-def test_what_workers_wait_for_is_said_on_the_jobs_that_wait(
+def test_waiting_jobs_name_the_resource_that_workers_wait_for(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     job, _ = record.create_job(document())

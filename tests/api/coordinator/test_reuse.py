@@ -1,4 +1,4 @@
-"""Trials that another job has trained are not trained again."""
+"""Trials that another job has completed are reused and not trained again."""
 
 import random
 from typing import Any
@@ -17,15 +17,15 @@ from tests.api.coordinator.driving import (
     drive,
     ended,
     expected,
-    free,
     states,
+    without_costs,
 )
 from tests.executors import InstantExecutor
 from workers.interface import Waiting
 
 
 @pytest.mark.parametrize("changes", [{}, ROBUST], ids=["paper", "robust with two ladders"])
-def test_the_same_study_again_gives_the_same_answer_for_nothing(
+def test_an_equal_study_has_the_same_report_and_trains_nothing(
     record: CoordinatorStore, coordinate: Coordinate, changes: dict[str, Any]
 ) -> None:
     first, _ = record.create_job(document(**changes))
@@ -38,7 +38,7 @@ def test_the_same_study_again_gives_the_same_answer_for_nothing(
     before, after = record.result(first.id), record.result(again.id)
     assert before is not None
     assert after is not None
-    assert free(after) == free(before)
+    assert without_costs(after) == without_costs(before)
     for old, new in zip(before["ladders"], after["ladders"], strict=True):
         assert (old["cost"]["reused"], new["cost"]["reused"]) == (0, old["cost"]["trials"])
         assert new["cost"]["trials"] == old["cost"]["trials"]
@@ -53,7 +53,7 @@ def test_the_same_study_again_gives_the_same_answer_for_nothing(
     assert record.curve(trial.id).step == tuple(range(1, trial.steps + 1))
 
 
-def test_a_study_that_says_so_trains_everything_itself(
+def test_a_study_without_reuse_trains_all_its_trials(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     for name in ("first", "second"):
@@ -64,20 +64,20 @@ def test_a_study_that_says_so_trains_everything_itself(
         assert record.result(job.id) == expected(document(name=name, reuse=False))
 
 
-def test_workers_with_other_numerics_train_everything_again(
+def test_trials_are_not_reused_across_numerics(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     first, _ = record.create_job(document())
     drive(coordinate(InstantExecutor()), ended(record, first.id))
-    other = InstantExecutor()
-    other.numerics = "another device"
+    executor = InstantExecutor()
+    executor.numerics = "another device"
     second, _ = record.create_job(document())
-    drive(coordinate(other), ended(record, second.id))
-    assert len(other.submitted) == record.job(second.id).trials_total
+    drive(coordinate(executor), ended(record, second.id))
+    assert len(executor.submitted) == record.job(second.id).trials_total
     assert record.result(second.id) == expected(document())
 
 
-def test_a_study_that_shares_some_trials_trains_the_others(
+def test_a_study_that_shares_some_trials_trains_the_rest(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     first, _ = record.create_job(document())
@@ -86,18 +86,18 @@ def test_a_study_that_shares_some_trials_trains_the_others(
     second, _ = record.create_job(document(**wider))
     executor = InstantExecutor()
     drive(coordinate(executor), ended(record, second.id))
-    known = record.known_digests(first.id)
-    assert not known & {assignment.spec.digest for assignment in executor.submitted}
+    first_digests = record.trial_digests(first.id)
+    assert not first_digests & {assignment.spec.digest for assignment in executor.submitted}
     report = record.result(second.id)
     assert report is not None
-    assert free(report) == free(expected(document(**wider)))
+    assert without_costs(report) == without_costs(expected(document(**wider)))
     cost = report["ladders"][0]["cost"]
     assert cost["trials"] == cost["reused"] + len(executor.submitted)
     assert cost["flops"] == len(executor.submitted) * 5e9
     assert cost["reused"] == sum(trial.reused for trial in record.terminal_trials(second.id)) > 0
 
 
-def test_nothing_is_handed_out_before_a_worker_has_said_what_it_computes_with(
+def test_no_trial_is_submitted_before_a_worker_reports_its_numerics(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
     first, _ = record.create_job(document())
@@ -114,26 +114,28 @@ def test_nothing_is_handed_out_before_a_worker_has_said_what_it_computes_with(
     assert executor.submitted == []
 
 
-def test_what_another_job_finishes_meanwhile_need_not_be_trained(
+def test_trials_that_a_parallel_job_completes_are_reused(
     record: CoordinatorStore, coordinate: Coordinate
 ) -> None:
-    one, _ = record.create_job(document(limits={"max_parallel": 1}))
-    other, _ = record.create_job(document(name="other"))
+    first, _ = record.create_job(document(limits={"max_parallel": 1}))
+    second, _ = record.create_job(document(name="other"))
     executor = InstantExecutor(slots=4)
-    drive(coordinate(executor), ended(record, one.id, other.id))
-    reused = sum(trial.reused for job in (one, other) for trial in record.terminal_trials(job.id))
+    drive(coordinate(executor), ended(record, first.id, second.id))
+    reused = sum(
+        trial.reused for job in (first, second) for trial in record.terminal_trials(job.id)
+    )
     assert reused > 0
     assert (
         len(executor.submitted) + reused
-        == record.job(one.id).trials_total + record.job(other.id).trials_total
+        == record.job(first.id).trials_total + record.job(second.id).trials_total
     )
-    for job in (one, other):
+    for job in (first, second):
         report = record.result(job.id)
         assert report is not None
-        assert free(report) == free(expected(document()))
+        assert without_costs(report) == without_costs(expected(document()))
 
 
-def test_coordinators_killed_while_they_reuse_change_nothing(
+def test_coordinators_killed_during_reuse_change_nothing(
     record: CoordinatorStore, database_url: str, coordinate: Coordinate
 ) -> None:
     first, _ = record.create_job(document())
@@ -150,5 +152,5 @@ def test_coordinators_killed_while_they_reuse_change_nothing(
     assert kills >= 1
     report = record.result(job.id)
     assert report is not None
-    assert free(report) == free(expected(wider))
+    assert without_costs(report) == without_costs(expected(wider))
     assert report["ladders"][0]["cost"]["reused"] > 0

@@ -1,4 +1,4 @@
-"""The processes of a service live and end together."""
+"""The processes of a service start, restart and end together."""
 
 import signal
 import socket
@@ -13,29 +13,33 @@ from workers.processes import MARKER
 
 
 def alive(processes):
-    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+    return [
+        process
+        for process in processes
+        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
-def test_a_killed_coordinator_is_swept_up_and_replaced_and_sigterm_ends_everything(
-    tmp_path,
-):
+def test_a_killed_coordinator_is_replaced_without_orphans_and_sigterm_ends_all_processes(tmp_path):
     with serving(tmp_path) as service:
         first, api = service.child("coordinator"), service.child("api")
         marker = first.environ()[MARKER]
+
+        def successor():
+            process = service.child("coordinator")
+            return process if process and process.pid != first.pid else None
+
+        # an orphan in a session of its own, as Ray's agents are
         with subprocess.Popen(
             ["sleep", "600"], env={MARKER: marker}, start_new_session=True
-        ) as orphan:  # as Ray's agents are
+        ) as orphan:
             first.kill()
-            second = eventually(
-                lambda: (p := service.child("coordinator")) and p.pid != first.pid and p, 30
-            )
+            second = eventually(successor, 30)
             orphan_status = orphan.poll()
             orphan.kill()
-        assert orphan_status == -signal.SIGKILL, (
-            "it was to end before the coordinator started again"
-        )
+        assert orphan_status == -signal.SIGKILL, "it must end before the coordinator restarts"
         assert second.environ()[MARKER] != marker
-        assert service.child("api") == api, "the api was not to be disturbed"
+        assert service.child("api") == api, "the api must not restart"
         eventually(service.is_ready, 60)
         everything = service.tree()
         assert len(everything) >= 3

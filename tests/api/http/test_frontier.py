@@ -1,4 +1,4 @@
-"""Answers to a target loss over HTTP: rows in pages and as CSV, ETags, and refusals.
+"""Answers to a target loss over HTTP: pages, CSV, ETags, and refusals.
 
 The tests run on both databases, with curves of known laws.
 """
@@ -65,13 +65,13 @@ def job_id(record: CoordinatorStore) -> str:
     return finished_job(record, document())
 
 
-def expected(record: CoordinatorStore, job_id: str, table: str, *asked: Any) -> Any:
-    """The result of the analysis itself."""
-    return getattr(analysed(job_id, record), table.replace("-", "_"))(ATTAINED, *asked)
+def expected(record: CoordinatorStore, job_id: str, table: str, *arguments: Any) -> Any:
+    """The answer that the analysis gives without HTTP."""
+    return getattr(analysed(job_id, record), table.replace("-", "_"))(ATTAINED, *arguments)
 
 
-def joined(service: TestClient, path: str, **parameters: Any) -> Any:
-    """A response with the rows of all its pages."""
+def all_pages(service: TestClient, path: str, **parameters: Any) -> Any:
+    """The answer, with the rows of all pages in `rows`."""
     rows: list[Any] = []
     while True:
         response = service.get(path, params=parameters)
@@ -88,9 +88,9 @@ def joined(service: TestClient, path: str, **parameters: Any) -> Any:
 def test_an_answer_in_pages_is_the_answer_of_the_analysis(
     service: TestClient, record: CoordinatorStore, job_id: str, table: str
 ) -> None:
-    found = joined(service, f"/v1/jobs/{job_id}/{table}", target_loss=ATTAINED, page_size=3)
-    assert found == registry.report_document(expected(record, job_id, table))
-    assert len(found["rows"]) > 6
+    answer = all_pages(service, f"/v1/jobs/{job_id}/{table}", target_loss=ATTAINED, page_size=3)
+    assert answer == registry.report_document(expected(record, job_id, table))
+    assert len(answer["rows"]) > 6
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -114,47 +114,52 @@ def test_csv_has_all_rows_a_column_per_field_and_every_digit(
 
 
 @pytest.mark.parametrize("table", ["frontier", "batch-sizes"])
-def test_one_optimizer_can_be_asked_for(
+def test_an_answer_can_be_limited_to_one_optimizer(
     service: TestClient, record: CoordinatorStore, job_id: str, table: str
 ) -> None:
-    found = joined(
+    answer = all_pages(
         service,
         f"/v1/jobs/{job_id}/{table}",
         target_loss=ATTAINED,
         optimizer="adamw",
         page_size=1000,
     )
-    assert found == registry.report_document(expected(record, job_id, table, "adamw"))
-    assert {row["optimizer"] for row in found["rows"]} == {"adamw"}
+    assert answer == registry.report_document(expected(record, job_id, table, "adamw"))
+    assert {row["optimizer"] for row in answer["rows"]} == {"adamw"}
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_what_is_sent_is_all_that_the_answer_has(table: str) -> None:
+def test_a_page_has_every_field_of_the_answer(table: str) -> None:
     answer, _, page = ANSWERS[table]
-    ours = {"items" if field.name == "rows" else field.name for field in fields(answer)}
-    assert set(page.model_fields) == ours | {"next_page_token"}
+    names = {"items" if field.name == "rows" else field.name for field in fields(answer)}
+    assert set(page.model_fields) == names | {"next_page_token"}
 
 
 # Tags
 
 
 def queries(statements: list[str]) -> list[str]:
-    """The number of queries, without the BEGIN of SQLite's transactions."""
+    """The statements without the BEGIN of SQLite's transactions."""
     return [statement for statement in statements if statement != "BEGIN"]
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_a_known_answer_costs_one_query_and_no_analysis(
+def test_a_request_with_the_current_etag_costs_one_query_and_no_analysis(
     app: FastAPI, service: TestClient, job_id: str, table: str
 ) -> None:
-    path, asked = f"/v1/jobs/{job_id}/{table}", {"target_loss": ATTAINED}
-    first = service.get(path, params=asked)
+    path, parameters = f"/v1/jobs/{job_id}/{table}", {"target_loss": ATTAINED}
+    first = service.get(path, params=parameters)
     assert first.headers["vary"] == "Accept"
-    app.state.analyses = None  # asking it for anything would be a defect
+    app.state.analyses = None  # any use of it would raise an error
     with counted(app.state.store) as statements:
-        again = service.get(path, params=asked, headers={"If-None-Match": first.headers["etag"]})
-    assert (again.status_code, again.content) == (304, b"")
-    assert (again.headers["etag"], again.headers["vary"]) == (first.headers["etag"], "Accept")
+        unchanged = service.get(
+            path, params=parameters, headers={"If-None-Match": first.headers["etag"]}
+        )
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert (unchanged.headers["etag"], unchanged.headers["vary"]) == (
+        first.headers["etag"],
+        "Accept",
+    )
     assert len(queries(statements)) == 1
 
 
@@ -164,23 +169,21 @@ def test_another_target_of_the_same_version_costs_one_query(
     counts = []
     for target in (ATTAINED, 2.1, 2.2):
         with counted(app.state.store) as statements:
-            assert (
-                service.get(
-                    f"/v1/jobs/{job_id}/frontier", params={"target_loss": target}
-                ).status_code
-                == 200
-            )
+            response = service.get(f"/v1/jobs/{job_id}/frontier", params={"target_loss": target})
+        assert response.status_code == 200
         counts.append(len(queries(statements)))
     assert counts == [4, 1, 1]
 
 
-def test_every_part_of_a_question_has_a_tag_of_its_own(
+def test_every_parameter_of_a_request_changes_the_etag(
     app: FastAPI, service: TestClient, record: CoordinatorStore, job_id: str
 ) -> None:
-    def tag(job: str = job_id, table: str = "frontier", accept: str = "*/*", **asked: Any) -> str:
+    def tag(
+        job: str = job_id, table: str = "frontier", accept: str = "*/*", **parameters: Any
+    ) -> str:
         response = service.get(
             f"/v1/jobs/{job}/{table}",
-            params={"target_loss": ATTAINED} | asked,
+            params={"target_loss": ATTAINED} | parameters,
             headers={"Accept": accept},
         )
         assert response.status_code == 200, response.text
@@ -204,46 +207,49 @@ def test_every_part_of_a_question_has_a_tag_of_its_own(
     assert tag() == tags[0] == tag(target_loss="2.00")
     record.put_result(job_id, {}, final=True)
     assert tag() not in tags, "the job has changed"
-    app.version, kept = "other", app.version
+    app.version, version = "other", app.version
     assert tag() not in tags
-    app.version = kept
+    app.version = version
 
 
-def test_a_job_that_goes_on_is_analysed_anew(service: TestClient, record: CoordinatorStore) -> None:
+def test_a_changed_job_is_analysed_again(service: TestClient, record: CoordinatorStore) -> None:
     job_id = finished_job(record, document())
-    path, asked = f"/v1/jobs/{job_id}/batch-sizes", {"target_loss": ATTAINED, "page_size": 1000}
-    before = service.get(path, params=asked)
+    path, parameters = (
+        f"/v1/jobs/{job_id}/batch-sizes",
+        {"target_loss": ATTAINED, "page_size": 1000},
+    )
+    before = service.get(path, params=parameters)
     with record._write() as connection:
         connection.execute(
             text("UPDATE trials SET state = 'STOPPED' WHERE seed = 0 AND measure = 'loss'")
         )
-    same = service.get(path, params=asked)
+    same = service.get(path, params=parameters)
     assert same.json() == before.json(), "nothing tells that anything changed"
     record.put_result(job_id, {}, final=True)
-    after = service.get(path, params=asked, headers={"If-None-Match": before.headers["etag"]})
+    after = service.get(path, params=parameters, headers={"If-None-Match": before.headers["etag"]})
     assert after.status_code == 200
     assert {row["reached"] for row in before.json()["items"]} == {3}
     assert {row["reached"] for row in after.json()["items"]} == {2}
 
 
-def test_a_page_of_an_answer_that_has_changed_since_is_refused(
+def test_a_page_token_of_an_answer_that_has_changed_is_refused(
     service: TestClient, record: CoordinatorStore, job_id: str
 ) -> None:
-    path, asked = f"/v1/jobs/{job_id}/frontier", {"target_loss": ATTAINED, "page_size": 2}
-    token = service.get(path, params=asked).json()["next_page_token"]
+    path, parameters = f"/v1/jobs/{job_id}/frontier", {"target_loss": ATTAINED, "page_size": 2}
+    token = service.get(path, params=parameters).json()["next_page_token"]
     refused = problem(
-        service.get(path, params=asked | {"page_token": token, "target_loss": 2.1}), 422
+        service.get(path, params=parameters | {"page_token": token, "target_loss": 2.1}), 422
     )
-    assert [each["field"] for each in refused["errors"]] == ["page_token"]
+    assert [error["field"] for error in refused["errors"]] == ["page_token"]
     record.put_result(job_id, {}, final=True)
-    problem(service.get(path, params=asked | {"page_token": token}), 422)
+    problem(service.get(path, params=parameters | {"page_token": token}), 422)
 
 
 # Refusals
 
 
 @pytest.mark.parametrize(
-    ("asked", "field", "said"),
+    ("parameters", "field", "message"),
     [
         ({}, "target_loss", "required"),
         ({"target_loss": "low"}, "target_loss", "number"),
@@ -257,12 +263,12 @@ def test_a_page_of_an_answer_that_has_changed_since_is_refused(
         ({"target_loss": 2, "page_token": "made-up"}, "page_token", "is not from this list"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_field(
-    service: TestClient, job_id: str, asked: dict[str, Any], field: str, said: str
+def test_invalid_parameters_are_refused_by_field(
+    service: TestClient, job_id: str, parameters: dict[str, Any], field: str, message: str
 ) -> None:
-    refused = problem(service.get(f"/v1/jobs/{job_id}/frontier", params=asked), 422)
-    assert [each["field"] for each in refused["errors"]] == [field]
-    assert said in refused["errors"][0]["message"]
+    refused = problem(service.get(f"/v1/jobs/{job_id}/frontier", params=parameters), 422)
+    assert [error["field"] for error in refused["errors"]] == [field]
+    assert message in refused["errors"][0]["message"]
 
 
 def test_a_ratio_of_one_optimizer_is_refused(service: TestClient, job_id: str) -> None:
@@ -288,7 +294,7 @@ def test_pages_of_csv_are_refused_and_so_are_too_many_rows(
     assert "more than the 10" in refused["detail"]
 
 
-def test_a_form_that_there_is_not_is_refused_before_the_database_is_asked(
+def test_an_unknown_media_type_is_refused_before_the_database_is_queried(
     app: FastAPI, service: TestClient, job_id: str
 ) -> None:
     with counted(app.state.store) as statements:
@@ -315,7 +321,7 @@ def test_an_unknown_job_is_not_found(service: TestClient) -> None:
     problem(service.get("/v1/jobs/job-x/frontier", params={"target_loss": 2}), 404)
 
 
-def test_a_job_of_which_nothing_has_ended_says_so(
+def test_a_job_without_finished_runs_is_refused_with_that_reason(
     service: TestClient, record: CoordinatorStore
 ) -> None:
     job, _ = record.create_job(document())
@@ -323,9 +329,9 @@ def test_a_job_of_which_nothing_has_ended_says_so(
     assert "no run has points yet" in refused["detail"]
 
 
-def test_what_is_sent_is_documented(service: TestClient) -> None:
+def test_every_status_and_media_type_is_documented(service: TestClient) -> None:
     paths: Any = service.get("/openapi.json").json()["paths"]
     for table in TABLES:
-        answered = paths[f"/v1/jobs/{{job_id}}/{table}"]["get"]["responses"]
-        assert set(answered) == {"200", "304", "404", "406", "422", "500", "503"}
-        assert set(answered["200"]["content"]) == {"application/json", CSV}
+        responses = paths[f"/v1/jobs/{{job_id}}/{table}"]["get"]["responses"]
+        assert set(responses) == {"200", "304", "404", "406", "422", "500", "503"}
+        assert set(responses["200"]["content"]) == {"application/json", CSV}

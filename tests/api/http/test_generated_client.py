@@ -36,8 +36,8 @@ JOB = {
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with serving(tmp_path_factory.mktemp("home")) as found:
-        yield found
+    with serving(tmp_path_factory.mktemp("home")) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -63,41 +63,41 @@ def generated(
         "--output-path",
         folder / "generated",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stdout + process.stderr
     sys.path.insert(0, str(folder))
     try:
-        yield importlib.import_module("generated"), done.stdout + done.stderr
+        yield importlib.import_module("generated"), process.stdout + process.stderr
     finally:
         sys.path.remove(str(folder))
         for name in [name for name in sys.modules if name.partition(".")[0] == "generated"]:
             del sys.modules[name]
 
 
-def test_nothing_is_lost_but_bodies_that_are_not_json(
+def test_the_client_has_every_schema_and_every_body_except_yaml_and_csv(
     generated: tuple[ModuleType, str], service: Service
 ) -> None:
-    _, said = generated
+    _, output = generated
     warnings = [
         block
-        for block in re.split(r"\n(?=WARNING|ERROR)", said)
+        for block in re.split(r"\n(?=WARNING|ERROR)", output)
         if block.startswith(("WARNING", "ERROR"))
     ]
-    other = [
+    unexpected = [
         block
         for block in warnings
         if not re.search(r"content.type.*(yaml|csv)", block, re.IGNORECASE | re.DOTALL)
     ]
-    assert other == []
+    assert unexpected == []
     schemas = httpx.get(f"{service.url}/openapi.json").json()["components"]["schemas"]
     models = importlib.import_module("generated.models")
     unions = {"Study", "Report", "Preview"}
-    lost = [
+    missing = [
         name
         for name, schema in schemas.items()
         if "properties" in schema and name not in unions and not hasattr(models, class_of(name))
     ]
-    assert lost == []
+    assert missing == []
 
 
 def class_of(name: str) -> str:
@@ -105,7 +105,7 @@ def class_of(name: str) -> str:
     return "".join(part[0].upper() + part[1:] for part in name.split("_") if part)
 
 
-def test_a_job_is_submitted_and_its_typed_report_read(
+def test_a_job_is_submitted_and_its_report_is_typed(
     generated: tuple[ModuleType, str], service: Service
 ) -> None:
     package, _ = generated

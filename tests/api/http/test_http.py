@@ -1,4 +1,4 @@
-"""The HTTP interface over a real database: what it accepts, refuses and returns."""
+"""The HTTP interface over a real database: submission, refusals, reading, corpora, health."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from rich.console import Console
@@ -40,7 +40,7 @@ Json = Any
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the operator opened, with a text of some 80,000 characters in it."""
+    """A folder among the data roots, with a text of some 80,000 characters."""
     folder = tmp_path_factory.mktemp("open")
     for name in range(20):
         (folder / "novel").mkdir(exist_ok=True)
@@ -54,7 +54,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> FastAPI:
-    """The app with one folder open, made once, since its OpenAPI document is slow to make."""
+    """The app with one data root; it is created once, since its OpenAPI document is slow."""
     url = f"sqlite:///{tmp_path_factory.mktemp('app')}/telescope.db"
     migrations.upgrade(url)
     return create_app(Settings(database_url=url, data_roots=(texts,)))
@@ -63,10 +63,8 @@ def app(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> FastAPI:
 @pytest.fixture
 def service(app: FastAPI, database_url: str, texts: Path) -> Iterator[TestClient]:
     """The app over a migrated database of this test."""
-    app.state.store, app.state.settings = (
-        Store(database_url),
-        Settings(database_url=database_url, data_roots=(texts,)),
-    )
+    app.state.store = Store(database_url)
+    app.state.settings = Settings(database_url=database_url, data_roots=(texts,))
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
     app.state.store.close()
@@ -74,7 +72,7 @@ def service(app: FastAPI, database_url: str, texts: Path) -> Iterator[TestClient
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Iterator[TestClient]:
-    """One app for all refusals, on one database, which must stay empty."""
+    """An app for all refusals, on one database that must stay empty."""
     url = f"sqlite:///{tmp_path_factory.mktemp('refusing')}/telescope.db"
     migrations.upgrade(url)
     with TestClient(create_app(Settings(database_url=url, data_roots=(texts,)))) as client:
@@ -84,7 +82,7 @@ def refusing(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Iterator[
 
 @pytest.fixture
 def job(texts: Path) -> Json:
-    """A small job on the open text."""
+    """A small job on the text of the data root."""
     return {
         "kind": "telescope",
         "name": "small",
@@ -98,7 +96,7 @@ def job(texts: Path) -> Json:
 
 
 def changed(document: Json, path: str, value: Json) -> Json:
-    """A copy with one field set; `...` removes it."""
+    """A copy with one field set to a value; the value `...` removes the field."""
     result = copy.deepcopy(document)
     *parents, last = path.split(".")
     inner = result
@@ -112,7 +110,7 @@ def changed(document: Json, path: str, value: Json) -> Json:
 
 
 def problem(response: Any, status: int) -> Json:
-    """Check that a response is this problem."""
+    """Check that a response is a problem of this status; return its body."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body = response.json()
@@ -127,39 +125,27 @@ def bowl(spec: TrialSpec) -> float:
     return 2.0 + 0.05 * (math.log2(spec.optimizer.lr) + 5) ** 2 + 1 / spec.model.width
 
 
+def point(step: int, **metrics: float) -> Measurement:
+    return Measurement(step, 64 * step, 1e6 * step, 0.01 * step, metrics)
+
+
 def train(
     record: CoordinatorStore, job_id: str, stages: int, loss: Callable[[TrialSpec], float] = bowl
 ) -> None:
-    """Do the coordinator's work for some stages, with losses from a formula instead of training."""
+    """Do the work of a coordinator for some stages, with losses from a formula."""
     study = registry.parse(record.study_document(job_id))
     if record.job(job_id).state is JobState.QUEUED:
         record.begin_job(job_id)
     for _ in range(stages):
         record.plan_trials(job_id, study.plan(record.terminal_trials(job_id)).trials)
         for pending in record.pending_trials(job_id, 1000):
-            points = [
-                Measurement(
-                    step,
-                    64 * step,
-                    1e6 * step,
-                    0.01 * step,
-                    {"train_loss": loss(pending.spec) + 1 / step},
-                )
-                for step in range(1, pending.spec.horizon.steps)
-            ]
-            steps = pending.spec.horizon.steps
-            last = Measurement(
-                steps,
-                64 * steps,
-                1e6 * steps,
-                0.01 * steps,
-                {"train_loss": 2.5, "loss": loss(pending.spec)},
-            )
-            assert record.trial_started(
-                pending.trial_id, pending.attempt, Begun(0, "worker-1", "cpu")
-            )
-            assert record.trial_measured(pending.trial_id, pending.attempt, points)
-            assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
+            trial_id, attempt, spec = pending.trial_id, pending.attempt, pending.spec
+            *steps, last_step = range(1, spec.horizon.steps + 1)
+            points = [point(step, train_loss=loss(spec) + 1 / step) for step in steps]
+            last = point(last_step, train_loss=2.5, loss=loss(spec))
+            assert record.trial_started(trial_id, attempt, Begun(0, "worker-1", "cpu"))
+            assert record.trial_measured(trial_id, attempt, points)
+            assert record.trial_finished(trial_id, completed(spec, [last]), [last])
     report = registry.report_document(study.report(record.terminal_trials(job_id)))
     if report["final"]:
         record.finish_job(job_id, JobState.SUCCEEDED, None, report)
@@ -170,7 +156,7 @@ def train(
 # Submitting
 
 
-def test_a_submitted_job_is_accepted_located_and_read_back_with_every_default(
+def test_a_submitted_job_is_accepted_and_read_with_every_default(
     service: TestClient, job: Json
 ) -> None:
     response = service.post("/v1/jobs", json=job)
@@ -187,12 +173,12 @@ def test_a_submitted_job_is_accepted_located_and_read_back_with_every_default(
 
 def test_the_study_of_a_job_can_be_submitted_again(service: TestClient, job: Json) -> None:
     study = service.post("/v1/jobs", json=job).json()["study"]
-    again = service.post("/v1/jobs", json=study)
-    assert again.status_code == 202, again.text
-    assert again.json()["study"] == study
+    repeated = service.post("/v1/jobs", json=study)
+    assert repeated.status_code == 202, repeated.text
+    assert repeated.json()["study"] == study
 
 
-def test_yaml_is_taken_as_well_as_json(service: TestClient, job: Json) -> None:
+def test_a_job_may_be_submitted_as_yaml(service: TestClient, job: Json) -> None:
     text = json.dumps(job).replace("0.004", "4e-3")  # JSON is YAML
     response = service.post(
         "/v1/jobs", content=text, headers={"Content-Type": "application/yaml; charset=utf-8"}
@@ -201,32 +187,32 @@ def test_yaml_is_taken_as_well_as_json(service: TestClient, job: Json) -> None:
     assert response.json()["study"]["search"]["lr"]["low"] == 0.004
 
 
-def test_a_repeated_key_returns_the_first_job(service: TestClient, job: Json) -> None:
+def test_a_repeated_idempotency_key_returns_the_first_job(service: TestClient, job: Json) -> None:
     first = service.post("/v1/jobs", json=job, headers={"Idempotency-Key": "a"})
-    again = service.post(
+    repeated = service.post(
         "/v1/jobs", json=dict(reversed(job.items())), headers={"Idempotency-Key": "a"}
     )
-    assert again.status_code == 202
-    assert again.json() == first.json()
+    assert repeated.status_code == 202
+    assert repeated.json() == first.json()
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
 
-def test_a_repeated_key_holds_even_when_the_corpus_has_gone_since(
+def test_a_repeated_idempotency_key_needs_no_corpus(
     service: TestClient, job: Json, texts: Path
 ) -> None:
-    passing = texts / "passing.txt"
-    passing.write_text("all that is solid melts into air\n" * 500)
-    asked = changed(job, "data.corpus", str(passing))
-    first = service.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "a"})
-    passing.unlink()
-    assert (
-        service.post("/v1/jobs", json=asked, headers={"Idempotency-Key": "a"}).json()
-        == first.json()
-    )
-    assert service.post("/v1/jobs", json=asked).status_code == 422
+    file = texts / "passing.txt"
+    file.write_text("all that is solid melts into air\n" * 500)
+    document = changed(job, "data.corpus", str(file))
+    first = service.post("/v1/jobs", json=document, headers={"Idempotency-Key": "a"})
+    file.unlink()
+    repeated = service.post("/v1/jobs", json=document, headers={"Idempotency-Key": "a"})
+    assert repeated.json() == first.json()
+    assert service.post("/v1/jobs", json=document).status_code == 422
 
 
-def test_a_repeated_key_with_another_body_is_refused(service: TestClient, job: Json) -> None:
+def test_a_repeated_idempotency_key_with_another_body_is_refused(
+    service: TestClient, job: Json
+) -> None:
     service.post("/v1/jobs", json=job, headers={"Idempotency-Key": "a"})
     refused = problem(
         service.post("/v1/jobs", json=job | {"name": "b"}, headers={"Idempotency-Key": "a"}), 422
@@ -235,27 +221,24 @@ def test_a_repeated_key_with_another_body_is_refused(service: TestClient, job: J
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
 
-def test_a_preview_counts_the_trials_and_leaves_no_job(service: TestClient, job: Json) -> None:
+def test_a_preview_creates_no_job(service: TestClient, job: Json) -> None:
     response = service.post("/v1/jobs:preview", json=job)
     assert response.status_code == 200, response.text
     assert response.json()
     assert service.get("/v1/jobs").json() == {"items": [], "next_page_token": None}
 
 
-def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
+def test_a_job_over_several_texts_is_previewed_run_and_printed_side_by_side(
     service: TestClient, record: CoordinatorStore, job: Json, texts: Path, tmp_path: Path
 ) -> None:
-    """The best learning rate of the reports is four times that of the novel."""
+    """The optimal learning rate for the reports is four times the one for the novel."""
     (texts / "reports.txt").write_text("Third quarter: revenue rose by 4 %, costs fell. " * 1500)
-    prose, other = {"name": "novel"}, {"name": "reports", "corpus": str(texts / "reports.txt")}
-    job |= {"sweep_over": {"data": [prose, other]}}
-    alone = service.post(
-        "/v1/jobs:preview",
-        json={name: value for name, value in job.items() if name != "sweep_over"},
-    ).json()
-    found = service.post("/v1/jobs:preview", json=job).json()
-    assert found["trials"]["least"] == 2 * alone["trials"]["least"]
-    assert [(one["variant"], one["optimizer"]) for one in found["ladders"]] == [
+    prose, reports = {"name": "novel"}, {"name": "reports", "corpus": str(texts / "reports.txt")}
+    job |= {"sweep_over": {"data": [prose, reports]}}
+    single = service.post("/v1/jobs:preview", json=changed(job, "sweep_over", ...)).json()
+    preview = service.post("/v1/jobs:preview", json=job).json()
+    assert preview["trials"]["least"] == 2 * single["trials"]["least"]
+    assert [(entry["variant"], entry["optimizer"]) for entry in preview["ladders"]] == [
         ("novel", "muon"),
         ("reports", "muon"),
     ]
@@ -280,7 +263,7 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
     )
     report = service.get(f"{url}/result").json()
     assert (report["final"], report["best"]) == (True, None)
-    assert [(one["name"], one["best"]) for one in report["variants"]] == [
+    assert [(entry["name"], entry["best"]) for entry in report["variants"]] == [
         ("novel", "muon"),
         ("reports", "muon"),
     ]
@@ -294,8 +277,8 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
         ("reports", "muon"),
     }
 
-    page = StringIO()
-    telescoping.show(telescoping.parse_report(report), 128, Console(file=page, width=200))
+    output = StringIO()
+    telescoping.show(telescoping.parse_report(report), 128, Console(file=output, width=200))
     for words in (
         "Side by side",
         "novel",
@@ -303,56 +286,51 @@ def test_a_job_over_texts_is_previewed_run_and_shown_side_by_side(
         "losses of different texts are not comparable",
         "Muon, reports ─",
     ):
-        assert words in page.getvalue()
-    found, runs = telescoping.parse_report(report), [api_trial(each) for each in trials]
-    for ladder in found.ladders:
-        ours = [run for run in runs if run.variant == ladder.variant]
-        assert 0 < len(ours) < len(runs)
-        assert sorted(run.lr for run in pictures.plotted_ladder(ladder, runs, 128).runs) == sorted(
-            run.lr for run in ours
-        )
-    pictures.plot_report(found, runs, 128, tmp_path / "a.png", "texts")
+        assert words in output.getvalue()
+    parsed, runs = telescoping.parse_report(report), [api_trial(trial) for trial in trials]
+    for ladder in parsed.ladders:
+        ladder_rates = sorted(run.lr for run in runs if run.variant == ladder.variant)
+        assert 0 < len(ladder_rates) < len(runs)
+        plotted = pictures.plotted_ladder(ladder, runs, 128)
+        assert sorted(run.lr for run in plotted.runs) == ladder_rates
+    pictures.plot_report(parsed, runs, 128, tmp_path / "a.png", "texts")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def replace_lr(spec: TrialSpec, factor: float) -> TrialSpec:
-    """The run at another learning rate."""
+    """A spec whose learning rate is divided by a factor."""
     return replace(spec, optimizer=replace(spec.optimizer, lr=spec.optimizer.lr / factor))
 
 
 def api_trial(document: Json) -> TrialSummary:
-    """A trial as clients have it."""
+    """A trial as the client parses it."""
     return TypeAdapter(TrialSummary).validate_python(document)
 
 
-def test_a_text_that_two_names_share_or_that_is_not_open_is_refused_by_its_place(
+def test_an_equal_closed_or_unknown_text_of_a_sweep_is_refused_by_field(
     refusing: TestClient, job: Json, texts: Path
 ) -> None:
-    twin = job | {
-        "sweep_over": {
-            "data": [{"name": "a"}, {"name": "b", "corpus": str(texts / "." / "novel") + "/"}]
-        }
-    }
-    refused = problem(refusing.post("/v1/jobs", json=twin), 422)
-    assert [(one["field"], one["message"]) for one in refused["errors"]] == [
+    equal = [{"name": "a"}, {"name": "b", "corpus": str(texts / "." / "novel") + "/"}]
+    refused = problem(refusing.post("/v1/jobs", json=job | {"sweep_over": {"data": equal}}), 422)
+    assert [(error["field"], error["message"]) for error in refused["errors"]] == [
         ("sweep_over.data.1", "b is the same as a; change a field, or leave it out")
     ]
     closed = job | {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": "/etc/passwd"}]}}
     refused = problem(refusing.post("/v1/jobs", json=closed), 422)
-    assert [one["field"] for one in refused["errors"]] == ["sweep_over.data.1.corpus"]
+    assert [error["field"] for error in refused["errors"]] == ["sweep_over.data.1.corpus"]
     unknown = job | {
         "sweep_over": {
             "data": [{"name": "a", "corpus": "python-stdlob"}, {"name": "b", "tokenizer": "byts"}]
         }
     }
     refused = problem(refusing.post("/v1/jobs", json=unknown), 422)
-    assert [one["field"] for one in refused["errors"]] == [
+    assert [error["field"] for error in refused["errors"]] == [
         "sweep_over.data.0.corpus",
         "sweep_over.data.1.tokenizer",
     ]
 
 
-def test_a_clone_may_compare_what_its_job_did_not_and_keeps_to_the_open_folders(
+def test_a_clone_may_add_texts_to_compare_but_only_from_data_roots(
     service: TestClient, job: Json, texts: Path
 ) -> None:
     first = service.post("/v1/jobs", json=job).json()
@@ -363,13 +341,11 @@ def test_a_clone_may_compare_what_its_job_did_not_and_keeps_to_the_open_folders(
     assert second.status_code == 202, second.text
     contents = [entry["content"] for entry in second.json()["study"]["sweep_over"]["data"]]
     assert contents[0] == first["study"]["data"]["content"] != contents[1]
-    again = service.post(f"/v1/jobs/{second.json()['id']}:clone", json={"data": {"context": 16}})
-    assert again.status_code == 202, again.text
+    third = service.post(f"/v1/jobs/{second.json()['id']}:clone", json={"data": {"context": 16}})
+    assert third.status_code == 202, third.text
     closed = {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": "/etc/passwd"}]}}
-    assert (
-        problem(service.post(url, json=closed), 422)["errors"][0]["field"]
-        == "sweep_over.data.1.corpus"
-    )
+    refused = problem(service.post(url, json=closed), 422)
+    assert refused["errors"][0]["field"] == "sweep_over.data.1.corpus"
 
 
 BATCHES = {
@@ -381,22 +357,21 @@ BATCHES = {
 }
 
 
-def test_a_comparison_over_batches_is_previewed_and_accepted_like_any_job(
-    service: TestClient, job: Json
-) -> None:
+def test_a_compute_time_job_is_previewed_and_accepted(service: TestClient, job: Json) -> None:
     document = BATCHES | {"data": job["data"]}
     bill = service.post("/v1/jobs:preview", json=document).json()
     assert [(row["optimizer"], row["batch_tokens"]) for row in bill["batches"]] == [
         ("muon", 256), ("muon", 512), ("adamw", 256), ("adamw", 512),
     ]  # fmt: skip
-    assert bill["trials"]["least"] == 4 * (3 + 2 + 1)  # searches, seeds, and the one that is timed
+    searched, seeds, timed = 3, 2, 1  # trials per optimizer and batch
+    assert bill["trials"]["least"] == 4 * (searched + seeds + timed)
     accepted = service.post("/v1/jobs", json=document)
     assert (accepted.status_code, accepted.json()["kind"]) == (202, "compute_time")
     report = service.get(f"/v1/jobs/{accepted.json()['id']}/result").json()
     assert (report["final"], report["reason"]) == (False, "runs are still pending")
 
 
-def test_the_example_of_the_documentation_is_a_job_that_is_accepted(service: TestClient) -> None:
+def test_the_example_of_the_documentation_is_accepted(service: TestClient) -> None:
     assert service.post("/v1/jobs", json=EXAMPLE).status_code == 202
 
 
@@ -475,7 +450,7 @@ BAD = {
 
 @pytest.mark.parametrize("verb", ["jobs", "jobs:preview"])
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_naming_field_value_and_remedy(
+def test_invalid_input_is_refused_with_field_value_and_remedy(
     refusing: TestClient, job: Json, texts: Path, case: str, verb: str
 ) -> None:
     path, value, field, remedy = BAD[case]
@@ -488,19 +463,16 @@ def test_bad_input_is_refused_naming_field_value_and_remedy(
     )
     refused = problem(response, 422)
     assert refused["code"] == "invalid_input"
-    at_fault = {each["field"]: each for each in refused["errors"]}
-    assert field in at_fault, refused
-    assert at_fault[field]["pointer"] == "".join(f"/{part}" for part in field.split(".") if part)
-    assert remedy in at_fault[field]["message"], refused
+    errors = {error["field"]: error for error in refused["errors"]}
+    assert field in errors, refused
+    assert errors[field]["pointer"] == "".join(f"/{part}" for part in field.split(".") if part)
+    assert remedy in errors[field]["message"], refused
     if field == path and value is not ...:
-        assert at_fault[field]["value"] in (
-            value,
-            str(value)[:300],
-            "?",
-        )  # "?": no UTF-8 can spell it
+        # "?" stands for a character that UTF-8 cannot encode
+        assert errors[field]["value"] in (value, str(value)[:300], "?")
 
 
-def test_a_link_out_of_the_open_folder_is_refused(
+def test_a_link_out_of_the_data_root_is_refused(
     refusing: TestClient, job: Json, texts: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "secret.txt").write_text("secret " * 9999)
@@ -532,7 +504,7 @@ def test_a_link_out_of_the_open_folder_is_refused(
         (b"- ? - ? - a", "application/yaml"),
     ],
 )
-def test_a_body_that_is_no_document_is_refused_in_words(
+def test_a_body_that_is_no_document_is_refused_with_a_message(
     refusing: TestClient, body: bytes, kind: str
 ) -> None:
     refused = problem(refusing.post("/v1/jobs", content=body, headers={"Content-Type": kind}), 422)
@@ -551,14 +523,14 @@ def test_a_body_that_is_no_document_is_refused_in_words(
     "headers", [{}, {"Idempotency-Key": "a"}], ids=["unrepeated", "repeatable"]
 )
 @pytest.mark.parametrize("verb", ["/v1/jobs", "/v1/jobs:preview"])
-def test_a_key_that_is_no_text_is_refused_by_the_place_of_its_mapping(
+def test_a_yaml_key_that_is_no_text_is_refused_by_the_field_of_its_mapping(
     refusing: TestClient, verb: str, headers: dict[str, str], place: str, text: str
 ) -> None:
     refused = problem(
         refusing.post(verb, content=text, headers={"Content-Type": "application/yaml"} | headers),
         422,
     )
-    assert [(each["field"], each["message"]) for each in refused["errors"]] == [
+    assert [(error["field"], error["message"]) for error in refused["errors"]] == [
         (place, "keys must be text; quote it")
     ]
 
@@ -577,7 +549,7 @@ def test_a_patch_with_a_key_that_is_no_text_is_refused(
         ),
         422,
     )
-    assert [(each["field"], each["value"]) for each in refused["errors"]] == [("limits", "1")]
+    assert [(error["field"], error["value"]) for error in refused["errors"]] == [("limits", "1")]
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
 
@@ -614,9 +586,8 @@ SIGNS = [
 
 
 @given(st.lists(st.sampled_from(SCALARS + SIGNS), max_size=16).map("".join))
-def test_whatever_its_yaml_says_a_body_is_no_fault_of_the_server(
-    refusing: TestClient, text: str
-) -> None:
+@example("&a{&a")  # an anchor used twice
+def test_arbitrary_yaml_is_refused_and_is_no_server_error(refusing: TestClient, text: str) -> None:
     headers = {"Content-Type": "application/yaml", "Idempotency-Key": "a"}
     assert refusing.post("/v1/jobs", content=text, headers=headers).status_code == 422
 
@@ -646,7 +617,7 @@ def test_too_large_a_body_is_refused_before_it_is_read(refusing: TestClient) -> 
         ("DELETE", "/v1/jobs", 405),
     ],
 )
-def test_what_is_not_there_is_a_problem_that_says_so(
+def test_unknown_resources_and_methods_are_problems(
     refusing: TestClient, method: str, path: str, status: int
 ) -> None:
     problem(refusing.request(method, path), status)
@@ -662,7 +633,7 @@ def test_what_is_not_there_is_a_problem_that_says_so(
         ("state=lost", "state"),
     ],
 )
-def test_a_bad_parameter_is_named_with_its_value(
+def test_an_invalid_parameter_is_named_with_its_value(
     refusing: TestClient, query: str, field: str
 ) -> None:
     refused = problem(refusing.get(f"/v1/jobs?{query}"), 422)
@@ -670,7 +641,7 @@ def test_a_bad_parameter_is_named_with_its_value(
     assert refused["errors"][0]["value"] == query.partition("=")[2]
 
 
-def test_a_defect_is_a_500_without_internals_and_logged(
+def test_an_unexpected_error_is_a_500_without_internals_and_is_logged(
     service: TestClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object, **__: object) -> None:
@@ -685,7 +656,7 @@ def test_a_defect_is_a_500_without_internals_and_logged(
 # Reading
 
 
-def test_a_result_is_there_before_during_and_after_the_search(
+def test_a_result_exists_before_during_and_after_the_search(
     service: TestClient, record: CoordinatorStore, job: Json
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
@@ -711,21 +682,21 @@ def test_a_result_is_there_before_during_and_after_the_search(
     assert finished["trials_done"] == finished["trials_total"] > 0
 
 
-@pytest.mark.parametrize("of", ["", "/result"])
-def test_a_poll_with_the_etag_costs_nothing_until_something_changed(
-    service: TestClient, record: CoordinatorStore, job: Json, of: str
+@pytest.mark.parametrize("resource", ["", "/result"])
+def test_a_request_with_the_current_etag_is_304_until_the_job_changes(
+    service: TestClient, record: CoordinatorStore, job: Json, resource: str
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
-    first = service.get(f"/v1/jobs/{job_id}{of}")
-    seen = {"If-None-Match": f'"other", W/{first.headers["etag"]}'}
-    unchanged = service.get(f"/v1/jobs/{job_id}{of}", headers=seen)
+    first = service.get(f"/v1/jobs/{job_id}{resource}")
+    headers = {"If-None-Match": f'"other", W/{first.headers["etag"]}'}
+    unchanged = service.get(f"/v1/jobs/{job_id}{resource}", headers=headers)
     assert (unchanged.status_code, unchanged.content) == (304, b"")
     assert unchanged.headers["etag"] == first.headers["etag"]
     train(record, job_id, stages=1)
-    assert service.get(f"/v1/jobs/{job_id}{of}", headers=seen).status_code == 200
+    assert service.get(f"/v1/jobs/{job_id}{resource}", headers=headers).status_code == 200
 
 
-def test_trials_are_paged_and_filtered_and_each_is_found_once(
+def test_trials_are_paged_without_repetition_and_filtered(
     service: TestClient, record: CoordinatorStore, job: Json
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
@@ -744,25 +715,21 @@ def test_trials_are_paged_and_filtered_and_each_is_found_once(
         if not (token := page["next_page_token"]):
             break
     assert paged == everything["items"]
-    wide = service.get(url, params={"width": 64, "optimizer": "muon", "state": "COMPLETED"}).json()[
-        "items"
-    ]
+    filters = {"width": 64, "optimizer": "muon", "state": "COMPLETED"}
+    wide = service.get(url, params=filters).json()["items"]
     assert wide == [trial for trial in everything["items"] if trial["width"] == 64] != []
     assert service.get(url, params={"state": "FAILED"}).json()["items"] == []
 
 
-def test_a_page_token_holds_for_its_own_list_alone(
+def test_a_page_token_of_another_list_is_refused(
     service: TestClient, record: CoordinatorStore, job: Json
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     train(record, job_id, stages=1)
-    token = service.get(f"/v1/jobs/{job_id}/trials", params={"page_size": 1}).json()[
-        "next_page_token"
-    ]
-    other = service.get(
-        f"/v1/jobs/{job_id}/trials", params={"page_token": token, "state": "COMPLETED"}
-    )
-    assert problem(other, 422)["errors"][0]["field"] == "page_token"
+    url = f"/v1/jobs/{job_id}/trials"
+    token = service.get(url, params={"page_size": 1}).json()["next_page_token"]
+    filtered = service.get(url, params={"page_token": token, "state": "COMPLETED"})
+    assert problem(filtered, 422)["errors"][0]["field"] == "page_token"
 
 
 def test_a_diverged_trial_is_a_result_with_no_loss(
@@ -787,7 +754,7 @@ def test_a_diverged_trial_is_a_result_with_no_loss(
     assert service.get(f"/v1/jobs/{job_id}/result").status_code == 200
 
 
-def test_a_trial_and_its_curve_are_read_in_full_or_thinned(
+def test_a_curve_is_read_complete_or_thinned(
     service: TestClient, record: CoordinatorStore, job: Json
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
@@ -796,9 +763,9 @@ def test_a_trial_and_its_curve_are_read_in_full_or_thinned(
     detail = service.get(f"/v1/trials/{trial['id']}").json()
     assert detail | trial == detail
     assert detail["spec"]["optimizer"]["lr"] == trial["lr"]
-    whole = service.get(f"/v1/trials/{trial['id']}/curve").json()
-    assert whole["step"] == list(range(1, 21))
-    assert whole["metrics"]["loss"][:-1] == [None] * 19
+    curve = service.get(f"/v1/trials/{trial['id']}/curve").json()
+    assert curve["step"] == list(range(1, 21))
+    assert curve["metrics"]["loss"][:-1] == [None] * 19
     thinned = service.get(f"/v1/trials/{trial['id']}/curve", params={"points": 8}).json()
     assert thinned["step"][0] == 1
     assert thinned["step"][-1] == 20
@@ -808,7 +775,7 @@ def test_a_trial_and_its_curve_are_read_in_full_or_thinned(
     assert curves[0] == thinned
 
 
-def test_verbs_lead_where_they_say_and_a_terminal_job_refuses_them(
+def test_verbs_change_the_state_and_a_terminal_job_refuses_them(
     service: TestClient, job: Json
 ) -> None:
     url = service.post("/v1/jobs", json=job).headers["location"]
@@ -821,42 +788,42 @@ def test_verbs_lead_where_they_say_and_a_terminal_job_refuses_them(
     assert "CANCELLED" in refused["detail"]
 
 
-def test_a_clone_is_a_new_job_with_the_same_study_changed_by_the_patch(
-    service: TestClient, job: Json
-) -> None:
+def test_a_clone_is_a_new_job_with_the_patched_study(service: TestClient, job: Json) -> None:
     first = service.post("/v1/jobs", json=job).json()
     url = f"/v1/jobs/{first['id']}:clone"
-    same = service.post(url)
-    assert same.status_code == 202, same.text
-    assert same.headers["location"] == f"/v1/jobs/{same.json()['id']}" != f"/v1/jobs/{first['id']}"
-    assert (same.json()["state"], same.json()["study"]) == ("QUEUED", first["study"])
-    changed_one = service.post(url, json={"name": "more", "limits": {"max_trials": 500}}).json()
+    copied = service.post(url)
+    assert copied.status_code == 202, copied.text
+    assert (
+        copied.headers["location"] == f"/v1/jobs/{copied.json()['id']}" != f"/v1/jobs/{first['id']}"
+    )
+    assert (copied.json()["state"], copied.json()["study"]) == ("QUEUED", first["study"])
+    patched = service.post(url, json={"name": "more", "limits": {"max_trials": 500}}).json()
     limits = first["study"]["limits"] | {"max_trials": 500}
-    assert changed_one["study"] == first["study"] | {"name": "more", "limits": limits}
-    assert changed_one["name"] == "more"
+    assert patched["study"] == first["study"] | {"name": "more", "limits": limits}
+    assert patched["name"] == "more"
     in_yaml = service.post(
         url, content="reuse: false", headers={"Content-Type": "application/yaml"}
     )
     assert in_yaml.json()["study"] == first["study"] | {"reuse": False}
 
 
-def test_a_clone_on_other_data_reads_them_and_keeps_to_the_open_folders(
+def test_a_clone_with_another_corpus_reads_it_but_only_from_data_roots(
     service: TestClient, job: Json, texts: Path
 ) -> None:
     first = service.post("/v1/jobs", json=job).json()
     (texts / "other.txt").write_text("another text altogether\n" * 2000)
-    other = service.post(
+    cloned = service.post(
         f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": str(texts / "other.txt")}}
     )
-    assert other.status_code == 202, other.text
-    assert other.json()["study"]["data"]["content"] not in ("", first["study"]["data"]["content"])
+    assert cloned.status_code == 202, cloned.text
+    assert cloned.json()["study"]["data"]["content"] not in ("", first["study"]["data"]["content"])
     refused = problem(
         service.post(f"/v1/jobs/{first['id']}:clone", json={"data": {"corpus": "/etc/passwd"}}), 422
     )
     assert refused["errors"][0]["field"] == "data.corpus"
 
 
-def test_a_job_on_a_mixture_is_taken_and_cloned_with_another_weight(
+def test_a_job_on_a_mixture_is_accepted_and_cloned_with_another_weight(
     service: TestClient, job: Json, texts: Path
 ) -> None:
     prose = texts / "prose.txt"
@@ -867,16 +834,16 @@ def test_a_job_on_a_mixture_is_taken_and_cloned_with_another_weight(
     data = first.json()["study"]["data"]
     assert (data["corpus"], data["vocab_size"]) == (parts, 256)
     url = f"/v1/jobs/{first.json()['id']}:clone"
-    other = service.post(url, json={"data": {"corpus": {str(prose): 7}}}).json()["study"]["data"]
-    assert other["corpus"] == parts | {str(prose): 7}
-    assert other["content"] not in ("", data["content"])
+    cloned = service.post(url, json={"data": {"corpus": {str(prose): 7}}}).json()["study"]["data"]
+    assert cloned["corpus"] == parts | {str(prose): 7}
+    assert cloned["content"] not in ("", data["content"])
     refused = problem(service.post(url, json={"data": {"corpus": {"/etc/passwd": 1}}}), 422)
-    assert [(each["field"], each["value"]) for each in refused["errors"]] == [
+    assert [(error["field"], error["value"]) for error in refused["errors"]] == [
         ("data.corpus", "/etc/passwd")
     ]
 
 
-def test_a_job_from_the_terminal_is_cloned_wherever_its_text_lies_unless_the_patch_names_data(
+def test_a_local_job_outside_the_data_roots_is_cloned_unless_the_patch_names_data(
     service: TestClient, record: CoordinatorStore, job: Json, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.txt").write_text("a text that the operator did not open\n" * 2000)
@@ -891,7 +858,7 @@ def test_a_job_from_the_terminal_is_cloned_wherever_its_text_lies_unless_the_pat
         assert cloned.json()["study"]["data"]["corpus"] == str(tmp_path / "mine.txt")
     for patch in ({"data": {}}, {"data": {"context": 16}}, {"data": {"corpus": str(tmp_path)}}):
         refused = problem(service.post(url, json=patch), 422)
-        assert [each["field"] for each in refused["errors"]] == ["data.corpus"]
+        assert [error["field"] for error in refused["errors"]] == ["data.corpus"]
 
 
 @pytest.mark.parametrize(
@@ -904,16 +871,16 @@ def test_a_job_from_the_terminal_is_cloned_wherever_its_text_lies_unless_the_pat
         ([], ""),
     ],
 )
-def test_a_bad_patch_is_refused_by_field_and_makes_no_job(
+def test_an_invalid_patch_is_refused_by_field_and_creates_no_job(
     service: TestClient, job: Json, patch: Json, field: str
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     refused = problem(service.post(f"/v1/jobs/{job_id}:clone", json=patch), 422)
-    assert [each["field"] for each in refused["errors"]] == [field]
+    assert [error["field"] for error in refused["errors"]] == [field]
     assert len(service.get("/v1/jobs").json()["items"]) == 1
 
 
-def test_one_key_makes_one_clone_of_one_job(service: TestClient, job: Json) -> None:
+def test_one_idempotency_key_creates_one_clone_of_one_job(service: TestClient, job: Json) -> None:
     first, second = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
     key = {"Idempotency-Key": "a"}
     clone = service.post(f"/v1/jobs/{first}:clone", json={"name": "b"}, headers=key)
@@ -921,13 +888,13 @@ def test_one_key_makes_one_clone_of_one_job(service: TestClient, job: Json) -> N
         service.post(f"/v1/jobs/{first}:clone", json={"name": "b"}, headers=key).json()
         == clone.json()
     )
-    for of, patch in ((first, {"name": "c"}), (second, {"name": "b"})):
-        refused = problem(service.post(f"/v1/jobs/{of}:clone", json=patch, headers=key), 422)
+    for job_id, patch in ((first, {"name": "c"}), (second, {"name": "b"})):
+        refused = problem(service.post(f"/v1/jobs/{job_id}:clone", json=patch, headers=key), 422)
         assert refused["code"] == "idempotency_key_reused"
     assert len(service.get("/v1/jobs").json()["items"]) == 3
 
 
-def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(
+def test_a_retry_queues_a_failed_job_and_is_refused_for_running_and_succeeded_jobs(
     service: TestClient, record: CoordinatorStore, job: Json
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
@@ -942,47 +909,47 @@ def test_a_retry_queues_what_was_cancelled_or_failed_and_refuses_all_else(
     )
     record.finish_job(job_id, JobState.FAILED, "because", report)
     assert service.get(f"{url}/result").json()["final"] is True
-    again = service.post(f"{url}:retry").json()
-    assert (again["state"], again["reason"], again["ended_at"]) == ("QUEUED", None, None)
+    retried = service.post(f"{url}:retry").json()
+    assert (retried["state"], retried["reason"], retried["ended_at"]) == ("QUEUED", None, None)
     assert service.get(f"{url}/result").json()["final"] is False
     record.begin_job(job_id)
     record.finish_job(job_id, JobState.SUCCEEDED, None, report)
     assert "clone" in problem(service.post(f"{url}:retry"), 409)["detail"]
 
 
-def test_a_retried_job_shows_what_it_had_found_until_it_is_taken_up(
+def test_a_retried_job_has_its_old_report_until_it_runs_again(
     service: TestClient, record: CoordinatorStore, job: Json
 ) -> None:
     job_id = service.post("/v1/jobs", json=job).json()["id"]
     url = f"/v1/jobs/{job_id}"
     train(record, job_id, stages=1)
     study = registry.parse(record.study_document(job_id))
-    found = registry.report_document(
+    report = registry.report_document(
         study.report(record.terminal_trials(job_id), Ended(EndCause.FAILED, "because"))
     )
-    record.finish_job(job_id, JobState.FAILED, "because", found)
-    assert service.get(f"{url}/result").json() == {"kind": "telescope"} | found
+    record.finish_job(job_id, JobState.FAILED, "because", report)
+    assert service.get(f"{url}/result").json() == {"kind": "telescope"} | report
     assert service.post(f"{url}:retry").json()["trials_done"] > 0
-    assert service.get(f"{url}/result").json() == {"kind": "telescope"} | found | {"final": False}
+    assert service.get(f"{url}/result").json() == {"kind": "telescope"} | report | {"final": False}
     levels = service.get(f"{url}/levels").json()
     assert (levels["final"], [level["width"] for level in levels["items"]]) == (False, [32])
 
 
-def test_a_reused_trial_is_shown_as_such_with_its_curve(
+def test_a_reused_trial_has_its_origin_and_its_curve(
     service: TestClient, record: CoordinatorStore, job: Json
 ) -> None:
-    first, again = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
+    first, second = (service.post("/v1/jobs", json=job).json()["id"] for _ in range(2))
     train(record, first, stages=1)
-    record.begin_job(again)
-    record.plan_trials(again, registry.parse(record.study_document(again)).plan(()).trials)
-    assert record.reuse_trials(again, "cpu") > 0
+    record.begin_job(second)
+    record.plan_trials(second, registry.parse(record.study_document(second)).plan(()).trials)
+    assert record.reuse_trials(second, "cpu") > 0
     old, new = (
-        service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0] for job_id in (first, again)
+        service.get(f"/v1/jobs/{job_id}/trials").json()["items"][0] for job_id in (first, second)
     )
     assert (old["reused_from"], new["reused_from"], new["numerics"]) == (None, old["id"], "cpu")
     assert (new["loss"], new["flops"], new["flops_spent"]) == (old["loss"], old["flops"], 0)
-    whole = [service.get(f"/v1/trials/{trial['id']}/curve").json() for trial in (old, new)]
-    assert whole[1] == whole[0] | {"trial_id": new["id"]}
+    curves = [service.get(f"/v1/trials/{trial['id']}/curve").json() for trial in (old, new)]
+    assert curves[1] == curves[0] | {"trial_id": new["id"]}
 
 
 def test_jobs_are_listed_newest_first_in_pages(service: TestClient, job: Json) -> None:
@@ -990,23 +957,23 @@ def test_jobs_are_listed_newest_first_in_pages(service: TestClient, job: Json) -
         service.post("/v1/jobs", json=job | {"name": name}).json()["id"] for name in ("a", "b", "c")
     ]
     page = service.get("/v1/jobs", params={"page_size": 2}).json()
-    assert [each["id"] for each in page["items"]] == ids[:0:-1]
-    rest = service.get(
+    assert [item["id"] for item in page["items"]] == ids[:0:-1]
+    last_page = service.get(
         "/v1/jobs", params={"page_size": 2, "page_token": page["next_page_token"]}
     ).json()
-    assert [each["id"] for each in rest["items"]] == ids[:1]
-    assert rest["next_page_token"] is None
+    assert [item["id"] for item in last_page["items"]] == ids[:1]
+    assert last_page["next_page_token"] is None
     service.post(f"/v1/jobs/{ids[1]}:cancel")
     assert [
-        each["id"]
-        for each in service.get("/v1/jobs", params={"state": "CANCELLED"}).json()["items"]
+        item["id"]
+        for item in service.get("/v1/jobs", params={"state": "CANCELLED"}).json()["items"]
     ] == [ids[1]]
 
 
 # Corpora
 
 
-def test_a_corpus_is_registered_under_an_open_folder_and_then_named(
+def test_a_corpus_in_a_data_root_is_registered_and_used_by_name(
     service: TestClient, job: Json, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELESCOPE_HOME", str(tmp_path))
@@ -1015,7 +982,7 @@ def test_a_corpus_is_registered_under_an_open_folder_and_then_named(
     assert response.status_code == 201, response.text
     assert response.json() == new | {"built_in": False}
     assert service.post("/v1/corpora", json=new).status_code == 201
-    names = [each["name"] for each in service.get("/v1/corpora").json()["items"]]
+    names = [item["name"] for item in service.get("/v1/corpora").json()["items"]]
     assert names == [*corpora.BUILT_IN, "novel"]
     assert service.post("/v1/jobs", json=changed(job, "data.corpus", "novel")).status_code == 202
     problem(service.post("/v1/corpora", json=new | {"path": str(texts / "short.txt")}), 409)
@@ -1032,7 +999,7 @@ def test_a_corpus_is_registered_under_an_open_folder_and_then_named(
         ({"name": "novel", "path": "{texts}/novel", "mode": 7}, "mode"),
     ],
 )
-def test_a_corpus_that_cannot_be_is_refused_by_field(
+def test_an_invalid_corpus_is_refused_by_field(
     refusing: TestClient, texts: Path, new: Json, field: str
 ) -> None:
     body = {
@@ -1040,18 +1007,18 @@ def test_a_corpus_that_cannot_be_is_refused_by_field(
         for key, value in new.items()
     }
     refused = problem(refusing.post("/v1/corpora", json=body), 422)
-    assert [each["field"] for each in refused["errors"]] == [field]
-    assert [each["pointer"] for each in refused["errors"]] == [f"/{field}"]
+    assert [error["field"] for error in refused["errors"]] == [field]
+    assert [error["pointer"] for error in refused["errors"]] == [f"/{field}"]
 
 
 # Health
 
 
-def test_ready_names_the_coordinator_that_is_missing_and_is_ready_with_one(
+def test_the_service_is_ready_if_and_only_if_a_coordinator_runs(
     service: TestClient, database_url: str
 ) -> None:
     refused = problem(service.get("/readyz"), 503)
-    assert [each["field"] for each in refused["errors"]] == ["coordinator"]
+    assert [error["field"] for error in refused["errors"]] == ["coordinator"]
     lock = CoordinatorLock(database_url)
     assert lock.acquire()
     try:
@@ -1065,12 +1032,12 @@ def test_ready_names_the_coordinator_that_is_missing_and_is_ready_with_one(
     assert service.get("/readyz").status_code == 503
 
 
-def test_an_app_refuses_to_start_on_a_database_that_was_not_migrated(tmp_path: Path) -> None:
+def test_an_app_does_not_start_on_a_database_without_migrations(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="telescope migrate"):
         create_app(Settings(database_url=f"sqlite:///{tmp_path}/empty.db"))
 
 
-def test_a_database_that_went_away_is_503_while_the_process_lives_on(tmp_path: Path) -> None:
+def test_a_lost_database_is_a_503_and_the_process_stays_alive(tmp_path: Path) -> None:
     file = tmp_path / "gone" / "telescope.db"
     file.parent.mkdir()
     migrations.upgrade(f"sqlite:///{file}")
@@ -1080,8 +1047,8 @@ def test_a_database_that_went_away_is_503_while_the_process_lives_on(tmp_path: P
         service.app.state.store.close()  # type: ignore[attr-defined]
         file.parent.rename(tmp_path / "elsewhere")
         refused = problem(service.get("/readyz"), 503)
-        assert [each["field"] for each in refused["errors"]] == ["database"]
-        away = service.get("/v1/jobs")
-        assert problem(away, 503)["code"] == "unavailable"
-        assert int(away.headers["retry-after"]) > 0
+        assert [error["field"] for error in refused["errors"]] == ["database"]
+        response = service.get("/v1/jobs")
+        assert problem(response, 503)["code"] == "unavailable"
+        assert int(response.headers["retry-after"]) > 0
         assert service.get("/livez").status_code == 200

@@ -1,4 +1,4 @@
-"""The OpenAPI document is complete and true, and no request that it permits ends in a 500."""
+"""The OpenAPI document is complete and correct, and no request that it allows ends in a 500."""
 
 import json
 from collections.abc import Iterator
@@ -19,13 +19,14 @@ from schemathesis.specs.openapi.checks import (
 )
 
 import migrations
+from api.examples import EXAMPLES
 from api.http.app import create_app
 from api.http.openapi import EXAMPLE
 from api.settings import Settings
 from api.store.engines import CoordinatorLock
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
-TRUE = (
+JOB_FILES = [example.path for example in EXAMPLES.values() if example.path.suffix == ".yaml"]
+CHECKS = (
     not_a_server_error,
     content_type_conformance,
     response_schema_conformance,
@@ -38,7 +39,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     url = f"sqlite:///{tmp_path_factory.mktemp('service')}/telescope.db"
     migrations.upgrade(url)
     lock = CoordinatorLock(url)
-    assert lock.acquire()  # as a coordinator does
+    assert lock.acquire()  # as if a coordinator ran
     yield create_app(Settings(database_url=url))
     lock.release()
 
@@ -55,14 +56,14 @@ def references(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         if isinstance(value.get("$ref"), str):
             yield value["$ref"]
-        for each in value.values():
-            yield from references(each)
+        for item in value.values():
+            yield from references(item)
     elif isinstance(value, list):
-        for each in value:
-            yield from references(each)
+        for item in value:
+            yield from references(item)
 
 
-def test_every_reference_leads_somewhere(document: Any) -> None:
+def test_every_reference_has_a_target(document: Any) -> None:
     assert set(references(document)) <= {
         f"#/components/schemas/{name}" for name in document["components"]["schemas"]
     }
@@ -73,46 +74,38 @@ def test_every_error_is_documented_as_a_problem(document: Any) -> None:
         for method, operation in operations.items():
             for status, response in operation["responses"].items():
                 if int(status) >= 400:
-                    assert list(response["content"]) == ["application/problem+json"], (
-                        method,
-                        path,
-                        status,
-                    )
+                    media = list(response["content"])
+                    assert media == ["application/problem+json"], (method, path, status)
 
 
-def test_the_body_of_a_job_has_the_studys_schema_which_its_example_fits(document: Any) -> None:
+def test_the_example_of_the_document_fits_the_schema_of_a_job(document: Any) -> None:
     body = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
     assert set(body) == {"application/json", "application/yaml"}
     assert body["application/json"]["examples"]["quickstart"]["value"] == EXAMPLE
     schema = body["application/json"]["schema"] | {"components": document["components"]}
     Draft202012Validator(schema).validate(EXAMPLE)
     wrong = json.loads(json.dumps(EXAMPLE)) | {"horizon": {"steps": 0, "batch_tokens": 512}}
-    [refused] = Draft202012Validator(schema).iter_errors(
-        wrong
-    )  # by both kinds of study, by its own for one reason
-    assert ["horizon", "steps"] in [list(error.path) for error in refused.context]
+    [error] = Draft202012Validator(schema).iter_errors(wrong)  # no kind of study accepts it
+    assert ["horizon", "steps"] in [list(reason.path) for reason in error.context]
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", JOB_FILES, ids=lambda path: path.stem)
 def test_every_packaged_example_fits_the_schema_of_a_job(document: Any, path: Path) -> None:
-    schema = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/yaml"][
-        "schema"
-    ]
-    Draft202012Validator(schema | {"components": document["components"]}).validate(
-        YAML(typ="safe").load(path)
-    )
+    body = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]
+    schema = body["application/yaml"]["schema"] | {"components": document["components"]}
+    Draft202012Validator(schema).validate(YAML(typ="safe").load(path))
 
 
-def test_no_request_that_the_document_allows_is_a_defect(app: Any) -> None:
+def test_no_request_that_the_document_allows_causes_a_server_error(app: Any) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", app)
-    operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [result.ok() for result in schema.get_all_operations()]
     assert len(operations) == 24
     for operation in operations:
-        sampled(operation)
+        send_samples(operation)
 
 
-def sampled(operation: Any) -> None:
-    """Send a few requests to one operation; each response conforms to the document."""
+def send_samples(operation: Any) -> None:
+    """Send a few requests to one operation; each response must conform to the document."""
 
     @given(case=operation.as_strategy())
     @settings(
@@ -122,7 +115,7 @@ def sampled(operation: Any) -> None:
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    def answered(case: schemathesis.Case) -> None:
-        case.validate_response(case.call(), checks=list(TRUE))
+    def send(case: schemathesis.Case) -> None:
+        case.validate_response(case.call(), checks=list(CHECKS))
 
-    answered()
+    send()

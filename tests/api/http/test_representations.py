@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.http.representations import CSV, JSON, csv_text, entity_tag, preferred, seen
+from api.http.representations import CSV, JSON, csv_text, entity_tag, matches_etag, preferred
 from telescope.statistics.step_time import Origin
 
 OFFERED = (JSON, CSV)
@@ -38,12 +38,12 @@ OFFERED = (JSON, CSV)
         (",;,", None),
     ],
 )
-def test_the_form_that_is_preferred(accept: str, media: str | None) -> None:
+def test_the_preferred_media_type_is_chosen(accept: str, media: str | None) -> None:
     assert preferred(accept, OFFERED) == media
 
 
 @given(st.text())
-def test_no_header_is_a_defect(accept: str) -> None:
+def test_every_accept_header_can_be_parsed(accept: str) -> None:
     assert preferred(accept, OFFERED) in (JSON, CSV, None)
 
 
@@ -76,25 +76,23 @@ def test_rows_come_back_from_csv_as_they_were(name: str, number: float, count: i
     assert math.copysign(1, float(row[1])) == math.copysign(1, number)
 
 
-def test_what_is_not_known_is_empty_and_no_rows_are_a_header() -> None:
-    assert (
-        csv_text([Row("a", None, 0, False, Origin.MEASURED)], Row).splitlines()[1]
-        == "a,,0,false,measured"
-    )
+def test_none_is_an_empty_cell_and_a_table_without_rows_is_a_header() -> None:
+    _, line = csv_text([Row("a", None, 0, False, Origin.MEASURED)], Row).splitlines()
+    assert line == "a,,0,false,measured"
     assert csv_text([], Row) == "name,number,count,kept,origin\r\n"
 
 
 def test_a_tag_differs_with_each_part() -> None:
     parts = ["0.1", "job-1", 3, 2.0, None, JSON]
     tags = {entity_tag(*parts)}
-    for i, other in enumerate(["0.2", "job-2", 4, math.nextafter(2.0, 3), "muon", CSV]):
-        tags.add(entity_tag(*parts[:i], other, *parts[i + 1 :]))
+    for i, part in enumerate(["0.2", "job-2", 4, math.nextafter(2.0, 3), "muon", CSV]):
+        tags.add(entity_tag(*parts[:i], part, *parts[i + 1 :]))
     assert len(tags) == 7
     assert entity_tag(*parts) in tags
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("header", "expected"),
     [
         ('"a"', True),
         ('W/"a"', True),
@@ -104,5 +102,5 @@ def test_a_tag_differs_with_each_part() -> None:
         (None, False),
     ],
 )
-def test_a_client_names_what_it_has(said: str | None, found: bool) -> None:
-    assert seen('"a"', said) is found
+def test_if_none_match_may_list_tags_or_match_any(header: str | None, expected: bool) -> None:
+    assert matches_etag('"a"', header) is expected

@@ -1,4 +1,4 @@
-"""An analysis is made once per version of a job, cached for the last few jobs, never twice."""
+"""Each version of a job is analysed once; the analyses of the last few jobs are cached."""
 
 import threading
 import time
@@ -15,8 +15,8 @@ def job(name: str = "a", version: int = 1) -> Any:
     return SimpleNamespace(id=name, version=version)
 
 
-class Made:
-    """The analyses made so far, in order."""
+class Recorder:
+    """The names of the analyses made so far, in order."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -30,43 +30,44 @@ class Made:
 
 
 def test_one_version_of_a_job_is_analysed_once() -> None:
-    kept, made = Analyses(), Made()
-    assert [kept.of(job(), made("first")), kept.of(job(), made("again"))] == ["first", "first"]
+    analyses, made = Analyses(), Recorder()
+    assert analyses.of(job(), made("first")) == "first"
+    assert analyses.of(job(), made("again")) == "first"
     assert made.names == ["first"]
 
 
-def test_a_new_version_is_analysed_anew_and_an_older_one_is_answered_by_it() -> None:
-    kept, made = Analyses(), Made()
-    kept.of(job(version=1), made("one"))
-    assert kept.of(job(version=2), made("two")) == "two"
-    assert kept.of(job(version=1), made("late")) == "two", (
+def test_a_new_version_is_analysed_and_also_answers_for_older_ones() -> None:
+    analyses, made = Analyses(), Recorder()
+    analyses.of(job(version=1), made("one"))
+    assert analyses.of(job(version=2), made("two")) == "two"
+    assert analyses.of(job(version=1), made("late")) == "two", (
         "what was read later holds all that was there before"
     )
     assert made.names == ["one", "two"]
 
 
-def test_the_job_asked_for_longest_ago_is_forgotten() -> None:
-    kept, made = Analyses(most=2), Made()
+def test_the_least_recently_used_analysis_is_dropped() -> None:
+    analyses, made = Analyses(most=2), Recorder()
     for name in ("a", "b", "a", "c"):
-        kept.of(job(name), made(name))
+        analyses.of(job(name), made(name))
     assert made.names == ["a", "b", "c"]
-    kept.of(job("a"), made("a again"))
+    analyses.of(job("a"), made("a again"))
     assert made.names == ["a", "b", "c"], "it was asked for after b"
-    kept.of(job("b"), made("b again"))
+    analyses.of(job("b"), made("b again"))
     assert made.names[-1] == "b again"
 
 
-def test_versions_of_one_job_take_the_place_of_one() -> None:
-    kept, made = Analyses(most=2), Made()
-    kept.of(job("a"), made("a"))
+def test_the_versions_of_one_job_occupy_one_place_in_the_cache() -> None:
+    analyses, made = Analyses(most=2), Recorder()
+    analyses.of(job("a"), made("a"))
     for version in range(5):
-        kept.of(job("b", version), made("b"))
-    kept.of(job("a"), made("a again"))
+        analyses.of(job("b", version), made("b"))
+    analyses.of(job("a"), made("a again"))
     assert "a again" not in made.names
 
 
-def test_many_who_ask_at_once_wait_for_one() -> None:
-    kept, made = Analyses(), list[int]()
+def test_simultaneous_requests_wait_for_one_analysis() -> None:
+    analyses, made = Analyses(), list[int]()
 
     def slow() -> Any:
         made.append(1)
@@ -74,12 +75,12 @@ def test_many_who_ask_at_once_wait_for_one() -> None:
         return "made"
 
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(lambda _: kept.of(job(), slow), range(8))) == ["made"] * 8
+        assert list(pool.map(lambda _: analyses.of(job(), slow), range(8))) == ["made"] * 8
     assert made == [1]
 
 
-def test_others_do_not_wait_for_a_slow_one() -> None:
-    kept, begun, ended = Analyses(), threading.Event(), threading.Event()
+def test_requests_for_other_jobs_do_not_wait_for_a_slow_analysis() -> None:
+    analyses, begun, ended = Analyses(), threading.Event(), threading.Event()
 
     def slow() -> Any:
         begun.set()
@@ -87,19 +88,19 @@ def test_others_do_not_wait_for_a_slow_one() -> None:
         return "slow"
 
     with ThreadPoolExecutor(2) as pool:
-        waiting = pool.submit(kept.of, job("slow"), slow)
+        waiting = pool.submit(analyses.of, job("slow"), slow)
         assert begun.wait(20)
-        assert pool.submit(kept.of, job("other"), lambda: "other").result(timeout=10) == "other"
+        assert pool.submit(analyses.of, job("other"), lambda: "other").result(timeout=10) == "other"
         ended.set()
         assert waiting.result(timeout=10) == "slow"
 
 
-def test_what_failed_is_made_again() -> None:
-    kept = Analyses()
+def test_a_failed_analysis_is_made_again() -> None:
+    analyses = Analyses()
 
     def fail() -> Any:
         raise ValueError("the database was away")
 
     with pytest.raises(ValueError, match="away"):
-        kept.of(job(), fail)
-    assert kept.of(job(), lambda: "made") == "made"
+        analyses.of(job(), fail)
+    assert analyses.of(job(), lambda: "made") == "made"

@@ -1,10 +1,10 @@
-"""A patch changes the fields that it names, and nothing else."""
+"""A patch changes only the fields that it names."""
 
 from typing import Any
 
 import pytest
 
-from api.jobs.changes import assigned, merged, patched
+from api.jobs.changes import merged, patch_of, patched
 from telescope.errors import InvalidInput
 from telescope.studies.registry import parse, to_document
 
@@ -24,13 +24,13 @@ APPENDIX = [
 
 
 @pytest.mark.parametrize(("target", "patch", "result"), APPENDIX)
-def test_a_patch_is_merged_as_the_standard_says(target: Any, patch: Any, result: Any) -> None:
+def test_a_patch_is_merged_by_rfc_7396(target: Any, patch: Any, result: Any) -> None:
     before = repr(target)
     assert merged(target, patch) == result
-    assert repr(target) == before, "what is patched stays as it is"
+    assert repr(target) == before, "the target is not modified"
 
 
-def test_other_data_are_looked_at_anew_and_equal_ones_must_be_what_they_were() -> None:
+def test_another_corpus_drops_the_stored_content_and_another_context_does_not() -> None:
     study = {
         "kind": "telescope",
         "data": {
@@ -51,8 +51,8 @@ def test_other_data_are_looked_at_anew_and_equal_ones_must_be_what_they_were() -
     assert patched(study, {"name": "again"}) == study | {"name": "again"}
 
 
-def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> None:
-    asked = {
+def test_another_preset_replaces_the_fields_that_the_old_preset_filled_in() -> None:
+    document = {
         "kind": "telescope",
         "data": {"corpus": "python-stdlib"},
         "search": {"lr": {"low": 0.002, "high": 0.25, "points": 8}},
@@ -65,21 +65,17 @@ def test_another_preset_fills_in_anew_what_the_one_before_had_filled_in() -> Non
         "depth": 3,
         "mlp_ratio": 2.0,
     }
-    stored = to_document(parse(asked | {"model": model}))
+    stored = to_document(parse(document | {"model": model}))
     assert stored["model"]["positions"] == "learned"
-
-    def cloned(**changes: object) -> object:
-        return parse(patched(stored, {"model": changes})).question.model
-
-    assert (
-        cloned(preset="mla") == parse(asked | {"model": model | {"preset": "mla"}}).question.model
-    )
-    assert cloned(preset=None) == parse(asked | {"model": model | {"preset": None}}).question.model
-    assert (
-        cloned(preset="mla", mlp_ratio=1.0)
-        == parse(asked | {"model": model | {"preset": "mla", "mlp_ratio": 1.0}}).question.model
-    )
-    assert cloned(depth=2) == parse(asked | {"model": model | {"depth": 2}}).question.model
+    changes: list[dict[str, Any]] = [
+        {"preset": "mla"},
+        {"preset": None},
+        {"preset": "mla", "mlp_ratio": 1.0},
+        {"depth": 2},
+    ]
+    for change in changes:
+        expected = parse(document | {"model": model | change}).question.model
+        assert parse(patched(stored, {"model": change})).question.model == expected
 
 
 @pytest.mark.parametrize("patch", [[1], "limits", 7, None])
@@ -88,7 +84,7 @@ def test_a_patch_that_is_no_mapping_is_refused(patch: Any) -> None:
         patched({}, patch)
 
 
-def test_assignments_spell_a_patch() -> None:
+def test_assignments_become_a_patch() -> None:
     words = [
         "limits.max_base_runs=400",
         "limits.max_flops=null",
@@ -97,13 +93,13 @@ def test_assignments_spell_a_patch() -> None:
         "name=a = b",
     ]
     limits = {"max_base_runs": 400, "max_flops": None}
-    spelt = {
+    patch = {
         "limits": limits,
         "search": {"lr": {"high": 0.2}},
         "optimizer": ["muon", "adamw"],
         "name": "a = b",
     }
-    assert assigned(words) == spelt
+    assert patch_of(words) == patch
 
 
 @pytest.mark.parametrize(
@@ -117,9 +113,9 @@ def test_assignments_spell_a_patch() -> None:
         ["limits=4", "limits.max_trials=4"],
     ],
 )
-def test_what_spells_no_assignment_is_refused(words: list[str]) -> None:
+def test_invalid_assignments_are_refused(words: list[str]) -> None:
     with pytest.raises(InvalidInput) as refused:
-        assigned(words)
+        patch_of(words)
     assert refused.value.problems[0].field == "--set"
 
 
@@ -128,21 +124,21 @@ def test_what_spells_no_assignment_is_refused(words: list[str]) -> None:
 )
 def test_an_assigned_value_that_json_cannot_hold_is_refused_by_its_field(word: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        assigned([word])
+        patch_of([word])
     assert [problem.field for problem in refused.value.problems] == ["limits"]
 
 
-def test_other_tokens_are_looked_for_in_every_text_that_is_compared() -> None:
+def test_another_tokenizer_drops_the_stored_content_of_every_compared_text() -> None:
     texts = [
         {"name": "a", "content": "abc", "vocab_size": 256},
         {"name": "b", "corpus": "b", "content": "bcd", "vocab_size": 256},
     ]
     study = {"data": {"corpus": "a"}, "sweep_over": {"model": None, "data": texts}}
     before = repr(study)
-    anew = [{"name": "a"}, {"name": "b", "corpus": "b"}]
+    unresolved = [{"name": "a"}, {"name": "b", "corpus": "b"}]
     assert patched(study, {"data": {"tokenizer": "bpe-512"}})["sweep_over"] == {
         "model": None,
-        "data": anew,
+        "data": unresolved,
     }
     assert patched(study, {"data": {"context": 32}})["sweep_over"] == study["sweep_over"]
     assert patched(study, {"data": {"corpus": "c"}, "sweep_over": None}) == {

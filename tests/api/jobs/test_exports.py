@@ -1,6 +1,6 @@
 """Exports of a job whose losses follow a bowl.
 
-They go over `GET /v1/jobs/{id}/export`, the client's method and `telescope export`.
+The tests use `GET /v1/jobs/{id}/export`, the client's method and `telescope export`.
 """
 
 import json
@@ -35,16 +35,16 @@ from tests.telescope.export.answers import answered, bowl, document
 FLAGS: dict[str, Any] = {"adamw_lr_ratio": 1.0, "model": {"mlp": "relu2"}}
 
 
-def planned(record: CoordinatorStore, asked: dict[str, Any]) -> str:
+def started(record: CoordinatorStore, document: dict[str, Any]) -> str:
     """A started job of a study on real text."""
-    job, _ = record.create_job(registry.to_document(registry.resolved(registry.parse(asked))))
+    job, _ = record.create_job(registry.to_document(registry.resolved(registry.parse(document))))
     record.begin_job(job.id)
     return job.id
 
 
-def finished(record: CoordinatorStore, asked: dict[str, Any]) -> str:
-    """The same job with its trials ended by the bowl."""
-    job_id = planned(record, asked)
+def finished(record: CoordinatorStore, document: dict[str, Any]) -> str:
+    """A succeeded job of a study on real text, with losses from the bowl."""
+    job_id = started(record, document)
     study = registry.parse(record.study_document(job_id))
     while not (plan := study.plan(record.terminal_trials(job_id))).done:
         record.plan_trials(job_id, plan.trials)
@@ -57,26 +57,22 @@ def finished(record: CoordinatorStore, asked: dict[str, Any]) -> str:
                 pending.trial_id, pending.attempt, Begun(0, "worker-1", "torch on cpu")
             )
             assert record.trial_finished(pending.trial_id, completed(pending.spec, [last]), [last])
-    record.finish_job(
-        job_id,
-        JobState.SUCCEEDED,
-        None,
-        registry.report_document(study.report(record.terminal_trials(job_id))),
-    )
+    report = registry.report_document(study.report(record.terminal_trials(job_id)))
+    record.finish_job(job_id, JobState.SUCCEEDED, None, report)
     return job_id
 
 
 @dataclass(frozen=True)
 class Served:
-    """A service, and its jobs."""
+    """A service, and the ids of its jobs."""
 
     app: FastAPI
     record: CoordinatorStore
     url: str
     muon: str
-    flags: str  # one that Megatron-LM's flags can express
+    flags: str  # a job that Megatron-LM's flags can express
     begun: str
-    other: str  # of another kind
+    other: str  # a job of another kind
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +85,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, session_home: Path) -> Iter
         jobs = (
             finished(record, document()),
             finished(record, document(**FLAGS)),
-            planned(record, document()),
+            started(record, document()),
         )
     app = create_app(Settings(database_url=url))
     with socket.socket() as listener:
@@ -117,19 +113,20 @@ def telescope(*words: object) -> Any:
 # HTTP
 
 
-def test_each_form_is_that_of_the_library_with_the_jobs_own_provenance(
+def test_each_format_is_the_text_of_the_library_with_the_provenance_of_the_job(
     service: TestClient, served: Served
 ) -> None:
     study, report, source = answered(document())
-    for to, media in (("json", "application/json"), ("torch", "text/x-python; charset=utf-8")):
-        response = service.get(f"/v1/jobs/{served.muon}/export", params={"to": to})
+    for form, media in (("json", "application/json"), ("torch", "text/x-python; charset=utf-8")):
+        response = service.get(f"/v1/jobs/{served.muon}/export", params={"to": form})
         assert (response.status_code, response.headers["content-type"]) == (200, media), (
             response.text
         )
         date = served.record.job(served.muon).ended_at
         assert date is not None
-        of_job = export.SourceJob(served.muon, "small", date, source.trials)
-        assert response.text == export.exported(study, report, of_job, export.ExportRequest(to))  # type: ignore[arg-type]
+        source_job = export.SourceJob(served.muon, "small", date, source.trials)
+        request = export.ExportRequest(form)
+        assert response.text == export.exported(study, report, source_job, request)
 
 
 def test_flags_are_plain_text(service: TestClient, served: Served) -> None:
@@ -148,36 +145,34 @@ def test_a_rule_that_flags_cannot_express_is_a_conflict_that_names_it(
 ) -> None:
     refused = problem(service.get(f"/v1/jobs/{served.muon}/export", params={"to": "megatron"}), 409)
     assert refused["code"] == "not_exportable"
-    assert [each["field"] for each in refused["errors"]] == ["model.mlp", "vector.lr"]
+    assert [error["field"] for error in refused["errors"]] == ["model.mlp", "vector.lr"]
     assert "adamw_lr_ratio: 1" in refused["errors"][1]["message"]
 
 
-def test_a_known_answer_costs_one_look_and_a_changed_job_has_another_tag(
+def test_a_request_with_the_current_etag_is_304_until_the_job_changes(
     service: TestClient, served: Served
 ) -> None:
     path = f"/v1/jobs/{served.flags}/export"
     first = service.get(path, params={"to": "json"})
-    again = service.get(
+    unchanged = service.get(
         path, params={"to": "json"}, headers={"If-None-Match": first.headers["etag"]}
     )
-    assert (again.status_code, again.content) == (304, b"")
-    other = service.get(
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    as_torch = service.get(
         path, params={"to": "torch"}, headers={"If-None-Match": first.headers["etag"]}
     )
-    assert (other.status_code, other.headers["etag"] == first.headers["etag"]) == (200, False)
-    served.record.put_result(
-        served.flags, json.loads(json.dumps(served.record.result(served.flags))), final=True
+    assert (as_torch.status_code, as_torch.headers["etag"] == first.headers["etag"]) == (200, False)
+    report = served.record.result(served.flags)
+    assert report is not None
+    served.record.put_result(served.flags, report, final=True)
+    changed = service.get(
+        path, params={"to": "json"}, headers={"If-None-Match": first.headers["etag"]}
     )
-    assert (
-        service.get(
-            path, params={"to": "json"}, headers={"If-None-Match": first.headers["etag"]}
-        ).status_code
-        == 200
-    )
+    assert changed.status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("asked", "field", "said"),
+    ("parameters", "field", "message"),
     [
         ({}, "to", "required"),
         ({"to": "jax"}, "to", "torch"),
@@ -186,15 +181,15 @@ def test_a_known_answer_costs_one_look_and_a_changed_job_has_another_tag(
         ({"to": "json", "form": "x"}, "form", "unknown"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_by_field(
-    service: TestClient, served: Served, asked: Any, field: str, said: str
+def test_invalid_parameters_are_refused_by_field(
+    service: TestClient, served: Served, parameters: Any, field: str, message: str
 ) -> None:
-    refused = problem(service.get(f"/v1/jobs/{served.muon}/export", params=asked), 422)
-    assert [each["field"] for each in refused["errors"]] == [field]
-    assert said in refused["errors"][0]["message"]
+    refused = problem(service.get(f"/v1/jobs/{served.muon}/export", params=parameters), 422)
+    assert [error["field"] for error in refused["errors"]] == [field]
+    assert message in refused["errors"][0]["message"]
 
 
-def test_jobs_without_an_answer_or_of_another_kind_have_nothing_to_export(
+def test_jobs_without_a_finished_level_or_of_another_kind_have_no_export(
     service: TestClient, served: Served
 ) -> None:
     early = problem(service.get(f"/v1/jobs/{served.begun}/export", params={"to": "json"}), 409)
@@ -207,18 +202,17 @@ def test_jobs_without_an_answer_or_of_another_kind_have_nothing_to_export(
     problem(service.get("/v1/jobs/job-x/export", params={"to": "json"}), 404)
 
 
-def test_what_is_sent_is_documented(service: TestClient) -> None:
-    answers: Any = service.get("/openapi.json").json()["paths"]["/v1/jobs/{job_id}/export"]["get"][
-        "responses"
-    ]
-    assert set(answers) == {"200", "304", "404", "409", "422", "500", "503"}
-    assert set(answers["200"]["content"]) == {"application/json", "text/x-python", "text/plain"}
+def test_every_status_and_media_type_is_documented(service: TestClient) -> None:
+    paths: Any = service.get("/openapi.json").json()["paths"]
+    responses = paths["/v1/jobs/{job_id}/export"]["get"]["responses"]
+    assert set(responses) == {"200", "304", "404", "409", "422", "500", "503"}
+    assert set(responses["200"]["content"]) == {"application/json", "text/x-python", "text/plain"}
 
 
 # The client
 
 
-def test_the_client_has_the_text_and_raises_what_the_server_did(
+def test_the_client_returns_the_text_and_raises_the_errors_of_the_server(
     service: TestClient, served: Served
 ) -> None:
     with Client(served.url) as client:
@@ -251,9 +245,9 @@ def test_the_command_prints_the_text_or_writes_it(served: Served, tmp_path: Path
 
 def test_with_json_standard_output_is_one_document(served: Served, tmp_path: Path) -> None:
     url = ("--url", served.url, "--json")
-    said = json.loads(telescope(served.flags, "--to", "megatron", *url).stdout)
-    assert (said["job"], said["to"], said["file"]) == (served.flags, "megatron", None)
-    assert "--lr " in said["text"]
+    document = json.loads(telescope(served.flags, "--to", "megatron", *url).stdout)
+    assert (document["job"], document["to"], document["file"]) == (served.flags, "megatron", None)
+    assert "--lr " in document["text"]
     refused = telescope(served.muon, "--to", "megatron", *url)
     assert (refused.exit_code, json.loads(refused.stdout)["error"]["code"]) == (2, "not_exportable")
     nowhere = telescope(served.muon, "--to", "torch", "-o", tmp_path / "no" / "file.py", *url)
@@ -263,7 +257,7 @@ def test_with_json_standard_output_is_one_document(served: Served, tmp_path: Pat
     )
 
 
-def test_where_no_service_is_at_work_the_installations_own_database_is_read(
+def test_without_a_running_service_the_database_of_the_installation_is_read(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELESCOPE_DATABASE_URL", served.record.url)

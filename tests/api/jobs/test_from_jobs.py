@@ -1,4 +1,4 @@
-"""Results of telescope jobs become hyperparameters of a compute-time study, where permitted."""
+"""A compute-time study takes hyperparameters from the results of matching telescope jobs."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ SEARCH: dict[str, Any] = {"lr": {"low": 0.005, "high": 0.25, "points": 4}, "weig
 
 
 def finished(record: CoordinatorStore, **changes: Any) -> str:
-    """The id of a telescope job that has succeeded, at batches of 32 tokens."""
+    """The id of a succeeded telescope job with batches of 32 tokens."""
     document = {
         "kind": "telescope",
         "optimizer": ["muon", "adamw"],
@@ -39,7 +39,7 @@ def finished(record: CoordinatorStore, **changes: Any) -> str:
     return job.id
 
 
-def asking(*jobs: str, force: bool = False, **changes: Any) -> Question:
+def question_from(*jobs: str, force: bool = False, **changes: Any) -> Question:
     """A study that takes values from jobs."""
     document = {
         "kind": "compute_time",
@@ -54,11 +54,11 @@ def asking(*jobs: str, force: bool = False, **changes: Any) -> Question:
     return study
 
 
-def taken(study: Question, record: CoordinatorStore) -> Question:
+def resolved(study: Question, record: CoordinatorStore) -> Question:
     """The study with its hyperparameters."""
-    found = with_hyperparameters(KIND.of(study), record).question
-    assert isinstance(found, Question)
-    return found
+    question = with_hyperparameters(KIND.of(study), record).question
+    assert isinstance(question, Question)
+    return question
 
 
 def refusal(study: Question, record: CoordinatorStore) -> str:
@@ -68,36 +68,38 @@ def refusal(study: Question, record: CoordinatorStore) -> str:
     return str(caught.value)
 
 
-def test_a_jobs_answer_is_taken_at_its_batch_for_every_optimizer(record: CoordinatorStore) -> None:
+def test_a_jobs_result_is_used_at_its_batch_for_every_optimizer(record: CoordinatorStore) -> None:
     job = finished(record)
     report = record.result(job)
     assert report is not None
-    found = taken(asking(job), record)
+    question = resolved(question_from(job), record)
     rates = {
         ladder["optimizer"]: ladder["hyperparameters"]["lr"]["value"]
         for ladder in report["ladders"]
     }
-    assert {one.optimizer: one.lr for one in found.given} == rates
-    assert {(one.batch_tokens, one.weight_decay, one.job) for one in found.given} == {
+    assert {entry.optimizer: entry.lr for entry in question.given} == rates
+    assert {(entry.batch_tokens, entry.weight_decay, entry.job) for entry in question.given} == {
         (32, 0.2, job)
     }
 
 
 def test_several_jobs_give_several_batches(record: CoordinatorStore) -> None:
     first, second = finished(record), finished(record, horizon={"steps": 5, "batch_tokens": 64})
-    assert {one.batch_tokens for one in taken(asking(first, second), record).given} == {32, 64}
+    assert {
+        entry.batch_tokens for entry in resolved(question_from(first, second), record).given
+    } == {32, 64}
 
 
-def test_what_was_drawn_stands_by_itself_from_then_on(record: CoordinatorStore) -> None:
-    found = taken(asking(finished(record)), record)
-    again = registry.parse(registry.to_document(KIND.of(found))).question
-    assert again == found
-    assert with_hyperparameters(KIND.of(again), record).question == found
-    assert KIND.of(again).plan(()).start
+def test_a_study_with_values_from_jobs_no_longer_needs_the_jobs(record: CoordinatorStore) -> None:
+    question = resolved(question_from(finished(record)), record)
+    parsed = registry.parse(registry.to_document(KIND.of(question))).question
+    assert parsed == question
+    assert with_hyperparameters(KIND.of(parsed), record).question == question
+    assert KIND.of(parsed).plan(()).start
 
 
 @pytest.mark.parametrize(
-    ("changes", "named"),
+    ("changes", "difference"),
     [
         ({"model": MODEL | {"depth": 2, "width": 64, "base_width": 32}}, "model.depth"),
         ({"model": MODEL | {"width": 64}}, "model.base_width"),
@@ -108,16 +110,18 @@ def test_what_was_drawn_stands_by_itself_from_then_on(record: CoordinatorStore) 
         ({"adamw_lr_ratio": 1.0}, "adamw_lr_ratio"),
     ],
 )
-def test_a_job_of_another_model_corpus_or_rule_is_refused_unless_forced_and_then_marked(
-    record: CoordinatorStore, changes: dict[str, Any], named: str
+def test_a_job_with_another_model_corpus_or_rule_is_refused_or_if_forced_marked(
+    record: CoordinatorStore, changes: dict[str, Any], difference: str
 ) -> None:
     job = finished(record)
-    assert f"differs from this study in {named}" in refusal(asking(job, **changes), record)
-    forced = taken(asking(job, force=True, **changes), record)
-    assert all(f"forced: job {job} differs in {named}" in one.mark for one in forced.given)
+    assert f"differs from this study in {difference}" in refusal(
+        question_from(job, **changes), record
+    )
+    forced = resolved(question_from(job, force=True, **changes), record)
+    assert all(f"forced: job {job} differs in {difference}" in entry.mark for entry in forced.given)
 
 
-def test_a_users_model_differs_in_all_that_nobody_knows_of_it_its_depth_included() -> None:
+def test_a_users_model_differs_in_every_field_that_it_does_not_declare() -> None:
     model = {
         "family": "module",
         "factory": "tests.telescope.user_models:mixture",
@@ -130,32 +134,34 @@ def test_a_users_model_differs_in_all_that_nobody_knows_of_it_its_depth_included
         "data": DATA,
         "horizon": {"steps": 5, "batch_tokens": 32},
     }
-    theirs = registry.parse(document | {"search": SEARCH}).question
+    user_question = registry.parse(document | {"search": SEARCH}).question
     assert {"model.family", "model.depth", "model.head_dim"} <= set(
-        differing_fields(asking("a job"), theirs)
+        differing_fields(question_from("a job"), user_question)
     )
 
 
-def test_a_job_that_tuned_what_the_study_keeps_fixed_is_refused(record: CoordinatorStore) -> None:
+def test_a_job_that_tuned_a_value_that_the_study_fixes_is_refused(
+    record: CoordinatorStore,
+) -> None:
     job = finished(record, search=SEARCH | {"momentum": {"low": 0.9, "high": 0.97, "points": 2}})
     assert "differs from this study in search.momentum, which the job tuned too" in refusal(
-        asking(job), record
+        question_from(job), record
     )
 
 
-def test_a_jobs_answer_that_is_not_resolved_is_taken_and_marked(record: CoordinatorStore) -> None:
+def test_an_unresolved_result_is_used_and_marked(record: CoordinatorStore) -> None:
     job = finished(record)
     report = record.result(job)
     assert report is not None
     assert {ladder["verdict"] for ladder in report["ladders"]} == {"unresolved"}, (
         "Algorithm 1 has no interval"
     )
-    assert {one.mark for one in taken(asking(job), record).given} == {
+    assert {entry.mark for entry in resolved(question_from(job), record).given} == {
         f"job {job} is unresolved for {name}" for name in ("muon", "adamw")
     }
 
 
-def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
+def test_the_variant_with_the_architecture_of_the_study_is_used(
     record: CoordinatorStore,
 ) -> None:
     entries = [
@@ -171,8 +177,10 @@ def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
         for ladder in report["ladders"]
         if ladder["variant"] == "own"
     }
-    assert {one.optimizer: one.lr for one in taken(asking(job), record).given} == rates
-    squared = asking(
+    assert {
+        entry.optimizer: entry.lr for entry in resolved(question_from(job), record).given
+    } == rates
+    squared = question_from(
         job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True}
     )
     assert "differs from this study in model.mlp (its closest variant is tied gelu)" in refusal(
@@ -180,16 +188,16 @@ def test_of_a_job_that_compares_architectures_the_variant_of_the_study_is_taken(
     )
 
 
-def test_a_job_that_is_not_there_or_has_no_answer_is_refused_by_its_place(
+def test_an_unknown_or_unfinished_job_is_refused_by_its_index(
     record: CoordinatorStore,
 ) -> None:
-    waiting, _ = record.create_job(registry.to_document(KIND.of(asking("job-0"))))
-    said = refusal(asking("job-nowhere", waiting.id), record)
-    assert "from_jobs.jobs.0: there is no such job" in said
-    assert "from_jobs.jobs.1: is a compute_time job that is QUEUED" in said
+    waiting, _ = record.create_job(registry.to_document(KIND.of(question_from("job-0"))))
+    message = refusal(question_from("job-nowhere", waiting.id), record)
+    assert "from_jobs.jobs.0: there is no such job" in message
+    assert "from_jobs.jobs.1: is a compute_time job that is QUEUED" in message
 
 
 def test_jobs_without_an_answer_for_an_optimizer_are_refused(record: CoordinatorStore) -> None:
     assert "none of these jobs has a result for adamw" in refusal(
-        asking(finished(record, optimizer="muon")), record
+        question_from(finished(record, optimizer="muon")), record
     )

@@ -1,4 +1,4 @@
-"""Trials of databases older than labels."""
+"""Labels of trials, also in databases that were filled before trials had labels."""
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -17,10 +17,10 @@ UNLABELLED = "UPDATE trials SET ladder = NULL, stage = NULL, level = NULL, varia
 
 def planned(record: CoordinatorStore) -> str:
     """A job over two architectures whose first trials are planned."""
-    asked = document(sweep_over=ARCHITECTURES, optimizer=["muon", "adamw"])
-    job, _ = record.create_job(asked)
+    study = document(sweep_over=ARCHITECTURES, optimizer=["muon", "adamw"])
+    job, _ = record.create_job(study)
     record.begin_job(job.id)
-    record.plan_trials(job.id, registry.parse(asked).plan(()).trials)
+    record.plan_trials(job.id, registry.parse(study).plan(()).trials)
     return job.id
 
 
@@ -33,18 +33,18 @@ def labels(row: TrialRow) -> tuple[str | None, str | None, int | None, str]:
     return row.ladder, row.stage, row.level, row.variant
 
 
-def test_rows_that_carry_their_labels_are_as_they_were_planned(record: CoordinatorStore) -> None:
+def test_rows_have_the_labels_that_were_planned(record: CoordinatorStore) -> None:
     job_id = planned(record)
-    found = list(variants.every_trial(record, job_id))
-    assert {labels(row) for row in found} == {
+    rows = list(variants.every_trial(record, job_id))
+    assert {labels(row) for row in rows} == {
         (ladder, "grid", 0, variant)
         for ladder in ("muon", "adamw")
         for variant in ("plain", "tied")
     }
-    assert found == list(record.trials(job_id, 1000).items)
+    assert rows == list(record.trials(job_id, 1000).items)
 
 
-def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(
+def test_an_old_row_has_a_ladder_and_a_variant_and_neither_stage_nor_level(
     record: CoordinatorStore, database_url: str
 ) -> None:
     job_id = planned(record)
@@ -54,7 +54,8 @@ def test_an_old_row_shows_its_ladder_and_variant_and_neither_stage_nor_level(
     assert [labels(row) for row in old] == [(row.ladder, None, None, row.variant) for row in before]
     execute(
         database_url,
-        "UPDATE trials SET ladder = optimizer, stage = 'grid', level = 0, variant = 'mine' WHERE id % 2 = 0",
+        "UPDATE trials SET ladder = optimizer, stage = 'grid', level = 0, variant = 'mine' "
+        "WHERE id % 2 = 0",
     )
     mixed = variants.trials_page(record, job_id, record.trials(job_id, 1000)).items
     assert {row.variant for row in mixed if row.id % 2 == 0} == {"mine"}
@@ -70,9 +71,9 @@ def test_only_the_old_rows_of_a_page_are_looked_up(
     execute(database_url, f"{UNLABELLED} WHERE id <= 3")
     fresh = CoordinatorStore(database_url)
     page = fresh.trials(job_id, 2)
-    shown = variants.trials_page(fresh, job_id, page)
+    labelled_page = variants.trials_page(fresh, job_id, page)
     fresh.close()
-    assert [row.ladder for row in shown.items] == [row.optimizer for row in page.items]
+    assert [row.ladder for row in labelled_page.items] == [row.optimizer for row in page.items]
     assert fresh._specs.keys() == {row.digest for row in page.items}
 
 

@@ -1,4 +1,4 @@
-"""Curves survive their encoding, merge over attempts, and keep their spikes when thinned."""
+"""Curves are decoded bit for bit, merged over attempts, and thinned without losing spikes."""
 
 import math
 
@@ -17,21 +17,21 @@ metrics = st.dictionaries(st.sampled_from(["train_loss", "loss", "grad_norm"]), 
 
 @given(st.lists(metrics, min_size=1, max_size=20))
 def test_a_curve_is_read_back_bit_for_bit(values: list[dict[str, float]]) -> None:
-    written = [
-        Measurement(step, step * 32, step * 1.1e9, step * 0.1, found)
-        for step, found in enumerate(values, start=1)
+    measurements = [
+        Measurement(step, step * 32, step * 1.1e9, step * 0.1, row_metrics)
+        for step, row_metrics in enumerate(values, start=1)
     ]
-    curve = join_chunks(7, [Chunk(1, encode(written))])
+    curve = join_chunks(7, [Chunk(1, encode(measurements))])
     assert curve.trial_id == 7
-    assert curve.step == tuple(m.step for m in written)
-    assert curve.tokens == tuple(m.tokens for m in written)
-    assert curve.flops == tuple(m.flops for m in written)
-    assert curve.seconds == tuple(m.seconds for m in written)
+    assert curve.step == tuple(measurement.step for measurement in measurements)
+    assert curve.tokens == tuple(measurement.tokens for measurement in measurements)
+    assert curve.flops == tuple(measurement.flops for measurement in measurements)
+    assert curve.seconds == tuple(measurement.seconds for measurement in measurements)
     for name, column in curve.metrics.items():
-        assert column == tuple(m.metrics.get(name) for m in written)
+        assert column == tuple(measurement.metrics.get(name) for measurement in measurements)
 
 
-def test_a_later_attempt_replaces_everything_from_its_first_point_on() -> None:
+def test_a_later_attempt_replaces_all_points_from_its_first_point_on() -> None:
     def levelled(first: int, last: int, loss: float) -> list[Measurement]:
         return [point(step, train_loss=loss) for step in range(first, last + 1)]
 
@@ -47,7 +47,7 @@ def test_a_later_attempt_replaces_everything_from_its_first_point_on() -> None:
         assert curve.metrics["train_loss"] == (1.0, 1.0, 1.0, 2.0, 3.0, 3.0)
 
 
-def test_metrics_measured_now_and_then_are_none_elsewhere_and_so_is_a_loss_that_diverged() -> None:
+def test_missing_metrics_and_diverged_losses_are_none() -> None:
     written = [
         point(1, train_loss=2.0),
         point(2, train_loss=math.inf, loss=math.nan),
@@ -74,7 +74,7 @@ def test_thinning_keeps_the_ends_the_spikes_and_every_held_out_loss() -> None:
     assert list(thinned.step) == sorted(thinned.step)
 
 
-def test_a_curve_that_is_short_enough_is_left_alone() -> None:
+def test_a_curve_that_is_short_enough_is_not_thinned() -> None:
     curve = join_chunks(1, [Chunk(1, encode(points(1, 10)))])
     assert thin(curve, 10) is curve
 

@@ -16,17 +16,17 @@ from tests.api.store.test_store import running_job
 def test_writers_in_parallel_lose_no_update(record: CoordinatorStore, database_url: str) -> None:
     job_id = running_job(record)
     before = record.job(job_id).version
-    others = [CoordinatorStore(database_url) for _ in range(4)]
+    writers = [CoordinatorStore(database_url) for _ in range(4)]
 
     def bump(writer: CoordinatorStore) -> None:
         for _ in range(25):
             writer.put_result(job_id, {}, final=False)
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(bump, others))
+        list(pool.map(bump, writers))
     assert record.job(job_id).version == before + 100
-    for other in others:
-        other.close()
+    for writer in writers:
+        writer.close()
 
 
 def test_readers_do_not_wait_for_a_writer(record: CoordinatorStore) -> None:
@@ -43,7 +43,7 @@ def test_readers_cannot_write_to_sqlite(tmp_path: Any, record: CoordinatorStore)
             connection.execute(text("DELETE FROM jobs"))
 
 
-def test_a_database_that_is_away_is_unavailable(tmp_path: Any) -> None:
+def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Any) -> None:
     for url in (
         f"sqlite:///{tmp_path}/nowhere/telescope.db",
         "postgresql+psycopg://absent@127.0.0.1:1/nothing",
@@ -60,13 +60,16 @@ def test_a_cut_connection_is_replaced(record: CoordinatorStore, database_url: st
     if database_url.startswith("postgresql"):
         stranger = CoordinatorStore(database_url)
         with stranger._write() as connection:
-            ours = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            assert connection.execute(text(ours)).rowcount >= 1
+            cut_connections = (
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            assert connection.execute(text(cut_connections)).rowcount >= 1
         stranger.close()
     record.jobs()
 
 
-def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(
+def test_one_coordinator_holds_the_lock_until_it_ends(
     database_url: str,
 ) -> None:
     first, second = CoordinatorLock(database_url), CoordinatorLock(database_url)
@@ -80,7 +83,7 @@ def test_one_coordinator_holds_the_lock_and_the_next_gets_it_when_that_ends(
     second.release()
 
 
-def test_a_lock_whose_connection_was_cut_says_so_and_can_be_taken_again(
+def test_a_lock_whose_connection_was_cut_is_not_held_and_can_be_acquired_again(
     record: CoordinatorStore, database_url: str
 ) -> None:
     if database_url.startswith("sqlite"):

@@ -14,18 +14,18 @@ from tests.api.store.test_store import MAX_QUERIES, counted, first_trial, runnin
 from tests.api.trials import DOCUMENT, labelled, outcome, spec
 
 
-def test_pages_of_trials_join_to_the_whole_list_without_gap_or_repetition(
+def test_pages_of_trials_join_to_the_complete_list_without_repetition(
     record: CoordinatorStore,
 ) -> None:
     job_id = running_job(record, trials=7)
-    seen, token = [], None
+    seeds, token = [], None
     while True:
         page = record.trials(job_id, 3, token)
-        seen += [trial.seed for trial in page.items]
+        seeds += [trial.seed for trial in page.items]
         token = page.next_page_token
         if token is None:
             break
-    assert seen == list(range(7))
+    assert seeds == list(range(7))
 
 
 def test_jobs_are_listed_newest_first_and_filtered_by_state(record: CoordinatorStore) -> None:
@@ -53,13 +53,12 @@ def test_a_made_up_page_token_is_refused(record: CoordinatorStore, token: str) -
     assert refused.value.problems[0].field == "page_token"
 
 
-def test_a_page_token_holds_for_its_own_list_alone(record: CoordinatorStore) -> None:
+def test_a_page_token_of_another_list_is_refused(record: CoordinatorStore) -> None:
     job_id = running_job(record, trials=3)
     token = record.trials(job_id, 1).next_page_token
     assert token is not None
-    text = json.dumps(
-        [f"trials {job_id} None None None", first_trial(record, job_id).id]
-    )  # so tokens outlive an update
+    # the format is fixed, so that tokens stay valid after an update
+    text = json.dumps([f"trials {job_id} None None None", first_trial(record, job_id).id])
     assert token == base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
     with pytest.raises(InvalidInput):
         record.trials(job_id, 1, token, only=TrialFilter(width=32))
@@ -67,7 +66,9 @@ def test_a_page_token_holds_for_its_own_list_alone(record: CoordinatorStore) -> 
         record.jobs(1, token)
 
 
-def test_page_sizes_are_cut_at_the_top_and_refused_at_the_bottom(record: CoordinatorStore) -> None:
+def test_large_page_sizes_are_capped_and_sizes_below_one_are_refused(
+    record: CoordinatorStore,
+) -> None:
     job_id = running_job(record, trials=3)
     assert len(record.trials(job_id, 10**9).items) == 3
     with pytest.raises(InvalidInput, match="page_size"):

@@ -1,4 +1,4 @@
-"""Outlines are kept of whole curves and read for whole jobs in a constant number of queries."""
+"""Outlines are computed from complete curves and read per job in a constant number of queries."""
 
 import math
 from collections.abc import Sequence
@@ -33,26 +33,26 @@ from tests.executors import InstantExecutor, train_one
 FINITE = {"allow_nan": False, "allow_infinity": False}
 
 
-def same(one: Outline | None, other: Outline | None) -> bool:
+def same(first: Outline | None, second: Outline | None) -> bool:
     """True if two outlines are equal to the last bit."""
-    assert one is not None
-    assert other is not None
+    assert first is not None
+    assert second is not None
     return (
-        one.held_out == other.held_out
-        and one.tokens.tobytes() == other.tokens.tobytes()
-        and one.loss.tobytes() == other.loss.tobytes()
+        first.held_out == second.held_out
+        and first.tokens.tobytes() == second.tokens.tobytes()
+        and first.loss.tobytes() == second.loss.tobytes()
     )
 
 
 def curve(steps: int, evaluated_every: int) -> list[Measurement]:
-    """A curve that measures its held-out loss now and then, and at the end."""
-    found = []
+    """A curve with a held-out loss every few steps and at the end."""
+    points_so_far = []
     for step in range(1, steps + 1):
         metrics = {"train_loss": 5 - math.log(step) / 3}
         if step % evaluated_every == 0 or step == steps:
             metrics["loss"] = 5 - math.log(step) / 4
-        found.append(point(step, **metrics))
-    return found
+        points_so_far.append(point(step, **metrics))
+    return points_so_far
 
 
 @given(
@@ -68,55 +68,56 @@ def test_an_outline_is_read_back_bit_for_bit(columns: Any, held_out: bool) -> No
 
 
 @pytest.mark.parametrize("evaluated_every", [10, 1000], ids=["held out", "trained on"])
-def test_of_a_stored_curve_it_is_that_of_the_measured_one(evaluated_every: int) -> None:
+def test_the_outline_of_a_stored_curve_is_the_outline_of_the_measured_one(
+    evaluated_every: int,
+) -> None:
     measured = curve(301, evaluated_every)
     measured[7] = point(8, train_loss=math.nan, loss=math.inf)
     stored = join_chunks(1, [Chunk(1, encode(measured[:200])), Chunk(1, encode(measured[200:]))])
-    found = outline_of(stored)
-    assert same(found, completed(spec(), measured).outline)
-    assert found.held_out is (evaluated_every == 10)
-    assert len(found.loss) == (31 if found.held_out else POINTS)
-    assert np.isfinite(found.loss).all()
+    outline = outline_of(stored)
+    assert same(outline, completed(spec(), measured).outline)
+    assert outline.held_out is (evaluated_every == 10)
+    assert len(outline.loss) == (31 if outline.held_out else POINTS)
+    assert np.isfinite(outline.loss).all()
 
 
-def test_a_curve_without_any_finite_loss_has_an_empty_one() -> None:
-    outline = outline_of(
-        join_chunks(1, [Chunk(1, encode([point(1, grad_norm=1.0), point(2, train_loss=math.nan)]))])
-    )
+def test_a_curve_without_a_finite_loss_has_an_empty_outline() -> None:
+    measured = [point(1, grad_norm=1.0), point(2, train_loss=math.nan)]
+    outline = outline_of(join_chunks(1, [Chunk(1, encode(measured))]))
     assert (len(outline.tokens), len(outline.loss), outline.held_out) == (0, 0, False)
     assert same(unpacked(packed(outline), False), outline)
 
 
-def test_a_finished_trials_outline_is_of_all_its_attempts(record: CoordinatorStore) -> None:
+def test_the_outline_of_a_finished_trial_covers_all_its_attempts(record: CoordinatorStore) -> None:
     trial = running_trial(record)
-    whole = curve(10, 2)
+    full_curve = curve(10, 2)
     record.trial_measured(
-        trial.id, 1, [*whole[:3], point(4, train_loss=9.0), point(5, train_loss=9.0)]
+        trial.id, 1, [*full_curve[:3], point(4, train_loss=9.0), point(5, train_loss=9.0)]
     )
     record.trial_released(trial.id, 1)
     record.trial_started(trial.id, 2, Begun(3, "worker", "cpu"))
-    record.trial_measured(trial.id, 2, whole[3:8])
+    record.trial_measured(trial.id, 2, full_curve[3:8])
     assert record.terminal_trials(trial.job_id, outlines=True) == []
-    record.trial_finished(trial.id, completed(spec(), whole[8:], attempt=2), whole[8:])
+    record.trial_finished(trial.id, completed(spec(), full_curve[8:], attempt=2), full_curve[8:])
 
-    (found,) = record.terminal_trials(trial.job_id, outlines=True)
-    assert same(found.outline, completed(spec(), whole).outline)
-    assert found.outline is not None
-    assert found.outline.tokens.tolist() == [64.0, 128.0, 192.0, 256.0, 320.0]
+    (finished,) = record.terminal_trials(trial.job_id, outlines=True)
+    assert same(finished.outline, completed(spec(), full_curve).outline)
+    assert finished.outline is not None
+    assert finished.outline.tokens.tolist() == [64.0, 128.0, 192.0, 256.0, 320.0]
     assert record.terminal_trials(trial.job_id)[0].outline is None, "not asked for"
 
 
-def test_a_diverged_trial_has_one_too(record: CoordinatorStore) -> None:
+def test_a_diverged_trial_has_an_outline(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 4))
     record.trial_finished(trial.id, *outcome(spec(), math.inf))
-    (found,) = record.terminal_trials(trial.job_id, outlines=True)
-    assert found.diverged
-    assert found.outline is not None
-    assert len(found.outline.loss) == 4
+    (diverged,) = record.terminal_trials(trial.job_id, outlines=True)
+    assert diverged.diverged
+    assert diverged.outline is not None
+    assert len(diverged.outline.loss) == 4
 
 
-def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(
+def test_a_reused_trial_has_the_outline_of_the_original(
     record: CoordinatorStore,
 ) -> None:
     trained = running_trial(record)
@@ -130,25 +131,26 @@ def test_a_reused_trial_has_the_outline_of_the_one_that_was_trained(
     assert same(ours.outline, theirs.outline)
 
 
-def test_a_trial_that_completed_before_there_were_any_has_none(record: CoordinatorStore) -> None:
+def test_a_trial_completed_before_outlines_existed_has_none(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_finished(trial.id, *outcome(spec()))
     with record._write() as connection:
         connection.execute(delete(outlines))
-    (found,) = record.terminal_trials(trial.job_id, outlines=True)
-    assert (found.loss, found.outline) == (3.0, None)
+    (completed_trial,) = record.terminal_trials(trial.job_id, outlines=True)
+    assert (completed_trial.loss, completed_trial.outline) == (3.0, None)
 
 
-def test_a_trial_that_failed_has_none(record: CoordinatorStore) -> None:
+def test_a_failed_trial_has_no_outline(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 4))
     record.trial_failed(trial.id, 1, Failure("operational", "died"), 1)
-    assert [found.outline for found in record.terminal_trials(trial.job_id, outlines=True)] == [
-        None
-    ]
+    assert [
+        trial_outcome.outline
+        for trial_outcome in record.terminal_trials(trial.job_id, outlines=True)
+    ] == [None]
 
 
-def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(
+def test_outlines_of_a_job_take_the_same_number_of_queries_for_any_number_of_trials(
     record: CoordinatorStore, database_url: str
 ) -> None:
     def queries(trials: int) -> int:
@@ -158,20 +160,15 @@ def test_outlines_of_a_job_take_as_many_queries_whatever_their_number(
             record.trial_finished(trial.id, *outcome(spec(trial.seed)))
         stranger = CoordinatorStore(database_url)
         with counted(stranger) as statements:
-            assert (
-                sum(
-                    trial.outline is not None
-                    for trial in stranger.terminal_trials(job_id, outlines=True)
-                )
-                == trials
-            )
+            rows = stranger.terminal_trials(job_id, outlines=True)
         stranger.close()
+        assert len([row for row in rows if row.outline is not None]) == trials
         return len(statements)
 
     assert queries(3) == queries(60) <= 3
 
 
-def test_outlines_go_with_their_trial(record: CoordinatorStore) -> None:
+def test_outlines_are_deleted_with_their_trial(record: CoordinatorStore) -> None:
     job_id = running_job(record)
     trial = first_trial(record, job_id)
     record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
@@ -195,10 +192,10 @@ class Read:
 
 def outlines_of(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Read:
     """The report of a study that plans as telescope does: all its outlines."""
-    said = []
+    contents = []
     for trial in trials:
         assert trial.outline is not None
-        said.append(
+        contents.append(
             (
                 trial.digest,
                 trial.outline.held_out,
@@ -207,7 +204,7 @@ def outlines_of(question: Question, trials: Sequence[Trial], ended: Ended | None
             )
         )
     return Read(
-        bool(ended) or KIND.plan(question, trials).done, str(ended or ""), tuple(sorted(said))
+        bool(ended) or KIND.plan(question, trials).done, str(ended or ""), tuple(sorted(contents))
     )
 
 
@@ -223,7 +220,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return study
 
 
-def test_the_service_reports_of_outlines_as_the_plain_loop_does(
+def test_a_report_on_outlines_is_the_report_of_the_plain_loop(
     record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]
 ) -> None:
     job, _ = record.create_job(reading)
@@ -241,7 +238,7 @@ def test_the_service_reports_of_outlines_as_the_plain_loop_does(
     )
 
 
-def test_a_cancelled_job_reports_of_outlines_too(
+def test_a_cancelled_job_has_a_report_on_outlines(
     record: CoordinatorStore, tmp_path: Path, reading: dict[str, Any]
 ) -> None:
     job, _ = record.create_job(reading)

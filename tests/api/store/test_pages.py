@@ -1,4 +1,4 @@
-"""Forged page tokens are refused before the database sees them."""
+"""Pages of rows, and forged page tokens, which never reach the database."""
 
 import base64
 import json
@@ -35,20 +35,20 @@ def test_a_forged_token_is_refused(forged: object) -> None:
         continued_after(token(forged), "trials", int)
 
 
-def test_pages_of_rows_at_hand_join_to_all_of_them() -> None:
-    rows, seen, page_token = list(range(7)), list[int](), None
+def test_pages_of_a_list_join_to_the_complete_list() -> None:
+    rows, joined, page_token = list(range(7)), list[int](), None
     while True:
         page = cut(rows, 3, page_token, "numbers")
-        seen += page.items
+        joined += page.items
         page_token = page.next_page_token
         if page_token is None:
             break
-    assert seen == rows
+    assert joined == rows
     assert cut(rows, 7, None, "numbers").next_page_token is None
     assert cut([], 3, None, "numbers").items == ()
 
 
-def test_a_page_of_rows_that_have_changed_since_is_refused() -> None:
+def test_a_page_token_of_rows_that_have_changed_is_refused() -> None:
     page_token = cut(range(7), 3, None, "version 1").next_page_token
     assert cut(range(7), 3, page_token, "version 1").items == (3, 4, 5)
     with pytest.raises(InvalidInput, match="page_token"):

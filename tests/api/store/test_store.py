@@ -1,7 +1,4 @@
-"""The store on both databases.
-
-One job per key, fenced writes, reuse at no cost, retries of unfinished trials.
-"""
+"""The store on both databases: jobs, trials and their attempts, reuse, retries."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +39,7 @@ def first_trial(record: CoordinatorStore, job_id: str) -> TrialRow:
 
 
 def running_trial(record: CoordinatorStore) -> TrialRow:
-    """A trial that a worker has begun."""
+    """A trial that a worker has started."""
     trial = first_trial(record, running_job(record))
     assert record.trial_started(trial.id, 1, Begun(0, "worker", "cpu"))
     return record.trial(trial.id)
@@ -50,61 +47,57 @@ def running_trial(record: CoordinatorStore) -> TrialRow:
 
 @contextmanager
 def counted(record: CoordinatorStore) -> Iterator[list[str]]:
-    """Count the statements sent in the block."""
+    """The SQL statements that are sent in the block."""
     statements: list[str] = []
 
-    def note(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+    def append(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
         statements.append(statement)
 
     engines: set[Engine] = {record._reader, record._writer}
     for engine in engines:
-        event.listen(engine, "before_cursor_execute", note)
+        event.listen(engine, "before_cursor_execute", append)
     yield statements
     for engine in engines:
-        event.remove(engine, "before_cursor_execute", note)
+        event.remove(engine, "before_cursor_execute", append)
 
 
-# --------------------------------------------------------------------------------------------------
-# ----- jobs
+# Jobs
 
 
 def test_a_new_job_is_queued_and_keeps_its_study(record: CoordinatorStore) -> None:
     job, created = record.create_job(DOCUMENT, owner="ada")
     assert created
-    assert (job.state, job.name, job.kind, job.owner, job.max_parallel) == (
-        JobState.QUEUED,
-        "a job",
-        "telescope",
-        "ada",
-        3,
-    )
+    assert (job.state, job.name, job.kind) == (JobState.QUEUED, "a job", "telescope")
+    assert (job.owner, job.max_parallel) == ("ada", 3)
     assert job.created_at.tzinfo is not None
     assert record.job(job.id) == job
     assert record.study_document(job.id) == DOCUMENT
     assert record.result(job.id) is None
 
 
-def test_one_key_makes_one_job_and_refuses_another_body(record: CoordinatorStore) -> None:
+def test_one_idempotency_key_creates_one_job_and_refuses_another_body(
+    record: CoordinatorStore,
+) -> None:
     first, created = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
-    again, created_again = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
-    assert (created, created_again, again.id) == (True, False, first.id)
+    repeated, created_twice = record.create_job(DOCUMENT, idempotency_key="key", body_hash="a")
+    assert (created, created_twice, repeated.id) == (True, False, first.id)
     with pytest.raises(IdempotencyMismatch, match="key"):
         record.create_job(DOCUMENT, idempotency_key="key", body_hash="b")
-    other, _ = record.create_job(DOCUMENT, idempotency_key="key", body_hash="b", owner="ada")
-    assert other.id != first.id
+    foreign, _ = record.create_job(DOCUMENT, idempotency_key="key", body_hash="b", owner="ada")
+    assert foreign.id != first.id
     assert len(record.jobs().items) == 2
 
 
 def test_one_key_sent_many_times_at_once_makes_one_job(record: CoordinatorStore) -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = list(
+        created_jobs = list(
             pool.map(
                 lambda _: record.create_job(DOCUMENT, idempotency_key="key", body_hash="a"),
                 range(16),
             )
         )
-    assert len({job.id for job, _ in made}) == 1
-    assert sum(created for _, created in made) == 1
+    assert len({job.id for job, _ in created_jobs}) == 1
+    assert sum(created for _, created in created_jobs) == 1
 
 
 def test_jobs_without_a_key_are_all_different(record: CoordinatorStore) -> None:
@@ -136,8 +129,7 @@ def test_an_unknown_trial_is_not_found(
         ask(record, 7)
 
 
-# --------------------------------------------------------------------------------------------------
-# ----- trials
+# Trials
 
 
 def test_planning_twice_starts_nothing_twice(record: CoordinatorStore) -> None:
@@ -146,7 +138,7 @@ def test_planning_twice_starts_nothing_twice(record: CoordinatorStore) -> None:
     assert record.plan_trials(job_id, labelled([spec(seed) for seed in range(5)])) == 0
     assert record.job(job_id).trials_total == 5
     assert [trial.seed for trial in record.trials(job_id).items] == [0, 1, 2, 3, 4]
-    assert record.known_digests(job_id) == {spec(seed).digest for seed in range(5)}
+    assert record.trial_digests(job_id) == {spec(seed).digest for seed in range(5)}
 
 
 def test_two_jobs_may_have_the_same_trial(record: CoordinatorStore) -> None:
@@ -155,25 +147,22 @@ def test_two_jobs_may_have_the_same_trial(record: CoordinatorStore) -> None:
     assert first_trial(record, first).id != first_trial(record, second).id
 
 
-def test_every_optimizer_has_room_in_its_columns_on_both_databases() -> None:
-    assert (
-        max(map(len, get_args(OptimizerName)))
-        <= trials.c.optimizer.type.length
-        == trials.c.ladder.type.length
-    )
+def test_the_columns_of_trials_have_room_for_every_optimizer_name() -> None:
+    longest = max(map(len, get_args(OptimizerName)))
+    assert longest <= trials.c.optimizer.type.length == trials.c.ladder.type.length
 
 
 def test_specs_survive_the_database(record: CoordinatorStore, database_url: str) -> None:
     job_id = running_job(record)
     trial = first_trial(record, job_id)
-    stranger = CoordinatorStore(database_url)  # has parsed nothing yet
+    stranger = CoordinatorStore(database_url)  # without parsed specs in its cache
     assert stranger.trial_spec(trial.id) == spec(0)
     assert stranger.trial_spec(trial.id).digest == trial.digest == spec(0).digest
     assert stranger.pending_trials(job_id, 1)[0].spec == spec(0)
     stranger.close()
 
 
-def test_the_longest_pending_trials_come_first_whenever_they_were_planned(
+def test_the_longest_pending_trials_come_first(
     record: CoordinatorStore,
 ) -> None:
     job_id = running_job(record, trials=0)
@@ -191,7 +180,7 @@ def test_the_longest_pending_trials_come_first_whenever_they_were_planned(
     assert record.pending_trials(job_id, 1)[0].spec == wide
 
 
-def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(
+def test_completed_trials_are_counted_and_the_lowest_loss_is_the_jobs_best(
     record: CoordinatorStore,
 ) -> None:
     job_id = running_job(record, trials=4)
@@ -207,7 +196,7 @@ def test_a_completed_trial_counts_and_its_loss_is_the_jobs_best_if_least(
 
 
 @pytest.mark.parametrize("measure", ["coordinates", "time"])
-def test_runs_that_measure_something_else_are_nobodys_best_and_no_measure_of_pace(
+def test_trials_that_measure_coordinates_or_time_count_neither_for_best_loss_nor_pace(
     record: CoordinatorStore, measure: Literal["coordinates", "time"]
 ) -> None:
     checks = [replace(spec(0), measure=measure), spec(1)]
@@ -249,7 +238,7 @@ def test_a_repeated_report_changes_nothing(record: CoordinatorStore) -> None:
     assert record.curve(trial.id).step == (1, 2, 3, 4, 5, 6)
 
 
-def test_repeated_steps_are_spent_and_not_useful(record: CoordinatorStore) -> None:
+def test_repeated_steps_count_as_spent_and_not_as_useful_flops(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 6))
     assert record.requeue_lost() == 1
@@ -286,7 +275,7 @@ def own_points(first: int, last: int) -> tuple[Measurement, ...]:
 
 
 @pytest.mark.parametrize(
-    ("resumed_step", "kept", "spent"),
+    ("resumed_step", "useful", "spent"),
     [(8, 4e6, 10e6), (BRANCH_STEP, 0.0, 14e6), (2, 0.0, 14e6), (0, 0.0, 14e6)],
     ids=[
         "its own checkpoint",
@@ -295,8 +284,8 @@ def own_points(first: int, last: int) -> tuple[Measurement, ...]:
         "nothing",
     ],
 )
-def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(
-    record: CoordinatorStore, resumed_step: int, kept: float, spent: float
+def test_a_branch_has_spent_its_own_steps_for_any_resumed_step(
+    record: CoordinatorStore, resumed_step: int, useful: float, spent: float
 ) -> None:
     trial = branch_trial(record)
     assert record.trial_started(trial.id, 1, Begun(BRANCH_STEP, "worker", "cpu", BRANCHED.branch))
@@ -306,13 +295,13 @@ def test_a_branch_has_spent_its_own_steps_wherever_it_resumes(
     record.trial_released(trial.id, 1)
     assert record.trial_started(trial.id, 2, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
     resumed = record.trial(trial.id)
-    assert (resumed.step, resumed.flops, resumed.flops_spent) == (resumed_step, kept, 6e6)
+    assert (resumed.step, resumed.flops, resumed.flops_spent) == (resumed_step, useful, 6e6)
     record.trial_measured(trial.id, 2, own_points(max(5, resumed_step + 1), 12))
     done = record.trial(trial.id)
     assert (done.step, done.flops, done.flops_spent) == (12, 8e6, spent)
 
 
-def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_spent_nothing(
+def test_restarts_of_a_branch_spend_nothing_with_or_without_the_state_of_its_trunk(
     record: CoordinatorStore,
 ) -> None:
     trial = branch_trial(record)
@@ -326,8 +315,10 @@ def test_a_branch_that_begins_twice_at_its_trunks_state_and_then_without_it_has_
         assert (record.trial(trial.id).flops, record.trial(trial.id).flops_spent) == (0, 1e6)
 
 
-def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: CoordinatorStore) -> None:
-    for trunks, resumed_step, said in (
+def test_a_branch_that_resumes_from_a_trunk_of_other_numerics_is_mixed(
+    record: CoordinatorStore,
+) -> None:
+    for trunks, resumed_step, expected in (
         ("cpu", BRANCH_STEP, "cpu"),
         ("gpu", BRANCH_STEP, "mixed"),
         ("gpu", 0, "cpu"),
@@ -335,16 +326,15 @@ def test_a_branch_is_of_the_numerics_of_its_trunk_and_its_own(record: Coordinato
     ):
         trial = branch_trial(record, trunks)
         record.trial_started(trial.id, 1, Begun(resumed_step, "worker", "cpu", BRANCHED.branch))
-        assert record.trial(trial.id).numerics == said
+        assert record.trial(trial.id).numerics == expected
         record.trial_measured(trial.id, 1, own_points(5, 6))
         record.trial_released(trial.id, 1)
-        record.trial_started(
-            trial.id, 2, Begun(6, "worker", "cpu", BRANCHED.branch)
-        )  # from its own checkpoint
-        assert record.trial(trial.id).numerics == said
+        own_checkpoint = Begun(6, "worker", "cpu", BRANCHED.branch)
+        record.trial_started(trial.id, 2, own_checkpoint)
+        assert record.trial(trial.id).numerics == expected
 
 
-def test_the_last_point_is_kept_even_where_no_report_brought_it(record: CoordinatorStore) -> None:
+def test_the_last_point_is_stored_with_the_end_of_the_trial(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     record.trial_measured(trial.id, 1, points(1, 9))
     record.trial_finished(trial.id, *outcome(spec(0), 2.5))
@@ -354,9 +344,9 @@ def test_the_last_point_is_kept_even_where_no_report_brought_it(record: Coordina
 def test_failures_count_up_to_the_limit(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     died = Failure("operational", "its worker died")
-    again = record.trial_failed(trial.id, 1, died, 2)
-    assert again is not None
-    assert (again.state, again.attempt, again.failures, again.failure_message) == (
+    retried = record.trial_failed(trial.id, 1, died, 2)
+    assert retried is not None
+    assert (retried.state, retried.attempt, retried.failures, retried.failure_message) == (
         TrialState.PENDING,
         2,
         1,
@@ -371,7 +361,9 @@ def test_failures_count_up_to_the_limit(record: CoordinatorStore) -> None:
     )
 
 
-def test_a_stopped_attempt_waits_again_only_while_its_job_lives(record: CoordinatorStore) -> None:
+def test_a_stopped_attempt_is_pending_again_only_while_its_job_is_active(
+    record: CoordinatorStore,
+) -> None:
     trial = running_trial(record)
     assert record.trial_released(trial.id, 1)
     assert (record.trial(trial.id).state, record.trial(trial.id).attempt) == (TrialState.PENDING, 2)
@@ -408,7 +400,7 @@ def test_results_replace_one_another_and_the_final_one_ends_the_job(
     assert first_trial(record, job_id).state is TrialState.STOPPED
 
 
-def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(
+def test_only_running_jobs_with_pending_trials_name_the_resource_they_wait_for(
     record: CoordinatorStore,
 ) -> None:
     waiting, queued = running_job(record), record.create_job(DOCUMENT)[0].id
@@ -426,8 +418,7 @@ def test_waiting_is_said_on_running_jobs_with_waiting_trials_alone(
     assert record.job(waiting).waiting_for is None
 
 
-# --------------------------------------------------------------------------------------------------
-# ----- reuse
+# Reuse
 
 
 def finished_job(
@@ -442,7 +433,7 @@ def finished_job(
     return job_id
 
 
-def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that_was_measured(
+def test_a_reused_trial_costs_nothing_and_has_all_measurements_of_the_original(
     record: CoordinatorStore,
 ) -> None:
     earlier = finished_job(record, (3.0, float("inf")))
@@ -478,10 +469,10 @@ def test_a_trial_that_another_job_finished_is_completed_at_no_cost_with_all_that
         for trial, old in zip(ours, theirs, strict=True)
     ] == theirs
     assert [(trial.reused, trial.diverged) for trial in ours] == [(True, False), (True, True)]
-    assert record.reuse_trials(later, "cpu") == 0, "asked again, it changes nothing"
+    assert record.reuse_trials(later, "cpu") == 0, "a second call changes nothing"
 
 
-def test_a_reused_trial_is_reused_from_where_it_was_trained(record: CoordinatorStore) -> None:
+def test_a_reused_trial_names_the_trial_that_was_trained(record: CoordinatorStore) -> None:
     planned_before = running_job(record)
     trained = first_trial(record, finished_job(record))
     for job_id in (planned_before, running_job(record)):
@@ -489,7 +480,7 @@ def test_a_reused_trial_is_reused_from_where_it_was_trained(record: CoordinatorS
         assert first_trial(record, job_id).reused_from == trained.id
 
 
-def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(
+def test_trials_of_other_numerics_and_unfinished_trials_are_not_reused(
     record: CoordinatorStore,
 ) -> None:
     finished_job(record, numerics="another device")
@@ -502,7 +493,7 @@ def test_nothing_is_reused_across_numerics_or_from_what_has_not_completed(
     assert {trial.state for trial in record.trials(later).items} == {TrialState.PENDING}
 
 
-def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(
+def test_trials_that_have_started_or_are_at_a_worker_are_not_replaced_by_reuse(
     record: CoordinatorStore,
 ) -> None:
     finished_job(record, (3.0, 2.0, 1.0))
@@ -520,7 +511,7 @@ def test_what_has_begun_or_is_held_by_a_worker_is_trained_to_its_end(
     assert record.trial(free.id).state is TrialState.COMPLETED
 
 
-def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(
+def test_a_trial_that_resumes_with_other_numerics_is_mixed(
     record: CoordinatorStore,
 ) -> None:
     trial = running_trial(record)
@@ -531,10 +522,10 @@ def test_a_trial_that_went_on_with_other_numerics_is_reused_by_nobody(
     assert record.trial(trial.id).numerics == "mixed"
     record.trial_released(trial.id, 2)
     record.trial_started(trial.id, 3, Begun(5, "worker", "gpu"))
-    assert record.trial(trial.id).numerics == "mixed", "the first steps stay what they were"
+    assert record.trial(trial.id).numerics == "mixed", "its first steps were on the cpu"
     record.trial_released(trial.id, 3)
     record.trial_started(trial.id, 4, Begun(0, "worker", "gpu"))
-    assert record.trial(trial.id).numerics == "gpu", "it began anew"
+    assert record.trial(trial.id).numerics == "gpu", "it started from step 0"
 
 
 def test_reusing_two_thousand_trials_takes_as_many_statements_as_reusing_two(
@@ -550,42 +541,42 @@ def test_reusing_two_thousand_trials_takes_as_many_statements_as_reusing_two(
     assert statements(2) == statements(2000) <= MAX_QUERIES
 
 
-def test_the_last_points_metrics_are_kept_whatever_their_names(record: CoordinatorStore) -> None:
+def test_all_metrics_of_the_last_point_are_stored(record: CoordinatorStore) -> None:
     trial = running_trial(record)
     last = point(10, train_loss=2.0, loss=2.5, update_rms=0.1, odd=float("inf"))
     record.trial_finished(trial.id, completed(spec(0), [last]), [last])
     assert record.terminal_trials(trial.job_id)[0].metrics == last.metrics
 
 
-def test_equal_tokens_from_elsewhere_are_the_same_trial_and_each_job_reads_its_own(
+def test_equal_tokens_of_two_paths_are_one_trial_and_each_job_reads_its_own_path(
     record: CoordinatorStore, database_url: str
 ) -> None:
-    def at(corpus: str | dict[str, float]) -> str:
+    def planned_at(corpus: str | dict[str, float]) -> str:
         job, _ = record.create_job(DOCUMENT | {"data": {"corpus": corpus, "tokenizer": "bytes"}})
         record.begin_job(job.id)
-        mine = replace(spec(0), data=replace(spec(0).data, corpus=corpus))
-        record.plan_trials(job.id, labelled([mine]))
+        trial_spec = replace(spec(0), data=replace(spec(0).data, corpus=corpus))
+        record.plan_trials(job.id, labelled([trial_spec]))
         return job.id
 
     places = ("/here", "/there", {"/there": 7.0, "/here": 3.0})
-    jobs = [at(place) for place in places]
+    jobs = [planned_at(place) for place in places]
     assert len({first_trial(record, job_id).digest for job_id in jobs}) == 1
     stranger = CoordinatorStore(database_url)
     for job_id, place in zip(jobs, places, strict=True):
-        own = replace(spec(0).data, corpus=place)
-        assert stranger.pending_trials(job_id, 1)[0].spec.data == own
-        assert stranger.trial_spec(first_trial(record, job_id).id).data == own
+        data = replace(spec(0).data, corpus=place)
+        assert stranger.pending_trials(job_id, 1)[0].spec.data == data
+        assert stranger.trial_spec(first_trial(record, job_id).id).data == data
     stranger.close()
 
 
-def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_says(
+def test_each_text_of_a_job_over_several_is_read_from_the_path_of_the_job(
     record: CoordinatorStore, database_url: str
 ) -> None:
     def data(content: str, corpus: str) -> DataSpec:
         return replace(spec(0).data, content=content, corpus=corpus)
 
-    def planned(texts: dict[str, str], of: dict[str, Any]) -> str:
-        job, _ = record.create_job(DOCUMENT | of)
+    def planned(texts: dict[str, str], study: dict[str, Any]) -> str:
+        job, _ = record.create_job(DOCUMENT | study)
         record.begin_job(job.id)
         record.plan_trials(
             job.id,
@@ -600,14 +591,14 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
             {content: f"/there/{content}"},
             {"data": {"corpus": f"/there/{content}", "content": content}},
         )
-    entries = [{"name": one, "corpus": f"/here/{one}", "content": one} for one in "xy"]
+    entries = [{"name": name, "corpus": f"/here/{name}", "content": name} for name in "xy"]
     both = planned(
         {"x": "/here/x", "y": "/here/y"},
         {"data": {"corpus": "/nowhere"}, "sweep_over": {"data": entries}},
     )
     stranger = CoordinatorStore(database_url)
     assert {
-        one.spec.data.content: one.spec.data.corpus for one in stranger.pending_trials(both, 9)
+        name.spec.data.content: name.spec.data.corpus for name in stranger.pending_trials(both, 9)
     } == {"x": "/here/x", "y": "/here/y"}
     digests = [trial.digest for trial in stranger.trials(both).items]
     assert {digest: spec.digest for digest, spec in stranger.specs(both, digests[:1]).items()} == {
@@ -616,7 +607,7 @@ def test_each_text_of_a_job_that_compares_several_is_read_from_where_the_job_say
     stranger.close()
 
 
-def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: CoordinatorStore) -> None:
+def test_rates_are_of_trained_trials_by_shape_and_numerics(record: CoordinatorStore) -> None:
     finished_job(record, (3.0, float("inf")))
     record.reuse_trials(running_job(record), "cpu")
     wide = running_job(record, trials=0)
@@ -635,11 +626,10 @@ def test_rates_are_those_of_trained_trials_by_shape_and_numerics(record: Coordin
     assert older == TrainingRate("adamw", 32, 32, "cpu", 2, pytest.approx(1e7))
 
 
-# --------------------------------------------------------------------------------------------------
-# ----- retries
+# Retries
 
 
-def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finished(
+def test_a_retry_repeats_failed_and_stopped_trials_and_keeps_completed_ones(
     record: CoordinatorStore,
 ) -> None:
     job_id = finished_job(record)
@@ -656,14 +646,11 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
         None,
         None,
     )
-    assert record.result(job_id) == {"final": False, "best": "muon"}, (
-        "what was known is kept, as what is known so far"
-    )
+    interim = {"final": False, "best": "muon"}
+    assert record.result(job_id) == interim, "the result stays, and is no longer final"
     with record._read() as connection:
-        assert (
-            connection.execute(select(results.c.final).where(results.c.job_id == job_id)).scalar()
-            is False
-        )
+        query = select(results.c.final).where(results.c.job_id == job_id)
+        assert connection.execute(query).scalar() is False
     running = record.begin_job(job_id)
     assert (running.state, running.trials_done, running.started_at) == (
         JobState.RUNNING,
@@ -672,8 +659,8 @@ def test_a_retry_runs_again_what_failed_or_was_stopped_and_keeps_what_was_finish
     )
     assert record.trial(done.id) == done
     for trial_id in (failed.id, stopped.id):
-        again = record.trial(trial_id)
-        assert (again.state, again.attempt, again.failures, again.ended_at) == (
+        retried = record.trial(trial_id)
+        assert (retried.state, retried.attempt, retried.failures, retried.ended_at) == (
             TrialState.PENDING,
             2,
             0,

@@ -1,4 +1,4 @@
-"""Each verb has the effect in the table of states, and paused time does not count."""
+"""Each verb has its effect in each state, and paused time does not count."""
 
 import itertools
 
@@ -43,24 +43,26 @@ ON_REQUEST = {
 }
 
 
-def test_each_verb_does_in_each_state_what_the_table_says(record: CoordinatorStore) -> None:
+def test_each_verb_leads_from_each_state_to_the_state_of_the_table(
+    record: CoordinatorStore,
+) -> None:
     for state, verb in itertools.product(JobState, Verb):
         job = in_state(record, state)
         if (state, verb) in AT_ONCE:
             assert record.request(job.id, verb).state is AT_ONCE[state, verb]
         elif (state, verb) in ON_REQUEST:
-            asked = record.request(job.id, verb)
-            assert (asked.state, asked.requested) == (state, verb)
-            assert asked.version > job.version
-            done = record.carry_out(job.id)
-            assert (done.state, done.requested) == (ON_REQUEST[state, verb], None)
+            requested = record.request(job.id, verb)
+            assert (requested.state, requested.requested) == (state, verb)
+            assert requested.version > job.version
+            carried_out = record.carry_out(job.id)
+            assert (carried_out.state, carried_out.requested) == (ON_REQUEST[state, verb], None)
         else:
             with pytest.raises(Conflict, match=job.id):
                 record.request(job.id, verb)
             assert record.job(job.id) == job
 
 
-def test_a_pause_that_has_not_begun_is_taken_back_and_a_cancel_is_not(
+def test_a_requested_pause_can_be_withdrawn_and_a_requested_cancel_cannot(
     record: CoordinatorStore,
 ) -> None:
     job_id = running_job(record)
@@ -87,7 +89,7 @@ def test_cancelling_a_paused_job_with_trials_is_left_to_the_coordinator(
     assert record.active_jobs() == []
 
 
-def test_running_time_leaves_pauses_out(record: CoordinatorStore) -> None:
+def test_running_time_excludes_pauses(record: CoordinatorStore) -> None:
     job_id = running_job(record)
     assert record.job(job_id).running_since is not None
     record.request(job_id, Verb.PAUSE)

@@ -22,35 +22,37 @@ SMALL: dict[str, Any] = {"batch_tokens": [128, 512, 2048], "seeds": 2, "given": 
 
 
 def printed(trials: int | None = None) -> str:
-    asked, console = study(**SMALL), Console(width=170, file=io.StringIO())
-    report = KIND.of(asked).report(trained(asked, Trainer(point=0.002))[:trials])
+    question, console = study(**SMALL), Console(width=170, file=io.StringIO())
+    report = KIND.of(question).report(trained(question, Trainer(point=0.002))[:trials])
     compute_time.show(compute_time.parse_report(report_document(report)), console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
-def test_a_report_says_each_loss_the_verdict_the_batches_and_what_was_granted() -> None:
-    said = printed()
-    assert "Loss 2: AdamW needs" in said
-    assert "resolved: every run reached every target loss, at hyperparameters given" in said
-    assert "Muon ahead" in said
-    assert "Granted to each optimizer:" in said
-    assert "Bill: 26 trials" in said
+def test_a_report_has_each_loss_the_verdict_the_batches_and_the_tuning_budget() -> None:
+    output = printed()
+    assert "Loss 2: AdamW needs" in output
+    assert "resolved: every run reached every target loss, at hyperparameters given" in output
+    assert "Muon ahead" in output
+    assert "Granted to each optimizer:" in output
+    assert "Bill: 26 trials" in output
 
 
-def test_a_batch_at_which_a_run_diverged_says_so_beside_its_tokens() -> None:
-    asked, console = study(**SMALL), Console(width=170, file=io.StringIO())
-    lost = [
+def test_diverged_runs_of_a_batch_are_counted_beside_its_tokens() -> None:
+    question, console = study(**SMALL), Console(width=170, file=io.StringIO())
+    diverging = [
         trial.spec.digest
-        for trial in trained(asked, Trainer())
+        for trial in trained(question, Trainer())
         if trial.spec.optimizer.name == "adamw" and trial.spec.seed == 1
     ][:1]
 
     def train(spec: TrialSpec) -> Iterator[Measurement]:
-        return Trainer(cliff=-99.0 if spec.digest in lost else 99.0)(spec)
+        return Trainer(cliff=-99.0 if spec.digest in diverging else 99.0)(spec)
 
     compute_time.show(
-        compute_time.parse_report(report_document(KIND.of(asked).report(trained(asked, train)))),
+        compute_time.parse_report(
+            report_document(KIND.of(question).report(trained(question, train)))
+        ),
         console,
     )
     assert isinstance(console.file, io.StringIO)
@@ -59,16 +61,16 @@ def test_a_batch_at_which_a_run_diverged_says_so_beside_its_tokens() -> None:
 
 
 def test_a_report_before_any_trial_can_be_printed() -> None:
-    said = printed(0)
-    assert "unresolved so far: runs are still pending" in said
-    assert "0 trials" in said
+    output = printed(0)
+    assert "unresolved so far: runs are still pending" in output
+    assert "0 trials" in output
 
 
-def test_a_bill_says_least_and_most_and_what_it_assumes() -> None:
+def test_a_bill_has_the_least_the_most_and_its_assumptions() -> None:
     console = Console(width=170, file=io.StringIO())
     compute_time.show_bill(report_document(KIND.forecast(study(**SMALL), None)), console)
     assert isinstance(console.file, io.StringIO)
-    said = console.file.getvalue()
-    assert "least trials" in said
-    assert "estimated" in said
-    assert "all extensions and doublings" in said
+    output = console.file.getvalue()
+    assert "least trials" in output
+    assert "estimated" in output
+    assert "all extensions and doublings" in output

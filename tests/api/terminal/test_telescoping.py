@@ -16,32 +16,34 @@ from telescope.studies.telescoping.kind import KIND
 
 
 def printed(**changes: object) -> str:
-    page = StringIO()
-    report = parse_report(
-        report_document(run_study(KIND.of(study(**changes)), Surface((-5.5, -3.5), noise=0.1)))
-    )  # type: ignore[arg-type]
-    show(report, 512, Console(file=page, width=400))
-    return page.getvalue()
+    output = StringIO()
+    report = run_study(KIND.of(study(**changes)), Surface((-5.5, -3.5), noise=0.1))
+    show(parse_report(report_document(report)), 512, Console(file=output, width=400))
+    return output.getvalue()
 
 
-def test_a_sound_pairing_is_one_line_and_every_assumption_another() -> None:
-    page = printed()
-    rules = "update scale spectral_ratio, lr constant, weight decay fixed_tokens, eps constant, attention inverse_sqrt, head multiplier"
+def test_a_sound_pairing_has_one_line_and_every_assumption_has_one() -> None:
+    output = printed()
+    rules = (
+        "update scale spectral_ratio, lr constant, weight decay fixed_tokens, eps constant, "
+        "attention inverse_sqrt, head multiplier"
+    )
     assert (
-        f"Rules of mup: {rules} (sound).\nAssumptions:\n- tokens: every width trains on the same 61,440"
-    ) in page
-    assert [line.split(":")[0] for line in page.splitlines() if line.startswith("- ")] == [
+        f"Rules of mup: {rules} (sound).\n"
+        "Assumptions:\n- tokens: every width trains on the same 61,440"
+    ) in output
+    assert [line.split(":")[0] for line in output.splitlines() if line.startswith("- ")] == [
         f"- {topic}" for topic in ("tokens", "batch", "ratio", "attention", "depth")
     ]
 
 
-def test_importance_is_told_by_the_model_alone_where_it_is_fitted() -> None:
-    (said,) = [line for line in printed().splitlines() if line.startswith("Importance")]
-    assert said.endswith("of the variance of the loss, by the model.")
-    assert "PED-ANOVA" not in said
+def test_importance_comes_from_the_fitted_model_if_there_is_one() -> None:
+    (line,) = [line for line in printed().splitlines() if line.startswith("Importance")]
+    assert line.endswith("of the variance of the loss, by the model.")
+    assert "PED-ANOVA" not in line
 
 
-def test_groups_of_one_role_are_told_apart_by_their_layers() -> None:
+def test_groups_of_one_role_are_distinguished_by_their_layers() -> None:
     hidden = [line.rstrip() for line in printed().splitlines() if line.startswith("hidden  ")]
     assert [line.rpartition("  ")[2] for line in hidden] == [
         "query, key, value, up, gate",
@@ -54,49 +56,54 @@ def test_groups_of_one_role_are_told_apart_by_their_layers() -> None:
     "changes",
     [{}, {"schedule": "paper"}, {"optimizer": ["adamw", "muon"]}, {"validate_at_target": True}],
 )
-def test_a_job_of_which_everything_diverged_hands_out_no_hyperparameters(
+def test_a_job_whose_runs_all_diverged_prints_no_hyperparameters(
     changes: dict[str, Any],
 ) -> None:
     report = parse_report(
         report_document(run_study(KIND.of(study(**changes)), Surface((-5.5, -3.5), cliff=-40.0)))
     )
-    page = StringIO()
-    show(report, 512, Console(file=page, width=400))
+    output = StringIO()
+    show(report, 512, Console(file=output, width=400))
     assert report.verdict == "unbracketed"
     assert report.reason.startswith("every run diverged; add lr below ")
-    assert page.getvalue().count(f"No hyperparameters: {report.reason}.") == len(report.ladders)
+    assert output.getvalue().count(f"No hyperparameters: {report.reason}.") == len(report.ladders)
     assert not any(
         ladder.hyperparameters or level.optimum
         for ladder in report.ladders
         for level in ladder.levels
     )
-    assert "interval 0" not in page.getvalue()
+    assert "interval 0" not in output.getvalue()
 
 
-def test_no_law_is_stated_of_a_job_that_hardly_explains_its_losses() -> None:
+def test_a_law_that_does_not_fit_the_losses_is_not_stated() -> None:
     (ladder,) = run_study(KIND.of(study()), Surface((-5.5, -3.5), noise=0.1)).ladders
     assert ladder.scaling_fit is not None
-    for r_squared, said in (
+    for r_squared, beginning in (
         (0.95, "The loss at the optimum falls as"),
         (0.07, "The loss at the optimum follows no law in parameters"),
     ):
-        told = replace(ladder, scaling_fit=replace(ladder.scaling_fit, r_squared=r_squared))
-        assert [one for one in evidence.sentences(told) if one.startswith(said)]
+        changed = replace(ladder, scaling_fit=replace(ladder.scaling_fit, r_squared=r_squared))
+        assert [
+            sentence for sentence in evidence.sentences(changed) if sentence.startswith(beginning)
+        ]
 
 
 def test_a_forced_pairing_is_marked_with_its_reason() -> None:
-    page = printed(
+    output = printed(
         optimizer_options={"update_scale": "rms_match", "muon_lr_rule": "constant"},
         force_pairing=True,
     )
-    assert "update scale rms_match, lr constant" in page
+    assert "update scale rms_match, lr constant" in output
     assert (
-        "(unsound, forced).\n- with update scale rms_match and muon_lr_rule constant the spectral norm of an update scales as m^0.5"
-    ) in page
+        "(unsound, forced).\n"
+        "- with update scale rms_match and muon_lr_rule constant "
+        "the spectral norm of an update scales as m^0.5"
+    ) in output
 
 
 def test_the_rules_of_adamw_name_its_eps_and_no_update_scale() -> None:
     assert (
-        "Rules of mup: weight decay fixed_tokens, hidden eps / m, attention inverse_sqrt, head multiplier (sound)."
+        "Rules of mup: weight decay fixed_tokens, hidden eps / m, attention inverse_sqrt, "
+        "head multiplier (sound)."
     ) in printed(optimizer="adamw")
     assert "head unscaled (unsound)." in printed(optimizer="adamw", parametrisation="standard")

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from telescope.data import corpora, tokens
 from telescope.data.batches import (
-    Half,
+    TokenSplit,
     batch,
     check_length,
     open_tokens,
@@ -51,26 +51,25 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "corpus"
     path.mkdir()
     for i in range(20):
-        (path / f"{i:02}.txt").write_text(
-            "".join(f"file {i} line {j}: the sun rose\n" for j in range(20 + i))
-        )
+        lines = (f"file {i} line {j}: the sun rose\n" for j in range(20 + i))
+        (path / f"{i:02}.txt").write_text("".join(lines))
     return path
 
 
-def alone(tokens: np.ndarray) -> Half:
-    """A half with a single plain corpus."""
-    return Half((tokens,), (1.0,))
+def single(tokens: np.ndarray) -> TokenSplit:
+    """A split of a single corpus."""
+    return TokenSplit((tokens,), (1.0,))
 
 
-def tokens_of(half: Half) -> np.ndarray:
-    """Tokens of a plain corpus."""
-    (tokens,) = half.parts
+def tokens_of(split: TokenSplit) -> np.ndarray:
+    """Tokens of a single corpus."""
+    (tokens,) = split.parts
     return tokens
 
 
-def text_of(half: Half) -> list[str]:
-    """Documents of a plain corpus tokenized as bytes."""
-    return bytes(tokens_of(half).astype(np.uint8)).decode().split("\0")[:-1]
+def text_of(split: TokenSplit) -> list[str]:
+    """Documents of a single corpus that is tokenized as bytes."""
+    return bytes(tokens_of(split).astype(np.uint8)).decode().split("\0")[:-1]
 
 
 def refusal(spec: DataSpec) -> tuple[str, str]:
@@ -86,17 +85,12 @@ def refusal(spec: DataSpec) -> tuple[str, str]:
 def test_the_library_is_split_by_file_and_nothing_is_lost(stdlib: DataSpec) -> None:
     opened = open_tokens(stdlib)
     train, validation = text_of(opened.train), text_of(opened.validation)
-    whole = [str(document.content) for document in corpora.find("python-stdlib").documents()]
-    assert sorted(train + validation) == sorted(whole)
-    held_out = tokens.held_out_names(
-        [document.name for document in corpora.find("python-stdlib").documents()], 0.1
-    )
+    documents = list(corpora.find("python-stdlib").documents())
+    assert sorted(train + validation) == sorted(str(document.content) for document in documents)
+    held_out = tokens.held_out_names([document.name for document in documents], 0.1)
     assert len(validation) == len(held_out)
-    train_tokens, validation_tokens = (
-        len(tokens_of(opened.train)),
-        len(tokens_of(opened.validation)),
-    )
-    assert 0.05 < validation_tokens / (train_tokens + validation_tokens) < 0.25
+    sizes = len(tokens_of(opened.train)), len(tokens_of(opened.validation))
+    assert 0.05 < sizes[1] / sum(sizes) < 0.25
     assert stdlib.vocab_size == opened.vocab_size == 256
 
 
@@ -117,27 +111,26 @@ def test_added_documents_do_not_move_the_others() -> None:
     assert 20 <= len(tokens.held_out_names(names, 0.2)) <= 60
 
 
-def test_a_lone_document_is_cut_by_position(tmp_path: Path) -> None:
+def test_a_single_document_is_cut_by_position(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("".join(map(str, range(1000))))
-    opened = open_tokens(
-        resolve(DataSpec(corpus=str(tmp_path / "a.txt"), validation_fraction=0.25))
-    )
+    spec = DataSpec(corpus=str(tmp_path / "a.txt"), validation_fraction=0.25)
+    opened = open_tokens(resolve(spec))
     train, validation = text_of(opened.train)[0], text_of(opened.validation)[0]
     assert train + validation == (tmp_path / "a.txt").read_text()
     assert len(validation) == round(0.25 * len(train + validation))
 
 
-def test_a_lone_token_file_is_cut_by_position_and_taken_as_it_is(tmp_path: Path) -> None:
-    given_tokens = np.arange(1000) * 60
-    given_tokens.astype("<u2").tofile(tmp_path / "a.bin")
+def test_a_single_token_file_is_cut_by_position_and_not_changed(tmp_path: Path) -> None:
+    file_tokens = np.arange(1000) * 60
+    file_tokens.astype("<u2").tofile(tmp_path / "a.bin")
     spec = resolve(DataSpec(corpus=str(tmp_path / "a.bin")))
     opened = open_tokens(spec)
-    np.testing.assert_array_equal(tokens_of(opened.train), given_tokens[:900])
-    np.testing.assert_array_equal(tokens_of(opened.validation), given_tokens[900:])
+    np.testing.assert_array_equal(tokens_of(opened.train), file_tokens[:900])
+    np.testing.assert_array_equal(tokens_of(opened.validation), file_tokens[900:])
     assert spec.vocab_size == 59968  # 59940 rounded up to whole 64s
 
 
-def test_large_vocabularies_are_kept_in_32_bits(tmp_path: Path) -> None:
+def test_large_vocabularies_are_stored_in_32_bits(tmp_path: Path) -> None:
     (np.arange(1000) * 1000).astype("<u4").tofile(tmp_path / "a.uint32.bin")
     opened = open_tokens(resolve(DataSpec(corpus=str(tmp_path / "a.uint32.bin"))))
     assert tokens_of(opened.train).dtype == np.uint32
@@ -148,20 +141,16 @@ def test_the_split_of_a_nanogpt_folder_is_kept(tmp_path: Path) -> None:
     np.full(500, 1, "<u2").tofile(tmp_path / "train.bin")
     np.full(200, 2, "<u2").tofile(tmp_path / "val.bin")
     opened = open_tokens(resolve(DataSpec(corpus=str(tmp_path))))
-    assert (tokens_of(opened.train).tolist(), tokens_of(opened.validation).tolist()) == (
-        [1] * 500,
-        [2] * 200,
-    )
+    assert tokens_of(opened.train).tolist() == [1] * 500
+    assert tokens_of(opened.validation).tolist() == [2] * 200
 
 
 def test_a_bpe_never_sees_the_held_out_text(tmp_path: Path, home: Path) -> None:
     (tmp_path / "a.txt").write_text("aa bb " * 2000 + "qqqqzzzz" * 500)
-    spec = resolve(
-        DataSpec(corpus=str(tmp_path / "a.txt"), tokenizer="bpe-270", validation_fraction=0.25)
-    )
-    vocabulary = json.loads((home / "tokens" / spec.content / "tokenizer.json").read_text())[
-        "model"
-    ]["vocab"]
+    corpus = str(tmp_path / "a.txt")
+    spec = resolve(DataSpec(corpus=corpus, tokenizer="bpe-270", validation_fraction=0.25))
+    file = home / "tokens" / spec.content / "tokenizer.json"
+    vocabulary = json.loads(file.read_text())["model"]["vocab"]
     assert "aa" in vocabulary
     assert "qq" not in vocabulary
 
@@ -170,14 +159,13 @@ def test_a_bpe_never_sees_the_held_out_text(tmp_path: Path, home: Path) -> None:
 
 
 def test_the_hash_of_a_text_is_the_same_everywhere(tmp_path: Path) -> None:
-    for place in ("here", "elsewhere"):
-        (tmp_path / place).mkdir()
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
         for i in range(5):
-            (tmp_path / place / f"{i}.txt").write_text(f"{i} " * 500)
-            os.utime(tmp_path / place / f"{i}.txt", (len(place), len(place)))
-    contents = {
-        resolve(DataSpec(corpus=str(tmp_path / place))).content for place in ("here", "elsewhere")
-    }
+            (folder / f"{i}.txt").write_text(f"{i} " * 500)
+            os.utime(folder / f"{i}.txt", (number, number))
+    contents = {resolve(DataSpec(corpus=str(folder))).content for folder in folders}
     assert contents == {"8b00f749efceac861f7297573b64814c"}
 
 
@@ -212,11 +200,9 @@ def test_a_registered_corpus_keeps_its_name_and_a_tokenizer_gets_its_path(
     bpe.save("own.json")
     corpora.register("mine", folder)
     spec = resolve(DataSpec(corpus="mine", tokenizer="own.json"))
-    assert (spec.corpus, spec.tokenizer, spec.vocab_size) == (
-        "mine",
-        str(folder.parent / "own.json"),
-        2,
-    )
+    assert spec.corpus == "mine"
+    assert spec.tokenizer == str(folder.parent / "own.json")
+    assert spec.vocab_size == 2
     assert set(tokens_of(open_tokens(spec).train).tolist()) == {0, 1}
 
 
@@ -257,10 +243,8 @@ def test_a_corpus_must_fill_a_batch(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 100)
     spec = resolve(DataSpec(corpus=str(tmp_path / "a.txt"), context=10))
     check_length(spec, 90)
-    with pytest.raises(
-        InvalidInput,
-        match=r"91 training tokens, fewer than one batch of 100 \+ 1.*lower batch_tokens",
-    ) as caught:
+    words = r"91 training tokens, fewer than one batch of 100 \+ 1.*lower batch_tokens"
+    with pytest.raises(InvalidInput, match=words) as caught:
         check_length(spec, 100)
     assert caught.value.problems[0].field == "data.corpus"
     with pytest.raises(InvalidInput, match="validation tokens"):
@@ -291,16 +275,16 @@ def test_a_lost_cache_is_rebuilt(folder: Path, home: Path) -> None:
     assert not list((home / "tokens").glob("draft-*"))
 
 
-def test_equal_texts_in_two_places_share_their_tokens_and_each_is_watched(
+def test_two_copies_of_a_text_share_tokens_and_a_deleted_copy_is_lost(
     folder: Path, home: Path
 ) -> None:
     copy = Path(shutil.copytree(folder, folder.parent / "copy"))
-    here, there = (resolve(DataSpec(corpus=str(path))) for path in (folder, copy))
-    assert here.content == there.content
+    spec, copy_spec = (resolve(DataSpec(corpus=str(path))) for path in (folder, copy))
+    assert spec.content == copy_spec.content
     shutil.rmtree(copy)
-    open_tokens(here)
+    open_tokens(spec)
     with pytest.raises(CorpusLost):
-        open_tokens(there)
+        open_tokens(copy_spec)
 
 
 RACER = """
@@ -322,7 +306,7 @@ def test_processes_may_race_for_the_cache(folder: Path, home: Path) -> None:
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
-    for racer in racers:  # all are let go before the first is waited for
+    for racer in racers:  # start all of them before waiting for the first
         assert racer.stdin is not None
         racer.stdin.write("go\n")
         racer.stdin.flush()
@@ -351,7 +335,7 @@ def test_a_corpus_that_changed_is_lost_until_it_is_restored(folder: Path) -> Non
     (folder / "03.txt").write_text(original + "one line more\n")
     with pytest.raises(CorpusLost, match="has changed since its job was accepted"):
         open_tokens(spec)
-    (folder / "03.txt").write_text(original)  # at another time, which is no matter
+    (folder / "03.txt").write_text(original)  # with another modification time
     open_tokens(spec)
 
 
@@ -365,12 +349,10 @@ def test_a_corpus_whose_name_is_gone_is_lost(folder: Path, home: Path) -> None:
 
 def test_a_corpus_whose_tokenizer_is_gone_is_lost(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "own.json"
-    tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")).save(
-        str(path)
-    )
-    spec = resolve(
-        DataSpec(corpus=str(folder), tokenizer=str(path), context=2, validation_fraction=0.5)
-    )
+    model = tokenizers.models.WordLevel({"[UNK]": 0}, unk_token="[UNK]")
+    tokenizers.Tokenizer(model).save(str(path))
+    data = DataSpec(corpus=str(folder), tokenizer=str(path), context=2, validation_fraction=0.5)
+    spec = resolve(data)
     path.unlink()
     with pytest.raises(CorpusLost, match=r"own\.json does not exist"):
         open_tokens(spec)
@@ -396,19 +378,20 @@ def test_a_batch_is_windows_of_the_text_and_a_function_of_seed_and_step(
     length: int, seed: int, step: int, windows: int, data: st.DataObject
 ) -> None:
     context = data.draw(st.integers(1, length - 1))
-    text = alone(np.arange(length, dtype=np.uint16))
+    text = single(np.arange(length, dtype=np.uint16))
     drawn = batch(text, seed, step, windows, context)
     assert (drawn.shape, drawn.dtype) == ((windows, context + 1), torch.int64)
     assert (drawn[:, 1:] - drawn[:, :-1] == 1).all()  # consecutive
     assert drawn[:, 0].min() >= 0
     assert drawn[:, -1].max() < length
-    for other in data.draw(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=3)):
-        batch(text, *other, windows, context)  # whatever was read before
+    pairs = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=3)
+    for other_seed, other_step in data.draw(pairs):  # other reads change nothing
+        batch(text, other_seed, other_step, windows, context)
     assert torch.equal(batch(text, seed, step, windows, context), drawn)
 
 
 def test_seeds_and_steps_give_different_batches() -> None:
-    text = alone(np.arange(60_000, dtype=np.uint16))
+    text = single(np.arange(60_000, dtype=np.uint16))
     drawn = {
         tuple(batch(text, seed, step, 4, 8)[:, 0].tolist())
         for seed in range(10)
@@ -418,20 +401,17 @@ def test_seeds_and_steps_give_different_batches() -> None:
 
 
 def test_windows_start_everywhere_equally_often() -> None:
-    starts = torch.cat([batch(alone(np.arange(26)), 0, step, 100, 16)[:, 0] for step in range(100)])
+    starts = torch.cat(
+        [batch(single(np.arange(26)), 0, step, 100, 16)[:, 0] for step in range(100)]
+    )
     counts = torch.bincount(starts, minlength=10)
     assert len(counts) == 10  # positions 0 to 9, the last window ending with the text
     assert ((counts - 1000).abs() < 4 * 1000**0.5).all()
 
 
 def test_batches_are_the_same_on_every_machine_and_version() -> None:
-    assert batch(alone(np.arange(60_000)), 7, 3, 5, 2)[:, 0].tolist() == [
-        2682,
-        26693,
-        16434,
-        26689,
-        18099,
-    ]
+    starts = batch(single(np.arange(60_000)), 7, 3, 5, 2)[:, 0]
+    assert starts.tolist() == [2682, 26693, 16434, 26689, 18099]
 
 
 # Held-out windows
@@ -442,14 +422,11 @@ def test_held_out_windows_are_even_and_their_targets_disjoint(
     length: int, evaluation_tokens: int, data: st.DataObject
 ) -> None:
     context = data.draw(st.integers(1, length - 1))
-    (windows,) = validation_windows(
-        alone(np.arange(length, dtype=np.uint16)), evaluation_tokens, context
-    )
+    text = single(np.arange(length, dtype=np.uint16))
+    (windows,) = validation_windows(text, evaluation_tokens, context)
     assert windows.dtype == torch.int64
-    assert windows.shape == (
-        max(1, min(evaluation_tokens // context, (length - 1) // context)),
-        context + 1,
-    )
+    count = max(1, min(evaluation_tokens // context, (length - 1) // context))
+    assert windows.shape == (count, context + 1)
     targets = windows[:, 1:].flatten()
     assert len(targets.unique()) == len(targets)
     assert windows[0, 0] == 0

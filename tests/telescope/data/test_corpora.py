@@ -1,6 +1,4 @@
-"""Corpora: built-in, registered and read by path; every format, and every way in which a file can
-be wrong.
-"""
+"""Corpora: built in, registered, or read by path; file formats, and files that are refused."""
 
 import ast
 import gzip
@@ -54,25 +52,18 @@ def zst(path: Path, *frames: bytes) -> Path:
 
 
 def test_python_stdlib_is_the_running_interpreters_library_without_tests_and_packages() -> None:
-    documents = {
-        document.name: document.content for document in corpora.find("python-stdlib").documents()
-    }
+    corpus = corpora.find("python-stdlib")
+    documents = {document.name: document.content for document in corpus.documents()}
     assert documents["ast.py"] == Path(ast.__file__).read_bytes().decode()
     assert "json/decoder.py" in documents
     parts = {part for name in documents for part in Path(name).parts}
-    assert not parts & {
-        "test",
-        "tests",
-        "idle_test",
-        "site-packages",
-        "dist-packages",
-        "__pycache__",
-    }
+    assert not parts & {"test", "tests", "idle_test", "__pycache__"}
+    assert not parts & {"site-packages", "dist-packages"}
     assert list(documents) == sorted(documents)
     assert sum(map(len, documents.values())) > 5_000_000
 
 
-def test_python_stdlib_leaves_out_what_differs_between_machines_with_one_python() -> None:
+def test_python_stdlib_leaves_out_configuration_that_differs_between_machines() -> None:
     names = [document.name for document in corpora.find("python-stdlib").documents()]
     assert not [name for name in names if name.startswith(("config-", "_sysconfigdata"))]
 
@@ -87,7 +78,7 @@ def test_python_docs_are_docstrings_without_code() -> None:
     assert all(documents.values())
 
 
-def test_docstrings_come_in_the_order_of_the_source_from_nested_places_too() -> None:
+def test_docstrings_come_in_the_order_of_the_source_also_from_nested_definitions() -> None:
     source = """
 'one'
 if True:
@@ -117,12 +108,12 @@ def test_jsonl_in_every_compression_and_parquet_give_the_same_documents(tmp_path
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(JSONL))
     zst(tmp_path / "a.jsonl.zst", JSONL[:40], JSONL[40:])
     parquet(tmp_path / "a.parquet", other=[1, 2, 3], text=TEXTS)
-    read = [
+    jsonl, *others = [
         list(corpora.find(str(tmp_path / f"a{end}")).documents())
         for end in (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
     ]
-    assert [document.content for document in read[0]] == TEXTS
-    assert all(documents == read[0] for documents in read)
+    assert [document.content for document in jsonl] == TEXTS
+    assert all(documents == jsonl for documents in others)
 
 
 def test_blank_lines_null_rows_and_empty_files_are_no_documents(tmp_path: Path) -> None:
@@ -157,10 +148,8 @@ def test_a_nanogpt_folder_is_its_two_token_files(tmp_path: Path) -> None:
     for name in ("train.bin", "val.bin"):
         np.arange(9).astype("<u2").tofile(tmp_path / name)
     (tmp_path / "input.txt").write_text("the text they were made of")
-    assert [document.name for document in corpora.find(str(tmp_path)).documents()] == [
-        "train.bin",
-        "val.bin",
-    ]
+    names = [document.name for document in corpora.find(str(tmp_path)).documents()]
+    assert names == ["train.bin", "val.bin"]
 
 
 # Bad files
@@ -187,7 +176,7 @@ def test_an_unreadable_file_is_refused() -> None:
     assert "cannot be read" in refusal("/proc/self/mem")
 
 
-def test_what_is_not_utf8_is_refused_by_file_and_byte(tmp_path: Path) -> None:
+def test_text_that_is_not_utf8_is_refused_by_file_and_byte(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.txt").write_text("fine")
     (tmp_path / "d" / "b.txt").write_bytes(b"caf\xe9 au lait")
@@ -225,17 +214,16 @@ def test_damaged_compression_is_refused(tmp_path: Path) -> None:
 
 
 def test_zstandard_that_ends_early_is_refused(tmp_path: Path) -> None:
-    whole = zstandard.compress(JSONL * 1000)
-    (tmp_path / "cut.jsonl.zst").write_bytes(whole[: len(whole) // 2])
+    complete = zstandard.compress(JSONL * 1000)
+    (tmp_path / "cut.jsonl.zst").write_bytes(complete[: len(complete) // 2])
     assert refusal(tmp_path / "cut.jsonl.zst")
 
 
 def test_bad_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.parquet").write_bytes(b"PAR1 nothing")
     assert "is not parquet" in refusal(tmp_path / "no.parquet")
-    assert "has no column 'text', but ['body']" in refusal(
-        parquet(tmp_path / "body.parquet", body=["x"])
-    )
+    other_column = parquet(tmp_path / "body.parquet", body=["x"])
+    assert "has no column 'text', but ['body']" in refusal(other_column)
     assert "holds int64, not text" in refusal(parquet(tmp_path / "numbers.parquet", text=[1, 2]))
 
 
@@ -265,14 +253,13 @@ def test_an_unknown_name_is_refused_with_the_nearest_and_with_how_to_write_a_pat
     assert "known are python-stdlib, python-docs, python-essays" in refusal("zzz")
 
 
-def test_a_path_is_told_from_a_name() -> None:
+def test_paths_and_names_are_told_apart() -> None:
     assert not any(map(corpora.is_path, ["python-stdlib", "mine", "a_b-3"]))
-    assert all(
-        map(corpora.is_path, ["./mine", "/data/x", "x.txt", "~/x", "sub/x", "Mine", ".", ".."])
-    )
+    paths = ["./mine", "/data/x", "x.txt", "~/x", "sub/x", "Mine", ".", ".."]
+    assert all(map(corpora.is_path, paths))
 
 
-def test_path_of_is_where_a_corpus_is_read_from(
+def test_corpus_path_is_the_file_that_a_corpus_is_read_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a.txt").write_text("text")
@@ -289,7 +276,8 @@ def test_registered_corpora_are_found_and_listed(tmp_path: Path) -> None:
     corpus = corpora.register("mine", path, text_field="body")
     assert corpus == corpora.find("mine") == corpora.LocatedCorpus("mine", path, "body")
     assert corpora.registered() == [corpus]
-    assert [known.name for known in corpora.available()] == ["python-stdlib", "python-docs", "mine"]
+    names = [corpus.name for corpus in corpora.available()]
+    assert names == ["python-stdlib", "python-docs", "mine"]
     assert [document.content for document in corpora.find("mine").documents()] == ["one", "two"]
 
 
@@ -311,10 +299,8 @@ def test_a_built_in_name_cannot_be_taken(tmp_path: Path) -> None:
 def test_registering_looks_at_the_file_first(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="does not exist") as caught:
         corpora.register("mine", tmp_path / "none.txt")
-    assert (caught.value.problems[0].field, caught.value.problems[0].value) == (
-        "path",
-        str(tmp_path / "none.txt"),
-    )
+    (problem,) = caught.value.problems
+    assert (problem.field, problem.value) == ("path", str(tmp_path / "none.txt"))
     assert corpora.registered() == []
 
 
@@ -334,12 +320,12 @@ def test_a_fingerprint_changes_with_any_file_and_with_nothing_else(tmp_path: Pat
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.txt").write_text("text")
     corpus = corpora.find(str(tmp_path / "d"))
-    seen = [corpus.fingerprint()]
-    assert corpora.find(str(tmp_path / "d")).fingerprint() == seen[0]
+    fingerprints = [corpus.fingerprint()]
+    assert corpora.find(str(tmp_path / "d")).fingerprint() == fingerprints[0]
     os.utime(tmp_path / "d" / "a.txt", ns=(1, 1))
-    seen.append(corpus.fingerprint())
+    fingerprints.append(corpus.fingerprint())
     (tmp_path / "d" / "b.txt").write_text("more")
-    seen.append(corpus.fingerprint())
+    fingerprints.append(corpus.fingerprint())
     (tmp_path / "d" / "b.txt").rename(tmp_path / "d" / "c.txt")
-    seen.append(corpus.fingerprint())
-    assert len(set(seen)) == 4
+    fingerprints.append(corpus.fingerprint())
+    assert len(set(fingerprints)) == 4

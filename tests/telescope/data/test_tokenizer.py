@@ -19,13 +19,13 @@ TEXTS = [
 
 
 @given(st.text())
-def test_bytes_are_utf8_and_an_end(text: str) -> None:
+def test_bytes_are_utf8_and_an_end_of_text(text: str) -> None:
     tokens = tokenizer.build_tokenizer("bytes", list).encode(text)
     assert tokens.tolist() == [*text.encode(), 0]
     assert tokenizer.BYTES.vocab_size == 256
 
 
-def test_a_bpe_is_trained_to_size_and_gives_the_text_back() -> None:
+def test_a_bpe_is_trained_to_its_size_and_decodes_to_the_text() -> None:
     bpe = tokenizer.build_tokenizer("bpe-300", lambda: TEXTS)
     assert bpe.vocab_size == 300
     assert bpe.json is not None
@@ -42,11 +42,11 @@ def test_a_bpe_of_the_same_text_is_the_same() -> None:
     assert first.json == second.json
 
 
-def test_a_bpe_cannot_have_more_entries_than_its_text_teaches() -> None:
+def test_a_bpe_of_a_short_text_has_fewer_entries_than_asked_for() -> None:
     assert tokenizer.build_tokenizer("bpe-5000", lambda: ["abab"]).vocab_size < 300
 
 
-def test_a_given_tokenizer_json_is_used_whole(tmp_path: Path) -> None:
+def test_a_tokenizer_json_is_used_without_truncation_and_padding(tmp_path: Path) -> None:
     library = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({"[UNK]": 0, "a": 1, "b": 2, "</s>": 7}, unk_token="[UNK]")
     )
@@ -59,11 +59,11 @@ def test_a_given_tokenizer_json_is_used_whole(tmp_path: Path) -> None:
     assert own.vocab_size == 8  # ids reach 7, though there are four entries
 
 
-def test_tokens_are_taken_as_they_are() -> None:
+def test_tokens_are_not_changed() -> None:
     parts = [np.array([3, 50256], "<u2"), np.array([5], "<u2")]
-    given_tokens = tokenizer.from_tokens(parts)
-    assert given_tokens.vocab_size == 50304
-    assert given_tokens.encode(parts[0]) is parts[0]
+    identity = tokenizer.from_tokens(parts)
+    assert identity.vocab_size == 50304
+    assert identity.encode(parts[0]) is parts[0]
     assert tokenizer.from_tokens([np.array([63])]).vocab_size == 64
     assert tokenizer.from_tokens([np.array([64])]).vocab_size == 128
 
@@ -84,7 +84,7 @@ def test_tokens_are_taken_as_they_are() -> None:
         ("/" + "x" * 5000, "does not exist; give"),
     ],
 )
-def test_what_is_no_tokenizer_is_refused_with_a_remedy(name: str, remedy: str) -> None:
+def test_an_unknown_tokenizer_is_refused_with_a_remedy(name: str, remedy: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         tokenizer.build_tokenizer(name, lambda: TEXTS)
     (problem,) = caught.value.problems
@@ -95,7 +95,6 @@ def test_what_is_no_tokenizer_is_refused_with_a_remedy(name: str, remedy: str) -
 @pytest.mark.parametrize("content", ["", "{}", "not json", '{"model": {"type": "BPE"}}'])
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "t.json").write_text(content)
-    with pytest.raises(
-        InvalidInput, match=r"t.json is not a tokenizer.json .*; write one with Tokenizer.save"
-    ):
+    words = r"t.json is not a tokenizer.json .*; write one with Tokenizer.save"
+    with pytest.raises(InvalidInput, match=words):
         tokenizer.build_tokenizer(str(tmp_path / "t.json"), list)

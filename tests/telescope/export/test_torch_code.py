@@ -228,7 +228,7 @@ def test_a_model_that_applies_no_multipliers_is_configured_from_outside(trained:
     assert worst(alone["a model of one's own"], expected["muon"]) < ROUNDING
 
 
-@pytest.mark.parametrize("what", BROKEN)
+@pytest.mark.parametrize("mistake", BROKEN)
 def test_code_with_one_wrong_number_or_line_trains_differently(trained: Any, mistake: str) -> None:
     expected, alone = trained
     assert worst(alone[mistake], expected["muon"]) > 50 * ROUNDING

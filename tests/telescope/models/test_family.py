@@ -1,4 +1,4 @@
-"""Every family of models keeps the contract, and no other code asks which family a model is of."""
+"""All families of models keep one contract, and no other code asks for the family of a model."""
 
 import ast
 from collections.abc import Iterator
@@ -16,11 +16,12 @@ from telescope.models.transformer import Transformer
 from telescope.models.user_model import UserModel
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
-from telescope.studies import registry  # which knows all ladders
+from telescope.studies import registry  # imports all ladders
 from telescope.studies.telescoping.question.models import AnyLadder, LadderModel, LadderModule
 from telescope.studies.telescoping.question.parts import NamedData, NamedModel
 from telescope.train.flops import hidden_parameters, orthogonalised
-from telescope.trials.model import AnyModel, Architecture, ModelSpec, ModuleArchitecture, ModuleSpec
+from telescope.trials.architecture import Architecture
+from telescope.trials.model import AnyModel, ModelSpec, ModuleArchitecture, ModuleSpec
 from telescope.trials.optimizer import OptimizerSpec
 from tests.telescope.small import ADAMW, MUON
 
@@ -28,7 +29,11 @@ ROOT = Path(__file__).parents[3]
 MODULES = sorted(
     path for name in ("telescope", "workers", "api") for path in (ROOT / name).rglob("*.py")
 )
-DECLARED = ("telescope/trials/model.py", "telescope/studies/telescoping/question/models.py")
+DECLARED = (
+    "telescope/trials/architecture.py",
+    "telescope/trials/model.py",
+    "telescope/studies/telescoping/question/models.py",
+)
 TABLES = ("telescope/models/build.py", "telescope/export/families.py")
 
 OURS = ModelSpec(width=32, base_width=16, depth=2, head_dim=8)
@@ -56,7 +61,7 @@ each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 each_ladder = pytest.mark.parametrize("ladder", LADDERS.values(), ids=LADDERS)
 
 
-def built(spec: AnyModel, optimizer: OptimizerSpec = ADAMW, seed: int = 0) -> Model:
+def initialised_model(spec: AnyModel, optimizer: OptimizerSpec = ADAMW, seed: int = 0) -> Model:
     model = build_model(spec, VOCAB_SIZE, CONTEXT, optimizer.parametrisation)
     model.initialise(optimizer, seed)
     return model
@@ -65,20 +70,17 @@ def built(spec: AnyModel, optimizer: OptimizerSpec = ADAMW, seed: int = 0) -> Mo
 # The rule
 
 
-def descendants(of: type) -> Iterator[type]:
-    yield of
-    for child in of.__subclasses__():
+def descendants(base: type) -> Iterator[type]:
+    yield base
+    for child in base.__subclasses__():
         yield from descendants(child)
 
 
-CLASSES = {
-    cls.__name__
-    for of in (Architecture, ModuleArchitecture, Transformer, UserModel, NamedModel, NamedData)
-    for cls in descendants(of)
-}
+BASES = (Architecture, ModuleArchitecture, Transformer, UserModel, NamedModel, NamedData)
+CLASSES = {cls.__name__ for base in BASES for cls in descendants(base)}
 
 
-def named(node: ast.AST) -> set[str]:
+def names_in(node: ast.AST) -> set[str]:
     return {
         part.id if isinstance(part, ast.Name) else part.attr
         for part in ast.walk(node)
@@ -97,22 +99,22 @@ def is_class(node: ast.expr) -> bool:
     return False
 
 
-def asked(tree: ast.AST) -> Iterator[int]:
-    """Lines that ask which class of a family a value is of."""
+def class_checks(tree: ast.AST) -> Iterator[int]:
+    """Lines that check whether a value is of a class of a family."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id="isinstance" | "issubclass"), args=[_, classes]) if (
-                named(classes) & CLASSES
+                names_in(classes) & CLASSES
             ):
                 yield node.lineno
-            case ast.Compare(comparators=others) if any(is_class(other) for other in others):
+            case ast.Compare(comparators=operands) if any(map(is_class, operands)):
                 yield node.lineno
-            case ast.MatchClass(cls=cls) if named(cls) & CLASSES:
+            case ast.MatchClass(cls=cls) if names_in(cls) & CLASSES:
                 yield node.lineno
 
 
-def spelt(tree: ast.AST) -> Iterator[int]:
-    """Lines that have the name of a family as text."""
+def family_names(tree: ast.AST) -> Iterator[int]:
+    """Lines that hold the name of a family as text."""
     yield from (
         node.lineno
         for node in ast.walk(tree)
@@ -120,21 +122,21 @@ def spelt(tree: ast.AST) -> Iterator[int]:
     )
 
 
-def compared(tree: ast.AST) -> Iterator[int]:
-    """Lines that compare something with such a name."""
+def name_checks(tree: ast.AST) -> Iterator[int]:
+    """Lines that compare a value with the name of a family."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare | ast.match_case):
-            yield from spelt(node if isinstance(node, ast.Compare) else node.pattern)
+            yield from family_names(node if isinstance(node, ast.Compare) else node.pattern)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_module_asks_which_family_a_model_is_of(path: Path) -> None:
+def test_no_module_asks_for_the_family_of_a_model(path: Path) -> None:
     tree = ast.parse(path.read_text())
-    assert not list(asked(tree)), "ask the model, or its family (telescope.models.family)"
-    assert not list(compared(tree)), "look it up in the table of this floor"
+    assert not list(class_checks(tree)), "ask the model, or its family (telescope.models.family)"
+    assert not list(name_checks(tree)), "look it up in the table of this floor"
     if str(path.relative_to(ROOT)) not in (*DECLARED, *TABLES):
-        assert not list(spelt(tree)), (
-            "families are named where they are declared, and in one table per floor"
+        assert not list(family_names(tree)), (
+            "families are named only where they are declared, and in one table per floor"
         )
 
 
@@ -154,22 +156,15 @@ def test_no_module_asks_which_family_a_model_is_of(path: Path) -> None:
         ('x = {"module": 1}', 0),
     ],
 )
-def test_the_rule_sees_each_way_to_ask(text: str, lines: int) -> None:
+def test_the_rule_detects_each_way_to_ask(text: str, lines: int) -> None:
     tree = ast.parse(text)
-    assert len([*asked(tree), *compared(tree)]) == lines
+    assert len([*class_checks(tree), *name_checks(tree)]) == lines
 
 
 def test_the_rule_knows_every_class_of_a_family() -> None:
     assert registry.KINDS
-    assert {
-        "ModelSpec",
-        "ModuleSpec",
-        "LadderModel",
-        "LadderModule",
-        "BatchModel",
-        "Transformer",
-        "UserModel",
-    } <= CLASSES
+    specs = {"ModelSpec", "ModuleSpec", "LadderModel", "LadderModule", "BatchModel"}
+    assert specs | {"Transformer", "UserModel"} <= CLASSES
 
 
 # The contract
@@ -188,8 +183,8 @@ def test_every_table_has_every_family_that_is_declared() -> None:
 
 
 @each_spec
-def test_a_built_model_answers_all_that_training_asks(spec: AnyModel) -> None:
-    model = built(spec)
+def test_a_built_model_has_the_interface_that_training_needs(spec: AnyModel) -> None:
+    model = initialised_model(spec)
     assert isinstance(model, Model)
     assert model.spec == spec
     assert set(model.parameter_roles()) == {name for name, _ in model.named_parameters()}
@@ -200,25 +195,25 @@ def test_a_built_model_answers_all_that_training_asks(spec: AnyModel) -> None:
 
 @each_spec
 def test_a_seed_decides_all_initial_values(spec: AnyModel) -> None:
-    first, again, other = (
-        {name: p.clone() for name, p in built(spec, seed=seed).named_parameters()}
+    first, repeated, different = (
+        {name: p.clone() for name, p in initialised_model(spec, seed=seed).named_parameters()}
         for seed in (3, 3, 4)
     )
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert any(not torch.equal(first[name], other[name]) for name in first)
+    assert all(torch.equal(first[name], repeated[name]) for name in first)
+    assert any(not torch.equal(first[name], different[name]) for name in first)
 
 
 @each_spec
-def test_either_the_model_gives_its_loss_or_logits(spec: AnyModel) -> None:
-    model, windows = built(spec), torch.zeros(2, CONTEXT + 1, dtype=torch.int64)
+def test_a_model_gives_either_its_loss_or_logits(spec: AnyModel) -> None:
+    model, windows = initialised_model(spec), torch.zeros(2, CONTEXT + 1, dtype=torch.int64)
     with model.evaluating(), torch.no_grad():
         loss, output = model.own_loss(windows), model(windows[:, :-1])
     assert output.shape[:2] == (2, CONTEXT) if loss is None else loss.shape == output.shape == ()
 
 
 @each_spec
-def test_what_a_family_counts_is_what_it_builds(spec: AnyModel) -> None:
-    model = built(spec)
+def test_the_counts_of_a_family_agree_with_the_models_that_it_builds(spec: AnyModel) -> None:
+    model = initialised_model(spec)
     entries = sum(
         model.get_parameter(name).numel()
         for name, role in model.parameter_roles().items()
@@ -233,16 +228,15 @@ def test_what_a_family_counts_is_what_it_builds(spec: AnyModel) -> None:
 
 
 @each_spec
-def test_the_depth_rule_holds_where_blocks_are_known(spec: AnyModel) -> None:
-    model = built(spec)
-    deep = {
-        name for name in model.parameter_roles() if model.depth_factors(name) is not mup.UNSCALED
-    }
-    assert bool(deep) == (spec.known_depth() is not None)
+def test_the_depth_rule_applies_only_to_models_whose_blocks_are_known(spec: AnyModel) -> None:
+    model = initialised_model(spec)
+    names = model.parameter_roles()
+    scaled = {name for name in names if model.depth_factors(name) is not mup.UNSCALED}
+    assert bool(scaled) == (spec.known_depth() is not None)
 
 
 def test_only_a_users_model_is_seeded_in_each_step() -> None:
-    ours, users = built(OURS), built(USERS)
+    ours, users = initialised_model(OURS), initialised_model(USERS)
     before = torch.get_rng_state()
     ours.reseed(5)
     assert torch.equal(torch.get_rng_state(), before)
@@ -250,24 +244,18 @@ def test_only_a_users_model_is_seeded_in_each_step() -> None:
     assert torch.initial_seed() == 5
 
 
-def test_users_code_is_named_by_the_models_that_it_builds() -> None:
+def test_models_name_the_factories_that_build_them() -> None:
+    factories = ("tests.telescope.user_models:mixture",)
     assert OURS.factories() == LADDERS["ours"].factories() == ()
-    assert (
-        USERS.factories()
-        == LADDERS["a user's"].factories()
-        == ("tests.telescope.user_models:mixture",)
-    )
+    assert USERS.factories() == LADDERS["a user's"].factories() == factories
 
 
-def test_nothing_is_made_up_of_a_model_whose_blocks_nobody_knows() -> None:
-    for thing in (USERS, LADDERS["a user's"]):
-        assert not any(
-            hasattr(thing, name)
-            for name in ("depth", "depth_ratio", "depth_exponent", "target_depth")
-        )
-    assert mup.factors(USERS, MUON, Role.HIDDEN, "muon") == mup.factors(
-        OURS, MUON, Role.HIDDEN, "muon"
-    )
+def test_a_users_model_has_no_fields_of_depth() -> None:
+    for model in (USERS, LADDERS["a user's"]):
+        for name in ("depth", "depth_ratio", "depth_exponent", "target_depth"):
+            assert not hasattr(model, name)
+    users, ours = (mup.factors(model, MUON, Role.HIDDEN, "muon") for model in (USERS, OURS))
+    assert users == ours
 
 
 def test_the_depth_rule_changes_nothing_at_the_base_depth() -> None:
@@ -277,20 +265,19 @@ def test_the_depth_rule_changes_nothing_at_the_base_depth() -> None:
 
 
 @each_ladder
-def test_a_ladder_answers_for_its_models(ladder: AnyLadder) -> None:
+def test_a_ladder_has_the_interface_that_studies_need(ladder: AnyLadder) -> None:
     assert list(ladder.problems()) == []
     assert ladder.width_problem(ladder.base_width, "mup") is None
     assert ladder.target.width == 64
-    assert (ladder.depth_change is not None) == (
-        ladder.target.known_depth() != ladder.known_depth()
-    )
+    deepens = ladder.target.known_depth() != ladder.known_depth()
+    assert (ladder.depth_change is not None) == deepens
     assert list(ladder.departures())
-    assert next(ladder.assumptions(tested=False)).partition(":")[0] in ("attention", "model")
+    assert next(ladder.assumptions(validated=False)).partition(":")[0] in ("attention", "model")
 
 
-def test_a_ladder_of_ours_is_resolved_as_it_is_and_a_users_with_the_hash_of_its_code() -> None:
+def test_resolving_adds_the_hash_of_its_code_to_a_users_ladder_only() -> None:
     ours, users = LADDERS["ours"], LADDERS["a user's"]
     assert ours.resolved(VOCAB_SIZE) is ours
-    found = users.resolved(256)
-    assert found == replace(users, content=found.content)
-    assert len(found.content) == 32
+    resolved = users.resolved(256)
+    assert resolved == replace(users, content=resolved.content)
+    assert len(resolved.content) == 32

@@ -1,5 +1,6 @@
-"""The Transformer: causal, shaped as stated, in all its variants; shapes checked at run time by
-jaxtyping and beartype.
+"""The Transformer in all its variants: shapes, causality, initial values and the depth rule.
+
+jaxtyping and beartype check the shapes at every call.
 """
 
 import math
@@ -8,6 +9,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from jaxtyping import TypeCheckError
+from torch.nn.functional import cross_entropy
 
 from telescope.models.attention import LatentAttention, rotary, rotate
 from telescope.models.own_family import hidden_shapes
@@ -15,7 +17,8 @@ from telescope.models.transformer import Transformer, init_std, initialise
 from telescope.optim.optimizer import build_optimizer
 from telescope.parametrisation.roles import Role
 from telescope.train.flops import parameters
-from telescope.trials.model import Architecture, ModelSpec
+from telescope.trials.architecture import Architecture
+from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.presets import PRESETS
 
@@ -47,17 +50,18 @@ TOKENS = torch.randint(0, 50, (3, 12), generator=torch.Generator().manual_seed(0
 
 
 def model(**fields: object) -> Transformer:
-    built = Transformer(
-        ModelSpec(width=32, base_width=16, head_dim=8, **{"depth": 2, **fields}), 50, 12, "mup"
-    )  # type: ignore[arg-type]
-    initialise(built, MUON, seed=0)
-    if built.head is not None:
-        torch.nn.init.normal_(built.head.weight, generator=torch.Generator().manual_seed(1))
-    return built
+    spec = ModelSpec(width=32, base_width=16, head_dim=8, **{"depth": 2, **fields})  # type: ignore[arg-type]
+    net = Transformer(spec, 50, 12, "mup")
+    initialise(net, MUON, seed=0)
+    if net.head is not None:
+        torch.nn.init.normal_(net.head.weight, generator=torch.Generator().manual_seed(1))
+    return net
 
 
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
-def test_logits_have_their_shape_and_depend_on_the_past_alone(fields: dict[str, object]) -> None:
+def test_logits_have_their_shape_and_depend_only_on_earlier_tokens(
+    fields: dict[str, object],
+) -> None:
     net = model(**fields)
     logits = net(TOKENS)
     assert logits.shape == (3, 12, 50)
@@ -68,12 +72,12 @@ def test_logits_have_their_shape_and_depend_on_the_past_alone(fields: dict[str, 
 
 
 @pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
-def test_parameters_are_counted_as_built(fields: dict[str, object]) -> None:
+def test_counts_of_parameters_agree_with_the_model(fields: dict[str, object]) -> None:
     net = model(**fields)
     assert parameters(net.spec, 50, 12) == sum(p.numel() for p in net.parameters())
     hidden = [name for name, role in net.parameter_roles().items() if role is Role.HIDDEN]
-    built = sorted(tuple(net.get_parameter(name).shape) for name in hidden)
-    assert built == sorted(hidden_shapes(net.spec) * net.spec.depth)
+    shapes = sorted(tuple(net.get_parameter(name).shape) for name in hidden)
+    assert shapes == sorted(hidden_shapes(net.spec) * net.spec.depth)
 
 
 @pytest.mark.parametrize("norm", ["query_norm", "key_norm"])
@@ -85,15 +89,15 @@ def test_qk_norm_acts_on_queries_and_on_keys(norm: str) -> None:
     assert not torch.allclose(net(TOKENS), before)
 
 
-def past_matters(net: Transformer) -> bool:
-    """True if the last logits change with the order of earlier tokens; one layer without positions
-    could not tell."""
+def order_matters(net: Transformer) -> bool:
+    """True if the last logits change with the order of earlier tokens, which one layer without
+    positions does not see."""
     shuffled = torch.cat((TOKENS[:, :-1].flip(1), TOKENS[:, -1:]), dim=1)
     return not torch.allclose(net(shuffled)[:, -1], net(TOKENS)[:, -1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("fields", "carried_by"),
+    ("fields", "position_parameter"),
     [
         ({}, None),
         ({"positions": "learned"}, "positions.weight"),
@@ -101,15 +105,15 @@ def past_matters(net: Transformer) -> bool:
     ],
     ids=["rotary", "learned", "mla"],
 )
-def test_positions_matter(fields: dict[str, object], carried_by: str | None) -> None:
+def test_positions_matter(fields: dict[str, object], position_parameter: str | None) -> None:
     net = model(depth=1, **fields)
-    assert past_matters(net)
-    if carried_by:
-        torch.nn.init.zeros_(net.get_parameter(carried_by))
-        assert not past_matters(net)
+    assert order_matters(net)
+    if position_parameter:
+        torch.nn.init.zeros_(net.get_parameter(position_parameter))
+        assert not order_matters(net)
 
 
-def test_a_wrong_shape_is_noticed_where_it_enters() -> None:
+def test_a_wrong_shape_is_refused_at_the_call() -> None:
     with pytest.raises(TypeCheckError, match="sin"):
         rotate(torch.zeros(1, 1, 16, 8), torch.zeros(16, 8), torch.zeros(15, 8))
 
@@ -117,9 +121,9 @@ def test_a_wrong_shape_is_noticed_where_it_enters() -> None:
 def test_rotation_keeps_lengths_and_makes_scores_relative() -> None:
     cos, sin = rotary(16, 8, 10_000.0)
     q, k = torch.randn(1, 1, 1, 8), torch.randn(1, 1, 1, 8)
-    turned_q, turned_k = (rotate(x.expand(1, 1, 16, 8), cos, sin)[0, 0] for x in (q, k))
-    torch.testing.assert_close(turned_q.norm(dim=-1), q.norm().expand(16))
-    scores = turned_q @ turned_k.T
+    rotated_q, rotated_k = (rotate(x.expand(1, 1, 16, 8), cos, sin)[0, 0] for x in (q, k))
+    torch.testing.assert_close(rotated_q.norm(dim=-1), q.norm().expand(16))
+    scores = rotated_q @ rotated_k.T
     torch.testing.assert_close(scores[5, 3], scores[12, 10])
 
 
@@ -134,7 +138,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another() -> None:
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_an_untied_head_starts_silent_so_the_first_loss_is_that_of_chance() -> None:
+def test_an_untied_head_starts_at_zero_so_all_logits_are_equal() -> None:
     net = Transformer(ModelSpec(width=32, base_width=16, depth=1, head_dim=8), 50, 12, "mup")
     initialise(net, MUON, 0)
     assert torch.equal(net(TOKENS), torch.zeros(3, 12, 50))
@@ -147,18 +151,19 @@ def test_a_module_without_a_role_is_refused_by_name() -> None:
         net.parameter_roles()
 
 
-def test_attention_by_one_over_head_size_agrees_at_64_and_is_twice_as_sharp_at_16() -> None:
-    def logits(head_dim: int, scale: str, sharper: float = 1.0) -> torch.Tensor:
+def test_the_inverse_attention_scale_agrees_at_64_and_is_twice_as_sharp_at_16() -> None:
+    def logits(head_dim: int, scale: str, query_factor: float = 1.0) -> torch.Tensor:
         spec = ModelSpec(width=64, base_width=64, depth=1, head_dim=head_dim, attention_scale=scale)  # type: ignore[arg-type]
         net = Transformer(spec, 50, 12, "mup")
         initialise(net, MUON, seed=0)
         torch.nn.init.normal_(net.head.weight, generator=torch.Generator().manual_seed(1))  # type: ignore[union-attr]
         with torch.no_grad():
-            net.blocks[0].attention.query.weight *= sharper
+            net.blocks[0].attention.query.weight *= query_factor
         return net(TOKENS).detach()
 
     assert torch.equal(logits(64, "inverse"), logits(64, "inverse_sqrt"))
-    torch.testing.assert_close(logits(16, "inverse"), logits(16, "inverse_sqrt", sharper=2.0))
+    doubled = logits(16, "inverse_sqrt", query_factor=2.0)
+    torch.testing.assert_close(logits(16, "inverse"), doubled)
     assert not torch.allclose(logits(16, "inverse"), logits(16, "inverse_sqrt"))
 
 
@@ -170,23 +175,19 @@ def test_learned_positions_reach_as_far_as_the_context_and_are_embeddings() -> N
     torch.testing.assert_close(net(TOKENS[:, :5]), net(TOKENS)[:, :5])
 
 
-def test_layer_norms_take_the_mean_out_and_have_gains_alone() -> None:
+def test_layer_norms_subtract_the_mean_and_have_no_biases() -> None:
     rms, layer = (model(norm=norm, depth=1) for norm in ("rms", "layer"))
     layer.load_state_dict(rms.state_dict())  # the same names: no biases
-    centred = rms.embedding.weight.detach() - rms.embedding.weight.detach().mean(
-        dim=1, keepdim=True
-    )
-    # but for eps
-    torch.testing.assert_close(
-        layer.norm(rms.embedding.weight), rms.norm(centred), rtol=1e-3, atol=1e-3
-    )
-    assert {role for name, role in layer.parameter_roles().items() if "norm" in name} == {
-        Role.VECTOR
-    }
+    x = rms.embedding.weight.detach()
+    centred = x - x.mean(dim=1, keepdim=True)
+    # equal up to the two norms' eps
+    torch.testing.assert_close(layer.norm(x), rms.norm(centred), rtol=1e-3, atol=1e-3)
+    norm_roles = {role for name, role in layer.parameter_roles().items() if "norm" in name}
+    assert norm_roles == {Role.VECTOR}
 
 
 @pytest.mark.parametrize("mlp", ["gated", "geglu"])
-def test_a_gate_decides_how_much_passes(mlp: str) -> None:
+def test_a_gated_block_multiplies_by_the_activation_of_its_gate(mlp: str) -> None:
     feed_forward = model(mlp=mlp).blocks[0].feed_forward
     x = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(0))
     gate, up = x @ feed_forward.gate.weight.mT, x @ feed_forward.up.weight.mT
@@ -194,29 +195,26 @@ def test_a_gate_decides_how_much_passes(mlp: str) -> None:
     torch.testing.assert_close(feed_forward(x), (gate * share * up) @ feed_forward.down.weight.mT)
 
 
-def test_heads_of_latent_attention_are_what_its_equations_say() -> None:
+def test_latent_attention_agrees_with_its_equations() -> None:
     spec = ModelSpec(width=16, base_width=16, head_dim=8, attention="mla", rotary_dim=4)
     layer = LatentAttention(spec)
     x = torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(0))
     latent = torch.nn.functional.rms_norm(x @ layer.latent.weight.mT, (4,), eps=1e-6)
     cos, sin = rotary(5, 4, 10_000.0)
-    turned = rotate((x @ layer.key_rotary.weight.mT)[None], cos, sin)[0, 0]  # (T, R), of both heads
-    mixed = []
+    # (T, R), shared by both heads
+    k_rotated = rotate((x @ layer.key_rotary.weight.mT)[None], cos, sin)[0, 0]
+    future = torch.ones(5, 5).triu(1).bool()
+    outputs = []
     for head in range(2):
         rows, rotated = slice(8 * head, 8 * head + 8), slice(4 * head, 4 * head + 4)
-        q, k, v = (
-            x[0] @ layer.query.weight[rows].mT,
-            latent[0] @ layer.key.weight[rows].mT,
-            latent[0] @ layer.value.weight[rows].mT,
-        )
-        q_turned = rotate((x @ layer.query_rotary.weight[rotated].mT)[None], cos, sin)[0, 0]
-        logits = (q @ k.mT + q_turned @ turned.mT) / math.sqrt(8 + 4)
-        mixed.append(
-            logits.masked_fill(torch.ones(5, 5).triu(1).bool(), -math.inf).softmax(dim=-1) @ v
-        )
-    torch.testing.assert_close(
-        layer(x, (cos, sin))[0], torch.cat(mixed, dim=-1) @ layer.output.weight.mT
-    )
+        q = x[0] @ layer.query.weight[rows].mT
+        k = latent[0] @ layer.key.weight[rows].mT
+        v = latent[0] @ layer.value.weight[rows].mT
+        q_rotated = rotate((x @ layer.query_rotary.weight[rotated].mT)[None], cos, sin)[0, 0]
+        logits = (q @ k.mT + q_rotated @ k_rotated.mT) / math.sqrt(8 + 4)
+        outputs.append(logits.masked_fill(future, -math.inf).softmax(dim=-1) @ v)
+    expected = torch.cat(outputs, dim=-1) @ layer.output.weight.mT
+    torch.testing.assert_close(layer(x, (cos, sin))[0], expected)
 
 
 # Depth
@@ -226,60 +224,54 @@ DEEP = ModelSpec(width=32, base_width=32, depth=8, head_dim=16)
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
 def test_at_its_base_depth_a_model_is_bitwise_the_one_without_a_depth_rule(alpha: float) -> None:
-    plain, ruled = DEEP, replace(DEEP, base_depth=8, depth_exponent=alpha)
-    trained = []
-    for spec in (plain, ruled):
+    states = []
+    for spec in (DEEP, replace(DEEP, base_depth=8, depth_exponent=alpha)):
         net = Transformer(spec, 50, 12, "mup")
         initialise(net, MUON, seed=0)
         optimizer = build_optimizer(net, MUON)
         for _ in range(2):
-            torch.nn.functional.cross_entropy(
-                net(TOKENS).flatten(0, 1), TOKENS.flatten()
-            ).backward()
+            cross_entropy(net(TOKENS).flatten(0, 1), TOKENS.flatten()).backward()
             optimizer.step(1.0)
-        trained.append(net.state_dict())
-    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+        states.append(net.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
 @pytest.mark.parametrize(("alpha", "branch"), [(1.0, 1 / 4), (0.5, 1 / 2)])
 def test_four_times_the_base_depth_multiplies_each_branch_and_leaves_initial_values_alone(
     alpha: float, branch: float
 ) -> None:
-    ruled, plain = (
-        Transformer(replace(DEEP, base_depth=b, depth_exponent=alpha), 50, 12, "mup")
-        for b in (2, 8)
+    scaled, plain = (
+        Transformer(replace(DEEP, base_depth=depth, depth_exponent=alpha), 50, 12, "mup")
+        for depth in (2, 8)
     )
-    initialise(ruled, MUON, seed=0)
-    torch.nn.init.normal_(ruled.head.weight, generator=torch.Generator().manual_seed(1))  # type: ignore[union-attr]
-    plain.load_state_dict(ruled.state_dict())
+    initialise(scaled, MUON, seed=0)
+    torch.nn.init.normal_(scaled.head.weight, generator=torch.Generator().manual_seed(1))  # type: ignore[union-attr]
+    plain.load_state_dict(scaled.state_dict())
     with torch.no_grad():
         for block in plain.blocks:
             block.attention.output.weight *= branch
             block.feed_forward.down.weight *= branch
-    torch.testing.assert_close(ruled(TOKENS), plain(TOKENS))
+    torch.testing.assert_close(scaled(TOKENS), plain(TOKENS))
     shallow = Transformer(replace(DEEP, depth=2), 50, 12, "mup")
     for name, role in shallow.parameter_roles().items():
-        assert init_std(ruled, name, role, MUON) == init_std(shallow, name, role, MUON)
+        assert init_std(scaled, name, role, MUON) == init_std(shallow, name, role, MUON)
 
 
 def change_of_the_residual_stream(spec: ModelSpec, optimizer: OptimizerSpec) -> float:
     """RMS of the change at the end of the residual stream after one step on the branches alone."""
     net = Transformer(spec, 50, 12, "mup")
     initialise(net, optimizer, seed=0)
-    torch.nn.init.normal_(
-        net.head.weight, std=spec.width**-0.5, generator=torch.Generator().manual_seed(1)
-    )  # type: ignore[union-attr]
-    seen: list[torch.Tensor] = []
-    net.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
-    torch.nn.functional.cross_entropy(
-        net(TOKENS[:, :-1]).flatten(0, 1), TOKENS[:, 1:].flatten()
-    ).backward()
+    generator = torch.Generator().manual_seed(1)
+    torch.nn.init.normal_(net.head.weight, std=spec.width**-0.5, generator=generator)  # type: ignore[union-attr]
+    streams: list[torch.Tensor] = []
+    net.norm.register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0].detach()))
+    cross_entropy(net(TOKENS[:, :-1]).flatten(0, 1), TOKENS[:, 1:].flatten()).backward()
     for name, parameter in net.named_parameters():
         if not name.startswith("blocks."):
             parameter.grad = None
     build_optimizer(net, optimizer).step(1.0)
     net(TOKENS[:, :-1])
-    return float((seen[1] - seen[0]).square().mean().sqrt())
+    return float((streams[1] - streams[0]).square().mean().sqrt())
 
 
 @pytest.mark.parametrize(
@@ -293,11 +285,11 @@ def test_only_under_the_depth_rule_a_step_changes_a_deep_models_output_by_order_
     optimizer: OptimizerSpec,
 ) -> None:
     def octaves_per_doubling(**rule: object) -> float:
-        two, thirty_two = (
+        shallow, deep = (
             change_of_the_residual_stream(replace(DEEP, depth=depth, **rule), optimizer)
             for depth in (2, 32)
-        )  # type: ignore[arg-type]
-        return math.log2(thirty_two / two) / 4
+        )
+        return math.log2(deep / shallow) / 4
 
     assert abs(octaves_per_doubling(base_depth=2, depth_exponent=1.0)) < 0.25
     assert abs(octaves_per_doubling(base_depth=2, depth_exponent=0.5)) < 0.25

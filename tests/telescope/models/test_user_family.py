@@ -1,4 +1,4 @@
-"""The family of users' modules tells which widths it can build, and why not the others."""
+"""The family of users' modules gives a reason for each width that it cannot build."""
 
 import pytest
 
@@ -16,7 +16,7 @@ OURS, BY_HAND = "tests.telescope.user_models:ours", "tests.telescope.awkward:tie
         (OURS, 20, "standard", "choose a width that it builds"),  # its heads are of 8
         (BY_HAND, 32, "standard", None),
         (BY_HAND, 32, "mup", "model.head_form"),  # no module applies the head's multiplier
-        (BY_HAND, 16, "mup", None),  # which is 1 at the base width
+        (BY_HAND, 16, "mup", None),  # the multiplier is 1 at the base width
     ],
 )
 def test_a_width_that_cannot_be_built_has_a_reason_and_a_remedy(

@@ -17,12 +17,10 @@ def gaussian(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_five_steps_map_a_diagonal_matrix_to_the_values_of_the_polynomial() -> None:
-    result = orthogonalize(
-        torch.diag(torch.tensor([3.0, 4.0], dtype=torch.float64)), dtype=torch.float64
-    )
-    torch.testing.assert_close(
-        result, torch.diag(torch.tensor([0.722876168617, 1.119203929916], dtype=torch.float64))
-    )
+    matrix = torch.diag(torch.tensor([3.0, 4.0], dtype=torch.float64))
+    expected = torch.tensor([0.722876168617, 1.119203929916], dtype=torch.float64)
+    result = orthogonalize(matrix, dtype=torch.float64)
+    torch.testing.assert_close(result, torch.diag(expected))
 
 
 @pytest.mark.parametrize("shape", [(512, 128), (128, 512)])
@@ -38,12 +36,11 @@ def test_singular_values_land_in_the_band_and_singular_vectors_stay(shape: tuple
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_stack_is_orthogonalised_matrix_by_matrix(shape: tuple[int, int]) -> None:
     stack = gaussian(2, 3, *shape)
-    alone = torch.stack(
+    expected = torch.stack(
         [torch.stack([orthogonalize(x, dtype=torch.float32) for x in row]) for row in stack]
     )
-    torch.testing.assert_close(
-        orthogonalize(stack, dtype=torch.float32), alone, rtol=1e-5, atol=1e-5
-    )
+    result = orthogonalize(stack, dtype=torch.float32)
+    torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_zero_and_tiny_gradients_stay_finite() -> None:
@@ -64,12 +61,12 @@ def test_the_momentum_is_the_average_of_gradients_and_gradients_are_only_read(
 
 
 @pytest.mark.parametrize("elements", [1, 2 * 32 * 64, 2**19])
-def test_how_many_are_orthogonalised_together_changes_no_bit(
+def test_the_number_of_matrices_orthogonalised_together_changes_no_bit(
     elements: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stepped(at_once: int) -> list[torch.Tensor]:
+    def after_three_steps(at_once: int) -> list[torch.Tensor]:
         monkeypatch.setitem(ELEMENTS_AT_ONCE, "cpu", at_once)
-        shapes = [(64, 32), (32, 64), (64, 32), (64, 32), (32, 64)]  # lying and standing
+        shapes = [(64, 32), (32, 64), (64, 32), (64, 32), (32, 64)]  # tall and wide
         matrices = [nn.Parameter(gaussian(*shape, seed=seed)) for seed, shape in enumerate(shapes)]
         optimizer = Muon(matrices, OptimizerSpec(name="muon", lr=0.02, weight_decay=0.1), 0.02, 0.1)
         for step in range(3):
@@ -78,7 +75,8 @@ def test_how_many_are_orthogonalised_together_changes_no_bit(
             optimizer.step()
         return [matrix.detach() for matrix in matrices]
 
-    assert all(torch.equal(a, b) for a, b in zip(stepped(elements), stepped(2**28), strict=True))
+    pairs = zip(after_three_steps(elements), after_three_steps(2**28), strict=True)
+    assert all(torch.equal(matrix, expected) for matrix, expected in pairs)
 
 
 @pytest.mark.parametrize(
@@ -89,28 +87,27 @@ def test_steps_match_torch_optim_muon_to_rounding(
     ours: mup.UpdateScale, theirs: str, shape: tuple[int, int]
 ) -> None:
     spec = OptimizerSpec(name="muon", lr=0.02, weight_decay=0.1, update_scale=ours)
-    # two of a shape, so that ours runs them as one stack
+    # two matrices of one shape, so that our Muon runs them as one stack
     start = [gaussian(*shape, seed=seed) for seed in (0, 1)]
-    mine, reference = ([nn.Parameter(x.clone()) for x in start] for _ in range(2))
+    matrices, references = ([nn.Parameter(x.clone()) for x in start] for _ in range(2))
     optimizers = (
-        Muon(mine, spec, 0.02, 0.1),
-        torch.optim.Muon(reference, lr=0.02, weight_decay=0.1, adjust_lr_fn=theirs),
+        Muon(matrices, spec, 0.02, 0.1),
+        torch.optim.Muon(references, lr=0.02, weight_decay=0.1, adjust_lr_fn=theirs),
     )
     for step in range(6):
-        for index, (a, b) in enumerate(zip(mine, reference, strict=True)):
-            a.grad = gaussian(*shape, seed=100 + 10 * step + index)
-            b.grad = a.grad.clone()
+        for index, (matrix, reference) in enumerate(zip(matrices, references, strict=True)):
+            matrix.grad = gaussian(*shape, seed=100 + 10 * step + index)
+            reference.grad = matrix.grad.clone()
         for optimizer in optimizers:
             optimizer.step()
-    for a, b, x in zip(mine, reference, start, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
-        assert (a - x).abs().max() > 0.01  # something happened
+    for matrix, reference, before in zip(matrices, references, start, strict=True):
+        torch.testing.assert_close(matrix, reference, rtol=1e-6, atol=1e-6)
+        assert (matrix - before).abs().max() > 0.01  # the steps were not empty
 
 
 def test_the_coefficients_are_those_of_torch() -> None:
-    assert (
-        torch.optim.Muon([nn.Parameter(torch.eye(2))]).defaults["ns_coefficients"] == COEFFICIENTS
-    )
+    torch_muon = torch.optim.Muon([nn.Parameter(torch.eye(2))])
+    assert torch_muon.defaults["ns_coefficients"] == COEFFICIENTS
 
 
 def test_update_scales_have_their_documented_values() -> None:

@@ -1,5 +1,5 @@
-"""Scaling rules: neutral at the base width and depth, the stated exponents elsewhere, Muon's steps
-of constant spectral norm.
+"""Scaling rules: factors of 1 at the base width and depth, the documented exponents elsewhere, and
+the spectral norm of Muon's steps.
 """
 
 import math
@@ -15,7 +15,7 @@ from telescope.models.transformer import Transformer, initialise
 from telescope.optim.groups import describe_groups
 from telescope.optim.muon import Muon
 from telescope.optim.optimizer import build_optimizer
-from telescope.parametrisation import mup
+from telescope.parametrisation import initial_values, mup
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
@@ -66,12 +66,8 @@ def test_at_the_base_width_and_depth_only_an_absolute_lr_differs_from_the_base_v
         is_muon = group.optimizer == "muon"
         lr = 0.3 if is_muon or spec.name == "adamw" else 0.3 * 0.25
         if spec.lr_convention == "absolute":
-            lr *= mup.factors(
-                m_is_the_width,
-                replace(spec, lr_convention="base_relative"),
-                group.role,
-                group.optimizer,
-            ).lr
+            relative = replace(spec, lr_convention="base_relative")
+            lr *= mup.factors(m_is_the_width, relative, group.role, group.optimizer).lr
         assert group.scaled_lr == lr
         assert group.weight_decay == (0.0 if group.role is Role.VECTOR else 0.7)
         assert group.eps == (None if is_muon else 1e-7)
@@ -79,17 +75,19 @@ def test_at_the_base_width_and_depth_only_an_absolute_lr_differs_from_the_base_v
 
 
 def test_no_rule_scales_an_initial_value_that_is_zero() -> None:
-    zero = {role for role in Role if mup.base_init_std(WIDE, role, 128, False) == 0}
+    zero = {role for role in Role if initial_values.base_init_std(WIDE, role, 128, False) == 0}
     assert zero == {Role.READOUT, Role.VECTOR}
     assert {rule.init_std for (_, role, _), rule in mup.TABLE.items() if role in zero} == {0.0}
-    # of a user's head, which need not start at zero
+    # for a user's head, which need not start at zero
     assert mup.RESCALED_HEAD.init_std == mup.RESCALED_HEAD.lr == -1.0
 
 
 def test_the_table_covers_every_group_that_can_arise() -> None:
     pairs = {(role, "adamw") for role in Role} | {(Role.HIDDEN, "muon")}
     assert set(mup.TABLE) == {
-        (p, role, o) for p in ("mup", "mup-paper", "standard") for role, o in pairs
+        (parametrisation, role, optimizer)
+        for parametrisation in get_args(Parametrisation)
+        for role, optimizer in pairs
     }
 
 
@@ -103,7 +101,7 @@ AT_FOUR_TIMES_THE_WIDTH = {
     ("mup", Role.VECTOR, "adamw"): (1, 1, 1, 1, 1),
     ("mup-paper", Role.EMBEDDING, "adamw"): (1 / 2, 1 / 2, 1, 1, 2),
     ("mup-paper", Role.HIDDEN, "adamw"): (1 / 2, 1 / 4, 1, 1, 1),
-    # of the rule that belongs to its own update scale
+    # with the lr rule of its default update scale
     ("mup-paper", Role.HIDDEN, "muon"): (1 / 2, 1 / 4, 1, 1, 1),
     ("mup-paper", Role.READOUT, "adamw"): (1, 1 / 2, 1, 1, 1 / 2),
     ("mup-paper", Role.VECTOR, "adamw"): (1, 1, 1, 1, 1),
@@ -126,12 +124,13 @@ def test_every_row_of_the_table_has_its_documented_factors(
     assert len(AT_FOUR_TIMES_THE_WIDTH) == len(mup.TABLE)
 
 
-def test_each_parametrisation_has_its_own_update_scale_unless_told_otherwise() -> None:
-    for parametrisation, expected in {
-        "mup": 0.5,
-        "mup-paper": 0.2 * 512**0.5,
-        "standard": 0.2 * 512**0.5,
-    }.items():
+def test_each_parametrisation_has_its_own_default_update_scale() -> None:
+    rms_match = 0.2 * 512**0.5
+    for parametrisation, expected in (
+        ("mup", 0.5),
+        ("mup-paper", rms_match),
+        ("standard", rms_match),
+    ):
         spec = replace(MUON, parametrisation=parametrisation)
         assert mup.update_scale(spec, 128, 512) == pytest.approx(expected)
         assert mup.update_scale(replace(spec, update_scale="none"), 128, 512) == 1.0
@@ -141,24 +140,22 @@ def test_forward_multipliers_are_applied_to_the_embedding_and_to_the_head() -> N
     narrow = replace(WIDE, base_width=128)
     tokens = torch.arange(12).reshape(1, 12)
     for parametrisation, embedding, head in (("mup", 1.0, 1 / 4), ("mup-paper", 2.0, 1 / 2)):
-        seen, reference = (
-            Transformer(WIDE, 100, 16, parametrisation),
-            Transformer(narrow, 100, 16, parametrisation),
-        )  # type: ignore[arg-type]
-        torch.nn.init.normal_(seen.head.weight)  # type: ignore[union-attr]
-        reference.load_state_dict(seen.state_dict())
+        model = Transformer(WIDE, 100, 16, parametrisation)  # type: ignore[arg-type]
+        reference = Transformer(narrow, 100, 16, parametrisation)  # type: ignore[arg-type]
+        torch.nn.init.normal_(model.head.weight)  # type: ignore[union-attr]
+        reference.load_state_dict(model.state_dict())
         with torch.no_grad():
             reference.embedding.weight *= embedding
             reference.head.weight *= head  # type: ignore[union-attr]
-        torch.testing.assert_close(seen(tokens), reference(tokens))
+        torch.testing.assert_close(model(tokens), reference(tokens))
 
 
 def effective(
     spec: OptimizerSpec, model: ModelSpec, role: Role
 ) -> tuple[float, float, float | None, float]:
     """Scaled lr, decay, eps and multiplier of a role."""
-    (found, *_) = [group for group in describe_groups(model, 100, spec) if group.role is role]
-    return found.scaled_lr, found.weight_decay, found.eps, found.multiplier
+    group = next(group for group in describe_groups(model, 100, spec) if group.role is role)
+    return group.scaled_lr, group.weight_decay, group.eps, group.multiplier
 
 
 def test_adamw_under_mup_scales_as_the_reference_table_at_four_times_the_width() -> None:
@@ -185,7 +182,7 @@ def test_the_paper_as_printed_relative_and_absolute() -> None:
     assert mup.update_scale(relative, 128, 512) == pytest.approx(0.2 * 512**0.5)
 
 
-def test_standard_scales_nothing_but_the_initial_values() -> None:
+def test_standard_scales_only_the_initial_values() -> None:
     spec = replace(ADAMW, parametrisation="standard")
     for role in (Role.EMBEDDING, Role.HIDDEN, Role.READOUT):
         assert effective(spec, WIDE, role) == (0.5, 0.25, 1e-8, 1.0)
@@ -193,11 +190,8 @@ def test_standard_scales_nothing_but_the_initial_values() -> None:
 
 def test_hidden_matrices_start_at_one_over_root_fan_in_at_every_width() -> None:
     for spec in (BASE, WIDE):
-        stds = {
-            group.init_std
-            for group in describe_groups(spec, 100, ADAMW)
-            if group.role is Role.HIDDEN
-        }
+        groups = describe_groups(spec, 100, ADAMW)
+        stds = {group.init_std for group in groups if group.role is Role.HIDDEN}
         width, residual = spec.width, 0.5  # depth 2: 1/sqrt(2 x 2)
         expected = {width**-0.5, width**-0.5 * residual, (4 * width) ** -0.5 * residual}
         assert sorted(stds) == pytest.approx(sorted(expected))
@@ -211,15 +205,12 @@ def test_the_shared_rotary_key_begins_at_the_spectral_condition_under_mup(
 ) -> None:
     spec, norms = replace(ADAMW, parametrisation=parametrisation), list[float]()
     for width in (64, 1024):
-        model = Transformer(
-            ModelSpec(width=width, base_width=64, depth=1, attention="mla"), 20, 8, parametrisation
-        )
+        model_spec = ModelSpec(width=width, base_width=64, depth=1, attention="mla")
+        model = Transformer(model_spec, 20, 8, parametrisation)
         initialise(model, spec, seed=0)
         matrix = model.get_parameter("blocks.0.attention.key_rotary.weight").detach()
-        norms.append(
-            float(torch.linalg.matrix_norm(matrix, 2))
-            / math.sqrt(matrix.shape[0] / matrix.shape[1])
-        )
+        condition = math.sqrt(matrix.shape[0] / matrix.shape[1])
+        norms.append(float(torch.linalg.matrix_norm(matrix, 2)) / condition)
     assert math.log2(norms[1] / norms[0]) / 4 == pytest.approx(exponent, abs=0.12)
 
 
@@ -243,23 +234,20 @@ LR_AT_FOUR_TIMES_THE_WIDTH = {"constant": 1, "inverse_sqrt": 1 / 2, "inverse": 1
 
 @pytest.mark.parametrize("parametrisation", get_args(Parametrisation))
 @pytest.mark.parametrize("scale", get_args(UpdateScale))
-def test_muons_learning_rate_follows_the_rule_of_its_update_scale_or_the_one_asked_for(
+def test_muons_lr_follows_the_rule_of_its_update_scale_or_the_rule_in_the_options(
     parametrisation: str, scale: UpdateScale
 ) -> None:
     spec = replace(MUON, parametrisation=parametrisation, update_scale=scale)
-    assert (
-        effective(spec, WIDE, Role.HIDDEN)[0]
-        == 0.5 * OWN_LR_AT_FOUR_TIMES_THE_WIDTH[parametrisation][scale]
-    )
+    own_factor = OWN_LR_AT_FOUR_TIMES_THE_WIDTH[parametrisation][scale]
+    assert effective(spec, WIDE, Role.HIDDEN)[0] == 0.5 * own_factor
     for rule, factor in LR_AT_FOUR_TIMES_THE_WIDTH.items():
-        asked = replace(spec, muon_lr_rule=rule)
-        assert effective(asked, WIDE, Role.HIDDEN)[0] == 0.5 * factor
-        others = [
-            effective(one, WIDE, role)[0]
-            for one in (spec, asked)
-            for role in (Role.EMBEDDING, Role.READOUT, Role.VECTOR)
-        ]
-        assert others[:3] == others[3:], "AdamW's groups have rules of their own"
+        with_rule = replace(spec, muon_lr_rule=rule)
+        assert effective(with_rule, WIDE, Role.HIDDEN)[0] == 0.5 * factor
+        for role in (Role.EMBEDDING, Role.READOUT, Role.VECTOR):
+            lr, lr_with_rule = (
+                effective(optimizer, WIDE, role)[0] for optimizer in (spec, with_rule)
+            )
+            assert lr == lr_with_rule, "Muon's rule does not affect AdamW's groups"
 
 
 WIDTHS = (32, 64, 128, 256)
@@ -275,7 +263,7 @@ def spectral_norm_of_a_step(spec: OptimizerSpec, width: int, aspect: float) -> f
     return float(torch.linalg.matrix_norm(matrix.detach(), 2)) / math.sqrt(aspect) / spec.lr
 
 
-# the exponent of m in it, by theory
+# the exponent of m in this norm, by theory
 SPECTRAL_EXPONENT = {
     ("rms_match", "constant"): 0.5,
     ("rms_match", "inverse_sqrt"): 0.0,
@@ -298,30 +286,25 @@ def test_a_steps_spectral_norm_scales_with_width_as_theory_predicts(
         corrected = [
             norm / (width / 32) ** expected for norm, width in zip(norms, WIDTHS, strict=True)
         ]
-        assert max(corrected) / min(corrected) < 1.202 / 0.95, (
-            "within the upper band of five Newton-Schulz steps"
-        )
+        # the upper band of five Newton-Schulz steps
+        assert max(corrected) / min(corrected) < 1.202 / 0.95
         slope = math.log2(norms[-1] / norms[0]) / 3
         assert slope == pytest.approx(expected, abs=0.1)
 
 
 def test_mups_own_rule_of_an_update_scale_cancels_its_growth() -> None:
     for scale in get_args(UpdateScale):
-        assert mup.spectral_exponent(replace(MUON, update_scale=scale)) == 0
-        assert (
-            mup.spectral_exponent(
-                replace(MUON, update_scale=scale, muon_lr_rule=mup.SPECTRAL[scale])
-            )
-            == 0
-        )
+        spec = replace(MUON, update_scale=scale)
+        assert mup.spectral_exponent(spec) == 0
+        assert mup.spectral_exponent(replace(spec, muon_lr_rule=mup.SPECTRAL[scale])) == 0
     assert mup.spectral_exponent(replace(MUON, parametrisation="mup-paper")) == -0.5
     assert mup.spectral_exponent(replace(MUON, parametrisation="standard")) == 0.5
 
 
 # Weight decay
 
-# parametrisation, optimizer, update scale: factors of the hidden matrices' weight decay at m = 4 by
-# rule
+# (parametrisation, optimizer, update scale): factors on the weight decay of hidden matrices at
+# m = 4, by rule
 DECAY_AT_FOUR_TIMES_THE_WIDTH: dict[tuple[str, str, str | None], dict[str | None, float]] = {
     ("mup", "adamw", None): {
         None: 4,
@@ -375,30 +358,23 @@ DECAY_AT_FOUR_TIMES_THE_WIDTH: dict[tuple[str, str, str | None], dict[str | None
 }
 
 
-@pytest.mark.parametrize(("pair", "by_rule"), DECAY_AT_FOUR_TIMES_THE_WIDTH.items())
+@pytest.mark.parametrize(("options", "by_rule"), DECAY_AT_FOUR_TIMES_THE_WIDTH.items())
 def test_weight_decay_has_its_hand_computed_factors_under_every_rule(
-    pair: tuple[str, str, str | None], by_rule: dict[str | None, float]
+    options: tuple[str, str, str | None], by_rule: dict[str | None, float]
 ) -> None:
-    parametrisation, name, scale = pair
+    parametrisation, name, scale = options
+    base = replace(MUON, name=name, parametrisation=parametrisation, update_scale=scale)
     for rule, factor in by_rule.items():
-        spec = replace(
-            MUON,
-            name=name,
-            parametrisation=parametrisation,
-            update_scale=scale,
-            weight_decay_rule=rule,
-        )
+        spec = replace(base, weight_decay_rule=rule)
         assert effective(spec, WIDE, Role.HIDDEN)[1] == pytest.approx(0.25 * factor)
         assert effective(spec, WIDE, Role.VECTOR)[1] == 0.0
         if parametrisation == "mup":
-            assert (
-                effective(spec, WIDE, Role.EMBEDDING)[1]
-                == effective(spec, WIDE, Role.READOUT)[1]
-                == 0.25
-            )
+            assert effective(spec, WIDE, Role.EMBEDDING)[1] == 0.25
+            assert effective(spec, WIDE, Role.READOUT)[1] == 0.25
 
 
-# optimizer, rule: exponent of m in what a step of pure decay takes off a hidden weight, under mup
+# (optimizer, rule): exponent of m in the share that a step of pure decay takes off a hidden weight,
+# under mup
 SHRINKAGE = {
     ("adamw", "fixed_tokens"): 0.0,
     ("adamw", "compute_optimal"): -1.0,
@@ -423,14 +399,15 @@ def test_what_a_step_of_pure_decay_takes_off_a_weight_scales_with_width_as_its_r
             torch.nn.init.ones_(parameter)
             parameter.grad = torch.zeros_like(parameter)
         build_optimizer(model, spec).step(1.0)
-        taken = 1 - float(model.blocks[0].attention.query.weight[0, 0].detach())
-        assert taken == pytest.approx(2.0**-7 * (width / 32) ** SHRINKAGE[name, rule], rel=1e-4)
+        shrinkage = 1 - float(model.blocks[0].attention.query.weight[0, 0].detach())
+        expected = 2.0**-7 * (width / 32) ** SHRINKAGE[name, rule]
+        assert shrinkage == pytest.approx(expected, rel=1e-4)
 
 
 # The head's two forms
 
 
-def test_a_rescaled_head_has_no_multiplier_but_its_own_smaller_steps() -> None:
+def test_a_rescaled_head_has_smaller_steps_instead_of_a_multiplier() -> None:
     rescaled = replace(WIDE, head_form="rescaled")
     assert effective(ADAMW, rescaled, Role.READOUT) == (0.5 / 4, 0.25 * 4, 1e-8, 1.0)
     assert effective(MUON, rescaled, Role.READOUT) == (0.25 / 4, 0.25 * 4, 1e-8, 1.0)
@@ -439,7 +416,7 @@ def test_a_rescaled_head_has_no_multiplier_but_its_own_smaller_steps() -> None:
 
 
 def test_both_forms_of_the_head_move_the_logits_equally_in_one_step() -> None:
-    moved = []
+    changes = []
     for form in ("multiplier", "rescaled"):
         spec = replace(ADAMW, lr=1e-3, eps=1e-20)
         model = Transformer(replace(WIDE, depth=1, head_form=form), 20, 8, "mup")  # type: ignore[arg-type]
@@ -453,9 +430,9 @@ def test_both_forms_of_the_head_move_the_logits_equally_in_one_step() -> None:
         tokens = torch.arange(8).reshape(1, 8)
         torch.nn.functional.cross_entropy(model(tokens)[0], tokens[0]).backward()
         build_optimizer(model, spec).step(1.0)
-        moved.append(float(model(tokens).detach().square().mean().sqrt()))
-    assert moved[0] == pytest.approx(moved[1], rel=1e-3)
-    assert moved[0] > 0
+        changes.append(float(model(tokens).detach().square().mean().sqrt()))
+    assert changes[0] == pytest.approx(changes[1], rel=1e-3)
+    assert changes[0] > 0
 
 
 def test_tied_embeddings_refuse_a_rescaled_head() -> None:

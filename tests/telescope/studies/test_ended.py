@@ -13,7 +13,7 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize(("ended", "said"), SAID)
+@pytest.mark.parametrize(("ended", "text"), SAID)
 def test_what_ended_a_study_is_the_reason_of_its_report(ended: Ended, text: str) -> None:
     report = KIND.of(study()).report((), ended)
     assert (str(ended), report.reason, report.final) == (text, text, True)

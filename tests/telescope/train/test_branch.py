@@ -1,9 +1,9 @@
-"""Branches: the same run, whether it begins at its trunk's state or makes the trunk's steps
-itself."""
+"""Branches give the same points, whether they begin at a stored state or make the trunk's steps
+themselves."""
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -39,65 +39,72 @@ TRUNKS = {
 
 @pytest.fixture(params=TRUNKS.values(), ids=TRUNKS)
 def trunk(request: pytest.FixtureRequest) -> TrialSpec:
-    found: TrialSpec = request.param
-    return found
+    spec: TrialSpec = request.param
+    return spec
 
 
-def file(folder: Path, spec: TrialSpec) -> CheckpointFile:
-    """As the coordinator names them; never due."""
+def checkpoint(folder: Path, spec: TrialSpec) -> CheckpointFile:
+    """A checkpoint under the name that the coordinator gives it; never due."""
     return CheckpointFile(folder / f"{spec.digest}.pt", every_seconds=math.inf)
+
+
+def without_seconds(points: Iterable[Measurement]) -> list[Measurement]:
+    return [replace(point, seconds=0.0) for point in points]
 
 
 def trained(folder: Path, *specs: TrialSpec) -> list[list[Measurement]]:
     """The curves of a pack, without their seconds."""
-    files, found = [file(folder, spec) for spec in specs], [list[Measurement]() for _ in specs]
-    for told in train(specs, files):
-        assert not isinstance(told, Left)
-        found[told.index].append(replace(told.measurement, seconds=0.0))
-    return found
+    curves = [list[Measurement]() for _ in specs]
+    for progress in train(specs, [checkpoint(folder, spec) for spec in specs]):
+        assert not isinstance(progress, Left)
+        curves[progress.index].append(progress.measurement)
+    return [without_seconds(curve) for curve in curves]
 
 
 @cache
-def alone(spec: TrialSpec) -> list[Measurement]:
-    """The curve of a run that begins at step 0."""
-    return [replace(point, seconds=0.0) for point in train_one(spec)]
+def from_scratch(spec: TrialSpec) -> list[Measurement]:
+    """The curve of a run that begins at step 0, without its seconds."""
+    return without_seconds(train_one(spec))
 
 
-def whole(spec: TrialSpec) -> list[tuple[int, int, dict[str, float]]]:
-    """The points of a run without a trunk after that step, except for values of its first point
-    that cover an interval of other steps."""
-    rest = [
-        point for point in train_one(replace(spec, branch=None)) if point.step > spec.branch_step
-    ]
-    return numbers(rest)
+Numbers = list[tuple[int, int, dict[str, float]]]
 
 
-def numbers(points: Sequence[Measurement]) -> list[tuple[int, int, dict[str, float]]]:
-    found = [(point.step, point.tokens, dict(point.metrics)) for point in points]
+def numbers(points: Sequence[Measurement]) -> Numbers:
+    """Step, tokens and metrics of each point. The first point leaves out metrics of its interval,
+    which begins earlier in a run without a branch."""
+    result = [(point.step, point.tokens, dict(point.metrics)) for point in points]
     for name in ("train_loss", "max_logit", "clipped_heads"):
-        found[0][2].pop(name, None)
-    return found
+        result[0][2].pop(name, None)
+    return result
+
+
+def numbers_without_branch(spec: TrialSpec) -> Numbers:
+    """The numbers of the same run as a complete trial, after the step at which the branch
+    begins."""
+    points = train_one(replace(spec, branch=None))
+    return numbers([point for point in points if point.step > spec.branch_step])
 
 
 # Training
 
 
-def test_a_branch_begun_at_a_kept_state_yields_what_it_yields_from_scratch_bit_for_bit(
+def test_a_branch_from_a_stored_state_equals_the_branch_from_scratch_bit_for_bit(
     trunk: TrialSpec, tmp_path: Path
 ) -> None:
     (curve,) = trained(tmp_path, trunk)
-    assert curve == alone(replace(trunk, kept_steps=())), "what is kept changes nothing"
+    assert curve == from_scratch(replace(trunk, kept_steps=())), "storing states changes nothing"
     branches = (
         cooldown(trunk, 20, 10),
         extension(trunk, 46),
         cooldown(trunk, 40, 5, evaluate_every=3),
     )
-    assert numbers(alone(branches[0])) == whole(branches[0])
+    assert numbers(from_scratch(branches[0])) == numbers_without_branch(branches[0])
     for branch in branches:
-        began = file(tmp_path, branch)
-        points = [replace(point, seconds=0.0) for point in train_one(branch, began)]
-        assert began.step == branch.branch_step > 0
-        assert points == alone(branch)
+        own_file = checkpoint(tmp_path, branch)
+        points = without_seconds(train_one(branch, own_file))
+        assert own_file.step == branch.branch_step > 0
+        assert points == from_scratch(branch)
         assert points[0].step > branch.branch_step
         assert points[-1].flops == trial_flops(branch) < trial_flops(replace(branch, branch=None))
 
@@ -106,14 +113,15 @@ def test_a_branch_begun_at_a_kept_state_yields_what_it_yields_from_scratch_bit_f
 def test_trunks_and_branches_of_one_shape_train_together(optimizer: object, tmp_path: Path) -> None:
     trunks = [replace(TRUNKS["adamw"], optimizer=optimizer, seed=seed) for seed in range(2)]
     first = trained(tmp_path, *trunks)
-    assert first == [alone(trunk) for trunk in trunks]
-    # of 60 steps, as a newcomer
+    assert first == [from_scratch(trunk) for trunk in trunks]
+    # all of 60 steps, and a trial without a trunk beside them
     branches = [cooldown(trunk, step, 60 - step) for trunk in trunks for step in (20, 40)]
-    newcomer = replace(trial(optimizer, horizon=replace(CONSTANT, steps=60)), seed=7)  # type: ignore[arg-type]
-    assert trained(tmp_path, *branches, newcomer) == [alone(spec) for spec in (*branches, newcomer)]
+    complete = replace(trial(optimizer, horizon=replace(CONSTANT, steps=60)), seed=7)  # type: ignore[arg-type]
+    specs = (*branches, complete)
+    assert trained(tmp_path, *specs) == [from_scratch(spec) for spec in specs]
 
 
-def test_an_extension_of_an_extension_is_the_same_run_carried_on(tmp_path: Path) -> None:
+def test_an_extension_of_an_extension_continues_the_same_run(tmp_path: Path) -> None:
     trunk = replace(TRUNKS["muon"], kept_steps=(40,))
     longer = extension(trunk, 50, kept_steps=(46, 50))
     longest = extension(longer, 56)
@@ -121,65 +129,60 @@ def test_an_extension_of_an_extension_is_the_same_run_carried_on(tmp_path: Path)
     for spec in (trunk, longer):
         trained(tmp_path, spec)
     for branch in (longest, cooldown(longer, 46, 8)):
-        assert trained(tmp_path, branch) == [alone(branch)]
-        assert numbers(alone(branch)) == whole(branch)
+        assert trained(tmp_path, branch) == [from_scratch(branch)]
+        assert numbers(from_scratch(branch)) == numbers_without_branch(branch)
     assert kept_path(tmp_path, longer.digest, 46).exists()
 
 
-def test_states_are_kept_at_their_steps_and_outlive_their_trial(tmp_path: Path) -> None:
+def test_states_are_stored_at_their_steps_and_outlive_their_trial(tmp_path: Path) -> None:
     trunk = TRUNKS["adamw"]
-    began = file(tmp_path, trunk)
-    for point in train_one(trunk, began):
+    trunk_file = checkpoint(tmp_path, trunk)
+    for point in train_one(trunk, trunk_file):
         assert kept_path(tmp_path, trunk.digest, 20).exists() == (point.step >= 20)
-        assert kept_path(tmp_path, trunk.digest, 40).exists() == (point.step >= 40), (
-            "before its last point is heard of"
-        )
-    began.delete()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"{trunk.digest}@20.pt",
-        f"{trunk.digest}@40.pt",
-    ]
+        # stored before the last point is yielded
+        assert kept_path(tmp_path, trunk.digest, 40).exists() == (point.step >= 40)
+    trunk_file.delete()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == [f"{trunk.digest}@20.pt", f"{trunk.digest}@40.pt"]
 
 
-def test_a_trunk_that_resumes_keeps_again_what_it_passes_again(tmp_path: Path) -> None:
+def test_a_resumed_trunk_stores_the_states_of_repeated_steps_again(tmp_path: Path) -> None:
     trunk = TRUNKS["muon"]
-    began = CheckpointFile(tmp_path / f"{trunk.digest}.pt", every_seconds=0)
-    for point in train_one(trunk, began):
+    trunk_file = CheckpointFile(tmp_path / f"{trunk.digest}.pt", every_seconds=0)
+    for point in train_one(trunk, trunk_file):
         if point.step >= 20:  # the checkpoint is of step 18
             break
     kept_path(tmp_path, trunk.digest, 20).unlink()
-    resumed = file(tmp_path, trunk)
+    resumed = checkpoint(tmp_path, trunk)
     list(train_one(trunk, resumed))
     assert resumed.step == 18
     branch = cooldown(trunk, 20, 10)
-    again = file(tmp_path, branch)
-    assert [replace(point, seconds=0.0) for point in train_one(branch, again)] == alone(branch)
-    assert again.step == 20
+    branch_file = checkpoint(tmp_path, branch)
+    assert without_seconds(train_one(branch, branch_file)) == from_scratch(branch)
+    assert branch_file.step == 20
 
 
-def test_a_trunk_that_ends_early_keeps_fewer_and_its_branches_do_without(tmp_path: Path) -> None:
-    wild = replace(
-        trial(replace(ADAMW, lr=1e30), horizon=replace(CONSTANT, record_every=1)),
-        kept_steps=(1, 20),
-    )
-    (curve,) = trained(tmp_path, wild)
+def test_branches_of_a_trunk_that_diverged_make_its_steps_themselves(tmp_path: Path) -> None:
+    diverging = trial(replace(ADAMW, lr=1e30), horizon=replace(CONSTANT, record_every=1))
+    trunk = replace(diverging, kept_steps=(1, 20))
+    (curve,) = trained(tmp_path, trunk)
     assert curve[-1].step < 20
-    assert not kept_path(tmp_path, wild.digest, 20).exists()
-    branch = cooldown(wild, 20, 10)
-    began = file(tmp_path, branch)
-    points = list(train_one(branch, began))
-    assert (began.step, points[0].step) == (0, 21)
+    assert not kept_path(tmp_path, trunk.digest, 20).exists()
+    branch = cooldown(trunk, 20, 10)
+    branch_file = checkpoint(tmp_path, branch)
+    points = list(train_one(branch, branch_file))
+    assert (branch_file.step, points[0].step) == (0, 21)
     assert completed(branch, points).diverged
 
 
-def test_a_trunk_stopped_below_its_loss_at_a_step_that_it_keeps_keeps_it(tmp_path: Path) -> None:
+def test_a_trunk_that_stops_below_its_loss_stores_the_state_of_that_step(tmp_path: Path) -> None:
     easy = replace(CONSTANT, evaluate_every=20, stop_below_loss=100.0)
     trunk = replace(trial(horizon=easy), kept_steps=(20, 40))
     (points,) = trained(tmp_path, trunk)
     assert points[-1].step == 20
     assert [kept_path(tmp_path, trunk.digest, step).exists() for step in (20, 40)] == [True, False]
     branch = cooldown(trunk, 20, 10)
-    assert trained(tmp_path, branch) == [alone(branch)]
+    assert trained(tmp_path, branch) == [from_scratch(branch)]
 
 
 def test_a_branch_is_resumed_from_its_own_checkpoint(tmp_path: Path) -> None:
@@ -189,61 +192,57 @@ def test_a_branch_is_resumed_from_its_own_checkpoint(tmp_path: Path) -> None:
     running = train_one(branch, CheckpointFile(tmp_path / f"{branch.digest}.pt", every_seconds=0))
     first = [next(running) for _ in range(2)]
     running.close()
-    resumed = file(tmp_path, branch)
+    resumed = checkpoint(tmp_path, branch)
     rest = list(train_one(branch, resumed))
     assert resumed.step == first[0].step == 24
-    assert [replace(point, seconds=0.0) for point in (first[0], *rest)] == alone(branch)
+    assert without_seconds((first[0], *rest)) == from_scratch(branch)
 
 
-@pytest.mark.parametrize("dies_at", [3, 19, 20, 21, 25])
-def test_a_branch_without_its_trunk_is_resumed_within_the_trunks_steps_too(
-    dies_at: int, tmp_path: Path
+@pytest.mark.parametrize("stopped_at", [3, 19, 20, 21, 25])
+def test_a_branch_without_a_stored_state_can_be_resumed_within_the_trunks_steps(
+    stopped_at: int, tmp_path: Path
 ) -> None:
     branch = cooldown(TRUNKS["adamw"], 20, 10)
     steps = itertools.count()
     path = tmp_path / "branch.pt"
-    list(
-        train(
-            (branch,),
-            (CheckpointFile(path, every_seconds=0),),
-            stopping=lambda index: next(steps) == dies_at,
-        )
-    )
+    files = (CheckpointFile(path, every_seconds=0),)
+    list(train((branch,), files, stopping=lambda index: next(steps) == stopped_at))
     resumed = CheckpointFile(path, every_seconds=math.inf)
-    rest = [replace(point, seconds=0.0) for point in train_one(branch, resumed)]
-    assert resumed.step == {21: 20, 25: 24}.get(dies_at, dies_at)
-    assert rest == [point for point in alone(branch) if point.step > resumed.step]
+    rest = without_seconds(train_one(branch, resumed))
+    assert resumed.step == {21: 20, 25: 24}.get(stopped_at, stopped_at)
+    assert rest == [point for point in from_scratch(branch) if point.step > resumed.step]
 
 
-def test_the_time_of_a_branch_is_that_of_its_own_steps(tmp_path: Path) -> None:
+def test_the_time_of_a_branch_covers_its_own_steps_only(tmp_path: Path) -> None:
     trunk = TRUNKS["adamw"]
     trained(tmp_path, trunk)
     branch = cooldown(trunk, 40, 2)
-    branches = list(train_one(branch, file(tmp_path, branch))), list(train_one(branch))
-    whole = list(train_one(replace(branch, branch=None)))
+    branches = list(train_one(branch, checkpoint(tmp_path, branch))), list(train_one(branch))
+    complete = list(train_one(replace(branch, branch=None)))
     for points in branches:
-        assert 0 < points[-1].seconds < whole[-1].seconds / 3  # 2 of 42 steps, and the evaluation
+        # 2 of 42 steps, and the evaluation
+        assert 0 < points[-1].seconds < complete[-1].seconds / 3
 
 
-def test_a_branch_knows_how_its_trunk_began_when_it_judges_divergence(tmp_path: Path) -> None:
-    """The trunk's loss stays above its start, though not for long enough; in the branch it goes
-    on."""
+def test_divergence_of_a_branch_counts_the_steps_of_its_trunk(tmp_path: Path) -> None:
+    """The trunk's loss stays above its first loss, but not for long enough; the branch continues
+    the count."""
     horizon = replace(CONSTANT, steps=200, warmup_fraction=0.0)
     trunk = replace(trial(replace(ADAMW, lr=10.0), horizon=horizon), kept_steps=(18,))
     trained(tmp_path, trunk)
     branch = cooldown(trunk, 18, 42)
-    began = file(tmp_path, branch)
-    points = [replace(point, seconds=0.0) for point in train_one(branch, began)]
-    assert began.step == 18
-    assert points == alone(branch)
+    branch_file = checkpoint(tmp_path, branch)
+    points = without_seconds(train_one(branch, branch_file))
+    assert branch_file.step == 18
+    assert points == from_scratch(branch)
     assert completed(branch, points).diverged
-    assert points[-1].step == 24, "of whose 24 steps 23 were above the first"
+    assert points[-1].step == 24, "23 of its 24 steps have a loss above the first"
 
 
 # Specs
 
 
-def test_the_schedule_of_a_cooldown_is_its_trunks_and_then_a_line() -> None:
+def test_the_schedule_of_a_cooldown_is_its_trunks_and_then_a_linear_decay() -> None:
     trunk = replace(trial(horizon=replace(CONSTANT, final_lr_fraction=0.1)), kept_steps=(20,))
     branch = cooldown(trunk, 20, 10, evaluate_every=5, stop_below_loss=3.0)
     assert (branch.horizon.steps, branch.own_steps, branch.horizon.decay) == (30, 10, "wsd")
@@ -257,28 +256,25 @@ def test_the_schedule_of_a_cooldown_is_its_trunks_and_then_a_line() -> None:
 
 @pytest.mark.parametrize("steps", [*range(1, 40, 3), 77, 1000, 12_345])
 @pytest.mark.parametrize("warmup", [0.0, 1e-9, 0.01, 0.1, 1 / 3, 0.5])
-def test_branches_warm_up_as_long_as_their_trunks_and_cool_down_as_long_as_they_are_told(
+def test_branches_warm_up_as_long_as_their_trunks_and_decay_over_their_own_steps(
     steps: int, warmup: float
 ) -> None:
     horizon = HorizonSpec(steps=steps, batch_tokens=128, warmup_fraction=warmup, decay="constant")
-    at = max(1, warmup_steps(horizon))
-    trunk = replace(trial(horizon=horizon), kept_steps=(at, steps))
+    warm = max(1, warmup_steps(horizon))
+    trunk = replace(trial(horizon=horizon), kept_steps=(warm, steps))
     for branch in (
-        cooldown(trunk, at, 7),
+        cooldown(trunk, warm, 7),
         cooldown(trunk, steps, 1),
         extension(trunk, 3 * steps),
         extension(trunk, steps + 1),
     ):
         assert warmup_steps(branch.horizon) == warmup_steps(horizon)
-        below = [
-            step
-            for step in range(branch.horizon.steps)
-            if step >= branch.branch_step and lr_factor(branch.horizon, step) < 1
-        ]
-        assert len(below) == (branch.own_steps - 1 if branch.horizon.decay == "wsd" else 0)
+        own_steps = range(branch.branch_step, branch.horizon.steps)
+        decaying = [step for step in own_steps if lr_factor(branch.horizon, step) < 1]
+        assert len(decaying) == (branch.own_steps - 1 if branch.horizon.decay == "wsd" else 0)
 
 
-def test_what_a_trunk_does_not_keep_or_does_otherwise_is_no_branch() -> None:
+def test_a_branch_needs_a_stored_state_and_the_trunks_learning_rates() -> None:
     trunk = replace(trial(horizon=CONSTANT), kept_steps=(2, 20))
     with pytest.raises(AssertionError, match="keeps no state at step 10"):
         cooldown(trunk, 10, 10)

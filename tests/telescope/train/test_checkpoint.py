@@ -1,4 +1,4 @@
-"""A checkpoint is whole, or it is the previous one."""
+"""Checkpoints are replaced as a whole; a damaged one gives way to the previous one."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from telescope.train.checkpoint import FORMAT, CheckpointFile, kept_path
 from telescope.trials.horizon import Branch
 
 
-def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+def test_a_saved_state_is_loaded_unchanged(tmp_path: Path) -> None:
     CheckpointFile(tmp_path / "new" / "c.pt").save({"step": 7, "x": torch.arange(3)})
     file = CheckpointFile(tmp_path / "new" / "c.pt")
     state = file.load()
@@ -28,7 +28,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_previous_one(tmp_path: Path) -> N
         assert state["step"] == 1
 
 
-def test_a_checkpoint_of_another_format_or_none_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_format_is_ignored(tmp_path: Path) -> None:
     file = CheckpointFile(tmp_path / "c.pt")
     for state in ({"format": FORMAT - 1, "step": 3}, {"step": 3}):
         torch.save(state, file.path)
@@ -36,7 +36,7 @@ def test_a_checkpoint_of_another_format_or_none_is_no_checkpoint(tmp_path: Path)
         assert file.step == 0
 
 
-def test_no_file_is_no_state_and_delete_leaves_nothing(tmp_path: Path) -> None:
+def test_without_a_file_there_is_no_state_and_delete_removes_all_files(tmp_path: Path) -> None:
     file = CheckpointFile(tmp_path / "c.pt")
     assert file.load() is None
     file.save({"step": 1})
@@ -48,18 +48,18 @@ def test_no_file_is_no_state_and_delete_leaves_nothing(tmp_path: Path) -> None:
 TRUNK = "7" * 32
 
 
-def kept(folder: Path, step: int, at: int | None = None) -> CheckpointFile:
-    """The checkpoint of a branch, beside what its trunk has kept."""
-    CheckpointFile(folder / f"{TRUNK}.pt").keep(
-        TRUNK, {"step": step, "seconds": 9.0, "curve": [1], "x": "trunk"}
-    )
-    if at is not None:
-        kept_path(folder, TRUNK, step).replace(kept_path(folder, TRUNK, at))
+def branch_checkpoint(folder: Path, step: int, renamed_to: int | None = None) -> CheckpointFile:
+    """The checkpoint of a branch, in the folder of a state that its trunk stored at a step. The
+    name of the state's file may claim another step."""
+    state = {"step": step, "seconds": 9.0, "curve": [1], "x": "trunk"}
+    CheckpointFile(folder / f"{TRUNK}.pt").keep(TRUNK, state)
+    if renamed_to is not None:
+        kept_path(folder, TRUNK, step).replace(kept_path(folder, TRUNK, renamed_to))
     return CheckpointFile(folder / "branch.pt")
 
 
-def test_a_branch_begins_at_what_its_trunk_kept_with_a_curve_of_its_own(tmp_path: Path) -> None:
-    file = kept(tmp_path, 5)
+def test_a_branch_begins_at_its_trunks_state_without_the_trunks_curve(tmp_path: Path) -> None:
+    file = branch_checkpoint(tmp_path, 5)
     CheckpointFile(tmp_path / f"{TRUNK}.pt").delete()  # the trunk has ended
     state = file.load(Branch(trunk=TRUNK, step=5))
     assert state is not None
@@ -69,27 +69,26 @@ def test_a_branch_begins_at_what_its_trunk_kept_with_a_curve_of_its_own(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == [f"{TRUNK}@5.pt"]
 
 
-def test_a_branch_goes_on_from_its_own_checkpoint_where_it_has_one(tmp_path: Path) -> None:
-    file = kept(tmp_path, 5)
+def test_a_branch_continues_from_its_own_checkpoint_if_it_has_one(tmp_path: Path) -> None:
+    file = branch_checkpoint(tmp_path, 5)
     file.save({"step": 7, "x": "branch"})
     state = file.load(Branch(trunk=TRUNK, step=5))
     assert state is not None
     assert (state["x"], file.step) == ("branch", 7)
 
 
-def test_a_kept_state_of_another_trunk_or_step_or_a_damaged_one_is_none(tmp_path: Path) -> None:
-    file = kept(tmp_path, 5)
+def test_a_state_of_another_trunk_or_step_or_a_damaged_state_is_ignored(tmp_path: Path) -> None:
+    file = branch_checkpoint(tmp_path, 5)
     assert file.load(Branch(trunk="8" * 32, step=5)) is None
     assert file.load(Branch(trunk=TRUNK, step=6)) is None
-    assert kept(tmp_path, 5, at=6).load(Branch(trunk=TRUNK, step=6)) is None, (
-        "it is not of the step that it is called by"
-    )
-    file = kept(tmp_path / "other", 5)
+    renamed = branch_checkpoint(tmp_path, 5, renamed_to=6)
+    assert renamed.load(Branch(trunk=TRUNK, step=6)) is None
+    file = branch_checkpoint(tmp_path / "other", 5)
     kept_path(tmp_path / "other", TRUNK, 5).write_bytes(b"rubbish")
     assert file.load(Branch(trunk=TRUNK, step=5)) is None
     assert file.step == 0
 
 
-def test_it_is_due_after_its_interval(tmp_path: Path) -> None:
+def test_a_checkpoint_is_due_after_its_interval(tmp_path: Path) -> None:
     assert CheckpointFile(tmp_path / "c.pt", every_seconds=0).due()
     assert not CheckpointFile(tmp_path / "c.pt", every_seconds=1000).due()

@@ -1,5 +1,5 @@
-"""Packs: each trial's curve is the same as alone, whichever trials join, leave or break beside
-it."""
+"""Packs: the curve of each member is the same as alone, even if other members join, leave or
+diverge."""
 
 import itertools
 import math
@@ -23,7 +23,7 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
-# in bfloat16 the last bit of a gradient can become its first
+# float32, since bfloat16 can amplify the last bit of a gradient
 EXACT_MUON = replace(MUON, newton_schulz_dtype="float32")
 GQA = replace(MODEL, query_heads_per_kv=2, qk_norm=True)
 TIED = replace(MODEL, tied_embeddings=True, mlp="relu2")
@@ -43,7 +43,7 @@ VARIANTS = {
 def members(
     optimizer: OptimizerSpec, model: ModelSpec, micro_batch_tokens: int | None = None
 ) -> tuple[TrialSpec, ...]:
-    """Four trials of one shape that differ in all that may differ."""
+    """Four trials of one shape that differ in every hyperparameter in which members may differ."""
     horizon = replace(HORIZON, micro_batch_tokens=micro_batch_tokens)
     changed = replace(
         optimizer,
@@ -70,11 +70,11 @@ def members(
 
 def curves(specs: Sequence[TrialSpec]) -> list[list[Measurement]]:
     """Points of each member of a pack."""
-    found: list[list[Measurement]] = [[] for _ in specs]
-    for told in train(specs):
-        assert not isinstance(told, Left)
-        found[told.index].append(told.measurement)
-    return found
+    result: list[list[Measurement]] = [[] for _ in specs]
+    for progress in train(specs):
+        assert not isinstance(progress, Left)
+        result[progress.index].append(progress.measurement)
+    return result
 
 
 @cache
@@ -83,12 +83,11 @@ def alone(spec: TrialSpec) -> list[Measurement]:
     return list(train_one(spec))
 
 
-def assert_same(curve: Sequence[Measurement], other: Sequence[Measurement]) -> None:
-    """Equal to rounding, except for the seconds."""
-    assert [(point.step, point.tokens, point.flops) for point in curve] == [
-        (point.step, point.tokens, point.flops) for point in other
-    ]
-    for point, expected in zip(curve, other, strict=True):
+def assert_same(curve: Sequence[Measurement], expected_curve: Sequence[Measurement]) -> None:
+    """Assert that two curves are equal to rounding, except for their seconds."""
+    for point, expected in zip(curve, expected_curve, strict=True):
+        assert (point.step, point.tokens) == (expected.step, expected.tokens)
+        assert point.flops == expected.flops
         assert point.metrics == pytest.approx(expected.metrics, rel=2e-5, abs=1e-6)
 
 
@@ -104,7 +103,7 @@ def test_each_member_has_the_curve_that_it_has_alone(
     for spec, curve in zip(specs, together, strict=True):
         assert_same(curve, alone(spec))
     finals = [curve[-1].metrics["loss"] for curve in together]
-    # they are different trials
+    # the four trials are different
     assert all(abs(a - b) > 1e-3 for a, b in itertools.combinations(finals, 2))
 
 
@@ -115,41 +114,37 @@ def test_bfloat16_newton_schulz_agrees_within_its_own_rounding() -> None:
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
-def test_a_member_that_diverges_leaves_and_the_others_do_not_notice(
-    optimizer: OptimizerSpec,
-) -> None:
-    calm, _, _, other = members(optimizer, MODEL)
-    wild = replace(calm, optimizer=replace(optimizer, lr=1e30))
-    lost, *rest = curves((wild, calm, other))
-    assert lost[-1].metrics["loss"] == math.inf
-    assert lost[-1].step < HORIZON.steps
-    for spec, curve in zip((calm, other), rest, strict=True):
+def test_a_member_that_diverges_does_not_affect_the_others(optimizer: OptimizerSpec) -> None:
+    first, _, _, second = members(optimizer, MODEL)
+    diverging = replace(first, optimizer=replace(optimizer, lr=1e30))
+    diverged, *rest = curves((diverging, first, second))
+    assert diverged[-1].metrics["loss"] == math.inf
+    assert diverged[-1].step < HORIZON.steps
+    for spec, curve in zip((first, second), rest, strict=True):
         assert_same(curve, alone(spec))
 
 
-def test_a_member_that_is_asked_to_leave_does_and_the_others_go_on() -> None:
+def test_a_member_that_is_stopped_leaves_and_the_others_continue() -> None:
     specs = members(ADAMW, MODEL)
-    everything = list(train(specs, stopping=lambda index: index == 1))
-    assert [told for told in everything if told.index == 1] == [Left(1)]
+    progress = list(train(specs, stopping=lambda index: index == 1))
+    assert [event for event in progress if event.index == 1] == [Left(1)]
     for i in (0, 2, 3):
-        ours = [told for told in everything if told.index == i and not isinstance(told, Left)]
-        assert [type(told) for told in ours] == [CurvePoint] * (len(ours) - 1) + [Last]
-        assert_same([told.measurement for told in ours], alone(specs[i]))
+        events = [event for event in progress if event.index == i]
+        assert [type(event) for event in events] == [CurvePoint] * (len(events) - 1) + [Last]
+        assert_same([event.measurement for event in events], alone(specs[i]))  # type: ignore[union-attr]
 
 
 def test_a_member_may_leave_between_two_points(tmp_path: Path) -> None:
     steps = itertools.count()
-    told = list(
-        train(
-            [trial(ADAMW, horizon=replace(HORIZON, record_every=5))],
-            stopping=lambda index: next(steps) == 7,
-        )
-    )
-    assert [told[0].measurement.step, type(told[0]), *told[1:]] == [5, CurvePoint, Left(0)]
+    specs = [trial(ADAMW, horizon=replace(HORIZON, record_every=5))]
+    first, *rest = train(specs, stopping=lambda index: next(steps) == 7)
+    assert isinstance(first, CurvePoint)
+    assert first.measurement.step == 5
+    assert rest == [Left(0)]
 
 
 @pytest.mark.parametrize("optimizer", [EXACT_MUON, ADAMW], ids=["muon", "adamw"])
-def test_trials_resume_from_their_own_checkpoints_in_any_company(
+def test_trials_resume_from_their_checkpoints_in_other_packs(
     optimizer: OptimizerSpec, tmp_path: Path
 ) -> None:
     specs = members(optimizer, MODEL)
@@ -159,18 +154,18 @@ def test_trials_resume_from_their_own_checkpoints_in_any_company(
         next(first)
     first.close()
     resumed: dict[int, list[Measurement]] = {0: [], 3: []}
-    # a newcomer beside one that is ahead of it
-    for told in train((specs[3], specs[0]), (files[3], files[0])):
-        assert not isinstance(told, Left)
-        resumed[3 if told.index == 0 else 0].append(told.measurement)
+    # a new trial beside one that is ahead of it
+    for progress in train((specs[3], specs[0]), (files[3], files[0])):
+        assert not isinstance(progress, Left)
+        resumed[3 if progress.index == 0 else 0].append(progress.measurement)
     assert files[0].step == 3
     assert_same(resumed[0], alone(specs[0])[1:])
     assert_same(resumed[3], alone(specs[3]))
-    assert_same(list(train_one(specs[1], files[1])), alone(specs[1])[1:])  # by itself
-    assert_same([told.measurement for told in train((specs[2],), (files[2],))], alone(specs[2])[1:])
+    for i in (1, 2):
+        assert_same(list(train_one(specs[i], files[i])), alone(specs[i])[1:])
 
 
-def test_every_member_may_be_evaluated_on_its_way() -> None:
+def test_every_member_may_be_evaluated_during_its_run() -> None:
     specs = [
         replace(spec, horizon=replace(spec.horizon, evaluate_every=4))
         for spec in members(ADAMW, MODEL)
@@ -180,7 +175,7 @@ def test_every_member_may_be_evaluated_on_its_way() -> None:
         assert_same(curve, alone(spec))
 
 
-def test_members_that_measure_coordinates_say_what_they_say_alone() -> None:
+def test_members_that_measure_coordinates_record_the_same_as_alone() -> None:
     specs = [replace(spec, measure="coordinates") for spec in members(ADAMW, MODEL)[:2]]
     for spec, curve in zip(specs, curves(specs), strict=True):
         assert_same(curve, alone(spec))
@@ -191,24 +186,24 @@ def test_the_time_of_a_pack_is_shared_by_its_members() -> None:
         replace(spec, horizon=replace(spec.horizon, evaluation_tokens=8192))
         for spec in members(ADAMW, MODEL)
     ]
-    began = time.perf_counter()
+    started = time.perf_counter()
     together = curves(specs)
-    wall = time.perf_counter() - began
-    assert all(
-        b.seconds > a.seconds > 0 for curve in together for a, b in itertools.pairwise(curve)
-    )
-    ends = [curve[-1].seconds for curve in together]
-    assert sum(ends) <= wall
-    assert max(ends) < 1.5 * min(ends), "those that are evaluated last pay no more"
+    wall_seconds = time.perf_counter() - started
+    for curve in together:
+        assert all(
+            point.seconds > before.seconds > 0 for before, point in itertools.pairwise(curve)
+        )
+    totals = [curve[-1].seconds for curve in together]
+    assert sum(totals) <= wall_seconds
+    assert max(totals) < 1.5 * min(totals), "members that are evaluated last are charged no more"
 
 
-def test_numbers_and_seeds_may_differ_within_a_pack_and_nothing_else() -> None:
+def test_only_seeds_and_some_hyperparameters_may_differ_within_a_pack() -> None:
     specs = members(MUON, MODEL)
     spec = specs[0]
-    stopping = replace(spec, horizon=replace(spec.horizon, evaluate_every=4))
-    assert pack.shape(
-        replace(stopping, horizon=replace(stopping.horizon, stop_below_loss=3.0))
-    ) == pack.shape(stopping)
+    evaluated = replace(spec, horizon=replace(spec.horizon, evaluate_every=4))
+    stopping = replace(evaluated, horizon=replace(evaluated.horizon, stop_below_loss=3.0))
+    assert pack.shape(stopping) == pack.shape(evaluated)
     trunk = replace(spec, kept_steps=(6,))
     branch = replace(spec, branch=Branch(trunk=trunk.digest, step=6))
     assert len({pack.shape(spec) for spec in (*specs, trunk, branch)}) == 1
@@ -219,12 +214,12 @@ def test_numbers_and_seeds_may_differ_within_a_pack_and_nothing_else() -> None:
         replace(spec, horizon=replace(spec.horizon, batch_tokens=256)),
         replace(spec, horizon=replace(spec.horizon, steps=13)),
         replace(spec, measure="coordinates"),
-        stopping,
+        evaluated,
     ]
     assert len({pack.shape(other) for other in (spec, *others)}) == 1 + len(others)
 
 
-def test_trials_of_different_shapes_are_no_pack() -> None:
+def test_trials_of_different_shapes_cannot_form_a_pack() -> None:
     with pytest.raises(AssertionError, match="one shape"):
         next(train((trial(), trial(ADAMW))))
 
@@ -237,16 +232,16 @@ def test_losses_and_gradients_of_a_pack_are_those_of_its_members() -> None:
         torch.nn.init.normal_(model.head.weight, generator=torch.Generator().manual_seed(seed))
     windows = torch.randint(50, (3, 4, 17), generator=torch.Generator().manual_seed(9))
 
-    def gradients(found: torch.Tensor) -> list[torch.Tensor]:
-        return list(
-            torch.autograd.grad(
-                found.sum(), [parameter for model in models for parameter in model.parameters()]
-            )
-        )
+    def gradients(losses: torch.Tensor) -> list[torch.Tensor]:
+        parameters = [parameter for model in models for parameter in model.parameters()]
+        return list(torch.autograd.grad(losses.sum(), parameters))
 
     together = pack.losses(models, windows)
-    apart = torch.cat(
-        [pack.losses([model], one[None]) for model, one in zip(models, windows, strict=True)]
+    separate = torch.cat(
+        [
+            pack.losses([model], own_windows[None])
+            for model, own_windows in zip(models, windows, strict=True)
+        ]
     )
-    torch.testing.assert_close(together, apart)
-    torch.testing.assert_close(gradients(together), gradients(apart), rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(together, separate)
+    torch.testing.assert_close(gradients(together), gradients(separate), rtol=1e-4, atol=1e-7)

@@ -1,6 +1,4 @@
-"""The fastest program of a shape, for given step times; and the measurement really times steps of
-training.
-"""
+"""The choice of a program from step times, and the measurement of step times on real training."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,7 +20,7 @@ from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
 
 
 @pytest.mark.parametrize(
-    ("per_trial", "size", "tried"),
+    ("seconds_per_trial", "best", "largest"),
     [
         ((1.0, 0.8, 0.6, 0.5), 8, 8),
         ((1.0, 1.0, 0.8, 0.9), 4, 8),
@@ -31,18 +29,19 @@ from tests.telescope.small import ADAMW, HORIZON, MODEL, MUON, trial
     ],
     ids=["always", "in the end", "hardly", "never"],
 )
-def test_as_many_are_put_together_as_pays(
-    per_trial: tuple[float, ...], size: int, tried: int, monkeypatch: pytest.MonkeyPatch
+def test_packs_are_as_large_as_pays(
+    seconds_per_trial: tuple[float, ...], best: int, largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    timed_sizes: list[int] = []
 
-    def step(n: int) -> float:
-        asked.append(n)
-        return n * per_trial[n.bit_length() - 1]
+    def step(size: int) -> float:
+        timed_sizes.append(size)
+        return size * seconds_per_trial[size.bit_length() - 1]
 
     monkeypatch.setattr(program, "stepper", lambda spec, most, losses: step)
-    assert fastest(trial(), 8, pack.losses) == Timing(size, per_trial[size.bit_length() - 1])
-    assert max(asked) == tried
+    best_seconds = seconds_per_trial[best.bit_length() - 1]
+    assert fastest(trial(), 8, pack.losses) == Timing(best, best_seconds)
+    assert max(timed_sizes) == largest
     assert fastest(trial(), 1, pack.losses) == Timing(1, 1.0)
 
 
@@ -60,13 +59,13 @@ def test_a_moment_in_which_the_machine_is_busy_does_not_decide(
 
 
 class Machine:
-    """Steps take `eager` seconds, `fused` once compiled; compiling is expected to take 100 s, and
-    takes 90."""
+    """A machine on which a step takes `eager` seconds, or `fused` if it is compiled. Compiling is
+    expected to take 100 s, and takes 90 s."""
 
     def __init__(
         self, monkeypatch: pytest.MonkeyPatch, eager: float = 1.0, fused: float = 0.5
     ) -> None:
-        self.prepared: list[Graph] = []
+        self.compiled_graphs: list[Graph] = []
         seconds: dict[Callable[..., object], float] = {
             pack.losses: eager,
             compiled.compiled_losses: fused,
@@ -76,14 +75,14 @@ class Machine:
         )
         monkeypatch.setattr(compiled, "obstacle", lambda: None)
         monkeypatch.setattr(compiled, "expected_seconds", lambda graph: 100.0)
-        monkeypatch.setattr(compiled, "compile_graph", self.prepare)
+        monkeypatch.setattr(compiled, "compile_graph", self.compile_graph)
 
-    def prepare(self, graph: Graph) -> float:
-        self.prepared.append(graph)
+    def compile_graph(self, graph: Graph) -> float:
+        self.compiled_graphs.append(graph)
         return 90.0
 
 
-def test_a_shape_is_compiled_where_the_steps_left_repay_what_that_is_expected_to_take(
+def test_a_shape_is_compiled_if_its_remaining_steps_repay_the_expected_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     machine = Machine(monkeypatch)
@@ -92,11 +91,11 @@ def test_a_shape_is_compiled_where_the_steps_left_repay_what_that_is_expected_to
         repaid_steps=400.0,
         reason="not compiled: 399 steps are too few to repay the 100 s of compiling",
     )
-    assert machine.prepared == []
+    assert machine.compiled_graphs == []
     assert choose(trial(), 8, 400) == Program(
         1, compiled=True, reason="compiled in 90.0 s, 2.00 times as fast"
     )
-    assert machine.prepared == [Graph.of(trial())]
+    assert machine.compiled_graphs == [Graph.of(trial())]
 
 
 def test_a_graph_that_is_hardly_faster_is_not_used_and_not_tried_again(
@@ -108,7 +107,7 @@ def test_a_graph_that_is_hardly_faster_is_not_used_and_not_tried_again(
     )
 
 
-def test_a_compiler_that_fails_leaves_the_program_as_it_is_written(
+def test_after_a_failed_compilation_the_program_is_eager(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(graph: Graph) -> float:
@@ -121,7 +120,7 @@ def test_a_compiler_that_fails_leaves_the_program_as_it_is_written(
     assert choose(trial(), 8, 1e6) == Program(1, reason="not compiled: this machine cannot")
 
 
-def test_where_nothing_can_be_compiled_the_reason_is_said(
+def test_a_process_that_cannot_compile_has_a_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -132,37 +131,39 @@ def test_where_nothing_can_be_compiled_the_reason_is_said(
     assert str(compiled.obstacle()).startswith("there is no C++ compiler")
 
 
-def test_a_step_is_timed_by_the_least_seconds_the_first_aside() -> None:
-    seconds, least = iter([1.0, 9.0, 6.0, 8.0]), dict[int, float]()
-    program.race(lambda size: next(seconds), (2,), least)
-    assert least == {2: 3.0}
+def test_the_time_of_a_step_is_the_least_of_several_without_the_first() -> None:
+    seconds = iter([1.0, 9.0, 6.0, 8.0])
+    assert program.time_in_turns(lambda size: next(seconds), (2,), {}) == {2: 3.0}
 
 
 @pytest.mark.parametrize("optimizer", [MUON, ADAMW], ids=["muon", "adamw"])
-def test_the_step_that_is_timed_is_one_of_training(
+def test_the_timed_step_is_a_step_of_training(
     optimizer: OptimizerSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built: list[Transformer] = []
-    stepped: list[list[bool]] = []
+    models: list[Transformer] = []
+    have_gradients: list[list[bool]] = []
+    step_together = program.step_together
 
-    def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
-        stepped.append(
-            [all(parameter.grad is not None for parameter in model.parameters()) for model in built]
+    def recorded_step(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
+        have_gradients.append(
+            [
+                all(parameter.grad is not None for parameter in model.parameters())
+                for model in models
+            ]
         )
-        optimizer_steps(optimizers, factors)
+        step_together(optimizers, factors)
 
-    optimizer_steps = program.step_together
-    monkeypatch.setattr(
-        program,
-        "build_optimizer",
-        lambda model, spec: built.append(model) or build_optimizer(model, spec),
-    )  # type: ignore[func-returns-value]
-    monkeypatch.setattr(program, "step_together", step_together)
+    def recorded_optimizer(model: Transformer, spec: OptimizerSpec) -> Optimizer:
+        models.append(model)
+        return build_optimizer(model, spec)
+
+    monkeypatch.setattr(program, "build_optimizer", recorded_optimizer)
+    monkeypatch.setattr(program, "step_together", recorded_step)
     assert program.stepper(trial(optimizer), 3, pack.losses)(2) > 0
-    assert stepped == [[True, True, False]]
+    assert have_gradients == [[True, True, False]]
 
 
-def test_trials_that_memory_would_not_hold_are_neither_put_together_nor_built() -> None:
+def test_trials_that_exceed_the_memory_are_not_measured() -> None:
     huge = trial(ADAMW, replace(MODEL, width=2**14, depth=100))
     assert program.trial_bytes(huge) > program.free_bytes()
     assert choose(huge, 100, 1e9) == Program(
@@ -175,20 +176,19 @@ def test_trials_that_memory_would_not_hold_are_neither_put_together_nor_built() 
     [{}, {"attention": "mla"}, {"norm": "layer", "positions": "learned", "mlp": "gelu"}],
     ids=["plain", "mla", "gpt2-like"],
 )
-def test_the_bytes_of_a_trial_are_about_those_that_it_takes(fields: dict[str, Any]) -> None:
+def test_the_estimated_bytes_of_a_trial_agree_with_its_tensors(fields: dict[str, Any]) -> None:
     spec = trial(ADAMW, replace(MODEL, width=256, depth=3, **fields))
     model = Transformer(spec.model, spec.data.vocab_size, spec.data.context, "mup")
-    kept: dict[int, int] = {}
+    saved_bytes: dict[int, int] = {}  # by storage
 
-    def keep(x: torch.Tensor) -> torch.Tensor:
-        kept[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
+    def save(x: torch.Tensor) -> torch.Tensor:
+        saved_bytes[x.untyped_storage().data_ptr()] = x.untyped_storage().nbytes()
         return x
 
-    windows = torch.randint(
-        256, (1, HORIZON.batch_tokens // spec.data.context, spec.data.context + 1)
-    )
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+    count, context = HORIZON.batch_tokens // spec.data.context, spec.data.context
+    windows = torch.randint(256, (1, count, context + 1))
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda x: x):
         pack.losses([model], windows)
     weights = 4 * sum(parameter.numel() for parameter in model.parameters())
-    activations = sum(kept.values()) - weights
+    activations = sum(saved_bytes.values()) - weights
     assert 0.7 < program.trial_bytes(spec) / (6 * weights + activations) < 1.5

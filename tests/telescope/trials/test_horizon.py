@@ -1,6 +1,4 @@
-"""Batches that cannot be cut into windows: the problem has the field at fault as a value, not as a
-word of its message.
-"""
+"""Batches that cannot be cut into windows: the problem names the field at fault."""
 
 import pytest
 

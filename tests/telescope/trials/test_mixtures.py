@@ -1,5 +1,5 @@
-"""Mixtures: shares, identity, tokens of all parts from one tokenizer, windows that are drawn and
-held out, and refusals.
+"""Mixtures: shares and identity, one tokenizer for all parts, training and held-out windows, and
+mixtures that are refused or lost.
 """
 
 import json
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from telescope.data import corpora, tokens
 from telescope.data.batches import (
-    Half,
+    TokenSplit,
     batch,
     check_length,
     open_tokens,
@@ -68,10 +68,10 @@ def refusal(spec: DataSpec) -> tuple[str, object, str]:
     return problem.field, problem.value, problem.message
 
 
-# What a mixture is
+# Shares and identity
 
 
-def test_weights_become_shares_and_survive_the_journey_through_a_document() -> None:
+def test_weights_become_shares_and_survive_a_round_trip_through_a_document() -> None:
     spec = DataSpec(corpus={"python-stdlib": 7, "python-docs": 3})
     assert [(part.corpus, part.weight) for part in spec.parts] == [
         ("python-docs", 0.3),
@@ -93,28 +93,26 @@ def test_shares_are_positive_and_sum_to_one(weights: list[float]) -> None:
     assert shares == pytest.approx([weight / sum(weights) for weight in weights], rel=1e-9)
 
 
-def test_a_mixture_is_its_texts_and_their_shares_whatever_their_names_order_and_scale(
-    texts: Path,
-) -> None:
-    found = resolve(mixed(code=7, prose=3))
+def test_names_order_and_scale_of_weights_do_not_change_a_mixture(texts: Path) -> None:
+    mixture = resolve(mixed(code=7, prose=3))
     (texts / "elsewhere.txt").write_bytes((texts / "code.txt").read_bytes())
     corpora.register("a-lines", texts / "prose.txt")
     corpora.register("z-lines", texts / "elsewhere.txt")
-    again = resolve(DataSpec(corpus={"a-lines": 0.3, "z-lines": 0.7}, context=32))
-    assert again.content == found.content
+    renamed = resolve(DataSpec(corpus={"a-lines": 0.3, "z-lines": 0.7}, context=32))
+    assert renamed.content == mixture.content
     trials = [
         TrialSpec(model=MODEL, optimizer=MUON, data=data, horizon=HORIZON)
-        for data in (found, again)
+        for data in (mixture, renamed)
     ]
     assert trials[0].digest == trials[1].digest
-    one, other = open_tokens(found), open_tokens(again)
-    assert torch.equal(batch(one.train, 0, 0, 9, 32), batch(other.train, 0, 0, 9, 32))
+    tokens, renamed_tokens = open_tokens(mixture), open_tokens(renamed)
+    assert torch.equal(batch(tokens.train, 0, 0, 9, 32), batch(renamed_tokens.train, 0, 0, 9, 32))
     held_out = zip(
-        validation_windows(one.validation, 512, 32),
-        validation_windows(other.validation, 512, 32),
+        validation_windows(tokens.validation, 512, 32),
+        validation_windows(renamed_tokens.validation, 512, 32),
         strict=True,
     )
-    assert all(torch.equal(windows, same) for windows, same in held_out)
+    assert all(torch.equal(windows, renamed_windows) for windows, renamed_windows in held_out)
 
 
 def test_other_shares_or_parts_are_other_data(texts: Path) -> None:
@@ -137,7 +135,7 @@ def test_resolving_makes_the_paths_of_all_parts_absolute_and_keeps_names_and_wei
     assert resolve(spec) == spec
 
 
-def test_what_one_built_in_corpus_holds_out_the_other_does_not_train_on() -> None:
+def test_no_built_in_corpus_trains_on_documents_that_the_other_holds_out() -> None:
     names = {
         corpus: [document.name for document in corpora.find(corpus).documents()]
         for corpus in corpora.BUILT_IN
@@ -150,13 +148,12 @@ def test_what_one_built_in_corpus_holds_out_the_other_does_not_train_on() -> Non
 
 
 def vocabulary(home: Path, content: str) -> dict[str, int]:
-    found: dict[str, int] = json.loads((home / "tokens" / content / "tokenizer.json").read_text())[
-        "model"
-    ]["vocab"]
-    return found
+    file = home / "tokens" / content / "tokenizer.json"
+    entries: dict[str, int] = json.loads(file.read_text())["model"]["vocab"]
+    return entries
 
 
-def test_one_bpe_learns_from_all_parts_whatever_their_weights(texts: Path, home: Path) -> None:
+def test_a_bpe_is_trained_on_all_parts_whatever_their_weights(texts: Path, home: Path) -> None:
     spec = mixed(tokenizer="bpe-300", code=9, prose=1)
     code, prose = tokens.prepare_tokens(spec)
     assert vocabulary(home, code.content) == vocabulary(home, prose.content)
@@ -166,7 +163,7 @@ def test_one_bpe_learns_from_all_parts_whatever_their_weights(texts: Path, home:
     assert resolve(spec).vocab_size == code.vocab_size == prose.vocab_size
 
 
-def test_a_bpe_learns_anew_when_any_part_changes(texts: Path) -> None:
+def test_a_bpe_is_trained_again_when_any_part_changes(texts: Path) -> None:
     spec = resolve(mixed(tokenizer="bpe-300", code=1, prose=1))
     code, _ = tokens.prepare_tokens(spec)
     (texts / "prose.txt").write_text("zebras zigzag by the zoo\n" * 500)
@@ -194,31 +191,29 @@ def test_token_files_mix_where_their_vocabularies_agree(texts: Path) -> None:
     assert "./c.bin of 1152" in message
     assert "by one tokenizer" in message
     assert "vocabulary of" in refusal(DataSpec(corpus={"./a.bin": 1, "./code.txt": 1}))[2]
-    held = refusal(DataSpec(corpus={"./code.txt": 1, "./a.bin": 1}, tokenizer="bpe-300"))
-    assert held == (
+    assert refusal(DataSpec(corpus={"./code.txt": 1, "./a.bin": 1}, tokenizer="bpe-300")) == (
         "data.tokenizer",
         "bpe-300",
         "corpus ./a.bin already holds tokens; leave the tokenizer out",
     )
 
 
-# What is drawn
+# Training windows
 
-# of the tokens of three parts, so that a window says where it is from
+# token ids of three parts; they do not overlap, so the tokens of a window tell its part
 RANGES = ((0, 1000), (1000, 1300), (5000, 9000))
 
 
-def half(*shares: float) -> Half:
-    return Half(
-        tuple(np.arange(*bounds, dtype=np.uint16) for bounds in RANGES[: len(shares)]), shares
-    )
+def split(*shares: float) -> TokenSplit:
+    parts = (np.arange(*bounds, dtype=np.uint16) for bounds in RANGES[: len(shares)])
+    return TokenSplit(tuple(parts), shares)
 
 
 def part_of(windows: torch.Tensor) -> torch.Tensor:
-    """The part that each window is from."""
-    found = [((windows >= low) & (windows < high)).all(dim=1) for low, high in RANGES]
-    assert (torch.stack(found).sum(dim=0) == 1).all()
-    return torch.stack(found).int().argmax(dim=0)
+    """The index of the part that each window was read from."""
+    inside = [((windows >= low) & (windows < high)).all(dim=1) for low, high in RANGES]
+    assert (torch.stack(inside).sum(dim=0) == 1).all()
+    return torch.stack(inside).int().argmax(dim=0)
 
 
 @given(
@@ -230,12 +225,12 @@ def part_of(windows: torch.Tensor) -> torch.Tensor:
 def test_a_window_is_of_one_part_and_a_function_of_seed_and_step(
     seed: int, step: int, windows: int, context: int
 ) -> None:
-    text = half(0.2, 0.5, 0.3)
+    text = split(0.2, 0.5, 0.3)
     drawn = batch(text, seed, step, windows, context)
     assert (drawn.shape, drawn.dtype) == ((windows, context + 1), torch.int64)
     assert (drawn[:, 1:] - drawn[:, :-1] == 1).all()  # consecutive
     assert len(part_of(drawn)) == windows
-    batch(text, seed + 1, step, windows, context)  # whatever was read before
+    batch(text, seed + 1, step, windows, context)  # another read changes nothing
     assert torch.equal(batch(text, seed, step, windows, context), drawn)
 
 
@@ -244,7 +239,7 @@ def test_windows_come_from_each_part_by_its_share_and_from_everywhere_in_it(
     shares: tuple[float, ...],
 ) -> None:
     steps, windows, context = 200, 100, 30
-    drawn = torch.cat([batch(half(*shares), 3, step, windows, context) for step in range(steps)])
+    drawn = torch.cat([batch(split(*shares), 3, step, windows, context) for step in range(steps)])
     counts = torch.bincount(part_of(drawn), minlength=len(shares))
     n = steps * windows
     for count, share in zip(counts.tolist(), shares, strict=True):
@@ -257,46 +252,32 @@ def test_windows_come_from_each_part_by_its_share_and_from_everywhere_in_it(
     assert abs(halves - 0.5) < 2 / math.sqrt(len(starts))
 
 
-def test_a_mixture_starts_its_windows_where_a_plain_corpus_would() -> None:
-    plain, mixture = (batch(half(*shares), 7, 3, 40, 30) for shares in ((1.0,), (0.6, 0.4)))
+def test_windows_of_a_mixture_start_where_those_of_a_single_corpus_do() -> None:
+    plain, mixture = (batch(split(*shares), 7, 3, 40, 30) for shares in ((1.0,), (0.6, 0.4)))
     from_first = part_of(mixture) == 0
     assert 0 < from_first.sum() < 40
     assert torch.equal(mixture[from_first], plain[from_first])
 
 
 def test_batches_of_a_mixture_are_the_same_on_every_machine_and_version() -> None:
-    assert batch(half(0.5, 0.3, 0.2), 7, 3, 8, 2)[:, 0].tolist() == [
-        1212,
-        237,
-        7816,
-        1083,
-        1271,
-        5388,
-        1071,
-        982,
-    ]
+    starts = batch(split(0.5, 0.3, 0.2), 7, 3, 8, 2)[:, 0]
+    assert starts.tolist() == [1212, 237, 7816, 1083, 1271, 5388, 1071, 982]
 
 
-# What is held out
+# Held-out windows
 
 
-def test_held_out_windows_are_shared_out_and_every_part_has_one() -> None:
-    shared = [len(windows) for windows in validation_windows(half(0.7, 0.2, 0.1), 640, 10)]
-    assert shared == [45, 13, 6]
-    assert [len(windows) for windows in validation_windows(half(0.998, 0.001, 0.001), 640, 10)] == [
-        64,
-        1,
-        1,
-    ]
-    # the second is short
-    assert [len(windows) for windows in validation_windows(half(0.2, 0.7, 0.1), 10_000, 10)] == [
-        99,
-        29,
-        100,
-    ]
-    for windows, (low, high) in zip(
-        validation_windows(half(0.4, 0.5, 0.1), 640, 10), RANGES, strict=True
-    ):
+def held_out_counts(shares: tuple[float, ...], evaluation_tokens: int) -> list[int]:
+    parts = validation_windows(split(*shares), evaluation_tokens, 10)
+    return [len(windows) for windows in parts]
+
+
+def test_each_part_has_its_share_of_the_held_out_windows_and_at_least_one() -> None:
+    assert held_out_counts((0.7, 0.2, 0.1), 640) == [45, 13, 6]
+    assert held_out_counts((0.998, 0.001, 0.001), 640) == [64, 1, 1]
+    assert held_out_counts((0.2, 0.7, 0.1), 10_000) == [99, 29, 100]  # the second part is short
+    parts = validation_windows(split(0.4, 0.5, 0.1), 640, 10)
+    for windows, (low, high) in zip(parts, RANGES, strict=True):
         targets = windows[:, 1:].flatten()
         assert len(targets.unique()) == len(targets)
         assert windows[0, 0] == low
@@ -304,29 +285,25 @@ def test_held_out_windows_are_shared_out_and_every_part_has_one() -> None:
 
 
 @given(shares=st.lists(st.integers(1, 50), min_size=2, max_size=3), windows=st.integers(3, 60))
-def test_as_many_windows_are_held_out_as_are_asked_for(shares: list[int], windows: int) -> None:
+def test_held_out_windows_add_up_to_the_evaluation_tokens(shares: list[int], windows: int) -> None:
     exact = [share / sum(shares) for share in shares]
-    found = [len(part) for part in validation_windows(half(*exact), windows * 4, 4)]
+    counts = [len(part) for part in validation_windows(split(*exact), windows * 4, 4)]
     assert all(
         count == max(1, count) and abs(count - windows * share) <= 1
-        for count, share in zip(found, exact, strict=True)
+        for count, share in zip(counts, exact, strict=True)
     )
-    assert sum(found) == windows or min(exact) * windows < 1
+    assert sum(counts) == windows or min(exact) * windows < 1
 
 
-def of(data: DataSpec, evaluation_tokens: int) -> TrialSpec:
-    return TrialSpec(
-        model=MODEL,
-        optimizer=MUON,
-        data=data,
-        horizon=replace(HORIZON, evaluation_tokens=evaluation_tokens),
-    )
+def trial_on(data: DataSpec, evaluation_tokens: int) -> TrialSpec:
+    horizon = replace(HORIZON, evaluation_tokens=evaluation_tokens)
+    return TrialSpec(model=MODEL, optimizer=MUON, data=data, horizon=horizon)
 
 
-def test_the_held_out_loss_is_the_parts_losses_by_their_shares(texts: Path) -> None:
-    mixture = TrainingRun(of(resolve(mixed(code=0.97, prose=0.03)), 320))
+def test_the_held_out_loss_is_the_mean_of_the_parts_losses_by_their_shares(texts: Path) -> None:
+    mixture = TrainingRun(trial_on(resolve(mixed(code=0.97, prose=0.03)), 320))
     code, prose = (
-        TrainingRun(of(resolve(DataSpec(corpus=f"./{name}.txt", context=32)), n))
+        TrainingRun(trial_on(resolve(DataSpec(corpus=f"./{name}.txt", context=32)), n))
         for name, n in (("code", 320), ("prose", 32))
     )
     assert code.held_out_loss() != prose.held_out_loss()
@@ -335,18 +312,19 @@ def test_the_held_out_loss_is_the_parts_losses_by_their_shares(texts: Path) -> N
     )
 
 
-def test_a_trial_on_a_mixture_learns_all_parts_and_costs_what_was_foreseen(texts: Path) -> None:
-    spec = of(resolve(mixed(code=1, prose=1)), 512)
+def test_a_trial_on_a_mixture_learns_all_parts_and_costs_as_forecast(texts: Path) -> None:
+    spec = trial_on(resolve(mixed(code=1, prose=1)), 512)
     spec = replace(spec, horizon=replace(spec.horizon, steps=30))
     curve = list(train_one(spec))
     assert curve[-1].flops == trial_flops(spec)
-    alone = list(train_one(replace(spec, data=resolve(DataSpec(corpus="./code.txt", context=32)))))
+    code = resolve(DataSpec(corpus="./code.txt", context=32))
+    code_curve = list(train_one(replace(spec, data=code)))
     before = TrainingRun(spec).held_out_loss()
-    assert alone[-1].metrics["loss"] < curve[-1].metrics["loss"] < before - 0.5
+    assert code_curve[-1].metrics["loss"] < curve[-1].metrics["loss"] < before - 0.5
     assert [point.metrics for point in train_one(spec)] == [point.metrics for point in curve]
 
 
-# What is refused, and what is lost
+# Mixtures that are refused or lost
 
 
 def test_an_unknown_part_is_refused_with_the_nearest_name() -> None:
@@ -357,8 +335,8 @@ def test_an_unknown_part_is_refused_with_the_nearest_name() -> None:
 
 def test_one_text_under_two_names_is_refused(texts: Path) -> None:
     (texts / "copy.txt").write_bytes((texts / "code.txt").read_bytes())
-    for other in ("./copy.txt", str(texts / "code.txt")):
-        field, _, message = refusal(DataSpec(corpus={"./code.txt": 1, "./prose.txt": 1, other: 1}))
+    for copy in ("./copy.txt", str(texts / "code.txt")):
+        field, _, message = refusal(DataSpec(corpus={"./code.txt": 1, "./prose.txt": 1, copy: 1}))
         assert field == "data.corpus"
         assert "hold the same text; name one of them" in message
 
@@ -370,13 +348,8 @@ def test_each_part_must_fill_a_window_and_its_share_of_a_batch(texts: Path) -> N
     assert "11 validation tokens, fewer than one window of 11 + 1" in message
     spec = resolve(mixed(context=10, code=9, short=1))
     check_length(spec, 900)
-    with pytest.raises(
-        InvalidInput,
-        match=(
-            r"91 training tokens, fewer than its share of one batch of 1000, 100 \+ 1.*lower "
-            r"batch_tokens"
-        ),
-    ) as caught:
+    words = r"91 training tokens, fewer than its share of one batch of 1000, 100 \+ 1.*lower batch"
+    with pytest.raises(InvalidInput, match=words) as caught:
         check_length(spec, 1000)
     assert caught.value.problems[0].value == str(texts / "short.txt")
 
@@ -385,22 +358,16 @@ def test_a_part_that_changed_or_disappeared_is_lost(texts: Path) -> None:
     spec = resolve(mixed(code=3, prose=1))
     open_tokens(spec)
     (texts / "prose.txt").write_text("another text\n" * 500)
-    with pytest.raises(
-        CorpusLost,
-        match=(
-            r"mixture of .*code\.txt \(75 %\), .*prose\.txt \(25 %\) has changed since its job "
-            r"was accepted"
-        ),
-    ):
+    changed = r"mixture of .*code\.txt \(75 %\), .*prose\.txt \(25 %\) has changed since its job"
+    with pytest.raises(CorpusLost, match=changed):
         open_tokens(spec)
     (texts / "prose.txt").unlink()
-    with pytest.raises(
-        CorpusLost, match=r"mixture of .* cannot be read any more: .*prose\.txt does not exist"
-    ):
+    missing = r"mixture of .* cannot be read any more: .*prose\.txt does not exist"
+    with pytest.raises(CorpusLost, match=missing):
         open_tokens(spec)
 
 
-def test_what_is_no_part_is_refused_when_a_spec_is_made() -> None:
+def test_a_spec_with_an_invalid_part_cannot_be_made() -> None:
     for weights in (
         {"a": 1},
         {"a": 1, "": 1},

@@ -1,4 +1,4 @@
-"""Presets: a name for many fields, of which a trial knows nothing."""
+"""Presets: a name for many fields, which does not change a trial's digest."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -8,63 +8,52 @@ import pytest
 from surfaces.bowls import document
 from telescope.studies.registry import parse, to_document
 from telescope.studies.telescoping.question.models import LadderModel
-from telescope.trials.model import Architecture
+from telescope.trials.architecture import Architecture
 from telescope.trials.presets import PRESETS, PresetName, without_preset
 from tests.telescope.studies.compute_time import laws
 
 WIDTHS = {"base_width": 32, "calibration_width": 64, "target_width": 128}
 
 
-def asked(**model: object) -> dict[str, Any]:
+def job(**model: object) -> dict[str, Any]:
+    """The document of a telescoping job with this model block."""
     return document() | {"model": WIDTHS | model}
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_is_the_fields_that_it_stands_for(name: PresetName) -> None:
-    said = {field.name: getattr(PRESETS[name], field.name) for field in fields(Architecture)}
-    preset, spelt = parse(asked(preset=name)), parse(asked(**said))
-    assert preset.question.model == replace(spelt.question.model, preset=name)
-    assert [spec.digest for spec in preset.plan([]).start] == [
-        spec.digest for spec in spelt.plan([]).start
+    values = {field.name: getattr(PRESETS[name], field.name) for field in fields(Architecture)}
+    by_name, by_fields = parse(job(preset=name)), parse(job(**values))
+    assert by_name.question.model == replace(by_fields.question.model, preset=name)
+    assert [spec.digest for spec in by_name.plan([]).start] == [
+        spec.digest for spec in by_fields.plan([]).start
     ]
-    stored = to_document(preset)
+    stored = to_document(by_name)
     assert stored["model"]["preset"] == name
-    assert parse(stored) == preset
-    ours, theirs = (
-        parse(laws.document(model={"width": 32, **model})) for model in ({"preset": name}, said)
+    assert parse(stored) == by_name
+    by_name, by_fields = (
+        parse(laws.document(model={"width": 32, **model})) for model in ({"preset": name}, values)
     )
-    assert ours.question.model.spec == theirs.question.model.spec
-    assert parse(to_document(ours)) == ours
+    assert by_name.question.model.spec == by_fields.question.model.spec
+    assert parse(to_document(by_name)) == by_name
 
 
-def test_what_a_job_says_wins_over_its_preset() -> None:
-    said = {
-        "preset": "gemma-like",
-        "qk_norm": False,
-        "query_heads_per_kv": 2,
-        "depth": 3,
-        "mlp": "gated",
-    }
-    model = parse(asked(**said)).question.model
+def test_fields_of_a_job_take_precedence_over_its_preset() -> None:
+    own = {"qk_norm": False, "query_heads_per_kv": 2, "depth": 3, "mlp": "gated"}
+    model = parse(job(preset="gemma-like", **own)).question.model
     gemma = PRESETS["gemma-like"]
-    assert (model.qk_norm, model.query_heads_per_kv, model.depth, model.mlp) == (
-        False,
-        2,
-        3,
-        "gated",
-    )
-    assert (
-        (model.tied_embeddings, model.norm) == (gemma.tied_embeddings, gemma.norm) == (True, "rms")
-    )
-    assert LadderModel(**WIDTHS, **said) == model  # type: ignore[arg-type]
+    assert {name: getattr(model, name) for name in own} == own
+    assert model.tied_embeddings == gemma.tied_embeddings is True
+    assert model.norm == gemma.norm == "rms"
+    assert LadderModel(**WIDTHS, preset="gemma-like", **own) == model  # type: ignore[arg-type]
 
 
 def test_presets_differ_and_none_is_the_default() -> None:
     assert len({*PRESETS.values(), Architecture()}) == len(PRESETS) + 1
 
 
-def test_what_a_block_says_beside_its_preset_is_what_the_preset_would_not_fill_in() -> None:
-    said = {"depth": 3, "query_heads_per_kv": 2, **WIDTHS}
-    stored = to_document(parse(asked(preset="llama-like", **said)))["model"]
-    assert without_preset(stored) == said | {"target_depth": None}
-    assert without_preset(asked(mlp="gelu", depth=2)["model"]) == WIDTHS | {"mlp": "gelu"}
+def test_without_its_preset_a_block_keeps_the_fields_that_differ_from_it() -> None:
+    own = {"depth": 3, "query_heads_per_kv": 2, **WIDTHS}
+    stored = to_document(parse(job(preset="llama-like", **own)))["model"]
+    assert without_preset(stored) == own | {"target_depth": None}
+    assert without_preset(job(mlp="gelu", depth=2)["model"]) == WIDTHS | {"mlp": "gelu"}

@@ -1,4 +1,4 @@
-"""A spec is its own identity, and refuses what cannot be built."""
+"""Digests of specs, and specs that are refused because they cannot be built."""
 
 from dataclasses import replace
 from typing import Any
@@ -25,13 +25,13 @@ SPEC = TrialSpec(
 
 
 def test_the_digest_survives_a_round_trip_through_json_and_is_stable() -> None:
-    again = TypeAdapter(TrialSpec).validate_json(canonical_json(SPEC))
-    assert again == SPEC
-    assert again.digest == SPEC.digest
+    restored = TypeAdapter(TrialSpec).validate_json(canonical_json(SPEC))
+    assert restored == SPEC
+    assert restored.digest == SPEC.digest
     assert SPEC.digest == "89d6481d4e5a6b4d4cb29457b95e10b1"
 
 
-def test_digests_are_what_they_were_before_architectures_had_more_to_say() -> None:
+def test_digests_are_those_from_before_architectures_had_more_fields() -> None:
     model = ModelSpec(
         width=64,
         base_width=32,
@@ -41,13 +41,9 @@ def test_digests_are_what_they_were_before_architectures_had_more_to_say() -> No
         mlp="gelu",
         tied_embeddings=True,
     )
-    other = replace(
-        SPEC, model=model, optimizer=OptimizerSpec(name="adamw", lr=0.01, weight_decay=0.0)
-    )
-    assert (SPEC.digest, other.digest) == (
-        "89d6481d4e5a6b4d4cb29457b95e10b1",
-        "65f40d726ed1fe5ccd148a23719e4355",
-    )
+    adamw = OptimizerSpec(name="adamw", lr=0.01, weight_decay=0.0)
+    assert SPEC.digest == "89d6481d4e5a6b4d4cb29457b95e10b1"
+    assert replace(SPEC, model=model, optimizer=adamw).digest == "65f40d726ed1fe5ccd148a23719e4355"
 
 
 @pytest.mark.parametrize(
@@ -63,15 +59,12 @@ def test_any_change_is_another_trial(changed: TrialSpec) -> None:
     assert changed.digest != SPEC.digest
 
 
-def test_tokens_are_the_same_wherever_they_come_from() -> None:
-    moved = replace(
-        SPEC, data=replace(SPEC.data, corpus="/elsewhere", tokenizer="/elsewhere/tokenizer.json")
-    )
-    assert moved.digest == SPEC.digest
+def test_names_of_sources_do_not_change_the_digest_of_known_content() -> None:
+    moved = replace(SPEC.data, corpus="/elsewhere", tokenizer="/elsewhere/tokenizer.json")
+    assert replace(SPEC, data=moved).digest == SPEC.digest
     unread = replace(SPEC, data=replace(SPEC.data, content=""))
-    assert (
-        replace(unread, data=replace(unread.data, corpus="/elsewhere")).digest != unread.digest
-    ), "its content is unknown"
+    unread_moved = replace(unread, data=replace(unread.data, corpus="/elsewhere"))
+    assert unread_moved.digest != unread.digest, "its content is unknown"
     assert replace(SPEC, data=replace(SPEC.data, validation_fraction=0.2)).digest != SPEC.digest
 
 
@@ -89,32 +82,29 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-def test_what_specs_could_say_only_later_changes_a_digest_where_it_is_said() -> None:
+def test_fields_that_were_added_later_change_a_digest_unless_they_have_their_defaults() -> None:
     horizon = replace(SPEC.horizon, evaluate_every=5)
-    said = [
+    specs = [
         replace(SPEC, branch=Branch(trunk=SPEC.digest, step=5)),
         replace(SPEC, branch=Branch(trunk=SPEC.digest, step=6)),
         replace(SPEC, kept_steps=(5,)),
         replace(SPEC, horizon=horizon),
         replace(SPEC, horizon=replace(horizon, stop_below_loss=3.0)),
-        *(replace(SPEC, model=replace(SPEC.model, **one)) for one in MODELS),
-        *(replace(SPEC, optimizer=replace(SPEC.optimizer, **one)) for one in OPTIONS),
+        *(replace(SPEC, model=replace(SPEC.model, **fields)) for fields in MODELS),
+        *(replace(SPEC, optimizer=replace(SPEC.optimizer, **fields)) for fields in OPTIONS),
     ]
-    assert len({spec.digest for spec in (SPEC, *said)}) == 1 + len(said)
-    for spec in said:
+    assert len({spec.digest for spec in (SPEC, *specs)}) == 1 + len(specs)
+    for spec in specs:
         assert TypeAdapter(TrialSpec).validate_json(canonical_json(spec)).digest == spec.digest
 
 
 @given(st.floats(-20, 20))
-def test_planned_values_lie_on_the_lattice_whatever_the_last_bits(octaves: float) -> None:
+def test_planned_values_lie_on_the_lattice_and_ignore_the_last_bits(octaves: float) -> None:
     lattice = snap(octaves)
     assert abs(lattice - octaves) <= 1 / 128 + 1e-12
     assert lattice * 64 == round(lattice * 64)
-    assert (
-        from_octaves(lattice + 1e-13)
-        == from_octaves(lattice)
-        == pytest.approx(2.0**lattice, rel=1e-11)
-    )
+    assert from_octaves(lattice + 1e-13) == from_octaves(lattice)
+    assert from_octaves(lattice) == pytest.approx(2.0**lattice, rel=1e-11)
 
 
 @pytest.mark.parametrize(
@@ -182,6 +172,6 @@ def test_planned_values_lie_on_the_lattice_whatever_the_last_bits(octaves: float
         (lambda: DataSpec(corpus="x", tokeniser="bytes"), "tokeniser"),
     ],
 )
-def test_what_cannot_be_built_is_refused_with_the_reason(build, words: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_spec_that_cannot_be_built_is_refused_with_the_reason(build, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValidationError, match=words):
         build()

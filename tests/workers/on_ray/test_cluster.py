@@ -19,7 +19,7 @@ import pytest
 
 from telescope.errors import Unavailable
 from tests.telescope.small import trial
-from tests.workers.driving import Driver, numbers, plain, python
+from tests.workers.driving import Driver, python, reference_curve, without_seconds
 from workers import processes
 from workers.interface import Finished, Waiting
 from workers.on_ray.actors import RayExecutor
@@ -30,21 +30,15 @@ pytestmark = pytest.mark.slow  # several processes, and a cluster of their own
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a Ray cluster on this machine; its processes are known by their marker."""
+    """One node of a Ray cluster on this machine; its processes have a marker."""
 
     marker: str
 
     @classmethod
     def start(cls, *options: str) -> "Node":
         node = cls(uuid4().hex)
-        command = [
-            sys.executable,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            *options,
-            "--disable-usage-stats",
-        ]
+        ray = [sys.executable, "-m", "ray.scripts.scripts"]
+        command = [*ray, "start", *options, "--disable-usage-stats"]
         environment = os.environ | {processes.MARKER: node.marker, "SPT_NOENV": "1"}
         subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
         return node
@@ -54,7 +48,7 @@ class Node:
 
 
 def free_port() -> int:
-    """Below Ray's own range for workers, which begins at 10002."""
+    """A free port below Ray's own range for workers, which begins at 10002."""
     for port in range(6400, 6500):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)):
@@ -65,7 +59,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def cluster(session_home: Path) -> Iterator[tuple[str, Node]]:
     port = free_port()
-    # not pytest's folder, for the path of a socket must be short
+    # not in pytest's folder, since the path of a socket must be short
     with (
         pytest.MonkeyPatch.context() as patch,
         tempfile.TemporaryDirectory(prefix="telescope-") as folder,
@@ -93,7 +87,7 @@ def test_several_nodes_without_shared_storage_are_refused_with_the_reason(
         RayExecutor(joining=Joining(cluster[0]))
 
 
-def test_a_full_cluster_is_waited_for_and_named(
+def test_trials_wait_for_a_full_cluster_and_the_shortage_is_reported(
     cluster: tuple[str, Node], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", cluster[0])
@@ -113,11 +107,11 @@ def test_a_full_cluster_is_waited_for_and_named(
     driver.until_end(assignment)
     driver.until(lambda: driver.seen.count(Waiting(None)) == 1)
     assert isinstance(driver.terminal(assignment), Finished)
-    assert numbers(driver.curve(assignment)) == plain(trial())
+    assert without_seconds(driver.curve(assignment)) == reference_curve(trial())
     executor.close()
 
 
-def test_a_gpu_that_the_cluster_never_has_is_said_at_once(
+def test_a_gpu_that_the_cluster_never_has_is_reported_at_once(
     cluster: tuple[str, Node], tmp_path: Path
 ) -> None:
     executor = RayExecutor(joining=Joining(cluster[0], shared_storage=True, gpus_per_worker=1.0))
@@ -139,10 +133,10 @@ def test_a_lost_head_is_an_error_long_before_ray_ends_the_process(
     ) as child:
         assert child.line() == "trains"
         head.end()
-        lost = time.monotonic()
+        start = time.monotonic()
         assert "does not answer" in child.line(seconds=30)
         assert child.line(seconds=10) == "closed"
-        assert time.monotonic() - lost < 40
+        assert time.monotonic() - start < 40
 
 
 def test_workers_follow_a_cluster_that_grows(
@@ -172,10 +166,10 @@ def test_workers_follow_a_cluster_that_grows(
         head.end()
 
 
-def test_an_address_where_no_cluster_is_is_refused_in_seconds() -> None:
-    begun = time.monotonic()
+def test_an_address_without_a_cluster_is_refused_within_seconds() -> None:
+    start = time.monotonic()
     with pytest.raises(
         Unavailable, match=r"cannot join the Ray cluster at 127\.0\.0\.1:1: nothing answers"
     ):
         RayExecutor(joining=Joining("127.0.0.1:1"))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - start < 10

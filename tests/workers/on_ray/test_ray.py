@@ -1,5 +1,4 @@
-"""The Ray executor survives what happens to Ray: dead and stuck workers, a killed driver, the
-end."""
+"""The Ray executor copes with dead and stuck workers, a killed driver, and its own end."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ import psutil
 import pytest
 
 from tests.telescope.small import trial
-from tests.workers.driving import LONG, Driver, family, python, until_dead
+from tests.workers.driving import LONG, Driver, descendants, python, until_dead
 from workers import processes
 from workers.interface import Finished, Stopped
 from workers.on_ray import slot
@@ -21,9 +20,9 @@ from workers.on_ray.cluster import Demand
 def executor(session_home: Path) -> Iterator[RayExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
-        made = RayExecutor(2)
-        yield made
-        made.close()
+        executor = RayExecutor(2)
+        yield executor
+        executor.close()
 
 
 @pytest.fixture
@@ -31,18 +30,18 @@ def driver(executor: RayExecutor, tmp_path: Path) -> Driver:
     return Driver(executor, tmp_path)
 
 
-def test_a_worker_that_died_idle_is_replaced_before_it_gets_a_trial(
+def test_a_worker_that_dies_while_idle_is_replaced_before_it_gets_a_trial(
     driver: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slot, "FRESH_SECONDS", 0.0)
-    done = [driver.submit(trial(seed=seed)) for seed in range(2)]
-    driver.until_end(*done)
-    worker = psutil.Process(driver.pid(done[0]))
+    first = [driver.submit(trial(seed=seed)) for seed in range(2)]
+    driver.until_end(*first)
+    worker = psutil.Process(driver.pid(first[0]))
     worker.kill()
     until_dead([worker])
-    again = [driver.submit(trial()) for _ in done]
-    driver.until_end(*again)
-    assert all(isinstance(driver.terminal(each), Finished) for each in again)
+    second = [driver.submit(trial()) for _ in first]
+    driver.until_end(*second)
+    assert all(isinstance(driver.terminal(assignment), Finished) for assignment in second)
 
 
 def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,21 +57,21 @@ def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.Mo
 
 
 def test_trials_share_warm_workers(driver: Driver) -> None:
-    trials = [driver.submit(trial(seed=seed)) for seed in range(8)]
-    driver.until_end(*trials)
-    assert len({driver.pid(each) for each in trials}) <= 2
+    assignments = [driver.submit(trial(seed=seed)) for seed in range(8)]
+    driver.until_end(*assignments)
+    assert len({driver.pid(assignment) for assignment in assignments}) <= 2
 
 
 def test_close_leaves_no_process_and_no_file_behind(driver: Driver) -> None:
     driver.until_points(driver.submit(trial(horizon=LONG)))
-    ours = family()
+    children = descendants()
     folder = driver.executor._cluster.folder
     assert folder.is_dir()
-    assert len(ours) > 5
-    begun = time.monotonic()
+    assert len(children) > 5
+    start = time.monotonic()
     driver.executor.close()
-    assert time.monotonic() - begun < 5
-    until_dead(ours, seconds=0.1)
+    assert time.monotonic() - start < 5
+    until_dead(children, seconds=0.1)
     assert not folder.exists()
 
 
@@ -85,12 +84,14 @@ def test_a_dead_node_under_the_driver_is_an_error_not_a_silent_wait(session_home
         environment={"TELESCOPE_HOME": str(session_home)},
     ) as child:
         assert child.line() == "trains"
-        (raylet,) = [p for p in family(child.process.pid) if p.name() == "raylet"]
+        (raylet,) = [
+            process for process in descendants(child.process.pid) if process.name() == "raylet"
+        ]
         raylet.kill()
-        said = ""
+        line = ""
         # after what Ray itself has to say about it
-        while "this machine's node of it has died" not in said:
-            said = child.line(seconds=40)
+        while "this machine's node of it has died" not in line:
+            line = child.line(seconds=40)
         assert child.line(seconds=15) == "closed"
 
 
@@ -103,12 +104,12 @@ def test_after_a_killed_driver_its_marker_finds_every_process(session_home: Path
     }
     with python("tests.workers.ray_driver", "train", "local", environment=environment) as child:
         assert child.line() == "trains"
-        left = family(child.process.pid)
-        assert len(left) > 5
+        orphans = descendants(child.process.pid)
+        assert len(orphans) > 5
         child.process.kill()
         child.process.wait()
         assert processes.end_all("test-of-a-killed-driver", 3.0)
-        until_dead(left, seconds=0.5)
+        until_dead(orphans, seconds=0.5)
 
 
 @pytest.mark.parametrize(
@@ -123,20 +124,18 @@ def test_after_a_killed_driver_its_marker_finds_every_process(session_home: Path
         ({"CPU": 8.0}, 1.0, Demand("GPU", 1.0), 0),
     ],
 )
-def test_a_worker_takes_a_gpu_or_a_share_of_one_where_there_are_any(
+def test_a_worker_takes_a_gpu_or_a_share_of_one_if_the_cluster_has_any(
     total: dict[str, float], share: float | None, demand: Demand, fits: int
 ) -> None:
     assert Demand.suited(total, share) == demand
     assert demand.fits(total) == fits
 
 
-def test_a_shortage_says_what_is_asked_what_is_free_and_whether_it_can_ever_be() -> None:
-    never = Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0})
-    assert (
-        never
-        == "a worker asks for 1 GPU, which this Ray cluster never has: 0 GPU in total; add a node or ask for less"
+def test_a_shortage_names_the_demand_the_free_share_and_whether_it_can_end() -> None:
+    assert Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0}) == (
+        "a worker asks for 1 GPU, which this Ray cluster never has: 0 GPU in total; "
+        "add a node or ask for less"
     )
-    held = Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5})
-    assert (
-        held == "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"
+    assert Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5}) == (
+        "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"
     )

@@ -1,5 +1,6 @@
-"""The Tune executor copes with broken workers, reports shortages, and serves Tune's loggers. The
-contract is in test_contract.
+"""The Tune executor copes with broken workers, reports shortages, and serves Tune's loggers.
+
+The tests of the contract of all executors are in test_contract.
 """
 
 import struct
@@ -17,13 +18,20 @@ from api.settings import Settings
 from telescope.errors import Unavailable
 from telescope.trials.outcome import Failure
 from tests.telescope.small import trial
-from tests.workers.driving import LONG, Driver, family, numbers, plain, until_dead
+from tests.workers.driving import (
+    LONG,
+    Driver,
+    descendants,
+    reference_curve,
+    until_dead,
+    without_seconds,
+)
 from workers.desk import Desk
 from workers.interface import Assignment, Event, Failed, Finished, Started, Stopped, Waiting
 from workers.on_ray import experiment, tune
 from workers.on_ray.cluster import Demand
-from workers.on_ray.experiment import Feed, Flights, Relay
-from workers.on_ray.slot import Placement
+from workers.on_ray.experiment import DeskSearcher, EventReporter, Flights
+from workers.on_ray.placement import Placement
 from workers.on_ray.tune import TuneExecutor
 
 FEW = 4  # trials of the first experiment
@@ -34,12 +42,12 @@ def executor(session_home: Path) -> Iterator[TuneExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TELESCOPE_HOME", str(session_home))
         patch.setattr(tune, "TRIALS_PER_WORKER", FEW)
-        made = TuneExecutor(2, patience_seconds=1.0, loggers=("tensorboard",))
-        while made.numerics is None:
-            made.events(0.1)
+        executor = TuneExecutor(2, patience_seconds=1.0, loggers=("tensorboard",))
+        while executor.numerics is None:
+            executor.events(0.1)
         patch.setattr(tune, "TRIALS_PER_WORKER", 500)
-        yield made
-        made.close()
+        yield executor
+        executor.close()
 
 
 @pytest.fixture
@@ -51,26 +59,36 @@ def test_an_experiment_ends_after_its_trials_and_the_next_goes_on_with_new_worke
     driver: Driver,
 ) -> None:
     # the warm-up is one of the few
-    trials = [driver.submit(trial(seed=seed)) for seed in range(FEW + 2)]
-    driver.until_end(*trials)
-    assert [numbers(driver.curve(each)) for each in trials] == [
-        plain(trial(seed=seed)) for seed in range(FEW + 2)
+    assignments = [driver.submit(trial(seed=seed)) for seed in range(FEW + 2)]
+    driver.until_end(*assignments)
+    assert [without_seconds(driver.curve(assignment)) for assignment in assignments] == [
+        reference_curve(trial(seed=seed)) for seed in range(FEW + 2)
     ]
-    early, late = (
-        {driver.pid(each) for each in some} for some in (trials[: FEW - 1], trials[FEW - 1 :])
+    first_workers, later_workers = (
+        {driver.pid(assignment) for assignment in part}
+        for part in (assignments[: FEW - 1], assignments[FEW - 1 :])
     )
-    assert not early & late
+    assert not first_workers & later_workers
 
 
-def test_trials_shorter_than_a_process_start_come_to_share_two_workers(driver: Driver) -> None:
-    trials = [driver.submit(trial()) for _ in range(300)]
+def test_trials_shorter_than_a_process_start_share_two_workers(driver: Driver) -> None:
+    assignments = [driver.submit(trial()) for _ in range(300)]
     driver.until(
-        lambda: len({driver.pid(each) for each in trials if driver.started(each)}) == 2, seconds=20
+        lambda: (
+            len(
+                {driver.pid(assignment) for assignment in assignments if driver.started(assignment)}
+            )
+            == 2
+        ),
+        seconds=20,
     )
-    for each in trials:
-        driver.executor.stop(each.trial_id)
-    driver.until_end(*trials, seconds=10)
-    assert len({driver.pid(each) for each in trials if driver.started(each)}) == 2
+    for assignment in assignments:
+        driver.executor.stop(assignment.trial_id)
+    driver.until_end(*assignments, seconds=10)
+    assert (
+        len({driver.pid(assignment) for assignment in assignments if driver.started(assignment)})
+        == 2
+    )
 
 
 def test_stopping_a_stuck_worker_kills_it(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,12 +107,12 @@ class Holder:
         """Answers once the actor holds its CPU."""
 
 
-def lacked(driver: Driver) -> list[str | None]:
+def shortages(driver: Driver) -> list[str | None]:
     """Shortages in the order in which they were reported."""
     return [event.reason for event in driver.seen if isinstance(event, Waiting)]
 
 
-def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Driver) -> None:
+def test_a_full_cluster_is_reported_and_a_waiting_trial_can_be_stopped(driver: Driver) -> None:
     running = driver.submit(trial(horizon=LONG))
     # one worker holds its CPU; another, from before, is ended meanwhile
     driver.until_points(running)
@@ -102,10 +120,10 @@ def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Dr
     ray.get(foreign.ready.remote(), timeout=20)
     waiting = driver.submit(trial(horizon=LONG))
     full = "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest"
-    driver.until(lambda: any(full in (reason or "") for reason in lacked(driver)), seconds=10)
+    driver.until(lambda: any(full in (reason or "") for reason in shortages(driver)), seconds=10)
     driver.executor.stop(waiting.trial_id)
     assert driver.until_end(waiting, seconds=2) == [Stopped(waiting.trial_id, 1)]
-    driver.until(lambda: lacked(driver)[-1] is None, seconds=2)
+    driver.until(lambda: shortages(driver)[-1] is None, seconds=2)
     following = driver.submit(trial())
     ray.kill(foreign)
     assert isinstance(driver.until_end(following)[-1], Finished)
@@ -115,32 +133,35 @@ def test_a_full_cluster_is_named_and_what_waits_for_it_can_be_stopped(driver: Dr
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
     """Scalars that TensorBoard would show: name -> step -> value."""
-    found: dict[str, dict[int, float]] = {}
+    by_name: dict[str, dict[int, float]] = {}
     for file in folder.glob("events.out.tfevents.*"):
-        rest = file.read_bytes()
-        while rest:  # length, its checksum, an event, its checksum
-            (length,) = struct.unpack("<Q", rest[:8])
-            event, rest = event_pb2.Event.FromString(rest[12 : 12 + length]), rest[16 + length :]
+        content = file.read_bytes()
+        while content:  # length, its checksum, an event, its checksum
+            (length,) = struct.unpack("<Q", content[:8])
+            event, content = (
+                event_pb2.Event.FromString(content[12 : 12 + length]),
+                content[16 + length :],
+            )
             for value in event.summary.value:
-                found.setdefault(value.tag, {})[event.step] = value.simple_value
-    return found
+                by_name.setdefault(value.tag, {})[event.step] = value.simple_value
+    return by_name
 
 
-def test_close_ends_every_process_and_loggers_have_heard_each_point(
+def test_close_ends_every_process_and_loggers_have_received_each_point(
     driver: Driver, session_home: Path
 ) -> None:
-    heard = driver.submit(trial(seed=7))
-    driver.until_end(heard)
+    finished = driver.submit(trial(seed=7))
+    driver.until_end(finished)
     driver.until_points(driver.submit(trial(horizon=LONG)))
-    ours = family()
-    begun = time.monotonic()
+    children = descendants()
+    start = time.monotonic()
     driver.executor.close()
-    assert time.monotonic() - begun < 10
-    until_dead(ours, seconds=0.1)
-    (folder,) = (session_home / "tune").glob(f"*/trial-{heard.trial_id}-attempt-1")
-    shown = scalars(folder)["ray/tune/train_loss"]
-    assert shown == pytest.approx(
-        {point.step: point.metrics["train_loss"] for point in driver.curve(heard)}, rel=1e-6
+    assert time.monotonic() - start < 10
+    until_dead(children, seconds=0.1)
+    (folder,) = (session_home / "tune").glob(f"*/trial-{finished.trial_id}-attempt-1")
+    logged = scalars(folder)["ray/tune/train_loss"]
+    assert logged == pytest.approx(
+        {point.step: point.metrics["train_loss"] for point in driver.curve(finished)}, rel=1e-6
     )
     assert not list((session_home / "tune").glob("*/warm-up/events*"))
 
@@ -165,9 +186,8 @@ def test_the_loggers_of_the_settings_are_names_between_commas(
     assert set(Settings().tune_loggers) <= tune.LOGGERS.keys()
 
 
-class Held(Trial):
-    """A trial as Tune would hold it, without a folder, and so without a file that says why it
-    failed."""
+class TuneTrial(Trial):
+    """A trial of Tune without a folder, and so without an error file."""
 
     error_file = None
 
@@ -175,56 +195,55 @@ class Held(Trial):
         super().__init__("Attempt", stub=True, trial_id=tune_id)
 
 
-class Turns:
-    """Turns of Tune, called here by hand, in an order of events that Tune itself leaves to
-    chance."""
+class TuneCalls:
+    """Calls that Tune makes, in an order that the test chooses and Tune leaves to chance."""
 
     def __init__(self) -> None:
         self.desk = Desk()
         self.flights = Flights(
             self.desk, Placement(self.desk), Demand("CPU", 1.0), patience_seconds=30.0
         )
-        self.feed, self.relay = Feed(self.flights), Relay(self.flights, ())
+        self.feed, self.relay = DeskSearcher(self.flights), EventReporter(self.flights, ())
 
-    def begin(self, tune_id: str) -> Held:
-        """A worker takes the desk's next assignment."""
+    def begin(self, tune_id: str) -> TuneTrial:
+        """Let a worker take the desk's next assignment."""
         assert isinstance(self.feed.suggest(tune_id), dict)
-        held = Held(tune_id)
-        self.relay.on_trial_start(held)
-        return held
+        tune_trial = TuneTrial(tune_id)
+        self.relay.on_trial_start(tune_trial)
+        return tune_trial
 
-    def tell(self, held: Held, *events: Event) -> None:
+    def report(self, tune_trial: TuneTrial, *events: Event) -> None:
         for event in events:
-            self.relay.on_trial_result(held, {"event": event})
+            self.relay.on_trial_result(tune_trial, {"event": event})
 
 
 def test_the_late_error_of_a_failed_attempt_does_not_end_the_next_one() -> None:
-    turns = Turns()
-    turns.flights.numerics = "warm"
-    said = Failed(7, 1, Failure("operational", "boom"))
-    turns.desk.submit(Assignment(7, 1, trial(), "7.pt"))
-    first = turns.begin("first")
-    turns.tell(first, Started(7, 1, 0, "worker", "warm"), said)
-    turns.desk.submit(Assignment(7, 2, trial(), "7.pt"))
-    second = turns.begin("second")  # on another worker
-    assert turns.flights.of(7) is turns.flights["second"]
-    turns.relay.on_trial_error(first)
+    calls = TuneCalls()
+    calls.flights.numerics = "warm"
+    failed = Failed(7, 1, Failure("operational", "boom"))
+    calls.desk.submit(Assignment(7, 1, trial(), "7.pt"))
+    first = calls.begin("first")
+    calls.report(first, Started(7, 1, 0, "worker", "warm"), failed)
+    calls.desk.submit(Assignment(7, 2, trial(), "7.pt"))
+    second = calls.begin("second")  # on another worker
+    assert calls.flights.of(7) is calls.flights["second"]
+    calls.relay.on_trial_error(first)
     following = (Started(7, 2, 0, "worker", "warm"), Finished(7, 2, ()))
-    turns.tell(second, *following)
-    turns.relay.on_trial_complete(second)
-    assert turns.desk.events(0) == [Started(7, 1, 0, "worker", "warm"), said, *following]
+    calls.report(second, *following)
+    calls.relay.on_trial_complete(second)
+    assert calls.desk.events(0) == [Started(7, 1, 0, "worker", "warm"), failed, *following]
 
 
-def test_a_warm_up_that_fails_again_and_again_is_said_once_and_over_when_one_begins(
+def test_repeated_failures_of_the_warm_up_are_reported_once_until_one_succeeds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(experiment, "PAUSE_SECONDS", 0.0)
-    turns = Turns()
+    calls = TuneCalls()
     for tune_id in ("first", "second"):
-        assert turns.feed.suggest(tune_id) == {}
-        turns.relay.on_trial_error(Held(tune_id))
-    (said,) = turns.desk.events(0)
-    assert isinstance(said, Waiting)
-    assert "a worker's process could not start" in str(said.reason)
-    turns.begin("third")
-    assert turns.desk.events(0) == [Waiting(None)]
+        assert calls.feed.suggest(tune_id) == {}
+        calls.relay.on_trial_error(TuneTrial(tune_id))
+    (waiting,) = calls.desk.events(0)
+    assert isinstance(waiting, Waiting)
+    assert "a worker's process could not start" in str(waiting.reason)
+    calls.begin("third")
+    assert calls.desk.events(0) == [Waiting(None)]

@@ -6,7 +6,8 @@ levels; `per_level`, a quadratic per level whose vertices are extrapolated by a/
 best point of the last level, as published and by default under `paper`. The tests for borders and
 drift are the same for all three.
 
-Parts: `answer` · `variant_report` · `ladder_report` · `conclude`, a ladder's verdict and values.
+Parts: `answer` · `variant_report` · `ladder_report` · `ladder_conclusion`, the verdict and the
+values of a ladder.
 """
 
 import math
@@ -99,7 +100,7 @@ def ladder_report(variant: Variant, progress: LadderProgress, ended: Ended | Non
     top = blocks.top_level(done) if done else -1
     levels = tuple(level_report(question, progress, fit, level) for level in range(top + 1))
     bill = cost(question, progress)
-    result = conclude(question, progress, ended, Evidence(fit, levels, bill))
+    result = ladder_conclusion(question, progress, ended, Evidence(fit, levels, bill))
     values, because = result.hyperparameters, result.because
     moves = shifts(laws, top) if laws else ()
     return LadderReport(
@@ -152,7 +153,7 @@ class Conclusion:
     validation: Validation | None
 
 
-def conclude(
+def ladder_conclusion(
     question: Question, progress: LadderProgress, ended: Ended | None, evidence: Evidence
 ) -> Conclusion:
     """The conclusion of a ladder; runs at the target that contradict its values overrule them."""

@@ -97,7 +97,7 @@ def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:
 
 
 def inflation(x: Array) -> float:
-    """The factor by which the other columns inflate the variance of the slope in width (column 0)."""
+    """The factor by which the other columns inflate the variance of column 0's slope."""
     width, rest = x[:, 0] - x[:, 0].mean(), x[:, 1:]
     residual = width - rest @ np.linalg.lstsq(rest, width, rcond=None)[0]
     return float(width @ width / max(residual @ residual, 1e-12))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from telescope.errors import InvalidInput, Problem
 from telescope.studies.telescoping.checks.blocks import block_problems
 from telescope.studies.telescoping.checks.published_rule import published_rule_problems
-from telescope.studies.telescoping.checks.search import budget_problems, search_problems
+from telescope.studies.telescoping.checks.search import limit_problems, search_problems
 from telescope.studies.telescoping.checks.variants import sweep_problems, twin_problems
 from telescope.studies.telescoping.question.question import Question
 
@@ -28,7 +28,7 @@ def problems(question: Question) -> tuple[Problem, ...]:
         or tuple(_field_problems(question))
         or tuple(twin_problems(question))
         or tuple(published_rule_problems(question))
-        or tuple(budget_problems(question))
+        or tuple(limit_problems(question))
     )
 
 

@@ -63,7 +63,7 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
     return None
 
 
-def budget_problems(question: Question) -> list[Problem]:
+def limit_problems(question: Question) -> list[Problem]:
     """The first problem of the limits: they must allow at least the grid at the base width."""
     ladders = all_ladders(question)
     for ladder in ladders:

@@ -66,7 +66,7 @@ def read_csv(content: bytes) -> Sweep:
 
 
 def check_columns(columns: Sequence[str]) -> None:
-    """Raise InvalidInput where a needed column is missing, or the name of a column appears twice."""
+    """Raise InvalidInput where a needed column is missing, or a column name appears twice."""
     hint = f"rename the column that holds it (the columns are {', '.join(columns)})"
     missing = [Problem(name, f"no such column; {hint}") for name in NEEDED if name not in columns]
     counts = Counter(columns)
@@ -105,7 +105,7 @@ def ignored(columns: Iterable[str]) -> tuple[str, ...]:
 
 
 def read_rows(rows: Sequence[Cells]) -> Sweep:
-    """The sweep in the rows of a JSON document. Raises InvalidInput with the problems of its rows."""
+    """The sweep in rows of a JSON document. Raises InvalidInput with the problems of the rows."""
     lowered = [
         {str(name).strip().lower(): value for name, value in row.items()}
         for row in rows[: MOST_ROWS + 1]

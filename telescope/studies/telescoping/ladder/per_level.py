@@ -76,19 +76,21 @@ def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
     axes = [i for i in ladder.fitted if len({o.point.x[i] for o in results}) > 2]
     while 0 in axes and any(o.finite for o in results):
         fit = quadratic(results, axes)
-        outside = (
-            [
-                i
-                for i, x in fit.x.items()
-                if not min(o.point.x[i] for o in results) < x < max(o.point.x[i] for o in results)
-            ]
-            if fit
-            else axes[-1:]
-        )
+        outside = axes_outside(fit, results) if fit else axes[-1:]
         if not outside:
             return fit
         axes = [i for i in axes if i not in outside]
     return None
+
+
+def axes_outside(optimum: Vertex, results: Sequence[Outcome]) -> list[int]:
+    """The axes on which a vertex does not lie between the values tried."""
+    outside = []
+    for i, x in optimum.x.items():
+        tried = [o.point.x[i] for o in results]
+        if not min(tried) < x < max(tried):
+            outside.append(i)
+    return outside
 
 
 def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
@@ -205,7 +207,7 @@ def level_optimum(level_vertices: Mapping[int, Vertex], level: int) -> dict[int,
 
 
 def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
-    """The optima of the fitted axes for which some level has a vertex, extrapolated to the target."""
+    """The optima at the target, for the fitted axes on which some level has a vertex."""
     by_level = vertices(ladder, done)
     sigma_and_dof = noise(by_level)
     carried: dict[int, Carried] = {}

@@ -18,15 +18,8 @@ from pydantic.dataclasses import dataclass
 from telescope.errors import InvalidInput, Problem, under
 from telescope.models import factory, user_model
 from telescope.studies.ranges import Width
-from telescope.trials.model import (
-    Architecture,
-    ModelSpec,
-    ModuleArchitecture,
-    ModuleSpec,
-    architecture_problems,
-    family,
-    width_problem,
-)
+from telescope.trials.architecture import Architecture, architecture_problems, width_problem
+from telescope.trials.model import ModelSpec, ModuleArchitecture, ModuleSpec, family
 from telescope.trials.presets import Preset
 from telescope.trials.types import STRICT, DescribesInherited, Parametrisation
 

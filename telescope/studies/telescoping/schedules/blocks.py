@@ -73,7 +73,7 @@ def tolerances(pooled: Fit) -> Array:
     return np.array([LR_TOLERANCE, *other_tolerances])
 
 
-def block_centre(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> Array:
+def block_centre(done: Sequence[Done], pooled: Fit, level: int) -> Array:
     """The centre [axis] of a level's next block: the expected optimum, or lower learning rates
     where all runs of the last block diverged.
     """
@@ -95,7 +95,7 @@ def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tupl
     )
     centre = [
         axis.inside(float(x), float(h))
-        for axis, x, h in zip(fitted, block_centre(ladder, done, pooled, level), spans, strict=True)
+        for axis, x, h in zip(fitted, block_centre(done, pooled, level), spans, strict=True)
     ]
     return np.array(centre), spans
 

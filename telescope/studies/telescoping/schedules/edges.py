@@ -28,7 +28,7 @@ EDGE_ROUNDS = 4  # at most; under `paper`, per level
 
 
 def borders(ladder: Ladder, results: Sequence[Outcome]) -> list[tuple[float, float]]:
-    """The lowest and the highest octaves of each axis that were tried or lie in the user's range."""
+    """The ends, in octaves by axis, of the values tried and the user's range together."""
     columns = zip(*[o.point.x for o in results], strict=True)
     return [
         (min(axis.low, *xs), max(axis.high, *xs))
@@ -96,7 +96,7 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
 
 
 def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
-    """The place of the base window's optimum, by axis, for the axes on which it lies at a border."""
+    """The place of the base window's optimum, by axis, for axes on which it lies at a border."""
     limits = borders(ladder, outcomes(done, level=0))
     places = {}
     for i, side in base_window_edges(ladder, done):

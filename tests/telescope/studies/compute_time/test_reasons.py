@@ -113,7 +113,7 @@ def test_the_examples_are_of_every_class() -> None:
     assert len({doubt.code for doubt in ALL}) == len(ALL)
 
 
-@pytest.mark.parametrize(("doubt", "said"), DOUBTS, ids=[doubt.code for doubt in ALL])
+@pytest.mark.parametrize(("doubt", "text"), DOUBTS, ids=[doubt.code for doubt in ALL])
 def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(
     doubt: Any, text: str
 ) -> None:
@@ -123,7 +123,7 @@ def test_every_doubt_has_its_words_and_comes_back_from_json_as_it_was(
     assert doubt_words(restored) == doubt_words(doubt) == text
 
 
-@pytest.mark.parametrize(("reason", "said"), REASONS)
+@pytest.mark.parametrize(("reason", "text"), REASONS)
 def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
     reason: Any, text: str
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from telescope.studies.compute_time.fold import progress
 from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.runs import STOP_MARGIN, Course
-from telescope.train.branch import agree
+from telescope.train.branch import schedules_agree
 from telescope.trials.outcome import Measurement, Trial
 from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import Trainer, rounds, study, trained
@@ -101,7 +101,7 @@ def test_cooldowns_wait_for_their_trunk_and_begin_at_a_step_that_it_keeps() -> N
             if spec.branch:
                 trunk = before[spec.branch.trunk]
                 assert spec.branch.step in trunk.kept_steps
-                assert agree(trunk.horizon, spec.horizon, spec.branch.step)
+                assert schedules_agree(trunk.horizon, spec.horizon, spec.branch.step)
             if spec.horizon.decay == "wsd":
                 assert spec.horizon.steps - spec.branch_step == round(0.2 * spec.horizon.steps)
         before |= {spec.digest: spec for spec in stage}

@@ -78,7 +78,7 @@ def test_the_examples_are_of_every_finding() -> None:
 
 @pytest.mark.parametrize("reduced", [None, Reduced(seeds=2, steps=4)], ids=["whole", "reduced"])
 @pytest.mark.parametrize(
-    ("finding", "said"), FINDINGS, ids=[finding.code for finding, _ in FINDINGS]
+    ("finding", "text"), FINDINGS, ids=[finding.code for finding, _ in FINDINGS]
 )
 def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
     finding: Any, text: str, reduced: Reduced | None

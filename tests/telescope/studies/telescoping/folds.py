@@ -33,10 +33,10 @@ def ladder(
     return Ladder("muon", widths, 16 * 32, axes, tuple(4.0**i for i in range(levels)), seeds=seeds)
 
 
-def fold(asked: Ladder, loss: Loss, **options: Any) -> list[Done]:
+def fold(example: Ladder, loss: Loss, **options: Any) -> list[Done]:
     """All stages of the published rule with these options."""
     done: list[Done] = []
-    while stage := paper.next_stage(asked, tuple(done), PaperOptions(**options)):
+    while stage := paper.next_stage(example, tuple(done), PaperOptions(**options)):
         done.append(ended(stage, loss))
     return done
 

@@ -120,7 +120,7 @@ def test_every_scale_with_walls_has_limits_that_ranges_are_checked_against() -> 
 
 
 def test_each_axis_sets_its_own_field_of_a_trial() -> None:
-    asked = study(optimizer=["muon", "adamw"])
+    question = study(optimizer=["muon", "adamw"])
     values: dict[AxisName, float] = {
         "lr": 0.01,
         "weight_decay": 0.1,
@@ -128,7 +128,10 @@ def test_each_axis_sets_its_own_field_of_a_trial() -> None:
         "warmup_fraction": 0.25,
         "init_scale": 2.0,
     }
-    muon, adamw = trial_spec(asked, "muon", 64, values), trial_spec(asked, "adamw", 64, values)
+    muon, adamw = (
+        trial_spec(question, "muon", 64, values),
+        trial_spec(question, "adamw", 64, values),
+    )
     assert (muon.optimizer.momentum, muon.optimizer.beta1) == (0.875, 0.9)
     assert (adamw.optimizer.momentum, adamw.optimizer.beta1) == (0.95, 0.875)
     for spec in (muon, adamw):
@@ -137,16 +140,16 @@ def test_each_axis_sets_its_own_field_of_a_trial() -> None:
             2.0,
             0.01,
         )
-        assert spec.horizon.steps == asked.horizon.steps
+        assert spec.horizon.steps == question.horizon.steps
     assert field_of("momentum", "adamw") == "beta1"
 
 
 def test_what_is_not_swept_is_as_the_options_and_the_horizon_say() -> None:
-    asked = study(
+    question = study(
         optimizer_options={"momentum": 0.8, "init_scale": 0.5},
         horizon={"steps": 10, "batch_tokens": 512, "warmup_fraction": 0.3},
     )
-    spec = trial_spec(asked, "muon", 32, {"lr": 0.01, "weight_decay": 0.1})
+    spec = trial_spec(question, "muon", 32, {"lr": 0.01, "weight_decay": 0.1})
     assert (spec.optimizer.momentum, spec.optimizer.init_scale, spec.horizon.warmup_fraction) == (
         0.8,
         0.5,
@@ -174,8 +177,8 @@ def test_two_to_five_hyperparameters_are_found_end_to_end(
     axes: tuple[AxisName, ...], optimizer: str
 ) -> None:
     axes = tuple(axis for axis in axes if optimizer == "muon" or axis != "adamw_lr_ratio")
-    surface, asked = surface_of(axes, drift=(0.4,) * 5), study_of(axes, optimizer=optimizer)
-    report = run_study(KIND.of(asked), surface)
+    surface, question = surface_of(axes, drift=(0.4,) * 5), study_of(axes, optimizer=optimizer)
+    report = run_study(KIND.of(question), surface)
     for axis, x in zip(axes, surface.target, strict=True):
         assert abs(found_octaves(report, axis) - x) <= 0.3
     assert report.verdict == "resolved"
@@ -186,10 +189,10 @@ def test_windows_grids_and_intervals_of_momentum_run_from_low_to_high() -> None:
     report = run_study(
         KIND.of(study_of(("lr", "momentum"))), surface_of(("lr", "momentum"), noise=0.05)
     )
-    (found,) = report.ladders
-    momentum = found.hyperparameters["momentum"]
+    (ladder_report,) = report.ladders
+    momentum = ladder_report.hyperparameters["momentum"]
     assert 0 < momentum.low < momentum.value < momentum.high < 1
-    for level in found.levels:
+    for level in ladder_report.levels:
         window, grid, interval = (
             level.window["momentum"],
             level.grid["momentum"],
@@ -224,8 +227,10 @@ def test_an_optimum_at_a_wall_that_nothing_can_move_is_tried_but_not_passed() ->
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_the_edge_of_momentum_is_named_by_its_values(schedule: str) -> None:
     surface = Surface((LOWS[0] + 3.3, LOWS[3] - 3.0), axes=("lr", "momentum"))
-    asked = study_of(("lr", "momentum"), points=8 if schedule == "paper" else 3, schedule=schedule)
-    search = asked.search
+    question = study_of(
+        ("lr", "momentum"), points=8 if schedule == "paper" else 3, schedule=schedule
+    )
+    search = question.search
     walled = parse(
         document(
             search={
@@ -242,14 +247,14 @@ def test_the_edge_of_momentum_is_named_by_its_values(schedule: str) -> None:
 
 def test_only_momentum_s_own_groups_know_of_it_and_init_scale_shows_in_the_groups() -> None:
     plain = run_study(KIND.of(study_of(("lr",))), surface_of(("lr",))).ladders[0].parameter_groups
-    other = (
+    another = (
         run_study(
             KIND.of(study_of(("lr",), optimizer_options={"momentum": 0.5})), surface_of(("lr",))
         )
         .ladders[0]
         .parameter_groups
     )
-    assert plain == other
+    assert plain == another
     scaled = run_study(
         KIND.of(study_of(("lr", "init_scale"))), surface_of(("lr", "init_scale"))
     ).ladders[0]
@@ -268,11 +273,11 @@ def test_a_report_prints_every_hyperparameter_its_importance_and_the_method() ->
         512,
         Console(file=out, width=200),
     )
-    said = out.getvalue()
-    assert "momentum 0." in said
-    assert "warmup fraction 0." in said
-    assert "Importance within the searched range: lr" in said
-    assert "Method: schedule robust, estimator pooled." in said
+    text = out.getvalue()
+    assert "momentum 0." in text
+    assert "warmup fraction 0." in text
+    assert "Importance within the searched range: lr" in text
+    assert "Method: schedule robust, estimator pooled." in text
 
 
 # What is refused
@@ -325,8 +330,8 @@ def test_six_fitted_hyperparameters_are_refused_and_five_with_a_compared_one_are
         axis: swept(axis, low, 2 if axis == "init_scale" else 3)
         for axis, low in zip(AXES, LOWS, strict=True)
     }
-    asked = parse(document(search=search | {"lr": swept("lr", LOWS[0], 8)})).question
-    assert len(all_ladders(asked)[0].fitted) == 5
+    question = parse(document(search=search | {"lr": swept("lr", LOWS[0], 8)})).question
+    assert len(all_ladders(question)[0].fitted) == 5
 
 
 # Importance
@@ -334,25 +339,25 @@ def test_six_fitted_hyperparameters_are_refused_and_five_with_a_compared_one_are
 
 def grid_of(weights: tuple[float, ...], diverging: bool = False) -> tuple[Ladder, tuple[Done, ...]]:
     """A base grid over a bowl of these curvatures."""
-    asked = ladder([8] * len(weights), levels=1)
+    example = ladder([8] * len(weights), levels=1)
     xs = [()]
-    for axis in asked.axes:
+    for axis in example.axes:
         xs = [(*x, v) for x in xs for v in axis.values]
     losses = [
         3 + 0.03 * sum(w * (v - 3.2) ** 2 for w, v in zip(weights, x, strict=True)) for x in xs
     ]
-    found = [
+    results = [
         Outcome(Point(0, x, 0), math.inf if diverging and x[0] > 5 else loss)
         for x, loss in zip(xs, losses, strict=True)
     ]
-    return asked, (Done("grid", tuple(found)),)
+    return example, (Done("grid", tuple(results)),)
 
 
 @pytest.mark.parametrize("diverging", [False, True])
 def test_the_hyperparameter_that_decides_is_the_important_one(diverging: bool) -> None:
     for weights in ((1.0, 0.05), (0.05, 1.0)):
-        asked, done = grid_of(weights, diverging and weights[0] == 1)
-        shares = ped_anova(asked, done)
+        example, done = grid_of(weights, diverging and weights[0] == 1)
+        shares = ped_anova(example, done)
         assert sum(shares.values()) == pytest.approx(1)
         assert (shares["lr"] > 0.8) == (weights[0] == 1)
 
@@ -361,20 +366,20 @@ def test_the_explained_shares_are_those_of_a_bowl_that_one_can_integrate() -> No
     """Var of w u^2 for u uniform on an interval of length 7 is w^2 times a constant: shares are
     w1^2 : w2^2 where skew is none.
     """
-    asked, done = grid_of((1.0, 0.5))
-    fit = pooled_fit(asked, done)
+    example, done = grid_of((1.0, 0.5))
+    fit = pooled_fit(example, done)
     assert fit is not None
-    shares = explained(asked, done, fit)
+    shares = explained(example, done, fit)
     assert sum(shares.values()) <= 1 + 1e-9
     assert shares["lr"] == pytest.approx(0.8, abs=0.08)
     assert shares["weight_decay"] == pytest.approx(0.2, abs=0.08)
 
 
 def test_few_points_or_equal_losses_say_nothing_of_importance() -> None:
-    asked, (stage,) = grid_of((1.0,))
-    assert ped_anova(asked, (Done("grid", stage.outcomes[:5]),)) == {}
+    example, (stage,) = grid_of((1.0,))
+    assert ped_anova(example, (Done("grid", stage.outcomes[:5]),)) == {}
     assert (
-        ped_anova(asked, (Done("grid", tuple(Outcome(o.point, 3.0) for o in stage.outcomes)),))
+        ped_anova(example, (Done("grid", tuple(Outcome(o.point, 3.0) for o in stage.outcomes)),))
         == {}
     )
 
@@ -383,7 +388,7 @@ def test_two_values_and_runs_after_the_grid_say_nothing_of_importance() -> None:
     """Later runs crowd at one value of an axis that does not matter, which is not thereby
     important.
     """
-    asked, (stage,) = grid_of((1.0, 0.05))
+    example, (stage,) = grid_of((1.0, 0.05))
     decays = sorted({o.point.x[1] for o in stage.outcomes})
     two = Done(
         "grid",
@@ -399,9 +404,9 @@ def test_two_values_and_runs_after_the_grid_say_nothing_of_importance() -> None:
             Outcome(Point(0, (o.point.x[0] + 0.25, o.point.x[1]), 0), o.loss) for o in two.outcomes
         ),
     )
-    assert ped_anova(asked, (two,)) == {}
+    assert ped_anova(example, (two,)) == {}
     later = [Outcome(Point(0, (3.2 + i / 64, decays[-1]), 0), 2.9) for i in range(-8, 8)]
-    assert ped_anova(asked, (stage, Done("shape", tuple(later)))) == ped_anova(asked, (stage,))
+    assert ped_anova(example, (stage, Done("shape", tuple(later)))) == ped_anova(example, (stage,))
 
 
 @pytest.mark.parametrize("points", [(5, 4), (8, 3), (7, 5)])
@@ -409,23 +414,25 @@ def test_a_small_grid_names_the_hyperparameter_that_matters_six_times_as_much(
     points: tuple[int, int],
 ) -> None:
     """Also with seed noise of 0.2 %, wherever the optimum lies."""
-    asked, rng = ladder(list(points), levels=1), np.random.default_rng(0)
-    ends = [(axis.values[0], axis.values[-1]) for axis in asked.axes]
+    example, rng = ladder(list(points), levels=1), np.random.default_rng(0)
+    ends = [(axis.values[0], axis.values[-1]) for axis in example.axes]
     for _ in range(25):
         best = [rng.uniform(0.7 * low + 0.3 * high, 0.3 * low + 0.7 * high) for low, high in ends]
-        grid = [(x, y) for x in asked.axes[0].values for y in asked.axes[1].values]
+        grid = [(x, y) for x in example.axes[0].values for y in example.axes[1].values]
         heights = [
             0.5 * (x - best[0]) ** 2 + 0.5 / 6 * (y - best[1]) ** 2 + 0.2 * rng.standard_normal()
             for x, y in grid
         ]
-        found = [
+        names = [
             Outcome(Point(0, x, 0), 3 * (1 + z / 100)) for x, z in zip(grid, heights, strict=True)
         ]
-        assert ped_anova(asked, (Done("grid", tuple(found)),))["lr"] > 0.6
+        assert ped_anova(example, (Done("grid", tuple(names)),))["lr"] > 0.6
 
 
 def test_importance_is_in_the_report_of_every_ladder() -> None:
     report = run_study(KIND.of(study(coordinates="skip")), random_surface(2, noise=0.1))
-    (found,) = report.ladders
-    assert found.importance.keys() == found.explained.keys() == {"lr", "weight_decay"}
-    assert found.explained["lr"] > found.explained["weight_decay"]
+    (ladder_report,) = report.ladders
+    assert (
+        ladder_report.importance.keys() == ladder_report.explained.keys() == {"lr", "weight_decay"}
+    )
+    assert ladder_report.explained["lr"] > ladder_report.explained["weight_decay"]

@@ -63,12 +63,12 @@ def most(share: float, of: int) -> float:
 
 
 def scenario(name: str) -> Scenario:
-    (found,) = (one for one in SCENARIOS if one.name == name)
-    return found
+    (match,) = (scenario_ for scenario_ in SCENARIOS if scenario_.name == name)
+    return match
 
 
 @cache
-def asked(name: str) -> Row:
+def row_of(name: str) -> Row:
     return Row(scenario(name), tuple(outcome(scenario(name), number) for number in range(STUDIES)))
 
 
@@ -94,7 +94,7 @@ HARD = (
 
 @pytest.mark.parametrize("name", [*ORDINARY, *HARD])
 def test_answers_are_right_honest_and_cheap(name: str) -> None:
-    row, floors = asked(name), scenario(name).floors
+    row, floors = row_of(name), scenario(name).floors
     assert row.within >= fewest(floors.within, STUDIES)
     assert fewest(floors.cover[0], STUDIES) <= row.cover <= most(floors.cover[1], STUDIES)
     assert fewest(floors.resolved[0], STUDIES) <= row.resolved <= most(floors.resolved[1], STUDIES)
@@ -107,7 +107,7 @@ def test_answers_are_right_honest_and_cheap(name: str) -> None:
 def test_over_ordinary_surfaces_nine_in_ten_intervals_hold_and_nearly_all_answers_are_right() -> (
     None
 ):
-    rows = [asked(name) for name in ORDINARY]
+    rows = [row_of(name) for name in ORDINARY]
     studies = STUDIES * len(rows)
     within, cover, wrong, resolved = (
         float(np.mean([getattr(row, of) for row in rows]))
@@ -145,7 +145,7 @@ def stages_of(question: Question, surface: Surface) -> tuple[Done, ...]:
     return ladder_progress(question, ladder, trials_of(question, surface)[0]).done
 
 
-def known(question: Question, done: Sequence[Done]) -> tuple[int, ...]:
+def runs_per_level(question: Question, done: Sequence[Done]) -> tuple[int, ...]:
     """Runs per level of rounds 1 to 4."""
     counts = Counter(
         o.point.level
@@ -160,7 +160,7 @@ def known(question: Question, done: Sequence[Done]) -> tuple[int, ...]:
 def test_rounds_1_to_4_are_run_exactly_as_forecast(axes: int) -> None:
     question = study(axes)
     for number in range(2):
-        assert known(
+        assert runs_per_level(
             question, stages_of(question, random_surface(number, axes, noise=0.3))
         ) == robust.forecast(all_ladders(question)[0])
 
@@ -181,7 +181,7 @@ def test_behind_walls_exactly_the_forecast_rounds_1_to_4_are_run_up_to_three_axe
                 number, axes, noise=0.3, cliff=math.inf, target=target, drift=(0.0,) * axes
             ),
         )
-        assert known(question, done) == robust.forecast(all_ladders(question)[0])
+        assert runs_per_level(question, done) == robust.forecast(all_ladders(question)[0])
         # of four, fewer runs per axis may show an optimum beyond its wall inside it for a while
         if axes < 4:
             assert {stage.name for stage in done} == {"grid", "shape", "climb"}
@@ -203,12 +203,12 @@ def test_no_runs_are_added_for_a_weight_decay_behind_its_wall_and_lr_is_still_re
 
 
 def test_intervals_need_be_narrow_only_where_no_wall_hides_the_optimum() -> None:
-    asked = ladder([8, 3], extend=False)
+    example = ladder([8, 3], extend=False)
     for decay, limitless in ((3.5, False), (9.0, True)):
-        done = [ended(robust.next_stage(asked, ()), bowl(3.4, decay, flatness=6))]  # type: ignore[arg-type]
-        pooled = pooled_fit(asked, done)
+        done = [ended(robust.next_stage(example, ()), bowl(3.4, decay, flatness=6))]  # type: ignore[arg-type]
+        pooled = pooled_fit(example, done)
         assert pooled is not None
-        assert np.isinf(blocks.needed(asked, done, pooled)).tolist() == [False, limitless]
+        assert np.isinf(blocks.needed(example, done, pooled)).tolist() == [False, limitless]
 
 
 @pytest.mark.parametrize(
@@ -251,11 +251,11 @@ def test_a_block_that_diverged_whole_at_the_wall_is_not_run_again() -> None:
 
 
 def test_the_corners_of_a_block_stay_apart_in_a_range_that_is_narrower_than_a_block() -> None:
-    asked = ladder([8], low=3.0, high=3.5, extend=False)
-    done = [ended(robust.next_stage(asked, ()), bowl(3.4))]  # type: ignore[arg-type]
-    pooled = pooled_fit(asked, done)
+    example = ladder([8], low=3.0, high=3.5, extend=False)
+    done = [ended(robust.next_stage(example, ()), bowl(3.4))]  # type: ignore[arg-type]
+    pooled = pooled_fit(example, done)
     assert pooled is not None
-    assert [point.x for point in blocks.block(asked, done, pooled, 1, 0)] == [(3.0,), (3.5,)]
+    assert [point.x for point in blocks.block(example, done, pooled, 1, 0)] == [(3.0,), (3.5,)]
 
 
 # Divergence
@@ -267,13 +267,14 @@ def test_the_corners_of_a_block_stay_apart_in_a_range_that_is_narrower_than_a_bl
 def test_corners_keep_well_short_of_where_a_run_diverged_and_promise_the_less_for_it(
     distance: float, expected: float
 ) -> None:
-    asked, surface = ladder([8]), Surface((3.4,), curvature=0.3, noise=1.0)
+    example, surface = ladder([8]), Surface((3.4,), curvature=0.3, noise=1.0)
     done = [
         ended(
-            robust.next_stage(asked, ()), lambda level, x, seed: surface.loss(32 << level, x, seed)
+            robust.next_stage(example, ()),
+            lambda level, x, seed: surface.loss(32 << level, x, seed),
         )
     ]  # type: ignore[arg-type]
-    pooled = pooled_fit(asked, done)
+    pooled = pooled_fit(example, done)
     assert pooled is not None
     diverged = Done(
         "shape", (Outcome(Point(0, (float(pooled.optima[0, 0]) + distance,), 1), math.inf),)
@@ -281,8 +282,8 @@ def test_corners_keep_well_short_of_where_a_run_diverged_and_promise_the_less_fo
     assert blocks.half_spans(done, pooled)[0] == 1.5
     assert blocks.half_spans([*done, diverged], pooled)[0] == pytest.approx(expected)
     after = [
-        next(blocks.greedy(asked, found, pooled, math.inf))[1]
-        for found in (done, [*done, diverged])
+        next(blocks.greedy(example, stages, pooled, math.inf))[1]
+        for stages in (done, [*done, diverged])
     ]
     free, warned = (float(pooled.target_half_widths(covariance)[0]) for covariance in after)
     assert warned > free * 1.001 if expected < 1.5 else warned == pytest.approx(free)
@@ -296,22 +297,22 @@ def test_corners_keep_well_short_of_where_a_run_diverged_and_promise_the_less_fo
 def test_a_block_tells_all_axes_apart_and_two_blocks_their_pairs_with_the_learning_rate(
     axes: int, runs: int
 ) -> None:
-    one, other = signs(axes, 0), signs(axes, 1)
-    assert one.shape == other.shape == (runs, axes)
-    assert np.abs(one).max() == np.abs(one).min() == 1
-    for corners in (one, other):
+    first, second = signs(axes, 0), signs(axes, 1)
+    assert first.shape == second.shape == (runs, axes)
+    assert np.abs(first).max() == np.abs(first).min() == 1
+    for corners in (first, second):
         assert (corners.T @ corners == runs * np.eye(axes)).all()
-    both = np.vstack([one, other])
+    both = np.vstack([first, second])
     pairs = both[:, :1] * both[:, 1:]
     assert not (both.T @ pairs).any()
-    assert (signs(axes, 2) == one).all()
+    assert (signs(axes, 2) == first).all()
 
 
 def test_the_budget_is_that_of_the_published_rule_without_exploding_with_hyperparameters() -> None:
-    known, budgets = [], []
+    certain, budgets = [], []
     for axes in range(1, 5):
         (ladder,) = all_ladders(study(axes, **FOURFOLD))
-        known.append(
+        certain.append(
             math.fsum(
                 cost * runs
                 for cost, runs in zip(ladder.costs, robust.forecast(ladder), strict=True)
@@ -319,7 +320,7 @@ def test_the_budget_is_that_of_the_published_rule_without_exploding_with_hyperpa
         )
         budgets.append(ladder.max_base_runs)
     assert budgets[1] == 8**2 * 4
-    assert [budgets[i] / known[i] for i in (0, 2, 3)] == pytest.approx([1.5, 3, 3])
+    assert [budgets[i] / certain[i] for i in (0, 2, 3)] == pytest.approx([1.5, 3, 3])
 
 
 def test_the_values_beside_an_edge_are_the_axis_s_own_carried_on_to_where_runs_went() -> None:
@@ -333,8 +334,8 @@ def test_the_values_beside_an_edge_are_the_axis_s_own_carried_on_to_where_runs_w
 
 def answers(report: Report) -> list[float]:
     """Value, low and high of the learning rate and the weight decay, in octaves."""
-    found = [report.ladders[0].hyperparameters[name] for name in AXES[:2]]
-    return [math.log2(x) for one in found for x in (one.value, one.low, one.high)]
+    values = [report.ladders[0].hyperparameters[name] for name in AXES[:2]]
+    return [math.log2(x) for value in values for x in (value.value, value.low, value.high)]
 
 
 def test_shifting_every_axis_shifts_the_answer() -> None:
@@ -345,8 +346,8 @@ def test_shifting_every_axis_shifts_the_answer() -> None:
         return surface(replace(spec, optimizer=replace(spec.optimizer, lr=lr, weight_decay=decay)))
 
     search = {
-        name: one | {"low": one["low"] * 2**shift, "high": one["high"] * 2**shift}
-        for name, one in document()["search"].items()
+        name: bounds | {"low": bounds["low"] * 2**shift, "high": bounds["high"] * 2**shift}
+        for name, bounds in document()["search"].items()
     }
     before, after = (
         run_study(KIND.of(study()), surface),
@@ -424,5 +425,7 @@ def test_what_is_left_of_the_budget_when_the_answer_is_good_enough_stays_unspent
 
 
 def test_the_scenarios_have_different_names_and_their_studies_can_be_asked() -> None:
-    assert len({one.name for one in SCENARIOS}) == len(SCENARIOS)
-    assert all(len(all_ladders(study_of(one))[0].axes) == one.axes for one in SCENARIOS)
+    assert len({scenario_.name for scenario_ in SCENARIOS}) == len(SCENARIOS)
+    assert all(
+        len(all_ladders(study_of(scenario_))[0].axes) == scenario_.axes for scenario_ in SCENARIOS
+    )

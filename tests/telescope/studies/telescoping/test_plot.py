@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from telescope.studies.telescoping.plot import (
+from telescope.studies.telescoping.plot import draw
+from telescope.studies.telescoping.plot_data import (
     PlottedEstimate,
     PlottedLadder,
     PlottedLevel,
     PlottedRun,
-    draw,
     lowest_losses,
     seed_adjusted_means,
     width_line,

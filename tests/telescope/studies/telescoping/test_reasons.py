@@ -23,24 +23,24 @@ STORED = Path(__file__).parents[3] / "files" / "before_values" / "reports.json.g
 
 
 def stored() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(gzip.decompress(STORED.read_bytes()))
-    return found
+    parsed: list[dict[str, Any]] = json.loads(gzip.decompress(STORED.read_bytes()))
+    return parsed
 
 
-@pytest.mark.parametrize("reason", EXAMPLES, ids=lambda one: one.code)
+@pytest.mark.parametrize("reason", EXAMPLES, ids=lambda example: example.code)
 def test_a_reason_comes_back_from_json_as_it_was(reason: Reason) -> None:
-    found = REASON.validate_json(REASON.dump_json(reason))
-    assert found == reason
-    assert hash(found) == hash(reason)
-    assert words(found) == words(reason)
+    parsed = REASON.validate_json(REASON.dump_json(reason))
+    assert parsed == reason
+    assert hash(parsed) == hash(reason)
+    assert words(parsed) == words(reason)
 
 
-@pytest.mark.parametrize("remark", ADVICE, ids=lambda one: one.advice)
+@pytest.mark.parametrize("remark", ADVICE, ids=lambda example: example.advice)
 def test_advice_comes_back_from_json_as_it_was(remark: Remark) -> None:
     reason = Reason.of(Code.NO_NOISE_MODEL, advice=remark)
-    found = REASON.validate_json(REASON.dump_json(reason))
-    assert found == reason
-    assert advice_words(found.advice) == advice_words(remark)
+    parsed = REASON.validate_json(REASON.dump_json(reason))
+    assert parsed == reason
+    assert advice_words(parsed.advice) == advice_words(remark)
 
 
 def test_counts_stay_counts() -> None:
@@ -82,15 +82,15 @@ def test_what_comes_with_a_code_stands_under_that_code_alone() -> None:
     assert set(CARRIES) <= {*Code, *Advice, *ClimbEnd}
 
 
-@pytest.mark.parametrize("document", stored(), ids=lambda one: one["because"]["code"])
+@pytest.mark.parametrize("document", stored(), ids=lambda example: example["because"]["code"])
 def test_stored_reports_are_read(document: dict[str, Any]) -> None:
-    found = REPORT.validate_python(document)
-    assert (found.verdict, found.reason) == (document["verdict"], document["reason"])
-    assert found.because is not None
-    assert found.because.code == document["because"]["code"]
-    assert [words(part.reason) for part in found.because.parts] == document["because"]["parts"]
+    parsed = REPORT.validate_python(document)
+    assert (parsed.verdict, parsed.reason) == (document["verdict"], document["reason"])
+    assert parsed.because is not None
+    assert parsed.because.code == document["because"]["code"]
+    assert [words(part.reason) for part in parsed.because.parts] == document["because"]["parts"]
     assert (
-        report_document(found).items()
+        report_document(parsed).items()
         >= {key: document[key] for key in ("verdict", "reason", "best", "final")}.items()
     )
 
@@ -107,12 +107,12 @@ def test_numbers_that_were_stored_as_floats_are_read() -> None:
         "stated_high": 0.12,
         "regret": 1.5,
     }
-    for settled, said in (
+    for settled, text in (
         (1.0, "the measured value is reported"),
         (0.0, "still reported"),
         (True, "the measured value is reported"),
     ):
-        found = REASON.validate_python(
+        parsed = REASON.validate_python(
             {
                 "code": "contradicted",
                 "values": values | {"settled": settled},
@@ -120,7 +120,7 @@ def test_numbers_that_were_stored_as_floats_are_read() -> None:
                 "parts": [],
             }
         )
-        assert said in words(found)
+        assert text in words(parsed)
     advice = {"advice": "more_blocks", "values": {"blocks": 6.0, "max_base_runs": 90.0}}
     assert (
         REASON.validate_python({"code": "drifting", "values": {}, "advice": advice}).advice

@@ -30,23 +30,23 @@ NUMBERS = range(20)
 PARTS = ("seed_noise", "bowl_form", "finite_width", "law", "mesh")
 
 
-def played(asked: Question, surface: Surface) -> list[Trial]:
+def played(question: Question, surface: Surface) -> list[Trial]:
     """All trials of a study on a surface."""
     trials: list[Trial] = []
-    while not (plan := KIND.of(asked).plan(trials)).done:
+    while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
     return trials
 
 
-def folded(asked: Question, surface: Surface) -> tuple[Ladder, tuple[Done, ...]]:
-    (ladder,) = all_ladders(asked)
-    return ladder, ladder_progress(asked, ladder, played(asked, surface)).done
+def folded(question: Question, surface: Surface) -> tuple[Ladder, tuple[Done, ...]]:
+    (ladder,) = all_ladders(question)
+    return ladder, ladder_progress(question, ladder, played(question, surface)).done
 
 
-def laws_on(asked: Question, surface: Surface) -> Laws:
-    found = laws_of(*folded(asked, surface))
-    assert found is not None
-    return found
+def laws_on(question: Question, surface: Surface) -> Laws:
+    laws = laws_of(*folded(question, surface))
+    assert laws is not None
+    return laws
 
 
 @pytest.fixture(scope="module")
@@ -87,43 +87,46 @@ def test_the_interval_is_as_wide_as_the_total_says(
     """
     held = 0
     for number in range(5):
-        asked = study(schedule=schedule, estimator=estimator)
+        question = study(schedule=schedule, estimator=estimator)
         (ladder,) = run_study(
-            KIND.of(asked), random_surface(number, noise=0.2, law="drawn")
+            KIND.of(question), random_surface(number, noise=0.2, law="drawn")
         ).ladders
-        for axis in all_ladders(asked)[0].axes:
-            found = ladder.hyperparameters[axis.name]
-            below, above = math.log2(found.value / found.low), math.log2(found.high / found.value)
+        for axis in all_ladders(question)[0].axes:
+            values = ladder.hyperparameters[axis.name]
+            below, above = (
+                math.log2(values.value / values.low),
+                math.log2(values.high / values.value),
+            )
             if axis.name not in ladder.error_budget:
                 # no level can tell this axis, and its whole range is left
                 assert estimator == "per_level"
                 assert below + above >= axis.high - axis.low - 1e-3
                 continue
-            width = max(below, above) if estimator == "argmin" else found.half_width
+            width = max(below, above) if estimator == "argmin" else values.half_width
             assert least <= width / ladder.error_budget[axis.name].total <= most
             held += 1
     assert held >= 5
 
 
 def test_a_per_level_budget_is_of_its_own_terms() -> None:
-    asked, surface = study(schedule="paper", estimator="per_level"), random_surface(1, noise=0.2)
+    question, surface = study(schedule="paper", estimator="per_level"), random_surface(1, noise=0.2)
     (ladder,), (plain,) = (
-        run_study(KIND.of(asked), surface).ladders,
-        run_study(KIND.of(replace(asked, estimator="pooled")), surface).ladders,
+        run_study(KIND.of(question), surface).ladders,
+        run_study(KIND.of(replace(question, estimator="pooled")), surface).ladders,
     )
-    for name, one in per_level.level_optima_at_target(*folded(asked, surface)).items():
-        budget = ladder.error_budget[all_ladders(asked)[0].axes[name].name]
+    for name, carried in per_level.level_optima_at_target(*folded(question, surface)).items():
+        budget = ladder.error_budget[all_ladders(question)[0].axes[name].name]
         assert budget.bowl_form == per_level.BIAS
-        assert budget.seed_noise**2 == pytest.approx(one.noise, rel=1e-4)
-        assert budget.law**2 == pytest.approx(one.misfit, rel=1e-4)
-        assert budget.total**2 == pytest.approx(one.variance, rel=1e-4)
+        assert budget.seed_noise**2 == pytest.approx(carried.noise, rel=1e-4)
+        assert budget.law**2 == pytest.approx(carried.misfit, rel=1e-4)
+        assert budget.total**2 == pytest.approx(carried.variance, rel=1e-4)
     assert ladder.error_budget["lr"] != plain.error_budget["lr"]
 
 
 def test_an_argmin_far_from_the_fitted_optimum_is_uncertain_by_that_distance() -> None:
-    asked, surface = study(estimator="argmin"), random_surface(1, noise=0.2, law="drawn")
-    (ladder,) = run_study(KIND.of(asked), surface).ladders
-    laws = laws_on(asked, surface)
+    question, surface = study(estimator="argmin"), random_surface(1, noise=0.2, law="drawn")
+    (ladder,) = run_study(KIND.of(question), surface).ladders
+    laws = laws_on(question, surface)
     mean = float(laws.weights @ [law.theta[1] for law in laws.fits])
     off = abs(math.log2(ladder.hyperparameters["weight_decay"].value) - mean)
     assert ladder.error_budget["weight_decay"].mesh == pytest.approx(off, rel=1e-3)
@@ -219,8 +222,8 @@ def test_a_strong_drift_makes_its_own_law_the_most_probable() -> None:
     for law, name in (("inverse", "a/n"), ("constant", "constant per doubling")):
         surface = Surface((-5.7, -3.7), drift=(2.4, 0.0), law=law, noise=0.05)  # type: ignore[arg-type]
         laws = laws_on(study(model=model, limits={"max_base_runs": 3000}), surface)
-        found = shifts(laws, 2)
-        assert max(found[1:], key=lambda one: one.probability).law == name
+        moves = shifts(laws, 2)
+        assert max(moves[1:], key=lambda move: move.probability).law == name
 
 
 # Transfer
@@ -232,11 +235,11 @@ def test_the_regret_of_copying_the_smallest_width_s_optimum_lies_within_its_inte
     held, large = [], 0
     for surface, ladder in answers:
         copied = [math.log2(ladder.levels[0].optimum[name]) for name in ("lr", "weight_decay")]
-        for one in ladder.transfer.copying:
-            true = surface.excess(one.width, copied)
-            held.append(one.low <= true <= one.high)
+        for copy in ladder.transfer.copying:
+            true = surface.excess(copy.width, copied)
+            held.append(copy.low <= true <= copy.high)
             large += true > 0.2
-            assert one.compute == pytest.approx(20 * one.regret, rel=1e-4)
+            assert copy.compute == pytest.approx(20 * copy.regret, rel=1e-4)
         assert ladder.transfer.copying[-1].width == 512
     assert large > 10
     assert sum(held) >= 0.8 * len(held)
@@ -257,9 +260,9 @@ def test_the_loss_at_the_ends_of_the_interval_is_that_of_the_bowl(answers: Any) 
 def test_the_loss_at_the_target_lies_within_the_interval_that_the_scaling_predicts(
     exponent: float,
 ) -> None:
-    asked, held = study(), []
+    question, held = study(), []
     sizes = {
-        width: parameters(asked.model.at(width), 256, asked.data.context)
+        width: parameters(question.model.at(width), 256, question.data.context)
         for width in (32, 64, 128, 256, 512)
     }
     for number in range(8):
@@ -270,11 +273,11 @@ def test_the_loss_at_the_target_lies_within_the_interval_that_the_scaling_predic
         surface = replace(
             plain, scale=tuple(floors[width] / plain.floor(width) for width in floors) + (1.0,) * 3
         )
-        found = run_study(KIND.of(asked), surface).ladders[0].transfer
-        assert found is not None
-        assert found.loss_at_target is not None
-        assert found.loss_at_target.high - found.loss_at_target.low < 0.15 * floors[512]
-        held.append(found.loss_at_target.low <= floors[512] <= found.loss_at_target.high)
+        transfer = run_study(KIND.of(question), surface).ladders[0].transfer
+        assert transfer is not None
+        assert transfer.loss_at_target is not None
+        assert transfer.loss_at_target.high - transfer.loss_at_target.low < 0.15 * floors[512]
+        held.append(transfer.loss_at_target.low <= floors[512] <= transfer.loss_at_target.high)
     assert sum(held) >= 6
 
 
@@ -306,10 +309,10 @@ def test_a_ladder_that_was_stopped_names_what_stopped_it(changes: dict[str, Any]
 
 
 def test_a_study_in_the_middle_has_all_of_it_too() -> None:
-    asked, surface = study(), random_surface(3, noise=0.2)
-    trials = played(asked, surface)
-    for kept in range(0, len(trials), 7):
-        (ladder,) = answer(asked, trials[:kept]).ladders
+    question, surface = study(), random_surface(3, noise=0.2)
+    trials = played(question, surface)
+    for count in range(0, len(trials), 7):
+        (ladder,) = answer(question, trials[:count]).ladders
         assert ladder.remedy is None
         assert (ladder.climb is None) == (not ladder.levels)
         assert bool(ladder.shifts) == bool(ladder.error_budget) == (ladder.transfer is not None)

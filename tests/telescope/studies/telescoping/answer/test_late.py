@@ -23,6 +23,6 @@ TOLD = late_slope("update/up", 0.9, 0.1)
 def test_a_verdict_has_the_code_and_the_worst_slope_that_it_follows_from(
     slopes: tuple[object, ...], code: str, verdict: CoordinateVerdict, worst: object
 ) -> None:
-    found, because = late_verdict(slopes, (32, 64, 128))  # type: ignore[arg-type]
-    assert (found, because.code, because.worst) == (verdict, code, worst)
+    judged, because = late_verdict(slopes, (32, 64, 128))  # type: ignore[arg-type]
+    assert (judged, because.code, because.worst) == (verdict, code, worst)
     assert (because.judged, because.narrowest, because.widest) == (len(slopes) - 1, 32, 128)

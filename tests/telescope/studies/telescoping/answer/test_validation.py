@@ -39,7 +39,7 @@ MIDDLE = tuple(low + 3.3 for low in LOWS[:2])
 TARGET = 512
 
 
-def asked(**changes: Any) -> Question:
+def question_with(**changes: Any) -> Question:
     """A study that is validated at the target, without the coordinate check."""
     return study(**{"validate_at_target": True, "coordinates": "skip", **changes})
 
@@ -51,10 +51,10 @@ def validated(
     done: list[Done] = []
     handed_out = (stated, surface.target[1])
     while stage := target_runs.next_stage(ladder, handed_out, done):
-        found = (
+        result = (
             Outcome(point, surface.loss(TARGET, point.x, point.seed)) for point in stage.points
         )
-        done.append(Done(stage.name, tuple(sorted(found))))
+        done.append(Done(stage.name, tuple(sorted(result))))
     report = validation.validate_ladder(
         ladder, None, Estimate(stated, stated - half, stated + half), done, 0.0
     )
@@ -84,17 +84,17 @@ def walled() -> Ladder:
 def test_without_noise_the_optimum_and_what_missing_it_costs_are_found(off: float) -> None:
     surface = Surface(MIDDLE, skew="exponential")
     stated = MIDDLE[0] + off
-    _, found = validated(one_ladder(), surface, stated)
-    assert found.optimum is not None
-    assert found.regret is not None
-    assert math.log2(found.optimum) == pytest.approx(MIDDLE[0], abs=0.1)
-    assert found.regret == pytest.approx(
+    _, result = validated(one_ladder(), surface, stated)
+    assert result.optimum is not None
+    assert result.regret is not None
+    assert math.log2(result.optimum) == pytest.approx(MIDDLE[0], abs=0.1)
+    assert result.regret == pytest.approx(
         surface.excess(TARGET, (stated, MIDDLE[1])), rel=0.25, abs=0.01
     )
-    assert found.regret_interval is not None
-    assert (found.regret_interval.low == 0) == (off == 0)
-    assert found.held == (abs(off) < 0.25)
-    assert found.contradicted == (abs(off) > 0.25)
+    assert result.regret_interval is not None
+    assert (result.regret_interval.low == 0) == (off == 0)
+    assert result.held == (abs(off) < 0.25)
+    assert result.contradicted == (abs(off) > 0.25)
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_the_runs_go_on_by_an_octave_towards_a_better_end_and_twice_at_most(
 
 @pytest.mark.parametrize("off", [-5.0, -3.6])
 def test_an_optimum_out_of_reach_of_the_runs_is_not_settled(off: float) -> None:
-    _, found = validated(one_ladder(), Surface(MIDDLE), MIDDLE[0] + off)
-    assert (found.settled, found.contradicted, found.held) == (False, True, False)
+    _, result = validated(one_ladder(), Surface(MIDDLE), MIDDLE[0] + off)
+    assert (result.settled, result.contradicted, result.held) == (False, True, False)
 
 
 @pytest.mark.parametrize("side", [0, 1])
@@ -136,36 +136,36 @@ def test_no_run_crosses_a_wall(side: int) -> None:
 
 
 def test_runs_that_diverge_count_as_worst_and_are_not_fitted() -> None:
-    done, found = validated(one_ladder(), Surface(MIDDLE, cliff=0.8), MIDDLE[0])
-    assert (found.diverged, len(tried(done))) == (2, 3)
-    assert found.optimum is not None
-    assert found.interval is not None
-    assert math.log2(found.interval.high) < MIDDLE[0] + 1
-    assert math.log2(found.optimum) == pytest.approx(MIDDLE[0], abs=0.6)
-    assert found.loss is not None
+    done, result = validated(one_ladder(), Surface(MIDDLE, cliff=0.8), MIDDLE[0])
+    assert (result.diverged, len(tried(done))) == (2, 3)
+    assert result.optimum is not None
+    assert result.interval is not None
+    assert math.log2(result.interval.high) < MIDDLE[0] + 1
+    assert math.log2(result.optimum) == pytest.approx(MIDDLE[0], abs=0.6)
+    assert result.loss is not None
 
 
 def test_where_lr_diverges_at_the_target_it_has_no_loss_and_lower_ones_are_tried() -> None:
-    done, found = validated(one_ladder(), Surface(MIDDLE, cliff=1.2), MIDDLE[0] + 2)
-    assert found.loss is None
+    done, result = validated(one_ladder(), Surface(MIDDLE, cliff=1.2), MIDDLE[0] + 2)
+    assert result.loss is None
     assert min(tried(done)) <= MIDDLE[0]
-    assert found.contradicted
+    assert result.contradicted
 
 
 def test_where_everything_diverges_nothing_is_claimed() -> None:
-    _, found = validated(one_ladder(), Surface(MIDDLE, cliff=-9.0), MIDDLE[0])
-    assert (found.optimum, found.interval, found.regret, found.held) == (None, None, None, None)
-    assert (found.contradicted, found.settled, found.loss, found.diverged) == (
+    _, result = validated(one_ladder(), Surface(MIDDLE, cliff=-9.0), MIDDLE[0])
+    assert (result.optimum, result.interval, result.regret, result.held) == (None, None, None, None)
+    assert (result.contradicted, result.settled, result.loss, result.diverged) == (
         False,
         False,
         None,
-        found.trials,
+        result.trials,
     )
 
 
 def test_the_loss_comes_with_the_noise_between_seeds() -> None:
     surface = Surface(MIDDLE, noise=0.3, number=5)
-    _, found = validated(one_ladder(), surface, MIDDLE[0])
+    _, result = validated(one_ladder(), surface, MIDDLE[0])
     losses = [
         surface.loss(
             TARGET, (snapped := round(MIDDLE[0] * 64) / 64, round(MIDDLE[1] * 64) / 64), seed
@@ -173,11 +173,11 @@ def test_the_loss_comes_with_the_noise_between_seeds() -> None:
         for seed in target_runs.SEEDS
     ]
     assert snapped == pytest.approx(MIDDLE[0], abs=1 / 64)
-    assert found.loss == pytest.approx(float(np.mean(losses)), rel=1e-5)
-    assert found.seed_noise is not None
-    assert 0.02 < found.seed_noise < 1.5
-    assert found.loss_error == pytest.approx(
-        found.loss * found.seed_noise / 100 / math.sqrt(2), rel=1e-4
+    assert result.loss == pytest.approx(float(np.mean(losses)), rel=1e-5)
+    assert result.seed_noise is not None
+    assert 0.02 < result.seed_noise < 1.5
+    assert result.loss_error == pytest.approx(
+        result.loss * result.seed_noise / 100 / math.sqrt(2), rel=1e-4
     )
 
 
@@ -187,13 +187,13 @@ def test_a_regret_is_only_proven_where_the_interval_does_not_hold_the_learning_r
 ) -> None:
     surface, proven = Surface(MIDDLE, noise=0.3, number=number), []
     for off in (-1.2, -0.3, -0.15, 0.15, 0.3, 1.2):
-        _, found = validated(one_ladder(), surface, MIDDLE[0] + off)
-        assert found.interval is not None
-        assert found.regret_interval is not None
-        assert (found.regret_interval.low > 0) == (
-            not found.interval.low <= found.lr * (1 + 1e-9) <= found.interval.high * (1 + 2e-9)
+        _, result = validated(one_ladder(), surface, MIDDLE[0] + off)
+        assert result.interval is not None
+        assert result.regret_interval is not None
+        assert (result.regret_interval.low > 0) == (
+            not result.interval.low <= result.lr * (1 + 1e-9) <= result.interval.high * (1 + 2e-9)
         )
-        proven.append(found.regret_interval.low > 0)
+        proven.append(result.regret_interval.low > 0)
     assert not all(proven)
     assert proven[0] or proven[-1]
 
@@ -217,15 +217,15 @@ def test_the_likelihood_is_the_integral_over_the_noise_and_the_heights_of_the_se
         return float(np.log(np.sum(blocks[0] * blocks[1] * prior * sigma[:, 0, 0])))
 
     expected = np.array([integral(f) for f in bowls])
-    found = validation.log_likelihood(z, bowls, seeds, shape)
-    assert found - found[0] == pytest.approx(expected - expected[0], abs=0.02)
+    result = validation.log_likelihood(z, bowls, seeds, shape)
+    assert result - result[0] == pytest.approx(expected - expected[0], abs=0.02)
 
 
 def test_the_ladder_teaches_the_form_of_the_bowl_and_little_about_the_noise_of_another_width() -> (
     None
 ):
     surface = Surface(MIDDLE, skew="exponential", noise=0.2, curvature=0.8, number=1)
-    question, trials = asked(), list[Trial]()
+    question, trials = question_with(), list[Trial]()
     while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
     (ladder,) = all_ladders(question)
@@ -243,7 +243,7 @@ def test_the_ladder_teaches_the_form_of_the_bowl_and_little_about_the_noise_of_a
 @lru_cache(maxsize=64)
 def answered(number: int, noise: float = 0.2) -> tuple[Surface, LadderReport]:
     surface = random_surface(number, noise=noise, law="drawn")
-    return surface, run_study(KIND.of(asked()), surface).ladders[0]
+    return surface, run_study(KIND.of(question_with()), surface).ladders[0]
 
 
 def truth(surface: Surface, ladder: LadderReport) -> tuple[float, float]:
@@ -263,15 +263,15 @@ def test_regret_and_optimum_at_the_target_are_recovered_within_their_intervals()
     optima, regrets, errors = [], [], []
     for number in range(8):
         surface, ladder = answered(number)
-        found, (optimum, regret) = ladder.validation, truth(surface, ladder)
-        assert found is not None
-        assert found.interval is not None
-        assert found.regret_interval is not None
-        assert found.regret is not None
-        optima.append(found.interval.low <= 2**optimum <= found.interval.high)
-        regrets.append(found.regret_interval.low <= regret <= found.regret_interval.high)
-        errors.append(found.regret - regret)
-        assert not found.contradicted
+        result, (optimum, regret) = ladder.validation, truth(surface, ladder)
+        assert result is not None
+        assert result.interval is not None
+        assert result.regret_interval is not None
+        assert result.regret is not None
+        optima.append(result.interval.low <= 2**optimum <= result.interval.high)
+        regrets.append(result.regret_interval.low <= regret <= result.regret_interval.high)
+        errors.append(result.regret - regret)
+        assert not result.contradicted
         assert ladder.reason.startswith(("lr at the target is known", "interval", "drifting"))
     assert np.mean(optima) >= 0.7
     assert np.mean(regrets) >= 0.8
@@ -294,22 +294,22 @@ def test_runs_that_contradict_the_ladder_leave_it_unresolved_and_hand_out_their_
     None
 ):
     surface = Surface(MIDDLE, skew="exponential", noise=0.1, number=2)
-    plain = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0]
-    report = run_study(KIND.of(asked()), shifted(surface, 1.6))
+    plain = run_study(KIND.of(question_with(validate_at_target=False)), surface).ladders[0]
+    report = run_study(KIND.of(question_with()), shifted(surface, 1.6))
     ladder = report.ladders[0]
-    found = ladder.validation
-    assert found is not None
+    result = ladder.validation
+    assert result is not None
     assert plain.verdict == "resolved"
     assert (report.verdict, ladder.verdict) == ("unresolved", "unresolved")
     assert report.reason.startswith("contradicted: runs at width 512")
-    assert found.lr == plain.hyperparameters["lr"].value
-    assert f"{found.lr:.3g}" in report.reason
+    assert result.lr == plain.hyperparameters["lr"].value
+    assert f"{result.lr:.3g}" in report.reason
     lr = ladder.hyperparameters["lr"]
     assert f"{lr.value:.3g}" in report.reason
     assert math.log2(lr.value) == pytest.approx(MIDDLE[0] + 1.6, abs=0.2)
-    assert (lr.low, lr.high) == (found.interval.low, found.interval.high)  # type: ignore[union-attr]
+    assert (lr.low, lr.high) == (result.interval.low, result.interval.high)  # type: ignore[union-attr]
     assert (lr.resolved, lr.status) == (False, "unresolved")
-    assert found.regret == pytest.approx(
+    assert result.regret == pytest.approx(
         surface.excess(TARGET, (MIDDLE[0] - 1.6, MIDDLE[1])), rel=0.3
     )
 
@@ -317,11 +317,11 @@ def test_runs_that_contradict_the_ladder_leave_it_unresolved_and_hand_out_their_
 def test_a_contradiction_that_settles_nothing_keeps_the_ladders_value_and_says_so() -> None:
     surface = Surface(MIDDLE, noise=0.1, number=3)
     plain = (
-        run_study(KIND.of(asked(validate_at_target=False)), surface)
+        run_study(KIND.of(question_with(validate_at_target=False)), surface)
         .ladders[0]
         .hyperparameters["lr"]
     )
-    ladder = run_study(KIND.of(asked()), shifted(surface, 5.0)).ladders[0]
+    ladder = run_study(KIND.of(question_with()), shifted(surface, 5.0)).ladders[0]
     assert ladder.reason.startswith("contradicted")
     assert "still reported" in ladder.reason
     assert ladder.hyperparameters["lr"].value == plain.value
@@ -336,7 +336,7 @@ def test_the_runs_are_trained_at_the_target_with_seeds_of_their_own_and_the_rest
         seen.append(spec)
         return surface(spec)
 
-    report = run_study(KIND.of(asked()), train)
+    report = run_study(KIND.of(question_with()), train)
     at_target = [spec for spec in seen if spec.model.width == TARGET]
     before = {spec.seed for spec in seen if spec.model.width != TARGET}
     assert len(at_target) == report.ladders[0].validation.trials
@@ -351,20 +351,20 @@ def test_the_runs_are_trained_at_the_target_with_seeds_of_their_own_and_the_rest
 def test_the_bill_has_its_own_line_and_the_preview_knows_it() -> None:
     surface, question, plain = (
         random_surface(1, noise=0.2, cliff=math.inf),
-        asked(),
-        asked(validate_at_target=False),
+        question_with(),
+        question_with(validate_at_target=False),
     )
     with_it, without = (
         run_study(KIND.of(question), surface).ladders[0],
         run_study(KIND.of(plain), surface).ladders[0],
     )
-    line, found = with_it.cost.validation, with_it.validation
+    line, result = with_it.cost.validation, with_it.validation
     assert line is not None
-    assert found is not None
+    assert result is not None
     assert without.cost.validation is None
     assert without.validation is None
     assert with_it.cost.levels == without.cost.levels
-    assert (line.width, line.trials, line.flops) == (TARGET, found.trials, found.flops)
+    assert (line.width, line.trials, line.flops) == (TARGET, result.trials, result.flops)
     assert line.flops == pytest.approx(line.trials * with_it.cost.final_run_flops)
     assert with_it.cost.flops == pytest.approx(without.cost.flops + line.flops)
     assert with_it.cost.trials == without.cost.trials + line.trials
@@ -382,7 +382,7 @@ def test_the_bill_has_its_own_line_and_the_preview_knows_it() -> None:
 
 def test_runs_at_the_target_count_against_the_limits_and_are_never_begun_in_part() -> None:
     surface = random_surface(0, noise=0.2, cliff=math.inf)
-    rounds = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost
+    rounds = run_study(KIND.of(question_with(validate_at_target=False)), surface).ladders[0].cost
     each = rounds.final_run_flops
     for limits, trials in (
         ({"max_trials": rounds.trials + 5}, 0),
@@ -390,18 +390,20 @@ def test_runs_at_the_target_count_against_the_limits_and_are_never_begun_in_part
         ({"max_trials": 4000, "max_flops": rounds.flops + 5.9 * each}, 0),
         ({"max_trials": 4000, "max_flops": rounds.flops + 6.1 * each}, 6),
     ):
-        ladder = run_study(KIND.of(asked(limits=limits)), surface).ladders[0]
+        ladder = run_study(KIND.of(question_with(limits=limits)), surface).ladders[0]
         assert ladder.cost.trials == rounds.trials + trials
         assert (ladder.validation is None) == (trials == 0)
         assert (ladder.reason == f"limit:{list(limits)[-1]}") == (trials == 0)
-        assert preview(asked(limits=limits)).flops.most <= limits.get("max_flops", math.inf)
+        assert preview(question_with(limits=limits)).flops.most <= limits.get("max_flops", math.inf)
 
 
 def test_a_limit_at_the_target_is_the_reason_and_the_runs_so_far_are_reported() -> None:
     surface = Surface(MIDDLE, noise=0.1, number=3)
-    rounds = run_study(KIND.of(asked(validate_at_target=False)), surface).ladders[0].cost.trials
+    rounds = (
+        run_study(KIND.of(question_with(validate_at_target=False)), surface).ladders[0].cost.trials
+    )
     ladder = run_study(
-        KIND.of(asked(limits={"max_trials": rounds + 7})), shifted(surface, 5.0)
+        KIND.of(question_with(limits={"max_trials": rounds + 7})), shifted(surface, 5.0)
     ).ladders[0]
     assert (ladder.verdict, ladder.reason) == ("unresolved", "limit:max_trials")
     assert ladder.validation is not None
@@ -410,7 +412,9 @@ def test_a_limit_at_the_target_is_the_reason_and_the_runs_so_far_are_reported() 
 
 def test_limits_that_end_the_rounds_end_the_study() -> None:
     limits = {"max_trials": 60}
-    ladder = run_study(KIND.of(asked(limits=limits)), random_surface(1, noise=0.2)).ladders[0]
+    ladder = run_study(KIND.of(question_with(limits=limits)), random_surface(1, noise=0.2)).ladders[
+        0
+    ]
     assert (ladder.reason, ladder.validation, ladder.cost.validation) == (
         "limit:max_trials",
         None,
@@ -419,7 +423,7 @@ def test_limits_that_end_the_rounds_end_the_study() -> None:
 
 
 def test_the_fold_with_validation_is_pure() -> None:
-    surface, question = random_surface(4, noise=0.3), asked()
+    surface, question = random_surface(4, noise=0.3), question_with()
     trials: list[Trial] = []
     while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
@@ -427,34 +431,36 @@ def test_the_fold_with_validation_is_pure() -> None:
     assert KIND.of(question).report(shuffled) == KIND.of(question).report(trials)
     planned = {trial.digest for trial in trials}
     (ladder,) = all_ladders(question)
-    for kept in range(len(trials) - 12, len(trials)):
-        found = ladder_progress(question, ladder, trials[:kept])
-        assert not found.ended
-        assert {planned.spec.digest for planned in found.missing} <= planned
-        report = KIND.of(question).report(trials[:kept])
+    for count in range(len(trials) - 12, len(trials)):
+        progress = ladder_progress(question, ladder, trials[:count])
+        assert not progress.ended
+        assert {planned.spec.digest for planned in progress.missing} <= planned
+        report = KIND.of(question).report(trials[:count])
         assert report.ladders[0].reason.startswith("running")
-        assert (report.ladders[0].validation is None) == (len(found.validation) == 0)
+        assert (report.ladders[0].validation is None) == (len(progress.validation) == 0)
 
 
 @pytest.mark.parametrize("points", [8, 2])
 def test_the_published_rule_can_be_validated_too(points: int) -> None:
-    paper = asked(points=(points, 8), schedule="paper")
-    found = run_study(KIND.of(paper), Surface(MIDDLE, noise=0.1)).ladders[0].validation
-    assert found is not None
-    assert found.optimum is not None
-    assert math.log2(found.optimum) == pytest.approx(MIDDLE[0], abs=0.5)
+    paper = question_with(points=(points, 8), schedule="paper")
+    result = run_study(KIND.of(paper), Surface(MIDDLE, noise=0.1)).ladders[0].validation
+    assert result is not None
+    assert result.optimum is not None
+    assert math.log2(result.optimum) == pytest.approx(MIDDLE[0], abs=0.5)
     assert preview(paper).trials.least == preview(paper).trials.most - 4
 
 
 def test_every_ladder_is_validated_for_itself() -> None:
-    report = run_study(KIND.of(asked(optimizer=["muon", "adamw"])), random_surface(6, noise=0.2))
+    report = run_study(
+        KIND.of(question_with(optimizer=["muon", "adamw"])), random_surface(6, noise=0.2)
+    )
     assert [ladder.validation is not None for ladder in report.ladders] == [True, True]
 
 
 def test_a_ladder_that_ends_at_its_target_is_validated_by_fresh_runs() -> None:
     model = document()["model"] | {"calibration_width": 256, "target_width": 256}
     surface = Surface(MIDDLE, noise=0.1, target_width=256)
-    ladder = run_study(KIND.of(asked(model=model)), surface).ladders[0]
+    ladder = run_study(KIND.of(question_with(model=model)), surface).ladders[0]
     assert ladder.validation is not None
     assert ladder.validation.held
     assert (
@@ -468,14 +474,14 @@ def test_a_ladder_that_ends_at_its_target_is_validated_by_fresh_runs() -> None:
 
 def test_it_is_off_unless_asked_for_and_travels_as_a_document() -> None:
     assert not study().validate_at_target
-    found = parse(document(validate_at_target=True)).question
-    assert found.validate_at_target
-    assert parse(to_document(KIND.of(found))).question == found
+    parsed = parse(document(validate_at_target=True)).question
+    assert parsed.validate_at_target
+    assert parse(to_document(KIND.of(parsed))).question == parsed
     _, ladder = answered(0)
     report = Report(True, ladder.verdict, ladder.reason, ladder.optimizer, (ladder,))
-    said = report_document(report)["ladders"][0]["validation"]
-    assert json.loads(json.dumps(said)) == said
-    assert {"width", "loss", "regret", "regret_interval", "held", "trials", "flops"} <= set(said)
+    fields = report_document(report)["ladders"][0]["validation"]
+    assert json.loads(json.dumps(fields)) == fields
+    assert {"width", "loss", "regret", "regret_interval", "held", "trials", "flops"} <= set(fields)
     assert parse_report(report_document(report)) == report
 
 
@@ -498,27 +504,27 @@ def test_it_is_drawn_as_the_last_level(monkeypatch: pytest.MonkeyPatch, tmp_path
         )
         return surface(spec)
 
-    report = run_study(KIND.of(asked()), train)
+    report = run_study(KIND.of(question_with()), train)
     monkeypatch.setattr(
         "telescope.studies.telescoping.plot.draw", lambda ladders, *rest: drawn.extend(ladders)
     )
     plot_report(report, runs, TARGET, tmp_path / "picture.png", "validated")
-    found, level = report.ladders[0].validation, drawn[0].levels[-1]
+    result, level = report.ladders[0].validation, drawn[0].levels[-1]
     assert len(drawn[0].levels) == len(report.ladders[0].levels) + 1
-    assert (level.width, level.optimum.value) == (TARGET, found.optimum)
-    assert level.low < found.lr < level.high
-    assert level.best_loss <= found.loss
+    assert (level.width, level.optimum.value) == (TARGET, result.optimum)
+    assert level.low < result.lr < level.high
+    assert level.best_loss <= result.loss
 
 
 def test_it_is_said_in_words() -> None:
     _, ladder = answered(0)
-    said = StringIO()
+    out = StringIO()
     show(
         Report(True, ladder.verdict, ladder.reason, ladder.optimizer, (ladder,)),
         TARGET,
-        Console(file=said, width=200),
+        Console(file=out, width=200),
     )
-    text = said.getvalue()
+    text = out.getvalue()
     assert "Validation: in 6 runs at width 512, lr" in text
     assert "the stated interval contains it" in text
     assert "6 trials and" in text

@@ -84,34 +84,34 @@ ADVICE = [
 
 
 def test_each_code_has_words() -> None:
-    assert {one.code for one in EXAMPLES} == set(Code)
-    said = [words(one) for one in EXAMPLES]
-    assert len(set(said)) == len(said)
-    assert all(text and "None" not in text and "{" not in text for text in said)
+    assert {reason.code for reason in EXAMPLES} == set(Code)
+    texts = [words(reason) for reason in EXAMPLES]
+    assert len(set(texts)) == len(texts)
+    assert all(text and "None" not in text and "{" not in text for text in texts)
 
 
 def test_each_advice_has_words() -> None:
-    assert {one.advice for one in ADVICE} == set(Advice)
-    said = [advice_words(one) for one in ADVICE]
-    assert len(set(said)) == len(said)
-    assert all(text and "None" not in text and "{" not in text for text in said)
+    assert {remark.advice for remark in ADVICE} == set(Advice)
+    texts = [advice_words(remark) for remark in ADVICE]
+    assert len(set(texts)) == len(texts)
+    assert all(text and "None" not in text and "{" not in text for text in texts)
 
 
 def test_parts_follow_what_a_reason_says_itself() -> None:
-    known = Reason.of(Code.KNOWN, half_width=0.25)
+    reason = Reason.of(Code.KNOWN, half_width=0.25)
     whole = words(
         Reason.of(
             Code.NO_NOISE_MODEL,
             parts=(
-                ReasonPart(known, width=32),
-                ReasonPart(known, variant="plain"),
-                ReasonPart(known),
+                ReasonPart(reason, width=32),
+                ReasonPart(reason, variant="plain"),
+                ReasonPart(reason),
             ),
         )
     )
     assert whole.startswith("no noise model")
-    said = "the optimum is known to +-0.25 octave"
-    assert whole.endswith(f"; width 32: {said}; plain: {said}; {said}")
+    text = "the optimum is known to +-0.25 octave"
+    assert whole.endswith(f"; width 32: {text}; plain: {text}; {text}")
 
 
 def test_borders_are_said_after_the_width_that_they_are_of() -> None:
@@ -126,8 +126,11 @@ def test_new_seeds_come_with_the_corners_of_their_blocks() -> None:
     remark = Remark.of(
         Advice.NEW_SEEDS, runs=(SeedBlocks(2, 32, CORNERS), SeedBlocks(1, 64, CORNERS[:1]))
     )
-    said = "2 x width 32, lr 0.01 and 0.02 with weight decay 0.1 and 0.4; 1 x width 64, lr 0.01 and 0.02"
-    assert advice_words(remark) == f"add new seeds, at about {said}"
+    text = (
+        "2 x width 32, lr 0.01 and 0.02 with weight decay 0.1 and 0.4; "
+        "1 x width 64, lr 0.01 and 0.02"
+    )
+    assert advice_words(remark) == f"add new seeds, at about {text}"
 
 
 CLIMBS: dict[ClimbEnd, dict[str, Any]] = {
@@ -149,9 +152,9 @@ CLIMBS: dict[ClimbEnd, dict[str, Any]] = {
 
 def test_each_end_of_a_climb_has_words_and_its_numbers() -> None:
     assert set(CLIMBS) == set(ClimbEnd)
-    said = [climbed(64, why, **values).words for why, values in CLIMBS.items()]
-    assert len(set(said)) == len(said)
-    assert all("width 64" in text and "None" not in text for text in said)
+    texts = [climbed(64, why, **values).words for why, values in CLIMBS.items()]
+    assert len(set(texts)) == len(texts)
+    assert all("width 64" in text and "None" not in text for text in texts)
     costs = "a block at width 128 costs 16 base runs, and 3 of 90 are left"
     assert (
         climbed(64, ClimbEnd.BUDGET, **CLIMBS[ClimbEnd.BUDGET]).words

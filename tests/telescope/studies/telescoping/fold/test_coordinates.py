@@ -40,35 +40,37 @@ def checking(**changes: Any) -> Any:
 
 
 def test_nothing_is_searched_before_the_check_has_passed() -> None:
-    asked = checking()
-    first = KIND.of(asked).plan([]).start
+    question = checking()
+    first = KIND.of(question).plan([]).start
     assert len(first) == 12
     assert {spec.measure for spec in first} == {"coordinates"}
     assert {spec.model.width for spec in first} == {32, 64, 128, 256}
     # the geometric middle of the range
     assert [spec.optimizer.lr for spec in first] == pytest.approx([2.0**-5.5] * 12)
     trials = [completed(spec, FLAT(spec)) for spec in first]
-    assert KIND.of(asked).plan(trials[1:]).start == first[:1]
-    assert "coordinate check is not finished" in KIND.of(asked).report(trials[1:]).ladders[0].reason
-    assert {spec.measure for spec in KIND.of(asked).plan(trials).start} == {"loss"}
+    assert KIND.of(question).plan(trials[1:]).start == first[:1]
+    assert (
+        "coordinate check is not finished" in KIND.of(question).report(trials[1:]).ladders[0].reason
+    )
+    assert {spec.measure for spec in KIND.of(question).plan(trials).start} == {"loss"}
 
 
 def test_a_passed_check_leaves_the_search_as_it_would_be_without_and_is_on_the_bill() -> None:
-    with_check, without = (run_study(KIND.of(asked), FLAT) for asked in (checking(), study()))
-    mine, theirs = with_check.ladders[0], without.ladders[0]
+    with_check, without = (run_study(KIND.of(question), FLAT) for question in (checking(), study()))
+    mine, as_printed = with_check.ladders[0], without.ladders[0]
     assert mine.coordinates.verdict == "pass"
-    assert theirs.coordinates.verdict == "skipped"
+    assert as_printed.coordinates.verdict == "skipped"
     assert (mine.hyperparameters, mine.levels, mine.verdict) == (
-        theirs.hyperparameters,
-        theirs.levels,
-        theirs.verdict,
+        as_printed.hyperparameters,
+        as_printed.levels,
+        as_printed.verdict,
     )
     bill = mine.cost.coordinates
-    assert theirs.cost.coordinates is None
+    assert as_printed.cost.coordinates is None
     assert (bill.trials, bill.tokens) == (12, 12 * 8 * 512)
-    assert mine.cost.trials == theirs.cost.trials + 12
-    assert mine.cost.flops == pytest.approx(theirs.cost.flops + bill.flops)
-    assert mine.cost.tokens == theirs.cost.tokens + bill.tokens
+    assert mine.cost.trials == as_printed.cost.trials + 12
+    assert mine.cost.flops == pytest.approx(as_printed.cost.flops + bill.flops)
+    assert mine.cost.tokens == as_printed.cost.tokens + bill.tokens
     assert parse_report(with_check) == with_check
 
 
@@ -90,7 +92,8 @@ def test_a_ladder_that_fails_its_check_is_refused_without_hyperparameters_or_sea
         12,
     )
     assert (
-        "coordinate check fails: with width, the effect of blocks.0.layer's own updates scales as width^"
+        "coordinate check fails: with width, "
+        "the effect of blocks.0.layer's own updates scales as width^"
     ) in report.reason
     assert "Likely cause:" in report.reason
     assert report.reason.endswith("Fix the scaling rule, or set `coordinates: skip`")
@@ -128,9 +131,9 @@ def test_an_unsound_pairing_that_fails_its_check_is_run_all_the_same_and_the_ans
     assert ladder.levels
     assert ladder.hyperparameters == unchecked.hyperparameters != {}
     assert ladder.cost.trials == unchecked.cost.trials + 12
-    (said,) = set(ladder.pairing.remarks) - set(unchecked.pairing.remarks)
-    assert "coordinate check fails" in said
-    assert said.endswith(ladder.coordinates.reason)
+    (text,) = set(ladder.pairing.remarks) - set(unchecked.pairing.remarks)
+    assert "coordinate check fails" in text
+    assert text.endswith(ladder.coordinates.reason)
     assert "coordinate check" not in " ".join(
         run_study(KIND.of(checking(**changes)), FLAT).ladders[0].pairing.remarks
     )
@@ -148,7 +151,7 @@ def test_what_sound_rules_make_of_the_papers_parametrisation_is_refused_where_it
 
 
 def test_the_papers_own_pair_really_fails_its_check_and_is_swept_unforced() -> None:
-    asked = resolved(
+    question = resolved(
         parse(
             {
                 "kind": "telescope",
@@ -168,7 +171,7 @@ def test_the_papers_own_pair_really_fails_its_check_and_is_swept_unforced() -> N
             }
         )
     ).question
-    (ladder,) = run_study(KIND.of(asked), train_one).ladders
+    (ladder,) = run_study(KIND.of(question), train_one).ladders
     assert ladder.coordinates is not None
     assert (ladder.coordinates.verdict, ladder.pairing.forced) == ("fail", False)
     assert ladder.verdict != "refused"
@@ -198,9 +201,11 @@ def test_a_refused_ladder_does_not_hold_up_the_other() -> None:
 
 def test_where_there_are_too_few_widths_nothing_is_checked_and_the_report_warns() -> None:
     model = document()["model"] | {"base_width": 32, "calibration_width": 64, "target_width": 64}
-    asked = checking(model=model)
-    assert {spec.measure for spec in KIND.of(asked).plan([]).start} == {"loss"}
-    check = run_study(KIND.of(asked), Surface(FLAT.target, target_width=64)).ladders[0].coordinates
+    question = checking(model=model)
+    assert {spec.measure for spec in KIND.of(question).plan([]).start} == {"loss"}
+    check = (
+        run_study(KIND.of(question), Surface(FLAT.target, target_width=64)).ladders[0].coordinates
+    )
     assert check is not None
     assert check.verdict == "unresolved"
     assert "only 3 widths" in check.reason
@@ -219,23 +224,23 @@ def test_limits_on_the_search_do_not_count_the_check_and_a_limit_on_flops_does()
 
 
 def test_the_flops_of_the_check_count_towards_the_limit() -> None:
-    asked = checking(limits={"max_flops": 100.0 * all_ladders(study())[0].base_flops})
-    (ladder,) = all_ladders(asked)
+    question = checking(limits={"max_flops": 100.0 * all_ladders(study())[0].base_flops})
+    (ladder,) = all_ladders(question)
     points = [Point(0, (0.0, 0.0), seed) for seed in range(90)]
-    assert exceeded(asked, ladder, points, 9.0 * ladder.base_flops) is None
-    assert exceeded(asked, ladder, points, 11.0 * ladder.base_flops) == EndCause.OUT_OF_FLOPS
+    assert exceeded(question, ladder, points, 9.0 * ladder.base_flops) is None
+    assert exceeded(question, ladder, points, 11.0 * ladder.base_flops) == EndCause.OUT_OF_FLOPS
 
 
 def test_whatever_the_order_of_the_trials_the_report_is_one() -> None:
-    asked, trials = checking(), list[Trial]()
+    question, trials = checking(), list[Trial]()
     surface = replace(FLAT, growth=0.27)
-    while not (plan := KIND.of(asked).plan(trials)).done:
+    while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
     shuffled = random.Random(1).sample(trials, len(trials))
     assert (
-        KIND.of(asked).report(shuffled)
-        == KIND.of(asked).report(trials)
-        == run_study(KIND.of(asked), surface)
+        KIND.of(question).report(shuffled)
+        == KIND.of(question).report(trials)
+        == run_study(KIND.of(question), surface)
     )
 
 
@@ -246,14 +251,14 @@ def ended(growth: float, seeds: int = 2, far: float = 0.0) -> LadderProgress:
     """Three levels of runs whose spectral norms go as width^growth, as lr^0.7, and by as much as
     `far` where they are off the optimum.
     """
-    asked = study(1)
-    (ladder,) = all_ladders(asked)
+    question = study(1)
+    (ladder,) = all_ladders(question)
     rng = np.random.default_rng(1)
     trials: dict[Point, Trial] = {}
     for level, width in enumerate(ladder.widths[:3]):
         for x in (-8.0, -6.0, -5.5, -5.0) if level == 0 else (-6.0, -5.25):
             for seed in range(seeds):
-                spec = trial_spec(asked, "muon", width, {"lr": 2.0**x}, seed)
+                spec = trial_spec(question, "muon", width, {"lr": 2.0**x}, seed)
                 size = (
                     growth * math.log2(width)
                     + 0.7 * x
@@ -281,7 +286,7 @@ def ended(growth: float, seeds: int = 2, far: float = 0.0) -> LadderProgress:
     )
 
 
-def found(progress: LadderProgress) -> LateReport:
+def required_report(progress: LadderProgress) -> LateReport:
     report = late_report(progress)
     assert report is not None
     return report
@@ -294,8 +299,8 @@ def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(
     growth: float, verdict: str
 ) -> None:
     # runs more than an octave from the best one do not count
-    report = found(ended(growth, far=5.0))
-    (spectral,) = (one for one in report.slopes if one.name == "spectral/up")
+    report = required_report(ended(growth, far=5.0))
+    (spectral,) = (slope for slope in report.slopes if slope.name == "spectral/up")
     assert report.verdict == spectral.verdict == verdict
     assert spectral.slope == pytest.approx(growth, abs=0.03)
     assert spectral.low < growth < spectral.high
@@ -308,7 +313,7 @@ def test_the_late_check_finds_the_growth_of_spectral_norms_at_one_learning_rate(
 def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it_was(
     growth: float, code: str
 ) -> None:
-    report = found(ended(growth, far=5.0))
+    report = required_report(ended(growth, far=5.0))
     because, reasons = report.because, TypeAdapter(LateReason)
     assert because is not None
     assert (because.code, because.narrowest, because.widest, because.judged, because.gate) == (
@@ -334,7 +339,8 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
         (
             "beyond_gate",
             (
-                ", beyond the gate of ±0.25; a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+                ", beyond the gate of ±0.25; a weight-decay rule that does not match its lr rule "
+                "shows only here, not in the first steps"
             ),
         ),
         ("within_gate", ", the steepest of 3; the gate is ±0.25"),
@@ -343,7 +349,10 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
 )
 def test_the_late_check_has_words_for_every_code(code: Any, end: str) -> None:
     worst = LateSlope("spectral/up", -0.3, -0.4, -0.2, "fail")
-    law = "at the end of the runs the spectral norm of up scales as width^-0.30 (-0.40 to -0.20) over widths 32 to 128"
+    law = (
+        "at the end of the runs the spectral norm of up scales as "
+        "width^-0.30 (-0.40 to -0.20) over widths 32 to 128"
+    )
     assert (
         words(LateReason(code, worst, narrowest=32, widest=128, judged=3, gate=0.25)) == law + end
     )
@@ -352,17 +361,17 @@ def test_the_late_check_has_words_for_every_code(code: Any, end: str) -> None:
 def test_under_robust_the_blocks_are_compared_and_the_base_grid_is_not() -> None:
     whole = ended(0.1, far=5.0)
     far, *near = [replace(stage, name="climb") for stage in whole.done]
-    assert found(replace(whole, done=(whole.done[0], *near))).runs == 8
-    assert found(replace(whole, done=(far, *near))).runs == 16
+    assert required_report(replace(whole, done=(whole.done[0], *near))).runs == 8
+    assert required_report(replace(whole, done=(far, *near))).runs == 16
 
 
 def test_where_the_learning_rates_move_with_width_the_late_check_says_nothing() -> None:
     whole = ended(0.0)
-    kept = tuple(
+    remaining = tuple(
         replace(stage, outcomes=tuple(o for o in stage.outcomes if o.point.x[0] == x))
         for stage, x in zip(whole.done, (-5.0, -5.25, -6.0), strict=True)
     )
-    assert late_report(replace(whole, done=kept)) is None
+    assert late_report(replace(whole, done=remaining)) is None
     on_a_line = tuple(
         replace(stage, outcomes=tuple(o for o in stage.outcomes if o.point.x[0] == x))
         for stage, x in zip(whole.done[:2], (-5.0, -5.25), strict=True)
@@ -371,18 +380,18 @@ def test_where_the_learning_rates_move_with_width_the_late_check_says_nothing() 
 
 
 def test_the_late_check_knows_the_stages_of_robust_that_are_blocks() -> None:
-    asked, trials = study(2), list[Trial]()
-    while not (plan := KIND.of(asked).plan(trials)).done:
+    question, trials = study(2), list[Trial]()
+    while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, FLAT(spec)) for spec in plan.start]
-    (ladder,) = all_ladders(asked)
-    names = {stage.name for stage in ladder_progress(asked, ladder, trials).done}
+    (ladder,) = all_ladders(question)
+    names = {stage.name for stage in ladder_progress(question, ladder, trials).done}
     assert names >= {"grid", "shape", "climb"}
     assert names - {"edge"} <= {"grid", *BLOCK_STAGES}
 
 
 def test_last_steps_are_told_and_not_judged() -> None:
-    report = found(ended(0.2))
-    (update,) = (one for one in report.slopes if one.name == "update/up")
+    report = required_report(ended(0.2))
+    (update,) = (slope for slope in report.slopes if slope.name == "update/up")
     assert (round(update.slope, 1), update.verdict, report.verdict) == (0.6, None, "pass")
 
 
@@ -396,7 +405,7 @@ def test_one_width_or_runs_that_say_nothing_give_no_late_report() -> None:
 def test_a_decay_rule_unfit_for_the_lr_rule_passes_the_early_check_and_fails_the_late_one(
     rule: str, verdict: str
 ) -> None:
-    asked = resolved(
+    question = resolved(
         parse(
             {
                 "kind": "telescope",
@@ -419,7 +428,7 @@ def test_a_decay_rule_unfit_for_the_lr_rule_passes_the_early_check_and_fails_the
             }
         )
     ).question
-    (ladder,) = run_study(KIND.of(asked), train_one).ladders
+    (ladder,) = run_study(KIND.of(question), train_one).ladders
     assert ladder.coordinates is not None
     assert ladder.late is not None
     assert (ladder.coordinates.verdict, ladder.late.verdict) == ("pass", verdict)

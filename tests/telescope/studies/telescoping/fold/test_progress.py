@@ -38,9 +38,10 @@ def lr_error(report: Report, surface: Surface) -> float:
 
 def errors(report: Report, surface: Surface) -> list[float]:
     """Octaves between what is handed out and the best at the target, per axis."""
-    found = report.ladders[0].hyperparameters
+    values = report.ladders[0].hyperparameters
     return [
-        abs(math.log2(found[name].value) - x) for name, x in zip(AXES, surface.target, strict=False)
+        abs(math.log2(values[name].value) - x)
+        for name, x in zip(AXES, surface.target, strict=False)
     ]
 
 
@@ -83,8 +84,10 @@ def test_the_paper_finds_an_optimum_that_does_not_move_within_half_its_last_step
     axes: int, offset: float, rounding: str
 ) -> None:
     surface = Surface(tuple(x + offset for x in MIDDLE[:axes]))
-    asked = study(axes, (8, 8, 8), schedule="paper", paper={"points": rounding, "sampler": "grid"})
-    report = run_study(KIND.of(asked), surface)
+    question = study(
+        axes, (8, 8, 8), schedule="paper", paper={"points": rounding, "sampler": "grid"}
+    )
+    report = run_study(KIND.of(question), surface)
     levels = report.ladders[0].levels
     for axis, name in enumerate(("lr", "weight_decay", "adamw_lr_ratio")[:axes]):
         compared = max(level.level for level in levels if len(level.grid[name]) > 1)
@@ -137,8 +140,8 @@ def test_a_window_that_cannot_hold_the_optimum_is_reported_unbracketed_by_the_pa
 
 
 def test_the_paper_takes_a_point_for_diverged_where_one_of_its_seeds_is() -> None:
-    surface, asked = Surface(MIDDLE[:2]), study(2, (8, 8), schedule="paper", seeds=2)
-    usual = run_study(KIND.of(asked), surface).ladders[0].levels[0].optimum
+    surface, question = Surface(MIDDLE[:2]), study(2, (8, 8), schedule="paper", seeds=2)
+    usual = run_study(KIND.of(question), surface).ladders[0].levels[0].optimum
 
     def train(spec: Any) -> Any:
         best = spec.optimizer.lr == pytest.approx(
@@ -150,7 +153,7 @@ def test_the_paper_takes_a_point_for_diverged_where_one_of_its_seeds_is() -> Non
             else surface(spec)
         )
 
-    level = run_study(KIND.of(asked), train).ladders[0].levels[0]
+    level = run_study(KIND.of(question), train).ladders[0].levels[0]
     assert level.diverged == 1
     assert level.optimum != usual
     moved = [abs(math.log2(level.optimum[name] / usual[name])) for name in AXES[:2]]
@@ -176,14 +179,14 @@ def test_a_wall_in_front_of_the_optimum_leaves_it_unbracketed_and_is_never_cross
 ) -> None:
     search = document()["search"]
     search["lr"]["extend"] = False
-    surface, asked = Surface((x, MIDDLE[1])), study(search=search)
+    surface, question = Surface((x, MIDDLE[1])), study(search=search)
     seen = []
 
     def train(spec: Any) -> Any:
         seen.append(spec.optimizer.lr)
         return surface(spec)
 
-    report = run_study(KIND.of(asked), train)
+    report = run_study(KIND.of(question), train)
     assert report.verdict == "unbracketed"
     assert "border" in report.reason
     assert min(seen) >= search["lr"]["low"] * 0.999
@@ -303,10 +306,10 @@ def simulate(document: dict[str, Any], surface: Surface, seed: int) -> tuple[set
     it restarts now and then.
     """
     rng = random.Random(seed)
-    asked = parse(document).question
+    question = parse(document).question
     terminal: dict[str, Trial] = {}
     while not (
-        plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))
+        plan := KIND.of(question).plan(rng.sample(list(terminal.values()), len(terminal)))
     ).done:
         digests = [spec.digest for spec in plan.start]
         assert digests, "a plan that is not done starts something"
@@ -317,10 +320,10 @@ def simulate(document: dict[str, Any], surface: Surface, seed: int) -> tuple[set
                 spec, surface(spec), attempt=rng.choice([1, 1, 1, 2, 3])
             )
         if rng.random() < 0.3:
-            asked = parse(to_document(KIND.of(asked))).question
+            question = parse(to_document(KIND.of(question))).question
         if rng.random() < 0.01:
             forget()
-    return set(terminal), KIND.of(asked).report(list(terminal.values()))
+    return set(terminal), KIND.of(question).report(list(terminal.values()))
 
 
 @pytest.mark.parametrize(("schedule", "orders"), [("robust", 50), ("paper", 20)])
@@ -335,32 +338,32 @@ def test_all_completion_orders_with_restarts_and_retries_give_one_set_of_trials_
 
 
 def test_trials_that_are_late_surplus_running_or_failed_change_nothing() -> None:
-    asked, surface = study(), random_surface(3, noise=0.2)
+    question, surface = study(), random_surface(3, noise=0.2)
     trials: list[Trial] = []
-    while not (plan := KIND.of(asked).plan(trials)).done:
+    while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
-    other = random_surface(4)
-    elsewhere = KIND.of(asked).plan([]).start[0]
+    another = random_surface(4)
+    elsewhere = KIND.of(question).plan([]).start[0]
     surplus = replace(elsewhere, seed=99)
     noise = [
-        completed(surplus, other(surplus)),
+        completed(surplus, another(surplus)),
         Trial(replace(elsewhere, seed=98), TrialState.RUNNING),
         Trial(replace(elsewhere, seed=97), TrialState.FAILED),
     ]
-    assert KIND.of(asked).report([*noise, *trials]) == KIND.of(asked).report(trials)
-    assert KIND.of(asked).plan([*noise, *trials]) == KIND.of(asked).plan(trials)
+    assert KIND.of(question).report([*noise, *trials]) == KIND.of(question).report(trials)
+    assert KIND.of(question).plan([*noise, *trials]) == KIND.of(question).plan(trials)
     partial = trials[:5]
-    assert KIND.of(asked).plan([*partial, *noise]) == KIND.of(asked).plan(partial)
+    assert KIND.of(question).plan([*partial, *noise]) == KIND.of(question).plan(partial)
 
 
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_the_outcomes_that_a_schedule_is_folded_over_are_sorted(schedule: str) -> None:
-    asked, surface = study(schedule=schedule), random_surface(3, noise=0.2)
+    question, surface = study(schedule=schedule), random_surface(3, noise=0.2)
     trials: list[Trial] = []
-    while not (plan := KIND.of(asked).plan(trials)).done:
+    while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
-    (ladder,) = all_ladders(asked)
-    done = ladder_progress(asked, ladder, trials).done
+    (ladder,) = all_ladders(question)
+    done = ladder_progress(question, ladder, trials).done
     assert len(done) > 3
     assert all(list(stage.outcomes) == sorted(stage.outcomes) for stage in done)
     assert list(outcomes(done[::-1])) == sorted(o for stage in done for o in stage.outcomes)
@@ -368,30 +371,32 @@ def test_the_outcomes_that_a_schedule_is_folded_over_are_sorted(schedule: str) -
 
 
 def test_ladders_do_not_wait_for_each_other() -> None:
-    asked, surface = study(optimizer=["muon", "adamw"]), random_surface(5)
+    question, surface = study(optimizer=["muon", "adamw"]), random_surface(5)
     trials: list[Trial] = []
     for _ in range(50):
-        mine = [spec for spec in KIND.of(asked).plan(trials).start if spec.optimizer.name == "muon"]
+        mine = [
+            spec for spec in KIND.of(question).plan(trials).start if spec.optimizer.name == "muon"
+        ]
         trials += [completed(spec, surface(spec)) for spec in mine]
-    muon, adamw = (ladder_progress(asked, ladder, trials) for ladder in all_ladders(asked))
+    muon, adamw = (ladder_progress(question, ladder, trials) for ladder in all_ladders(question))
     assert muon.ended
     assert not adamw.done
-    report = KIND.of(asked).report(trials)
+    report = KIND.of(question).report(trials)
     assert not report.final
     assert report.ladders[0].hyperparameters
     assert not report.ladders[1].hyperparameters
 
 
 def test_a_report_can_be_had_at_every_moment_and_says_that_it_is_not_final() -> None:
-    asked, surface = study(), random_surface(3, noise=0.2)
+    question, surface = study(), random_surface(3, noise=0.2)
     trials: list[Trial] = []
-    while not (plan := KIND.of(asked).plan(trials)).done:
-        report = KIND.of(asked).report(trials)
+    while not (plan := KIND.of(question).plan(trials)).done:
+        report = KIND.of(question).report(trials)
         assert not report.final
         assert report.verdict == "unresolved"
         assert report_document(report)["ladders"][0]["cost"]["trials"] == len(trials)
         trials += [completed(spec, surface(spec)) for spec in plan.start[:7]]
-    assert KIND.of(asked).report(trials).final
+    assert KIND.of(question).report(trials).final
 
 
 # Limits
@@ -417,9 +422,9 @@ def test_the_budget_in_base_runs_is_never_exceeded_and_the_ladder_rises_where_it
     cap: int,
 ) -> None:
     for number in range(2):
-        asked = study(limits={"max_base_runs": cap})
-        report = run_study(KIND.of(asked), random_surface(number, noise=0.4))
-        ladder = all_ladders(asked)[0]
+        question = study(limits={"max_base_runs": cap})
+        report = run_study(KIND.of(question), random_surface(number, noise=0.4))
+        ladder = all_ladders(question)[0]
         assert report.ladders[0].cost.flops <= cap * ladder.base_flops * (1 + 1e-9)
         assert len(report.ladders[0].levels) >= {24: 1, 45: 2, 120: 3, 400: 3}[cap]
 
@@ -449,7 +454,7 @@ def test_the_best_ladder_is_the_one_with_the_lowest_loss_at_the_widest_common_le
 
 def test_ladders_are_compared_by_their_losses_at_the_optimum_not_by_the_luckiest_run() -> None:
     """The better one, by 0.3 to 0.5 %, has four times the curvature: its corners cost more."""
-    asked, right, off = study(optimizer=["muon", "adamw"]), [], []
+    question, right, off = study(optimizer=["muon", "adamw"]), [], []
     for number in range(12):
         better, gap = number % 2, 0.003 + 0.002 * number / 12
         steep = random_surface(1000 + 2 * number, noise=0.1, curvature=1.1, bend=(1.0,) * 8)
@@ -458,7 +463,7 @@ def test_ladders_are_compared_by_their_losses_at_the_optimum_not_by_the_luckiest
         )
         surfaces = dict(zip(("muon", "adamw")[:: 1 - 2 * better], (steep, wide), strict=True))
         report = run_study(
-            KIND.of(asked), lambda spec, surfaces=surfaces: surfaces[spec.optimizer.name](spec)
+            KIND.of(question), lambda spec, surfaces=surfaces: surfaces[spec.optimizer.name](spec)
         )
         right.append(report.best == ("muon", "adamw")[better])
         for ladder in report.ladders:
@@ -513,8 +518,8 @@ def test_weight_decay_is_not_called_flat_where_its_interval_costs_half_a_percent
 
 def test_a_report_names_drift_scaling_groups_and_the_bill() -> None:
     surface = Surface(MIDDLE[:2], drift=(1.2, 0.0))
-    asked: Question = study()
-    (ladder,) = run_study(KIND.of(asked), surface).ladders
+    question: Question = study()
+    (ladder,) = run_study(KIND.of(question), surface).ladders
     expected = (surface.optimum(128)[0] - surface.optimum(32)[0]) / 2
     assert ladder.drift is not None
     assert ladder.drift.octaves_per_doubling == pytest.approx(expected, abs=0.08)
@@ -535,7 +540,7 @@ def test_a_report_names_drift_scaling_groups_and_the_bill() -> None:
     assert bill.share == pytest.approx(
         bill.final_run_flops / (bill.final_run_flops + bill.flops), rel=1e-4
     )
-    assert bill.tokens == bill.trials * asked.horizon.tokens
+    assert bill.tokens == bill.trials * question.horizon.tokens
 
 
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
@@ -580,13 +585,13 @@ def test_the_share_and_the_saving_of_the_paper_are_those_of_its_grids() -> None:
 
 
 def test_the_share_and_the_saving_are_the_same_where_all_trials_are_reused() -> None:
-    asked, surface = study(), Surface(MIDDLE[:2])
+    question, surface = study(), Surface(MIDDLE[:2])
     trials: list[Trial] = []
-    while not (plan := KIND.of(asked).plan(trials)).done:
+    while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
     (paid,), (free,) = (
-        KIND.of(asked).report(trials).ladders,
-        KIND.of(asked).report([replace(trial, reused=True) for trial in trials]).ladders,
+        KIND.of(question).report(trials).ladders,
+        KIND.of(question).report([replace(trial, reused=True) for trial in trials]).ladders,
     )
     assert (free.cost.flops, free.cost.reused) == (0, len(trials))
     assert (free.cost.share, free.cost.saving) == (paid.cost.share, paid.cost.saving)
@@ -594,7 +599,7 @@ def test_the_share_and_the_saving_are_the_same_where_all_trials_are_reused() -> 
 
 
 def test_the_tokens_on_the_bill_are_those_that_were_trained_on() -> None:
-    asked, seen = study(), []
+    question, seen = study(), []
     surface = Surface(MIDDLE[:2], cliff=1.5)
 
     def train(spec: Any) -> Any:
@@ -602,7 +607,7 @@ def test_the_tokens_on_the_bill_are_those_that_were_trained_on() -> None:
         seen.append((last.step, last.tokens))
         return [last]
 
-    (ladder,) = run_study(KIND.of(asked), train).ladders
+    (ladder,) = run_study(KIND.of(question), train).ladders
     diverged = sum(level.diverged for level in ladder.levels)
     assert diverged == sum(step == DIVERGES_AT for step, _ in seen) > 5
     assert (
@@ -614,13 +619,13 @@ def test_the_tokens_on_the_bill_are_those_that_were_trained_on() -> None:
 
 @pytest.mark.parametrize("schedule", ["robust", "paper"])
 def test_a_law_by_which_the_floor_falls_with_the_parameters_is_found(schedule: str) -> None:
-    asked, unscaled = study(schedule=schedule), Surface(MIDDLE[:2])
+    question, unscaled = study(schedule=schedule), Surface(MIDDLE[:2])
     sizes = {
-        width: parameters(asked.model.at(width), 256, asked.data.context)
-        for width in asked.model.widths
+        width: parameters(question.model.at(width), 256, question.data.context)
+        for width in question.model.widths
     }
     scale = tuple((40 / size**0.31 + 1.3) / unscaled.floor(width) for width, size in sizes.items())
-    (ladder,) = run_study(KIND.of(asked), replace(unscaled, scale=scale)).ladders
+    (ladder,) = run_study(KIND.of(question), replace(unscaled, scale=scale)).ladders
     law = ladder.scaling_fit
     assert law is not None
     assert (law.exponent, law.E) == (pytest.approx(0.31, rel=0.1), pytest.approx(1.3, rel=0.05))

@@ -22,11 +22,11 @@ from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.forecast.alternatives import (
     Choice,
+    argmin_figures,
     cheaper_choices,
     choices,
     least_budget,
     step_law,
-    tried,
 )
 from telescope.studies.telescoping.forecast.bill import bill_of, rehearsed
 from telescope.studies.telescoping.forecast.preview import Preview, preview
@@ -55,18 +55,20 @@ class Known:
 
 
 def line(forecast: Preview, name: str) -> Any:
-    (found,) = [one for one in forecast.ladders[0].lines if one.name == name]
-    return found
+    (item,) = [candidate for candidate in forecast.ladders[0].lines if candidate.name == name]
+    return item
 
 
 def choice(forecast: Preview, name: str, ladder: int = 0) -> Any:
-    (found,) = [one for one in forecast.ladders[ladder].choices if one.name == name]
-    return found
+    (option,) = [
+        candidate for candidate in forecast.ladders[ladder].choices if candidate.name == name
+    ]
+    return option
 
 
-def played(asked: Question, surface: Surface) -> list[Trial]:
+def played(question: Question, surface: Surface) -> list[Trial]:
     trials: list[Trial] = []
-    while not (plan := KIND.of(asked).plan(trials)).done:
+    while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, surface(spec)) for spec in plan.start]
     return trials
 
@@ -77,8 +79,8 @@ def played(asked: Question, surface: Surface) -> list[Trial]:
 @pytest.mark.parametrize("walls", [False, True])
 @pytest.mark.parametrize("axes", [1, 2, 3])
 def test_rounds_1_to_4_are_exactly_as_forecast(axes: int, walls: bool) -> None:
-    asked = study(axes, **walled(axes) if walls else {})
-    forecast, (ladder,) = preview(asked), all_ladders(asked)
+    question = study(axes, **walled(axes) if walls else {})
+    forecast, (ladder,) = preview(question), all_ladders(question)
     for number in range(2):
         behind = (
             {"target": tuple(low + (8.5 if number else -1.5) for low in LOWS[:axes])}
@@ -86,21 +88,21 @@ def test_rounds_1_to_4_are_exactly_as_forecast(axes: int, walls: bool) -> None:
             else {}
         )
         surface = random_surface(number, axes, noise=0.2, cliff=math.inf, **behind)
-        found = ladder_progress(asked, ladder, played(asked, surface))
-        assert forecast.trials.least <= len(found.trials) <= forecast.trials.most
-        spent = math.fsum(trial.flops for _, trial in found.trials)
+        progress = ladder_progress(question, ladder, played(question, surface))
+        assert forecast.trials.least <= len(progress.trials) <= forecast.trials.most
+        spent = math.fsum(trial.flops for _, trial in progress.trials)
         # said to five digits
         assert forecast.flops.least * (1 - 1e-4) <= spent <= forecast.flops.most * (1 + 1e-4)
-        stages = [stage for stage in found.done if stage.name in ("grid", "shape", "climb")]
+        stages = [stage for stage in progress.done if stage.name in ("grid", "shape", "climb")]
         runs = Counter(o.point.level for stage in stages for o in stage.outcomes)
         assert [runs[level] for level in range(ladder.levels)] == [
             level.trials for level in forecast.ladders[0].levels
         ]
         points = {o.point for stage in stages for o in stage.outcomes}
-        flops = math.fsum(trial.flops for point, trial in found.trials if point in points)
-        known = line(forecast, "rounds 1 to 4")
-        assert known.trials.least == known.trials.most == len(points)
-        assert known.flops.least == known.flops.most == pytest.approx(flops)
+        flops = math.fsum(trial.flops for point, trial in progress.trials if point in points)
+        certain = line(forecast, "rounds 1 to 4")
+        assert certain.trials.least == certain.trials.most == len(points)
+        assert certain.flops.least == certain.flops.most == pytest.approx(flops)
 
 
 @pytest.mark.parametrize(
@@ -108,20 +110,22 @@ def test_rounds_1_to_4_are_exactly_as_forecast(axes: int, walls: bool) -> None:
     [({"max_base_runs": 60}, 8), ({"max_trials": 40}, 4), ({"max_flops": 1e12}, 4)],
 )
 def test_the_most_is_never_exceeded(limits: dict[str, float], surfaces: int) -> None:
-    asked = study(limits={"max_trials": 4000} | limits)
-    forecast = preview(asked)
+    question = study(limits={"max_trials": 4000} | limits)
+    forecast = preview(question)
     for number in range(surfaces):
-        bill = run_study(KIND.of(asked), random_surface(number, noise=0.5)).ladders[0].cost
+        bill = run_study(KIND.of(question), random_surface(number, noise=0.5)).ladders[0].cost
         assert bill.trials <= forecast.trials.most
         assert bill.flops <= forecast.flops.most * (1 + 1e-9)
         assert bill.tokens <= forecast.tokens.most
 
 
 def test_what_is_expected_is_what_surfaces_of_the_same_kind_cost_on_average() -> None:
-    asked = study(**FOURFOLD)
-    forecast = preview(asked)
+    question = study(**FOURFOLD)
+    forecast = preview(question)
     bills = [
-        run_study(KIND.of(asked), random_surface(number, noise=0.2, cliff=math.inf)).ladders[0].cost
+        run_study(KIND.of(question), random_surface(number, noise=0.2, cliff=math.inf))
+        .ladders[0]
+        .cost
         for number in range(12)
     ]
     assert forecast.flops.expected == pytest.approx(
@@ -134,15 +138,15 @@ def test_what_is_expected_is_what_surfaces_of_the_same_kind_cost_on_average() ->
 
 
 def test_the_lines_of_a_bill_add_up_to_its_least_and_its_expected() -> None:
-    for asked in (
+    for question in (
         study(),
         study(validate_at_target=True),
         study(coordinates="check"),
         study(optimizer=["muon", "adamw"]),
     ):
-        for ladder in preview(asked).ladders:
+        for ladder in preview(question).ladders:
             for unit in ("trials", "tokens", "flops"):
-                parts = [getattr(one, unit) for one in ladder.lines]
+                parts = [getattr(item, unit) for item in ladder.lines]
                 assert math.fsum(part.least for part in parts) == pytest.approx(
                     getattr(ladder, unit).least
                 )
@@ -155,11 +159,13 @@ def test_the_lines_of_a_bill_add_up_to_its_least_and_its_expected() -> None:
 
 
 def test_the_edge_rule_has_a_line_of_its_own_that_holds() -> None:
-    asked = study()
-    most, (ladder,) = line(preview(asked), "edge rule").trials.most, all_ladders(asked)
+    question = study()
+    most, (ladder,) = line(preview(question), "edge rule").trials.most, all_ladders(question)
     seen = 0
     for x in (-11.0, -10.0, -1.0, 0.0):
-        done = ladder_progress(asked, ladder, played(asked, Surface((x, -9.0), skew="exponential"))).done
+        done = ladder_progress(
+            question, ladder, played(question, Surface((x, -9.0), skew="exponential"))
+        ).done
         added = sum(len(stage.outcomes) for stage in done if stage.name == "edge")
         assert added <= most
         seen += added
@@ -172,27 +178,27 @@ def test_the_coordinate_check_has_a_line_of_its_own() -> None:
     assert 0 < check.trials.least <= check.trials.most
     assert check.flops.least <= max(0.02 * unchecked.flops.most, 30 * 5e10)
     assert checked.flops.least == pytest.approx(unchecked.flops.least + check.flops.least)
-    assert all(one.name != "coordinate check" for one in unchecked.ladders[0].lines)
+    assert all(item.name != "coordinate check" for item in unchecked.ladders[0].lines)
 
 
 def test_what_an_edge_rule_of_the_paper_may_add_is_on_the_bill() -> None:
-    asked = study(2, (8, 8), schedule="paper", paper={"edge": "extend"})
-    forecast = preview(asked)
+    question = study(2, (8, 8), schedule="paper", paper={"edge": "extend"})
+    forecast = preview(question)
     assert forecast.trials.least == 85
     for x in (-12.0, -8.9, 0.0):
-        bill = run_study(KIND.of(asked), Surface((x, -3.7))).ladders[0].cost
+        bill = run_study(KIND.of(question), Surface((x, -3.7))).ladders[0].cost
         assert forecast.trials.least <= bill.trials <= forecast.trials.most
         assert bill.flops <= forecast.flops.most
 
 
 def test_a_paper_that_may_stop_early_costs_at_least_two_levels() -> None:
-    asked = study(2, (8, 8), schedule="paper", paper={"nc": "stop_when_flat"})
-    forecast = preview(asked)
+    question = study(2, (8, 8), schedule="paper", paper={"nc": "stop_when_flat"})
+    forecast = preview(question)
     assert (forecast.trials.least, forecast.trials.most) == (80, 85)
     for drift in (0.0, 3.0):
         assert (
             80
-            <= run_study(KIND.of(asked), Surface((-5.7, -3.7), drift=(drift, 0.0)))
+            <= run_study(KIND.of(question), Surface((-5.7, -3.7), drift=(drift, 0.0)))
             .ladders[0]
             .cost.trials
             <= 85
@@ -200,9 +206,9 @@ def test_a_paper_that_may_stop_early_costs_at_least_two_levels() -> None:
 
 
 def test_a_rehearsal_is_the_fold_itself() -> None:
-    asked = study()
-    (ladder,) = all_ladders(asked)
-    rehearsal, bowl = rehearse(asked, ladder, 0), Bowl.drawn(ladder, 0)
+    question = study()
+    (ladder,) = all_ladders(question)
+    rehearsal, bowl = rehearse(question, ladder, 0), Bowl.drawn(ladder, 0)
     assert rehearsal.runs("grid") == {0: 24}
     assert abs(rehearsal.error) < 1
     assert rehearsal.regret == pytest.approx(
@@ -210,13 +216,13 @@ def test_a_rehearsal_is_the_fold_itself() -> None:
     )
     assert float(bowl.excess(2.0, bowl.optimum(2.0))) == pytest.approx(0)
     again = Bowl.drawn(ladder, 0)
-    assert [bowl.loss(ladder, point) for point in asked_points(asked)] == [
-        again.loss(ladder, point) for point in asked_points(asked)
+    assert [bowl.loss(ladder, point) for point in asked_points(question)] == [
+        again.loss(ladder, point) for point in asked_points(question)
     ]
 
 
-def asked_points(asked: Question) -> list[Any]:
-    return list(robust.base_grid(all_ladders(asked)[0]))
+def asked_points(question: Question) -> list[Any]:
+    return list(robust.base_grid(all_ladders(question)[0]))
 
 
 # Time
@@ -261,24 +267,24 @@ def test_a_model_too_small_to_keep_a_thread_busy_is_assumed_to_take_milliseconds
     assert 1e7 / tiny.flops_per_second == pytest.approx(0.0055)
     assert large.flops_per_second == pytest.approx(20e9, rel=1e-3)
     assert assumed(1e7, 8).flops_per_second < tiny.flops_per_second / 3
-    asked = study()
-    (ladder,) = preview(asked).ladders
+    question = study()
+    (ladder,) = preview(question).ladders
     runs = [(level.trials, level.flops) for level in ladder.levels]
     expected = math.fsum(
-        flops / 20e9 + trials * asked.horizon.steps * asked.model.depth * 2.5e-3
+        flops / 20e9 + trials * question.horizon.steps * question.model.depth * 2.5e-3
         for trials, flops in runs
     )
     assert ladder.seconds.least == pytest.approx(expected, rel=1e-4)
 
 
 def test_trials_at_once_save_time_as_far_as_there_are_trials() -> None:
-    one, four, many = (
+    single, four, many = (
         preview(study(limits={"max_trials": 4000, "max_parallel": n}), Machine(RATES, 64))
         for n in (1, 4, 50)
     )
-    assert (one.parallel, four.parallel, many.parallel) == (1, 4, 50)
-    assert four.seconds.least == pytest.approx(one.seconds.least / 4, rel=1e-4)
-    assert one.seconds.least / 50 < many.seconds.least < four.seconds.least
+    assert (single.parallel, four.parallel, many.parallel) == (1, 4, 50)
+    assert four.seconds.least == pytest.approx(single.seconds.least / 4, rel=1e-4)
+    assert single.seconds.least / 50 < many.seconds.least < four.seconds.least
     assert preview(study(limits={"max_parallel": 8}), Machine(RATES, 2)).parallel == 2
 
 
@@ -302,8 +308,8 @@ def test_the_size_of_checkpoints_is_that_of_real_ones(
     step_runs([trained])
     for _ in range(2):
         file.save(trained.state())
-    kept = sum(path.stat().st_size for path in tmp_path.iterdir())
-    assert checkpoint_bytes(spec) == pytest.approx(kept, rel=0.1)
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert checkpoint_bytes(spec) == pytest.approx(size, rel=0.1)
 
 
 def test_disk_grows_with_trials_and_with_how_many_run_at_once() -> None:
@@ -344,20 +350,22 @@ def test_the_error_of_copying_is_that_of_copying_on_surfaces_of_the_same_kind() 
         grid = [(x, y) for x in np.linspace(-9, -2, 8) for y in np.linspace(-7, 0, 3)]
         best = min(grid, key=lambda x, s=surface: s.loss(32, x, 0))  # type: ignore[misc]
         errors.append(best[0] - surface.target[0])
-    copied, _, _ = tried(all_ladders(study())[0], 100)
+    copied, _, _ = argmin_figures(all_ladders(study())[0], 100)
     assert copied.error == pytest.approx(float(np.sqrt(np.mean(np.square(errors)))), rel=0.15)
 
 
 def test_all_choices_are_tried_on_the_bowls_and_losses_of_the_rehearsals() -> None:
-    asked = study()
-    (ladder,) = all_ladders(asked)
-    rehearsals, grid = rehearsed(asked, ladder), robust.base_grid(ladder)
+    question = study()
+    (ladder,) = all_ladders(question)
+    rehearsals, grid = rehearsed(question, ladder), robust.base_grid(ladder)
     bowls = [Bowl.drawn(ladder, number) for number in range(len(rehearsals))]
     best = [min(grid, key=lambda point, b=bowl: b.loss(ladder, point)) for bowl in bowls]  # type: ignore[misc]
     regrets = [
         float(bowl.excess(4.0, np.array(point.x))) for bowl, point in zip(bowls, best, strict=True)
     ]
-    assert choice(preview(asked), "copy").regret == pytest.approx(float(np.mean(regrets)), rel=1e-4)
+    assert choice(preview(question), "copy").regret == pytest.approx(
+        float(np.mean(regrets)), rel=1e-4
+    )
 
 
 def test_step_law_is_for_adamw_and_says_where_it_was_fitted() -> None:
@@ -374,21 +382,23 @@ def test_step_law_is_for_adamw_and_says_where_it_was_fitted() -> None:
         "head_dim": 64,
         "depth": 8,
     }
-    asked = study(optimizer="adamw", model=model, horizon={"steps": 20_000, "batch_tokens": 2**19})
-    found = step_law(asked, all_ladders(asked)[0])
+    question = study(
+        optimizer="adamw", model=model, horizon={"steps": 20_000, "batch_tokens": 2**19}
+    )
+    ladder = step_law(question, all_ladders(question)[0])
     # hidden matrices and the norms' gains
     size = 8 * (4 * 2048**2 + 3 * 4 * 2048**2) + 2048 * (2 * 8 + 1)
-    assert found.lr == pytest.approx(1.79 * size**-0.713 * (20_000 * 2**19) ** 0.307, rel=1e-3)
-    assert found.regret == 0.094
+    assert ladder.lr == pytest.approx(1.79 * size**-0.713 * (20_000 * 2**19) ** 0.307, rel=1e-3)
+    assert ladder.regret == 0.094
 
 
 def test_a_grid_too_large_to_rehearse_has_no_expected_error_and_is_quick() -> None:
     wide = {"low": 1e-7, "high": 1e7, "points": 80}
-    asked = study(
+    question = study(
         search={"lr": wide, "weight_decay": wide},
         limits={"max_trials": 10_000, "max_base_runs": 20_000},
     )
-    forecast = preview(asked)
+    forecast = preview(question)
     assert (choice(forecast, "telescoping").error, choice(forecast, "copy").error) == (None, None)
     assert forecast.trials.least >= 6400
 
@@ -406,17 +416,17 @@ def model_of(base: int, calibration: int, target: int) -> dict[str, int]:
 
 
 def test_advice_is_given_where_telescoping_is_not_worth_it() -> None:
-    def said(**changes: Any) -> str:
+    def advice_of(**changes: Any) -> str:
         return " ".join(preview(study(**changes)).advice)
 
     assert any(
-        one in said(model=model_of(32, 64, 64))
-        for one in ("at most twice the base width", "sweep width 64 itself")
+        phrase in advice_of(model=model_of(32, 64, 64))
+        for phrase in ("at most twice the base width", "sweep width 64 itself")
     )
-    assert "more than (target / base width)^2 = 16" in said(model=model_of(32, 128, 128))
-    assert "the final run takes" in said(model=model_of(32, 128, 256))
-    assert said() == ""
-    assert "fewer than three widths" in said(model=model_of(32, 64, 512))
+    assert "more than (target / base width)^2 = 16" in advice_of(model=model_of(32, 128, 128))
+    assert "the final run takes" in advice_of(model=model_of(32, 128, 256))
+    assert advice_of() == ""
+    assert "fewer than three widths" in advice_of(model=model_of(32, 64, 512))
 
 
 def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:
@@ -437,11 +447,11 @@ def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:
 
 
 def test_what_advice_compares_is_the_total_of_the_table_in_its_units() -> None:
-    asked = study(validate_at_target=True, coordinates="check", model=model_of(32, 128, 256))
-    forecast = preview(asked)
-    said = " ".join(forecast.advice)
-    assert f"tuning about {amount(forecast.ladders[0].flops.expected)}FLOP" in said
-    assert "e+" not in said
+    question = study(validate_at_target=True, coordinates="check", model=model_of(32, 128, 256))
+    forecast = preview(question)
+    text = " ".join(forecast.advice)
+    assert f"tuning about {amount(forecast.ladders[0].flops.expected)}FLOP" in text
+    assert "e+" not in text
 
 
 def test_reuse_is_said_not_to_be_counted_where_there_may_be_any() -> None:
@@ -453,7 +463,7 @@ def test_a_budget_below_the_least_sensible_is_named_and_indeed_resolves_little()
     least = least_budget(all_ladders(study(**FOURFOLD))[0])
     assert least == pytest.approx(24 + 8 + 16 + 64, rel=0.02)
     short = study(**FOURFOLD, limits={"max_base_runs": 0.4 * least})
-    assert any("expect the verdict unresolved" in one for one in preview(short).advice)
+    assert any("expect the verdict unresolved" in text for text in preview(short).advice)
     assert not preview(study(**FOURFOLD, limits={"max_base_runs": 1.1 * least})).advice
     verdicts = [
         run_study(KIND.of(short), random_surface(number, noise=0.3)).verdict for number in range(6)
@@ -462,15 +472,17 @@ def test_a_budget_below_the_least_sensible_is_named_and_indeed_resolves_little()
 
 
 def test_sweeping_the_target_is_advised_where_that_is_cheaper() -> None:
-    asked = study(model=model_of(32, 64, 64), limits={"max_trials": 4000, "max_base_runs": 5000})
-    (ladder,) = all_ladders(asked)
-    rehearsals = rehearsed(asked, ladder)
-    found = bill_of(asked, ladder, rehearsals)
+    question = study(model=model_of(32, 64, 64), limits={"max_trials": 4000, "max_base_runs": 5000})
+    (ladder,) = all_ladders(question)
+    rehearsals = rehearsed(question, ladder)
+    bill = bill_of(question, ladder, rehearsals)
     direct = next(
-        one for one in choices(asked, ladder, found, rehearsals) if one.name == "sweep_target"
+        entry
+        for entry in choices(question, ladder, bill, rehearsals)
+        if entry.name == "sweep_target"
     )
-    advised = any("sweep width 64 itself" in one for one in preview(asked).advice)
-    assert advised == (direct.flops <= found.flops.expected)
+    advised = any("sweep width 64 itself" in entry for entry in preview(question).advice)
+    assert advised == (direct.flops <= bill.flops.expected)
 
 
 def test_a_model_whose_blocks_nobody_knows_is_assumed_to_have_one() -> None:

@@ -63,12 +63,12 @@ def bowl(
     return [floor * (1 + curvature * (x - optimum) ** 2) for x in lrs]
 
 
-def error(found: Judgement, truth: float) -> float:
-    return math.log2(found.hyperparameters["lr"].value) - truth
+def error(judgement: Judgement, truth: float) -> float:
+    return math.log2(judgement.hyperparameters["lr"].value) - truth
 
 
-def verdicts(found: Judgement) -> list[str]:
-    return [level.verdict for level in found.levels]
+def verdicts(judgement: Judgement) -> list[str]:
+    return [level.verdict for level in judgement.levels]
 
 
 # What is known
@@ -85,26 +85,27 @@ def verdicts(found: Judgement) -> list[str]:
 )
 def test_the_intervals_hold_the_known_optima(axes, law, widths, decays, seeds, skew) -> None:
     surfaces = [random_surface(3000 + n, axes, law=law, noise=0.2, skew=skew) for n in range(12)]
-    found = [judge(swept(s, widths, decays=decays, seeds=seeds), 512) for s in surfaces]
+    judgement = [judge(swept(s, widths, decays=decays, seeds=seeds), 512) for s in surfaces]
     held = [s.optimum(512)[0] for s in surfaces]
     inside = [
         j.hyperparameters["lr"].low <= 2**x <= j.hyperparameters["lr"].high
-        for j, x in zip(found, held, strict=True)
+        for j, x in zip(judgement, held, strict=True)
     ]
     levels = [
         math.log2(level.interval["lr"].low)
         <= s.optimum(level.width)[0]
         <= math.log2(level.interval["lr"].high)
-        for j, s in zip(found, surfaces, strict=True)
+        for j, s in zip(judgement, surfaces, strict=True)
         for level in j.levels
     ]
     wrong = [
-        j.verdict == "resolved" and abs(error(j, x)) > 0.5 for j, x in zip(found, held, strict=True)
+        j.verdict == "resolved" and abs(error(j, x)) > 0.5
+        for j, x in zip(judgement, held, strict=True)
     ]
     assert sum(inside) >= 10
     assert sum(levels) >= 0.75 * len(levels)
     assert not any(wrong)
-    assert sum(j.verdict == "resolved" for j in found) >= 10
+    assert sum(j.verdict == "resolved" for j in judgement) >= 10
 
 
 @pytest.mark.parametrize("number", [2, 3])
@@ -114,41 +115,41 @@ def test_a_jobs_own_trials_are_judged_as_the_job_judged_them(number: int) -> Non
     trials: list[Trial] = []
     while not (plan := KIND.of(question).plan(trials)).done:
         trials += [completed(spec, list(surface(spec))) for spec in plan.start]
-    said = KIND.of(question).report(trials)
+    report = KIND.of(question).report(trials)
     specs = [trial.spec for trial in trials]
     rows = [
         Row(s.model.width, s.optimizer.lr, s.optimizer.weight_decay, s.seed, final_loss_of(t))
         for s, t in zip(specs, trials, strict=True)
     ]
-    found = judge(Sweep(tuple(rows), ()), 512)
-    job, own = said.ladders[0].hyperparameters["lr"], found.hyperparameters["lr"]
-    assert found.verdict == said.verdict
+    judgement = judge(Sweep(tuple(rows), ()), 512)
+    job, own = report.ladders[0].hyperparameters["lr"], judgement.hyperparameters["lr"]
+    assert judgement.verdict == report.verdict
     assert math.log2(own.value / job.value) == pytest.approx(0, abs=0.1)
     assert own.half_width == pytest.approx(job.half_width, rel=0.25)
     assert own.low < job.value < own.high
 
 
 def test_muon_under_mup_transfers_on_real_text() -> None:
-    found = judge(read_csv(EXAMPLE.read_bytes()))
-    assert found.verdict == "resolved", found.reason
-    assert found.target_width == 512
-    assert found.drift is not None
+    judgement = judge(read_csv(EXAMPLE.read_bytes()))
+    assert judgement.verdict == "resolved", judgement.reason
+    assert judgement.target_width == 512
+    assert judgement.drift is not None
     # the slope of parabolas' vertices over all seeds, docs/log/2026-transfer.md
-    assert found.drift.low < -0.073 < found.drift.high
-    assert found.measured_regret == 0.0
-    assert found.copying[-1].width == 512
-    assert found.copying[-1].regret < 0.5
+    assert judgement.drift.low < -0.073 < judgement.drift.high
+    assert judgement.measured_regret == 0.0
+    assert judgement.copying[-1].width == 512
+    assert judgement.copying[-1].regret < 0.5
 
 
 def test_adamw_without_mup_does_not_transfer_on_real_text() -> None:
-    found = judge(table(STANDARD, -11))
-    assert found.verdict == "unresolved"
-    assert "drifting" in found.reason
-    assert found.drift is not None
-    assert found.drift.low < -0.817 < found.drift.high
-    assert found.measured_regret == pytest.approx(9.843, abs=0.001)  # 2.4696 / 2.2483
-    assert found.copying[2].regret == pytest.approx(9.8, abs=1.5)
-    assert verdicts(found) == ["resolved"] * 4  # each width is clear, transfer is not
+    judgement = judge(table(STANDARD, -11))
+    assert judgement.verdict == "unresolved"
+    assert "drifting" in judgement.reason
+    assert judgement.drift is not None
+    assert judgement.drift.low < -0.817 < judgement.drift.high
+    assert judgement.measured_regret == pytest.approx(9.843, abs=0.001)  # 2.4696 / 2.2483
+    assert judgement.copying[2].regret == pytest.approx(9.8, abs=1.5)
+    assert verdicts(judgement) == ["resolved"] * 4  # each width is clear, transfer is not
 
 
 def test_drift_is_per_doubling_whatever_the_widths() -> None:
@@ -157,9 +158,9 @@ def test_drift_is_per_doubling_whatever_the_widths() -> None:
         target=(-5.0,), drift=(1.2,), law="constant", base_width=16, target_width=1024
     )
     for widths in ((16, 64, 256), (16, 48, 144), (16, 20, 256)):
-        found = judge(swept(surface, widths, seeds=2), 1024).drift
-        assert found is not None
-        assert found.octaves_per_doubling == pytest.approx(-0.2, abs=0.03), widths
+        judgement = judge(swept(surface, widths, seeds=2), 1024).drift
+        assert judgement is not None
+        assert judgement.octaves_per_doubling == pytest.approx(-0.2, abs=0.03), widths
 
 
 def test_the_move_is_told_over_the_widths_that_it_was_taken_over() -> None:
@@ -168,50 +169,52 @@ def test_the_move_is_told_over_the_widths_that_it_was_taken_over() -> None:
     assert "between the two widest levels" in judge(swept(surface, (64, 128, 192, 256))).reason
     # 0.8 octave per doubling
     close = Surface(target=(-5.0,), drift=(2.4,), law="constant", base_width=64, target_width=512)
-    found = judge(swept(close, (64, 80), seeds=4), 96)
-    assert found.verdict == "unresolved"
+    judgement = judge(swept(close, (64, 80), seeds=4), 96)
+    assert judgement.verdict == "unresolved"
 
 
 # What is refused
 
 
 def test_one_width_cannot_bound_the_drift() -> None:
-    found = judge(table({64: bowl(-5, LRS)}, -9))
-    assert found.verdict == "unresolved"
-    assert "a single width cannot bound the drift" in found.reason
-    assert verdicts(found) == ["resolved"]
-    assert (found.drift, found.copying, found.measured_regret) == (None, (), None)
+    judgement = judge(table({64: bowl(-5, LRS)}, -9))
+    assert judgement.verdict == "unresolved"
+    assert "a single width cannot bound the drift" in judgement.reason
+    assert verdicts(judgement) == ["resolved"]
+    assert (judgement.drift, judgement.copying, judgement.measured_regret) == (None, (), None)
 
 
 def test_a_width_with_two_learning_rates_is_told_which_to_add() -> None:
     losses = {64: bowl(-5, LRS), 128: [*[None] * 3, *bowl(-5, (-6, -5)), None, None, None]}
-    found = judge(Sweep(tuple(r for r in table(losses, -9).rows if r.finite), ()))
-    assert verdicts(found) == ["resolved", "unresolved"]
-    assert found.levels[1].reason.startswith("2 learning rates with a finite loss")
-    added = math.log2(float(found.levels[1].reason.rpartition(" ")[2]))
+    judgement = judge(Sweep(tuple(r for r in table(losses, -9).rows if r.finite), ()))
+    assert verdicts(judgement) == ["resolved", "unresolved"]
+    assert judgement.levels[1].reason.startswith("2 learning rates with a finite loss")
+    added = math.log2(float(judgement.levels[1].reason.rpartition(" ")[2]))
     assert added == pytest.approx(-4, abs=0.3)
 
 
 @pytest.mark.parametrize(("optimum", "side"), [(-3.9, "highest"), (-9.2, "lowest")])
 def test_an_optimum_at_the_border_is_unbracketed_and_told_what_lies_beyond(optimum, side) -> None:
     lrs = range(-9, -3)
-    found = judge(table({64: bowl(optimum, lrs), 128: bowl(optimum, lrs)}, -9))
-    assert found.verdict == "unbracketed"
-    assert verdicts(found) == ["unbracketed"] * 2
+    judgement = judge(table({64: bowl(optimum, lrs), 128: bowl(optimum, lrs)}, -9))
+    assert judgement.verdict == "unbracketed"
+    assert verdicts(judgement) == ["unbracketed"] * 2
     beyond = "0.125 and 0.25" if side == "highest" else "0.000977 and 0.000488"
-    assert f"width 128: the optimum lies at the {side} lr tried; add lr {beyond}" in found.reason
-    assert found.levels[0].edge == f"lr: {'high' if side == 'highest' else 'low'}"
+    assert (
+        f"width 128: the optimum lies at the {side} lr tried; add lr {beyond}" in judgement.reason
+    )
+    assert judgement.levels[0].edge == f"lr: {'high' if side == 'highest' else 'low'}"
 
 
 def test_a_border_of_runs_that_diverged_is_no_border() -> None:
     losses: dict[int, Sequence[float | None]] = {
         w: [*bowl(-4, range(-9, -3)), None, None] for w in (64, 128, 256)
     }
-    found = judge(table(losses, -9))
-    assert [(level.edge, level.diverged, level.verdict) for level in found.levels] == [
+    judgement = judge(table(losses, -9))
+    assert [(level.edge, level.diverged, level.verdict) for level in judgement.levels] == [
         (None, 2, "resolved")
     ] * 3
-    assert all(abs(math.log2(level.optimum["lr"]) + 4) < 0.3 for level in found.levels)
+    assert all(abs(math.log2(level.optimum["lr"]) + 4) < 0.3 for level in judgement.levels)
 
 
 def test_everything_diverged_is_unbracketed_below() -> None:
@@ -220,12 +223,12 @@ def test_everything_diverged_is_unbracketed_below() -> None:
         {64: bowl(-5, LRS), 128: [None] * 8},
         {64: [None] * 8, 128: [None] * 8},
     ):
-        found = judge(table(losses, -9))
-        assert found.verdict == "unbracketed"
-        assert "every run diverged; add lr below 0.00195" in found.reason
-        lost = [level.diverged == level.trials for level in found.levels]
-        assert [not level.optimum and not level.interval for level in found.levels] == lost
-        assert (not found.hyperparameters) == all(lost)
+        judgement = judge(table(losses, -9))
+        assert judgement.verdict == "unbracketed"
+        assert "every run diverged; add lr below 0.00195" in judgement.reason
+        lost = [level.diverged == level.trials for level in judgement.levels]
+        assert [not level.optimum and not level.interval for level in judgement.levels] == lost
+        assert (not judgement.hyperparameters) == all(lost)
 
 
 def test_where_the_narrowest_width_diverged_throughout_the_guess_is_of_the_next() -> None:
@@ -235,10 +238,10 @@ def test_where_the_narrowest_width_diverged_throughout_the_guess_is_of_the_next(
 
 def test_noise_makes_it_unresolved_and_the_seeds_to_add_are_named() -> None:
     surface = Surface(target=(-5.0,), curvature=0.25, noise=1.5, number=4)
-    found = judge(swept(surface, (32, 64, 128)))
-    assert found.verdict == "unresolved"
-    assert "add new seeds" in found.reason
-    assert "x width" in found.reason
+    judgement = judge(swept(surface, (32, 64, 128)))
+    assert judgement.verdict == "unresolved"
+    assert "add new seeds" in judgement.reason
+    assert "x width" in judgement.reason
 
 
 def test_a_target_narrower_than_the_sweep_is_refused() -> None:
@@ -255,13 +258,13 @@ def test_order_and_the_loss_of_each_width_times_a_constant_change_nothing() -> N
         tuple(Row(r.width, r.lr, None, r.seed + 7, r.loss * r.width) for r in reversed(sweep.rows)),
         (),
     )
-    one, other = judge(sweep), judge(scaled)
-    assert one.verdict == other.verdict
-    assert other.hyperparameters["lr"].value == pytest.approx(
-        one.hyperparameters["lr"].value, rel=1e-4
+    first, second = judge(sweep), judge(scaled)
+    assert first.verdict == second.verdict
+    assert second.hyperparameters["lr"].value == pytest.approx(
+        first.hyperparameters["lr"].value, rel=1e-4
     )
-    assert other.hyperparameters["lr"].half_width == pytest.approx(
-        one.hyperparameters["lr"].half_width, rel=1e-3
+    assert second.hyperparameters["lr"].half_width == pytest.approx(
+        first.hyperparameters["lr"].half_width, rel=1e-3
     )
 
 
@@ -310,12 +313,12 @@ def test_one_weight_decay_is_taken_as_given(decay: float) -> None:
         for w in (64, 128)
         for x in LRS
     ]
-    found = judge(read_rows(rows))
+    judgement = judge(read_rows(rows))
     assert (
-        found.hyperparameters["weight_decay"].status,
-        found.hyperparameters["weight_decay"].value,
+        judgement.hyperparameters["weight_decay"].status,
+        judgement.hyperparameters["weight_decay"].value,
     ) == ("fixed", decay)
-    assert "weight_decay" not in found.levels[0].window
+    assert "weight_decay" not in judgement.levels[0].window
 
 
 def test_a_sweep_without_weight_decay_says_so() -> None:
@@ -333,13 +336,13 @@ def test_a_sweep_without_weight_decay_says_so() -> None:
 
 def test_columns_may_come_in_any_order_and_case_and_others_are_ignored() -> None:
     text = "\ufeffLoss; model ;LR;Width;Seed\n2.5;a;1e-2;64;3\n;b;0.02;64;3\n\nNaN;c;.04;64.0;3\n"
-    found = read_csv(text.encode())
-    assert found.rows == (
+    sweep = read_csv(text.encode())
+    assert sweep.rows == (
         Row(64, 0.01, None, 3, 2.5),
         Row(64, 0.02, None, 3, math.inf),
         Row(64, 0.04, None, 3, math.inf),
     )
-    assert found.notes == ("ignored: model",)
+    assert sweep.notes == ("ignored: model",)
     assert read_csv(b"width\tlr\tloss\n64\t0.1\t2").rows == (Row(64, 0.1, None, 0, 2.0),)
     assert read_csv(b"width,lr,weight_decay,seed,loss,\n64,0.1,,,2,").rows == (
         Row(64, 0.1, None, 0, 2.0),
@@ -357,24 +360,24 @@ def test_a_loss_may_say_in_many_ways_that_the_run_diverged(word) -> None:
 
 
 def test_repeats_without_seeds_are_seeds_in_their_order_and_that_is_said() -> None:
-    found = read_csv(b"width,lr,loss\n64,0.1,2\n64,0.2,3\n64,0.1,4\n64,0.1,5\n")
-    assert [(row.lr, row.seed, row.loss) for row in found.rows] == [
+    sweep = read_csv(b"width,lr,loss\n64,0.1,2\n64,0.2,3\n64,0.1,4\n64,0.1,5\n")
+    assert [(row.lr, row.seed, row.loss) for row in sweep.rows] == [
         (0.1, 0, 2.0),
         (0.1, 1, 4.0),
         (0.1, 2, 5.0),
         (0.2, 0, 3.0),
     ]
-    assert "1 of 2 points have some" in found.notes[0]
+    assert "1 of 2 points have some" in sweep.notes[0]
 
 
 def test_a_loss_beyond_all_comparison_counts_as_diverged_and_that_is_said() -> None:
-    found = read_csv(b"width,lr,loss\n64,0.1,2\n64,0.2,2001\n64,0.4,1999\n128,0.1,3000\n")
-    assert [row.finite for row in found.rows] == [True, False, True, True]
-    assert found.notes == ("1 losses beyond 1000 times the best of their width count as diverged",)
+    sweep = read_csv(b"width,lr,loss\n64,0.1,2\n64,0.2,2001\n64,0.4,1999\n128,0.1,3000\n")
+    assert [row.finite for row in sweep.rows] == [True, False, True, True]
+    assert sweep.notes == ("1 losses beyond 1000 times the best of their width count as diverged",)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"", "is empty; begin with a line of column names"),
         (b" \n\n", "is empty"),
@@ -403,8 +406,8 @@ def test_a_loss_beyond_all_comparison_counts_as_diverged_and_that_is_said() -> N
         (b"width,lr,loss\n" + b"".join(b"%d,0.1,2\n" % w for w in range(1, 14)), "13 widths, more"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_names_line_column_and_remedy(text, said) -> None:
-    with pytest.raises(InvalidInput, match=said):
+def test_what_cannot_be_read_names_line_column_and_remedy(text, message) -> None:
+    with pytest.raises(InvalidInput, match=message):
         read_csv(text)
 
 
@@ -418,7 +421,7 @@ def test_many_wrong_lines_are_told_together_but_not_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "message"),
     [
         ([], "must be a mapping with rows"),
         ({"rows": 1}, "rows: must be a list of runs"),
@@ -446,6 +449,6 @@ def test_many_wrong_lines_are_told_together_but_not_all() -> None:
         ),
     ],
 )
-def test_what_a_document_gets_wrong_is_named_by_its_path(document, said) -> None:
-    with pytest.raises(InvalidInput, match=said):
+def test_what_a_document_gets_wrong_is_named_by_its_path(document, message) -> None:
+    with pytest.raises(InvalidInput, match=message):
         read_document(document)

@@ -20,13 +20,13 @@ from telescope.studies.telescoping.judge.records import (
 
 
 @pytest.mark.parametrize(
-    ("place", "said"), [(SourceLine(5), "line 5, lr"), (RowAt(4), "rows.4.lr")]
+    ("place", "text"), [(SourceLine(5), "line 5, lr"), (RowAt(4), "rows.4.lr")]
 )
 def test_a_cell_is_named_as_its_file_or_its_document_names_it(
-    place: SourceLine | RowAt, said: str
+    place: SourceLine | RowAt, text: str
 ) -> None:
     assert LR.read(SweepRow(place, {"lr": "0,1"})) == Problem(
-        said, "must be a positive number, such as 0.01 or 1e-2", "0,1"
+        text, "must be a positive number, such as 0.01 or 1e-2", "0,1"
     )
 
 
@@ -56,7 +56,7 @@ def test_a_cell_is_its_number_or_its_problem(
 ) -> None:
     read = column.read(SweepRow(SourceLine(2), {column.name: cell}))
     assert read == (
-        Problem(f"line 2, {column.name}", column.wanted, cell) if number is None else number
+        Problem(f"line 2, {column.name}", column.requirement, cell) if number is None else number
     )
 
 

@@ -33,25 +33,25 @@ BETTER = {
 
 def level_of(losses: dict[float, float], seeds: int = 1) -> tuple[Ladder, tuple[Done, ...]]:
     """One level of one axis with these losses (x -> loss), each the same for all seeds."""
-    found = tuple(
+    results = tuple(
         Outcome(Point(0, (x,), seed), loss) for x, loss in losses.items() for seed in range(seeds)
     )
-    return ladder([8]), (Done("grid", found),)
+    return ladder([8]), (Done("grid", results),)
 
 
 def parabola(losses: dict[float, float]) -> float:
-    found = vertex(*level_of(losses), 0)
-    assert found is not None
-    return found.x[0]
+    optimum = vertex(*level_of(losses), 0)
+    assert optimum is not None
+    return optimum.x[0]
 
 
 # Vertices
 
 
 def test_through_three_points_it_is_the_parabola_of_the_textbooks() -> None:
-    below, here, above = 3.08, 3.0, 3.03
-    expected = 5 + 0.5 * (below - above) / (below - 2 * here + above)
-    assert parabola({4.0: below, 5.0: here, 6.0: above}) == pytest.approx(expected)
+    below, first, above = 3.08, 3.0, 3.03
+    expected = 5 + 0.5 * (below - above) / (below - 2 * first + above)
+    assert parabola({4.0: below, 5.0: first, 6.0: above}) == pytest.approx(expected)
 
 
 def test_through_five_points_it_is_the_least_squares_parabola() -> None:
@@ -73,20 +73,20 @@ def test_its_standard_error_is_the_textbook_s() -> None:
         losses = {
             5 + h * i: 3 * (1 + 0.02 * (h * i) ** 2) for i in range(-(points // 2), points // 2 + 1)
         }
-        found = vertex(*level_of(losses), 0)
-        assert found is not None
-        assert math.sqrt(found.variance(0)) == pytest.approx(
+        optimum = vertex(*level_of(losses), 0)
+        assert optimum is not None
+        assert math.sqrt(optimum.variance(0)) == pytest.approx(
             1 / (2 * 2.0 * h * math.sqrt(root)), rel=1e-4
         )
 
 
 def test_seeds_have_their_own_height_and_halve_the_variance_by_two() -> None:
     losses = {4.0: 3.06, 5.0: 3.0, 6.0: 3.06}
-    one, two = vertex(*level_of(losses), 0), vertex(*level_of(losses, seeds=2), 0)
-    assert one is not None
+    single, two = vertex(*level_of(losses), 0), vertex(*level_of(losses, seeds=2), 0)
+    assert single is not None
     assert two is not None
-    assert two.variance(0) == pytest.approx(one.variance(0) / 2)
-    assert (one.dof, two.dof) == (0, 2)
+    assert two.variance(0) == pytest.approx(single.variance(0) / 2)
+    assert (single.dof, two.dof) == (0, 2)
 
 
 @pytest.mark.parametrize(
@@ -110,17 +110,17 @@ def test_two_axes_have_a_cross_term() -> None:
         return 3 + 0.03 * (u**2 + 0.5 * v**2 + 0.8 * u * v)
 
     done = fold(ladder([8, 8]), tilted)
-    found = vertex(ladder([8, 8]), done, 0)
-    assert found is not None
-    assert [found.x[0], found.x[1]] == pytest.approx([3.3, 3.6], abs=1e-3)
+    optimum = vertex(ladder([8, 8]), done, 0)
+    assert optimum is not None
+    assert [optimum.x[0], optimum.x[1]] == pytest.approx([3.3, 3.6], abs=1e-3)
 
 
 def test_an_axis_without_an_inner_optimum_is_held_and_the_learning_rate_still_told() -> None:
     done = fold(ladder([8, 8]), bowl(3.3, -2.0))
-    found = vertex(ladder([8, 8]), done, 0)
-    assert found is not None
-    assert found.x.keys() == {0}
-    assert found.x[0] == pytest.approx(3.3, abs=1e-3)
+    optimum = vertex(ladder([8, 8]), done, 0)
+    assert optimum is not None
+    assert optimum.x.keys() == {0}
+    assert optimum.x[0] == pytest.approx(3.3, abs=1e-3)
 
 
 # Carried to the target
@@ -133,38 +133,38 @@ def drifting(level: int, x: tuple[float, ...], seed: int) -> float:
 
 @pytest.mark.parametrize("levels", [2, 3, 4])
 def test_vertices_are_carried_on_by_a_over_n(levels: int) -> None:
-    asked = ladder([8], levels=levels)
-    done = fold(asked, drifting, points="odd_floor", floor=5, centre="vertex")
-    assert len(vertices(asked, done)) == levels
-    assert carried_to_target(asked, done)[0].value == pytest.approx(3.45, abs=0.002)
+    example = ladder([8], levels=levels)
+    done = fold(example, drifting, points="odd_floor", floor=5, centre="vertex")
+    assert len(vertices(example, done)) == levels
+    assert carried_to_target(example, done)[0].value == pytest.approx(3.45, abs=0.002)
 
 
 def test_through_two_levels_it_is_richardson_s_extrapolation_with_its_error() -> None:
-    asked = ladder([8], levels=2)
-    done = fold(asked, drifting, points="odd_floor", floor=5, centre="vertex")
-    found, (sigma, dof) = vertices(asked, done), noise(vertices(asked, done))
-    a, b = found[0].x[0], found[1].x[0]
+    example = ladder([8], levels=2)
+    done = fold(example, drifting, points="odd_floor", floor=5, centre="vertex")
+    optimum, (sigma, dof) = vertices(example, done), noise(vertices(example, done))
+    a, b = optimum[0].x[0], optimum[1].x[0]
     grown = (2.0**-1 - 2.0**-4) / (1 - 2.0**-1)  # of the move from a to b, further on
-    estimate = carried_to_target(asked, done)[0]
+    estimate = carried_to_target(example, done)[0]
     assert estimate.value == pytest.approx(b + grown * (b - a))
     sd = math.hypot(
         sigma
-        * math.sqrt((1 + grown) ** 2 * found[1].variance(0) + grown**2 * found[0].variance(0)),
+        * math.sqrt((1 + grown) ** 2 * optimum[1].variance(0) + grown**2 * optimum[0].variance(0)),
         BIAS,
     )
     assert estimate.half_width == pytest.approx(per_level.stdtrit(dof, QUANTILE) * sd)
 
 
 def test_one_level_alone_leaves_the_drift_open() -> None:
-    asked = ladder([8], levels=1)
-    estimate = carried_to_target(asked, fold(asked, drifting))[0]
+    example = ladder([8], levels=1)
+    estimate = carried_to_target(example, fold(example, drifting))[0]
     assert estimate.value == pytest.approx(2.7, abs=0.01)
     assert estimate.half_width > 2
 
 
 def test_an_axis_that_no_level_can_tell_has_its_whole_range() -> None:
-    asked = ladder([8])
-    estimate = carried_to_target(asked, fold(asked, bowl(-2.0)))[0]
+    example = ladder([8])
+    estimate = carried_to_target(example, fold(example, bowl(-2.0)))[0]
     # the second grid has two points, 1/2 apart, around 0
     assert (estimate.low, estimate.high) == (-0.25, 7.0)
 
@@ -173,18 +173,18 @@ def test_levels_that_contradict_the_law_widen_the_interval() -> None:
     def jumping(level: int, x: tuple[float, ...], seed: int) -> float:
         return 3 + 0.06 * (x[0] - (3.0, 3.4, 2.9, 3.4)[level]) ** 2
 
-    asked = ladder([8])
+    example = ladder([8])
     calm, jumpy = (
-        carried_to_target(asked, fold(asked, loss, **BETTER))[0] for loss in (drifting, jumping)
+        carried_to_target(example, fold(example, loss, **BETTER))[0] for loss in (drifting, jumping)
     )
     assert jumpy.half_width > 1.5 * calm.half_width
 
 
 def test_the_noise_is_pooled_over_levels_under_a_prior() -> None:
-    asked = ladder([8])
-    done = fold(asked, drifting, points="odd_floor", floor=5)
-    sigma, dof = noise(vertices(asked, done))
-    assert dof == NOISE_DOF + sum(one.dof for one in vertices(asked, done).values())
+    example = ladder([8])
+    done = fold(example, drifting, points="odd_floor", floor=5)
+    sigma, dof = noise(vertices(example, done))
+    assert dof == NOISE_DOF + sum(optimum.dof for optimum in vertices(example, done).values())
     assert sigma == pytest.approx(math.sqrt(NOISE_DOF * NOISE**2 / dof), rel=0.05)
 
 
@@ -202,17 +202,17 @@ def test_every_estimator_finds_a_drifting_optimum_without_noise(estimator: str) 
         ),
         surface,
     )
-    (found,) = report.ladders
-    error = math.log2(found.hyperparameters["lr"].value) - surface.target[0]
+    (ladder_report,) = report.ladders
+    error = math.log2(ladder_report.hyperparameters["lr"].value) - surface.target[0]
     assert abs(error) <= {"pooled": 0.1, "per_level": 0.05, "argmin": 0.2}[estimator]
     assert (
-        found.hyperparameters["lr"].low
+        ladder_report.hyperparameters["lr"].low
         <= 2 ** surface.target[0]
-        <= found.hyperparameters["lr"].high
+        <= ladder_report.hyperparameters["lr"].high
     )
-    assert found.method is not None
-    assert found.method.estimator == estimator
-    for level in found.levels:
+    assert ladder_report.method is not None
+    assert ladder_report.method.estimator == estimator
+    for level in ladder_report.levels:
         assert all(
             interval.low <= level.optimum[name] <= interval.high
             for name, interval in level.interval.items()
@@ -220,10 +220,10 @@ def test_every_estimator_finds_a_drifting_optimum_without_noise(estimator: str) 
 
 
 def test_the_argmin_is_a_point_that_was_run_and_its_interval_holds_half_a_step_each_side() -> None:
-    asked = study(2, (8, 8), schedule="paper", coordinates="skip")
-    assert asked.estimated_by == "argmin"
-    (found,) = run_study(KIND.of(asked), random_surface(4, noise=0.2)).ladders
-    lr, last = found.hyperparameters["lr"], found.levels[-1].grid["lr"]
+    question = study(2, (8, 8), schedule="paper", coordinates="skip")
+    assert question.estimated_by == "argmin"
+    (ladder_report,) = run_study(KIND.of(question), random_surface(4, noise=0.2)).ladders
+    lr, last = ladder_report.hyperparameters["lr"], ladder_report.levels[-1].grid["lr"]
     assert lr.value in last
     assert math.log2(lr.value / lr.low) >= 0.125 - 1e-3  # half of the step of 2x2, 1/4
     assert math.log2(lr.high / lr.value) >= 0.125 - 1e-3
@@ -254,10 +254,10 @@ def test_an_axis_that_has_no_bowl_is_held_at_its_best() -> None:
         return 3 + 0.06 * (x[0] - 3.3) ** 2 - 0.01 * (x[1] - 3.0) ** 2 * (x[1] != 4.0)
 
     done = fold(ladder([8, 8]), ridge)
-    found = vertex(ladder([8, 8]), done, 0)
-    assert found is not None
-    assert found.x[0] == pytest.approx(3.3, abs=0.01)
-    assert found.x.keys() == {0}
+    optimum = vertex(ladder([8, 8]), done, 0)
+    assert optimum is not None
+    assert optimum.x[0] == pytest.approx(3.3, abs=0.01)
+    assert optimum.x.keys() == {0}
 
 
 def test_vertices_do_not_depend_on_the_order_of_the_runs() -> None:

@@ -42,12 +42,12 @@ def noisy_runs(noise: float, seed: int = 0) -> tuple[FittedRun, ...]:
 def test_the_fit_recovers_optimum_curvature_and_noise() -> None:
     sigmas, errors = [], []
     for seed in range(8):
-        found = fit(noisy_runs(0.2, seed), plain(2, 1.0))
-        assert found is not None
-        errors.append(found.optima[1] - [-5, -3])
-        sigmas.append(found.sigma)
-        assert found.curvature == pytest.approx(0.6, rel=0.35)
-        assert found.ratios[1] == pytest.approx(1 / 6, rel=0.5)
+        fitted = fit(noisy_runs(0.2, seed), plain(2, 1.0))
+        assert fitted is not None
+        errors.append(fitted.optima[1] - [-5, -3])
+        sigmas.append(fitted.sigma)
+        assert fitted.curvature == pytest.approx(0.6, rel=0.35)
+        assert fitted.ratios[1] == pytest.approx(1 / 6, rel=0.5)
     assert np.sqrt(np.mean(np.square(errors), axis=0)) == pytest.approx([0, 0], abs=0.35)
     assert 0.1 < np.mean(sigmas) < 0.25
 
@@ -55,9 +55,9 @@ def test_the_fit_recovers_optimum_curvature_and_noise() -> None:
 def test_the_order_of_the_runs_does_not_matter_beyond_rounding() -> None:
     runs = noisy_runs(0.2)
     again = pooled_at_target(tuple(reversed(runs)), plain(2, 3.0))
-    for one, other in zip(pooled_at_target(runs, plain(2, 3.0)) or (), again or (), strict=True):
-        assert one.value == pytest.approx(other.value, abs=1e-4)
-        assert one.half_width == pytest.approx(other.half_width, rel=1e-3)
+    for run, second in zip(pooled_at_target(runs, plain(2, 3.0)) or (), again or (), strict=True):
+        assert run.value == pytest.approx(second.value, abs=1e-4)
+        assert run.half_width == pytest.approx(second.half_width, rel=1e-3)
 
 
 def test_a_constant_added_to_one_seed_s_losses_leaves_the_answer() -> None:
@@ -66,12 +66,12 @@ def test_a_constant_added_to_one_seed_s_losses_leaves_the_answer() -> None:
         FittedRun(r.level, r.x, r.block, r.loss + (0.01 if (r.level, r.block) == (1, 1) else 0))
         for r in runs
     )
-    for one, other in zip(
+    for run, second in zip(
         pooled_at_target(runs, plain(2, 3.0)) or (),
         pooled_at_target(moved, plain(2, 3.0)) or (),
         strict=True,
     ):
-        assert one.value == pytest.approx(other.value, abs=0.02)
+        assert run.value == pytest.approx(second.value, abs=0.02)
 
 
 def test_the_learning_rate_handed_out_is_lowered_for_the_skew_and_no_other_value_is() -> None:
@@ -87,14 +87,14 @@ def test_the_learning_rate_handed_out_is_lowered_for_the_skew_and_no_other_value
         for x, height in zip(GRID, heights, strict=True)
     )
     # a target that was trained: the three laws agree
-    found, estimates = fit(runs, plain(1, 0.0)), pooled_at_target(runs, plain(1, 0.0))
-    assert found
+    pooled_fit_, estimates = fit(runs, plain(1, 0.0)), pooled_at_target(runs, plain(1, 0.0))
+    assert pooled_fit_
     assert estimates
     lr, decay = estimates
-    fitted = float(found.theta[found.layout.slots["skew"]][0])
+    fitted = float(pooled_fit_.theta[pooled_fit_.layout.slots["skew"]][0])
     assert fitted == pytest.approx(0.65, abs=0.3)
     assert (lr.low + lr.high) / 2 - lr.value == pytest.approx(
-        fitted / 2 * (lr.half_width / found.quantile) ** 2, rel=0.01
+        fitted / 2 * (lr.half_width / pooled_fit_.quantile) ** 2, rel=0.01
     )
     assert (lr.low + lr.high) / 2 - lr.value > 1e-3
     assert decay.value == pytest.approx((decay.low + decay.high) / 2, abs=1e-6)
@@ -112,12 +112,12 @@ def test_the_floor_is_the_loss_at_the_optimum_whatever_was_run_and_seeds_are_ave
         for seed, offset in enumerate((0.3, -0.1))
         for x in corners
     ]
-    found = fit(tuple(base + far), plain(3, 3.0))
-    assert found
+    fitted = fit(tuple(base + far), plain(3, 3.0))
+    assert fitted
     assert min(run.loss for run in far) > 2.0 * 1.008
-    assert found.floor(0) == pytest.approx(3.0, rel=5e-4)
-    assert found.floor(1) == pytest.approx(2.0 * 1.001, rel=5e-4)
-    assert found.floor(2) is None
+    assert fitted.floor(0) == pytest.approx(3.0, rel=5e-4)
+    assert fitted.floor(1) == pytest.approx(2.0 * 1.001, rel=5e-4)
+    assert fitted.floor(2) is None
 
 
 def test_far_targets_are_less_certain_and_more_seeds_more() -> None:
@@ -134,14 +134,14 @@ def test_far_targets_are_less_certain_and_more_seeds_more() -> None:
 def test_the_fit_has_converged_no_parameter_can_be_moved_to_a_lower_objective() -> None:
     for noise in (0.0, 0.2, 1.0):
         runs = noisy_runs(noise)
-        found = fit(runs, plain(2, 3.0))
-        assert found
-        sample, layout = found.sample, found.layout
+        fitted = fit(runs, plain(2, 3.0))
+        assert fitted
+        sample, layout = fitted.sample, fitted.layout
         weights = 1 / sample.variance(
-            bowl(layout, found.theta, sample.level, sample.x), found.sigma
+            bowl(layout, fitted.theta, sample.level, sample.x), fitted.sigma
         )
         mean, precision = layout.prior(near=lowest_point(runs))
-        theta = minimise(sample, layout, found.theta, weights, (mean, precision))
+        theta = minimise(sample, layout, fitted.theta, weights, (mean, precision))
         f, J = sample.linearised(layout, theta)
         r, J = sample.centred(sample.z - f, weights), sample.centred(J, weights)
         gradient = J.T @ (weights * r) - precision * (theta - mean)
@@ -160,10 +160,10 @@ def test_a_fit_can_be_had_from_a_single_run_and_from_none_not() -> None:
 
 def test_the_predicted_information_of_a_block_is_that_of_the_refit() -> None:
     runs = noisy_runs(0.2)
-    found = fit(runs, plain(2, 3.0))
-    assert found is not None
+    fitted = fit(runs, plain(2, 3.0))
+    assert fitted is not None
     corners = np.array([(-5 + a, -3 + b) for a in (-1, 1) for b in (-2, 2)], dtype=float)
-    height = bowl(found.layout, found.theta, np.ones(4, dtype=np.int64), corners)
+    height = bowl(fitted.layout, fitted.theta, np.ones(4, dtype=np.int64), corners)
     more = fit(
         runs
         + tuple(
@@ -173,7 +173,7 @@ def test_the_predicted_information_of_a_block_is_that_of_the_refit() -> None:
         plain(2, 3.0),
     )
     assert more is not None
-    predicted = np.linalg.inv(np.linalg.inv(found.covariance) + found.information(1, corners))
+    predicted = np.linalg.inv(np.linalg.inv(fitted.covariance) + fitted.information(1, corners))
     assert np.sqrt(np.diag(more.covariance)[:2]) == pytest.approx(
         np.sqrt(np.diag(predicted)[:2]), rel=0.15
     )
@@ -233,17 +233,17 @@ def test_what_is_doubted_is_not_called_flat() -> None:
 
 
 def test_what_an_axis_costs_off_its_optimum_is_the_height_of_the_bowl_there() -> None:
-    found = fit(plateau_runs(0.1), ParameterSlots(2, (0.0,), 0.0, saturating=(1,)))
-    assert found
-    x = found.optima[0] + [[0.0, octaves] for octaves in (-6.0, -1.0, 0.0, 1.0)]
+    fitted = fit(plateau_runs(0.1), ParameterSlots(2, (0.0,), 0.0, saturating=(1,)))
+    assert fitted
+    x = fitted.optima[0] + [[0.0, octaves] for octaves in (-6.0, -1.0, 0.0, 1.0)]
     level = np.zeros(4, dtype=np.int64)
-    theta = found.theta.copy()
+    theta = fitted.theta.copy()
     for name in ("cross", "d"):
-        theta[found.layout.slots[name]] = 0.0
-    assert bowl(found.layout, theta, level, x) == pytest.approx(
-        [found.cost(1, o) for o in (-6.0, -1.0, 0.0, 1.0)]
+        theta[fitted.layout.slots[name]] = 0.0
+    assert bowl(fitted.layout, theta, level, x) == pytest.approx(
+        [fitted.cost(1, o) for o in (-6.0, -1.0, 0.0, 1.0)]
     )
-    assert found.cost(1, -6) == pytest.approx(0.9, rel=0.3)
+    assert fitted.cost(1, -6) == pytest.approx(0.9, rel=0.3)
 
 
 def test_the_laws_prior_probabilities_add_up() -> None:

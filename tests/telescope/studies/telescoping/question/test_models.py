@@ -42,24 +42,24 @@ def losses(width: int) -> nn.Module:
     return Losses(width)
 
 
-def asked(model: dict[str, Any], **changes: Any) -> dict[str, Any]:
+def document_with(model: dict[str, Any], **changes: Any) -> dict[str, Any]:
     """A job of a user's model on a text of 256 symbols."""
     return document(data={"corpus": "python-stdlib"}, model=WIDTHS | THEIRS | model, **changes)
 
 
-def beside_ours(**theirs: Any) -> dict[str, Any]:
+def beside_ours(**as_printed: Any) -> dict[str, Any]:
     """The same with our own model, and a user's as its second variant."""
-    variants = [{"name": "ours"}, {"name": "theirs"} | THEIRS | theirs]
-    return asked({}, sweep_over={"model": variants}) | {"model": WIDTHS | {"head_dim": 8}}
+    variants = [{"name": "ours"}, {"name": "theirs"} | THEIRS | as_printed]
+    return document_with({}, sweep_over={"model": variants}) | {"model": WIDTHS | {"head_dim": 8}}
 
 
 def options(**changes: Any) -> dict[str, Any]:
     """The same of a user's model with options of the optimizer."""
-    return asked({}, optimizer_options=changes)
+    return document_with({}, optimizer_options=changes)
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "changed code": (asked({"content": "0" * 32}), "model.content", "restore the code"),
+    "changed code": (document_with({"content": "0" * 32}), "model.content", "restore the code"),
     "muon by heads": (options(muon_split="heads"), "optimizer_options.muon_split", "model.splits"),
     "qk_clip": (options(qk_clip=100), "optimizer_options.qk_clip", "leave it out"),
     "logits": (
@@ -67,12 +67,20 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
         "optimizer_options.measure_max_logit",
         "leave it out",
     ),
-    "width": (asked(OURS | {"target_width": 68}), "model.target_width", "choose a width"),
-    "hook": (asked({"factory": f"{AWKWARD}:tied_by_hand"}), "model.calibration_width", "nn.Linear"),
-    "vocabulary": (asked({"factory": f"{AWKWARD}:plain"}), "model.factory", "vocabulary"),
-    "few logits": (asked({"factory": f"{HERE}:few_logits"}), "model.factory", "256 or more"),
+    "width": (document_with(OURS | {"target_width": 68}), "model.target_width", "choose a width"),
+    "hook": (
+        document_with({"factory": f"{AWKWARD}:tied_by_hand"}),
+        "model.calibration_width",
+        "nn.Linear",
+    ),
+    "vocabulary": (document_with({"factory": f"{AWKWARD}:plain"}), "model.factory", "vocabulary"),
+    "few logits": (
+        document_with({"factory": f"{HERE}:few_logits"}),
+        "model.factory",
+        "256 or more",
+    ),
     "losses": (
-        asked({"factory": f"{HERE}:losses", "output": "loss"}),
+        document_with({"factory": f"{HERE}:losses", "output": "loss"}),
         "model.output",
         "one mean loss",
     ),
@@ -99,12 +107,12 @@ def test_a_users_model_is_refused_naming_field_and_remedy(
     assert words in named.get(field, ""), named
 
 
-@pytest.mark.parametrize("job", [asked({}), beside_ours()], ids=["alone", "as a variant"])
+@pytest.mark.parametrize("job", [document_with({}), beside_ours()], ids=["alone", "as a variant"])
 def test_a_users_model_that_fits_is_accepted_with_the_hash_of_its_code(job: dict[str, Any]) -> None:
     question = registry.resolved(registry.parse(job)).question
     variants = question.sweep_over.model if question.sweep_over else ()
-    theirs = variants[1].model if variants else question.model
-    assert theirs.content == factory.content(THEIRS["factory"])
+    as_printed = variants[1].model if variants else question.model
+    assert as_printed.content == factory.content(THEIRS["factory"])
 
 
 def test_code_that_changed_since_it_was_imported_asks_for_a_new_start(
@@ -113,7 +121,7 @@ def test_code_that_changed_since_it_was_imported_asks_for_a_new_start(
     file = tmp_path / "changing_models.py"
     file.write_text("from tests.telescope.user_models import mixture\n")
     monkeypatch.syspath_prepend(tmp_path)
-    study = registry.parse(asked({"factory": "changing_models:mixture"}))
+    study = registry.parse(document_with({"factory": "changing_models:mixture"}))
     assert registry.resolved(study).question.model.content
     file.write_text(file.read_text() + "# edited\n")
     with pytest.raises(InvalidInput) as refusal:

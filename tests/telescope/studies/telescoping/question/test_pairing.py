@@ -26,7 +26,7 @@ from telescope.trials.types import MuonLrRule, UpdateScale, WeightDecayRule
 SURFACE = Surface((-5.5, -3.5), noise=0.1)
 
 
-def asked(
+def document_with(
     optimizer: str = "muon",
     parametrisation: str = "mup",
     model: Mapping[str, Any] | None = None,
@@ -41,8 +41,8 @@ def asked(
 
 def named(doc: dict[str, Any]) -> Pairing:
     """The pairing of a job's only ladder."""
-    found: Question = parse(doc).question
-    return pairing.pairing(found, found.optimizers[0])
+    question: Question = parse(doc).question
+    return pairing.pairing(question, question.optimizers[0])
 
 
 def answered(doc: dict[str, Any]) -> LadderReport:
@@ -53,9 +53,9 @@ def answered(doc: dict[str, Any]) -> LadderReport:
 
 def refusal(doc: dict[str, Any]) -> dict[str, str]:
     """What is said of each field of a job that is refused."""
-    with pytest.raises(InvalidInput) as found:
+    with pytest.raises(InvalidInput) as error:
         parse(doc)
-    return {problem.field: problem.message for problem in found.value.problems}
+    return {problem.field: problem.message for problem in error.value.problems}
 
 
 # Which pairs go together
@@ -70,39 +70,41 @@ SOUND = [(scale, "constant") for scale in ("spectral_ratio", "spectral_clamped",
 def test_a_muon_pair_that_breaks_the_spectral_condition_is_refused_with_reason_and_remedy(
     scale: UpdateScale, rule: MuonLrRule
 ) -> None:
-    doc = asked(update_scale=scale, muon_lr_rule=rule)
+    doc = document_with(update_scale=scale, muon_lr_rule=rule)
     if (scale, rule) in SOUND:
         assert (named(doc).sound, named(doc).forced) == (True, False)
         return
-    (said,) = (refusal(doc)[field] for field in ["optimizer_options.muon_lr_rule"])
-    assert f"update scale {scale} and muon_lr_rule {rule}" in said
-    (right,) = (other for of, other in SOUND if of == scale)
-    assert f"use {right}" in said
-    assert "force_pairing: true" in said
-    assert parse(asked(update_scale=scale, muon_lr_rule=right))
+    (text,) = (refusal(doc)[field] for field in ["optimizer_options.muon_lr_rule"])
+    assert f"update scale {scale} and muon_lr_rule {rule}" in text
+    (right,) = (another for of, another in SOUND if of == scale)
+    assert f"use {right}" in text
+    assert "force_pairing: true" in text
+    assert parse(document_with(update_scale=scale, muon_lr_rule=right))
 
 
 @pytest.mark.parametrize(
     ("rule", "moves"), [("constant", "-0.5 octave"), ("inverse", "+0.5 octave")]
 )
 def test_a_forced_pair_is_run_and_marked_in_the_result(rule: MuonLrRule, moves: str) -> None:
-    ladder = answered(asked(update_scale="rms_match", muon_lr_rule=rule) | {"force_pairing": True})
-    found = ladder.pairing
-    assert (found.update_scale, found.muon_lr_rule) == ("rms_match", rule)
-    assert (found.sound, found.forced) == (False, True)
-    assert moves in found.remarks[0]
+    ladder = answered(
+        document_with(update_scale="rms_match", muon_lr_rule=rule) | {"force_pairing": True}
+    )
+    rules = ladder.pairing
+    assert (rules.update_scale, rules.muon_lr_rule) == ("rms_match", rule)
+    assert (rules.sound, rules.forced) == (False, True)
+    assert moves in rules.remarks[0]
     (hidden, *_) = [group for group in ladder.parameter_groups if group.role is Role.HIDDEN]
     factor = {"constant": 1, "inverse": 1 / 16}[rule]
     assert hidden.scaled_lr == pytest.approx(ladder.hyperparameters["lr"].value * factor)
 
 
 def test_forcing_what_needs_no_force_marks_nothing() -> None:
-    found = named(asked() | {"force_pairing": True})
-    assert (found.sound, found.forced, found.remarks) == (True, False, ())
+    rules = named(document_with() | {"force_pairing": True})
+    assert (rules.sound, rules.forced, rules.remarks) == (True, False, ())
 
 
 def test_the_default_pairing_of_each_optimizer_is_sound_and_named() -> None:
-    assert answered(asked()).pairing == Pairing(
+    assert answered(document_with()).pairing == Pairing(
         "mup",
         "spectral_ratio",
         "constant",
@@ -114,24 +116,24 @@ def test_the_default_pairing_of_each_optimizer_is_sound_and_named() -> None:
         False,
         (),
     )
-    assert answered(asked("adamw")).pairing == Pairing(
+    assert answered(document_with("adamw")).pairing == Pairing(
         "mup", None, None, "fixed_tokens", "inverse", "inverse_sqrt", "multiplier", True, False, ()
     )
-    assert named(asked(update_scale="rms_match")).muon_lr_rule == "inverse_sqrt"
+    assert named(document_with(update_scale="rms_match")).muon_lr_rule == "inverse_sqrt"
 
 
 def test_the_papers_own_pair_is_run_as_printed_and_says_that_later_work_disagrees() -> None:
-    ladder = answered(asked(parametrisation="mup-paper"))
-    found = ladder.pairing
-    assert (found.update_scale, found.muon_lr_rule, found.weight_decay_rule) == (
+    ladder = answered(document_with(parametrisation="mup-paper"))
+    rules = ladder.pairing
+    assert (rules.update_scale, rules.muon_lr_rule, rules.weight_decay_rule) == (
         "rms_match",
         "inverse",
         "constant",
     )
-    assert (found.sound, found.forced) == (False, False)
-    assert "which later work contradicts" in found.remarks[0]
-    assert "2512.05620" in found.remarks[0]
-    assert not any("which pairs" in remark for remark in found.remarks)
+    assert (rules.sound, rules.forced) == (False, False)
+    assert "which later work contradicts" in rules.remarks[0]
+    assert "2512.05620" in rules.remarks[0]
+    assert not any("which pairs" in remark for remark in rules.remarks)
     (hidden, *_) = [group for group in ladder.parameter_groups if group.role is Role.HIDDEN]
     assert hidden.scaled_lr == pytest.approx(ladder.hyperparameters["lr"].value / 16)
     assert hidden.weight_decay == pytest.approx(ladder.hyperparameters["weight_decay"].value)
@@ -139,7 +141,7 @@ def test_the_papers_own_pair_is_run_as_printed_and_says_that_later_work_disagree
 
 def test_what_departs_from_the_paper_says_so_and_is_refused_where_it_is_wrong_too() -> None:
     better = named(
-        asked(
+        document_with(
             parametrisation="mup-paper",
             muon_lr_rule="inverse_sqrt",
             weight_decay_rule="fixed_tokens",
@@ -147,19 +149,20 @@ def test_what_departs_from_the_paper_says_so_and_is_refused_where_it_is_wrong_to
     )
     assert better.sound
     assert better.remarks[0] == (
-        "departs from the paper, which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
+        "departs from the paper, "
+        "which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
     )
     assert (
         "inverse_sqrt"
-        in refusal(asked(parametrisation="mup-paper", muon_lr_rule="constant"))[
+        in refusal(document_with(parametrisation="mup-paper", muon_lr_rule="constant"))[
             "optimizer_options.muon_lr_rule"
         ]
     )
     assert (
         "constant"
-        in refusal(asked(parametrisation="mup-paper", update_scale="none", muon_lr_rule="inverse"))[
-            "optimizer_options.muon_lr_rule"
-        ]
+        in refusal(
+            document_with(parametrisation="mup-paper", update_scale="none", muon_lr_rule="inverse")
+        )["optimizer_options.muon_lr_rule"]
     )
 
 
@@ -177,50 +180,56 @@ def departures(doc: dict[str, Any]) -> list[str]:
 def test_each_default_that_departs_from_the_paper_is_named_and_none_where_all_are_the_papers() -> (
     None
 ):
-    ours = asked(parametrisation="mup-paper")
-    assert departures(ours) == [
+    defaults = document_with(parametrisation="mup-paper")
+    assert departures(defaults) == [
         "which uses one lr for Muon's and AdamW's groups: here adamw_lr_ratio is 0.5",
         (
-            "which states betas of 0.95 and 0.95, for AdamW beside Muon: here beta1 is 0.9 and beta2 0.95"
+            "which states betas of 0.95 and 0.95, for AdamW beside Muon: "
+            "here beta1 is 0.9 and beta2 0.95"
         ),
         "whose head is tied to the embedding: here it is a separate matrix",
         (
-            "whose table initialises the head with variance 1/fan_in: here an untied head starts at zero"
+            "whose table initialises the head with variance 1/fan_in: "
+            "here an untied head starts at zero"
         ),
     ]
-    theirs = asked(parametrisation="mup-paper", model={"tied_embeddings": True}) | PAPERS
-    assert departures(theirs) == []
-    assert departures(asked(model={"tied_embeddings": False})) == [], (
+    as_printed = (
+        document_with(parametrisation="mup-paper", model={"tied_embeddings": True}) | PAPERS
+    )
+    assert departures(as_printed) == []
+    assert departures(document_with(model={"tied_embeddings": False})) == [], (
         "only mup-paper claims to be the paper's"
     )
     for name, value in PAPERS.items():
-        assert len(departures(theirs | {name: ours.get(name, 0.5)})) == 1, value
+        assert len(departures(as_printed | {name: defaults.get(name, 0.5)})) == 1, value
     assert (
         "beta2 0.999"
-        in departures(theirs | {"optimizer_options": {"beta1": 0.95, "beta2": 0.999}})[0]
+        in departures(as_printed | {"optimizer_options": {"beta1": 0.95, "beta2": 0.999}})[0]
     )
 
 
 def test_what_is_swept_departs_from_the_papers_value() -> None:
-    theirs = asked(parametrisation="mup-paper", model={"tied_embeddings": True}) | PAPERS
-    search = theirs["search"] | {
+    as_printed = (
+        document_with(parametrisation="mup-paper", model={"tied_embeddings": True}) | PAPERS
+    )
+    search = as_printed["search"] | {
         "adamw_lr_ratio": {"low": 0.25, "high": 1, "points": 3},
         "momentum": {"low": 0.8, "high": 0.99, "points": 3},
     }
-    assert departures(theirs | {"search": search}) == [
+    assert departures(as_printed | {"search": search}) == [
         "which uses one lr for Muon's and AdamW's groups: here adamw_lr_ratio is swept"
     ]
     del search["adamw_lr_ratio"]
-    (betas,) = departures(theirs | {"search": search, "optimizer": "adamw"})
+    (betas,) = departures(as_printed | {"search": search, "optimizer": "adamw"})
     assert "here beta1 is swept and beta2 0.95" in betas
-    assert departures(theirs | {"optimizer": "adamw"}) == []
+    assert departures(as_printed | {"optimizer": "adamw"}) == []
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_the_control_is_run_unforced_and_marked_unsound(optimizer: str) -> None:
-    found = answered(asked(optimizer, "standard")).pairing
-    assert (found.sound, found.forced, found.head_form) == (False, False, None)
-    assert "control" in found.remarks[0]
+    rules = answered(document_with(optimizer, "standard")).pairing
+    assert (rules.sound, rules.forced, rules.head_form) == (False, False, None)
+    assert "control" in rules.remarks[0]
 
 
 @pytest.mark.parametrize(
@@ -239,38 +248,54 @@ def test_the_control_is_run_unforced_and_marked_unsound(optimizer: str) -> None:
 def test_a_weight_decay_rule_that_does_not_fit_equal_tokens_is_run_and_marked(
     optimizer: str, rule: WeightDecayRule, sound: bool, words: str
 ) -> None:
-    found = named(asked(optimizer, weight_decay_rule=rule))
-    assert (found.weight_decay_rule, found.sound, found.forced) == (rule, sound, False)
-    assert (len(found.remarks) == 1 and words in found.remarks[0]) if words else found.remarks == ()
-    undecayed = asked(optimizer, weight_decay_rule=rule)
+    rules = named(document_with(optimizer, weight_decay_rule=rule))
+    assert (rules.weight_decay_rule, rules.sound, rules.forced) == (rule, sound, False)
+    assert (len(rules.remarks) == 1 and words in rules.remarks[0]) if words else rules.remarks == ()
+    undecayed = document_with(optimizer, weight_decay_rule=rule)
     undecayed["search"]["weight_decay"] = 0
     assert named(undecayed).sound, "where nothing decays no rule can be wrong"
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    (asked("adamw", muon_lr_rule="constant"), "optimizer_options.muon_lr_rule", "without muon"),
-    (asked("adamw", update_scale="none"), "optimizer_options.update_scale", "without muon"),
-    (asked(muon_lr_rule="m^-1/2"), "optimizer_options.muon_lr_rule", "inverse_sqrt"),
-    (asked(weight_decay_rule="fixed"), "optimizer_options.weight_decay_rule", "fixed_tokens"),
-    (asked(model={"head_form": "rescaled", "tied_embeddings": True}), "model.head_form", "untie"),
     (
-        asked(parametrisation="standard", model={"head_form": "rescaled"}),
+        document_with("adamw", muon_lr_rule="constant"),
+        "optimizer_options.muon_lr_rule",
+        "without muon",
+    ),
+    (document_with("adamw", update_scale="none"), "optimizer_options.update_scale", "without muon"),
+    (document_with(muon_lr_rule="m^-1/2"), "optimizer_options.muon_lr_rule", "inverse_sqrt"),
+    (
+        document_with(weight_decay_rule="fixed"),
+        "optimizer_options.weight_decay_rule",
+        "fixed_tokens",
+    ),
+    (
+        document_with(model={"head_form": "rescaled", "tied_embeddings": True}),
+        "model.head_form",
+        "untie",
+    ),
+    (
+        document_with(parametrisation="standard", model={"head_form": "rescaled"}),
         "model.head_form",
         "no meaning under standard",
     ),
     (
-        asked(parametrisation="mup-paper", model={"target_depth": 8}),
+        document_with(parametrisation="mup-paper", model={"target_depth": 8}),
         "model.target_depth",
         "no depth rule",
     ),
     (
-        asked(update_scale="none", model={"attention": "mla"}),
+        document_with(update_scale="none", model={"attention": "mla"}),
         "optimizer_options.update_scale",
         "use spectral_ratio, or set force_pairing",
     ),
-    (asked(model={"target_depth": 0}), "model.target_depth", "greater than or equal to 1"),
-    (asked(model={"depth_exponent": 0.4}), "model.depth_exponent", "greater than or equal to 0.5"),
-    (asked(model={"attention_scale": "1/d"}), "model.attention_scale", "inverse"),
+    (document_with(model={"target_depth": 0}), "model.target_depth", "greater than or equal to 1"),
+    (
+        document_with(model={"depth_exponent": 0.4}),
+        "model.depth_exponent",
+        "greater than or equal to 0.5",
+    ),
+    (document_with(model={"attention_scale": "1/d"}), "model.attention_scale", "inverse"),
 ]
 
 
@@ -289,18 +314,18 @@ def test_no_force_makes_sense_of_rules_that_cannot_apply() -> None:
 
 
 def test_a_wrong_pair_of_two_ladders_is_refused_once() -> None:
-    doc = asked(parametrisation="mup-paper", model={"target_depth": 8}) | {
+    doc = document_with(parametrisation="mup-paper", model={"target_depth": 8}) | {
         "optimizer": ["muon", "adamw"]
     }
-    with pytest.raises(InvalidInput) as found:
+    with pytest.raises(InvalidInput) as error:
         parse(doc)
-    assert [problem.field for problem in found.value.problems] == ["model.target_depth"]
+    assert [problem.field for problem in error.value.problems] == ["model.target_depth"]
 
 
 def test_rules_survive_the_journey_through_a_document() -> None:
-    doc = asked(update_scale="rms_match", muon_lr_rule="constant", weight_decay_rule="constant") | {
-        "force_pairing": True
-    }
+    doc = document_with(
+        update_scale="rms_match", muon_lr_rule="constant", weight_decay_rule="constant"
+    ) | {"force_pairing": True}
     doc["model"] |= {
         "target_depth": 8,
         "depth_exponent": 0.5,
@@ -321,45 +346,49 @@ def test_rules_survive_the_journey_through_a_document() -> None:
 
 
 def test_trials_run_at_the_depth_given_and_the_answer_is_for_the_target_depth() -> None:
-    shallow, deep = asked(), asked(model={"target_depth": 8, "depth_exponent": 0.5})
+    shallow, deep = document_with(), document_with(model={"target_depth": 8, "depth_exponent": 0.5})
     assert {spec.model.depth for spec in parse(deep).plan([]).start} == {2}
     assert {spec.model.base_depth for spec in parse(deep).plan([]).start} == {None}
-    here, there = answered(shallow), answered(deep)
-    assert there.hyperparameters == here.hyperparameters
+    shallow_answer, deep_answer = answered(shallow), answered(deep)
+    assert deep_answer.hyperparameters == shallow_answer.hyperparameters
     count = {
-        name: sum(group.parameters for group in one.parameter_groups)
-        for name, one in (("here", here), ("there", there))
+        name: sum(group.parameters for group in answer.parameter_groups)
+        for name, answer in (("here", shallow_answer), ("there", deep_answer))
     }
     assert count["there"] > 3 * count["here"]
-    lr = there.hyperparameters["lr"].value
-    (hidden, *_) = [group for group in there.parameter_groups if group.role is Role.HIDDEN]
+    lr = deep_answer.hyperparameters["lr"].value
+    (hidden, *_) = [group for group in deep_answer.parameter_groups if group.role is Role.HIDDEN]
     assert hidden.scaled_lr == pytest.approx(lr * 4**-0.5)
-    assert there.cost.flops == here.cost.flops
-    assert there.cost.final_run_flops > 3 * here.cost.final_run_flops
-    assert preview(parse(deep).question).final_run_flops == there.cost.final_run_flops
+    assert deep_answer.cost.flops == shallow_answer.cost.flops
+    assert deep_answer.cost.final_run_flops > 3 * shallow_answer.cost.final_run_flops
+    assert preview(parse(deep).question).final_run_flops == deep_answer.cost.final_run_flops
 
 
 def test_a_target_depth_that_is_the_depth_changes_nothing() -> None:
-    same, none = parse(asked(model={"target_depth": 2})).question, parse(asked()).question
+    same, none = (
+        parse(document_with(model={"target_depth": 2})).question,
+        parse(document_with()).question,
+    )
     assert same.model.target == none.model.target
     assert "depth: 2 blocks at every width and at the target" in pairing.assumptions(same, "muon")
 
 
 def test_a_forced_depth_rule_outside_mup_is_marked() -> None:
-    found = named(
-        asked(parametrisation="standard", model={"target_depth": 8}) | {"force_pairing": True}
+    rules = named(
+        document_with(parametrisation="standard", model={"target_depth": 8})
+        | {"force_pairing": True}
     )
-    assert found.forced
-    assert "CompleteP's is applied" in found.remarks[1]
+    assert rules.forced
+    assert "CompleteP's is applied" in rules.remarks[1]
 
 
 # Assumptions
 
 
 def test_an_answer_says_what_it_takes_for_granted() -> None:
-    doc = asked(model={"target_depth": 8})
-    said = answered(doc).assumptions
-    by_topic = {line.split(":")[0]: line for line in said}
+    doc = document_with(model={"target_depth": 8})
+    text = answered(doc).assumptions
+    by_topic = {line.split(":")[0]: line for line in text}
     assert list(by_topic) == ["tokens", "batch", "ratio", "attention", "depth"]
     assert "61,440" in by_topic["tokens"]
     assert "kappa^-0.5" in by_topic["tokens"]
@@ -373,16 +402,17 @@ def test_an_answer_says_what_it_takes_for_granted() -> None:
 
 
 def test_the_depth_rule_is_no_untested_assumption_where_the_target_is_trained() -> None:
-    said = pairing.assumptions(
-        parse(asked(model={"target_depth": 8}) | {"validate_at_target": True}).question, "muon"
+    text = pairing.assumptions(
+        parse(document_with(model={"target_depth": 8}) | {"validate_at_target": True}).question,
+        "muon",
     )
-    assert "no trial tests" not in said[-1]
-    assert "only the runs at the target test" in said[-1]
+    assert "no trial tests" not in text[-1]
+    assert "only the runs at the target test" in text[-1]
 
 
 def test_assumptions_are_those_of_the_ladder() -> None:
     adamw = pairing.assumptions(
-        parse(asked("adamw", model={"attention_scale": "inverse"})).question, "adamw"
+        parse(document_with("adamw", model={"attention_scale": "inverse"})).question, "adamw"
     )
     assert [line.split(":")[0] for line in adamw] == ["tokens", "batch", "attention", "depth"]
     assert not any("Muon" in line for line in adamw)
@@ -393,9 +423,9 @@ def test_assumptions_are_those_of_the_ladder() -> None:
 
 def test_nothing_assumed_is_applied() -> None:
     """Groups at the target are the base values times the factors of width alone."""
-    found = parse(asked("adamw")).question
-    target = target_spec(found, "adamw", {"lr": 0.01, "weight_decay": 0.1})
-    assert (target.model, target.horizon) == (found.model.at(512), found.horizon)
+    question = parse(document_with("adamw")).question
+    target = target_spec(question, "adamw", {"lr": 0.01, "weight_decay": 0.1})
+    assert (target.model, target.horizon) == (question.model.at(512), question.horizon)
     factors = mup.factors(
         target.model, target.optimizer, Role.HIDDEN, "adamw", mup.depth_factors(target.model)
     )

@@ -64,19 +64,20 @@ def on(of: Any, **surfaces: Surface) -> Any:
     return lambda spec: surfaces[of(spec)](spec)
 
 
-def asked(over: dict[str, Any] = ARCHITECTURES, axes: int = 1, **changes: Any) -> Question:
+def question_with(over: dict[str, Any] = ARCHITECTURES, axes: int = 1, **changes: Any) -> Question:
     return study(axes, sweep_over=over, **changes)
 
 
 def apart(report: Report, *variants: str, name: str = "lr") -> Difference:
     """How far the optima of two variants lie from each other."""
     assert report.comparison is not None
-    (found,) = [
-        one
-        for one in report.comparison.differences
-        if {one.first, one.second} == set(variants) and one.hyperparameter == name
+    (match,) = [
+        difference
+        for difference in report.comparison.differences
+        if {difference.first, difference.second} == set(variants)
+        and difference.hyperparameter == name
     ]
-    return found
+    return match
 
 
 def all_trials(question: Question, train: Any) -> list[Trial]:
@@ -97,23 +98,26 @@ def all_trials(question: Question, train: Any) -> list[Trial]:
             ARCHITECTURES,
             architecture,
             [
-                {"model": document()["model"] | one}
-                for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})
+                {"model": document()["model"] | ladder_report}
+                for ladder_report in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})
             ],
         ),
         (
             TEXTS,
             text,
-            [{"data": document()["data"] | {"corpus": one, "content": one}} for one in "ab"],
+            [
+                {"data": document()["data"] | {"corpus": ladder_report, "content": ladder_report}}
+                for ladder_report in "ab"
+            ],
         ),
     ],
 )
 def test_every_variant_trains_and_answers_what_a_job_of_it_alone_does(
     over: Any, of: Any, alone: list[dict[str, Any]]
 ) -> None:
-    names = [one["name"] for (entries,) in [over.values()] for one in entries]
+    names = [ladder_report["name"] for (entries,) in [over.values()] for ladder_report in entries]
     train = on(of, **{name: random_surface(i, 1, noise=0.2) for i, name in enumerate(names)})
-    together = asked(over, coordinates="check")
+    together = question_with(over, coordinates="check")
     trials = all_trials(together, train)
     report = KIND.of(together).report(trials)
     assert [variant.name for variant in variants(together)] == names
@@ -123,13 +127,15 @@ def test_every_variant_trains_and_answers_what_a_job_of_it_alone_does(
         assert {trial.digest for trial in own} == {
             trial.digest for trial in trials if variant_of(together, trial.spec) == name
         }
-        (ladder,) = [one for one in report.ladders if one.variant == name]
+        (ladder,) = [
+            ladder_report for ladder_report in report.ladders if ladder_report.variant == name
+        ]
         assert (replace(ladder, variant="", differs={}),) == KIND.of(single).report(own).ladders
     assert report.final
 
 
 def test_variants_do_not_wait_for_each_other() -> None:
-    question, surface = asked(), Surface(MIDDLE[:1])
+    question, surface = question_with(), Surface(MIDDLE[:1])
     trials: list[Trial] = []
     for _ in range(50):
         mine = [
@@ -175,14 +181,14 @@ def test_all_completion_orders_give_one_set_of_trials_and_one_report() -> None:
 
 
 def test_limits_are_shared_out_over_optimizers_and_variants_and_never_exceeded() -> None:
-    many = asked(optimizer=["muon", "adamw"], limits={"max_trials": 6 * 12})
+    many = question_with(optimizer=["muon", "adamw"], limits={"max_trials": 6 * 12})
     trials = all_trials(many, random_surface(3, 1, noise=0.2))
     report = KIND.of(many).report(trials)
     assert len(report.ladders) == len(all_ladders(many)) == 6
     assert {ladder.reason for ladder in report.ladders} == {"limit:max_trials"}
     assert all(8 <= ladder.cost.trials <= 12 for ladder in report.ladders)
     base = all_ladders(many)[0].base_flops
-    costly = asked(limits={"max_flops": 3 * 60 * base})
+    costly = question_with(limits={"max_flops": 3 * 60 * base})
     assert all(
         ladder.cost.flops <= 60 * base
         for ladder in run_study(KIND.of(costly), random_surface(3, 1, noise=0.2)).ladders
@@ -190,40 +196,40 @@ def test_limits_are_shared_out_over_optimizers_and_variants_and_never_exceeded()
 
 
 def test_a_preview_counts_all_ladders() -> None:
-    together = preview(asked())
+    together = preview(question_with())
     single = [
-        preview(study(1, model=document()["model"] | one))
-        for one in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})
+        preview(study(1, model=document()["model"] | ladder))
+        for ladder in ({}, {"tied_embeddings": True}, {"mlp": "relu2"})
     ]
-    assert [(one.optimizer, one.variant) for one in together.ladders] == [
+    assert [(ladder.optimizer, ladder.variant) for ladder in together.ladders] == [
         ("muon", "plain"),
         ("muon", "tied"),
         ("muon", "squared"),
     ]
-    assert together.trials.least == sum(one.trials.least for one in single)
-    assert together.flops.least == pytest.approx(sum(one.flops.least for one in single))
-    assert together.disk.checkpoint_bytes == max(one.disk.checkpoint_bytes for one in single)
-    assert together.final_run_flops == max(one.final_run_flops for one in single)
+    assert together.trials.least == sum(ladder.trials.least for ladder in single)
+    assert together.flops.least == pytest.approx(sum(ladder.flops.least for ladder in single))
+    assert together.disk.checkpoint_bytes == max(ladder.disk.checkpoint_bytes for ladder in single)
+    assert together.final_run_flops == max(ladder.final_run_flops for ladder in single)
 
 
 def test_what_a_preview_advises_some_variants_alone_names_them() -> None:
     over = {"model": [PLAIN, {"name": "one head", "head_dim": 32}]}
     model = document()["model"] | {"base_width": 32, "calibration_width": 64, "target_width": 64}
-    said = preview(asked(over, model=model)).advice
-    assert any("fewer than three widths" in one and "plain" not in one for one in said)
-    assert len(said) == len(set(said))
+    text = preview(question_with(over, model=model)).advice
+    assert any("fewer than three widths" in advice and "plain" not in advice for advice in text)
+    assert len(text) == len(set(text))
 
 
 # Comparison
 
 
 def test_variants_with_different_optima_are_told_apart_and_equal_ones_are_not() -> None:
-    held, consistent, told = [], [], []
+    held, consistent, distinct = [], [], []
     for number in range(6):
         surface = random_surface(number, 1, noise=0.2)
         moved = replace(surface, target=(surface.target[0] + 1.5,), number=100 + number)
         report = run_study(
-            KIND.of(asked()),
+            KIND.of(question_with()),
             on(
                 architecture,
                 plain=surface,
@@ -231,25 +237,25 @@ def test_variants_with_different_optima_are_told_apart_and_equal_ones_are_not() 
                 squared=moved,
             ),
         )
-        same, other = apart(report, "plain", "tied"), apart(report, "plain", "squared")
-        assert (same.first, same.second, other.second) == ("plain", "tied", "squared")
+        same, different = apart(report, "plain", "tied"), apart(report, "plain", "squared")
+        assert (same.first, same.second, different.second) == ("plain", "tied", "squared")
         consistent.append(same.consistent)
-        told.append(not other.consistent and other.octaves > 0)
-        held += [same.low <= 0 <= same.high, other.low <= 1.5 <= other.high]
+        distinct.append(not different.consistent and different.octaves > 0)
+        held += [same.low <= 0 <= same.high, different.low <= 1.5 <= different.high]
         lr = {
             ladder.variant: math.log2(ladder.hyperparameters["lr"].value)
             for ladder in report.ladders
         }
-        assert other.octaves == pytest.approx(lr["squared"] - lr["plain"], abs=1e-5)
+        assert different.octaves == pytest.approx(lr["squared"] - lr["plain"], abs=1e-5)
     assert sum(consistent) >= 5
-    assert sum(told) >= 5
+    assert sum(distinct) >= 5
     assert sum(held) >= 10
 
 
 def test_of_architectures_the_lowest_loss_is_the_best_beside_its_size_and_cost() -> None:
     surface = Surface(MIDDLE[:2])
     better = replace(surface, scale=(0.97,) * 8)
-    question = asked(axes=2, optimizer=["muon", "adamw"])
+    question = question_with(axes=2, optimizer=["muon", "adamw"])
     report = run_study(
         KIND.of(question),
         lambda spec: (
@@ -257,33 +263,35 @@ def test_of_architectures_the_lowest_loss_is_the_best_beside_its_size_and_cost()
         )(spec),
     )
     assert (report.best_variant, report.best) == ("tied", "adamw")
-    assert [(one.name, one.verdict) for one in report.variants] == [
+    assert [(entry.name, entry.verdict) for entry in report.variants] == [
         ("plain", "resolved"),
         ("tied", "resolved"),
         ("squared", "resolved"),
     ]
     assert report.variants[1].best == "adamw"
-    found = report.comparison
-    assert found is not None
-    assert (found.over, found.width) == (
+    comparison = report.comparison
+    assert comparison is not None
+    assert (comparison.over, comparison.width) == (
         "model",
         min(ladder.levels[-1].width for ladder in report.ladders),
     )
-    rows = {(row.variant, row.optimizer): row for row in found.rows}
-    assert rows["tied", "adamw"].loss == min(row.loss for row in found.rows if row.loss is not None)
+    rows = {(row.variant, row.optimizer): row for row in comparison.rows}
+    assert rows["tied", "adamw"].loss == min(
+        row.loss for row in comparison.rows if row.loss is not None
+    )
     for variant in variants(question):
         row = rows[variant.name, "muon"]
         assert row.parameters == parameters(
-            variant.question.model.at(found.width or 0), 256, variant.question.data.context
+            variant.question.model.at(comparison.width or 0), 256, variant.question.data.context
         )
-        level = variant.question.model.widths.index(found.width or 0)
+        level = variant.question.model.widths.index(comparison.width or 0)
         assert (
             row.flops
             == all_ladders(variant.question)[0].base_flops
             * all_ladders(variant.question)[0].costs[level]
         )
-    assert {one.optimizer for one in found.differences} == {"muon", "adamw"}
-    assert len(found.differences) == 2 * 3 * 2  # optimizers, pairs, hyperparameters
+    assert {entry.optimizer for entry in comparison.differences} == {"muon", "adamw"}
+    assert len(comparison.differences) == 2 * 3 * 2  # optimizers, pairs, hyperparameters
 
 
 def test_of_texts_none_is_called_the_best_and_each_has_a_best_optimizer_of_its_own() -> None:
@@ -298,9 +306,9 @@ def test_of_texts_none_is_called_the_best_and_each_has_a_best_optimizer_of_its_o
         }[text(spec), spec.optimizer.name]
         return replace(surface, scale=(scale,) * 8)(spec)
 
-    report = run_study(KIND.of(asked(TEXTS, optimizer=["muon", "adamw"])), train)
+    report = run_study(KIND.of(question_with(TEXTS, optimizer=["muon", "adamw"])), train)
     assert (report.best, report.best_variant) == (None, "")
-    assert [(one.name, one.best) for one in report.variants] == [
+    assert [(variant.name, variant.best) for variant in report.variants] == [
         ("code", "muon"),
         ("prose", "adamw"),
     ]
@@ -310,22 +318,25 @@ def test_of_texts_none_is_called_the_best_and_each_has_a_best_optimizer_of_its_o
 
 
 def test_the_verdict_is_the_worst_of_the_variants_and_names_it() -> None:
-    search = {name: one | {"extend": False} for name, one in document(1)["search"].items()}
+    search = {name: entry | {"extend": False} for name, entry in document(1)["search"].items()}
     inside, outside = Surface(MIDDLE[:1]), Surface((LOWS[0] - 3,), scale=(1.1,) * 8)
     report = run_study(
-        KIND.of(asked(search=search)), on(architecture, plain=inside, tied=inside, squared=outside)
+        KIND.of(question_with(search=search)),
+        on(architecture, plain=inside, tied=inside, squared=outside),
     )
     assert (report.final, report.verdict, report.best_variant) == (True, "unbracketed", "plain")
     assert report.reason.startswith("squared: the optimum of lr lies at the border")
     assert report.comparison is not None
-    assert {(one.first, one.second) for one in report.comparison.differences} == {("plain", "tied")}
+    assert {(entry.first, entry.second) for entry in report.comparison.differences} == {
+        ("plain", "tied")
+    }
     refusing = run_study(
-        KIND.of(asked(coordinates="check", search=search)),
+        KIND.of(question_with(coordinates="check", search=search)),
         on(architecture, plain=inside, tied=replace(inside, growth=0.5), squared=outside),
     )
     assert (refusing.final, refusing.verdict) == (True, "refused")
     assert refusing.reason.startswith("tied: the coordinate check fails")
-    all_well = run_study(KIND.of(asked()), inside)
+    all_well = run_study(KIND.of(question_with()), inside)
     assert all_well.verdict == "resolved"
     assert re.findall(r"(\w+): ", all_well.reason) == [
         "plain",
@@ -335,15 +346,17 @@ def test_the_verdict_is_the_worst_of_the_variants_and_names_it() -> None:
 
 
 def test_a_report_over_variants_travels_as_plain_json() -> None:
-    found = report_document(run_study(KIND.of(asked(TEXTS)), random_surface(1, 1, noise=0.2)))
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    as_json = report_document(
+        run_study(KIND.of(question_with(TEXTS)), random_surface(1, 1, noise=0.2))
+    )
+    assert json.loads(json.dumps(as_json, allow_nan=False)) == as_json
 
 
 # Documents
 
 
 def test_an_entry_says_what_differs_and_the_study_says_it_again() -> None:
-    question = asked()
+    question = question_with()
     assert to_document(KIND.of(question))["sweep_over"] == {
         "model": [PLAIN, TIED, SQUARED],
         "data": None,
@@ -356,7 +369,7 @@ def test_an_entry_says_what_differs_and_the_study_says_it_again() -> None:
 
 
 def test_what_an_entry_leaves_out_follows_the_block_but_for_what_was_found_in_its_text() -> None:
-    of = to_document(KIND.of(asked(TEXTS)))
+    of = to_document(KIND.of(question_with(TEXTS)))
     assert of["sweep_over"] == {"model": None, "data": [CODE, PROSE]}
     longer = parse(of | {"data": of["data"] | {"context": 32}}).question
     assert {data.context for data in texts(longer).values()} == {32}
@@ -367,14 +380,14 @@ def test_what_an_entry_leaves_out_follows_the_block_but_for_what_was_found_in_it
 def test_the_examples_fit_their_limits_and_take_minutes(file: str, ladders: int) -> None:
     question = parse(YAML(typ="safe").load((EXAMPLES / f"{file}.yaml").read_text())).question
     assert len(all_ladders(question)) == ladders
-    found = preview(question, Machine(slots=2))
-    assert found.trials.expected < question.limits.max_trials
-    assert found.seconds.expected < 360
+    forecast = preview(question, Machine(slots=2))
+    assert forecast.trials.expected < question.limits.max_trials
+    assert forecast.seconds.expected < 360
 
 
 def test_null_in_an_entry_goes_back_to_the_default() -> None:
     model = document()["model"] | {"mlp": "gelu"}
-    question = asked({"model": [PLAIN, {"name": "gated", "mlp": None}]}, model=model)
+    question = question_with({"model": [PLAIN, {"name": "gated", "mlp": None}]}, model=model)
     assert [variant.question.model.mlp for variant in variants(question)] == ["gelu", "gated"]
 
 
@@ -397,27 +410,27 @@ def test_entries_of_other_presets_and_families_come_back_from_their_documents(
         "depth": 1,
         "head_dim": 8,
     }
-    asked = {
+    job = {
         "kind": "telescope",
         "model": model,
         "data": {"corpus": "python-stdlib", "context": 32},
         "search": {"lr": {"low": 0.01, "high": 0.1, "points": 5}},
         "sweep_over": {"model": [{"name": "own"}, {"name": "other"} | entry]},
     }
-    asking = parse(asked).question
+    asking = parse(job).question
     assert parse(to_document(KIND.of(asking))).question == asking
-    other = variants(asking)[1].question.model
-    assert entry.items() <= {name: getattr(other, name, None) for name in entry}.items()
+    another = variants(asking)[1].question.model
+    assert entry.items() <= {name: getattr(another, name, None) for name in entry}.items()
     if entry.get("preset") == "gpt2-like":
-        assert (other.positions, other.norm, other.mlp) == ("learned", "layer", "gelu")
+        assert (another.positions, another.norm, another.mlp) == ("learned", "layer", "gelu")
 
 
 def test_documents_without_variants_stay_as_they_are() -> None:
-    for one in (
+    for job in (
         document(),
         document(sweep_over=None),
         document(sweep_over="model"),
         document(sweep_over={"model": 3}),
     ):
-        assert expand(one) == one
+        assert expand(job) == job
     assert collapse(document(sweep_over=None)) == document(sweep_over=None)

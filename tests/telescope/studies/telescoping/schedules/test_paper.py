@@ -121,9 +121,9 @@ def outlier(level: int, x: tuple[float, ...], seed: int) -> float:
 
 
 def test_a_fit_through_the_seed_means_is_not_misled_by_one_lucky_run() -> None:
-    asked = ladder([15])
-    assert middle(values(fold(asked, outlier), 1)) == 3.5
-    assert middle(values(fold(asked, outlier, select="seed_mean_fit"), 1)) == 3.0
+    example = ladder([15])
+    assert middle(values(fold(example, outlier), 1)) == 3.5
+    assert middle(values(fold(example, outlier, select="seed_mean_fit"), 1)) == 3.0
 
 
 def test_seeds_are_averaged_and_a_point_with_a_diverged_seed_is_the_worst() -> None:
@@ -149,8 +149,8 @@ def test_the_literal_rule_never_looks_beyond_its_window(k: int) -> None:
 
 def test_extending_adds_one_column_at_a_time_until_the_optimum_is_inside() -> None:
     done = fold(ladder([8, 8]), bowl(8.2, 3.0), edge="extend")
-    here = [stage for stage in done if stage.outcomes[0].point.level == 0]
-    assert [(stage.name, len(stage.outcomes)) for stage in here] == [
+    stages = [stage for stage in done if stage.outcomes[0].point.level == 0]
+    assert [(stage.name, len(stage.outcomes)) for stage in stages] == [
         ("grid", 64),
         ("edge", 8),
         ("edge", 8),
@@ -160,8 +160,8 @@ def test_extending_adds_one_column_at_a_time_until_the_optimum_is_inside() -> No
 
 def test_recentring_adds_half_a_window_and_leaves_the_other_end_behind() -> None:
     done = fold(ladder([8, 8]), bowl(8.2, 3.0), edge="recentre")
-    here = [stage for stage in done if stage.outcomes[0].point.level == 0]
-    assert [(stage.name, len(stage.outcomes)) for stage in here] == [("grid", 64), ("edge", 32)]
+    stages = [stage for stage in done if stage.outcomes[0].point.level == 0]
+    assert [(stage.name, len(stage.outcomes)) for stage in stages] == [("grid", 64), ("edge", 32)]
     assert values(done, 0) == list(range(12))
 
 
@@ -261,10 +261,10 @@ def test_one_or_two_points_cannot_tell_that_nothing_moves() -> None:
     ids=str,
 )
 def test_stages_depend_on_earlier_ones_alone(options: dict[str, Any]) -> None:
-    asked, loss = ladder([8, 5]), bowl(8.4, 2.0, drift=0.3)
-    done = fold(asked, loss, **options)
+    example, loss = ladder([8, 5]), bowl(8.4, 2.0, drift=0.3)
+    done = fold(example, loss, **options)
     for count in range(len(done)):
-        stage = paper.next_stage(asked, done[:count], PaperOptions(**options))
+        stage = paper.next_stage(example, done[:count], PaperOptions(**options))
         assert stage is not None
         assert ended(stage, loss) == done[count]
 
@@ -294,10 +294,10 @@ def test_the_preview_is_exact_where_the_options_allow_it(
     search = document()["search"]
     search["lr"] |= {"points": 8, "extend": extend}
     search["weight_decay"] |= {"points": 5, "extend": extend}
-    asked = study(search=search, schedule="paper", paper=options, coordinates="skip")
+    question = study(search=search, schedule="paper", paper=options, coordinates="skip")
     bill, forecast = (
-        run_study(KIND.of(asked), Surface((LOWS[0], LOWS[1] + 7))).ladders[0].cost,
-        preview(asked),
+        run_study(KIND.of(question), Surface((LOWS[0], LOWS[1] + 7))).ladders[0].cost,
+        preview(question),
     )
     assert forecast.trials.least == forecast.trials.expected == forecast.trials.most == bill.trials
     assert forecast.flops.most == pytest.approx(bill.flops)
@@ -308,18 +308,18 @@ def test_the_preview_is_exact_where_the_options_allow_it(
 def test_the_preview_bounds_the_bill_where_the_rule_may_add_or_stop(
     options: dict[str, Any], number: int
 ) -> None:
-    asked = study(2, (5, 5), schedule="paper", paper=options, coordinates="skip")
+    question = study(2, (5, 5), schedule="paper", paper=options, coordinates="skip")
     surface = random_surface(number, noise=0.2, cliff=math.inf)
-    bill, forecast = run_study(KIND.of(asked), surface).ladders[0].cost, preview(asked)
+    bill, forecast = run_study(KIND.of(question), surface).ladders[0].cost, preview(question)
     assert forecast.trials.least <= bill.trials <= forecast.trials.most
 
 
 def test_the_most_that_an_edge_rule_can_add_is_not_exceeded() -> None:
     for options in (PaperOptions(edge="extend"), PaperOptions(edge="recentre")):
-        asked = ladder([3, 3], levels=1)
-        done = fold(asked, bowl(99.0, -99.0), edge=options.edge)
-        assert runs(done)[0] <= paper.most_runs(asked, 0, options)
-        assert runs(done)[0] > windows.runs(asked, 0, options)
+        example = ladder([3, 3], levels=1)
+        done = fold(example, bowl(99.0, -99.0), edge=options.edge)
+        assert runs(done)[0] <= paper.most_runs(example, 0, options)
+        assert runs(done)[0] > windows.runs(example, 0, options)
 
 
 # What a report says
@@ -338,7 +338,7 @@ def test_the_names_of_the_options_are_kept_with_the_result() -> None:
     assert literal.options["points"] == "strict"
     assert literal.options["sampler"] == "grid"
     options = {"points": "odd_floor", "edge": "recentre"}
-    other = (
+    another = (
         run_study(
             KIND.of(study(2, (8, 8), schedule="paper", paper=options, coordinates="skip")),
             Surface((-5.7, -3.7)),
@@ -346,9 +346,9 @@ def test_the_names_of_the_options_are_kept_with_the_result() -> None:
         .ladders[0]
         .method
     )
-    assert other is not None
-    assert not other.published
-    assert (other.options["points"], other.options["floor"], other.options["edge"]) == (
+    assert another is not None
+    assert not another.published
+    assert (another.options["points"], another.options["floor"], another.options["edge"]) == (
         "odd_floor",
         "3",
         "recentre",
@@ -356,8 +356,8 @@ def test_the_names_of_the_options_are_kept_with_the_result() -> None:
 
 
 def test_an_edge_that_ends_the_ladder_is_reported_unbracketed() -> None:
-    asked = study(2, (8, 8), schedule="paper", paper={"edge": "fail"}, coordinates="skip")
-    report = run_study(KIND.of(asked), Surface((LOWS[0] - 2, LOWS[1] + 3)))
+    question = study(2, (8, 8), schedule="paper", paper={"edge": "fail"}, coordinates="skip")
+    report = run_study(KIND.of(question), Surface((LOWS[0] - 2, LOWS[1] + 3)))
     assert (report.verdict, report.ladders[0].levels[-1].edge, len(report.ladders[0].levels)) == (
         "unbracketed",
         "lr: low",

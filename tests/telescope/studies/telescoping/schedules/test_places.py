@@ -12,18 +12,18 @@ from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from tests.telescope.studies.telescoping.folds import Loss, bowl, ended, ladder
 
 
-def robustly(asked: Ladder, loss: Loss, rounds: int) -> list[Done]:
+def robustly(example: Ladder, loss: Loss, rounds: int) -> list[Done]:
     """The first rounds of the schedule."""
     done: list[Done] = []
-    while len(done) < rounds and (stage := robust.next_stage(asked, tuple(done))):
+    while len(done) < rounds and (stage := robust.next_stage(example, tuple(done))):
         done.append(ended(stage, loss))
     return done
 
 
-def of_top(asked: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
-    fit = pooled_fit(asked, done)
+def of_top(example: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
+    fit = pooled_fit(example, done)
     assert fit is not None
-    return top_places(asked, done, fit)
+    return top_places(example, done, fit)
 
 
 def lost(done: Sequence[Done]) -> list[Done]:
@@ -36,10 +36,10 @@ def lost(done: Sequence[Done]) -> list[Done]:
 
 
 def test_an_optimum_in_the_middle_lies_inside() -> None:
-    asked = replace(ladder((8, 3)), max_base_runs=1000.0)
-    done = robustly(asked, bowl(3.4, 3.6), 3)
-    assert base_places(asked, done) == {}
-    assert of_top(asked, done) == {0: OptimumPlace(0), 1: OptimumPlace(0)}
+    example = replace(ladder((8, 3)), max_base_runs=1000.0)
+    done = robustly(example, bowl(3.4, 3.6), 3)
+    assert base_places(example, done) == {}
+    assert of_top(example, done) == {0: OptimumPlace(0), 1: OptimumPlace(0)}
 
 
 def test_an_optimum_at_a_border_is_at_a_wall_where_nothing_may_be_tried_beyond() -> None:
@@ -47,17 +47,17 @@ def test_an_optimum_at_a_border_is_at_a_wall_where_nothing_may_be_tried_beyond()
         (True, OptimumPlace.AT_BORDER),
         (False, OptimumPlace.AT_BORDER | OptimumPlace.AT_WALL),
     ):
-        asked = ladder((8, 3), extend=extend)
-        places = base_places(asked, robustly(asked, bowl(0.0, 3.6), 1))
+        example = ladder((8, 3), extend=extend)
+        places = base_places(example, robustly(example, bowl(0.0, 3.6), 1))
         assert places == {0: place}
         assert axes_at(places, OptimumPlace.AT_BORDER) == (0,)
 
 
 def test_an_optimum_out_of_its_last_block_is_outside_and_beyond_the_range_behind_the_wall() -> None:
-    asked = replace(ladder((8, 3), extend=False), max_base_runs=1000.0)
-    within = of_top(asked, robustly(asked, bowl(2.0, 3.6, drift=2.5), 3))
+    example = replace(ladder((8, 3), extend=False), max_base_runs=1000.0)
+    within = of_top(example, robustly(example, bowl(2.0, 3.6, drift=2.5), 3))
     assert (within[0], within[1]) == (OptimumPlace.OUTSIDE_BLOCK, OptimumPlace(0))
-    beyond = of_top(asked, robustly(asked, bowl(9.0, 3.6), 2))
+    beyond = of_top(example, robustly(example, bowl(9.0, 3.6), 2))
     assert beyond[0] == OptimumPlace.OUTSIDE_BLOCK | OptimumPlace.BEYOND_WALL
     assert (
         axes_at(beyond, OptimumPlace.OUTSIDE_BLOCK),
@@ -73,7 +73,7 @@ def test_where_the_last_block_diverged_whole_the_optimum_is_taken_to_lie_below_i
         (True, 3.4, OptimumPlace.OUTSIDE_BLOCK),
         (False, 0.8, OptimumPlace.OUTSIDE_BLOCK | OptimumPlace.BEYOND_WALL),
     ):
-        asked = replace(ladder((8, 3), extend=extend), max_base_runs=1000.0)
-        places = of_top(asked, lost(robustly(asked, bowl(optimum, 3.6), 3)))
+        example = replace(ladder((8, 3), extend=extend), max_base_runs=1000.0)
+        places = of_top(example, lost(robustly(example, bowl(optimum, 3.6), 3)))
         assert places[0] == place
         assert axes_at(places, OptimumPlace.OUTSIDE_BLOCK) == (0,)

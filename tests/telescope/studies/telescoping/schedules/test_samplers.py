@@ -49,10 +49,10 @@ def seen_in(box: Box, count: int, seed: int = 0) -> list[tuple[tuple[float, ...]
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_proposals_lie_on_the_lattice_inside_the_window_and_repeat_none(sampler: Sampler) -> None:
     seen = seen_in(BOX, 6)
-    found = propose(sampler, BOX, seen, 5, "key")
-    assert len(set(found)) == 5
-    assert not set(found) & {x for x, _ in seen}
-    for x in found:
+    proposals = propose(sampler, BOX, seen, 5, "key")
+    assert len(set(proposals)) == 5
+    assert not set(proposals) & {x for x, _ in seen}
+    for x in proposals:
         assert all(low <= v <= high for v, low, high in zip(x, BOX.low, BOX.high, strict=True))
         assert all(v * 64 == round(v * 64) for v in x)
 
@@ -92,8 +92,8 @@ def test_model_based_proposals_gather_where_losses_are_low(sampler: Sampler) -> 
     box = Box((0.0, 0.0), (7.0, 7.0))
     points = propose("qmc", box, [], 32, 0)
     seen = [(x, 3 + 0.06 * ((x[0] - 2) ** 2 + (x[1] - 5) ** 2)) for x in points]
-    found = propose(sampler, box, seen, 4, 1)
-    mean = sum((x[0] - 2) ** 2 + (x[1] - 5) ** 2 for x in found) / 4
+    proposals = propose(sampler, box, seen, 4, 1)
+    mean = sum((x[0] - 2) ** 2 + (x[1] - 5) ** 2 for x in proposals) / 4
     assert mean < sum((x[0] - 2) ** 2 + (x[1] - 5) ** 2 for x in points) / 32 / 2
 
 
@@ -110,9 +110,9 @@ def test_runs_that_all_diverged_are_no_reason_to_fail() -> None:
 
 
 def test_a_diverged_run_is_worse_than_any_other() -> None:
-    told = heights([3.0, math.inf, 9.0])
-    assert told[0] == 0.0
-    assert told[1] > told[2] > 0
+    distinct = heights([3.0, math.inf, 9.0])
+    assert distinct[0] == 0.0
+    assert distinct[1] > distinct[2] > 0
     assert heights([math.inf, math.inf]) == [0.0, 0.0]
 
 
@@ -189,11 +189,11 @@ def test_windows_shrink_by_the_published_rule(narrow: Any, factor: float) -> Non
 
 
 def test_no_point_lies_outside_its_window_or_a_wall() -> None:
-    asked = ladder([8, 8, 8], extend=False)
-    done: list[Done] = fold(asked, bowl(7.0, 0.0, 3.0), sampler="tpe", trials=16)
+    example = ladder([8, 8, 8], extend=False)
+    done: list[Done] = fold(example, bowl(7.0, 0.0, 3.0), sampler="tpe", trials=16)
     for stage in done:
         level = stage.outcomes[0].point.level
-        box = windows.box(asked, done, level, PaperOptions(sampler="tpe", trials=16))
+        box = windows.box(example, done, level, PaperOptions(sampler="tpe", trials=16))
         for o in stage.outcomes:
             assert all(
                 max(0, low) <= v <= min(7, high)
@@ -202,10 +202,10 @@ def test_no_point_lies_outside_its_window_or_a_wall() -> None:
 
 
 def test_a_hyperparameter_of_one_point_is_held_and_all_runs_are_pooled() -> None:
-    asked = ladder([8, 8, 8, 1])
-    done = fold(asked, bowl(3.3, 2.1, 4.2, 3.0), sampler="qmc")
+    example = ladder([8, 8, 8, 1])
+    done = fold(example, bowl(3.3, 2.1, 4.2, 3.0), sampler="qmc")
     assert [values(done, level, 3) for level in range(4)] == [[3.5]] * 4
-    assert len(pool(asked, done)) == sum(runs(done)) == 88
+    assert len(pool(example, done)) == sum(runs(done)) == 88
 
 
 # Purity of the whole fold
@@ -229,7 +229,7 @@ def folded(sampler: Sampler) -> list[Done]:
 def test_a_stage_is_the_same_whatever_the_order_in_which_runs_ended(
     sampler: Sampler, rng: random.Random
 ) -> None:
-    asked, loss, options = (
+    example, loss, options = (
         ladder([8, 8, 8], levels=3),
         bowl(3.3, 2.1, 4.2),
         PaperOptions(sampler=sampler, trials=20, centre="vertex"),
@@ -240,7 +240,7 @@ def test_a_stage_is_the_same_whatever_the_order_in_which_runs_ended(
         Done(stage.name, tuple(rng.sample(stage.outcomes, len(stage.outcomes))))
         for stage in done[:count]
     ]
-    stage = paper.next_stage(asked, shuffled, options)
+    stage = paper.next_stage(example, shuffled, options)
     assert stage is not None
     assert (
         tuple(
@@ -258,17 +258,17 @@ def life(doc: dict[str, Any], surface: Surface, seed: int) -> tuple[set[str], An
     from telescope.studies.telescoping.fold.progress import next_stage
     from telescope.studies.telescoping.fold.specs import cached_trial_spec
 
-    rng, asked, terminal = random.Random(seed), parse(doc).question, dict[str, Trial]()
+    rng, question, terminal = random.Random(seed), parse(doc).question, dict[str, Trial]()
     while not (
-        plan := KIND.of(asked).plan(rng.sample(list(terminal.values()), len(terminal)))
+        plan := KIND.of(question).plan(rng.sample(list(terminal.values()), len(terminal)))
     ).done:
         for spec in rng.sample(plan.start, rng.randint(1, len(plan.start))):
             terminal[spec.digest] = completed(spec, surface(spec))
         if rng.random() < 0.3:
-            asked = parse(to_document(KIND.of(asked))).question
+            question = parse(to_document(KIND.of(question))).question
             for cached in (next_stage, ladders, cached_trial_spec):
                 cached.cache_clear()
-    return set(terminal), KIND.of(asked).report(list(terminal.values()))
+    return set(terminal), KIND.of(question).report(list(terminal.values()))
 
 
 @pytest.mark.parametrize(("sampler", "trials", "lives"), [("tpe", 16, 3), ("gp", 8, 2)])
@@ -295,7 +295,7 @@ def test_all_completion_orders_and_restarts_give_one_set_of_trials_and_one_repor
 
 def test_three_hyperparameters_are_found_within_the_runs_that_the_preview_names() -> None:
     surface = Surface(tuple(low + x for low, x in zip(LOWS[:3], (3.3, 4.1, 2.7), strict=True)))
-    asked = study(
+    question = study(
         3,
         (8, 8, 8),
         schedule="paper",
@@ -303,11 +303,11 @@ def test_three_hyperparameters_are_found_within_the_runs_that_the_preview_names(
         paper={"sampler": "tpe", "centre": "vertex"},
         coordinates="skip",
     )
-    report, forecast = run_study(KIND.of(asked), surface), preview(asked)
+    report, forecast = run_study(KIND.of(question), surface), preview(question)
     assert forecast.trials.least == forecast.trials.most == report.ladders[0].cost.trials == 88
-    found = report.ladders[0].hyperparameters
+    answers_ = report.ladders[0].hyperparameters
     for name, x in zip(AXES, surface.target, strict=False):
-        assert abs(math.log2(found[name].value) - x) <= 0.1  # type: ignore[index]
+        assert abs(math.log2(answers_[name].value) - x) <= 0.1  # type: ignore[index]
     assert report.verdict == "resolved"
 
 

@@ -1,0 +1,32 @@
+"""Arguments and options that several commands share.
+
+Arguments: `JobFile`, `JobId` · options: `ServiceUrl`, `Plot`, `AsJson`.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from telescope.extras import require_extra
+
+
+def _plottable(file: Path | None) -> Path | None:
+    """Raise MissingPackage before the work starts, not once there is a result to plot."""
+    if file:
+        require_extra("plots")
+    return file
+
+
+JobFile = Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
+ServiceUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url", envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."
+    ),
+]
+Plot = Annotated[
+    Path | None, typer.Option(help="Also write a plot to this PNG file.", callback=_plottable)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]

@@ -1,0 +1,175 @@
+"""Tables by batch size of a compute-time job at a target loss, and sentences that summarise them.
+
+`batch_table` and `batch_words`: tokens and steps of each optimizer · `ratio_table` and
+`ratio_words`: AdamW's tokens over Muon's.
+"""
+
+from rich.table import Table
+
+from api.terminal.words import (
+    empty_table,
+    interval_cell,
+    short_amount,
+    short_number,
+    signed_amount,
+)
+from telescope.statistics.token_ratio import Direction, Standing
+from telescope.studies.compute_time.rows import (
+    BatchAnswer,
+    BatchRow,
+    BatchSummary,
+    CriticalBatch,
+    RatioAnswer,
+    RatioRow,
+)
+from telescope.trials.types import OPTIMIZER_TITLES
+
+FORMS = {"piecewise": "piecewise law", "smooth": "smooth form"}
+STANDINGS = {
+    Standing.AHEAD: "[green]Muon ahead[/]",
+    Standing.BEHIND: "[red]Muon behind[/]",
+    Standing.UNRESOLVED: "[yellow]unresolved[/]",
+}
+TRENDS = {
+    Direction.RISING: "[green]rises[/]",
+    Direction.FALLING: "[red]falls[/]",
+    Direction.UNRESOLVED: "neither rises nor falls significantly",
+}
+
+
+def batch_table(answer: BatchAnswer) -> Table:
+    """The table of tokens and steps to the loss, one row per optimizer and batch."""
+    output = empty_table(
+        "optimizer",
+        "batch",
+        "tokens",
+        "90 % interval",
+        "steps",
+        "90 % interval",
+        "runs",
+        "lr",
+        "weight decay",
+        "from",
+    )
+    for row in answer.rows:
+        output.add_row(
+            OPTIMIZER_TITLES[row.optimizer],
+            str(row.batch_tokens),
+            _bound(row) + short_amount(row.tokens),
+            interval_cell(row.tokens_low, row.tokens_high),
+            _bound(row) + short_amount(row.steps),
+            interval_cell(row.steps_low, row.steps_high),
+            _outcomes(row),
+            short_number(row.lr),
+            short_number(row.weight_decay),
+            row.source,
+        )
+    return output
+
+
+def _bound(row: BatchRow) -> str:
+    """The prefix of a number that is a bound rather than an estimate."""
+    if row.tokens is None or bool(row.censored) == bool(row.early):
+        return ""
+    return "over " if row.censored else "under "
+
+
+def _outcomes(row: BatchRow) -> str:
+    """The number of runs that reached the loss, then the numbers of the other outcomes."""
+    counts = {"censored": row.censored, "early": row.early, "diverged": row.diverged}
+    others = [f"{count} {outcome}" for outcome, count in counts.items() if count]
+    return ", ".join([str(row.reached), *others])
+
+
+def batch_words(answer: BatchAnswer) -> list[str]:
+    """Sentences on the token-optimal and critical batches of each optimizer."""
+    return [sentence for summary in answer.optimizers for sentence in _summary(summary)]
+
+
+def _summary(summary: BatchSummary) -> list[str]:
+    name = OPTIMIZER_TITLES[summary.optimizer]
+    if not summary.critical:
+        needed = "it needs at least three batches at which every run reached the loss"
+        return [f"{name}: no critical batch; {needed}."]
+    batch = _batch(summary.token_optimal_batch)
+    ends = interval_cell(summary.token_optimal_low, summary.token_optimal_high)
+    interval = f" ({ends})" if ends else ""
+    sentence = f"{name}: token-optimal batch {batch}{interval}."
+    return [sentence, *map(_critical, summary.critical)]
+
+
+def _batch(tokens: float | None) -> str:
+    if tokens is None:
+        return "beyond all batches that were run"
+    return f"{short_amount(tokens)} tokens"
+
+
+def _critical(critical: CriticalBatch) -> str:
+    ends = interval_cell(critical.low, critical.high)
+    interval = f" ({ends})" if ends else ""
+    form = FORMS[critical.form]
+    parts = [f"  Critical batch by the {form}: {_batch(critical.batch_tokens)}{interval}"]
+    parts.append(f"at least {short_amount(critical.fewest_tokens)} tokens")
+    parts.append(f"residuals {critical.residual_percent:.2g} %")
+    if critical.p_of_misfit is not None:
+        parts.append(f"p of the misfit {critical.p_of_misfit:.2g}")
+    if left_out := interval_cell(critical.left_out_low, critical.left_out_high):
+        parts.append(f"{left_out} with any single batch left out")
+    return "; ".join(parts) + "."
+
+
+def ratio_table(answer: RatioAnswer) -> Table:
+    """The table of the ratio of AdamW's tokens to Muon's, one row per batch."""
+    output = empty_table(
+        "batch",
+        "tokens",
+        "90 % interval",
+        "in FLOP",
+        "in hours",
+        "tokens saved",
+        "90 % interval",
+        "pairs",
+        "verdict",
+    )
+    for row in answer.rows:
+        output.add_row(
+            str(row.batch_tokens),
+            short_number(row.ratio),
+            interval_cell(row.ratio_low, row.ratio_high),
+            short_number(row.flops_ratio),
+            short_number(row.hours_ratio),
+            signed_amount(row.gap_tokens),
+            _gap(row),
+            str(row.pairs) if row.pairs else "bound",
+            STANDINGS[row.muon],
+        )
+    return output
+
+
+def _gap(row: RatioRow) -> str:
+    low, high = row.gap_low, row.gap_high
+    if low is None and high is None:
+        return ""
+    return f"{signed_amount(low) or '-∞'} to {signed_amount(high) or '+∞'}"
+
+
+def ratio_words(answer: RatioAnswer) -> list[str]:
+    """Sentences on the trend of the ratio."""
+    if answer.note:
+        return [f"{answer.note[:1].upper()}{answer.note[1:]}."]
+    if answer.trend is None or answer.trend_from_batch_tokens is None:
+        return [
+            "No trend: it needs at least two batches beyond the critical batches of both "
+            "optimizers, at which every run of both reached the loss."
+        ]
+    start = short_amount(answer.trend_from_batch_tokens)
+    since = f"From a batch of {start} tokens on, the ratio {TRENDS[answer.trend]}"
+    exponent, ends, p = "its exponent has no value", "", ""
+    if answer.exponent is not None:
+        exponent = f"it grows as batch^{answer.exponent:+.2f}"
+    if None not in (answer.exponent_low, answer.exponent_high):
+        ends = f" ({answer.exponent_low:+.2f} to {answer.exponent_high:+.2f})"
+    if answer.p_falling is not None:
+        chance = f"with probability {answer.p_falling:.2g}"
+        p = f"; if the ratio did not fall, an exponent this low would occur {chance}"
+    return [f"{since}: {exponent}{ends}{p}."]
