@@ -47,9 +47,10 @@ class Settings(BaseSettings):
     """True if all nodes of the cluster share checkpoint_dir and the corpora; if false, clusters of
     several nodes are refused."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders, separated as in PATH, below which jobs sent by HTTP may name corpora by path."""
+    """Folders, separated as in PATH, below which jobs submitted over HTTP may name corpora by
+    path."""
     factories: Annotated[tuple[str, ...], NoDecode] = ()
-    """Model factories that jobs sent by HTTP may name, separated by commas:
+    """Model factories that jobs submitted over HTTP may name, separated by commas:
     package.module:function, or a pattern such as package.models:*. Naming a factory runs its code,
     which is sent to the workers. Factories are also looked for in TELESCOPE_FACTORY_PATH."""
     host: str = "127.0.0.1"

@@ -5,8 +5,8 @@ service (`--url`). Commands that start the processes of a service are in `api.cl
 other command in a module of its name. With `--json`, standard output is one JSON document, also
 after a failure.
 
-Exit status: 0 done · 1 negative verdict · 2 invalid input · 3 a failure of the job, or of something
-that telescope depends on · 130 interrupted.
+Exit status: 0 done · 1 verdict not resolved · 2 invalid input · 3 a failure of the job, or of
+something that telescope depends on · 130 interrupted.
 
 Commands import heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) only when they run, so that
 `--help` prints at once.
@@ -45,7 +45,7 @@ app = typer.Typer(
         "the optimum to the wide one."
     ),
     epilog=(
-        "Exit status: 0 done, 1 negative verdict, 2 invalid input, 3 the job or something that "
+        "Exit status: 0 done, 1 verdict not resolved, 2 invalid input, 3 the job or something that "
         "telescope depends on failed, 130 interrupted."
     ),
     no_args_is_help=True,

@@ -38,7 +38,7 @@ EXAMPLES: Mapping[str, Example] = {
     "compute_time": Example(
         "compute_time.yaml", "Muon against AdamW: tokens to a loss at each batch size"
     ),
-    "llama": Example("llama.yaml", "a model of your own: a Llama of the transformers library"),
+    "llama": Example("llama.yaml", "your own model: the Llama model of the transformers library"),
     "huggingface": Example("huggingface.py", "the model factories that llama.yaml names"),
     "sweep": Example("sweep.csv", "a sweep that was run elsewhere, for `telescope judge`"),
 }

@@ -17,10 +17,15 @@ from telescope.studies.telescoping.report import LadderReport
 
 PARTS = {
     "seed_noise": "seeds",
-    "bowl_form": "bowl's form",
+    "bowl_form": "curve shape",
     "finite_width": "drift",
     "law": "drift law",
-    "mesh": "mesh",
+    "mesh": "grid step",
+}
+LAW_TEXTS = {
+    "a/n": "as 1/width",
+    "a/sqrt(n)": "as 1/sqrt(width)",
+    "constant per doubling": "by a constant per doubling",
 }
 LEAST_R_SQUARED = 0.9  # for a scaling law to be reported
 
@@ -40,7 +45,9 @@ def sentences(ladder: LadderReport) -> Iterator[str]:
     if ladder.shifts:
         average, *laws = ladder.shifts
         by_law = ", ".join(
-            f"{law.octaves:+.2f} by {law.law} (probability {law.probability:.0%})" for law in laws
+            f"{law.octaves:+.2f} if it moves {LAW_TEXTS.get(law.law, law.law)} "
+            f"(probability {law.probability:.0%})"
+            for law in laws
         )
         shift = f"{average.octaves:+.2f} octave ({average.low:+.2f} to {average.high:+.2f})"
         expected = f"the optimum of lr is expected to shift by {shift}"
@@ -57,7 +64,7 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
     if transfer.copying:
         last, smallest = transfer.copying[-1], ladder.levels[0].width
         regret = f"{last.regret:.2g} % of the loss ({last.low:.2g} to {last.high:.2g})"
-        cost = f"{regret}, worth {last.compute:.2g} % of compute"
+        cost = f"{regret}, which takes {last.compute:.2g} % more compute to make up for"
         yield f"Copying width {smallest}'s optimum to width {last.width} would cost {cost}."
     at_ends = transfer.lr_interval_cost
     losses = f"{at_ends.low:.2g} % and {at_ends.high:.2g} % above its optimum"

@@ -22,7 +22,7 @@ SPAN = ("least", "expected", "most")
 def show_forecast(document: dict[str, Any], console: Console) -> None:
     """Print the forecast cost of a study, from the document of its preview."""
     preview = TypeAdapter(Preview).validate_python(document)
-    title = "Certain costs by level, then the cost of each part:"
+    title = "Guaranteed minimum cost by width, then the cost of each part:"
     console.print(title, _level_table(preview), "", _cost_table(preview), "", sep="\n")
     console.print(_time_sentence(preview), soft_wrap=True)
     disk = preview.disk
@@ -64,7 +64,7 @@ def _cost_table(preview: Preview) -> Table:
             output.add_row(f"{prefix}{line.name}", *_counts(line.trials), *_amounts(line.flops))
     output.add_section()
     totals = (*_counts(preview.trials), *_amounts(preview.flops))
-    output.add_row("[bold]all[/] (most is enforced)", *totals)
+    output.add_row("[bold]all[/] (no job exceeds its most)", *totals)
     return output
 
 

@@ -7,7 +7,7 @@ Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Repo
 have in common · `Kind`, with the defaults of its fields · `Study`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
@@ -62,6 +62,19 @@ class EndCause(StrEnum):
     CANCELLED = "cancelled"
 
 
+END_TEXTS: Mapping[str, str] = {
+    EndCause.OUT_OF_TIME: "limits.max_seconds is used up",
+    EndCause.OUT_OF_TRIALS: "limits.max_trials is used up",
+    EndCause.OUT_OF_FLOPS: "limits.max_flops is used up",
+}
+
+
+def end_text(cause: str, detail: str | None = None) -> str:
+    """The text of the cause that ended a study; `detail` is the failure, if there was one."""
+    text = END_TEXTS.get(cause, cause)
+    return f"{text}: {detail}" if detail else text
+
+
 @dataclass(frozen=True)
 class Ended:
     """The premature end of a study. `str` gives the reason as reports state it."""
@@ -70,7 +83,7 @@ class Ended:
     detail: str | None = None  # the failure, if a failure ended the study
 
     def __str__(self) -> str:
-        return f"{self.cause}: {self.detail}" if self.detail else str(self.cause)
+        return end_text(self.cause, self.detail)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from telescope.studies.compute_time.reasons import (
     StudyStopped,
     Unread,
 )
+from telescope.studies.kind import end_text
 from telescope.trials.types import OPTIMIZER_TITLES
 
 
@@ -34,7 +35,7 @@ def words(reason: Reason) -> str:
     """The text of a reason."""
     match reason:
         case StudyStopped(by=by, detail=detail):
-            return f"{by}: {detail}" if detail else by
+            return end_text(by, detail)
         case RunsPending():
             return "runs are still pending"
         case Doubted(doubts=doubts):

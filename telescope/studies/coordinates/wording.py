@@ -45,7 +45,7 @@ def finding_words(finding: Finding) -> str:
             return "the check would cost more than its share of the job"
         case TooFewWidths(widths=widths, needed=needed):
             count = f"only {len(widths)} widths up to the target ({', '.join(map(str, widths))})"
-            remedy = "for more, use a narrower base_width or a smaller head_dim"
+            remedy = "for more, use a smaller base_width or a smaller head_dim"
             return f"{count}, and the check needs {needed}; {remedy}"
         case DivergedAtWidths(widths=widths, steps=steps, lr=lr):
             where = f"at width {', '.join(map(str, widths))}, lr {lr:.3g}"
@@ -59,7 +59,7 @@ def finding_words(finding: Finding) -> str:
         case WithinGate(
             narrowest=narrowest, widest=widest, steepest=steepest, layers=layers, gate=gate
         ):
-            law = f"{layer_words(steepest)}, the steepest of {layers}"
+            law = f"{layer_words(steepest)}, the steepest of {layers} slopes"
             return f"over widths {narrowest} to {widest}, {law}; the gate is ±{gate}"
         case AcrossGate(seeds=seeds, steepest=steepest, gate=gate):
             law = layer_words(steepest)

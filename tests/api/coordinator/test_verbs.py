@@ -96,10 +96,10 @@ def test_a_job_past_its_time_limit_starts_no_new_stage(
     job, _ = record.create_job(document(limits={"max_seconds": 1e-6}))
     drive(coordinate(InstantExecutor()), ended(record, job.id))
     row, report = record.job(job.id), record.result(job.id)
-    assert (row.state, row.reason) == (JobState.SUCCEEDED, "limit:max_seconds")
+    assert (row.state, row.reason) == (JobState.SUCCEEDED, "limits.max_seconds is used up")
     assert report is not None
     assert (report["final"], report["verdict"]) == (True, "unresolved")
-    assert report["reason"] == "limit:max_seconds"
+    assert report["reason"] == "limits.max_seconds is used up"
 
 
 def test_a_retried_job_keeps_its_completed_trials(

@@ -34,7 +34,7 @@ LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
 # parameters of the drift; all others describe the form of the bowl
 FINITE_WIDTH = ("x", "drift", "phi", "e")
 REMEDIES = {
-    "seed_noise": "more blocks of seeds, longer runs, or larger batches",
+    "seed_noise": "more blocks of seeds, longer runs, or larger batches (up to the final run's)",
     "bowl_form": "more blocks at the base width, which determine the bowl's shape",
     "finite_width": (
         "more blocks at the widest level, or another doubling (model.calibration_width)"

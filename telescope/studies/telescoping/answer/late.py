@@ -155,6 +155,6 @@ def words(reason: LateReason) -> str:
         case "beyond_gate":
             return f"{text}, beyond the gate of {gate}; {CAUSE}"
         case "within_gate":
-            return f"{text}, the steepest of {reason.judged}; the gate is {gate}"
+            return f"{text}, the steepest of {reason.judged} slopes; the gate is {gate}"
         case "across_gate":
             return f"{text}: neither clearly within the gate of {gate} nor clearly beyond it"

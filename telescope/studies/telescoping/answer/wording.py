@@ -5,6 +5,7 @@ Parts: `words`, the text of a reason · `advice_words` · `edges_words` · `clim
 
 from collections.abc import Mapping, Sequence
 
+from telescope.studies.kind import end_text
 from telescope.studies.telescoping.reasons import (
     Advice,
     ClimbEnd,
@@ -113,8 +114,8 @@ def level_words(reason: Reason) -> str:
 
 def end_words(values: Mapping[str, Value]) -> str:
     """The text of the cause that ended a study, or `running`."""
-    by, detail = values["by"] or "running", values["detail"]
-    return f"{by}: {detail}" if detail else str(by)
+    detail = None if values["detail"] is None else str(values["detail"])
+    return end_text(str(values["by"] or "running"), detail)
 
 
 def interval_words(half_width: Value) -> str:
@@ -171,7 +172,8 @@ def advice_words(remark: Remark | None) -> str:
         case Advice.CALIBRATE_WIDER:
             return "calibrate on wider models"
         case Advice.TRAIN_LONGER:
-            remedy = "train longer, use larger batches, or calibrate on wider models"
+            batches = "use larger batches (up to the final run's)"
+            remedy = f"train longer, {batches}, or calibrate on wider models"
             return f"more seeds are unlikely to help; {remedy}"
         case Advice.MORE_BLOCKS:
             plural = "s" if (values["blocks"] or 0) != 1 else ""
@@ -214,7 +216,7 @@ def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
         case ClimbEnd.RUNNING:
             return f"at width {width} so far"
         case ClimbEnd.LIMIT:
-            return f"stopped at width {width} by {values['limit']}"
+            return f"stopped at width {width}: {end_text(str(values['limit']))}"
         case ClimbEnd.CALIBRATION_WIDTH:
             return f"reached calibration_width {width}"
     stopped = f"stopped at width {width}, below calibration_width {values['calibration_width']}"

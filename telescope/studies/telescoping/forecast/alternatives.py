@@ -219,6 +219,7 @@ def recommendation(
         advice.append(f"{cause}: expect the verdict unresolved")
     if ladder.levels < 3 and ladder.doublings:
         advice.append(
-            "fewer than three widths cannot test the drift law: raise model.calibration_width"
+            "fewer than three widths cannot show how the optimum moves with width: "
+            "raise model.calibration_width"
         )
     return tuple(f"{ladder.optimizer}: {text}" for text in advice)

@@ -92,7 +92,11 @@ def test_a_study_that_goes_on_or_was_ended_says_so() -> None:
         "runs are still pending",
     )
     ended = KIND.of(question).report(first, Ended(EndCause.OUT_OF_TIME))
-    assert (ended.final, ended.verdict, ended.reason) == (True, "unresolved", "limit:max_seconds")
+    assert (ended.final, ended.verdict, ended.reason) == (
+        True,
+        "unresolved",
+        "limits.max_seconds is used up",
+    )
     empty = KIND.of(question).report([])
     assert (empty.trials, empty.batches, empty.lowest_loss) == (0, (), None)
 

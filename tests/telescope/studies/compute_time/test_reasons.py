@@ -87,7 +87,7 @@ DOUBTS: list[tuple[Any, str]] = [
 ]
 ALL = tuple(doubt for doubt, _ in DOUBTS)
 REASONS: list[tuple[Any, str]] = [
-    (StudyStopped(by="limit:max_seconds"), "limit:max_seconds"),
+    (StudyStopped(by="limit:max_seconds"), "limits.max_seconds is used up"),
     (StudyStopped(by="failed", detail="a corpus is gone"), "failed: a corpus is gone"),
     (RunsPending(), "runs are still pending"),
     (Doubted(doubts=ALL), "; ".join(text for _, text in DOUBTS)),

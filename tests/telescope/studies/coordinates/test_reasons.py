@@ -35,7 +35,7 @@ FINDINGS: list[tuple[Any, str]] = [
     (
         TooFewWidths(widths=(16, 32), needed=4),
         "only 2 widths up to the target (16, 32), and the check needs 4; "
-        "for more, use a narrower base_width or a smaller head_dim",
+        "for more, use a smaller base_width or a smaller head_dim",
     ),
     (
         DivergedAtWidths(widths=(64, 128), steps=8, lr=0.03125),
@@ -56,7 +56,7 @@ FINDINGS: list[tuple[Any, str]] = [
     (
         WithinGate(narrowest=16, widest=128, steepest=KEY, layers=9, gate=0.25),
         "over widths 16 to 128, the change of the output of blocks.1.key scales as width^+0.10 "
-        "(-0.05 to +0.25), the steepest of 9; the gate is ±0.25",
+        "(-0.05 to +0.25), the steepest of 9 slopes; the gate is ±0.25",
     ),
     (
         AcrossGate(seeds=5, steepest=KEY, gate=0.25),

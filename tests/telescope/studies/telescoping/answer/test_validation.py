@@ -405,7 +405,7 @@ def test_a_limit_at_the_target_is_the_reason_and_the_runs_so_far_are_reported() 
     ladder = run_study(
         KIND.of(question_with(limits={"max_trials": rounds + 7})), shifted(surface, 5.0)
     ).ladders[0]
-    assert (ladder.verdict, ladder.reason) == ("unresolved", "limit:max_trials")
+    assert (ladder.verdict, ladder.reason) == ("unresolved", "limits.max_trials is used up")
     assert ladder.validation is not None
     assert (ladder.validation.trials, ladder.validation.contradicted) == (6, True)
 
@@ -416,7 +416,7 @@ def test_limits_that_end_the_rounds_end_the_study() -> None:
         0
     ]
     assert (ladder.reason, ladder.validation, ladder.cost.validation) == (
-        "limit:max_trials",
+        "limits.max_trials is used up",
         None,
         None,
     )

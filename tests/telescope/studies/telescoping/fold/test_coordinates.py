@@ -343,7 +343,7 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
                 "shows only here, not in the first steps"
             ),
         ),
-        ("within_gate", ", the steepest of 3; the gate is ±0.25"),
+        ("within_gate", ", the steepest of 3 slopes; the gate is ±0.25"),
         ("across_gate", ": neither clearly within the gate of ±0.25 nor clearly beyond it"),
     ],
 )

@@ -404,7 +404,11 @@ def test_a_report_can_be_had_at_every_moment_and_says_that_it_is_not_final() -> 
 
 def test_a_limit_on_trials_ends_the_study_unresolved_and_is_never_exceeded() -> None:
     report = run_study(KIND.of(study(limits={"max_trials": 45})), random_surface(3, noise=0.2))
-    assert (report.final, report.verdict, report.reason) == (True, "unresolved", "limit:max_trials")
+    assert (report.final, report.verdict, report.reason) == (
+        True,
+        "unresolved",
+        "limits.max_trials is used up",
+    )
     assert 24 <= report.ladders[0].cost.trials <= 45
 
 
@@ -413,7 +417,7 @@ def test_a_limit_on_flops_ends_the_study_unresolved_and_is_never_exceeded() -> N
     report = run_study(
         KIND.of(study(limits={"max_flops": 60 * base})), random_surface(3, noise=0.2)
     )
-    assert (report.verdict, report.reason) == ("unresolved", "limit:max_flops")
+    assert (report.verdict, report.reason) == ("unresolved", "limits.max_flops is used up")
     assert report.ladders[0].cost.flops <= 60 * base
 
 
@@ -434,7 +438,7 @@ def test_a_reason_from_outside_ends_the_report() -> None:
     assert (report.final, report.verdict, report.reason) == (
         True,
         "unresolved",
-        "limit:max_seconds",
+        "limits.max_seconds is used up",
     )
 
 

@@ -185,7 +185,7 @@ def test_limits_are_shared_out_over_optimizers_and_variants_and_never_exceeded()
     trials = all_trials(many, random_surface(3, 1, noise=0.2))
     report = KIND.of(many).report(trials)
     assert len(report.ladders) == len(all_ladders(many)) == 6
-    assert {ladder.reason for ladder in report.ladders} == {"limit:max_trials"}
+    assert {ladder.reason for ladder in report.ladders} == {"limits.max_trials is used up"}
     assert all(8 <= ladder.cost.trials <= 12 for ladder in report.ladders)
     base = all_ladders(many)[0].base_flops
     costly = question_with(limits={"max_flops": 3 * 60 * base})
