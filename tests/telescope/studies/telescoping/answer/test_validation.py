@@ -393,7 +393,7 @@ def test_runs_at_the_target_count_against_the_limits_and_are_never_begun_in_part
         ladder = run_study(KIND.of(question_with(limits=limits)), surface).ladders[0]
         assert ladder.cost.trials == rounds.trials + trials
         assert (ladder.validation is None) == (trials == 0)
-        assert (ladder.reason == f"limit:{list(limits)[-1]}") == (trials == 0)
+        assert (ladder.reason == f"limits.{list(limits)[-1]} is used up") == (trials == 0)
         assert preview(question_with(limits=limits)).flops.most <= limits.get("max_flops", math.inf)
 
 
