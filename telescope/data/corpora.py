@@ -38,7 +38,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 OUTSIDE_STDLIB = re.compile(
     r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
 )
-HIDDEN = re.compile(r"\..*|__pycache__")
+HIDDEN_NAMES = re.compile(r"\..*|__pycache__")
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class LocatedCorpus:
             if self.path.is_file():
                 return (("", self.path),)
             if self.path.is_dir():
-                return self._files_of_one_type(_files_below(self.path, HIDDEN))
+                return self._files_of_one_type(_files_below(self.path, HIDDEN_NAMES))
             reason = "is neither a file nor a folder" if self.path.exists() else "does not exist"
         except OSError as error:
             reason = f"cannot be read ({error.strerror})"

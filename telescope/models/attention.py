@@ -63,8 +63,7 @@ class Scores(nn.Module):
     def mix(
         self, q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], v: Float[Tensor, "B K T E"]
     ) -> Float[Tensor, "B T H_E"]:
-        """For each position, the mean of the values up to it, weighted by the softmax of the
-        logits."""
+        """For each position, the softmax-weighted mean of the values up to that position."""
         if self.largest is not None:
             self.largest = torch.maximum(self.largest, largest_logits(q, k, self.scale))
         grouped = q.shape[1] > k.shape[1]
@@ -88,7 +87,7 @@ class Attention(Scores):
         self.key_norm = nn.RMSNorm(spec.head_dim, eps=1e-6) if spec.qk_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        """Attend from each position to those up to it. `angles` is None if x encodes positions."""
+        """Causal attention. `angles` is None if x itself encodes positions."""
         q = self.query_norm(split(self.query(x), self.spec.heads))
         k = self.key_norm(split(self.key(x), self.spec.kv_heads))
         if angles is not None:

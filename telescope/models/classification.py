@@ -74,7 +74,7 @@ def classify(
     dimensions = tuple(d for d in range(len(shape)) if shape[d] > 1 or grows[d])
     products = {replace(use, module="") for use in uses if use.kind in ("product", "convolution")}
     lookups = [use for use in uses if use.kind == "lookup"]
-    # a product that sums over a one-dimensional parameter uses it as a matrix of one row
+    # a parameter of one growing dimension is a matrix of one row if a product sums over it
     sums_growing = any(grows[d] for use in products for d in use.inner)
     is_vector = len(dimensions) <= 1 and not lookups and not sums_growing
     if user_role is Role.VECTOR or (user_role is None and is_vector):

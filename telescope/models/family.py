@@ -1,8 +1,8 @@
-"""The protocol of a family of models.
+"""The interfaces of a family of models.
 
-A specification names its family: telescope's own Transformer, or users' modules. Code that needs no
-torch is in telescope.trials.model. Code that needs torch is behind the two interfaces of this
-module, so that callers need not ask which family a model belongs to.
+A specification names its family: telescope's own Transformer, or users' modules. Code that differs
+between families is in telescope.trials.model if it needs no torch. All other such code is behind
+the two interfaces of this module, so that callers need not ask which family a model belongs to.
 
 Parts: `Layer` · `Model`, the interface that training needs · `Family`, the functions that a family
 provides for its specifications. The families are in telescope.models.own_family and
@@ -45,7 +45,7 @@ class Layer:
 
 @runtime_checkable
 class Model(Protocol):
-    """A model in training, including the methods of torch's modules that training needs."""
+    """A model in training, including the methods of nn.Module that training needs."""
 
     @property
     def spec(self) -> AnyModel: ...
@@ -97,7 +97,7 @@ class Model(Protocol):
     def scores(self) -> tuple[Scores, ...]:
         """The modules that compute attention logits; empty if telescope does not know them."""
 
-    # The methods of torch's modules
+    # The methods of nn.Module
 
     def get_parameter(self, target: str, /) -> nn.Parameter: ...
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...

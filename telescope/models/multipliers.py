@@ -54,8 +54,8 @@ class ForwardMultiplier:
 
 
 def owner_path(model: nn.Module, name: str, path: str | None) -> str:
-    """The path of the module that owns and applies a parameter; `path` is the module that applies
-    it, or None. Raises InvalidInput if that module does not own the parameter."""
+    """Return `path`, the path of the module that applies a parameter. Raises InvalidInput if `path`
+    is None, or that module does not own the parameter."""
     if path is not None:
         parameter = model.get_parameter(name)
         if any(own is parameter for own in model.get_submodule(path).parameters(recurse=False)):

@@ -123,7 +123,7 @@ class Transformer(nn.Module):
         for block in self.blocks:
             x = block(x, angles)
         # The multiplier scales the head's input rather than the logits: the product is the same,
-        # D instead of V numbers are scaled, and no path to the logits can miss it.
+        # D instead of V numbers are scaled, and no path to the logits omits the multiplier.
         x = self.norm(x) * self.head_multiplier
         readout = self.embedding if self.head is None else self.head
         return functional.linear(x, readout.weight)

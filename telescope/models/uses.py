@@ -30,10 +30,9 @@ class Use:
     """An operation that combines a parameter with activations."""
 
     kind: UseKind  # other: elementwise operations and norms
-    inner: frozenset[int] = (
-        frozenset()
-    )  # dimensions of the parameter that are summed over or indexed
-    stack: frozenset[int] = frozenset()  # dimensions that index separate matrices
+    # dimensions of the parameter: those summed over or indexed, and those that count matrices
+    inner: frozenset[int] = frozenset()
+    stack: frozenset[int] = frozenset()
     module: str = ""  # path of the innermost running module
 
 
@@ -58,7 +57,7 @@ PRODUCTS: Mapping[Any, tuple[Operand, ...]] = {
     aten._grouped_mm: (Operand(1, (1,), (0,)),),
 }
 CONVOLUTIONS = {aten.convolution, aten._convolution, aten.convolution_overrideable}
-# the dimension that is indexed; index_select takes this dimension as an argument instead
+# the indexed dimension of the table; for index_select, an argument gives it
 LOOKUPS = {aten.embedding: 0, aten.index_select: 0}
 COPIES = {aten.clone, aten._to_copy, aten.contiguous, aten.copy, aten._unsafe_view, aten.to}
 
@@ -118,8 +117,8 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def _uses_in(
         self, operation: Any, args: tuple[Any, ...], results: set[int]
     ) -> Iterator[tuple[str, Use]]:
-        """(parameter name, use) for each parameter among an operation's arguments. An elementwise
-        operation whose result shares a parameter's storage makes a view and is no use."""
+        """(parameter name, use) for each parameter among an operation's arguments. An operation
+        whose result is a view of the parameter is not a use."""
         module = self.path[-1] if self.path else ""
         operands = {operand.argument: operand for operand in self._operands(operation, args)}
         for number, argument in enumerate(args):

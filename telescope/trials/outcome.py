@@ -34,27 +34,27 @@ class TrialState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True if the trial has ended; only a retry of its job starts it again."""
+        """True if the trial has ended. A retry of the job restarts FAILED and STOPPED trials."""
         return self in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
 
 
 MEANING = {
     TrialState.PENDING: "Planned, waiting for a worker.",
-    TrialState.RUNNING: "A worker is training it.",
+    TrialState.RUNNING: "A worker trains the trial.",
     TrialState.COMPLETED: (
-        "It trained to its end, stopped below `stop_below_loss`, or diverged; each is a result."
+        "Ended with a result: trained to the end, stopped below stop_below_loss, or diverged."
     ),
-    TrialState.FAILED: "It could not be run, even after retries; `failure` says why.",
-    TrialState.STOPPED: "Its job was cancelled, or no longer needed it, before it ended.",
+    TrialState.FAILED: "Could not be run, even after retries; `failure` says why.",
+    TrialState.STOPPED: "Ended early: its job was cancelled or no longer needed the trial.",
 }
 
 TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.PENDING: frozenset(
-        # COMPLETED: an earlier job trained it
+        # COMPLETED: an earlier job ran the trial
         {TrialState.RUNNING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.RUNNING: frozenset(
-        # PENDING: its worker was lost
+        # PENDING: the worker was lost
         {TrialState.PENDING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.COMPLETED: frozenset(),
@@ -64,7 +64,7 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
 
 
 def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
-    """Return `to`. Raises Conflict if a trial cannot change from `current` to it."""
+    """Return `to`. Raises Conflict if no trial changes from `current` to `to`."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")
     return to
@@ -88,7 +88,7 @@ class Failure:
 
     kind: Literal["operational", "scientific"]
     message: str
-    retryable: bool = True
+    retryable: bool = True  # another attempt may succeed
 
 
 @dataclass(frozen=True)

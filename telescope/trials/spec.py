@@ -36,8 +36,8 @@ class TrialSpec:
     output moves in the first steps (telescope.studies.coordinates.check); time: the seconds of a
     step, alone on a worker."""
     branch: Branch | None = None
-    """The state of a trunk that the run continues from; if that state is missing, the run takes all
-    its steps itself."""
+    """The trunk and the step from whose saved state the run continues; without this state, the run
+    takes all its steps itself."""
     kept_steps: tuple[Count, ...] = ()
     """Steps at which the run saves its state for its branches; the states are kept until the job
     ends."""
@@ -61,7 +61,7 @@ class TrialSpec:
             )
         if self.measure == "time" and steps < UNTIMED_STEPS + 2:
             raise ValueError(
-                f"too few steps to time one: {steps}; give {UNTIMED_STEPS + 2} or more"
+                f"{steps} steps are too few to time a step; give {UNTIMED_STEPS + 2} or more"
             )
         return self
 
