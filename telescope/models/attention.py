@@ -45,7 +45,8 @@ def rotate(
 
 
 def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B heads T size"]:
-    """Split the output of a projection into heads, which are consecutive rows of its matrix."""
+    """Split the output of a projection into heads, which are consecutive rows of the projection's
+    matrix."""
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 

@@ -122,13 +122,14 @@ class Family(Generic[Spec]):
     orthogonalised: Callable[[Spec, MuonSplit], tuple[tuple[int, int], ...]]
     """(spec, muon_split) -> (fan_out, fan_in) of each matrix that Muon orthogonalises."""
     forward_flops_per_token: Callable[[Spec, int, int], float]
-    """(spec, vocabulary size, context) -> floating-point operations of a forward pass."""
+    """(spec, vocabulary size, context) -> floating-point operations of a forward pass per
+    token."""
     logit_flops_per_token: Callable[[Spec, int], int] | None = None
-    """(spec, context) -> floating-point operations of a forward pass that compute attention logits,
-    over all layers; None if telescope cannot see the logits."""
+    """(spec, context) -> floating-point operations per token that compute attention logits in a
+    forward pass, over all layers; None if telescope cannot see the logits."""
     activations_per_token: Callable[[Spec, int], int] | None = None
-    """(spec, context) -> approximate number of values, except logits, that are stored for the
-    backward pass; None for models that cannot be packed or compiled."""
+    """(spec, context) -> approximate number of values per token, except logits, that are stored for
+    the backward pass; None for models that cannot be packed or compiled."""
 
     @property
     def packable(self) -> bool:

@@ -64,18 +64,18 @@ def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int],
 
 
 def forward_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
-    """Operations of a forward pass: all matrices, including the readout, and attention."""
+    """Operations of a forward pass per token: all matrices, the readout included, and attention."""
     attention = logit_flops_per_token(model, context) + 2 * model.depth * model.width * context
     return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
 
 
 def logit_flops_per_token(model: ModelSpec, context: int) -> int:
-    """Operations of a forward pass that compute attention logits, over all layers."""
+    """Operations per token that compute attention logits in a forward pass, over all layers."""
     return 2 * model.depth * model.heads * model.score_dim * context
 
 
 def activations_per_token(model: ModelSpec, context: int) -> int:
-    """Approximate number of values, except logits, that are stored for the backward pass."""
+    """Approximate number of values per token, except logits, stored for the backward pass."""
     return model.depth * (12 * model.width + 4 * model.hidden + 2 * model.heads * context)
 
 

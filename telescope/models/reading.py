@@ -25,7 +25,7 @@ from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 
 ROLES_FIELD, SPLITS_FIELD, FACTORY_FIELD = "model.roles", "model.splits", "model.factory"
-TRACED_TOKENS = 64  # the most different tokens in the forward pass that is observed
+TRACED_TOKENS = 64  # upper limit of different tokens in the observed forward pass
 Value = TypeVar("Value")
 
 
@@ -102,8 +102,8 @@ def matching_value(name: str, patterns: Mapping[str, Value]) -> Value | None:
     }
     if len(set(matching.values())) > 1:
         raise Unclear(
-            f"is named by several patterns that disagree ({', '.join(matching)}); let a single "
-            "pattern fit it"
+            f"is named by several patterns that disagree ({', '.join(matching)}); let only "
+            "one pattern match it"
         )
     return next(iter(matching.values()), None)
 

@@ -52,11 +52,11 @@ def hidden_matrices(model: ModuleSpec) -> HiddenMatrices:
 
 
 def forward_flops_per_token(model: ModuleSpec, vocab_size: int, context: int) -> float:
-    """Operations of a forward pass: a w^2 + b w at width w, fitted to the counts at the base width
-    and at twice the base width.
+    """Operations of a forward pass per token: a w^2 + b w at width w, fitted to the counts at the
+    base width and at twice the base width.
 
-    The first term stands for matrices whose sides both grow with width, the second for embeddings,
-    output head and attention. `vocab_size` is not used, since the factory sets the head's size.
+    The first term stands for matrices whose sides both grow with width, the second for output head
+    and attention. `vocab_size` is not used, since the factory sets the head's size.
     """
     w = model.base_width
     narrow, wide = (

@@ -53,8 +53,8 @@ class Architecture:
     """Under mla: size of the rotated part of queries, and of the rotated key that all heads share;
     by default half of head_dim."""
     query_heads_per_kv: Count = 1
-    """Query heads that share one key/value head: 1 is multi-head attention, more is grouped-query
-    attention."""
+    """Number of query heads that share one key/value head: 1 is multi-head attention, more is
+    grouped-query attention."""
     qk_norm: bool = False
     """Normalise queries and keys per head by their RMS."""
     norm: Literal["rms", "layer"] = "rms"

@@ -41,7 +41,8 @@ class HorizonSpec:
     evaluate_every: Count | None = None
     """Steps between evaluations of the held-out loss; by default only at the end."""
     record_every: Count | None = None
-    """Steps between points of the curve; by default as few as give at most 60 points."""
+    """Steps between points of the curve; by default the smallest interval that gives at most 60
+    points."""
     stop_below_loss: Positive | None = None
     """End the run at the first held-out loss at or below this value, in nats per token; needs
     evaluate_every. Not available in telescope jobs: all their runs would end at the same loss."""

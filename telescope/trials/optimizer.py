@@ -25,7 +25,7 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerOptions:
-    """The options of both optimizers that a study does not sweep."""
+    """Options of Muon and AdamW that a study does not sweep."""
 
     lr_convention: Literal["base_relative", "absolute"] = "base_relative"
     """For mup-paper: base_relative takes width factors relative to the base width, absolute takes
@@ -67,7 +67,7 @@ class OptimizerOptions:
     weights of a head whose largest attention logit exceeded the threshold are shrunk so that this
     logit falls to it; 100 is usual. By default nothing is clipped."""
     qk_clip_alpha: Fraction = 0.5
-    """With qk_clip: if a logit shrinks by gamma, query weights are multiplied by gamma^alpha and
+    """With qk_clip: to shrink a logit by gamma, query weights are multiplied by gamma^alpha and
     key weights by gamma^(1 - alpha)."""
     measure_max_logit: bool = False
     """Record the largest attention logit in the curve, as qk_clip does too. With either option, a
