@@ -83,7 +83,7 @@ class PreparedMixture:
 
 def resolve(spec: DataSpec) -> DataSpec:
     """The spec with absolute paths, and with `content` and `vocab_size` filled in. Raises
-    InvalidInput if the data cannot be used, or differ from a `content` or `vocab_size` given."""
+    InvalidInput if the data cannot be used, or do not match the spec's `content` or `vocab_size`."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     mixture = _prepared_mixture(spec, prepared)
@@ -125,8 +125,8 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
         if tokens.vocab_size != next_tokens.vocab_size:
             message = (
                 f"{part.corpus} needs a vocabulary of {tokens.vocab_size}, and {next_part.corpus} "
-                f"of {next_tokens.vocab_size}; write the tokens of all parts by one tokenizer, or "
-                "give their text"
+                f"one of {next_tokens.vocab_size}; write the tokens of all parts by one tokenizer, "
+                "or give their text"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
     return PreparedMixture(

@@ -87,7 +87,7 @@ class LocatedCorpus:
         return files
 
     def documents(self) -> Iterator[Document]:
-        """The documents that are not empty, always in the same order. Raises InvalidInput if a
+        """The non-empty documents, always in the same order. Raises InvalidInput if a
         document cannot be read, or if there are none."""
         empty = True
         for document in _built_in_documents(self.name) if self.path is None else self._read():

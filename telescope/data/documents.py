@@ -48,7 +48,7 @@ class Document:
 
 
 def read_documents(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
-    """The documents of a file that are not empty; `name` is the file's name within its corpus.
+    """The non-empty documents of a file; `name` is the file's name within its corpus.
     Raises Unreadable."""
     try:
         for document in _read(path, name, text_field):

@@ -100,15 +100,15 @@ def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     """
     if validation_files := frozenset(filter(corpora.is_held_out, names)):
         return validation_files
-    hashed = {
+    hashes = {
         name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64
         for name in names
     }
-    held_out = {name for name in names if hashed[name] < fraction}
+    held_out = {name for name in names if hashes[name] < fraction}
     if not held_out:
-        held_out = {min(hashed, key=hashed.__getitem__)}
+        held_out = {min(hashes, key=hashes.__getitem__)}
     if len(held_out) == len(names):
-        held_out.remove(max(hashed, key=hashed.__getitem__))
+        held_out.remove(max(hashes, key=hashes.__getitem__))
     return frozenset(held_out)
 
 

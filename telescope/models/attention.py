@@ -98,8 +98,8 @@ class Attention(Scores):
 
 
 class LatentAttention(Scores):
-    """Multi-head latent attention: generation caches only the latent and one rotated key per
-    position.
+    """Multi-head latent attention: generation caches only the latent vector and one rotated key
+    per position.
 
     Keys and values of all heads are projected up from the normalised latent vector. Positions are
     encoded in a separate part of queries and keys (`query_rotary`, one per head, and `key_rotary`,
@@ -143,8 +143,8 @@ def largest_logits(
 ) -> Float[Tensor, "H"]:
     """The largest signed logit of each head, over all windows and all pairs of positions that the
     causal mask allows; computed in float32."""
-    context, shared = q.shape[2], q.shape[1] // k.shape[1]
+    context, group = q.shape[2], q.shape[1] // k.shape[1]  # query heads per key head
     with torch.autocast(q.device.type, enabled=False):
-        logits = q.float() @ k.float().repeat_interleave(shared, dim=1).mT * scale  # (B, H, T, T)
+        logits = q.float() @ k.float().repeat_interleave(group, dim=1).mT * scale  # (B, H, T, T)
     future = torch.ones(context, context, dtype=torch.bool, device=q.device).triu(1)
     return logits.masked_fill_(future, -math.inf).amax(dim=(0, 2, 3))

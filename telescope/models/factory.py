@@ -100,8 +100,8 @@ def code(patterns: Iterable[str]) -> tuple[Path, ...]:
 
 @cache
 def content(name: str) -> str:
-    """Hash of a factory's code, computed once per process from the names and bytes of its package's
-    Python files."""
+    """Hash of a factory's code, computed once per process from the names and bytes of all Python
+    files in the factory's package."""
     source = source_path(name)
     files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
     code_hash = hashlib.sha256()

@@ -2,7 +2,7 @@
 
 A spec gives the same loss, up to differences too small to affect an estimate, if the torch version,
 the kind of device and telescope's own arithmetic are the same. `numerics` returns a string that
-names all three. A job reuses a trial of an earlier job only if their strings are equal.
+names all three. A job reuses a trial of an earlier job only if this string is the same for both.
 """
 
 import torch

@@ -22,7 +22,7 @@ class Outline:
 
     tokens: NDArray[np.float32]  # [point], rising
     loss: NDArray[np.float32]  # [point], finite
-    held_out: bool
+    held_out: bool  # True if `loss` is the held-out loss, False if the training loss
 
 
 def outlined(tokens: ArrayLike, train_loss: ArrayLike, held_out_loss: ArrayLike) -> Outline:

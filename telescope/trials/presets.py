@@ -58,14 +58,13 @@ def checked_preset_name(name: object) -> object:
 
 
 def with_preset(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A `model` section with the fields that its preset adds; unchanged if it names no known
-    preset."""
+    """A `model` section with the fields that its preset adds; unchanged without a known preset."""
     return preset_values(section) | dict(section)
 
 
 def without_preset(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `model` section that differ from its preset, or from the defaults without a
-    preset: those to keep if the preset changes."""
+    """The fields of a `model` section that differ from its preset (without a preset, from the
+    defaults). These fields stay if the preset changes."""
     defaults = preset_values(section) or values(Architecture())
     return {
         name: value
@@ -90,7 +89,7 @@ class Preset(Architecture, DescribesInherited):
     """An architecture that may name a preset, which fills in the fields that are not given."""
 
     preset: Annotated[PresetName, BeforeValidator(checked_preset_name)] | None = None
-    """Name of an architecture, which fills in the fields of `model` that are not given here."""
+    """Name of a preset, whose values fill in the fields of `model` that are not given here."""
 
     @model_validator(mode="before")
     @classmethod

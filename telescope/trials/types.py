@@ -83,4 +83,5 @@ class DescribesInherited:
         return schema
 
 
-PieceSizes = Annotated[tuple[Count, ...], Field(min_length=2)]  # relative sizes of the pieces
+# relative sizes of the pieces of a fused matrix
+PieceSizes = Annotated[tuple[Count, ...], Field(min_length=2)]
