@@ -83,7 +83,7 @@ class PreparedMixture:
 
 def resolve(spec: DataSpec) -> DataSpec:
     """The spec with absolute paths, and with `content` and `vocab_size` filled in. Raises
-    InvalidInput if the data cannot be used, or do not match the spec's `content` or `vocab_size`."""
+    InvalidInput if the data cannot be used, or do not match the `content` or `vocab_size` given."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     mixture = _prepared_mixture(spec, prepared)
