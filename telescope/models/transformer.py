@@ -101,9 +101,8 @@ class Transformer(nn.Module):
         self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
         # A tied head starts at the embedding's scale instead of zero; base_width ** -1/2 keeps its
         # first logits of order one.
-        tied_factor = spec.base_width**-0.5 if spec.tied_embeddings else 1.0
-        readout_factor = mup.forward_multiplier(spec, parametrisation, Role.READOUT)
-        self.head_multiplier = tied_factor * readout_factor
+        scale = spec.base_width**-0.5 if spec.tied_embeddings else 1.0
+        self.head_multiplier = scale * mup.forward_multiplier(spec, parametrisation, Role.READOUT)
         if spec.positions == "rotary":
             cos, sin = rotary(context, spec.rotated_dim, spec.rope_base)
             self.register_buffer("cos", cos, persistent=False)

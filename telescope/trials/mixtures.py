@@ -62,7 +62,8 @@ def _validated(value: object) -> str | tuple[Part, ...]:
             mixture = value
         case _:
             raise ValueError(
-                "must be a corpus, or a mapping of two or more corpora to weights, such as "
+                "must be a string that names a corpus, or a mapping of two or more corpora to "
+                "weights, such as "
                 "{python-stdlib: 7, python-docs: 3}"
             )
     _check_parts(mixture)
