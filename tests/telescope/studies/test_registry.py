@@ -109,7 +109,7 @@ REFUSED = [
         "data.corpus",
         ["a", "b"],
         "data.corpus",
-        "a mapping of two or more to weights, such as {python-stdlib: 7",
+        "a mapping of two or more corpora to weights, such as {python-stdlib: 7",
     ),
     ("data.corpus", {}, "data.corpus", "two parts or more"),
     ("data.corpus", {"a": 1.0}, "data.corpus", "give a single corpus by its name"),
