@@ -109,8 +109,8 @@ def as_wide(matrix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def muon_steps(muons: Sequence[Muon]) -> None:
-    """Take one step of each optimizer. All models have the same shapes; their matrices of equal
-    shape are orthogonalised together."""
+    """Take one step of each optimizer. Their models have equal shapes, and the matrices of one
+    shape, of all models, are orthogonalised together."""
     spec = muons[0].spec
     for stacks in zip(*(muon.stacks for muon in muons), strict=True):
         first = stacks[0]

@@ -18,8 +18,8 @@ def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: boo
     """Standard deviation of a parameter's initial values at the base width and base depth.
 
     Embeddings: 0.5. Hidden matrices: 1/sqrt(base fan_in), divided by sqrt(2 base depth) if they
-    feed the residual stream, as in GPT-2. Untied readout matrices and vectors: 0. `fan_in` is the
-    matrix's at the model's width; the base fan_in is `fan_in` / m.
+    feed the residual stream, as in GPT-2. Untied readout matrices and vectors: 0. `fan_in` is
+    taken at the model's width; the base fan_in is `fan_in` / m.
     """
     if role is Role.HIDDEN:
         std = math.sqrt(model.multiplier / fan_in)

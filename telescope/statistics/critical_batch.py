@@ -70,8 +70,8 @@ class Observations:
         return result
 
     def allowed_excess(self, misfit: float, parameters: int) -> float:
-        """The excess over the least squared error, `misfit`, that the 90 % interval of a form with
-        so many `parameters` allows."""
+        """The excess over the least squared error, `misfit`, that a 90 % interval allows;
+        `parameters` is the number of parameters of the fitted form."""
         squares, dof = self.squares + misfit, int(self.runs.sum()) - parameters
         p = self.misfit_p_value(misfit, parameters)
         if p is not None and p < DOUBTFUL:

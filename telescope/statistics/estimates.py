@@ -33,8 +33,8 @@ class Estimate:
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b for independent estimates: the distances of the interval's ends from the values are
-    added in quadrature."""
+    """a - b for independent estimates: the distances from the values to the ends of the intervals
+    are added in quadrature."""
     value = a.value - b.value
     return Estimate(
         value,

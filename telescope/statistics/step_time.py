@@ -38,7 +38,7 @@ class DeviceCluster:
 
     device_flops_per_second: float  # peak of one device, in the precision of training
     share_of_peak: float  # model FLOP utilisation: above 0 and at most 1
-    bandwidth_bytes_per_second: float  # out of each device; unused with one device
+    bandwidth_bytes_per_second: float  # bandwidth out of each device; unused with one device
 
     def __post_init__(self) -> None:
         problems = not_positive(
@@ -59,7 +59,7 @@ class StepCost:
     sequence_tokens: int  # the smallest unit of work for a device
     model_flops: float  # FLOPs of the forward and backward pass over the whole batch
     optimizer_flops: float  # FLOPs of the update; independent of the batch
-    gradient_bytes: float  # exchanged once per step: parameters x bytes per parameter
+    gradient_bytes: float  # bytes of all gradients, which are exchanged once per step
 
     def __post_init__(self) -> None:
         problems = not_positive(

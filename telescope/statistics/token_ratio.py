@@ -16,7 +16,7 @@ batch on, fitted by least squares; under the piecewise law of telescope.statisti
 the exponent is s_first - s_second. The trend's interval covers only the noise of seeds, since how
 well the learning rate was tuned at each batch size is part of the comparison.
 
-If either optimizer is not settled at a batch size, or both have no seed in common, the ratio is a
+If either optimizer is not settled at a batch size, or if they share no seed there, the ratio is a
 bound, computed from both optimizers' intervals in `telescope.statistics.batch_readings`.
 
 Parts: `Pairs`, the paired runs · `ratios` -> a `RatioAt` per batch · `trend` -> `Trend`.

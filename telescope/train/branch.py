@@ -31,8 +31,8 @@ def cooldown(
     evaluate_every: int | None = None,
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
-    """A branch of the trunk's first `step` steps, followed by `cooldown_steps` steps of linear
-    decay to the trunk's `final_lr_fraction`."""
+    """A branch that consists of the trunk's first `step` steps, then `cooldown_steps` steps of
+    linear decay to the trunk's `final_lr_fraction`."""
     assert step >= warmup_steps(trunk.horizon), f"step {step} is within the trunk's warm-up"
     steps = step + cooldown_steps
     horizon = replace(

@@ -11,10 +11,10 @@ in torch's cache on disk one to five seconds. So compile times are recorded in t
 and telescope.train.program reads them before it decides whether to compile.
 
 Compiled code gives the same numbers as eager code up to rounding. The effect of rounding on
-training varies: at moderate learning rates AdamW keeps it below 1e-6 of the loss; Newton-Schulz in
-bf16, and any high learning rate, amplify it to as much as a percent over 1,200 steps, just
-as they amplify a change of 1e-7 in the initial weights (docs/performance.md). A different seed
-changes the loss more than rounding does, and estimates treat both changes as noise.
+training varies: with AdamW at moderate learning rates, the effect stays below 1e-6 of the loss;
+Newton-Schulz in bf16, and any high learning rate, amplify the effect to as much as a percent over
+1,200 steps, just as they amplify a change of 1e-7 in the initial weights (docs/performance.md). A
+different seed changes the loss more than rounding does, and estimates treat both changes as noise.
 
 Parts: `Graph`, the shapes that a graph depends on · `obstacle`, the reason why nothing can be
 compiled · `expected_seconds`, `compile_graph`, `record_seconds`, `ensure_compiled` ·
@@ -174,8 +174,8 @@ def record_seconds(graph: Graph, seconds: float) -> None:
 
 @cache
 def ensure_compiled(graph: Graph) -> bool:
-    """Compile the graph, once per process. Returns False if that fails, for instance if another
-    node, which can compile, made the decision to compile."""
+    """Compile the graph, once per process. Returns False if that fails: the node that decided
+    to compile may have had a compiler that this node lacks."""
     try:
         if (reason := obstacle()) is None:
             compile_graph(graph)

@@ -20,8 +20,8 @@ class LossHistory:
     """The losses of a run's steps, reduced to the scalars that the test needs, on the device."""
 
     first_loss: Tensor  # nan before the first step
-    steps_above: Tensor  # number of latest steps, without a gap, with a loss above the first
-    most_steps_above: Tensor  # the largest value of `steps_above` so far
+    steps_above: Tensor  # length of the current stretch of steps with a loss above the first
+    most_steps_above: Tensor  # length of the longest such stretch so far
 
     @classmethod
     def empty(cls, device: torch.device) -> "LossHistory":
