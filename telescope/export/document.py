@@ -66,7 +66,7 @@ class AdamWSettings:
 
 @dataclass(frozen=True)
 class LearningRateSchedule:
-    """The schedule by which each group's learning rate is its `scaled_lr` times `factor`."""
+    """The learning rate of each group is the group's `scaled_lr` times `factor`."""
 
     steps: int
     batch_tokens: int
@@ -101,7 +101,7 @@ class Provenance:
     telescope: str  # version that wrote the export
     numerics: tuple[str, ...]  # arithmetic of the trials: torch, device, telescope's revision
     corpus: str
-    corpus_content: str  # hash of the corpus's tokens and their split
+    corpus_content: str  # hash of the tokens and of their split into training and held-out
     tokenizer: str
     verdict: Verdict
     reason: str
@@ -129,7 +129,7 @@ class ExportDocument:
     muon: MuonSettings | None
     adamw: AdamWSettings
     schedule: LearningRateSchedule
-    optimizer_options: dict[str, Any]
+    optimizer_options: dict[str, Any]  # the run's OptimizerSpec, with the base lr
     provenance: Provenance
 
 

@@ -4,8 +4,8 @@ A file for torch contains the source of telescope's Transformer. A user's model 
 reader of the file; the file contains only the code that prepares the model. Megatron-LM builds its
 own models, and its flags can describe only a Transformer like telescope's.
 
-Parts: `Exported`, the interface, and `ModelPreparation` · `TRANSFORMER`, `USER_MODEL`, its two
-implementations · `EXPORTED`, the implementations by family, and `exported_by`, of a run's family.
+Parts: `Exported`, the interface, and `ModelPreparation` · `TRANSFORMER`, `USER_MODEL`, the two
+implementations · `EXPORTED`, both by family, and `exported_by`, the implementation for a run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +65,7 @@ def transformer_preparation(model: Transformer, optimizer: OptimizerSpec) -> Mod
 def transformer_multipliers(
     model: Transformer, groups: Sequence[ParameterGroup]
 ) -> list[Multiplier]:
-    """The multipliers on the output of the embedding and on the input of the readout."""
+    """The multipliers other than 1 on the embedding's output and the readout's input."""
     return [
         (
             name.rpartition(".")[0],

@@ -2,8 +2,10 @@
 
 Megatron-LM has one learning rate (`--lr`), a second one for embedding and readout
 (`--decoupled-lr`), one weight decay and one eps. For matrices that Adam trains, `--use-mup` divides
-the learning rate and eps by the width multiplier; it also multiplies the logits. So the closest
-flags are chosen first; then the values that Megatron-LM derives from these flags
+the learning rate and, in a run without Muon, eps by the width multiplier; the flag also adds a
+multiplier of the logits.
+
+So the closest flags are chosen first; then the values that Megatron-LM derives from these flags
 (`megatron_settings.realised`) are compared with each parameter group of the answer. Every
 difference is a rule that Megatron-LM cannot express. If there is any, the export is refused, and
 the refusal names all such rules.
@@ -95,7 +97,7 @@ def flags_header(run: FinalRun) -> Iterator[str]:
         "add the flags of norms, positions, attention and feed-forward."
     )
     initialisation = (
-        f"No flags set the initial values: {initial_values(run)}. "
+        f"No flags set the initial values, which must be {initial_values(run)}. "
         "Load weights drawn in this way; the file of --to torch has the code."
     )
     warmup = (
@@ -167,11 +169,11 @@ def optimizer_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
     yield Flag("--adam-beta1", optimizer.beta1, "Adam's beta1")
     yield Flag("--adam-beta2", optimizer.beta2, "Adam's beta2")
     divided = chosen.width_multiplier and not chosen.muon
-    eps = "Adam's eps" + ("; of matrices, divided by the width multiplier" if divided else "")
+    eps = "Adam's eps" + (", divided by the width multiplier for matrices" if divided else "")
     yield Flag("--adam-eps", chosen.eps, eps)
     yield Flag("--clip-grad", 0.0, "gradients were not clipped")
     yield Flag(
-        "--weight-decay", chosen.weight_decay, "each step multiplies a matrix by 1 - lr x decay"
+        "--weight-decay", chosen.weight_decay, "a step multiplies matrices by 1 - lr x decay"
     )
     if chosen.width_multiplier:
         yield from mup_flags(run, chosen)
@@ -184,7 +186,7 @@ def muon_flags(run: FinalRun) -> Iterator[Flag]:
     yield Flag("--optimizer", "muon", "Muon for hidden matrices, Adam for the rest")
     yield Flag("--muon-momentum", optimizer.momentum, "factor of an exponential average")
     if optimizer.nesterov:
-        yield Flag("--muon-nesterov", None, "--muon-use-nesterov in older releases")
+        yield Flag("--muon-nesterov", None, "called --muon-use-nesterov in older releases")
     yield Flag("--muon-scale-mode", mode, f"telescope's update scale {scale}")
     yield Flag(
         "--muon-extra-scale-factor", factor, "factor on the update, besides the scale mode's factor"

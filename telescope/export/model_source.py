@@ -98,7 +98,7 @@ class Definitions:
     seen: set[tuple[str, str]] = field(default_factory=set)  # (module, name) of each definition
 
     def add(self, module: ModuleType, name: str) -> None:
-        """Add the definition of a name in a module, after the definitions that this one needs."""
+        """Add the definition of a name in a module, preceded by all definitions that it uses."""
         if (module.__name__, name) in self.seen:
             return
         self.seen.add((module.__name__, name))

@@ -1,6 +1,6 @@
 """Training with torch alone: the code that is copied to an exported file.
 
-`telescope.export.torch_code` replaces the constants below by an answer's numbers, and copies the
+`telescope.export.torch_code` replaces the constants below with an answer's numbers, and copies the
 functions unchanged. So these functions must not import telescope, and their docstrings must make
 sense to a reader who does not know telescope.
 
@@ -95,7 +95,7 @@ def decayed(step: int) -> float:
 
 
 def lr_factor(step: int) -> float:
-    """The learning rate as a share of the peak, at a step that counts from 0; constant after the
+    """The learning rate at `step`, which counts from 0, as a share of the peak; constant after the
     last step."""
     step = min(step, STEPS - 1)
     if step < WARMUP_STEPS:
@@ -143,7 +143,7 @@ def configure(model: nn.Module) -> None:
 
 @torch.no_grad()
 def rescale(model: nn.Module) -> None:
-    """Scale each parameter until its root mean square is the init_std of its group. Gains, biases
+    """Scale each parameter so that its root mean square is the init_std of its group. Gains, biases
     and parameters that are zero stay unchanged."""
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():
@@ -172,7 +172,7 @@ def train_step(
     schedulers: Sequence[torch.optim.lr_scheduler.LambdaLR],
     micro_batches: Sequence[Tensor],
 ) -> Tensor:
-    """Take one optimizer step and return the mean loss of its batch, before the step. The batch is
+    """Take one optimizer step and return the mean loss of the batch before this step. The batch is
     split into micro-batches of equal shape, (windows, context + 1), that fit into memory."""
     total = torch.zeros((), device=micro_batches[0].device)
     for windows in micro_batches:

@@ -51,8 +51,8 @@ PREPARATION = ModelPreparation(
 TRAINING_LOOP = """\
     optimizers = build_optimizers(model)
     schedulers = build_schedulers(optimizers)
-    for batch in your_batches:  # each BATCH_TOKENS // CONTEXT windows of CONTEXT + 1 tokens
-        # if a batch does not fit into memory, split it into equal parts: [part, part, ...]
+    for batch in your_batches:  # each of shape (BATCH_TOKENS // CONTEXT, CONTEXT + 1)
+        # if a batch does not fit into memory, pass equal parts of it: [part, part, ...]
         loss = train_step(model, optimizers, schedulers, [batch])"""
 MODEL_COMMENT = "# The tuned model. Annotations name the shapes of tensors and are never evaluated."
 SMOKE_TEST = """\

@@ -3,8 +3,8 @@
 A kind is a frozen value. Code outside the kind's package uses only the fields of `Kind`, so a new
 kind is a package with a `Kind` and a line in `telescope.studies.registry`.
 
-Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, the
-fields that all kinds share · `Kind`, with the defaults of its fields · `Study`.
+Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, the fields that all
+kinds share · `Kind`, with the defaults of its fields · `Study`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -202,9 +202,9 @@ class Kind(Generic[Q, R, P]):
     answer: Callable[[Q, Sequence[Trial], Ended | None], R]
     """Report from the terminal trials, and from the premature end of the study, if any."""
     forecast: Callable[[Q, Machine | None], P]
-    """Forecast the trials and their cost, if the machine is known for that machine."""
+    """Forecast the trials and their cost; without a machine, from assumed speeds."""
     models: Callable[[Q], tuple[Any, ...]] = single_model
-    """The models of a question, at the widths that it names."""
+    """The models of a question, at the widths that the question names."""
     analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
     """Analyse the terminal trials for tables at any target loss; None for kinds without tables."""
     ladders: Callable[[Q], Iterator[CheckedLadder]] | None = None

@@ -3,7 +3,7 @@
 For each role, the growth of the learning rate between two widths is compared with the growth that
 keeps the effect of an update constant in size:
 
-- Muon's lr for hidden matrices must cancel the growth of its update scale beyond
+- Muon's lr for hidden matrices must cancel the growth of Muon's update scale beyond
   sqrt(fan_out / fan_in).
 - The entries of AdamW's updates are of size lr, and their effects add up over fan_in. So lr must be
   ~ 1/m for hidden matrices, and lr x multiplier ~ 1/m for the readout, with m the width multiplier.
@@ -58,7 +58,7 @@ def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
 
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
-    """The exponents of hidden matrices, readout and embedding, from a narrow and a wide run."""
+    """The exponents for hidden matrices, readout and embedding, between two runs."""
     octaves = math.log2(wide.model.width / narrow.model.width)
     narrow_groups, wide_groups = groups_of(narrow), groups_of(wide)
 

@@ -74,7 +74,7 @@ class CoordinateReport:
 
 
 def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
-    """The report on trials that contain every width with the same seeds."""
+    """The report on the trials of a check: every width with the same seeds."""
     seeds = len({trial.spec.seed for trial in trials})
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
@@ -145,7 +145,7 @@ def check_verdict(
 
 @dataclass(frozen=True)
 class CheckProgress:
-    """The progress of a check."""
+    """The progress of a check: completed trials, missing runs, and the report."""
 
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]

@@ -86,8 +86,8 @@ def check_run(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
 def widths_of(
     model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
 ) -> tuple[int, ...]:
-    """The base width, and up to three doublings of it that do not exceed the target; if these are
-    fewer than four widths, also up to two halvings of the base width.
+    """The base width and up to three doublings that do not exceed the target; if these are fewer
+    than four widths, also up to two halvings of the base width.
     """
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
     halved = [

@@ -56,7 +56,7 @@ class NothingMoved:
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondGate:
-    """The slopes of some layers lie beyond the gate, together with their intervals."""
+    """Some layers fail: their slopes lie beyond the gate with the whole interval."""
 
     code: Literal["beyond_gate"] = "beyond_gate"
     worst: tuple[LayerSlope, ...]  # the failing layers that the reason names
@@ -112,4 +112,4 @@ class CheckReason:
     """The reason for a check's verdict."""
 
     finding: Finding
-    reduced: Reduced | None = None
+    reduced: Reduced | None = None  # None for a check of full size

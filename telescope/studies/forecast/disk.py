@@ -2,7 +2,7 @@
 
 Curves are kept. The size of a curve is estimated by encoding a synthetic curve with the same number
 of points, and includes the curve's outline. Checkpoints are deleted when their trial has ended. A
-running trial has at most two, which hold parameters and optimizer state in float32.
+running trial has at most two checkpoints, each with parameters and optimizer state in float32.
 """
 
 import math
@@ -17,10 +17,10 @@ from telescope.trials.spec import TrialSpec
 
 FLOAT_BYTES = 4
 COLUMNS = 2  # columns of an outline: tokens, loss
-STATES = {"muon": 1, "adamw": 2}  # optimizer floats per parameter: one momentum, two moments
+STATES = {"muon": 1, "adamw": 2}  # floats of optimizer state per parameter
 CHECKPOINTS = 2  # most checkpoints of a running trial
 LATE_METRICS = 15  # number of metrics that only the last point has
-MOST_POINTS = 5_000  # most points of a synthetic curve; longer curves are extrapolated from it
+MOST_POINTS = 5_000  # most points of a synthetic curve; a longer curve is in proportion
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Disk:
     """The disk space that a study takes."""
 
     curves_bytes: int  # all curves, at the end of the study
-    checkpoint_bytes: int  # all checkpoints, when they take the most
+    checkpoint_bytes: int  # all checkpoints, at the time when they take the most
 
 
 def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes]) -> int:
@@ -45,7 +45,7 @@ def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes
 
 
 def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:
-    """A point that compresses as poorly as a measured one."""
+    """A point that compresses as poorly as a measured point."""
     loss = 2 + 3 / math.sqrt(step) + 0.1 * math.sin(step**2)
     metrics = {"train_loss": loss}
     if last:

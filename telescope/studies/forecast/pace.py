@@ -1,10 +1,10 @@
 """The expected speed of a run.
 
-The speed is the rate of earlier trials on the kind of worker that was used last: trials of the same
-optimizer if there are any, and of the nearest shape, which is the fewest octaves of width and batch
-away. Wide models use a device better than narrow models, so the rate of a narrower shape is
-conservative. Without earlier trials, the speed follows from ASSUMED_FLOPS_PER_SECOND and
-ASSUMED_SECONDS_PER_BLOCK, and is marked as estimated.
+The speed is the rate at which earlier trials were trained on the kind of worker that was used last.
+Trials of the same optimizer are preferred and, among these, trials of the nearest shape: the fewest
+octaves of width and batch away. Wide models use a device better than narrow models, so the rate of
+a narrower shape is conservative. Without earlier trials, the speed follows from
+ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK, and is marked as estimated.
 
 Parts: `MeasuredRate`, from a database · `pace`, `assumed` -> `Pace` · `Machine`, on which a study
 would run.
@@ -19,11 +19,11 @@ import numpy as np
 
 from telescope.trials.outcome import Measurement
 
-ASSUMED_FLOPS_PER_SECOND = 20e9  # of one CPU thread, on models a few hundred wide
+ASSUMED_FLOPS_PER_SECOND = 20e9  # speed of one CPU thread on models a few hundred wide
 # Time per Transformer block and step, which dominates in small models. Measured at width 16: 1.9 ms
 # with AdamW, 3.4 ms with Muon.
 ASSUMED_SECONDS_PER_BLOCK = 2.5e-3
-OTHER_OPTIMIZER_OCTAVES = 100.0  # more octaves than between any shapes of one optimizer
+OTHER_OPTIMIZER_OCTAVES = 100.0  # a distance larger than between any two shapes
 
 
 class MeasuredRate(Protocol):
@@ -48,7 +48,7 @@ class Pace:
     """The speed of a run, and its source."""
 
     flops_per_second: float
-    estimated: bool  # assumed, since there are no measured rates
+    estimated: bool  # True if the speed is assumed, for lack of measured rates
     source: str
 
 
@@ -98,7 +98,7 @@ def encoded_columns(points: Sequence[Measurement]) -> bytes:
 
 @dataclass(frozen=True)
 class Machine:
-    """Facts about the machine on which a study would run, on which the study's cost depends."""
+    """The facts about a machine that determine what a study costs there."""
 
     rates: tuple[MeasuredRate, ...] = ()  # rates of earlier trials, the latest first
     slots: int | None = None  # number of trials that run at once; None if unknown
