@@ -2,8 +2,8 @@
 
 `Client` has one method per endpoint of `/v1`. Its methods return frozen values: the resources of
 `telescope.client.resources`, and the reports, previews and answers of `telescope.studies`, whose
-types depend on the job's kind. Only `document` returns a report as the service sent it. Fields that
-only a newer service sends are left out of the values.
+types depend on the job's kind. Fields that only a newer service sends are left out. `document` and
+`levels` return JSON as the service sent it.
 
 The client raises the error of `telescope.errors` that the service reports, with all problems. While
 the service cannot be reached, a request is repeated for `patience_seconds`; then the client raises
@@ -35,8 +35,7 @@ class Client(JobRequests, Tables):
     # Results of a job
 
     def result(self, job_id: str) -> "Report":
-        """The report, in the report type of the job's kind; its `final` is False while the job
-        runs."""
+        """The report, in the report type of the job's kind. `final` is False while the job runs."""
         document = self.document(job_id)
         kind = document.get("kind") or self.job(job_id).kind  # older services do not send the kind
         report: Report = as_type(kind_named(kind).report, document)

@@ -76,9 +76,10 @@ class Connection:
     ) -> httpx.Response:
         """The response to a request; `options` are passed to `httpx.Client.request`.
 
-        The request is repeated for `patience_seconds` while the service cannot be reached or
-        reports Unavailable. Raises the error that the service reports, Unavailable after
-        `patience_seconds`, and InvalidInput if JSON cannot represent the document.
+        While the service cannot be reached or reports Unavailable, the request is repeated for
+        `patience_seconds`, by default the patience of the connection. Raises Unavailable after this
+        time, any other error that the service reports, and InvalidInput if JSON cannot represent
+        the document.
         """
         if patience_seconds is None:
             patience_seconds = self.patience_seconds

@@ -3,8 +3,8 @@
 A kind is a frozen value. Code outside the kind's package uses only the fields of `Kind`, so a new
 kind is a package with a `Kind` and a line in `telescope.studies.registry`.
 
-Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, the fields that all
-kinds share · `Kind`, with the defaults of its fields · `Study`.
+Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, the fields that
+all kinds share · `Kind`, with the defaults of its fields · `Study`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

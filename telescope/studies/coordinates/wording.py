@@ -23,8 +23,8 @@ from telescope.studies.coordinates.reasons import (
 from telescope.studies.coordinates.slopes import LayerSlope
 from telescope.train.probes import LOGITS
 
-LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}  # names of power laws, by exponent
-NEAR = 0.05  # largest difference from an exponent of LAWS at which its name is used
+LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}  # names of powers of m, by exponent
+NEAR = 0.05  # largest distance of an exponent from a named exponent
 
 
 def words(reason: CheckReason) -> str:
