@@ -57,8 +57,8 @@ def as_type(value_type: type[Typed], document: Any) -> Typed:
 
 
 def kind_named(name: Any) -> "Kind[Any, Any, Any]":
-    """The kind of study with this name. Raises TelescopeError if this client does not know it."""
-    from telescope.studies import registry  # here, since it imports torch
+    """The kind of study with this name. Raises TelescopeError if the client does not know the kind."""
+    from telescope.studies import registry  # here, since the registry imports torch
 
     if name not in registry.KINDS:
         raise TelescopeError(f"this client knows no study of kind {name}; {UPDATE}")

@@ -77,8 +77,8 @@ def resolved(study: AnyStudy) -> AnyStudy:
 
 
 def resolved_data(data: DataSpec, batch_tokens: int) -> DataSpec:
-    """The data with their location, hash and size. Raises InvalidInput if the data are shorter than
-    a batch."""
+    """The data with their location, hash and size. Raises InvalidInput if the corpus
+    cannot be read or is shorter than a batch."""
     corpus = resolve(data)
     check_length(corpus, batch_tokens)
     return corpus
