@@ -57,7 +57,7 @@ def as_type(value_type: type[Typed], document: Any) -> Typed:
 
 
 def kind_named(name: Any) -> "Kind[Any, Any, Any]":
-    """The kind of study with this name. Raises TelescopeError if the client does not know the kind."""
+    """The kind of study with this name. Raises TelescopeError if the client lacks the kind."""
     from telescope.studies import registry  # here, since the registry imports torch
 
     if name not in registry.KINDS:

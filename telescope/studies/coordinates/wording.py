@@ -48,8 +48,8 @@ def finding_words(finding: Finding) -> str:
             remedy = "for more, use a smaller base_width or a smaller head_dim"
             return f"{count}, and the check needs {needed}; {remedy}"
         case DivergedAtWidths(widths=widths, steps=steps, lr=lr):
-            runs = f"at width {', '.join(map(str, widths))}, lr {lr:.3g}"
-            return f"runs diverged within {steps} steps {runs}; lower search.lr"
+            widths_and_lr = f"at width {', '.join(map(str, widths))}, lr {lr:.3g}"
+            return f"runs diverged within {steps} steps {widths_and_lr}; lower search.lr"
         case NothingMoved():
             return "no layer's output changed"
         case BeyondGate(worst=worst, failed=failed, gate=gate):
