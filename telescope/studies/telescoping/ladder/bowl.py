@@ -49,8 +49,8 @@ class ParameterSlots:
 
     @cached_property
     def slots(self) -> dict[str, slice]:
-        """The slices of theta that hold x_T (`x`), D (`drift`), log A, s (`skew`), phi, m (`cross`),
-        log R, d, e and the knees of saturating axes.
+        """The slices of theta that hold x_T (`x`), D (`drift`), log A, s (`skew`), phi, m
+        (`cross`), log R, d, e, and the knees of saturating axes.
         """
         k, rest, levels = self.axes, self.axes - 1, self.levels
         sizes = {

@@ -135,8 +135,8 @@ def seed_means(results: Sequence[Outcome]) -> dict[X, float]:
 
 
 def seed_noise(results: Sequence[Outcome]) -> float | None:
-    """Standard deviation between the seeds of the same x, over all x, in % of the loss; None without
-    repeated finite runs.
+    """Standard deviation between the seeds of one x, pooled over all x, in % of the loss; None if
+    no x has two finite runs.
     """
     losses: dict[X, list[float]] = {}
     for outcome in results:

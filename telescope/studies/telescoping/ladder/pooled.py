@@ -85,7 +85,7 @@ class Fit:
 
     @property
     def ratios(self) -> Array:
-        """The curvature [axis] along each axis, divided by the curvature along the learning rate."""
+        """The curvature along each axis, divided by the curvature along the learning rate."""
         return np.concatenate([[1.0], np.exp(self.theta[self.layout.slots["log_r"]])])
 
     @cached_property
@@ -104,8 +104,8 @@ class Fit:
         """The fitted loss at a level's optimum, averaged over its blocks; None if the level has no
         finite loss.
 
-        Unlike the lowest measured loss, this loss does not depend on the number of runs or their distance
-        from the optimum.
+        Unlike the lowest measured loss, this loss does not depend on the number of runs or on their
+        distance from the optimum.
         """
         sample = self.sample
         blocks = sample.member[sample.level == level].any(axis=0)

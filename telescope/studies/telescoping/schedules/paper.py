@@ -137,8 +137,8 @@ def grid_borders(
     first (side -1) or the last (side +1) value, and at no other.
 
     An axis with fewer than three values is left out, since its lowest loss always lies at an end;
-    under `edge: ignore` also an axis with three values, where it often does. If all runs diverged, the
-    optimum is assumed to lie below the learning rates tried.
+    under `edge: ignore` also an axis with three values, where it often does. If all runs diverged,
+    the optimum is assumed to lie below the learning rates tried.
     """
     means, least = seed_means(outcomes(done, level)), 4 if options.edge == "ignore" else 3
     if not any(map(math.isfinite, means.values())):
