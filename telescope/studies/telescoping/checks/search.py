@@ -66,7 +66,7 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
 
 
 def limit_problems(question: Question) -> list[Problem]:
-    """The first problem of the limits, if any. They must allow each ladder at least its base grid."""
+    """The first problem of the limits, if any; each ladder needs at least its base grid."""
     ladders = all_ladders(question)
     for ladder in ladders:
         if question.schedule == "paper" and (crowded := windows.crowded(ladder, question.paper)):

@@ -92,7 +92,7 @@ def lowest_of(done: Sequence[Done]) -> tuple[float, ...] | None:
 
 
 def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
-    """The pooled model's estimates at the target in octaves, by fitted axis; empty without a fit."""
+    """The pooled model's estimates at the target, in octaves by axis; empty without a fit."""
     if pooled_fit(ladder, done) is None:
         return {}
     estimates = pooled_at_target(pool(ladder, done), ladder.layout)

@@ -73,7 +73,7 @@ class Sample:
         return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
 
     def linearised(self, layout: ParameterSlots, theta: Array) -> tuple[Array, Array]:
-        """The bowl's heights [run], and their derivatives [run, parameter] by finite differences."""
+        """The heights [run] of the bowl, and their numerical derivatives [run, parameter]."""
         step = 1e-4
         heights = bowl(
             layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x
