@@ -33,7 +33,7 @@ class AxisScale:
     that it sets.
     """
 
-    part: Literal["optimizer", "horizon"] = "optimizer"  # part of the trial's spec with the field
+    part: Literal["optimizer", "horizon"] = "optimizer"  # part of the spec with the field
     adamw_field: str = ""  # the field in an AdamW run, if it has another name
     complement: bool = False  # whether octaves are of 1 - value, so that high values lie low
     saturates: bool = False  # whether a small enough value is as good as 0

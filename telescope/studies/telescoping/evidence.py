@@ -169,7 +169,7 @@ class Remedy:
     # seconds of training one run after the other, at the speed of this ladder's runs; None if that
     # speed is unknown
     seconds: float | None
-    max_base_runs: int  # the value to set limits.max_base_runs to
+    max_base_runs: int  # value of limits.max_base_runs that allows these runs
 
 
 @dataclass(frozen=True)
@@ -227,12 +227,14 @@ class Pairing:
     update_scale: UpdateScale | None  # None in an AdamW run
     muon_lr_rule: MuonLrRule | None  # None in an AdamW run
     weight_decay_rule: WeightDecayRule
-    eps_rule: Literal["constant", "inverse"]  # of AdamW's hidden matrices, in width / base width
+    eps_rule: Literal[
+        "constant", "inverse"
+    ]  # for hidden matrices under AdamW, in width / base width
     attention_scale: AttentionScale | None  # None for a user's model
     head_form: HeadForm | None  # None if no rule scales the readout
     sound: bool
     forced: bool  # whether the ladder ran although its pairing would be refused
-    remarks: tuple[str, ...]  # theory's objections first
+    remarks: tuple[str, ...]  # objections from theory come first
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """The picture of a telescoping study.
 
-It has a row per ladder. On the left, the evidence: held-out loss against learning rate, a line per
-width, the optimum of each level with its interval, and the answer at the target as a band. On the
-right, the method: the window of each level, narrowing as the width doubles, down to the interval at
-the untrained target width. If architectures or data are compared, a row above shows the variants
-side by side: the optimum of the learning rate against width, and the lowest loss.
+The picture has a row per ladder. On the left, the evidence: held-out loss against learning rate, a
+line per width, the optimum of each level with its interval, and the answer at the target as a band.
+On the right, the method: the window of each level, narrowing as the width doubles, down to the
+interval at the untrained target width. If architectures or data are compared, a row above shows the
+variants side by side: the optimum of the learning rate against width, and the lowest loss.
 
 Losses are averaged over seeds after each seed's offset from the first seed is removed. A line joins
 the runs at one weight decay, the one that was tried with the most learning rates; runs at other

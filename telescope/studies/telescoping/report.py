@@ -40,7 +40,7 @@ class LadderReport:
     hyperparameters: dict[AxisName, Hyperparameter]
     parameter_groups: tuple[ParameterGroup, ...]  # groups with their hyperparameters at the target
     pairing: Pairing
-    assumptions: tuple[str, ...]  # conditions of the transfer other than width
+    assumptions: tuple[str, ...]  # conditions under which the answer transfers beyond width
     levels: tuple[LevelReport, ...]
     drift: Drift | None
     scaling_fit: ScalingFit | None

@@ -27,17 +27,14 @@ def block_problems(question: Question) -> list[Problem]:
     ]
     if question.sweep_over is None:
         return problems
-    section, entry_problems = question.sweep_over.block, list[Problem]()
+    block, own = question.sweep_over.block, list[Problem]()
     for i, variant in enumerate(variants(question)):
-        entry = f"sweep_over.{section}.{i}"
+        entry = f"sweep_over.{block}.{i}"
         for problem in block_problems(variant.question):
             if problem not in problems:
-                entry_problems.append(
-                    problem.moved(section, entry)
-                    if problem.within(section)
-                    else replace(problem, field=entry)
-                )
-    return problems + entry_problems
+                inside = problem.within(block)
+                own.append(problem.moved(block, entry) if inside else replace(problem, field=entry))
+    return problems + own
 
 
 def _batch_problems(question: Question) -> list[Problem]:

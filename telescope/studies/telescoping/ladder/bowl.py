@@ -1,19 +1,21 @@
 """The form of the loss around its optimum, and its parameters over the widths of a ladder.
 
-At level i, with x the octaves of the hyperparameters and x_1 the learning rate:
+Let x be the octaves of the fitted hyperparameters, with the learning rate x_1. At level i:
 
     optimum  x*_i = x_T + D W_i + e_i
              x_T   the optimum at the target
-             D     the drift from the base width to the target
-             W_i   the share of the drift still to come, from 1 at the base width to 0 at the
+             D     the optimum at the base width minus the optimum at the target
+             W_i   the share of D that remains at the level, from 1 at the base width to 0 at the
                    target; phi selects the drift law: 0 is a/n, 0.47 a/sqrt(n), 1 constant
-             e_i   the deviation of the level
-    bowl     f_i(x) = A exp(d_i) [B(v) + sum_j R_j u_j^2], in % of the loss above the optimum
+             e_i   the deviation of the level from the drift law
+    bowl     f_i(x) = A exp(d_i) [B(v) + sum_j R_j u_j^2]
+             f_i   the height of the loss above the loss at the optimum, in % of the loss
              u     the distance x - x*_i; for weight decay `saturated`, since a small enough value
                    is as good as 0
-             v     u_1 + sum_j m_j u_j; here and above, j runs over all axes but the first
-             A     the curvature along the learning rate; R_j, the other curvatures divided by A
-             d_i   the deviation of the level
+             v     u_1 + sum_j m_j u_j; in both sums, j runs over all axes but the first
+             A     the curvature along the learning rate
+             d_i   the deviation of log A at the level
+             R_j   the curvature along axis j, divided by A
              B     a parabola with skew s
 
 Parts: `ParameterSlots`, the places and priors of the parameters · `skewed`, `saturated`, single
@@ -129,7 +131,7 @@ def skewed(v: Array, s: Array) -> Array:
 
 def saturated(u: Array, knee: Array) -> Array:
     """Effective octaves from the optimum: close to u above the knee, which lies `knee` octaves
-    below the optimum, and almost constant below it.
+    below the optimum, and almost constant below the knee.
     """
     below = 2.0**-knee
     result: Array = (1 + below) * np.log2((2.0**u + below) / (1 + below))

@@ -21,8 +21,8 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, argmin, outcomes
 from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF
 
-# octaves to each side of the lowest run that a quadratic is fitted to; since bowls are skewed, more
-# octaves would bias the vertex
+# octaves to each side of the lowest run within which a quadratic is fitted; since bowls are skewed,
+# a wider range would bias the vertex
 REACH = 1.5
 WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)  # factors on REACH, tried in turn until there are enough runs
 BIAS = 0.15  # octaves (sd) by which a skewed bowl shifts a parabola's vertex, equal at all levels
@@ -236,7 +236,7 @@ def _at_target(
     ladder: Ladder, level_vertices: Mapping[int, Vertex], axis: int, noise: tuple[float, float]
 ) -> Carried:
     """The optimum of an axis at the target, by weighted least squares over the vertices of the
-    levels. Its variance is larger if they deviate from the law by more than their errors.
+    levels. Its variance is larger if the vertices deviate from the law by more than their errors.
     """
     sigma, dof = noise
     # the regressor of a, which is 0 at the target

@@ -39,7 +39,8 @@ def minimise(
     sample: Sample, layout: ParameterSlots, theta: Array, weights: Array, prior: tuple[Array, Array]
 ) -> Array:
     """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by
-    Levenberg-Marquardt from `theta`; r are the residuals, w their weights.
+    Levenberg-Marquardt from `theta`; r are the residuals, w their weights;
+    mean and precision are the prior's.
     """
     mean, precision = prior
 
@@ -218,7 +219,7 @@ def lowest_point(runs: Sequence[FittedRun]) -> tuple[float, ...]:
 @lru_cache(maxsize=4096)
 def fit(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Fit | None:
     """The pooled model of these runs; None without a run at the base width. All losses must be
-    finite, and equal runs in equal order, since results are cached.
+    finite, and the runs in a fixed order, since the cache tells different orders apart.
     """
     if not any(run.level == 0 for run in runs):
         return None

@@ -39,7 +39,7 @@ LR_TOLERANCE = 0.4  # half-width in octaves that is narrow enough for the learni
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
     """The distance h [axis] of a block's corners from its centre, in octaves. On the axis of the
-    learning rate it is limited, so that the corners stay below the rates that diverged.
+    learning rate, h is limited, so that the corners stay below the rates that diverged.
     """
     lr_span = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
     other_spans = [min(max(lr_span / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
@@ -135,7 +135,7 @@ def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, O
     """The place of the top level's optimum on each fitted axis.
 
     If all runs of the last block diverged, the optimum is assumed to lie below the learning rates
-    of that block; if these include the lowest one allowed, only the learning rate has an entry.
+    of that block; if these include the lowest rate allowed, only the learning rate has an entry.
     """
     top = top_level(done)
     last = last_block(done, top)
@@ -158,8 +158,8 @@ def block_cost(ladder: Ladder, level: int) -> float:
 
 
 def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
-    """The `tolerances` [axis], infinite on an axis whose optimum lies beyond a wall, since no more
-    runs could bracket that optimum.
+    """The `tolerances` [axis], infinite on an axis whose optimum lies beyond a wall, since no
+    further run could bracket that optimum.
     """
     beyond = axes_at(top_places(ladder, done, pooled), OptimumPlace.BEYOND_WALL)
     return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))

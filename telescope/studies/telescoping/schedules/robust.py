@@ -14,8 +14,8 @@ After each round from 2 on, `recentre` adds a block at the top level if the opti
 outside the corners of that level's last block.
 
 The budget is in runs at the base width. To test the drift law, the ladder must reach three widths,
-as far as its levels and the budget allow. A level that it must still reach is *owed*, and the
-budget reserves one block for each.
+as far as its levels and the budget allow. A level that it must still reach is *owed*; the budget
+reserves one block for each owed level.
 
 Parts: `next_stage` · `base_grid`, `forecast`, `budget`, which are known before any run ·
 `blocks_stage`, `first_blocks`, `top_up`, the later rounds.
@@ -55,7 +55,7 @@ from telescope.trials.lattice import snap
 
 BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
 RECENTRINGS = 4  # most `recentre` stages in a row
-SHAPE_BLOCKS = 4
+SHAPE_BLOCKS = 4  # blocks of round 2
 CLIMB_BLOCKS = (2, 1)  # blocks at the second and the third width
 TOP_UP_BLOCKS = 4  # most blocks per top-up
 # bounds of the default budget, as multiples of the cost of rounds 1 to 4
@@ -139,9 +139,9 @@ def forecast(ladder: Ladder) -> tuple[int, ...]:
 def budget(ladder: Ladder) -> float:
     """The default budget, in runs at the base width.
 
-    It is the cost of the published rule, points^k at every level for k fitted axes, within
-    LEAST_BUDGET and MOST_BUDGET times the cost of rounds 1 to 4. Without these bounds, one
-    hyperparameter would get less than the cost of rounds 1 to 4, and three would get ten times it.
+    It is the cost of the published rule, points^k at every level for k fitted axes, but at least
+    LEAST_BUDGET and at most MOST_BUDGET times the cost of rounds 1 to 4. For one hyperparameter the
+    published rule costs less than these rounds; for three, ten times as much.
     """
     published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
     certain = math.fsum(

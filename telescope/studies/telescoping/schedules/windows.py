@@ -1,4 +1,4 @@
-"""The windows of the published rule, level by level, and their number of runs.
+"""The windows of the published rule at each level, and the number of runs in them.
 
 A window is centred on the optimum of the level below. At each doubling of the width, the number of
 points per hyperparameter is multiplied by 4^(-1/k) and their spacing is halved; k is the number of
