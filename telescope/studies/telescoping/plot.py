@@ -109,7 +109,7 @@ def _joined(axes: Axes, points: Sequence[tuple[float, float]], label: str, colou
 
 
 def _width_axis(axes: Axes, widths: Sequence[int]) -> None:
-    """A logarithmic axis of widths, with a legend where lines are drawn."""
+    """A logarithmic axis of widths, with a legend if lines are drawn."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(widths, [str(width) for width in widths])
     axes.set_xlabel("width", fontsize=9, color=INK)
