@@ -166,8 +166,7 @@ class Remedy:
     widths: tuple[int, ...]  # widths at which the blocks run
     base_runs: float  # cost in runs at the base width
     flops: float
-    # seconds of training one run after the other, at the speed of this ladder's runs; None if that
-    # speed is unknown
+    # seconds to train one run after the other; None if the speed of the ladder's runs is unknown
     seconds: float | None
     max_base_runs: int  # value of limits.max_base_runs that allows these runs
 
@@ -275,9 +274,7 @@ class Method:
 
 
 def digits(x: float) -> float:
-    """A number rounded to six significant digits, so that equal reports print equally
-    everywhere.
-    """
+    """A number rounded to six significant digits, so that equal reports print equally."""
     return float(f"{x:.6g}")
 
 
