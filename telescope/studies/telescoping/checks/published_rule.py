@@ -42,7 +42,7 @@ def _rounding_problems(options: PaperOptions) -> list[Problem]:
 
 def _two_point_problems(question: Question) -> list[Problem]:
     """Problems of axes with two points under a sampler. A sampler would scatter their values, but
-    without a fit along an axis only runs at the same value can be compared.
+    without a fit along an axis, only runs at the same value can be compared.
     """
     names = {
         axis.name

@@ -43,8 +43,8 @@ def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | 
 
 
 def last_step(done: Sequence[Done], axis: int) -> float:
-    """Octaves between neighbouring values of an axis in the last stage that compared several; an
-    average for the scattered points of a sampler. 0 if no stage compared several.
+    """Octaves between neighbouring values of an axis in the last stage that has two or more; an
+    average for the scattered points of a sampler. 0 without such a stage.
     """
     for stage in reversed(done):
         points = {o.point.x for o in stage.outcomes}

@@ -22,7 +22,7 @@ def trial_spec(
     seed: int = 0,
 ) -> TrialSpec:
     """The specification of a run at a width: the swept `values`, and the question's fixed values
-    for everything else. The question must be that of a single variant.
+    for everything else. The question must have no `sweep_over`.
     """
     assert question.sweep_over is None, "a run belongs to a variant"
     return cached_trial_spec(question, optimizer, width, tuple(sorted(values.items())), seed)
@@ -46,9 +46,7 @@ def cached_trial_spec(
     values: tuple[tuple[AxisName, float], ...],
     seed: int,
 ) -> TrialSpec:
-    """As `trial_spec`, with hashable values; cached, since all stages are replayed after every
-    trial.
-    """
+    """The result of `trial_spec`, cached, since all stages are replayed after every trial."""
     options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__

@@ -21,7 +21,7 @@ class FittedRun:
 
     level: int
     x: tuple[float, ...]  # octaves of each fitted axis
-    block: int  # seed of the run; equal within a block
+    block: int  # seed of the block
     loss: float
 
 
