@@ -116,7 +116,7 @@ class ErrorBudget:
     # the difference between the drift laws at the target; for `per_level`, the deviation of the
     # levels from its single law
     law: float
-    # for a value on a grid, the larger of step / sqrt(12) and its distance from the fitted optimum;
+    # for a value on a grid, step / sqrt(12), or the distance to the fitted optimum if that is larger;
     # 0 for a fitted value
     mesh: float
     total: float
@@ -226,9 +226,8 @@ class Pairing:
     update_scale: UpdateScale | None  # None in an AdamW run
     muon_lr_rule: MuonLrRule | None  # None in an AdamW run
     weight_decay_rule: WeightDecayRule
-    eps_rule: Literal[
-        "constant", "inverse"
-    ]  # for hidden matrices under AdamW, in width / base width
+    # the change of AdamW's eps for hidden matrices with width / base width
+    eps_rule: Literal["constant", "inverse"]
     attention_scale: AttentionScale | None  # None for a user's model
     head_form: HeadForm | None  # None if no rule scales the readout
     sound: bool

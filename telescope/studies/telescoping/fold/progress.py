@@ -92,7 +92,7 @@ class LadderProgress:
 
 
 def ladder_progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
-    """The progress of a ladder, replayed over the completed ones of these trials."""
+    """The progress of a ladder, from the completed trials among `trials`."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)

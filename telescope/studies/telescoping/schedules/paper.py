@@ -136,9 +136,9 @@ def grid_borders(
     """Pairs (axis, side), one for each axis on which the lowest mean loss of a level lies at the
     first (side -1) or the last (side +1) value, and at no other.
 
-    An axis with fewer than three values is left out, since its lowest loss always lies at an end;
-    under `edge: ignore` also an axis with three values, where it often does. If all runs diverged,
-    the optimum is assumed to lie below the learning rates tried.
+    An axis with one or two values is left out, since the lowest of these is always at an end; under
+    `edge: ignore`, an axis with three values too. If all runs diverged, the optimum is assumed to
+    lie below the learning rates tried.
     """
     means, least = seed_means(outcomes(done, level)), 4 if options.edge == "ignore" else 3
     if not any(map(math.isfinite, means.values())):

@@ -152,7 +152,7 @@ def budget(ladder: Ladder) -> float:
 
 def last_owed(ladder: Ladder) -> int:
     """The highest level that must be reached: the third, so that the drift law can be tested, or
-    the last one that the ladder has and the budget allows.
+    the last level that the ladder has and the budget allows.
     """
     cost, level = float(base_runs(ladder)), 0
     while (
