@@ -116,8 +116,8 @@ class ErrorBudget:
     # the difference between the drift laws at the target; for `per_level`, the deviation of the
     # levels from its single law
     law: float
-    # for a value on a grid, step / sqrt(12), or the distance to the fitted optimum if that is larger;
-    # 0 for a fitted value
+    # for a value on a grid: step / sqrt(12), or the distance to the fitted optimum if this is
+    # larger; 0 for a fitted value
     mesh: float
     total: float
     dominant: str  # the name of the largest source

@@ -136,7 +136,7 @@ def grid_borders(
     """Pairs (axis, side), one for each axis on which the lowest mean loss of a level lies at the
     first (side -1) or the last (side +1) value, and at no other.
 
-    An axis with one or two values is left out, since the lowest of these is always at an end; under
+    An axis with one or two values is left out, since its best value is always at an end; under
     `edge: ignore`, an axis with three values too. If all runs diverged, the optimum is assumed to
     lie below the learning rates tried.
     """
