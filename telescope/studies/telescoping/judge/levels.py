@@ -57,8 +57,8 @@ def judged_level(
 def level_verdict(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, sides: dict[int, int]
 ) -> tuple[Verdict, Reason]:
-    """The verdict on a width's own optimum, and the reason for the verdict, with advice. `sides` are
-    the `border_sides` of the width.
+    """The verdict on a width's own optimum, and the reason for the verdict, with advice. `sides`
+    are the `border_sides` of the width.
     """
     results = outcomes(done, level)
     tried, finite = (
