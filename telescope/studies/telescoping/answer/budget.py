@@ -32,7 +32,7 @@ from telescope.studies.telescoping.ladder.pooled import LAWS, Fit, Laws, laws_at
 from telescope.studies.telescoping.reasons import ClimbEnd, Value, code_values
 from telescope.studies.telescoping.schedules import blocks, robust
 
-# by phi, the parameter of the drift law in `ladder.bowl`
+# names of the drift laws, by their parameter phi (`ladder.bowl`)
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
 # parameters that describe the drift; all other parameters describe the form of the bowl
 FINITE_WIDTH = ("x", "drift", "phi", "e")

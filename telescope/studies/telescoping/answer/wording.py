@@ -84,8 +84,8 @@ def own_words(reason: Reason) -> str:
 def border_words(reason: Reason) -> str:
     """The text of the reason that an optimum lies at a border, with its widths and edges."""
     borders = [f"width {border.width}, {edges_words(border.edges)}" for border in reason.borders]
-    where = f" ({'; '.join(borders)})" if borders else ""
-    place = f"about {dict(reason.values)['lr']:.3g}{where}"
+    details = f" ({'; '.join(borders)})" if borders else ""
+    place = f"about {dict(reason.values)['lr']:.3g}{details}"
     return f"the optimum of lr lies at the border of the range tried or allowed: {place}"
 
 

@@ -53,7 +53,7 @@ class Bill:
     known: tuple[int, ...]  # number of certain runs per level
     lines: tuple[BillItem, ...]
     rounds: Span  # FLOPs of the schedule, without coordinate check and runs at the target
-    # sums over all lines
+    # sums over all lines, within the limits
     trials: Span
     tokens: Span
     flops: Span
@@ -65,16 +65,17 @@ def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal])
     schedule_lines = rounds(question, ladder, counts, rehearsals)
     most_runs, most_flops = caps(question, ladder)
     flops = total(line.flops for line in schedule_lines).within(most_flops)
-    check, validation_runs = coordinate_lines(question, ladder), target_lines(question, ladder)
+    check_lines = coordinate_lines(question, ladder)
+    validation_lines = target_lines(question, ladder)
     schedule_runs = total(line.trials for line in schedule_lines).within(most_runs)
-    runs = total([schedule_runs, *(line.trials for line in validation_runs)]).within(max_runs)
+    runs = total([schedule_runs, *(line.trials for line in validation_lines)]).within(max_runs)
     return Bill(
         known=counts,
-        lines=(*check, *schedule_lines, *validation_runs),
+        lines=(*check_lines, *schedule_lines, *validation_lines),
         rounds=flops,
-        trials=total([runs, *(line.trials for line in check)]),
-        tokens=total([runs.times(question.horizon.tokens), *(line.tokens for line in check)]),
-        flops=total([flops, *(line.flops for line in (*check, *validation_runs))]).within(
+        trials=total([runs, *(line.trials for line in check_lines)]),
+        tokens=total([runs.times(question.horizon.tokens), *(line.tokens for line in check_lines)]),
+        flops=total([flops, *(line.flops for line in (*check_lines, *validation_lines))]).within(
             max_flops
         ),
     )
@@ -189,8 +190,8 @@ def rounds(
 def optional_line(
     ladder: Ladder, tokens: int, name: str, runs: Mapping[int, float], most: tuple[float, float]
 ) -> BillItem:
-    """A line of runs that may not be needed: none at least, `runs` per level as expected, and the
-    trials and FLOPs of `most` at most.
+    """A line of runs that may not be needed: at least zero, `runs` per level as the expected
+    number, and at most the trials and FLOPs in `most`.
     """
     most_runs, most_flops = most
     trials = Span(0.0, math.fsum(runs.values()), most_runs).within(most_runs)
@@ -231,12 +232,12 @@ def coordinate_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]
     widths = len(design.widths)
     if question.coordinates == "skip" or not design.seeds or widths < FEWEST_WIDTHS:
         return ()
-    first_runs, most_runs = (
+    first_runs, all_runs = (
         design.runs[: seeds * widths] for seeds in (design.seeds, design.most_seeds)
     )
     sums = [
         (len(runs), sum(spec.horizon.tokens for spec in runs), math.fsum(map(trial_flops, runs)))
-        for runs in (first_runs, first_runs, most_runs)
+        for runs in (first_runs, first_runs, all_runs)
     ]
     trials, tokens, flops = (Span(*quantity) for quantity in zip(*sums, strict=True))
     return (BillItem("coordinate check", trials, tokens, flops),)

@@ -95,10 +95,8 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
     notes = sweep.notes
     if target_width is None:
         target_width = 2 * sweep.widths[-1]
-        notes = (
-            *notes,
-            f"judged for width {target_width}, twice the widest; set target_width to change this",
-        )
+        judged_for = f"judged for width {target_width}, twice the widest"
+        notes = (*notes, f"{judged_for}; set target_width for another width")
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
         remedy = "for a narrower target, leave out the wider rows"
         least = f"must be at least {sweep.widths[-1]}, the widest width in the sweep"

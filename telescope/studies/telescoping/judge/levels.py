@@ -25,7 +25,7 @@ from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
 FEWEST_LRS = 3  # least learning rates with a finite loss for a resolved verdict
-APART = 0.5  # octaves between a new learning rate and the rates tried; closer ones add nothing
+APART = 0.5  # least octaves between a learning rate to add and any rate tried
 
 
 @dataclass(frozen=True, kw_only=True)
