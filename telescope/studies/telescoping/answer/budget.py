@@ -145,7 +145,7 @@ def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
 
 
 def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
-    """The expected shift of lr's optimum from level `top`, the widest run, to the target: first
+    """The expected shift of lr's optimum from `top`, the widest level so far, to the target: first
     averaged over the laws, then under each law.
     """
     moves, sds = [], []

@@ -23,7 +23,7 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, 
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.samplers import Box, X, optuna_study, quietly
 
-FEWEST_VALUES = 3  # least values of an axis; of two values, one always has most of the better runs
+FEWEST_VALUES = 3  # fewest values of an axis; of two values, one always has most of the better runs
 # The share of points that count as better. The usual 10 % of a base grid would be two or three
 # points, too few for a stable result.
 BEST = 0.25

@@ -177,7 +177,7 @@ def cost(question: Question, progress: LadderProgress) -> Cost:
 
 
 def level_cost(progress: LadderProgress, level: int, width: int) -> LevelCost:
-    """The cost of the runs at a level, which has this width."""
+    """The cost of the runs at a level; `width` is the width of the level."""
     trials = [trial for point, trial in progress.trials if point.level == level]
     return LevelCost(width, len(trials), *paid(trials))
 

@@ -1,7 +1,7 @@
 """The rules of the verdict: resolved, unresolved, unbracketed or refused, with the reason.
 
 Of the hyperparameters, only the learning rate affects the verdict. The first case that applies
-gives it:
+gives the verdict:
 
 - **refused**: the coordinate check fails, and the pairing is sound
 - **unbracketed**: the search is complete, and every run diverged
@@ -149,8 +149,8 @@ def judged(
 
 
 def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
-    """The shift of the learning rate's optimum up to level `top`, in octaves, and the distance
-    between the two widths, as a `Span` and in doublings.
+    """The shift of the learning rate's optimum up to level `top`, in octaves, with the distance
+    over which the shift is measured: as a `Span`, and in doublings.
 
     The shift is measured from the widest level that lies a doubling or more below `top`. Without
     such a level, the shift from the lowest level is divided by its doublings. With a single level,

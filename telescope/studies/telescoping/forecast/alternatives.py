@@ -31,7 +31,7 @@ from telescope.trials.optimizer import OptimizerSpec
 
 MOST_POINTS = 1000  # largest grid whose argmin is evaluated on bowls
 SEEDS = 3  # seeds per point of `copy_with_seeds`
-STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # the ranges fitted by the law
+STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # the ranges of the law's fit
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -
 
 
 def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
-    """The figures of the grid's argmin if the grid is run at the base width with one seed, at the
-    base width with SEEDS seeds, or at the target with one seed; UNKNOWN beyond MOST_POINTS.
+    """The figures of the base grid's argmin if the grid is run at the base width with one seed, at
+    the base width with SEEDS seeds, or at the target with one seed; UNKNOWN beyond MOST_POINTS.
     """
     if robust.base_runs(ladder) > MOST_POINTS:
         return UNKNOWN, UNKNOWN, UNKNOWN
