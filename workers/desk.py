@@ -2,9 +2,9 @@
 
 A `Desk` stands between the coordinator and the threads that look after workers. The coordinator
 submits assignments, requests stops, and receives events. A worker's thread takes the next
-assignment, checks whether the trial should stop, and emits events.
-The desk enforces the contract of `workers.interface` for all executors: an attempt has one terminal
-event, and no event follows it, even if the trial's next attempt is already running.
+assignment, checks whether the trial should stop, and emits events. The desk enforces the contract
+of `workers.interface` for all executors: an attempt has one terminal event, and no event of the
+attempt follows, even if the trial's next attempt is already running.
 """
 
 import queue

@@ -3,7 +3,8 @@
 Trials of one shape run faster as one program (telescope.train.pack), or compiled
 (telescope.train.compiled). A worker that first meets a shape measures which program is fastest
 (telescope.train.program), if enough trials of the shape are queued to repay the measurement. The
-measurement is repeated once enough trials are queued to repay compiling.
+measurement is repeated once enough trials are queued to repay compiling. Shapes with the same
+*graph* (`telescope.train.compiled.Graph`) share compiled code.
 
 A pack is at most the worker's share of the remaining work, or other workers would be idle at the
 end. All trials of a pack belong to one job, so that a lost corpus fails only one job. A trial that

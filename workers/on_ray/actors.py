@@ -50,7 +50,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """Number of workers that can train at once; it grows when nodes join the cluster."""
+        """Number of workers that can train at once, which grows when nodes join the cluster."""
         return len(self._slots)
 
     @property
@@ -86,7 +86,7 @@ class RayExecutor:
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End all workers and, if Ray was started here, all its processes; idempotent."""
+        """End all workers, and all processes of a local Ray; idempotent."""
         if self._closed:
             return
         self._closed = True

@@ -53,8 +53,8 @@ class Demand:
     def suited(cls, total: Mapping[str, float], gpus_per_worker: float | None) -> "Demand":
         """Return the demand of a worker in a cluster with `total` resources.
 
-        It is `gpus_per_worker` GPUs, or one CPU for 0. If None is given, it is one GPU if the
-        cluster has GPUs, otherwise one CPU.
+        A worker needs `gpus_per_worker` GPUs, or one CPU if that is 0. None stands for one GPU if
+        the cluster has GPUs, otherwise for one CPU.
         """
         gpus = (1.0 if total.get("GPU", 0) else 0.0) if gpus_per_worker is None else gpus_per_worker
         return cls("GPU", gpus) if gpus else cls("CPU", 1.0)
@@ -194,7 +194,7 @@ class RayCluster:
         return any(node["NodeID"] == self._node and node["Alive"] for node in ray.nodes())
 
     def check_alive(self) -> bool:
-        """Check the cluster if a check is due; return True if one was due and succeeded.
+        """Check the cluster if a check is due; return True if a check was due and succeeded.
 
         Raises WorkersLost if no check has succeeded for `HEAD_LOST_SECONDS`.
         """
@@ -234,7 +234,7 @@ def _answers(address: str, seconds: float) -> bool:
 
 @contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Set environment variables in the `with` statement, for processes started there."""
+    """Set environment variables for processes that are started within the context."""
     previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

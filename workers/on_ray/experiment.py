@@ -125,7 +125,7 @@ class DeskSearcher(Searcher):  # type: ignore[misc]
         self._flights = flights
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return a trial's document, None if there is no trial now, or FINISHED.
+        """Return a trial's document; None if there is no trial now; FINISHED at the end.
 
         If Tune holds no trial, wait for an assignment, since Tune itself would sleep for a second.
         """
@@ -197,7 +197,7 @@ class EventReporter(Callback):  # type: ignore[misc]
             self._loggers.on_trial_start(trial=trial, **info)
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Remove the event from a step's result, which Tune would keep, and emit the event."""
+        """Emit a step's event, after removing it from the result, which Tune keeps."""
         self._flights.numerics = result.pop("numerics", self._flights.numerics)
         event = result.pop("event", None)
         if event is None:

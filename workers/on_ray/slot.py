@@ -78,7 +78,7 @@ class Slot:
         self.thread.start()
 
     def cancel(self, trial_id: int) -> None:
-        """If this slot runs the trial, end it at its next step, or kill an actor that hangs."""
+        """If this slot runs the trial, end the trial at its next step; kill an actor that hangs."""
         with self._lock:
             running = [item for item in self._assignments if item.trial_id == trial_id]
             if not running:
@@ -121,7 +121,7 @@ class Slot:
     def _replace(self) -> None:
         """Start an actor and wait until it is warm; report a shortage if the wait is too long.
 
-        Leaves the slot without an actor if a change of the cluster has changed what a worker needs.
+        Returns without an actor if the cluster changes and a worker now needs other resources.
         """
         self._retire()
         demand = self._shared.demand()
@@ -186,9 +186,8 @@ class Slot:
         with self._lock:
             stream, self._assignments = self._actor.run.remote(pack), assignments
         for assignment in assignments:
-            if self._desk.stopping(
-                assignment.trial_id
-            ):  # the stop was requested before the stream began
+            # a stop may have been requested before the stream began
+            if self._desk.stopping(assignment.trial_id):
                 self.cancel(assignment.trial_id)
         try:
             for reference in stream:

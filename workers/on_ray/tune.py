@@ -138,7 +138,7 @@ class TuneExecutor:
         self._grow()
         self._broken: Exception | None = None
         self._closed = False
-        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # Tune's files without loggers
+        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # used without loggers
         self._thread = threading.Thread(target=self._work, name="ray-tune", daemon=True)
         self._thread.start()
         # a process that ends with an exception must leave no processes of Ray behind
@@ -146,7 +146,7 @@ class TuneExecutor:
 
     @property
     def slots(self) -> int:
-        """Number of workers that can train at once; it grows when nodes join the cluster."""
+        """Number of workers that can train at once, which grows when nodes join the cluster."""
         return self._slots
 
     @property
@@ -168,7 +168,7 @@ class TuneExecutor:
 
         If the trial has not ended after `STUCK_SECONDS`, the worker's process is killed. A worker
         that hangs while it takes over the trial is not killed, since Tune has not yet reported
-        which worker that is.
+        which worker has the trial.
         """
         self._desk.stop(trial_id)
         if flight := self._flights.of(trial_id):
@@ -186,14 +186,12 @@ class TuneExecutor:
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End the experiment and, if Ray was started here, all its processes; idempotent."""
+        """End the experiment, and all processes of a local Ray; idempotent."""
         if self._closed:
             return
         self._closed = True
         atexit.unregister(self.close)
-        self._flights.over = (
-            True  # set first, since threads that wait at the desk wake and check it
-        )
+        self._flights.over = True  # set first: closing the desk wakes threads that read it
         self._desk.close()
         self._thread.join(CLOSE_SECONDS)
         self._cluster.close()

@@ -1,4 +1,4 @@
-"""The class that runs inside a Ray actor's process, and the environment of this process.
+"""The class that runs inside a Ray actor's process, and the environment variables of the process.
 
 A worker imports torch and warms its kernels before a trial arrives. Each pack of trials is a
 streaming call on the worker.
