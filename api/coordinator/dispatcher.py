@@ -71,8 +71,8 @@ class Dispatcher:
         """Submit as many pending trials of these jobs as the executor has room for.
 
         The job with the fewest trials in flight goes first; among such jobs, the oldest. Nothing is
-        submitted before a worker has reported its numerics, since they decide which trials can be
-        reused.
+        submitted before a worker has reported its numerics, since the numerics decide which trials
+        can be reused.
         """
         room = self._executor.room - len(self._flights)
         if self.numerics is None or self._nothing_pending or room <= 0:
@@ -147,7 +147,7 @@ class Dispatcher:
             self.delete_checkpoints(folder.name)
 
     def _record_end(self, event: Ending) -> Assignment | None:
-        """Record that an attempt ended; return its assignment, or None if it is not in flight."""
+        """Record that an attempt ended; return the assignment, or None if it is not in flight."""
         flight = self._flights.get(event.trial_id)
         if flight is None or flight.attempt != event.attempt:
             return None

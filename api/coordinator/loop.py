@@ -2,11 +2,10 @@
 
 The loop repeats `Coordinator.step`:
 
-    poll jobs and verbs -> wait for events -> record each -> dispatch the next trials -> plan what
-    else is needed
+    poll jobs and verbs -> wait for events -> record the events -> dispatch trials -> plan trials
 
 Trials are dispatched before planning, and before workers are free: a worker that ends a trial finds
-the next one already queued, and waits neither for a transaction nor for a plan. Within a job, the
+the next trial already queued, and waits neither for a transaction nor for a plan. Within a job, the
 longest pending trial goes first, whatever its stage and ladder.
 
 The state of the loop may be lost at any moment: a new coordinator reads the rows, resumes
@@ -156,7 +155,7 @@ class Coordinator:
             self._end_job(job, End(JobState.FAILED, reason))
 
     def _plan(self, job: JobRow) -> bool:
-        """Plan a job once; return True if trials were reused: the job must be planned again."""
+        """Plan a job once; return True if trials were reused and the job must be planned again."""
         outcome = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
         if outcome.end:
             self._end_job(job, outcome.end)
@@ -198,7 +197,7 @@ def take_up(job: JobRow, record: CoordinatorStore, planner: Planner) -> JobRow:
     elif job.state is JobState.QUEUED:
         job = record.begin_job(job.id)
         log.info("job %s (%s) is %s", job.id, job.name, job.state)
-        # A retried job still has the final report of its earlier end.
+        # Replace the final report that a retried job has from its earlier end.
         if job.trials_done and (report := planner.summary(job.id)):
             record.put_result(job.id, report, final=False)
     return job

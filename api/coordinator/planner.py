@@ -1,4 +1,4 @@
-"""The planner: from a job's study and ended trials, it inserts new trials and makes reports.
+"""The planner: it inserts the trials that a job's study needs next, and makes reports.
 
 A plan is a pure function of a study and its trials, so a planner keeps nothing that is not also in
 the database.
@@ -37,7 +37,7 @@ class PlanOutcome:
 
     new: int = 0  # number of trials inserted
     reused: int = 0  # number of trials completed with outcomes from other jobs
-    trials_to_report: tuple[Trial, ...] = ()  # in an interim report; empty if none is due
+    trials_to_report: tuple[Trial, ...] = ()  # for an interim report; empty if no report is due
     end: End | None = None  # None while the job continues
 
 

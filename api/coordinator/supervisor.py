@@ -5,8 +5,8 @@ is restarted after a pause, which doubles with each early death. Before the rest
 that the child started are killed (Ray's agents outlive their driver by about a minute). These
 processes are identified by a marker in the environment, which all descendants inherit.
 
-When the parent ends, even by SIGKILL, the children end too: each child holds a *leash*, a pipe as
-its standard input that closes with the parent.
+When the parent ends, even by SIGKILL, the children end too. Each child holds a *leash*: its
+standard input is a pipe that closes with the parent.
 
 Parts: `Child`, one process and its restarts · `on_signals`, `interruptible`, signal handling ·
 `supervise`, the loop · `end`, which ends children · `hold_leash`, for a child · `port_to_use`.
@@ -86,7 +86,7 @@ class Child:
             self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
 
     def terminate(self) -> None:
-        """Send SIGTERM; a dead child ignores it."""
+        """Send SIGTERM, unless the child is dead."""
         self.process.terminate()
 
     def sweep(self) -> None:
@@ -99,7 +99,7 @@ class Child:
 
 @contextmanager
 def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
-    """Handle SIGINT, SIGTERM and SIGHUP with `handler` in the `with` statement."""
+    """Handle SIGINT, SIGTERM and SIGHUP with `handler` within the context."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = [signal.signal(number, handler) for number in signals]
     try:
@@ -110,7 +110,7 @@ def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP in the `with` statement."""
+    """Raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP within the context."""
     return on_signals(signal.default_int_handler)
 
 
@@ -159,7 +159,7 @@ def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None
 
 
 def hold_leash() -> None:
-    """Start a thread that ends this process when its standard input closes with its parent.
+    """Start a thread that ends this process when its parent ends, which closes standard input.
 
     The thread sends this process SIGTERM; after a grace period, it kills all descendants and exits.
     """

@@ -9,8 +9,9 @@ also has an outline (`outline_of`, `packed`, `unpacked`), for studies that read 
 whole job.
 
 The blob of a chunk is a header (`HEADER`), the names of the metrics as JSON, and the columns step,
-tokens, flops, seconds, metrics..., compressed by zlib. The blob of an outline is float32
-[2, points], tokens and loss, not compressed, so that one query can read ten thousand outlines.
+tokens, flops, seconds, metrics..., compressed by zlib. The blob of an outline is a float32 array
+[2, points] of tokens and losses; it is not compressed, so that one query can read ten thousand
+outlines.
 """
 
 import json

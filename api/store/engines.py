@@ -96,7 +96,10 @@ class CoordinatorLock:
             return self._lock_advisory()
 
     def held(self) -> bool:
-        """True if this process still holds the lock, which a lost connection to PostgreSQL ends."""
+        """True if this process still holds the lock.
+
+        PostgreSQL releases the lock when the connection breaks.
+        """
         if self._connection is None:
             return self._file is not None
         try:

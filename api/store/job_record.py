@@ -36,7 +36,7 @@ class JobRecord(Store):
     def begin_job(self, job_id: str) -> JobRow:
         """Start a queued job, unless it has been paused or cancelled meanwhile.
 
-        Its failed and stopped trials become pending, for another attempt. Returns the job.
+        The job's failed and stopped trials become pending, for another attempt. Returns the job.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)

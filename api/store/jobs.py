@@ -81,7 +81,7 @@ class JobTable(Database):
         return earlier, False
 
     def job_of_key(self, idempotency_key: str, body_hash: str, owner: str = "") -> JobRow | None:
-        """Return the job that an earlier request with this key created; None without one.
+        """Return the job that an earlier request with this key created, or None.
 
         Raises IdempotencyMismatch if that request had another body.
         """
@@ -142,8 +142,8 @@ class JobTable(Database):
         """Request a verb of a job; return the job. Repeating a request changes nothing.
 
         The coordinator carries out the verbs of a running job, and the cancellation of a job that
-        has been started; all other verbs are carried out at once.
-        Raises Conflict if the job's state does not permit the verb.
+        has been started; all other verbs are carried out at once. Raises Conflict if the job's
+        state does not permit the verb.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)

@@ -1,8 +1,8 @@
 """Pagination by keyset.
 
 A page token, opaque to clients, holds the name of its list, filters included, and the sort key of
-the last row. For computed rows, which are all in memory (`cut`), the key is the number of rows up
-to there.
+the last row. For computed rows, which are all in memory (`cut`), the key is the number of rows so
+far.
 """
 
 import base64
@@ -17,7 +17,7 @@ MAX_PAGE_SIZE = 1000
 
 
 def row_limit(page_size: int) -> int:
-    """Number of rows to read for a page: one more than it holds, to detect a next page."""
+    """Number of rows to read for a page: one more than the page holds, to detect a next page."""
     if page_size < 1:
         raise InvalidInput.of("page_size", "must be at least 1", page_size)
     return min(page_size, MAX_PAGE_SIZE) + 1

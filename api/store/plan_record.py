@@ -34,7 +34,7 @@ class PlanRecord(JobRecord):
     """The store with the coordinator's writes about jobs and planned trials."""
 
     def plan_trials(self, job_id: str, planned: Sequence[Planned]) -> int:
-        """Insert the trials that a job does not have yet; return their number."""
+        """Insert planned trials that the job does not have yet; return the number inserted."""
         with self._write() as connection:
             before = the_job(connection, job_id, lock=True).trials_total
             documents = [

@@ -1,9 +1,9 @@
 """The coordinator's writes about the events of trials, one event per transaction.
 
-`CoordinatorStore` is the store with all writes that only the coordinator makes; its writes about
-jobs are in `api.store.job_record`, about planned trials in `api.store.plan_record`. A write about a
-running trial names its `attempt` and changes nothing unless that attempt is still current, so that
-late and repeated reports are harmless.
+`CoordinatorStore` is the store with all writes that only the coordinator makes. The writes about
+jobs are in `api.store.job_record`, the writes about planned trials in `api.store.plan_record`. A
+write about a running trial names the `attempt` and changes nothing unless that attempt is still
+current, so that late and repeated reports are harmless.
 """
 
 import json
@@ -150,7 +150,7 @@ def _numerics_of_trunk(branch: Branch) -> ColumnElement[str | None]:
 def _record_points(
     connection: Connection, trial_id: int, attempt: int, points: Sequence[Measurement]
 ) -> bool:
-    """Record new points; return False if the attempt is not current, or has recorded them."""
+    """Record new points; return False if the attempt is not current, or the points are recorded."""
     last = points[-1]
     values = {
         "step": last.step,

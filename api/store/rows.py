@@ -2,8 +2,8 @@
 
 The store returns `JobRow` and `TrialRow`, the resources that clients see, which hold only scalars
 and are cheap to list; `Page`; `Pending`, a trial that waits for a worker; and `TrainingRate`, the
-speed of workers. It accepts `Begun`, the start of an attempt, and `TrialFilter`.
-Curves are in `api.store.curves`.
+speed of workers. It accepts `Begun`, the start of an attempt, and `TrialFilter`. Curves are in
+`api.store.curves`.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class TrialRow(TrialSummary):
 
     @property
     def failure(self) -> Failure | None:
-        """The divergence, or the failure of the last failed attempt; None without a failure."""
+        """The trial's divergence, or its last operational failure; None without either."""
         if self.failure_kind == "scientific":
             return Failure("scientific", self.failure_message or "", retryable=False)
         return Failure("operational", self.failure_message or "") if self.failure_kind else None
@@ -62,7 +62,7 @@ class Pending:
 class Begun:
     """The start of an attempt by a worker."""
 
-    resumed_step: int  # step of the checkpoint or trunk that it continues; 0 for a fresh start
+    resumed_step: int  # step of the checkpoint or trunk that is continued; 0 for a fresh start
     worker: str
     numerics: str  # numerics of the worker (telescope.trials.numerics)
     branch: Branch | None = None  # the trunk and step that the trial branches from, if any

@@ -108,7 +108,7 @@ def upsert(connection: Connection, table: Table) -> Any:
 
 
 def insert_new(connection: Connection, table: Table, values: Any, *unique: str) -> None:
-    """Insert one row or several; skip rows whose `unique` columns equal an existing row's."""
+    """Insert one row or several; skip rows that equal an existing row in `unique` columns."""
     if values:
         statement = upsert(connection, table).on_conflict_do_nothing(index_elements=unique)
         connection.execute(statement, values)

@@ -84,7 +84,7 @@ class TrialTable(Database):
         return self._spec_of_trial(row)
 
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
-        """Return the specifications of up to a page of a job's trials, by digest."""
+        """Return the specifications of a job's trials with these digests, at most one page."""
         with self._read() as connection:
             condition = (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
             self._load_specs(connection, digests, condition)
