@@ -1,10 +1,10 @@
 """States of a submitted job, and the transitions between them.
 
-`JobState` lists the states, and `next_job_state` permits the legal transitions. `Verb` lists the
+`JobState` lists the states, and `next_job_state` permits only legal transitions. `Verb` lists the
 requests that users can make, and `state_after_verb` returns the state that a verb leads to. A verb
-on a running job is only requested: the coordinator, which alone handles the job's trials, carries
-it out. Until then, `prospect` returns the state that the request leads to, and further verbs are
-checked against that state.
+on a running job is recorded as a request, which the coordinator carries out, since it alone handles
+the job's trials. Until then, further verbs are checked against the state that the request leads to
+(`prospect`).
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
         {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    # A job that ended at a limit has its result too; other limits need a clone.
+    # Final even for a job that ended at a limit: to change a limit, clone the job.
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
@@ -52,8 +52,9 @@ TARGET: Mapping[Verb, JobState] = {
     Verb.RESUME: JobState.QUEUED,
     Verb.RETRY: JobState.QUEUED,
 }
+"""The state that each verb leads to."""
 
 
 def prospect(state: JobState, requested: Verb | None) -> JobState:
-    """Return the state of a job once its requested verb, if any, is carried out."""
+    """Return the state of a job after its requested verb; without a request, its current state."""
     return TARGET[requested] if requested else state

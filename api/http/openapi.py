@@ -1,10 +1,10 @@
 """Parts of the OpenAPI document that do not follow from the handlers' signatures.
 
-Handlers take request bodies, reports and previews as plain documents, so their schemas are added
-here. `Study`, `Report` and `Preview` are unions over the registered kinds of study, with the
-discriminator `kind`. Schema names are short and unique: the types that a kind registers are named
-after the kind (`ComputeTimeReport`); every other class has its own name, prefixed with its module
-only if another class has the same name.
+Handlers take request bodies, and return reports and previews, as plain documents, so the schemas of
+these documents are added here. `Study`, `Report` and `Preview` are unions over the registered kinds
+of study, with the discriminator `kind`. Schema names are short and unique: the types that a kind
+registers are named after the kind (`ComputeTimeReport`); any other schema has the name of its
+class, prefixed with the class's module only if several classes share the name.
 """
 
 from collections import Counter
@@ -55,14 +55,14 @@ MODES: Mapping[Part, JsonSchemaMode] = {
     "report": "serialization",
     "preview": "serialization",
 }
-EXTENDED = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}
+PARENTS = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}  # parent class of each class
 
 
 def add_schemas(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
     """Add the schemas of bodies, reports, previews and problems to FastAPI's document."""
     schemas = document["components"]["schemas"]
-    for detail, plain in EXTENDED.items():  # pydantic describes only a class's own fields
-        schemas[detail]["properties"] |= schemas[plain]["properties"]
+    for child, parent in PARENTS.items():  # pydantic describes only a class's own fields
+        schemas[child]["properties"] |= schemas[parent]["properties"]
     add_class_schema(schemas, "NewJudgement", NewJudgement, "validation")
     add_class_schema(schemas, "Problem", errors.ProblemDocument, "serialization")
     schemas.update(study_schemas(tuple(kinds), schemas))
@@ -90,12 +90,12 @@ def reference(name: str) -> dict[str, str]:
 
 
 def set_response_schema(operation: dict[str, Any], name: str) -> None:
-    """Set the schema of an operation's response 200."""
+    """Set the schema of an operation's response with status 200."""
     operation["responses"]["200"]["content"] = {"application/json": {"schema": reference(name)}}
 
 
 def either(media: dict[str, Any]) -> dict[str, Any]:
-    """Offer a body as JSON or YAML."""
+    """Return the OpenAPI content of a body that may be JSON or YAML."""
     return dict.fromkeys(("application/json", "application/yaml"), media)
 
 
@@ -103,13 +103,13 @@ def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode
     """Add the schema of a class, under `name`, and of the classes that it refers to."""
     schema = TypeAdapter(cls).json_schema(ref_template=REFERENCE, mode=mode)
     definitions = schema.pop("$defs", {})
-    schemas.update(definitions | {name: schema | {"title": name}})  # generators name classes by it
+    schemas.update(definitions | {name: schema | {"title": name}})  # generators name classes so
 
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> Schemas:
     """Schemas of each kind's question, report and preview, and the three unions over the kinds.
 
-    `existing` are the schemas that the document has already.
+    `existing` holds the schemas that are in the document already.
     """
     inputs = [
         ((kind.name, part), mode, TypeAdapter(getattr(kind, part)))
@@ -123,7 +123,7 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> 
         for (kind_and_part, _), reference in references.items()
     }
     for name, (kind, part) in registered.items():
-        if part != "question":  # a question contains its `kind`; the service adds it to the others
+        if part != "question":  # the service adds `kind` to reports and previews
             schema = definitions[name]
             kind_schema = {"kind": {"const": kind, "title": "Kind", "type": "string"}}
             schema["properties"] = kind_schema | schema["properties"]
@@ -134,12 +134,12 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> 
         names[name]: renamed_references(schema, names) for name, schema in definitions.items()
     }
     for name, schema in renamed.items():
-        schema["title"] = name  # client generators name classes by it
+        schema["title"] = name  # client generators name classes so
     return renamed | {union: union_over(kinds, part) for part, union in UNIONS.items()}
 
 
 def title(kind: str, part: Part) -> str:
-    """The schema name of a kind's part: `compute_time`, `report` -> ComputeTimeReport."""
+    """The schema name of a part of a kind: `compute_time`, `report` -> ComputeTimeReport."""
     return "".join(word.capitalize() for word in (*kind.split("_"), part))
 
 
@@ -158,14 +158,15 @@ def short_names(
 ) -> dict[str, str]:
     """Map pydantic's schema names to the names in the document.
 
-    Pydantic prefixes a class's name with its module if several classes have the name. `registered`
-    maps the schemas of kinds to their names, `existing` are the schemas in the document already.
+    Pydantic prefixes the name of a class with its module if several classes have the same name.
+    `registered` maps pydantic's names of the kinds' schemas to their names in the document;
+    `existing` holds the schemas that are in the document already.
     """
     short = {name: registered.get(name, name.rpartition("__")[2]) for name in definitions}
     count = Counter((*short.values(), *UNIONS.values()))
 
     def is_free(name: str) -> bool:
-        """True if no other class has this name; FastAPI may have entered the same class."""
+        """True if no other class has the short name; FastAPI may have added this class already."""
         same_name = existing.get(short[name], definitions[name])
         return count[short[name]] == 1 and same_name == definitions[name]
 
@@ -176,7 +177,7 @@ def short_names(
 
 
 def qualified(name: str) -> str:
-    """Shorten a module's prefix: telescope__studies__compute_time__rows__A -> ComputeTimeRowsA."""
+    """Shorten pydantic's name: telescope__studies__compute_time__rows__A -> ComputeTimeRowsA."""
     *modules, class_name = name.removeprefix("telescope__studies__").split("__")
     return (
         "".join(word.capitalize() for module in modules for word in module.split("_")) + class_name

@@ -20,7 +20,7 @@ CSV_TYPES = frozenset({"text/csv", "application/csv"})
 def judge_sweep(
     request: Request, body: Annotated[bytes, Depends(body_of)], target_width: Width = None
 ) -> Judgement:
-    """Judge whether a sweep transfers to the target width, by the rules of a job's result.
+    """Judge, by the rules of a job's result, whether a sweep's optimum transfers to a target width.
 
     The sweep is a CSV table, or JSON that may include the target width.
     """
@@ -31,6 +31,6 @@ def judge_sweep(
     document = bodies.parse_body(body, content_type, "a CSV table as Content-Type: text/csv")
     sweep, target = read_document(document)
     if target is not None and target_width is not None:
-        message = "is given twice; give it either in the document or in the query"
+        message = "is given twice; give one, in the document or in the query"
         raise InvalidInput.of("target_width", message, target)
     return judge(sweep, target_width if target is None else target)
