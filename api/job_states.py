@@ -36,13 +36,14 @@ def next_job_state(current: JobState, to: JobState) -> JobState:
 def state_after_verb(current: JobState, verb: Verb) -> JobState:
     """Return the state that a verb leads to; raise Conflict if the verb does not apply.
 
-    Retry applies only to jobs that have ended, all other verbs only to jobs that have not.
+    Retry applies only to jobs that have ended; all other verbs apply only to unended jobs.
     """
     if current is JobState.SUCCEEDED and verb is Verb.RETRY:
         remedy = "clone it to change the question; finished trials are reused"
         raise Conflict(f"a job that is {current} has its result; {remedy}")
     if current.terminal is not (verb is Verb.RETRY):
-        raise Conflict(f"a job that is {current} has {'' if current.terminal else 'not '}ended")
+        reason = "has ended" if current.terminal else "has not ended"
+        raise Conflict(f"cannot {verb} a job that is {current}: the job {reason}")
     return next_job_state(current, TARGET[verb])
 
 

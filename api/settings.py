@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     """Address that the HTTP server listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
-    """Port that the HTTP server listens on; 0 picks a free one."""
+    """Port that the HTTP server listens on; 0 picks a free port."""
     compile: Literal["auto", "never"] = "auto"
     """auto: workers compile training steps if a compiler exists and the remaining steps repay the
     compilation; never: workers do not compile."""

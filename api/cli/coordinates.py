@@ -71,7 +71,10 @@ def selected_ladders(study: "AnyStudy", optimizer: str | None) -> list[Any]:
 
     if study.kind.ladders is None:
         kinds = ", ".join(kind.name for kind in registry.KINDS.values() if kind.ladders)
-        message = f"has a single width, but the check compares widths; give a job of kind {kinds}"
+        message = (
+            "jobs of this kind train at one width, but the check compares several; "
+            f"give a job of kind {kinds}"
+        )
         raise InvalidInput.of("kind", message, study.kind.name)
     ladders = list(study.kind.ladders(study.question))
     selected = [ladder for ladder in ladders if optimizer in (None, ladder.optimizer)]

@@ -1,4 +1,4 @@
-"""`make demo`: telescope end to end, through its public HTTP interface.
+"""`make demo`: telescope end to end, through the public HTTP interface.
 
 The demonstration starts a service of its own (`telescope serve` with SQLite, a local Ray, a free
 port, and all files below ./demo-result), POSTs the packaged quick-start job, follows the job,
@@ -61,7 +61,7 @@ def main() -> int:
 
 @contextmanager
 def running_service(folder: Path) -> Iterator[str]:
-    """Start a service that keeps its files in `folder`, emptied first; yield its URL; stop it."""
+    """Run a service with its files in `folder`, which is emptied first; yield the service's URL."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     port = port_to_use("127.0.0.1", 0)

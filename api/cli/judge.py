@@ -55,7 +55,7 @@ def judge(
 
 
 def read_table(file: Path) -> bytes:
-    """Read a CSV table up to one byte beyond the limit, at which `read_csv` refuses the table."""
+    """Read a CSV table, at most one byte beyond the limit that `read_csv` enforces."""
     from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # here, for a quick start
 
     try:

@@ -114,7 +114,9 @@ def submit(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> No
 
 @app.command(rich_help_panel=JOBS)
 def preview(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> None:
-    """Forecast a job's trials and cost, without running the job, here or (--url) in the service.
+    """Forecast a job's trials and cost without running the job.
+
+    With --url, the service makes the forecast; else this machine does.
 
     Example: telescope preview job.yaml
     """

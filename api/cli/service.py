@@ -27,7 +27,7 @@ Host = Annotated[
     str | None,
     typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from other machines."),
 ]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free port.")]
 ExecutorName = Annotated[
     Literal["ray", "ray_tune", "local"] | None,
     typer.Option("--executor", help="Executor of trials: Ray, Ray Tune, or a single thread."),

@@ -40,7 +40,7 @@ from telescope.studies.kind import AnyStudy
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 2.0  # time for the coordinator to carry out a pause
 SLOW_SECONDS = 10.0  # time without a change of the job after which the last log line is shown
-MOST_DEATHS = 2  # deaths of the coordinator before any change of the job, until the job is paused
+MOST_DEATHS = 2  # deaths of the coordinator, before any change of the job, that pause the job
 LOG_NAME, LOG_BEGINS = "run.log", "a coordinator starts\n"
 
 
@@ -164,7 +164,7 @@ def supervised_progress(
 
 
 def last_log_line(child: Child) -> str:
-    """Return the last line that the child itself logged, which tells why it ended or waits."""
+    """Return the last line that the child itself logged, such as the reason why it ended."""
     log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
     lines = [line.strip() for line in log.splitlines()]
     parents_note = f"{child.name} ended with status"

@@ -22,19 +22,17 @@ from telescope.errors import InvalidInput, Problem, closest_name_hint, key_probl
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
-YAML_CHARACTERS = (
-    1 << 14
-)  # the parser, in pure Python, takes about half a second for this number
+YAML_CHARACTERS = 1 << 14  # the parser, in pure Python, takes about half a second for this number
 MAX_NESTING = 32  # lists and mappings around a value
 LARGEST_INTEGER = 2**53
-WITHOUT_JSON = (tokens.AnchorToken, tokens.AliasToken, tokens.TagToken, tokens.DirectiveToken)
-OPENING = (
+YAML_ONLY_TOKENS = (tokens.AnchorToken, tokens.AliasToken, tokens.TagToken, tokens.DirectiveToken)
+OPENING_TOKENS = (
     tokens.FlowSequenceStartToken,
     tokens.FlowMappingStartToken,
     tokens.BlockSequenceStartToken,
     tokens.BlockMappingStartToken,
 )
-CLOSING = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, tokens.BlockEndToken)
+CLOSING_TOKENS = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, tokens.BlockEndToken)
 
 
 class BodyLimit:
@@ -67,7 +65,7 @@ def parse_body(
     content_type: str | None,
     alternative: str = "YAML as Content-Type: application/yaml",
 ) -> Any:
-    """Parse a JSON or YAML body; the message about invalid JSON suggests `alternative`, a format.
+    """Parse a JSON or YAML body; a message about invalid JSON also suggests `alternative`.
 
     Raises InvalidInput with the place of a syntax error, or with each value that cannot be stored.
     """
@@ -77,7 +75,7 @@ def parse_body(
         value = _yaml(text) if media in YAML_TYPES else json.loads(text)
         problems = tuple(_unstorable(value, ()))
     except RecursionError:
-        message = f"is nested more than {MAX_NESTING} deep; a job needs at most 4"
+        message = f"has more than {MAX_NESTING} nested lists and mappings; a job needs at most 4"
         raise InvalidInput.of("", message) from None
     except (OverflowError, ValueError, YAMLError) as error:
         reason = " ".join(str(error).split())
@@ -119,10 +117,10 @@ def _yaml(text: str) -> Any:
         raise ValueError(f"{limit}; send JSON instead")
     depth = 0
     for token in YAML(typ="safe", pure=True).scan(text):
-        if isinstance(token, WITHOUT_JSON):
+        if isinstance(token, YAML_ONLY_TOKENS):
             features = "anchors (&name), aliases (*name), tags (!name) and directives (%NAME)"
             raise YAMLError(f"{features} are not supported; write plain values")
-        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
+        depth += isinstance(token, OPENING_TOKENS) - isinstance(token, CLOSING_TOKENS)
         if depth > MAX_NESTING:
             raise RecursionError
     return from_yaml(text)

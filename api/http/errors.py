@@ -34,7 +34,7 @@ CODES = {
     413: "content_too_large",
 }
 
-DETAILS = {  # details in place of the framework's, which only repeat the status
+DETAILS = {  # replacements of the framework's details, which only repeat the status
     404: "there is no such path; GET /docs lists all paths",
     405: "this path does not allow this method; GET /docs lists the methods of each path",
 }

@@ -55,7 +55,7 @@ MODES: Mapping[Part, JsonSchemaMode] = {
     "report": "serialization",
     "preview": "serialization",
 }
-PARENTS = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}  # parent class of each class
+PARENTS = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}  # schemas and their parents
 
 
 def add_schemas(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
@@ -103,7 +103,8 @@ def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode
     """Add the schema of a class, under `name`, and of the classes that it refers to."""
     schema = TypeAdapter(cls).json_schema(ref_template=REFERENCE, mode=mode)
     definitions = schema.pop("$defs", {})
-    schemas.update(definitions | {name: schema | {"title": name}})  # generators name classes so
+    # Client generators name classes by the title.
+    schemas.update(definitions | {name: schema | {"title": name}})
 
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> Schemas:
@@ -134,7 +135,7 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> 
         names[name]: renamed_references(schema, names) for name, schema in definitions.items()
     }
     for name, schema in renamed.items():
-        schema["title"] = name  # client generators name classes so
+        schema["title"] = name  # client generators name classes by the title
     return renamed | {union: union_over(kinds, part) for part, union in UNIONS.items()}
 
 

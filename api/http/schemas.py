@@ -46,9 +46,8 @@ class ItemPage(Resource, Generic[Item]):
 class TrialWithSpec(TrialSummary):
     """A trial with its full specification."""
 
-    spec: TrialSpec = field(
-        kw_only=True
-    )  # a plain document for clients: newer servers may add fields
+    # Clients read the specification as a plain document, since newer servers may add fields.
+    spec: TrialSpec = field(kw_only=True)
 
 
 class Curves(Resource):

@@ -38,8 +38,8 @@ def require_open(data_by_field: Mapping[str, DataSpec], roots: Sequence[Path]) -
 def require_factories(document: Any, patterns: Sequence[str], path: str = "") -> None:
     """Raise InvalidInput if a document names, at any depth, a factory that is not in `patterns`.
 
-    It must be called before the code of a factory is imported. `path` is the field at which
-    `document` is nested; empty for a whole document.
+    The check must precede the import of a factory's code. `path` is the field that holds
+    `document`; empty for a whole document.
     """
     children: Iterable[tuple[Any, Any]] = ()
     if isinstance(document, Mapping):

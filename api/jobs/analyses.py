@@ -6,8 +6,8 @@ the job's newest version. When the version of a running job rises, the job is an
 Handlers use the cache from many threads: while one thread analyses a job, only threads that need
 the same analysis wait.
 
-Parts: `analysed`, an analysis from the database · `analysed_kinds`, the kinds of job that have
-analyses · `Analyses`, the cache.
+Parts: `analysed`, an analysis from the database · `analysed_kinds`, the kinds of study whose jobs
+have analyses · `Analyses`, the cache.
 """
 
 import threading
@@ -32,7 +32,7 @@ def analysed(job_id: str, store: Store) -> Analysis:
 
 
 def analysed_kinds() -> tuple[str, ...]:
-    """The kinds of jobs that have analyses."""
+    """The names of the kinds of study whose jobs have analyses."""
     return tuple(kind.name for kind in registry.KINDS.values() if kind.analyse)
 
 

@@ -37,7 +37,7 @@ def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:
 
     Raises InvalidInput if a job has no hyperparameters, or differs from the study without `force`.
     """
-    fill_in = FILLED.get(study.kind.name)
+    fill_in = FILLERS.get(study.kind.name)
     return study.kind.of(fill_in(study.question, store)) if fill_in else study
 
 
@@ -67,7 +67,8 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
 def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Given]:
     """Yield the values that one job supplies for each optimizer of the study.
 
-    Raises InvalidInput if the job does not exist, has not succeeded, or differs from the study.
+    Raises InvalidInput if the job does not exist, has not succeeded, or differs from the study
+    without `force`.
     """
     assert study.from_jobs is not None, "only a study that names jobs takes values from them"
     try:
@@ -85,7 +86,7 @@ def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> It
     variant, differing = nearest_variant(study, question)
     if differing and not study.from_jobs.force:
         closest = f" (its closest variant is {variant.name})" if variant.name else ""
-        remedy = "make them equal, or set from_jobs.force, which marks the result"
+        remedy = "make them equal, or set from_jobs.force to true, which marks the result"
         message = f"differs from this study in {', '.join(differing)}{closest}; {remedy}"
         raise InvalidInput.of("", message, job_id)
     for ladder in report["ladders"]:
@@ -148,5 +149,5 @@ def differing_fields(study: ComputeTimeQuestion, question: TelescopingQuestion) 
         yield "adamw_lr_ratio"
 
 
-FILLED: dict[str, Callable[[Any, Store], Any]] = {COMPUTE_TIME.name: with_given}
+FILLERS: dict[str, Callable[[Any, Store], Any]] = {COMPUTE_TIME.name: with_given}
 """The functions that take hyperparameters from jobs, by kind of study."""

@@ -1,10 +1,10 @@
 """The one path from a document to a job.
 
-The document is parsed into a study and admitted; its corpora are opened; hyperparameters are taken
-from the jobs that it names; the job is stored. Submissions, previews and clones over HTTP take this
-path, and so do `telescope run`, `preview` and `coordinates`. They differ in admission: a document
-sent over HTTP may name only paths and factories that the operator lists; a file on this machine may
-name all.
+The document is parsed into a study and admitted (`admission`), the study's corpora are opened,
+hyperparameters are taken from the jobs that the study names, and the job is stored. Submissions,
+previews and clones over HTTP take this path, and so do `telescope run`, `preview` and
+`coordinates`. Only admission differs: a document sent over HTTP may name only paths and factories
+that the operator lists; a file on this machine may name any.
 
 Parts: `Submission`, a document and its origin · `opened`, from a submission to a study · `accept`,
 from a submission to a job · `create_job`, from a study to a job.

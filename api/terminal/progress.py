@@ -5,8 +5,8 @@ view on a terminal, and `api.terminal.follow` prints a stream of views. `telesco
 and trials from the store, `telescope watch` and the demonstration from the HTTP client; the types
 of both satisfy the protocols here. `api.terminal.views` prints finished results.
 
-Parts: `JobLike`, `TrialLike`, the input · `LevelProgress`, `ProgressView`, `job_progress`, the view
-· `duration`, `pace_line`, `trouble`, parts of the text · `live_view`, the output.
+Parts: `JobLike`, `TrialLike`, the input · `LevelProgress`, `ProgressView`, `job_progress`, the
+summary · `duration`, `pace_line`, `trouble`, pieces of text · `live_view`, the output.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ from rich.text import Text
 from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
-PACE_SECONDS = 60.0  # the most recent time, over which the pace is measured
+PACE_SECONDS = 60.0  # length of the most recent period, over which the pace is measured
 MEASURES = {  # names of levels, in the order of printing
     "coordinates": "coordinate check",
     "loss": "width",

@@ -2,8 +2,8 @@
 
 There are three formats: JSON, Python that needs only torch, and flags for Megatron-LM. The format
 is a query parameter rather than a negotiated media type, since the formats serve different
-purposes. A response depends only on the parameters, the job's version and telescope's version, of
-which its ETag is made.
+purposes. A response depends only on the parameters, the job's version and telescope's version, from
+which its ETag is computed.
 """
 
 from typing import Annotated, Any

@@ -1,8 +1,8 @@
 """Routes of a compute-time job's tables at a target loss.
 
 There are three tables, each computed for the loss in the query: hours against devices, tokens
-against batch size, and the ratio of AdamW's tokens to Muon's. They are sent as JSON in pages or, if
-the Accept header prefers CSV, as CSV with all rows. Each response carries an ETag of everything
+against batch size, and the ratio of AdamW's tokens to Muon's. A table is sent as JSON in pages or,
+if the Accept header prefers CSV, as CSV with all rows. Each response carries an ETag of everything
 that the response depends on. A poll with If-None-Match costs one query and no analysis. A request
 for another target loss also costs one query while the job's version stays the same, since the
 analysis is cached (`api.jobs.analyses`).
@@ -77,7 +77,7 @@ TableParameters = Annotated[TableRequest, Depends()]
 
 @router.get("/frontier", response_model=schemas.FrontierPage)
 def frontier(request: TableParameters, optimizer: Optimizer = None) -> Response:
-    """List hours to a loss against devices, at each optimizer's best batch, and the leader."""
+    """List hours to a loss against devices, at each optimizer's best batch, and which leads."""
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = Table(
         "frontier",
@@ -90,7 +90,7 @@ def frontier(request: TableParameters, optimizer: Optimizer = None) -> Response:
 
 @router.get("/batch-sizes", response_model=schemas.BatchPage)
 def batch_sizes(request: TableParameters, optimizer: Optimizer = None) -> Response:
-    """List tokens and steps to a loss against batch size, and the batch at which tokens rise."""
+    """List tokens and steps to a loss against batch size, and the critical batches."""
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = Table(
         "batch-sizes",

@@ -63,8 +63,8 @@ def preview(
 ) -> Response:
     """Forecast the trials and the cost of a study; nothing is trained.
 
-    For a telescope study, the forecast is per width, and lists cheaper alternatives to the study,
-    such as copying the optimum of the smallest width.
+    The forecast of a telescope study lists the cost of each width, and the alternatives to the
+    ladder, such as copying the optimum of the smallest width.
     """
     forecast = registry.preview(study, machine.measurements_in_database(settings, store))
     return JSONResponse({"kind": study.kind.name} | registry.report_document(forecast))

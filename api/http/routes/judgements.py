@@ -31,6 +31,6 @@ def judge_sweep(
     document = bodies.parse_body(body, content_type, "a CSV table as Content-Type: text/csv")
     sweep, target = read_document(document)
     if target is not None and target_width is not None:
-        message = "is given twice; give one, in the document or in the query"
+        message = "is given twice; give it either in the document or in the query"
         raise InvalidInput.of("target_width", message, target)
     return judge(sweep, target_width if target is None else target)
