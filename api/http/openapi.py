@@ -119,24 +119,24 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> 
     ]
     references, schema = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)
     definitions: Schemas = schema["$defs"]
-    registered = {
+    part_of_schema = {
         reference["$ref"].removeprefix(PREFIX): kind_and_part
         for (kind_and_part, _), reference in references.items()
     }
-    for name, (kind, part) in registered.items():
+    for name, (kind, part) in part_of_schema.items():
         if part != "question":  # the service adds `kind` to reports and previews
             schema = definitions[name]
             kind_schema = {"kind": {"const": kind, "title": "Kind", "type": "string"}}
             schema["properties"] = kind_schema | schema["properties"]
             schema["required"] = ["kind", *schema.get("required", ())]
-    titles = {name: title(*kind_and_part) for name, kind_and_part in registered.items()}
+    titles = {name: title(*kind_and_part) for name, kind_and_part in part_of_schema.items()}
     names = short_names(definitions, titles, existing)
-    renamed = {
+    final_schemas = {
         names[name]: renamed_references(schema, names) for name, schema in definitions.items()
     }
-    for name, schema in renamed.items():
+    for name, schema in final_schemas.items():
         schema["title"] = name  # client generators name classes by the title
-    return renamed | {union: union_over(kinds, part) for part, union in UNIONS.items()}
+    return final_schemas | {union: union_over(kinds, part) for part, union in UNIONS.items()}
 
 
 def title(kind: str, part: Part) -> str:
@@ -155,24 +155,24 @@ def union_over(kinds: Iterable[Kind[Any, Any, Any]], part: Part) -> dict[str, An
 
 
 def short_names(
-    definitions: Schemas, registered: Mapping[str, str], existing: Schemas
+    definitions: Schemas, titles: Mapping[str, str], existing: Schemas
 ) -> dict[str, str]:
     """Map pydantic's schema names to the names in the document.
 
     Pydantic prefixes the name of a class with its module if several classes have the same name.
-    `registered` maps pydantic's names of the kinds' schemas to their names in the document;
+    `titles` maps pydantic's names of the kinds' schemas to their names in the document;
     `existing` holds the schemas that are in the document already.
     """
-    short = {name: registered.get(name, name.rpartition("__")[2]) for name in definitions}
-    count = Counter((*short.values(), *UNIONS.values()))
+    class_names = {name: titles.get(name, name.rpartition("__")[2]) for name in definitions}
+    count = Counter((*class_names.values(), *UNIONS.values()))
 
     def is_free(name: str) -> bool:
         """True if no other class has the short name; FastAPI may have added this class already."""
-        same_name = existing.get(short[name], definitions[name])
-        return count[short[name]] == 1 and same_name == definitions[name]
+        schema_of_name = existing.get(class_names[name], definitions[name])
+        return count[class_names[name]] == 1 and schema_of_name == definitions[name]
 
     return {
-        name: short[name] if name in registered or is_free(name) else qualified(name)
+        name: class_names[name] if name in titles or is_free(name) else qualified(name)
         for name in definitions
     }
 

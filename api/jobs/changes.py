@@ -30,28 +30,28 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     if not isinstance(patch, dict):
         message = "must map the fields to change to values, such as {limits: {max_base_runs: 400}}"
         raise InvalidInput.of("", message, patch)
-    changed: dict[str, Any] = merged(document, patch)
-    data, data_patch = changed.get("data"), patch.get("data")
+    new_document: dict[str, Any] = merged(document, patch)
+    data, data_patch = new_document.get("data"), patch.get("data")
     if isinstance(data, dict) and isinstance(data_patch, dict) and data_patch.keys() & CORPUS:
-        changed["data"] = {
+        new_document["data"] = {
             name: value
             for name, value in data.items()
             if name not in FROM_TEXT or name in data_patch
         }
-        sweep = changed.get(FIELD)
+        sweep = new_document.get(FIELD)
         if FIELD not in patch and isinstance(sweep, dict) and sweep.get("data"):
             entries = [
                 {name: value for name, value in entry.items() if name not in FROM_TEXT}
                 for entry in sweep["data"]
             ]
-            changed[FIELD] = sweep | {"data": entries}
+            new_document[FIELD] = sweep | {"data": entries}
     model, model_patch = document.get("model"), patch.get("model")
     if isinstance(model, dict) and isinstance(model_patch, dict):
         if "factory" in model_patch and "content" not in model_patch:
-            changed["model"].pop("content", None)  # the digest of the old factory's code
+            new_document["model"].pop("content", None)  # the digest of the old factory's code
         if "preset" in model_patch:
-            changed["model"] = merged(without_preset(model), model_patch)
-    return changed
+            new_document["model"] = merged(without_preset(model), model_patch)
+    return new_document
 
 
 def merged(target: object, patch: object) -> Any:

@@ -84,11 +84,11 @@ def scaling(fit: ScalingFit, size: str, levels: int, expected: str = "") -> str:
     if fit.r_squared < LEAST_R_SQUARED:
         best_fit = f"the best fit has R^2 {fit.r_squared:.2f}"
         return f"The loss at the optimum follows no law in {size} ({best_fit})."
-    tested = "fitted exactly by three levels, so not tested"
+    test_note = "fitted exactly by three levels, so not tested"
     if levels > 3:
-        tested = f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %"
+        test_note = f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %"
     law = f"{fit.A:.3g} / {size}^{fit.exponent:.3g} + {fit.E:.3g}"
-    return f"The loss at the optimum falls as {law} ({tested}){expected}."
+    return f"The loss at the optimum falls as {law} ({test_note}){expected}."
 
 
 def importance(ladder: LadderReport) -> str:

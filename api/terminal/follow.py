@@ -66,7 +66,7 @@ def _changes(view: ProgressView, before: ProgressView | None) -> list[str]:
     """Describe each level that changed; levels in which trials have ended come first."""
     earlier = {_key(level): level for level in before.levels} if before else {}
     several_optimizers = len({level.optimizer for level in view.levels}) > 1
-    ended, planned = list[str](), list[str]()
+    ended_lines, planned_lines = list[str](), list[str]()
     for level in view.levels:
         old = earlier.get(_key(level))
         if old == level:
@@ -78,8 +78,10 @@ def _changes(view: ProgressView, before: ProgressView | None) -> list[str]:
             best = f", best {level.best_loss:.4f} at lr {level.best_lr:.3g}"
         if old is None or (old.done, old.total) != (level.done, level.total):
             has_ended = level.done > (old.done if old else 0)
-            (ended if has_ended else planned).append(f"{name}: {level.done}/{level.total}{best}")
-    return ended + planned
+            (ended_lines if has_ended else planned_lines).append(
+                f"{name}: {level.done}/{level.total}{best}"
+            )
+    return ended_lines + planned_lines
 
 
 def _key(level: LevelProgress) -> tuple[object, ...]:

@@ -98,8 +98,8 @@ def level_table(ladder: LadderReport | Judgement) -> Table:
 
 def _optimum(ladder: LadderReport | Judgement, level: LevelReport, name: AxisName) -> str:
     """The optimum on an axis at a level, with the range tried if the optimum is unbracketed."""
-    value, fitted = significant(level.optimum.get(name)), ladder.hyperparameters.get(name)
-    if fitted and fitted.status == "unbracketed":
+    value, estimate = significant(level.optimum.get(name)), ladder.hyperparameters.get(name)
+    if estimate and estimate.status == "unbracketed":
         return f"{value} (tried {range_text(level.window[name])})"
     return value
 

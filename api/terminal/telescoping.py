@@ -233,16 +233,16 @@ def cost_paragraph(cost: Cost) -> str:
     trials = (
         f"{cost.reused} of {cost.trials} trials reused" if cost.reused else f"{cost.trials} trials"
     )
-    spent = f"{amount(cost.tokens).rstrip()} tokens, {amount(cost.flops)}FLOP"
-    tuning = f"{trials}, {spent}, {cost.seconds:.0f} s of training"
-    counted = ", including the earlier cost of reused trials" if cost.reused else ""
+    amounts = f"{amount(cost.tokens).rstrip()} tokens, {amount(cost.flops)}FLOP"
+    tuning = f"{trials}, {amounts}, {cost.seconds:.0f} s of training"
+    reuse_note = ", including the earlier cost of reused trials" if cost.reused else ""
     final_run = f"the final run ({amount(cost.final_run_flops)}FLOP)"
-    share = f"{final_run} is {cost.share:.0%} of the total {amount(total)}FLOP{counted}"
-    saving = checked = ""
+    share = f"{final_run} is {cost.share:.0%} of the total {amount(total)}FLOP{reuse_note}"
+    saving_note = validation_note = ""
     if 0 < cost.saving < 1:
         factor = f"{1 / (1 - cost.saving):.1f} times as much"
-        saving = f"; a sweep of the full grid at the target would have cost {factor}"
+        saving_note = f"; a sweep of the full grid at the target would have cost {factor}"
     if cost.validation:
         at_target = f"{cost.validation.trials} trials and {amount(cost.validation.flops)}FLOP"
-        checked = f" ({at_target} of it at the target)"
-    return f"Bill: {tuning}{checked}; {share}{saving}.\n"
+        validation_note = f" ({at_target} of it at the target)"
+    return f"Bill: {tuning}{validation_note}; {share}{saving_note}.\n"

@@ -41,9 +41,9 @@ def show_comparison(report: Report, console: Console) -> None:
 def ladder_rows(comparison: VariantComparison) -> Table:
     """The table of the compared ladders, one row per ladder."""
     at = "" if comparison.width is None else f" at {comparison.width}"
-    fitted = ("lr", "90 % interval", "weight decay", "90 % interval", "drift")
-    sizes = ("parameters", "FLOP of a run", f"loss{at}")
-    output = empty_table("variant", "optimizer", *fitted, *sizes, "verdict")
+    fit_columns = ("lr", "90 % interval", "weight decay", "90 % interval", "drift")
+    size_columns = ("parameters", "FLOP of a run", f"loss{at}")
+    output = empty_table("variant", "optimizer", *fit_columns, *size_columns, "verdict")
     for row in comparison.rows:
         verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]"
         values = (*_values(row.lr), *_values(row.weight_decay), *_sizes(row))
@@ -74,7 +74,7 @@ def _sizes(row: Compared) -> tuple[str, ...]:
 
 def distance_table(comparison: VariantComparison) -> Table:
     """The table of the distances between the variants' optima."""
-    columns = ("optimizer", "of", "against", "octaves", "90 % interval", "verdict")
+    columns = ("optimizer", "variant", "against variant", "octaves", "90 % interval", "verdict")
     output = empty_table("optimum of", *columns)
     for difference in comparison.differences:
         output.add_row(

@@ -26,6 +26,7 @@ COLOURS = {  # colours of verdicts
 }
 LEFT_ALIGNED = (
     "variant",
+    "against variant",
     "verdict",
     "reason",
     "optimizer",

@@ -48,7 +48,7 @@ def _require_coordinator(url: str) -> None:
     lock = CoordinatorLock(url)
     try:
         if lock.acquire():
-            remedy = "start one with `telescope coordinator` or `telescope serve`"
+            remedy = "run `telescope coordinator` or `telescope serve`"
             raise Unavailable(f"no coordinator is running, so jobs wait; {remedy}")
     finally:
         lock.release()
