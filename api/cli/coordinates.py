@@ -63,7 +63,7 @@ def coordinates(
 
 
 def selected_ladders(study: "AnyStudy", optimizer: str | None) -> list[Any]:
-    """Return the study's ladders, or only those of one optimizer.
+    """Return the study's ladders, or only the ladders of one optimizer.
 
     Raises InvalidInput if the study has no ladders, or no ladder of this optimizer.
     """

@@ -1,8 +1,8 @@
 """The commands of `telescope`.
 
 This module defines the commands about jobs. `run`, and `preview` without `--url`, need no service;
-the others send requests to a service (`--url`). Commands that start the processes of a service are
-in `api.cli.service`; every other command is in a module of the same name. With `--json`, standard
+the rest send requests to a service (`--url`). Commands that start the processes of a service are in
+`api.cli.service`; every other command is in a module of the same name. With `--json`, standard
 output is one JSON document, even after a failure.
 
 Exit status: 0 done · 1 verdict not resolved · 2 invalid input · 3 a failure of the job, or of

@@ -39,7 +39,7 @@ def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressV
 def _forecast_flops(client: Client, job: JobDetail) -> float | None:
     """Return the FLOPs that the preview expects for the whole job; None if there is no preview.
 
-    A preview that fails counts as none, so that `telescope watch` continues.
+    A preview that fails must not end `telescope watch`, so None is returned then too.
     """
     from telescope.studies import registry  # here, for a quick start
 

@@ -123,7 +123,7 @@ def coordinator(
 ) -> None:
     """Start only the coordinator, which plans trials and dispatches them to workers.
 
-    If several coordinators share a database, one of them works and the rest stand by.
+    If several coordinators share a database, only one works; the rest stand by.
 
     Example: telescope coordinator --executor ray
     """

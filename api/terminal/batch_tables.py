@@ -154,7 +154,7 @@ def _gap(row: RatioRow) -> str:
 
 
 def ratio_words(answer: RatioAnswer) -> list[str]:
-    """Sentences on the trend of the ratio, or on the reason why there is none."""
+    """Sentences on the trend of the ratio, or on the reason why no trend is known."""
     if answer.note:
         return [f"{answer.note[:1].upper()}{answer.note[1:]}."]
     if answer.trend is None or answer.trend_from_batch_tokens is None:

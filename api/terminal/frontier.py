@@ -61,10 +61,10 @@ def tables_at(target_loss: float, analysis: Analysis) -> TargetLossTables:
 def lowest_target_loss(target_losses: Sequence[float]) -> float:
     """Return the lowest of a study's target losses, which its plot shows.
 
-    Raises InvalidInput if the study has none.
+    Raises InvalidInput if the study names no target loss.
     """
     if not target_losses:
-        message = "needs a target loss, but the study names none"
+        message = "needs a target loss, but the study names no target loss"
         remedy = "run `telescope frontier JOB --target-loss X --plot FILE` instead"
         raise InvalidInput.of("--plot", f"{message}; {remedy}")
     return min(target_losses)
