@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, json_problems
-from telescope.studies.telescoping.question.documents import FIELD, FROM_TEXT
+from telescope.studies.telescoping.question.documents import FROM_TEXT, SWEEP_OVER
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
 
@@ -38,13 +38,13 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
             for name, value in data.items()
             if name not in FROM_TEXT or name in data_patch
         }
-        sweep = changed.get(FIELD)
-        if FIELD not in patch and isinstance(sweep, dict) and sweep.get("data"):
+        sweep = changed.get(SWEEP_OVER)
+        if SWEEP_OVER not in patch and isinstance(sweep, dict) and sweep.get("data"):
             blocks = [
                 {name: value for name, value in block.items() if name not in FROM_TEXT}
                 for block in sweep["data"]
             ]
-            changed[FIELD] = sweep | {"data": blocks}
+            changed[SWEEP_OVER] = sweep | {"data": blocks}
     model, model_patch = document.get("model"), patch.get("model")
     if isinstance(model, dict) and isinstance(model_patch, dict):
         if "factory" in model_patch and "content" not in model_patch:

@@ -32,7 +32,7 @@ from api.store.rows import JobRow
 from api.store.store import Store
 from telescope.client.resources import Job, JobDetail
 from telescope.studies import registry
-from telescope.studies.telescoping.question.documents import FIELD
+from telescope.studies.telescoping.question.documents import SWEEP_OVER
 
 RETRY_AFTER = {"Retry-After": "2"}
 DETAIL = TypeAdapter(JobDetail)
@@ -137,7 +137,7 @@ def clone(
     """
     document = patched(store.study_document(job_id), changes)
     # Unchanged paths were admitted with the first job, perhaps on this machine's command line.
-    new_data = not changes.keys().isdisjoint({"data", FIELD})
+    new_data = not changes.keys().isdisjoint({"data", SWEEP_OVER})
     request = [job_id, changes]
     row = accept(Submission(document, settings, new_data, idempotency_key, request), store)
     response.headers.update(_headers(row))
