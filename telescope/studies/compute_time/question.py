@@ -76,7 +76,8 @@ class Runs:
     rate; cooldown, at the end of cooldowns that branch off such a run; full, at the end of
     separate runs."""
     cooldown_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.2
-    """Under cooldown: share of a run, at its end, in which the learning rate falls linearly to 0."""
+    """Under cooldown: share of a run, at its end, in which the learning rate falls linearly to 0.
+    """
     lengths: Annotated[int, Field(ge=2, le=64)] = 6
     """Under cooldown and full: number of run lengths per batch and seed, half an octave apart;
     before any doubling, the longest is `tokens`."""
