@@ -105,9 +105,9 @@ class Tuning:
     weight_decay: NonNegative | tuple[NonNegative, ...] = 0.1
     """Weight decay: a value, or several to compare."""
     batch_tokens: tuple[Count, ...] = ()
-    """Batches to tune at, in tokens; by default all. At other batches, hyperparameters are
-    interpolated between the nearest tuned batches, or taken from the nearest if there is only one;
-    the report says so."""
+    """Batches to tune at, in tokens; by default all. Between tuned batches, hyperparameters are
+    interpolated; beyond them, the values of the nearest tuned batch are used. The report says so.
+    """
     tokens: Count | None = None
     """Tokens of each tuning run; by default `runs.tokens`."""
     extensions: Annotated[int, Field(ge=0, le=8)] = 3
@@ -123,16 +123,15 @@ class Given:
     optimizer: OptimizerName
     """Optimizer that the hyperparameters are for."""
     batch_tokens: Count
-    """Batch that the hyperparameters are for, in tokens. At other batches, hyperparameters are
-    interpolated between the nearest given batches, or taken from the nearest if there is only one;
-    the report says so."""
+    """Batch that the hyperparameters are for, in tokens. Between given batches, hyperparameters are
+    interpolated; beyond them, the values of the nearest given batch are used. The report says so.
+    """
     lr: Positive
     """Learning rate at the base width; in a Muon run, Muon's."""
     weight_decay: NonNegative = 0.1
     """Weight decay at the base width."""
     job: str = ""
-    """Id of the telescope job that found the hyperparameters; empty if the user found
-    them."""
+    """Id of the telescope job that found the hyperparameters; empty if there is no job."""
     mark: str = ""
     """A reservation about the hyperparameters, which the report repeats."""
 
@@ -215,9 +214,9 @@ class Question:
     """Batch sizes in tokens, multiples of the context: a list of at most 64, or doublings from
     `low` up to `high`."""
     target_losses: tuple[Positive, ...] = ()
-    """Held-out losses to reach, in nats per token. The report has an answer for each; runs are
-    doubled until they reach the lowest. Other losses can be queried afterwards. Without target
-    losses, no run is doubled.
+    """Held-out losses to reach, in nats per token. The report has an answer for each; a run
+    that has not reached the lowest is doubled, up to `runs.doublings` times. Other losses can be
+    queried afterwards. Without target losses, no run is doubled.
     """
     runs: Runs
     """Length of the runs, and how losses are read off them."""

@@ -47,7 +47,7 @@ class Granted:
     tuned_batches: tuple[int, ...]
     lr_low: float | None  # lowest learning rate tried; None without tuning
     lr_high: float | None  # highest learning rate tried
-    lr_octaves: float  # octaves between the two
+    lr_octaves: float  # octaves from lr_low to lr_high
     weight_decays: tuple[float, ...]
     edges: tuple[str, ...]  # doubts about searches, such as a best learning rate at the edge
     tuning_tokens: int

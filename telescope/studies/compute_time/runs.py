@@ -37,7 +37,7 @@ from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
 Decay = Literal["constant", "linear", "wsd"]
-# a trunk ends once its loss is below the lowest target by this share of it, so that the crossing
+# a trunk ends once its loss is below (1 - STOP_MARGIN) x the lowest target, so that the crossing
 # lies inside the smoothed curve
 STOP_MARGIN = 0.03
 

@@ -147,7 +147,7 @@ def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _depth(question: Question) -> Iterator[Objection]:
-    """The objection to a change of depth without `mup`, for which the depth rule was derived."""
+    """The objection to a change of depth except under `mup`, for which its rule was derived."""
     change = question.model.depth_change
     if change is None or question.parametrisation == "mup":
         return
@@ -223,8 +223,8 @@ def as_checked(rules: Pairing, check: CoordinateReport | None) -> Pairing:
     """
     if rules.sound or check is None or check.verdict != "fail":
         return rules
-    cause = "its pairing is known to be unsound"
-    remark = f"the ladder runs, although the coordinate check fails ({check.reason}): {cause}"
+    cause = "the ladder runs anyway, since its pairing is known to be unsound"
+    remark = f"the coordinate check fails ({check.reason}); {cause}"
     return replace(rules, remarks=(*rules.remarks, remark))
 
 
