@@ -73,6 +73,9 @@ OF_THE_RUN = frozenset(
 )
 """Keys that identify one run, its times, workers or software; they differ between any two runs."""
 
+OF_THE_RUN_IN = frozenset({("export", "telescope")})
+"""Pairs (document, key): a key of this document alone, here telescope's version."""
+
 KINDS = ("digests", "states", "losses", "numbers", "codes")
 DIGITS = re.compile(r"[-+±]?\d[\d,.]*(?:e[-+]?\d+)?")
 IDS = re.compile(r"job-[0-9a-z]{26}")
@@ -118,7 +121,7 @@ def leaves(document: Any, path: str) -> Iterator[Leaf]:
     if isinstance(document, Mapping):
         name = path.partition(" ")[0].partition(".")[0]
         for key, value in document.items():
-            if not (key in MEASURED or key in OF_THE_RUN or (name, key) in MEASURED_IN):
+            if not (key in MEASURED | OF_THE_RUN or (name, key) in MEASURED_IN | OF_THE_RUN_IN):
                 yield from leaves(value, f"{path}.{key}")
     elif isinstance(document, list):
         for index, value in enumerate(document):

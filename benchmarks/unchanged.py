@@ -28,7 +28,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.checkouts import CASES, Case, Checkout, Observation, observe
-from benchmarks.comparison import KINDS, MEASURED, MEASURED_IN, OF_THE_RUN, Difference, compare
+from benchmarks.comparison import (
+    KINDS,
+    MEASURED,
+    MEASURED_IN,
+    OF_THE_RUN,
+    OF_THE_RUN_IN,
+    Difference,
+    compare,
+)
 
 
 def table(differences: Sequence[Difference]) -> list[str]:
@@ -138,7 +146,8 @@ def main() -> int:
     print("", *difference_lines(differences, arguments.most), "", sep="\n")
     measured = [*sorted(MEASURED), *map(".".join, sorted(MEASURED_IN))]
     print("Not compared, measured:", ", ".join(measured))
-    print("Not compared, of the run:", ", ".join(sorted(OF_THE_RUN)))
+    of_the_run = [*sorted(OF_THE_RUN), *map(".".join, sorted(OF_THE_RUN_IN))]
+    print("Not compared, of the run:", ", ".join(of_the_run))
     return int(any(difference.failed for difference in differences))
 
 

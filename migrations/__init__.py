@@ -4,7 +4,7 @@
 the revision of a database, `head` the revision that this version of telescope needs. Migrations use
 an engine of their own, with SQLite's foreign keys disabled: alembic's batch mode rebuilds a table
 under another name and drops the old one, which would delete every row that references it.
-Simultaneous upgrades wait for each other's lock.
+A lock makes simultaneous migrations run one after the other.
 """
 
 import fcntl
@@ -38,7 +38,7 @@ def head(versions: Sequence[Path] = ()) -> str:
 
 
 def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
-    """Raise Unavailable if a newer version of telescope has migrated the database to `revision`."""
+    """Raise Unavailable if this version of telescope does not know the database's `revision`."""
     directory = ScriptDirectory.from_config(_config(versions))
     if revision and revision not in {script.revision for script in directory.walk_revisions()}:
         problem = f"the database is at revision {revision}, which this version does not know"
@@ -46,7 +46,7 @@ def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
 
 
 def current(url: str) -> str | None:
-    """Return the revision of a database; None if it is empty."""
+    """Return the revision of a database; None if the database is empty."""
     engine = _engine(url)
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
@@ -93,7 +93,10 @@ def _engine(url: str) -> Engine:
 
 @contextmanager
 def _migrating(url: str) -> Iterator[Connection]:
-    """Open a transaction under the migrations' lock; commit it only if all references are valid."""
+    """Open a transaction under the migrations' lock.
+
+    On SQLite, where foreign keys are disabled, it is committed only if all references are valid.
+    """
     engine = _engine(url)
     if engine.dialect.name == "sqlite":
         file = engine.url.database

@@ -22,7 +22,7 @@ import numpy as np
 from telescope.studies.registry import parse
 from telescope.studies.telescoping.axes import AxisName
 from telescope.studies.telescoping.question.question import Question
-from telescope.train.flops import flops_by, trial_flops
+from telescope.train.flops import flops_until, trial_flops
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 
@@ -192,7 +192,7 @@ class Surface:
             Measurement(
                 steps,
                 steps * spec.horizon.batch_tokens,
-                flops_by(spec, steps, diverged),
+                flops_until(spec, steps, diverged),
                 0.5,
                 metrics,
             )

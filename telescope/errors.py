@@ -27,34 +27,35 @@ class Problem:
         value = "" if self.value is None else f" (given: {self.value!r})"
         return f"{self.field or 'document'}: {self.message}{value}"
 
-    def within(self, block: str) -> bool:
-        """True if the field is the block itself or lies inside it."""
-        return self.field == block or self.field.startswith(f"{block}.")
+    def within(self, section: str) -> bool:
+        """True if the field is `section` or lies inside that section of the document."""
+        return self.field == section or self.field.startswith(f"{section}.")
 
-    def moved(self, block: str, to: str) -> "Problem":
-        """The problem as it is; or, if its field lies in `block`, with the field renamed to its
-        place below `to`."""
-        if not self.within(block):
+    def moved(self, section: str, to: str) -> "Problem":
+        """The problem with its field moved from `section` to `to`; unchanged if the field is not
+        within `section`."""
+        if not self.within(section):
             return self
-        return replace(self, field=to + self.field.removeprefix(block))
+        return replace(self, field=to + self.field.removeprefix(section))
 
 
-def under(block: str, problem: Problem) -> Problem:
-    """The problem with its field, so far relative to a block, named from the document's root."""
-    return replace(problem, field=f"{block}.{problem.field}")
+def under(section: str, problem: Problem) -> Problem:
+    """The problem with the path of a section put before its field, which is relative to that
+    section."""
+    return replace(problem, field=f"{section}.{problem.field}")
 
 
 def closest_name_hint(name: str, names: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the closest of `names`, or all of them if none is
-    close."""
+    """The end of a message about an unknown name: the closest known name, or all known names if no
+    name is close."""
     ordered = sorted(names)
     close = difflib.get_close_matches(name, ordered, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(ordered)}"
 
 
 def json_problems(value: object, path: str) -> Iterator[Problem]:
-    """Problems of all values and keys in a document that JSON cannot hold; `path` is the place of
-    `value`."""
+    """A problem for each value or key that JSON cannot hold; `path` is the path of `value` in the
+    user's document."""
     if isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, str):
@@ -72,16 +73,16 @@ def json_problems(value: object, path: str) -> Iterator[Problem]:
 
 
 def key_problem(path: str, key: object) -> Problem:
-    """The problem of a mapping at `path` with a key that is not text."""
+    """The problem of a key that is not text, in the mapping at `path`."""
     return Problem(path, "keys must be text; quote it", repr(key))
 
 
 class TelescopeError(Exception):
     """Base class of all errors that telescope raises on purpose."""
 
-    code: ClassVar[str] = "error"  # stable
-    status: ClassVar[int] = 500  # of the HTTP response
-    exit_status: ClassVar[int] = 3  # of the command line
+    code: ClassVar[str] = "error"  # never changes, so that programs can rely on it
+    status: ClassVar[int] = 500  # status of the HTTP response
+    exit_status: ClassVar[int] = 3  # exit status of the command line
 
     def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
         super().__init__(message)
@@ -96,12 +97,12 @@ class InvalidInput(TelescopeError):
 
     @classmethod
     def of(cls, field: str, message: str, value: Any = None) -> "InvalidInput":
-        """The error of one invalid field."""
+        """The error for one invalid field."""
         return cls.because((Problem(field, message, value),))
 
     @classmethod
     def because(cls, problems: tuple[Problem, ...]) -> "InvalidInput":
-        """The error of several invalid fields, reported together."""
+        """The error for several invalid fields, reported together."""
         return cls("; ".join(map(str, problems)), problems)
 
 
@@ -112,21 +113,21 @@ class NotFound(TelescopeError):
 
 
 class Conflict(TelescopeError):
-    """The state of the resource does not allow the request, or an idempotency key was reused for
+    """The state of the resource does not allow the request, or an idempotency key was reused with
     another body."""
 
     code, status, exit_status = "conflict", 409, 2
 
 
 class NotExportable(TelescopeError):
-    """There is no answer to export, or the export format cannot express a rule of the answer; the
-    problems name each such rule."""
+    """There is no answer to export, or the export format cannot express a rule of the answer; each
+    of the `problems` names such a rule."""
 
     code, status, exit_status = "not_exportable", 409, 2
 
     @classmethod
     def because(cls, reason: str, problems: tuple[Problem, ...]) -> "NotExportable":
-        """The error of several rules that the format cannot express, reported together."""
+        """The error for the rules that the format cannot express, reported together."""
         return cls(f"{reason}: {'; '.join(map(str, problems))}", problems)
 
 
@@ -137,7 +138,7 @@ class Unavailable(TelescopeError):
 
 
 class MissingPackage(TelescopeError, ModuleNotFoundError):
-    """A package of an extra is not installed; the message has the command that installs it."""
+    """A package of an extra is not installed; the message states how to install it."""
 
     code, status, exit_status = "missing_package", 500, 2
 

@@ -1,4 +1,4 @@
-"""The extras of telescope, and the error if a package of an extra is not installed.
+"""The extras of telescope, and the error for a package that is not installed.
 
 The core needs torch, numpy, scipy and pydantic; all other packages belong to an extra.
 `require_extra` checks the packages of an extra before any of them is imported; `extra` wraps the
@@ -33,7 +33,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "postgres": ("psycopg",),
     "plots": ("matplotlib",),
 }
-"""Modules that each extra of pyproject.toml provides."""
+"""Import names of the packages in each extra of pyproject.toml."""
 
 
 def require_extra(name: str) -> None:
@@ -57,7 +57,7 @@ def extra(name: str) -> Iterator[None]:
 
 
 def missing(name: str, package: str) -> MissingPackage:
-    """The error of a package that is not installed, with the command that installs its extra."""
+    """The error for a package that is not installed; it states how to install the extra."""
     extras = "service,ray" if name == "service" else name
     wheel = f"telescope-{__version__}-py3-none-any.whl"
     return MissingPackage(
@@ -69,5 +69,5 @@ def missing(name: str, package: str) -> MissingPackage:
 def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # the parent of a dotted name
+    except ModuleNotFoundError:  # the parent package of a dotted name is missing
         return False

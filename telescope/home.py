@@ -10,7 +10,7 @@ from telescope.errors import InvalidInput
 
 
 def home() -> Path:
-    """The folder, created if it does not exist. Raises InvalidInput if it cannot be used."""
+    """Return this folder, created if necessary; raise InvalidInput if it cannot be created."""
     path = Path(os.environ.get("TELESCOPE_HOME") or Path.home() / ".telescope").expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)

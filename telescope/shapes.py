@@ -1,8 +1,8 @@
 """Names for the shapes of tensors in signatures.
 
-jaxtyping's `Float[Tensor, "B T D"]` documents a shape, and the tests check it at every call.
-Training does not need jaxtyping: if it is not installed, as on a machine with torch, numpy and
-pydantic alone, the same annotations mean a plain tensor.
+jaxtyping's `Float[Tensor, "B T D"]` documents a shape, and the tests check that shape at every
+call. Training does not need jaxtyping: if jaxtyping is not installed, the same annotations mean a
+plain tensor.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,10 +1,10 @@
 """Queues of assignments and events, which all executors share.
 
 A `Desk` stands between the coordinator and the threads that look after workers. The coordinator
-submits assignments, requests stops, and receives events (three of the executor's four methods). A
-worker's thread takes the next assignment, checks whether its trial should stop, and emits events.
-The desk enforces the contract of `workers.interface` for all executors: an attempt has one terminal
-event, and no event follows it, even if the trial's next attempt is already running.
+submits assignments, requests stops, and receives events. A worker's thread takes the next
+assignment, checks whether the trial should stop, and emits events. The desk enforces the contract
+of `workers.interface` for all executors: an attempt has one terminal event, and no event of the
+attempt follows, even if the trial's next attempt is already running.
 """
 
 import queue
@@ -26,7 +26,7 @@ class RunningAssignment:
 
     @property
     def flops_left(self) -> float:
-        """FLOPs until the end of the trial."""
+        """FLOPs that remain of the trial."""
         spec = self.assignment.spec
         return trial_flops(spec) * (spec.horizon.steps - self.step) / spec.own_steps
 
@@ -42,13 +42,13 @@ class Desk:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
 
     def submit(self, *assignments: Assignment) -> None:
-        """Queue one attempt at each."""
+        """Queue the assignments."""
         with self._changed:
             self._pending += assignments
             self._changed.notify_all()
 
     def stop(self, trial_id: int) -> None:
-        """End a queued trial at once; mark a running trial to stop; ignore all others."""
+        """End a queued trial at once; mark a running trial to stop; ignore any other trial."""
         with self._changed:
             queued = next((a for a in self._pending if a.trial_id == trial_id), None)
             if queued is not None:
@@ -58,7 +58,7 @@ class Desk:
                 running.stopping = True
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Wait for the first event, then take all available events."""
+        """Wait up to `timeout` seconds for the first event; return all available events."""
         events: list[Event] = []
         try:
             events.append(self._events.get(block=timeout > 0, timeout=timeout))
@@ -70,7 +70,7 @@ class Desk:
     def close(self) -> None:
         """Hand out no more assignments and emit no more events.
 
-        Threads that wait in `take` return.
+        Threads that wait in `take` get None.
         """
         with self._changed:
             self._closed = True
@@ -103,17 +103,17 @@ class Desk:
             return self._begin(first)
 
     def take_matching(
-        self, matches: Callable[[Assignment], bool], most: int
+        self, matches: Callable[[Assignment], bool], limit: int
     ) -> tuple[Assignment, ...]:
-        """Take up to `most` queued assignments that match, without waiting."""
+        """Take up to `limit` queued assignments that match, without waiting."""
         with self._changed:
             matching = [assignment for assignment in self._pending if matches(assignment)]
-            return tuple(self._begin(assignment) for assignment in matching[: max(0, most)])
+            return tuple(self._begin(assignment) for assignment in matching[: max(0, limit)])
 
     def give_back(self, assignments: Sequence[Assignment]) -> None:
-        """Return assignments that were taken but not begun to the front of the queue.
+        """Put assignments that were taken but not begun back at the front of the queue.
 
-        An assignment whose stop was requested ends instead.
+        If the stop of an assignment was requested, the attempt ends instead.
         """
         with self._changed:
             for assignment in reversed(assignments):
@@ -136,7 +136,7 @@ class Desk:
             return tuple(self._pending)
 
     def flops_left(self) -> float:
-        """FLOPs of all queued trials plus those that remain of running trials."""
+        """FLOPs that remain of all queued and running trials."""
         with self._changed:
             queued = sum(trial_flops(assignment.spec) for assignment in self._pending)
             return queued + sum(running.flops_left for running in self._running.values())

@@ -11,10 +11,10 @@ the same contract suite, `tests/workers/test_contract.py`:
 - `close` ends every process that the executor started; trials still running are lost, not failed.
 
 The contract of events: for each submitted (trial, attempt) there is one `Started`, then any number
-of `Measured`, then exactly one of `Finished`, `Failed` or `Stopped` (which may come without
-`Started` for a trial that never began). Executors never retry. A `Waiting` event is about the
-executor as a whole. An attempt that resumes sends the curve up to its checkpoint again, since the
-recipient of the previous attempt's events may not have received all of it.
+of `Measured`, then exactly one of `Finished`, `Failed` or `Stopped`. A trial that never began may
+end without `Started`. Executors never retry. A `Waiting` event concerns the executor as a whole. An
+attempt that resumes sends the curve up to the checkpoint again, since the coordinator may not have
+recorded all of this curve.
 """
 
 from collections.abc import Sequence
@@ -36,10 +36,10 @@ class Assignment:
     attempt: int
     spec: TrialSpec
     checkpoint: str  # path of the trial's checkpoint file, which all attempts share
-    # Id of the trial's job. Workers take from the job with the fewest running trials; all trials of
-    # a pack are of one job.
+    # Id of the trial's job. Workers take trials of the job with the fewest running trials; all
+    # trials of a pack belong to one job.
     job: str = ""
-    # Operational failures so far; a pause, or the end of a coordinator, is not a failure.
+    # Number of operational failures so far; a pause, or the end of a coordinator, is not a failure.
     failures: int = 0
 
 
@@ -55,7 +55,7 @@ class Started:
     attempt: int
     resumed_step: int
     worker: str
-    numerics: str  # arithmetic of the worker (telescope.trials.numerics)
+    numerics: str  # numerics of the worker (telescope.trials.numerics)
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finished:
-    """The trial trained to its end, reached `stop_below_loss`, or diverged; the last point shows
-    which."""
+    """The trial trained to its end, reached `stop_below_loss`, or diverged.
+
+    The last point of the curve shows which of the three happened.
+    """
 
     trial_id: int
     attempt: int
-    points: tuple[Measurement, ...]  # the rest of the curve, at least the last point
+    points: tuple[Measurement, ...]  # the rest of the curve, the last point included
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,9 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Waiting:
-    """No worker could be placed for some time (30 s by default), or could be placed again."""
+    """Some workers could not be placed in time (30 s by default), or all are placed again."""
 
-    reason: str | None  # what a worker needs and what is free; None if it could be placed again
+    reason: str | None  # what a worker needs and what is free; None if all workers are placed
 
 
 Event = Started | Measured | Finished | Failed | Stopped | Waiting
@@ -110,22 +112,24 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """Number of workers that can train at once; it may grow."""
+        """Number of workers that can train at once; the number may grow."""
         ...
 
     @property
     def room(self) -> int:
-        """Number of assignments to submit at once: those that train, perhaps several per worker,
-        and those that wait for the next free worker."""
+        """Number of assignments to hold: enough to train and to queue for the next free workers.
+
+        A worker may train several assignments at once.
+        """
         ...
 
     @property
     def numerics(self) -> str | None:
-        """Arithmetic of the worker that was warmed up last; None before the first one is warm."""
+        """Numerics of the worker that was warmed up last; None before any worker is warm."""
         ...
 
     def submit(self, *assignments: Assignment) -> None:
-        """Submit an attempt at each trial and return at once.
+        """Submit attempts and return at once.
 
         Trials that are submitted together may be trained together.
         """

@@ -1,4 +1,4 @@
-"""Trials without Ray, in this process.
+"""The executor that runs trials in this process, without Ray.
 
 One thread trains pack after pack. This executor is for small machines, notebooks and tests; curves
 are the same as with any other executor. A process cannot kill its own thread, so `stop` and `close`
@@ -15,7 +15,7 @@ from workers.desk import Desk
 from workers.interface import Assignment, Event
 from workers.packs import MOST_TOGETHER, Packs
 
-CLOSE_SECONDS = 10.0  # how long close() waits for the trial's next step
+CLOSE_SECONDS = 10.0  # longest wait of close() for the trial's next step
 
 
 class LocalExecutor:
@@ -32,7 +32,7 @@ class LocalExecutor:
         self._thread.start()
 
     def submit(self, *assignments: Assignment) -> None:
-        """Queue one attempt at each."""
+        """Queue the assignments."""
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
@@ -49,8 +49,8 @@ class LocalExecutor:
         self._thread.join(CLOSE_SECONDS)
 
     def _work(self) -> None:
-        def measure(first: Assignment, most: int, steps: float) -> Program:
-            return choose(first.spec, most, steps)
+        def measure(first: Assignment, max_members: int, steps: float) -> Program:
+            return choose(first.spec, max_members, steps)
 
         def should_stop(assignment: Assignment) -> bool:
             return self._desk.stopping(assignment.trial_id)

@@ -1,14 +1,16 @@
 """Packs: which trials a worker trains together, and by which program.
 
 Trials of one shape run faster as one program (telescope.train.pack), or compiled
-(telescope.train.compiled). When a worker first meets a shape, it measures which program is fastest
-(telescope.train.program), if enough such trials are queued to repay the measurement. It measures
-again once so many are queued that compiling may pay.
+(telescope.train.compiled). A worker that first meets a shape measures which program is fastest
+(telescope.train.program), if enough trials of the shape are queued to repay the measurement. The
+measurement is repeated once enough trials are queued to repay compiling. Shapes with the same
+*graph* (`telescope.train.compiled.Graph`) share compiled code.
 
-A worker takes no more than its share of the remaining work, or other workers would be idle at the
-end. It takes trials of one job only, so that a lost corpus fails only its own job. A trial that has
-failed before is trained alone and not compiled, since packing or the compiler may have been the
-cause. Trials that record every step (step times, or attention logits) are trained alone too.
+A pack is at most the worker's share of the remaining work, or other workers would be idle at the
+end. All trials of a pack belong to one job, so that a lost corpus fails only one job. A trial that
+has failed before is trained alone and not compiled, since packing or the compiler may have been the
+cause. Trials of users' models, and trials that record every step (step times, attention logits),
+are trained alone too.
 
 Parts: `Pack`, the trials that a worker takes · `Packs`, which makes packs from a desk.
 """
@@ -28,9 +30,9 @@ from workers.interface import Assignment
 
 log = logging.getLogger("telescope.packs")
 
-MOST_TOGETHER = 8
-# A shape is measured if at least this many steps are queued: measuring takes as long as 20 to 110
-# steps.
+MOST_TOGETHER = 8  # largest number of trials in a pack
+# A shape is measured if at least this many steps are queued; a measurement takes as long as 20 to
+# 110 steps.
 REPAID_STEPS = 1000
 
 
@@ -66,16 +68,16 @@ class Packs:
     def __init__(self, desk: Desk, workers: Callable[[], int]) -> None:
         self._desk = desk
         self._workers = workers  # returns the number of workers that share the desk
-        self._programs: dict[str, Program] = {}  # the fastest program by shape
+        self._programs: dict[str, Program] = {}  # the fastest program, by shape
         self._graphs: dict[str, Graph] = {}  # the graph to compile, by shape
         self._measuring = threading.Lock()
 
     def take(self, timeout: float | None, measure: Measure) -> Pack:
-        """Wait for the next assignment; return it with others to train together.
+        """Wait for the next assignment; return a pack of this assignment and others like it.
 
-        The pack is empty after `timeout` seconds, or if the desk closes. `measure` runs
-        `telescope.train.program.choose` on the device of this worker; it raises
-        `MeasurementAbandoned` if a stop of the assignment was requested.
+        The pack is empty if there is no assignment for `timeout` seconds, or the desk closes.
+        `measure` runs `telescope.train.program.choose` on this worker's device, and raises
+        MeasurementAbandoned if a stop of the assignment was requested.
         """
         first = self._desk.take(timeout)
         if first is None:
@@ -100,11 +102,11 @@ class Packs:
         return Pack((first, *self._desk.take_matching(fits, members - 1)), program.compiled)
 
     def _share(self, first: Assignment) -> int:
-        """Number of trials like `first` that equals one worker's share of all remaining work."""
+        """One worker's share of all remaining work, as a number of trials like `first`."""
         return math.ceil(self._desk.flops_left() / self._workers() / trial_flops(first.spec))
 
     def _steps(self, first: Assignment) -> float:
-        """Number of steps with the graph of `first` that each worker has left."""
+        """Steps per worker that remain of trials with the same graph as `first`."""
         graph, own_steps = Graph.of(first.spec), first.spec.own_steps
         queued_steps = sum(
             assignment.spec.own_steps
@@ -145,9 +147,9 @@ class Packs:
             self._measure_again(Graph.of(spec))
 
     def _measure_again(self, graph: Graph) -> None:
-        """Have shapes of a graph measured again that were not worth compiling.
+        """Let other shapes of a compiled graph be measured again when they are next taken.
 
-        Once the graph is compiled, its other shapes can use the compiled code.
+        These shapes were not worth compiling, but can now use the compiled code.
         """
         for shape_key, program in list(self._programs.items()):
             if self._graphs.get(shape_key) == graph and math.isfinite(program.repaid_steps):

@@ -1,9 +1,9 @@
 """Processes that a dead process has left behind.
 
-Ray's processes outlive a driver that was killed: its agents run for about a minute, reparented to
-init, some in process groups of their own. But they keep their environment. A supervisor starts its
-child with a unique value of the environment variable `MARKER`, every descendant inherits it, and
-`end_all` kills all processes that carry it.
+Ray's agents outlive a killed driver by about a minute, reparented to init, some in process groups
+of their own. But their environment stays the same. A supervisor starts a child with a unique value
+of the environment variable `MARKER`, every descendant inherits the value, and `end_all` kills all
+processes with this value.
 
 Ray's agents rename themselves, which overwrites the environment that other processes see, unless
 `SPT_NOENV` is set; `workers.on_ray.cluster` sets it.
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.02
 
 
 def carrying(variable: str, value: str) -> set[psutil.Process]:
-    """Return the living processes, except this one, that were started with `variable` = `value`."""
+    """Return the living processes, this one excluded, that were started with `variable=value`."""
     return {
         process
         for process in psutil.process_iter()
@@ -31,7 +31,7 @@ def carrying(variable: str, value: str) -> set[psutil.Process]:
 def _carries(process: psutil.Process, variable: str, value: str) -> bool:
     try:
         return alive(process) and bool(process.environ().get(variable) == value)
-    except psutil.Error:  # the process has ended meanwhile, or belongs to another user
+    except psutil.Error:  # the process has just ended, or belongs to another user
         return False
 
 
@@ -44,12 +44,12 @@ def alive(process: psutil.Process) -> bool:
 
 
 def end_all(marker: str, seconds: float, variable: str = MARKER) -> bool:
-    """Kill all processes that carry the marker, and those that they start meanwhile.
+    """Kill all processes started with `variable=marker`, and processes that they start meanwhile.
 
-    Returns True once none is left, False if some are left after `seconds`.
+    Returns True once all are dead, False if a process still lives after `seconds`.
     """
     deadline = time.monotonic() + seconds
-    # remembered, since a process that is about to end no longer has an environment
+    # kept, since a process that is about to end no longer has an environment
     killed: set[psutil.Process] = set()
     while living := carrying(variable, marker) | set(filter(alive, killed)):
         if time.monotonic() >= deadline:

@@ -1,12 +1,13 @@
-"""The runner: trials inside a worker.
+"""The runner, which trains trials inside a worker.
 
-`run_attempts` restores the checkpoint of each trial, or the state that it branches from, iterates
-the training loop, and yields the events of `workers.interface`: `Started`, points batched into
-`Measured`, and one terminal event. An exception becomes a `Failed` here, so that every executor
-reports failures in the same way; a diverged trial is `Finished`, since divergence is data.
+`run_attempts` restores the checkpoint of each trial, or the trunk's state that a branch begins at,
+iterates the training loop, and yields the events of `workers.interface`: `Started`, points batched
+into `Measured`, and one terminal event. An exception becomes a `Failed` here, so that every
+executor reports failures in the same way; a diverged trial is `Finished`, since divergence is a
+result.
 
-A worker process runs many trials. `warm_up` pays once for what every trial would otherwise pay for
-(torch's import, its first kernels), and `clean_up` restores the process after each pack.
+A worker process runs many trials. `warm_up` does in advance what would delay the first trial
+(torch's imports and first kernels), and `clean_up` restores the process after each pack.
 
 Parts: `run_attempts`, `AttemptReporter` · `warm_up`, `apply_settings`, `clean_up`.
 """
@@ -39,17 +40,18 @@ from workers.interface import (
     Stopped,
 )
 
-FLUSH_POINTS = 100
-FLUSH_SECONDS = 0.5  # per trial of the pack, since the coordinator writes a transaction per event
-TRACEBACK_LINES = 6
+FLUSH_POINTS = 100  # number of points that are reported without waiting for the interval
+# Interval between reports, per trial of the pack: the coordinator writes a transaction per event.
+FLUSH_SECONDS = 0.5
+TRACEBACK_LINES = 6  # number of lines in the message of a failure
 
 
 def run_attempts(
     assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool = False
 ) -> Iterator[Event]:
-    """Run an attempt at each of these trials, all of one shape, and yield its events.
+    """Run attempts at trials of one shape together, and yield their events.
 
-    `stopping` is called at each step and tells whether a trial should stop. `compile` requests a
+    `stopping` is called at each step and returns True if a trial should stop. `compile` requests a
     compiled program, if compiling is possible. Closing the generator stops all trials. An exception
     fails all trials that have not ended.
     """
@@ -74,7 +76,7 @@ def run_attempts(
 
 
 class AttemptReporter:
-    """Converts what the training loop yields for one attempt to events, with points in batches."""
+    """Converts the training loop's output for one attempt to events, with points in batches."""
 
     def __init__(
         self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float
@@ -88,11 +90,11 @@ class AttemptReporter:
     def begin(self) -> Iterator[Event]:
         """Yield the first events of the attempt.
 
-        A checkpoint may be ahead of what the coordinator stored before it died, so its curve is
-        sent again.
+        The curve up to the checkpoint is sent again, since a coordinator that died may not have
+        recorded all of this curve.
         """
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
-        # the training loop loads the checkpoint again, which is rare and only once per attempt
+        # the training loop loads the checkpoint a second time, but only once per attempt
         state = self.checkpoint.load(self.assignment.spec.branch)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         yield Started(trial_id, attempt, self.checkpoint.step, worker, numerics())
@@ -100,7 +102,7 @@ class AttemptReporter:
             yield Measured(trial_id, attempt, tuple(curve))
 
     def report(self, progress: Progress) -> Iterator[Event]:
-        """Yield the events of one item of the training loop."""
+        """Yield the events for one item of the training loop's output."""
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
         match progress:
             case CurvePoint(_, measurement):
@@ -151,10 +153,10 @@ def _explain(error: Exception) -> str:
 
 
 def warm_up() -> None:
-    """Do once what the first trial would otherwise pay for.
+    """Do once what would delay the first trial.
 
-    That is: settings, the first kernels, the imports of an optimizer, and a CUDA context if there
-    is a GPU.
+    Apply the settings, run the first kernels, import an optimizer, and create a CUDA context if
+    there is a GPU.
     """
     apply_settings()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -167,7 +169,7 @@ def warm_up() -> None:
 
 
 def apply_settings() -> None:
-    """Apply the process-wide settings of torch that every trial starts from."""
+    """Apply the process-wide settings of torch that every trial requires."""
     # one thread, since workers share a machine, and so that curves do not depend on the core count
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)

@@ -199,9 +199,9 @@ def _set_up_process(leash: bool) -> None:
 def _migrate(settings: Settings) -> None:
     """Migrate the database; raise Unavailable if it cannot be reached."""
     import migrations  # late, for a quick start
-    from api.store.engines import translated
+    from api.store.engines import translated_errors
 
-    with translated():
+    with translated_errors():
         migrations.upgrade(settings.database_url)
 
 

@@ -27,7 +27,7 @@ from api.job_states import JobState, Verb, prospect
 from api.jobs import reports, variants
 from api.jobs.analyses import analysed
 from api.settings import Settings
-from api.store.engines import translated
+from api.store.engines import translated_errors
 from api.store.rows import JobRow, TrialRow
 from api.store.store import Store
 from api.terminal import frontier, progress
@@ -47,7 +47,7 @@ LOG_NAME, LOG_BEGINS = "run.log", "a coordinator starts\n"
 @contextmanager
 def installation(settings: Settings) -> Iterator[Store]:
     """Migrate and open the database of this installation."""
-    with translated():
+    with translated_errors():
         migrations.upgrade(settings.database_url)
     store = Store(settings.database_url)
     try:

@@ -1,8 +1,8 @@
 """The dispatcher: it submits pending trials to the executor and records the executor's events.
 
 The dispatcher keeps track of the trials that the executor holds (`_flights`). Each event is
-recorded in one transaction that names its attempt, so that an event about an earlier attempt
-changes nothing. The record alone decides whether a failed trial is retried.
+recorded in one transaction that names the attempt, so that an event about an earlier attempt
+changes nothing. The store (`record`) decides whether a failed trial is retried.
 """
 
 import logging
@@ -42,19 +42,20 @@ class Dispatcher:
         self._executor = executor
         self._checkpoints = checkpoints
         self._max_attempts = max_attempts
-        self._flights: dict[int, Assignment] = {}  # by trial
-        # True if the last dispatch left no trial pending; polls, plans and ended trials reset it.
+        self._flights: dict[int, Assignment] = {}  # by trial id
+        # True if the last dispatch left no trial pending; reset by polls, plans and attempts that
+        # end without finishing.
         self._nothing_pending = False
-        self.waiting_for: str | None = None
-        self.numerics: str | None = None  # of the workers, as last reported
+        self.waiting_for: str | None = None  # reason of the last `Waiting` event
+        self.numerics: str | None = None  # the workers' numerics at the last `new_numerics`
 
     @property
     def held(self) -> Collection[int]:
-        """Trials that the executor holds."""
+        """Ids of the trials that the executor holds."""
         return self._flights.keys()
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Return new events; wait up to `timeout` seconds for the first one."""
+        """Return new events; wait up to `timeout` seconds for the first."""
         return self._executor.events(timeout)
 
     def new_numerics(self) -> bool:
@@ -63,15 +64,15 @@ class Dispatcher:
         return self.numerics != before
 
     def expect_pending(self) -> None:
-        """Query for pending trials at the next dispatch, since there may be new ones."""
+        """Make the next dispatch query for pending trials, since there may be new trials."""
         self._nothing_pending = False
 
     def dispatch(self, jobs: Mapping[str, JobRow]) -> None:
         """Submit as many pending trials of these jobs as the executor has room for.
 
-        The job with the fewest trials in flight goes first; among equals, the oldest. Nothing is
-        submitted before a worker has reported its numerics, since until then it is unknown which
-        trials can be reused.
+        The job with the fewest trials in flight goes first; among such jobs, the oldest. Nothing is
+        submitted before a worker has reported its numerics, since the numerics decide which trials
+        can be reused.
         """
         room = self._executor.room - len(self._flights)
         if self.numerics is None or self._nothing_pending or room <= 0:
@@ -84,7 +85,9 @@ class Dispatcher:
         load = Counter(flight.job for flight in self._flights.values())
         assignments: list[Assignment] = []
         while len(assignments) < room:
-            eligible = [id for id in pending if pending[id] and may_have(jobs[id], load[id] + 1)]
+            eligible = [
+                id for id in pending if pending[id] and within_limit(jobs[id], load[id] + 1)
+            ]
             if not eligible:
                 break
             job_id = min(eligible, key=lambda job_id: (load[job_id], job_id))
@@ -100,7 +103,7 @@ class Dispatcher:
         self._executor.submit(*assignments)  # in one call: trials of one shape may share a worker
 
     def record(self, event: Event) -> Assignment | None:
-        """Record an event; return the assignment that it ends, if it ends one."""
+        """Record an event; return the assignment that the event ends, or None."""
         match event:
             case Started(trial_id, attempt, resumed_step, worker, numerics):
                 flight = self._flights.get(trial_id)
@@ -133,7 +136,7 @@ class Dispatcher:
             return
         try:
             ended = self._record.job(job_id).state.terminal
-        except NotFound:  # a job in another installation's database
+        except NotFound:  # the job is in another installation's database
             return
         if ended:
             shutil.rmtree(folder, ignore_errors=True)
@@ -144,7 +147,7 @@ class Dispatcher:
             self.delete_checkpoints(folder.name)
 
     def _record_end(self, event: Ending) -> Assignment | None:
-        """Record the last event of an attempt; the executor no longer holds its trial."""
+        """Record that an attempt ended; return the assignment, or None if it is not in flight."""
         flight = self._flights.get(event.trial_id)
         if flight is None or flight.attempt != event.attempt:
             return None
@@ -170,6 +173,6 @@ def delete_checkpoint(flight: Assignment) -> None:
     CheckpointFile(flight.checkpoint).delete()
 
 
-def may_have(job: JobRow, load: int) -> bool:
-    """True if the job's limit permits `load` trials in flight."""
+def within_limit(job: JobRow, load: int) -> bool:
+    """True if the job's `max_parallel` permits `load` trials in flight."""
     return job.max_parallel is None or load <= job.max_parallel

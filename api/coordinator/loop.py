@@ -2,16 +2,16 @@
 
 The loop repeats `Coordinator.step`:
 
-    poll jobs and verbs -> wait for events -> record each -> dispatch the next trials -> plan what
-    else is needed
+    poll jobs and verbs -> wait for events -> record the events -> dispatch trials -> plan trials
 
-Dispatch comes before planning and runs ahead of the workers: when a worker ends a trial, its next
-trial is already queued, and the worker waits neither for a transaction nor for a plan. Within a job
-the longest pending trial goes first, independent of stage and ladder.
+Trials are dispatched before planning, and before workers are free: a worker that ends a trial finds
+the next trial already queued, and waits neither for a transaction nor for a plan. Within a job, the
+longest pending trial goes first, whatever its stage and ladder.
 
-The state of the loop may be lost at any moment: a new coordinator reads the rows, reruns the trials
-that were running from their checkpoints, and plans every study again. That is safe because a
-study's plan is a pure function of its trials, and because every write names its attempt.
+The state of the loop may be lost at any moment: a new coordinator reads the rows, resumes
+interrupted trials from their checkpoints, and plans every study again. This is safe because a
+study's plan is a pure function of its trials, and because every write about a trial names the
+attempt.
 
 An operational failure costs a trial one of its attempts; the failure of the last attempt fails the
 job. A study that raises an exception fails only its own job. While the database is unreachable,
@@ -38,7 +38,7 @@ from telescope.studies.kind import EndCause, Ended
 from workers.interface import Event, Executor, Finished
 
 log = logging.getLogger("telescope.coordinator")
-RECONNECT_SECONDS = 1.0  # between attempts to reach the database
+RECONNECT_SECONDS = 1.0  # pause between attempts to reach the database
 
 
 class Coordinator:
@@ -63,7 +63,7 @@ class Coordinator:
         self._inbox: deque[Event] = deque()
 
     def recover(self) -> None:
-        """Take over from the last coordinator: requeue its trials, delete obsolete checkpoints."""
+        """Take over from the last coordinator: requeue lost trials, delete obsolete checkpoints."""
         lost = self._record.requeue_lost()
         self._record.set_waiting(None)
         if lost:
@@ -86,9 +86,8 @@ class Coordinator:
                 self.step()
             except Unavailable as error:
                 log.warning("%s; trying again", error)
-                time.sleep(
-                    RECONNECT_SECONDS
-                )  # not stop.wait: a signal handler in this thread sets it
+                # not stop.wait(): a signal handler that calls stop.set() meanwhile could deadlock
+                time.sleep(RECONNECT_SECONDS)
 
     def step(self) -> None:
         """Run one turn: poll, record events, dispatch, plan, dispatch."""
@@ -124,7 +123,7 @@ class Coordinator:
         self._stale |= {job_id for job_id, job in running.items() if out_of_time(job)}
         self._jobs = running
         if self._dispatcher.waiting_for:
-            self._record.set_waiting(self._dispatcher.waiting_for)  # also on jobs submitted since
+            self._record.set_waiting(self._dispatcher.waiting_for)  # also on new jobs
 
     def _dispatch(self) -> None:
         self._dispatcher.dispatch(self._jobs)
@@ -142,7 +141,7 @@ class Coordinator:
             self._dispatcher.delete_checkpoints(ended.job)
 
     def _advance(self, job: JobRow) -> None:
-        """Plan a job until nothing more can be reused; an exception of its study fails the job."""
+        """Plan a job until nothing more can be reused; an exception in the study fails the job."""
         try:
             while self._plan(job):
                 pass
@@ -156,16 +155,16 @@ class Coordinator:
             self._end_job(job, End(JobState.FAILED, reason))
 
     def _plan(self, job: JobRow) -> bool:
-        """Plan a job once; return True if trials were reused, so that it must be planned again."""
+        """Plan a job once; return True if trials were reused and the job must be planned again."""
         outcome = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
         if outcome.end:
             self._end_job(job, outcome.end)
             return False
         if outcome.new:
             self._dispatcher.expect_pending()
-        if outcome.due:
-            self._dispatch()  # before the report, so that no worker waits for it
-            report = self._planner.report(job.id, outcome.due)
+        if outcome.trials_to_report:
+            self._dispatch()  # before the report, for which no worker should wait
+            report = self._planner.report(job.id, outcome.trials_to_report)
             self._record.put_result(job.id, report, final=False)
         return outcome.reused > 0
 
@@ -187,7 +186,7 @@ class Coordinator:
 
 
 def take_up(job: JobRow, record: CoordinatorStore, planner: Planner) -> JobRow:
-    """Carry out a job's requested verb, or start the job if it is queued; return its new row."""
+    """Carry out a job's requested verb, or start the job if it is queued; return the new row."""
     if job.requested is Verb.CANCEL:
         report = planner.summary(job.id, Ended(EndCause.CANCELLED))
         if report:
@@ -198,7 +197,7 @@ def take_up(job: JobRow, record: CoordinatorStore, planner: Planner) -> JobRow:
     elif job.state is JobState.QUEUED:
         job = record.begin_job(job.id)
         log.info("job %s (%s) is %s", job.id, job.name, job.state)
-        # The stored report of a retried job is the report of its earlier end.
+        # Replace the final report that a retried job has from its earlier end.
         if job.trials_done and (report := planner.summary(job.id)):
             record.put_result(job.id, report, final=False)
     return job
@@ -210,4 +209,4 @@ def require_lock(lock: CoordinatorLock) -> None:
     Raises Superseded if another coordinator holds it.
     """
     if not (lock.held() or lock.acquire()):
-        raise Superseded("another coordinator took over while this one had no connection")
+        raise Superseded("another coordinator took over while this one was disconnected")

@@ -1,4 +1,4 @@
-"""The process of a coordinator: it runs the loop while it holds the coordinator lock."""
+"""The process of a coordinator, which runs the loop while it holds the coordinator lock."""
 
 import signal
 import threading
@@ -17,7 +17,7 @@ LOCK_POLL_SECONDS = 0.5
 def main(settings: Settings) -> None:
     """Run the coordinator of an installation until SIGTERM or SIGINT.
 
-    If another coordinator is running, wait for it to end.
+    If another coordinator is running, wait until that coordinator ends.
     """
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -46,12 +46,12 @@ def main(settings: Settings) -> None:
 
 
 def build_executor(settings: Settings) -> Executor:
-    """Create the executor of the settings; Ray is imported only if it is used."""
+    """Create the executor that the settings name; import Ray only for an executor on Ray."""
     if settings.executor == "local":
         from workers.local import LocalExecutor
 
         return LocalExecutor()
-    from workers.on_ray.cluster import Joining  # late: a local executor needs no Ray
+    from workers.on_ray.cluster import Joining  # here: a local executor needs no Ray
 
     code = tuple(factory.code(settings.factories))
     joining = Joining(settings.ray_address, settings.shared_storage, settings.gpus_per_worker, code)

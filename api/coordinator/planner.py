@@ -1,7 +1,7 @@
-"""The planner turns a job's study and ended trials into rows of new trials, and into reports.
+"""The planner: it inserts the trials that a job's study needs next, and makes reports.
 
-A plan is a pure function of a study's trials, so that everything that a planner keeps can be read
-again from the database.
+A plan is a pure function of a study and its trials, so a planner keeps nothing that is not also in
+the database.
 """
 
 import logging
@@ -24,7 +24,7 @@ OUT_OF_TIME = Ended(EndCause.OUT_OF_TIME)
 
 @dataclass(frozen=True)
 class End:
-    """The end of a job: state, reason and final report."""
+    """The state in which a job ends, the reason, and the final report."""
 
     state: JobState
     reason: str | None
@@ -36,8 +36,8 @@ class PlanOutcome:
     """The outcome of one plan of a job."""
 
     new: int = 0  # number of trials inserted
-    reused: int = 0  # number of pending trials that other jobs had trained
-    due: tuple[Trial, ...] = ()  # trials of an interim report, due since a stage was decided
+    reused: int = 0  # number of trials completed with outcomes from other jobs
+    trials_to_report: tuple[Trial, ...] = ()  # for an interim report; empty if no report is due
     end: End | None = None  # None while the job continues
 
 
@@ -69,7 +69,7 @@ class Planner:
         present = self._record.trial_digests(job.id)
         new = tuple(planned for planned in plan.trials if planned.spec.digest not in present)
         if out_of_time(job):
-            if len(new) < len(plan.trials):  # stages that have begun are decided first
+            if len(new) < len(plan.trials):  # stages that have begun are still completed
                 return PlanOutcome()
             report = self._report(job.id, study, trials, OUT_OF_TIME)
             return PlanOutcome(end=End(JobState.SUCCEEDED, str(OUT_OF_TIME), report))
@@ -79,14 +79,14 @@ class Planner:
             self._record.plan_trials(job.id, new)
             log.info("job %s: %d trials planned", job.id, len(new))
         reused = self._reuse(job.id, numerics, held) if numerics and study.question.reuse else 0
-        return PlanOutcome(len(new), reused, due=tuple(trials) if new else ())
+        return PlanOutcome(len(new), reused, tuple(trials) if new else ())
 
     def report(self, job_id: str, trials: Sequence[Trial]) -> dict[str, Any]:
         """Make the interim report on a running job's trials."""
         return self._report(job_id, self._study(job_id), trials)
 
     def summary(self, job_id: str, ended: Ended | None = None) -> dict[str, Any] | None:
-        """Make the report on a job's completed trials; return None if its study cannot report."""
+        """Make the report on a job's completed trials; return None if the study raises an error."""
         try:
             study = registry.parse(self._record.study_document(job_id))
             trials = self._record.terminal_trials(job_id, outlines=study.kind.reads_curves)
@@ -106,16 +106,16 @@ class Planner:
     def _report(
         self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: Ended | None = None
     ) -> dict[str, Any]:
-        """Make the report on the trials of a plan.
+        """Make the report on a study's terminal trials.
 
-        Outlines are read only for reports, which are rarer than plans.
+        If reports need outlines, the trials are read again with outlines, which plans do without.
         """
         if study.kind.reads_curves:
             trials = self._record.terminal_trials(job_id, outlines=True)
         return registry.report_document(study.report(trials, ended))
 
     def _reuse(self, job_id: str, numerics: str, held: Collection[int]) -> int:
-        """Reuse trials of other jobs; return their number."""
+        """Complete trials with outcomes from other jobs; return the number of these trials."""
         reused = self._record.reuse_trials(job_id, numerics, list(held))
         if reused:
             log.info("job %s: %d trials reused from other jobs", job_id, reused)
@@ -130,7 +130,7 @@ class Planner:
 
 
 def out_of_time(job: JobRow) -> bool:
-    """True if a job has run for longer than its limit."""
+    """True if a job has run for longer than its `max_seconds`."""
     if job.max_seconds is None or job.running_since is None:
         return False
     running = (datetime.now(UTC) - job.running_since).total_seconds()

@@ -1,15 +1,15 @@
 """Supervision of the processes of one service.
 
 `telescope serve` is a parent process with two children, `api` and `coordinator`. A child that dies
-is restarted, after a pause that grows while it keeps dying. Before the restart, all processes that
-it had started are ended too (Ray's agents were observed to outlive their driver by a minute). They
-are identified by a marker in the environment, which all descendants inherit.
+is restarted after a pause, which doubles with each early death. Before the restart, all processes
+that the child started are killed (Ray's agents outlive their driver by about a minute). These
+processes are identified by a marker in the environment, which all descendants inherit.
 
-When the parent ends, by Ctrl-C, by a signal, or by SIGKILL, the children end too: each holds a
-*leash*, its standard input, a pipe that closes with the parent.
+When the parent ends, even by SIGKILL, the children end too. Each child holds a *leash*: its
+standard input is a pipe that closes with the parent.
 
 Parts: `Child`, one process and its restarts · `on_signals`, `interruptible`, signal handling ·
-`supervise`, the loop · `end`, for children · `hold_leash`, the child's side · `port_to_use`.
+`supervise`, the loop · `end`, which ends children · `hold_leash`, for a child · `port_to_use`.
 """
 
 import os
@@ -29,9 +29,9 @@ from telescope.errors import Unavailable
 from workers.processes import MARKER, end_all
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 5.0  # for a child to end after SIGTERM; Ctrl-C may take 10 s in total
+GRACE_SECONDS = 5.0  # time for a child to end after SIGTERM; Ctrl-C may take 10 s in total
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 30.0
-HEALTHY_SECONDS = 30.0  # a child that lived this long is restarted without delay
+HEALTHY_SECONDS = 30.0  # a child that lived this long gets the first pause again
 
 
 class Child:
@@ -50,7 +50,7 @@ class Child:
         self.name = name
         self.environment = environment
         self.log = log
-        self.output = output  # None: the parent's standard error
+        self.output = output  # None for the parent's standard error
         self.deaths = 0
         self.pause_seconds = FIRST_PAUSE_SECONDS
         self.start()
@@ -70,7 +70,7 @@ class Child:
         )
 
     def tend(self) -> None:
-        """Detect a death, end remaining descendants, and restart after the pause."""
+        """If the child has died, kill its descendants; restart it once the pause is over."""
         time_now = time.monotonic()
         if self.restart_at is not None:
             if time_now >= self.restart_at:
@@ -86,11 +86,11 @@ class Child:
             self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
 
     def terminate(self) -> None:
-        """Send SIGTERM; no effect on a dead child."""
+        """Send SIGTERM, unless the child is dead."""
         self.process.terminate()
 
     def sweep(self) -> None:
-        """End the process and all its remaining descendants."""
+        """Kill the process and all its remaining descendants."""
         end_all(self.marker, 1.0)
         self.process.wait()
         if self.process.stdin is not None:
@@ -99,7 +99,7 @@ class Child:
 
 @contextmanager
 def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
-    """Handle SIGINT, SIGTERM and SIGHUP with `handler` in the block."""
+    """Handle SIGINT, SIGTERM and SIGHUP with `handler` within the context."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = [signal.signal(number, handler) for number in signals]
     try:
@@ -110,7 +110,7 @@ def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Raise KeyboardInterrupt in the main thread on SIGINT, SIGTERM and SIGHUP in the block."""
+    """Raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP within the context."""
     return on_signals(signal.default_int_handler)
 
 
@@ -159,9 +159,9 @@ def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None
 
 
 def hold_leash() -> None:
-    """End this process when its standard input closes, that is, when its parent has ended.
+    """Start a thread that ends this process when its parent ends, which closes standard input.
 
-    It sends itself SIGTERM; after a grace period it exits by force and ends all its descendants.
+    The thread sends this process SIGTERM; after a grace period, it kills all descendants and exits.
     """
 
     def wait() -> NoReturn:
@@ -177,7 +177,7 @@ def hold_leash() -> None:
 
 
 def port_to_use(host: str, port: int) -> int:
-    """Return the port, or a free port for 0; raise Unavailable if the address cannot be used.
+    """Return the port, or a free port if it is 0; raise Unavailable if the address is unusable.
 
     Uvicorn itself would only log the failure and exit.
     """

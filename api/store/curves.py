@@ -1,15 +1,17 @@
 """Storage and display of loss curves.
 
-Curves are stored as chunks, one per report of a worker. A chunk is a compressed block of float64
-columns (`encode`, `decode`); one row per point would take a hundred times as long to write. To read
-a curve, `join_chunks` joins the chunks of all attempts; a later attempt replaces everything from
-its first point on. To display it, `thin` keeps the smallest and the largest loss of each bucket, so
-that spikes survive. A finished trial also has an outline (`outline_of`, `packed`, `unpacked`), for
-studies that read the curves of a whole job.
+Curves are stored as chunks, one per report of a worker. A chunk is a compressed array of float64
+columns (`encode`, `decode`); one database row per point would take a hundred times as long to
+write. To read a curve, `join_chunks` joins the chunks of all attempts; a later attempt replaces
+everything from its first point on. To display a curve, `thin` divides the steps into buckets and
+keeps the smallest and the largest loss of each bucket, so that spikes survive. A finished trial
+also has an outline (`outline_of`, `packed`, `unpacked`), for studies that read the curves of a
+whole job.
 
-The blob of a chunk is a format version, the names of the metrics, and the columns step, tokens,
-flops, seconds, metrics..., compressed by zlib. The blob of an outline is raw float32 [2, points],
-tokens and loss, so that one query can read ten thousand outlines.
+The blob of a chunk is a header (`HEADER`), the names of the metrics as JSON, and the columns step,
+tokens, flops, seconds, metrics..., compressed by zlib. The blob of an outline is a float32 array
+[2, points] of tokens and losses; it is not compressed, so that one query can read ten thousand
+outlines.
 """
 
 import json
@@ -27,8 +29,8 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.outline import Outline, outlined
 
 FORMAT = 1
-HEADER = struct.Struct("<BHI")  # format version, bytes of the names, points
-FIXED = ("step", "tokens", "flops", "seconds")
+HEADER = struct.Struct("<BHI")  # format version, length of the names in bytes, number of points
+FIXED = ("step", "tokens", "flops", "seconds")  # columns of every curve
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ def encode(points: Sequence[Measurement]) -> bytes:
 
 
 def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
-    """Return the names of the metrics, and the columns [4 + metrics, points]."""
+    """Return the names of the metrics, and the columns [4 + metrics, points].
+
+    Raises DamagedCurve if the blob has another format version.
+    """
     version, name_bytes, points = HEADER.unpack_from(blob)
     if version != FORMAT:
         message = f"a curve chunk has format {version}; this version of telescope reads {FORMAT}"
@@ -72,27 +77,28 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
 
 
 def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
-    """Join all chunks of a trial to one curve, attempts in order.
+    """Join all chunks of a trial into one curve, in the order of attempts.
 
-    From its first point on, an attempt replaces the points of earlier attempts.
+    An attempt replaces the points of earlier attempts from its first point on.
     """
     decoded = [(chunk.attempt, *decode(chunk.blob)) for chunk in chunks]
     names = sorted({name for _, metrics, _ in decoded for name in metrics})
     table = np.empty((len(FIXED) + len(names), 0))
-    for _, metrics, columns in sorted(decoded, key=lambda part: (part[0], part[2][0, 0])):
-        block = np.full((len(table), columns.shape[1]), np.nan)
-        block[: len(FIXED)] = columns[: len(FIXED)]
+    for _, metrics, columns in sorted(decoded, key=lambda chunk: (chunk[0], chunk[2][0, 0])):
+        points = np.full((len(table), columns.shape[1]), np.nan)
+        points[: len(FIXED)] = columns[: len(FIXED)]
         for row, name in enumerate(metrics, start=len(FIXED)):
-            block[len(FIXED) + names.index(name)] = columns[row]
-        table = np.hstack([table[:, table[0] < block[0, 0]], block])
+            points[len(FIXED) + names.index(name)] = columns[row]
+        table = np.hstack([table[:, table[0] < points[0, 0]], points])
     return _curve(trial_id, names, table)
 
 
 def thin(curve: Curve, points: int) -> Curve:
     """Thin a curve to about `points` points.
 
-    It keeps the first and last point, and the points with the smallest and largest train_loss of
-    each bucket of steps. It also keeps all held-out losses if there are at most `points` of them.
+    The first and the last point are kept, and in each bucket of steps the points with the smallest
+    and the largest train_loss (without train_loss, the first metric). All held-out losses are kept
+    too if there are at most `points` of them.
     """
     if len(curve.step) <= points:
         return curve
@@ -123,12 +129,12 @@ def outline_of(curve: Curve) -> Outline:
 
 
 def packed(outline: Outline) -> bytes:
-    """Encode an outline's tokens and losses."""
+    """Encode an outline's tokens and losses as float32."""
     return np.stack([outline.tokens, outline.loss]).astype("<f4").tobytes()
 
 
 def unpacked(blob: bytes, held_out: bool) -> Outline:
-    """Decode an outline."""
+    """Decode an outline; `held_out` is stored beside the blob."""
     tokens, loss = np.frombuffer(blob, dtype="<f4").reshape(2, -1)
     return Outline(tokens, loss, held_out)
 

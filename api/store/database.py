@@ -1,4 +1,4 @@
-"""One process's connection to the database: transactions, schema revision, cache of specs."""
+"""One process's access to the database: transactions, schema revision, cache of specs."""
 
 import json
 from collections.abc import Collection, Iterator
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection, select
 
 import migrations
-from api.store.engines import open_engines, translated
+from api.store.engines import open_engines, translated_errors
 from api.store.tables import specs, trials
 from telescope.errors import Unavailable
 from telescope.studies.telescoping.question.documents import data_sections
@@ -21,12 +21,12 @@ SPEC = TypeAdapter(TrialSpec)
 
 
 class Database:
-    """The database connection of one process; usable from several threads."""
+    """One process's access to the database; thread-safe."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self._writer, self._reader = open_engines(url)
-        self._specs: dict[str, TrialSpec] = {}  # by digest; a spec never changes
+        self._specs: dict[str, TrialSpec] = {}  # cache by digest; a spec never changes
 
     def close(self) -> None:
         """Close all connections."""
@@ -35,7 +35,7 @@ class Database:
 
     def check_revision(self) -> None:
         """Raise Unavailable if the schema is not at the revision that this version needs."""
-        with translated():
+        with translated_errors():
             current, needed = migrations.current(self.url), migrations.head()
         if current != needed:
             migrations.check_known(current)
@@ -45,19 +45,19 @@ class Database:
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with translated(), self._reader.begin() as connection:
+        with translated_errors(), self._reader.begin() as connection:
             yield connection
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with translated(), self._writer.begin() as connection:
+        with translated_errors(), self._writer.begin() as connection:
             yield connection
 
-    def _own_spec(self, row: Any) -> TrialSpec:
+    def _spec_of_trial(self, row: Any) -> TrialSpec:
         """Return a trial's spec with the corpus path of the trial's own job.
 
-        Jobs share specs by digest, and the job that stored a spec first may have read equal tokens
-        from another path.
+        `row` has the columns digest, document (the stored spec) and study. Jobs share specs by
+        digest, and the job that first stored a spec may have read equal tokens from another path.
         """
         spec = self._spec(row.digest, row.document)
         blocks = data_sections(json.loads(row.study))

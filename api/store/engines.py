@@ -1,7 +1,7 @@
 """Database engines, and the lock that allows one coordinator at a time.
 
 SQLite uses a write-ahead log and explicit transactions, since the driver's implicit BEGIN loses
-updates without an error. Writers queue by BEGIN IMMEDIATE; readers use a separate engine that
+updates without an error. Writers queue at BEGIN IMMEDIATE; readers use a separate engine that
 cannot write and never waits. PostgreSQL is reached through psycopg, with connections checked before
 use. `CoordinatorLock` is a file lock beside the SQLite file, or an advisory lock on a dedicated
 PostgreSQL connection.
@@ -20,13 +20,13 @@ from sqlalchemy.pool import NullPool
 from telescope.errors import TelescopeError, Unavailable
 from telescope.extras import extra
 
-BUSY_SECONDS = 30
+BUSY_SECONDS = 30  # longest wait for SQLite's write lock
 POOL_RECYCLE_SECONDS = 300
-COORDINATOR_KEY = 0x7E1E_5C0F  # of the advisory lock
+COORDINATOR_KEY = 0x7E1E_5C0F  # key of PostgreSQL's advisory lock
 
 
 def open_engines(url: str) -> tuple[Engine, Engine]:
-    """Open the engine for writing and the engine for reading."""
+    """Open an engine for writing and one for reading; on PostgreSQL, one engine does both."""
     if make_url(url).get_backend_name() == "sqlite":
         writer = _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False)
         return writer, _sqlite(url, begin="BEGIN", query_only=True)
@@ -36,13 +36,13 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Raise Unavailable for driver errors that mean that the database cannot be reached."""
+def translated_errors() -> Iterator[None]:
+    """Convert driver errors to Unavailable if they mean that the database cannot be reached."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         cause = getattr(error, "orig", None) or error
-        remedy = "check that it runs, and TELESCOPE_DATABASE_URL"
+        remedy = "check TELESCOPE_DATABASE_URL, and that the database runs"
         raise Unavailable(f"cannot reach the database: {cause}; {remedy}") from error
 
 
@@ -79,7 +79,7 @@ class Superseded(TelescopeError):
 class CoordinatorLock:
     """The lock that a coordinator holds while it runs.
 
-    The operating system or PostgreSQL releases it when its holder dies.
+    The operating system or PostgreSQL releases the lock when its holder dies.
     """
 
     def __init__(self, url: str) -> None:
@@ -92,11 +92,14 @@ class CoordinatorLock:
         """Take the lock; return False if another coordinator holds it."""
         if self._url.get_backend_name() == "sqlite":
             return self._lock_file()
-        with translated():
+        with translated_errors():
             return self._lock_advisory()
 
     def held(self) -> bool:
-        """True if this process still holds the lock; a cut connection to PostgreSQL releases it."""
+        """True if this process still holds the lock.
+
+        PostgreSQL releases the lock when the connection breaks.
+        """
         if self._connection is None:
             return self._file is not None
         try:
@@ -110,7 +113,7 @@ class CoordinatorLock:
         if self._file:
             self._file.close()
         if self._connection:
-            self._connection.invalidate()  # ends the session, and the lock with it
+            self._connection.invalidate()  # ends the session, which releases the lock
             self._connection.close()
         if self._engine:
             self._engine.dispose()

@@ -36,7 +36,7 @@ class JobRecord(Store):
     def begin_job(self, job_id: str) -> JobRow:
         """Start a queued job, unless it has been paused or cancelled meanwhile.
 
-        Its failed and stopped trials become pending, for another attempt. Returns the job.
+        The job's failed and stopped trials become pending, for another attempt. Returns the job.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
@@ -49,7 +49,7 @@ class JobRecord(Store):
             return move_job(connection, job, JobState.RUNNING)
 
     def carry_out(self, job_id: str) -> JobRow:
-        """Carry out the requested verb of a job, if there still is one; return the job."""
+        """Carry out the requested verb of a job, unless it was withdrawn; return the job."""
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if job.requested is None:
@@ -59,7 +59,7 @@ class JobRecord(Store):
             return move_job(connection, job, TARGET[job.requested])
 
     def put_result(self, job_id: str, document: dict[str, Any], final: bool) -> None:
-        """Store a report; it replaces the previous one."""
+        """Store a job's report in place of the previous report."""
         with self._write() as connection:
             _put_result(connection, job_id, document, final)
             touch_job(connection, job_id)
@@ -67,7 +67,7 @@ class JobRecord(Store):
     def finish_job(
         self, job_id: str, state: JobState, reason: str | None, result: dict[str, Any] | None = None
     ) -> JobRow:
-        """End a job, with its final report if it has one, and stop its unfinished trials."""
+        """End a job, stop its unfinished trials, and store its final report (`result`), if any."""
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if result is not None:
@@ -76,7 +76,7 @@ class JobRecord(Store):
             return move_job(connection, job, state, reason=reason)
 
     def set_waiting(self, reason: str | None) -> None:
-        """Set what running jobs with pending trials wait for; None clears it on all jobs."""
+        """Set what running jobs with pending trials wait for; None clears the field of all jobs."""
         pending = exists().where(trials.c.job_id == jobs.c.id, trials.c.state == TrialState.PENDING)
         waiting, running = jobs.c.waiting_for.is_not(None), jobs.c.state == JobState.RUNNING
         affected = waiting if reason is None else running & pending

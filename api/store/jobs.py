@@ -1,4 +1,4 @@
-"""Jobs, their studies and results: created, requested and read by the api."""
+"""Jobs, their studies and their results, as the api creates, changes and reads them."""
 
 import json
 import secrets
@@ -24,13 +24,13 @@ from api.store.statements import (
 from api.store.tables import jobs, results, studies
 from telescope.errors import Conflict
 
-PAST = {
+PAST = {  # past participles, for messages
     Verb.CANCEL: "cancelled",
     Verb.PAUSE: "paused",
     Verb.RESUME: "resumed",
     Verb.RETRY: "retried",
 }
-CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # digits of Crockford's base 32
 
 
 class IdempotencyMismatch(Conflict):
@@ -50,9 +50,10 @@ class JobTable(Database):
         body_hash: str = "",
         owner: str = "",
     ) -> tuple[JobRow, bool]:
-        """Create a job from a study's document; return it, and True if it is new.
+        """Create a job from a study's document; return the job and True.
 
-        If the idempotency key was used before, return the job that it created.
+        If an earlier request had this idempotency key, return the job of that request and False.
+        Raises IdempotencyMismatch if that request had another body.
         """
         limits = document.get("limits") or {}
         values = {
@@ -125,7 +126,7 @@ class JobTable(Database):
         return study
 
     def result(self, job_id: str) -> dict[str, Any] | None:
-        """Return the latest report, interim or final; None before the first one."""
+        """Return a job's latest report, interim or final; None before the first report."""
         query = (
             select(jobs.c.id, results.c.document)
             .outerjoin_from(jobs, results)
@@ -140,8 +141,9 @@ class JobTable(Database):
     def request(self, job_id: str, verb: Verb) -> JobRow:
         """Request a verb of a job; return the job. Repeating a request changes nothing.
 
-        The verb is carried out at once if no trial of the job has begun, else by the coordinator.
-        Raises Conflict if the job's state does not permit the verb.
+        The coordinator carries out the verbs of a running job, and the cancellation of a job that
+        has been started; all other verbs are carried out at once. Raises Conflict if the job's
+        state does not permit the verb.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
@@ -153,9 +155,9 @@ class JobTable(Database):
             except Conflict as conflict:
                 raise Conflict(f"job {job_id} cannot be {PAST[verb]}: {conflict}") from None
             if verb is Verb.RESUME and job.state is JobState.RUNNING:
-                return change_job(connection, job_id, requested=None)  # the pause has not begun
-            has_trials = job.started_at is not None
-            if job.state is JobState.RUNNING or (verb is Verb.CANCEL and has_trials):
+                return change_job(connection, job_id, requested=None)  # withdraws a pause
+            has_started = job.started_at is not None
+            if job.state is JobState.RUNNING or (verb is Verb.CANCEL and has_started):
                 return change_job(connection, job_id, requested=verb)
             if verb is Verb.RETRY:
                 _reopen(connection, job_id)
@@ -169,7 +171,7 @@ def new_job_id() -> str:
 
 
 def _reopen(connection: Connection, job_id: str) -> None:
-    """Mark the stored report as interim again, until the coordinator stores another."""
+    """Mark the stored report as interim again, until the coordinator stores a new report."""
     of_job = results.c.job_id == job_id
     if document := connection.execute(select(results.c.document).where(of_job)).scalar():
         reopened = json.dumps(json.loads(document) | {"final": False})

@@ -1,8 +1,8 @@
 """Pagination by keyset.
 
-A page token, opaque to callers, holds the name of the list that it belongs to, filters included,
-and the sort key of the last row. For computed rows, which are all in memory (`cut`), the key is the
-number of rows on earlier pages.
+A page token, opaque to clients, holds the name of its list, filters included, and the sort key of
+the last row. For computed rows, which are all in memory (`cut`), the key is the number of rows so
+far.
 """
 
 import base64
@@ -17,14 +17,14 @@ MAX_PAGE_SIZE = 1000
 
 
 def row_limit(page_size: int) -> int:
-    """Number of rows to read for a page: one more than the page has, to detect a next page."""
+    """Number of rows to read for a page: one more than the page holds, to detect a next page."""
     if page_size < 1:
         raise InvalidInput.of("page_size", "must be at least 1", page_size)
     return min(page_size, MAX_PAGE_SIZE) + 1
 
 
 def page(rows: list[Any], page_size: int, listing: str) -> Page[Any]:
-    """Make a page of at most `row_limit` rows; `listing` names the list and its filters."""
+    """Make a page from up to `row_limit` rows; `listing` names the list and its filters."""
     size = row_limit(page_size) - 1
     token = _token(listing, rows[size - 1].id) if len(rows) > size else None
     return Page(tuple(rows[:size]), token)

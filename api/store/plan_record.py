@@ -1,4 +1,4 @@
-"""The coordinator's writes about planned trials: insert, reuse, and list those that are pending."""
+"""The coordinator's writes about planned trials (insert, reuse), and the list of pending trials."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -15,9 +15,9 @@ from telescope.train.flops import trial_flops
 from telescope.trials.identity import canonical_json
 from telescope.trials.outcome import TrialState
 
-EARLIER = trials.alias("earlier")
-LOSS = "loss"  # the measure of a trial of the search
-REUSED_COLUMNS = (  # that a reused trial copies from the trial that was trained
+EARLIER = trials.alias("earlier")  # trials whose outcomes may be reused
+LOSS = "loss"  # the `measure` of trials of the search
+REUSED_COLUMNS = (  # columns that a reused trial copies from the trial that was trained
     "state",
     "loss",
     "diverged",
@@ -34,7 +34,7 @@ class PlanRecord(JobRecord):
     """The store with the coordinator's writes about jobs and planned trials."""
 
     def plan_trials(self, job_id: str, planned: Sequence[Planned]) -> int:
-        """Insert the trials that a job does not have yet; return their number."""
+        """Insert planned trials that the job does not have yet; return the number inserted."""
         with self._write() as connection:
             before = the_job(connection, job_id, lock=True).trials_total
             documents = [
@@ -54,26 +54,27 @@ class PlanRecord(JobRecord):
     def reuse_trials(self, job_id: str, numerics: str, held: Collection[int] = ()) -> int:
         """Complete pending trials with the outcomes of equal trials of other jobs.
 
-        Trials are equal if their digest and the worker's numerics are. Trials in `held` are left
-        out. Returns the number of completed trials; they have no curve of their own, and spend no
-        FLOPs.
+        Trials are equal if their digests and the numerics of their workers are equal. Trials that
+        have begun, or are in `held`, are left out. Returns the number of completed trials, which
+        have no curve of their own and spend no FLOPs.
         """
-        unbegun = (trials.c.flops_spent == 0) & trials.c.id.not_in(held)
-        waiting = (trials.c.job_id == job_id) & (trials.c.state == TrialState.PENDING) & unbegun
-        completed = EARLIER.c.state == TrialState.COMPLETED
+        not_begun = (trials.c.flops_spent == 0) & trials.c.id.not_in(held)
+        is_pending = (trials.c.job_id == job_id) & (trials.c.state == TrialState.PENDING)
+        may_reuse = is_pending & not_begun
+        is_completed = EARLIER.c.state == TrialState.COMPLETED
         same_numerics = EARLIER.c.numerics == numerics
-        trained = completed & same_numerics & EARLIER.c.reused_from.is_(None)
-        needed = EARLIER.c.digest.in_(select(trials.c.digest).where(waiting))
-        first = select(func.min(EARLIER.c.id).label("id")).where(trained, needed)
-        first_of_each = first.group_by(EARLIER.c.digest).subquery()
+        was_trained = is_completed & same_numerics & EARLIER.c.reused_from.is_(None)
+        is_needed = EARLIER.c.digest.in_(select(trials.c.digest).where(may_reuse))
+        first_id = select(func.min(EARLIER.c.id).label("id")).where(was_trained, is_needed)
+        first_ids = first_id.group_by(EARLIER.c.digest).subquery()
         source = trials.alias("source")
-        linked = update(trials).where(
-            waiting, trials.c.digest == source.c.digest, source.c.id == first_of_each.c.id
+        statement = update(trials).where(
+            may_reuse, trials.c.digest == source.c.digest, source.c.id == first_ids.c.id
         )
         values: dict[Any, Any] = {trials.c[name]: source.c[name] for name in REUSED_COLUMNS}
         values |= {trials.c.reused_from: source.c.id, trials.c.ended_at: now()}
         with self._write() as connection:
-            count = connection.execute(linked.values(values)).rowcount
+            count = connection.execute(statement.values(values)).rowcount
             if count:
                 _recount(connection, job_id)
         return count
@@ -87,20 +88,20 @@ class PlanRecord(JobRecord):
     def pending_trials(self, job_id: str, limit: int, held: Collection[int] = ()) -> list[Pending]:
         """Return up to `limit` pending trials of a job that are not in `held`, longest first.
 
-        The longest goes first so that short trials are left for the end, where other workers may
-        have to wait for the last one.
+        Long trials go first, so that the last trial, for which other workers may have to wait, is
+        short.
         """
         spec_columns = (specs.c.digest, specs.c.document, studies.c.document.label("study"))
-        waiting = select(trials.c.id, trials.c.attempt, trials.c.failures, *spec_columns)
-        waiting = waiting.join_from(trials, specs).join(
-            studies, studies.c.job_id == trials.c.job_id
-        )
-        pending = trials.c.state == TrialState.PENDING
-        waiting = waiting.where(trials.c.job_id == job_id, pending, trials.c.id.not_in(list(held)))
-        waiting = waiting.order_by(trials.c.flops_planned.desc(), trials.c.id).limit(limit)
+        query = select(trials.c.id, trials.c.attempt, trials.c.failures, *spec_columns)
+        query = query.join_from(trials, specs).join(studies, studies.c.job_id == trials.c.job_id)
+        is_pending = trials.c.state == TrialState.PENDING
+        query = query.where(trials.c.job_id == job_id, is_pending, trials.c.id.not_in(list(held)))
+        query = query.order_by(trials.c.flops_planned.desc(), trials.c.id).limit(limit)
         with self._read() as connection:
-            rows = connection.execute(waiting).all()
-        return [Pending(row.id, row.attempt, row.failures, self._own_spec(row)) for row in rows]
+            rows = connection.execute(query).all()
+        return [
+            Pending(row.id, row.attempt, row.failures, self._spec_of_trial(row)) for row in rows
+        ]
 
 
 def _recount(connection: Connection, job_id: str) -> None:
@@ -113,7 +114,7 @@ def _recount(connection: Connection, job_id: str) -> None:
 
 
 def _new_row(job_id: str, planned: Planned, moment: datetime) -> dict[str, Any]:
-    """The columns of a planned trial."""
+    """The row of a planned trial, by column."""
     spec, label = planned.spec, planned.label
     return {
         "job_id": job_id,

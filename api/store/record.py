@@ -1,9 +1,9 @@
 """The coordinator's writes about the events of trials, one event per transaction.
 
-`CoordinatorStore` is the store with all writes that only the coordinator makes; its writes about
-jobs are in `api.store.job_record`, about planned trials in `api.store.plan_record`. A write about a
-running trial names its `attempt` and changes nothing unless that attempt is still current, so that
-late and repeated reports are harmless.
+`CoordinatorStore` is the store with all writes that only the coordinator makes. The writes about
+jobs are in `api.store.job_record`, the writes about planned trials in `api.store.plan_record`. A
+write about a running trial names the `attempt` and changes nothing unless that attempt is still
+current, so that late and repeated reports are harmless.
 """
 
 import json
@@ -27,9 +27,9 @@ class CoordinatorStore(PlanRecord):
     """The store with all writes of the coordinator."""
 
     def requeue_lost(self) -> int:
-        """Make trials that a dead coordinator left running pending again; return their number.
+        """Requeue trials that were running when the last coordinator ended; return their number.
 
-        Each gets a new attempt.
+        Each trial becomes pending, with the number of the next attempt.
         """
         lost = update(trials).where(trials.c.state == TrialState.RUNNING)
         with self._write() as connection:
@@ -40,11 +40,12 @@ class CoordinatorStore(PlanRecord):
         """Record that a worker began an attempt; return False if the attempt is not current.
 
         Steps recorded after the attempt's checkpoint no longer count, since they are trained again.
-        The steps that a branch shares with its trunk count for the trunk.
+        The steps that a branch shares with its trunk count for the trunk only. The numerics become
+        MIXED if the steps before the checkpoint had other numerics.
         """
         resumed_step, numerics, branch = begun.resumed_step, begun.numerics, begun.branch
         trunk_steps = branch.step if branch else 0
-        own_steps, steps_lost = resumed_step - trunk_steps, trials.c.step > resumed_step
+        own_steps, has_lost_steps = resumed_step - trunk_steps, trials.c.step > resumed_step
         flops_at_resume: ColumnElement[Any] = literal(0.0)
         if own_steps > 0:
             recorded_steps = func.nullif(trials.c.step - trunk_steps, 0)
@@ -61,8 +62,8 @@ class CoordinatorStore(PlanRecord):
             "worker": begun.worker,
             "numerics": numerics_value,
             "started_at": func.coalesce(trials.c.started_at, started_at),
-            "flops": case((steps_lost, flops_at_resume), else_=trials.c.flops),
-            "step": case((steps_lost, resumed_step), else_=trials.c.step),
+            "flops": case((has_lost_steps, flops_at_resume), else_=trials.c.flops),
+            "step": case((has_lost_steps, resumed_step), else_=trials.c.step),
         }
         with self._write() as connection:
             return _change_trial(connection, trial_id, attempt, (TrialState.PENDING,), values)
@@ -109,8 +110,8 @@ class CoordinatorStore(PlanRecord):
     ) -> TrialRow | None:
         """Record a failed attempt: the trial becomes pending again, or fails.
 
-        It fails if the failure is not retryable, or was the last of `max_attempts`. Returns the
-        trial's new row, or None if the attempt was over already.
+        The trial fails if the failure is not retryable, or was the last of `max_attempts`. Returns
+        the trial's new row, or None if the attempt was over already.
         """
         with self._write() as connection:
             row = the_trial(connection, trial_id, lock=True)
@@ -131,14 +132,17 @@ class CoordinatorStore(PlanRecord):
             return the_trial(connection, trial_id)
 
     def trial_released(self, trial_id: int, attempt: int) -> bool:
-        """Record a stopped attempt: the trial becomes pending again, unless its job has ended."""
+        """Record a stopped attempt: the trial becomes pending again, unless its job has ended.
+
+        Returns False if the attempt is not current.
+        """
         with self._write() as connection:
             values = {"state": TrialState.PENDING, "attempt": attempt + 1}
             return _change_trial(connection, trial_id, attempt, OPEN, values)
 
 
 def _numerics_of_trunk(branch: Branch) -> ColumnElement[str | None]:
-    """Numerics of the trunk that a branch continues."""
+    """Numerics of the trunk that a branch continues, as a subquery."""
     trunk = (TRUNK.c.job_id == trials.c.job_id) & (TRUNK.c.digest == branch.trunk)
     return select(TRUNK.c.numerics).where(trunk).correlate(trials).scalar_subquery()
 
@@ -146,6 +150,7 @@ def _numerics_of_trunk(branch: Branch) -> ColumnElement[str | None]:
 def _record_points(
     connection: Connection, trial_id: int, attempt: int, points: Sequence[Measurement]
 ) -> bool:
+    """Record new points; return False if the attempt is not current, or the points are recorded."""
     last = points[-1]
     values = {
         "step": last.step,
@@ -184,10 +189,10 @@ def _change_trial(
     values: dict[str, Any],
     *conditions: ColumnElement[bool],
 ) -> bool:
-    """Change a trial's columns if this attempt is current and the trial in one of `states`.
+    """Change a trial's columns if this attempt is current and the trial's state is in `states`.
 
-    Returns True if the trial was changed. `conditions` are further SQL conditions.
+    `conditions` are further SQL conditions. Returns True if the trial was changed.
     """
     same_attempt = (trials.c.id == trial_id) & (trials.c.attempt == attempt)
-    fenced = update(trials).where(same_attempt, trials.c.state.in_(states), *conditions)
-    return connection.execute(fenced.values(values)).rowcount == 1
+    statement = update(trials).where(same_attempt, trials.c.state.in_(states), *conditions)
+    return connection.execute(statement.values(values)).rowcount == 1

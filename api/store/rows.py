@@ -1,9 +1,9 @@
 """Types that `api.store` returns and accepts.
 
-Returned, as frozen rows: `JobRow` and `TrialRow`, the resources that clients see, which hold only
-scalars and are cheap to list; `Page`; `Pending`, a trial that is ready for a worker; and
-`TrainingRate`, the speed of workers. Accepted: `Begun`, the start of an attempt, and `TrialFilter`.
-Curves are in `api.store.curves`.
+The store returns `JobRow` and `TrialRow`, the resources that clients see, which hold only scalars
+and are cheap to list; `Page`; `Pending`, a trial that waits for a worker; and `TrainingRate`, the
+speed of workers. It accepts `Begun`, the start of an attempt, and `TrialFilter`. Curves are in
+`api.store.curves`.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True)
 class Page(Generic[Row]):
-    """A page of a list; `next_page_token` requests the next page and is None on the last."""
+    """A page of a list; `next_page_token` requests the next page and is None on the last page."""
 
     items: tuple[Row, ...]
     next_page_token: str | None
@@ -42,7 +42,7 @@ class TrialRow(TrialSummary):
 
     @property
     def failure(self) -> Failure | None:
-        """The reason why the trial has no finite loss; None if it has not failed."""
+        """The trial's divergence, or its last operational failure; None without either."""
         if self.failure_kind == "scientific":
             return Failure("scientific", self.failure_message or "", retryable=False)
         return Failure("operational", self.failure_message or "") if self.failure_kind else None
@@ -50,11 +50,11 @@ class TrialRow(TrialSummary):
 
 @dataclass(frozen=True)
 class Pending:
-    """A trial that waits for a worker, with its next attempt and the number of failed attempts."""
+    """A trial that waits for a worker."""
 
     trial_id: int
-    attempt: int
-    failures: int
+    attempt: int  # number of the next attempt, from 1
+    failures: int  # number of failed attempts
     spec: TrialSpec
 
 
@@ -62,15 +62,15 @@ class Pending:
 class Begun:
     """The start of an attempt by a worker."""
 
-    resumed_step: int  # step of the checkpoint or trunk that the attempt continues, else 0
+    resumed_step: int  # step of the checkpoint or trunk that is continued; 0 for a fresh start
     worker: str
-    numerics: str  # arithmetic of the worker
+    numerics: str  # numerics of the worker (telescope.trials.numerics)
     branch: Branch | None = None  # the trunk and step that the trial branches from, if any
 
 
 @dataclass(frozen=True)
 class TrialFilter:
-    """A filter of a job's trials; a field that is None admits all."""
+    """A filter of a job's trials; a field that is None admits every value."""
 
     state: TrialState | None = None
     width: int | None = None
@@ -87,6 +87,6 @@ class TrainingRate:
     optimizer: str
     width: int
     batch_tokens: int
-    numerics: str  # of the worker, its device included
-    trials: int
+    numerics: str  # numerics of the worker, which name its device
+    trials: int  # number of trials measured
     flops_per_second: float

@@ -20,7 +20,7 @@ from telescope.trials.outcome import TrialState
 
 JOB_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.name in trials.c]
-OPEN = (TrialState.PENDING, TrialState.RUNNING)
+OPEN = (TrialState.PENDING, TrialState.RUNNING)  # states of a trial that has not ended
 MIXED = "mixed"  # numerics of a trial that was resumed with other numerics; never reused
 
 
@@ -76,7 +76,7 @@ def touch_job(connection: Connection, job_id: Any, **values: Any) -> None:
 
 
 def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
-    """Change a job's columns and return it."""
+    """Change a job's columns and return the job."""
     touch_job(connection, job_id, **values)
     return the_job(connection, job_id)
 
@@ -102,13 +102,13 @@ def move_job(
 
 
 def upsert(connection: Connection, table: Table) -> Any:
-    """Return an INSERT that can have ON CONFLICT, which SQLAlchemy offers per database."""
+    """Return an INSERT that accepts ON CONFLICT, which SQLAlchemy defines for each dialect."""
     is_sqlite = connection.dialect.name == "sqlite"
     return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def insert_new(connection: Connection, table: Table, values: Any, *unique: str) -> None:
-    """Insert one row or several; skip rows whose values of the `unique` columns exist already."""
+    """Insert one row or several; skip rows that equal an existing row in `unique` columns."""
     if values:
         statement = upsert(connection, table).on_conflict_do_nothing(index_elements=unique)
         connection.execute(statement, values)

@@ -141,7 +141,7 @@ trials = Table(
     Column("measure", String(16), nullable=False, server_default="loss"),
     Column("metrics", Text),  # JSON of the last point's metrics, infinite numbers included
     Column("numerics", Text),  # see telescope.trials.numerics
-    # The trial of another job whose outcome this trial reuses; it holds the curve.
+    # Id of another job's trial, whose outcome and curve this trial reuses.
     Column("reused_from", ForeignKey("trials.id")),
     # The label: the trial's place in its study; null in rows older than migration 0005.
     Column("ladder", String(16)),

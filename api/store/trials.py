@@ -43,7 +43,7 @@ OUTCOME_NAMES = (
 )
 OUTCOME_COLUMNS = [trials.c[name] for name in OUTCOME_NAMES]
 OUTLINE_COLUMNS = [outlines.c.held_out, outlines.c.blob]
-TRAINED_AS = func.coalesce(trials.c.reused_from, trials.c.id)  # the trial that holds the curve
+TRAINED_ID = func.coalesce(trials.c.reused_from, trials.c.id)  # id of the trial with the curve
 
 
 class TrialTable(Database):
@@ -81,10 +81,10 @@ class TrialTable(Database):
             row = connection.execute(query.where(trials.c.id == trial_id)).one_or_none()
         if row is None:
             raise trial_not_found(trial_id)
-        return self._own_spec(row)
+        return self._spec_of_trial(row)
 
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
-        """Return the specifications of trials of a job, at most a page, by digest."""
+        """Return the specifications of a job's trials with these digests, at most one page."""
         with self._read() as connection:
             condition = (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
             self._load_specs(connection, digests, condition)
@@ -106,7 +106,7 @@ class TrialTable(Database):
     ) -> tuple[Curve, ...]:
         """Return the curves of a job's trials, thinned for display."""
         columns = select(trials.c.id.label("trial_id"), chunks.c.attempt, chunks.c.blob)
-        joined = columns.join_from(trials, chunks, chunks.c.trial_id == TRAINED_AS)
+        joined = columns.join_from(trials, chunks, chunks.c.trial_id == TRAINED_ID)
         query = _filtered(joined, job_id, only).order_by(trials.c.id)
         with self._read() as connection:
             the_job(connection, job_id)
@@ -133,7 +133,7 @@ class TrialTable(Database):
         ]
 
     def rates(self) -> list[TrainingRate]:
-        """Return the mean training speed by shape and numerics, latest trials first."""
+        """Return the mean training speed of each shape and numerics, most recent first."""
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)
         speed = (func.count().label("trials"), flops_per_second.label("flops_per_second"))
@@ -153,9 +153,10 @@ def _outline(row: Any) -> Outline | None:
 
 
 def _as_outcome(spec: TrialSpec, row: Any, outline: Outline | None) -> Trial:
-    """Convert a row of OUTCOME_COLUMNS."""
+    """Convert a row of OUTCOME_COLUMNS to a Trial."""
     state = TrialState(row.state)
-    failure = None  # the columns of any other trial may hold the failure of an earlier attempt
+    # a trial that did not fail may still hold the failure of an earlier attempt
+    failure = None
     if row.diverged or state is TrialState.FAILED:
         failure = Failure(row.failure_kind, row.failure_message, retryable=False)
     return Trial(
@@ -176,7 +177,7 @@ def _as_outcome(spec: TrialSpec, row: Any, outline: Outline | None) -> Trial:
 def _with_outlines() -> Select[Any]:
     """Select trials with outlines; a reused trial has the outline of the trial that was trained."""
     columns = select(*OUTCOME_COLUMNS, *OUTLINE_COLUMNS)
-    return columns.outerjoin_from(trials, outlines, outlines.c.trial_id == TRAINED_AS)
+    return columns.outerjoin_from(trials, outlines, outlines.c.trial_id == TRAINED_ID)
 
 
 def _filtered(query: Select[Any], job_id: str, only: TrialFilter) -> Select[Any]:

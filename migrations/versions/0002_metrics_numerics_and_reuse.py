@@ -1,4 +1,4 @@
-"""Columns of trials: measure, last metrics, numerics, batch, and the trial that is reused."""
+"""Columns of trials: measure, last metrics, numerics, batch, and the id of the reused trial."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,8 +8,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# In SQL, since both databases accept it as one ALTER; alembic's operation would rebuild the table
-# on SQLite to add the foreign key.
+# Plain SQL, which SQLite and PostgreSQL both accept; on SQLite, alembic's operation would rebuild
+# the table to add the foreign key.
 REUSED_FROM = (
     "ALTER TABLE trials ADD COLUMN reused_from INTEGER "
     "CONSTRAINT fk_trials_reused_from_trials REFERENCES trials (id)"

@@ -1,4 +1,4 @@
-"""Column of trials: forecast FLOPs, by which the longest is dispatched first; 0 if older."""
+"""Column of trials: forecast FLOPs, so that long trials are dispatched first; 0 if unknown."""
 
 import sqlalchemy as sa
 from alembic import op

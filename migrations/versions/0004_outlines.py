@@ -1,4 +1,4 @@
-"""Table of the outlines of completed trials' curves, for studies; older trials have none."""
+"""Table of outlines of completed trials' curves, for studies; older trials have no outline."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,7 +1,7 @@
-"""Columns of trials for their label: ladder, stage, level, variant; null for older trials.
+"""Columns of a trial's label: ladder, stage, level, variant; null for older trials.
 
-A downgrade drops the labels. After the next upgrade those trials count as older ones
-(`api.jobs.variants`).
+A downgrade drops the labels, and a later upgrade does not restore them; `api.jobs.variants` then
+derives ladder and variant.
 """
 
 import sqlalchemy as sa

@@ -2,7 +2,7 @@
 
 In reading order: `resources`, the values that the service sends · `connection`, requests and errors
 · `pages`, typed values and lists of several pages · `jobs` and `tables`, requests about jobs and
-their tables · `client`, which has them all.
+their tables · `client`, which combines all requests.
 """
 
 from telescope.client.client import Client

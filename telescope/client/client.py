@@ -1,14 +1,13 @@
 """A synchronous Python client of a telescope service.
 
-`Client` has one method per endpoint of `/v1`; it follows pages, and waits by polling with ETags. It
-returns frozen values: the resources of `telescope.client.resources`, and the reports, previews and
-answers of `telescope.studies`, whose type depends on the job's kind. `document` is a report as the
-service sent it. Fields that only a newer service sends are left out.
+`Client` has one method per endpoint of `/v1`. Its methods return frozen values: the resources of
+`telescope.client.resources`, and the reports, previews and answers of `telescope.studies`, whose
+types depend on the job's kind. Fields that only a newer service sends are left out. `document` and
+`levels` return JSON as the service sent it.
 
-The client raises the same class of `telescope.errors` as the server, with its problems; if the
-server cannot be reached, it raises `Unavailable`. Requests that are safe to repeat are repeated for
-`patience_seconds`: every GET, every verb, and every submission, since each carries an
-Idempotency-Key.
+The client raises the error of `telescope.errors` that the service reports, with all problems. While
+the service cannot be reached, a request is repeated for `patience_seconds`; then the client raises
+`Unavailable`. Requests may be repeated, since submissions carry an Idempotency-Key.
 
     with Client("http://127.0.0.1:8765") as client:
         job = client.submit({"kind": "telescope", ...})
@@ -25,20 +24,20 @@ from telescope.client.pages import as_type, job_path, kind_named
 from telescope.client.resources import Corpus, Curve, TrialDetail, TrialSummary
 from telescope.client.tables import Tables
 
-# studies import torch, which takes a second; so nothing here imports them to start with
+# studies import torch, which takes a second; so methods import them when needed
 if TYPE_CHECKING:
     from telescope.studies.kind import Report
 
 
 class Client(JobRequests, Tables):
-    """A connection to one service; a context manager. Not safe to share between threads."""
+    """A client of one service; a context manager. Not thread-safe."""
 
     # Results of a job
 
     def result(self, job_id: str) -> "Report":
-        """The report, in the report type of the job's kind; `final` is false while the job runs."""
+        """The report, in the report type of the job's kind. `final` is False while the job runs."""
         document = self.document(job_id)
-        kind = document.get("kind") or self.job(job_id).kind  # older services do not send it
+        kind = document.get("kind") or self.job(job_id).kind  # older services do not send the kind
         report: Report = as_type(kind_named(kind).report, document)
         return report
 
@@ -47,7 +46,7 @@ class Client(JobRequests, Tables):
         return self.json("GET", f"{job_path(job_id)}/result")
 
     def levels(self, job_id: str) -> list[dict[str, Any]]:
-        """The levels that are decided so far."""
+        """The levels that are decided so far, as the service sent them."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
     def trials(
@@ -87,8 +86,8 @@ class Client(JobRequests, Tables):
     def export(
         self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None
     ) -> str:
-        """The hyperparameters at the target, as text for another trainer. `to` is `torch` (Python),
-        `megatron` (flags) or `json`."""
+        """The hyperparameters of a ladder, by default the best, at the target, as text for another
+        trainer. `to` is `torch` (Python), `megatron` (flags) or `json`."""
         parameters = without_none({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text
 
@@ -103,6 +102,6 @@ class Client(JobRequests, Tables):
         return as_type(Corpus, self.json("POST", "/v1/corpora", json={"name": name, "path": path}))
 
     def ready(self) -> dict[str, str]:
-        """The state of each part of the service. Raises Unavailable at once if a part is
-        missing."""
+        """The state of each part of the service, by the part's name. Raises Unavailable at once,
+        without retries, if a part is missing."""
         return dict(self.json("GET", "/readyz", patience_seconds=0.0)["parts"])

@@ -1,8 +1,8 @@
 """Requests to a telescope service, and its errors.
 
-`Connection` sends requests over HTTP, retries them while its patience lasts, and returns documents.
-It raises the same class of `telescope.errors` as the server, with its problems; if the server
-cannot be reached, it raises `Unavailable`.
+`Connection` sends requests over HTTP, retries them for `patience_seconds`, and returns documents.
+It raises the error of `telescope.errors` that the service reports, with all problems, and
+`Unavailable` if the service cannot be reached.
 """
 
 import ipaddress
@@ -34,7 +34,7 @@ ERRORS: Mapping[str, type[TelescopeError]] = {
 
 
 class Connection:
-    """A connection to one service; a context manager. Not safe to share between threads."""
+    """A connection to one service; a context manager. Not thread-safe."""
 
     def __init__(
         self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0
@@ -64,7 +64,7 @@ class Connection:
         self.close()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all HTTP connections to the service."""
         self._http.close()
 
     def json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
@@ -74,11 +74,12 @@ class Connection:
     def send(
         self, method: str, path: str, *, patience_seconds: float | None = None, **options: Any
     ) -> httpx.Response:
-        """The response to a request; `options` are those of `httpx.Client.request`.
+        """The response to a request; `options` are passed to `httpx.Client.request`.
 
-        A failed connection and status 503 are retried for `patience_seconds`, by default the
-        connection's. Raises the error that the service reports, Unavailable once patience ends, and
-        InvalidInput if JSON cannot represent the document.
+        While the service cannot be reached or reports Unavailable, the request is repeated for
+        `patience_seconds`, by default the patience of the connection. Raises Unavailable after this
+        time, any other error that the service reports, and InvalidInput if JSON cannot represent
+        the document.
         """
         if patience_seconds is None:
             patience_seconds = self.patience_seconds
@@ -99,8 +100,8 @@ class Connection:
             pause_seconds = min(2 * pause_seconds, 2.0)
 
     def read_forever(self) -> httpx.Timeout:
-        """A timeout that waits for the response as long as it takes, for requests in which the
-        service reads a whole corpus."""
+        """A timeout that waits for the response without a limit, for requests in which the service
+        reads a whole corpus."""
         return httpx.Timeout(self._timeout_seconds, read=None)
 
     def _unreachable(self, error: Exception) -> Unavailable:
@@ -117,7 +118,8 @@ class Connection:
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
-    """The response. Raises the error that a problem+json response describes."""
+    """The response, if its status is no error. Otherwise raises the error that its problem+json
+    document describes."""
     if not response.is_error:
         return response
     try:
@@ -125,8 +127,8 @@ def _checked(response: httpx.Response) -> httpx.Response:
         code, detail, fields = problem["code"], problem["detail"], problem["errors"]
     except (ValueError, KeyError, TypeError):
         message = (
-            f"HTTP {response.status_code} {response.reason_phrase} from {response.url}, "
-            "without telescope's error document"
+            f"HTTP {response.status_code} {response.reason_phrase} from {response.url} "
+            "is not an answer of telescope; check the address and any proxy"
         )
         gateway_error = response.status_code in {502, 503, 504}
         raise (Unavailable if gateway_error else TelescopeError)(message) from None

@@ -23,7 +23,7 @@ class JobRequests(Pages):
     """Requests about jobs and their states."""
 
     def submit(self, document: object, *, idempotency_key: str | None = None) -> JobDetail:
-        """Submit a study. A second submission with the same key returns the first job."""
+        """Submit a study. A second submission with the same key returns the job of the first."""
         return self._submission("/v1/jobs", document, idempotency_key)
 
     def preview(self, document: object) -> Any:
@@ -31,15 +31,15 @@ class JobRequests(Pages):
         nothing."""
         body = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.read_forever())
         kind = body.get("kind")
-        if not kind and isinstance(document, Mapping):  # older services do not send it
+        if not kind and isinstance(document, Mapping):  # older services do not send the kind
             kind = document.get("kind")
         return as_type(kind_named(kind).preview, body)
 
     def judge(
         self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None
     ) -> "Judgement":
-        """The verdict on a sweep that was run elsewhere: a CSV table, or rows in which a loss of
-        None means that the run diverged."""
+        """The verdict on a sweep that was run elsewhere. `sweep` is a CSV table, or rows in which a
+        loss of None means that the run diverged."""
         from telescope.studies.telescoping.judge.judge import Judgement
 
         options: dict[str, Any] = {
@@ -61,7 +61,7 @@ class JobRequests(Pages):
         return as_type(JobDetail, self.json("GET", job_path(job_id)))
 
     def cancel(self, job_id: str) -> Job:
-        """End a job; its measurements stay readable, and `retry` can continue it."""
+        """End a job; its measurements stay readable, and `retry` can continue the job."""
         return as_type(Job, self.json("POST", f"{job_path(job_id)}:cancel"))
 
     def pause(self, job_id: str) -> Job:
@@ -88,7 +88,7 @@ class JobRequests(Pages):
         return self._submission(f"{job_path(job_id)}:clone", changes or {}, idempotency_key)
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:
-        """The job at once and after each change; ends after the job's terminal state."""
+        """Yield the job at once and after each change, until the job has ended."""
         etag = ""
         while True:
             headers = {"If-None-Match": etag} if etag else {}
@@ -102,7 +102,7 @@ class JobRequests(Pages):
             time.sleep(poll_seconds)
 
     def _submission(self, path: str, body: object, idempotency_key: str | None) -> JobDetail:
-        """The job that a POST creates, or that an earlier one with the same key created."""
+        """The job that a POST creates, or that an earlier POST with the same key created."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         document = self.json("POST", path, json=body, headers=headers, timeout=self.read_forever())
         return as_type(JobDetail, document)

@@ -1,7 +1,6 @@
 """Documents of the service as typed values, and lists that the service sends in pages.
 
-Parts: `Pages`, requests that follow pages · `as_type`, a document as a value · `kind_named` ·
-`job_path`.
+Parts: `Pages`, requests for lists · `as_type`, a document as a value · `kind_named` · `job_path`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,19 +21,19 @@ Typed = TypeVar("Typed")
 
 
 class Pages(Connection):
-    """A connection that follows pages."""
+    """A connection that fetches lists page by page."""
 
     def items(
-        self, kind: type[Typed], path: str, filters: Mapping[str, str | int | None]
+        self, value_type: type[Typed], path: str, filters: Mapping[str, str | int | None]
     ) -> Iterator[Typed]:
-        """The items of a list, fetched page by page, as values of one type."""
+        """The items of a list as values of one type."""
         for page in self.pages(path, filters):
-            yield from (as_type(kind, item) for item in page["items"])
+            yield from (as_type(value_type, item) for item in page["items"])
 
     def pages(
         self, path: str, filters: Mapping[str, str | float | None]
     ) -> Iterator[dict[str, Any]]:
-        """The documents of all pages."""
+        """The pages of a list, as documents."""
         parameters = without_none(filters) | {"page_size": PAGE_SIZE}
         while True:
             page = self.json("GET", path, params=parameters)
@@ -44,22 +43,22 @@ class Pages(Connection):
             parameters["page_token"] = token
 
 
-def as_type(kind: type[Typed], document: Any) -> Typed:
-    """A document as a frozen value; fields that its type does not have are left out. Raises
-    TelescopeError if the document does not fit the type."""
+def as_type(value_type: type[Typed], document: Any) -> Typed:
+    """A document as a frozen value; fields that the type lacks are left out. Raises TelescopeError
+    if the document does not fit the type."""
     try:
-        return TypeAdapter(kind).validate_python(document)
+        return TypeAdapter(value_type).validate_python(document)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
+        field = ".".join(map(str, first["loc"]))
         raise TelescopeError(
-            f"this client cannot read the service's answer ({where}: {first['msg']}); {UPDATE}"
+            f"this client cannot read the service's answer ({field}: {first['msg']}); {UPDATE}"
         ) from error
 
 
 def kind_named(name: Any) -> "Kind[Any, Any, Any]":
-    """The kind of study with this name. Raises TelescopeError if this client does not know it."""
-    from telescope.studies import registry  # imported late, since it imports torch
+    """The kind of study with this name. Raises TelescopeError if the client lacks the kind."""
+    from telescope.studies import registry  # here, since the registry imports torch
 
     if name not in registry.KINDS:
         raise TelescopeError(f"this client knows no study of kind {name}; {UPDATE}")
@@ -67,5 +66,6 @@ def kind_named(name: Any) -> "Kind[Any, Any, Any]":
 
 
 def job_path(job_id: str) -> str:
-    """The path of a job's resource; special characters in the id are escaped."""
+    """The path of a job's resource, with special characters in the id escaped. `-` replaces an
+    empty id, whose path would be the list of jobs."""
     return f"/v1/jobs/{quote(job_id, safe='') or '-'}"

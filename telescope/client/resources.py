@@ -1,10 +1,9 @@
-"""The resources of the HTTP interface as frozen values, which the server sends and the client
-reads.
+"""The resources of the HTTP interface, as frozen values that the server sends and the client reads.
 
-Their fields are declared here only: the rows of `api.store` extend these classes, and the OpenAPI
-document derives its schemas from them, with the text below a field as its description. A reader
-ignores fields that only a newer server sends, and uses the default of a field that an older server
-does not send.
+The fields of a resource are declared only here: the rows of `api.store` extend these classes, and
+the OpenAPI document derives its schemas from them, with the docstring of a field as the field's
+description. The client ignores fields that only a newer server sends, and uses the default of a
+field that an older server does not send.
 
 Parts: `JobState`, `Verb` · `Job`, `JobDetail` · `TrialSummary`, `TrialDetail` · `Curve` · `Corpus`.
 """
@@ -25,7 +24,7 @@ WIRE = ConfigDict(
 
 
 class JobState(StrEnum):
-    """State of a job; `meaning` describes each state in a sentence."""
+    """State of a job; `meaning` describes the state to users."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -36,7 +35,7 @@ class JobState(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """One sentence for users."""
+        """One sentence about a job in this state."""
         return MEANING[self]
 
     @property
@@ -48,18 +47,18 @@ class JobState(StrEnum):
 MEANING = {
     JobState.QUEUED: "Accepted, resumed or retried; the coordinator has not started on it.",
     JobState.RUNNING: (
-        "Its trials are being planned and run; `waiting_for` says what it needs, if anything."
+        "Its trials are planned and run; `waiting_for` says what the job waits for, if anything."
     ),
     JobState.PAUSED: (
-        "None of its trials runs or starts until it is resumed; they keep their checkpoints."
+        "Its trials are stopped, with their checkpoints kept, until the job is resumed."
     ),
     JobState.SUCCEEDED: "It has its final report, whatever the verdict.",
     JobState.FAILED: (
-        "It could not be answered, and `reason` says why; "
-        "a retry runs the trials that failed or were stopped, and no others."
+        "No answer was possible, and `reason` says why; "
+        "a retry runs only the trials that failed or were stopped."
     ),
     JobState.CANCELLED: (
-        "It was cancelled; its measurements stay readable, and a retry continues from there."
+        "A user cancelled it; its measurements stay readable, and a retry continues the job."
     ),
 }
 
@@ -82,7 +81,7 @@ class Job:
     kind: str
     state: JobState
     requested: Verb | None
-    """A verb that the coordinator has not carried out yet."""
+    """A verb that was requested and not carried out yet."""
     waiting_for: str | None
     """What the job needs to continue, such as a free GPU."""
     reason: str | None
@@ -98,7 +97,7 @@ class Job:
     best_loss: float | None
     """Least held-out loss so far."""
     version: int
-    """Raised by every change of the job or of the state of its trials; also its ETag."""
+    """Number that grows with every change of the job or of a trial's state; the job's ETag."""
 
     @property
     def terminal(self) -> bool:
@@ -130,21 +129,21 @@ class TrialSummary:
     weight_decay: float
     seed: int
     measure: Literal["loss", "coordinates", "time"]
-    """What the trial measures: its loss, the coordinate check before the search, or how long a step
-    takes."""
+    """What the trial measures: its loss, the layer changes of a coordinate check, or the time of a
+    step."""
     state: TrialState
     attempt: int
     failures: int
-    """Operational failures so far."""
+    """Number of operational failures so far."""
     worker: str | None
     loss: float | None
-    """Final held-out loss; null until the trial completed, and if it diverged."""
+    """Final held-out loss; null before the trial is completed, and if it diverged."""
     diverged: bool
-    """The loss was not finite, or stayed above its start: a result, the worst possible."""
+    """True if the loss was not finite or stayed above its start: the worst possible result."""
     step: int
-    """Step of the last point of its curve."""
+    """Step of the last point of the trial's curve."""
     steps: int
-    """Steps of the whole run; a run that stops below its loss makes fewer."""
+    """Steps of the whole run; a run that ends at `stop_below_loss` takes fewer."""
     batch_tokens: int | None
     """Tokens per step; null in trials of old databases."""
     flops: float
@@ -155,21 +154,21 @@ class TrialSummary:
     failure_kind: Literal["operational", "scientific"] | None
     failure_message: str | None
     numerics: str | None
-    """The arithmetic that computed its numbers: torch, device, telescope."""
+    """The arithmetic that computed the trial's numbers: torch, device and telescope's revision."""
     reused_from: int | None
-    """The trial of an earlier job that trained it, at no cost to this job."""
+    """Id of the trial of an earlier job whose curve this trial reuses, at no cost to this job."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     ladder: str | None = None
-    """The ladder that planned it, named by its optimizer."""
+    """The ladder that planned the trial, named by its optimizer."""
     stage: str | None = None
-    """The stage of the ladder that planned it; null in trials of old databases, as is the level."""
+    """The stage of the ladder in which the trial was planned; null in trials of old databases."""
     level: int | None = None
-    """The level of the ladder, 0 at the base width; null for trials of no level: checks, and runs
-    at the target."""
+    """The level of the ladder, 0 at the base width; null in trials of old databases and in trials
+    without a level, which are coordinate checks and runs at the target."""
     variant: str = ""
-    """The architecture or text of the trial, if its job compares several."""
+    """The variant of the trial; empty if the job compares no variants."""
 
 
 @dataclass(frozen=True, config=WIRE)
@@ -181,7 +180,7 @@ class TrialDetail(TrialSummary):
 
 @dataclass(frozen=True, config=WIRE)
 class Curve:
-    """Loss against steps, tokens, FLOPs and seconds, as columns of one length."""
+    """Loss against steps, tokens, FLOPs and seconds, as columns of equal length."""
 
     trial_id: int
     step: tuple[int, ...]
@@ -189,13 +188,13 @@ class Curve:
     flops: tuple[float, ...]
     seconds: tuple[float, ...]
     metrics: dict[str, tuple[float | None, ...]]
-    """train_loss: mean since the previous point; loss: held-out. Null at points without a
-    measurement, or where it was not finite."""
+    """`train_loss` is the mean since the previous point, `loss` the held-out loss. Null at points
+    without a finite measurement."""
 
 
 @dataclass(frozen=True, config=WIRE)
 class Corpus:
-    """A text that jobs can name in `data.corpus`."""
+    """A corpus that jobs can name in `data.corpus`."""
 
     name: str
     built_in: bool

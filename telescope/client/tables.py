@@ -1,4 +1,4 @@
-"""Requests for the tables that answer a target loss in a compute-time job."""
+"""Requests for the tables of a compute-time job, which answer a target loss."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ class Tables(Pages):
     def frontier(
         self, job_id: str, target_loss: float, *, optimizer: str | None = None
     ) -> "FrontierAnswer":
-        """Hours against devices: `rows`, `dominance`, and the assumptions about step times."""
+        """Hours against devices: `rows`, `dominance`, and the assumptions about step times. Without
+        `optimizer`, the rows of both optimizers."""
         from telescope.studies.compute_time.rows import FrontierAnswer
 
         return as_type(FrontierAnswer, self._table(job_id, "frontier", target_loss, optimizer))
@@ -25,14 +26,14 @@ class Tables(Pages):
     def batch_sizes(
         self, job_id: str, target_loss: float, *, optimizer: str | None = None
     ) -> "BatchAnswer":
-        """Tokens and steps against batch size: `rows`, and the critical batches of the
+        """Tokens and steps against batch size: `rows`, and each optimizer's critical batch in
         `optimizers`."""
         from telescope.studies.compute_time.rows import BatchAnswer
 
         return as_type(BatchAnswer, self._table(job_id, "batch-sizes", target_loss, optimizer))
 
     def token_ratio(self, job_id: str, target_loss: float) -> "RatioAnswer":
-        """AdamW's tokens over Muon's against batch size: `rows`, and their trend."""
+        """The token ratio (AdamW's tokens / Muon's) against batch size: `rows`, and their trend."""
         from telescope.studies.compute_time.rows import RatioAnswer
 
         return as_type(RatioAnswer, self._table(job_id, "token-ratio", target_loss, None))

@@ -1,5 +1,6 @@
 """Corpora, tokenizers, token files and batches.
 
-In reading order: `documents`, of a file · `corpora`, the available texts · `tokenizer` · `tokens`,
-token files, which are written once per corpus · `batches`, the windows of each step of a trial.
+In reading order: `documents`, the documents of a file · `corpora`, the available corpora ·
+`tokenizer`, from text to token ids · `tokens`, token files, which are written once per corpus ·
+`batches`, the windows of each step of a trial.
 """

@@ -1,10 +1,10 @@
 """The windows that a trial reads, and their order.
 
-A `DataSpec` names a text, or a mixture of several (telescope.trials.mixtures). `resolve` tokenizes
-it once (telescope.data.tokens) and returns the spec with the hash of the tokens in `content`. From
-then on the hash identifies the data: it covers the tokens, their split and the shares of a mixture,
-but no path and no date. So equal text is equal data on every machine, and if a text changes under
-its name, its trials are refused with `CorpusLost`.
+A `DataSpec` names a corpus, or a mixture of several (telescope.trials.mixtures). `resolve`
+tokenizes each corpus once (telescope.data.tokens) and returns the spec with the hash of the tokens
+in `content`. From then on the hash identifies the data: it covers the tokens, their split and the
+shares of a mixture, but no path and no date. So equal text is equal data on every machine. If a
+corpus changes under its name, trials that were planned on it are refused with `CorpusLost`.
 
 The order of windows has no state: `batch` is a function of (seed, step) alone, and the held-out
 windows are the same for all trials.
@@ -36,16 +36,16 @@ from telescope.trials.mixtures import Part
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """The training split or the validation split: the tokens of each part of the data,
-    memory-mapped as little-endian uint16 or uint32, and the share of each part."""
+    """The training or the validation tokens of each part of the data, memory-mapped as
+    little-endian uint16 or uint32, and the share of each part."""
 
-    parts: tuple[NDArray[Any], ...]  # of (n,)
+    parts: tuple[NDArray[Any], ...]  # token ids (n,) of each part
     shares: tuple[float, ...]
 
     @cached_property
-    def borders(self) -> NDArray[np.uint64]:  # (parts - 1,)
-        """The borders of the parts' ranges of 64-bit numbers: a random 64-bit number draws the part
-        in whose range it lies."""
+    def thresholds(self) -> NDArray[np.uint64]:  # (parts - 1,)
+        """Thresholds that divide the 64-bit numbers into a range per part, as large as its share: a
+        random number draws the part in whose range it lies."""
         return (np.cumsum(self.shares)[:-1] * 2.0**64).astype(np.uint64)
 
 
@@ -82,8 +82,8 @@ class PreparedMixture:
 
 
 def resolve(spec: DataSpec) -> DataSpec:
-    """The data with absolute paths, and with `content` and `vocab_size` filled in. Raises
-    InvalidInput, which names the field at fault."""
+    """The spec with absolute paths, and with `content` and `vocab_size` filled in. Raises
+    InvalidInput if the data cannot be used, or do not match the `content` or `vocab_size` given."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     mixture = _prepared_mixture(spec, prepared)
@@ -125,8 +125,8 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
         if tokens.vocab_size != next_tokens.vocab_size:
             message = (
                 f"{part.corpus} needs a vocabulary of {tokens.vocab_size}, and {next_part.corpus} "
-                f"of {next_tokens.vocab_size}; write the tokens of all parts by one tokenizer, or "
-                "give their text"
+                f"one of {next_tokens.vocab_size}; write the tokens of all parts by one tokenizer, "
+                "or give their text"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
     return PreparedMixture(
@@ -135,8 +135,8 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
 
 
 def check_length(spec: DataSpec, batch_tokens: int) -> None:
-    """Raise InvalidInput if the training split of a part is shorter than its share of a batch, or
-    one of its splits shorter than a window."""
+    """Raise InvalidInput if the training split of a part is shorter than the part's share of a
+    batch, or any split of a part is shorter than a window."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     for part, tokens in zip(spec.parts, prepared, strict=True):
@@ -169,8 +169,8 @@ def _too_short(part: Part, length: str, required: str) -> InvalidInput:
 
 
 def open_tokens(spec: DataSpec) -> Tokens:
-    """The tokens of a resolved spec. Raises CorpusLost if its sources no longer have these
-    tokens."""
+    """The tokens of a resolved spec. Raises CorpusLost if its corpora no longer give the tokens
+    whose hash is `content`, and InvalidInput if the spec has no `content`."""
     if not spec.content:
         raise InvalidInput.of(
             "data.content", "is not filled in; pass the spec through telescope.data.resolve first"
@@ -203,13 +203,13 @@ def _map(folders: tuple[Path, ...], mixture: PreparedMixture) -> Tokens:
 
 
 def batch(train: TokenSplit, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
-    """The windows of one step: (windows, context + 1), a function of (seed, step) alone. The part
-    that a window is read from is drawn by its share, the position in the part uniformly."""
+    """The windows of one step: (windows, context + 1), a function of (seed, step) alone. A window's
+    part is drawn with the shares as probabilities, its position in the part uniformly."""
     key = np.array([seed % 2**64, step], np.uint64)
     # counter-based (Salmon et al. 2011), and used raw, so that changes in numpy's distributions
     # cannot change a batch
     position_draws, part_draws = np.random.Philox(key=key).random_raw((2, windows))
-    part_of_window = train.borders.searchsorted(part_draws, side="right")  # (windows,)
+    part_of_window = train.thresholds.searchsorted(part_draws, side="right")  # (windows,)
     result, offsets = np.empty((windows, context + 1), np.int64), np.arange(context + 1)
     for number, tokens in enumerate(train.parts):
         (rows,) = (part_of_window == number).nonzero()
@@ -220,11 +220,11 @@ def batch(train: TokenSplit, seed: int, step: int, windows: int, context: int) -
 
 def validation_windows(
     validation: TokenSplit, evaluation_tokens: int, context: int
-) -> tuple[torch.Tensor, ...]:  # of (n, context + 1)
+) -> tuple[torch.Tensor, ...]:  # (n, context + 1) for each part
     """Evenly spaced windows of each part, whose targets do not overlap; the same for every trial.
 
     A part has as many windows as fit into its share of `evaluation_tokens`, rounded, but at least
-    one, and no more than its text holds.
+    one, and no more than the part holds.
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
     counts = np.diff(ends, prepend=0)
@@ -235,7 +235,7 @@ def validation_windows(
 
 
 def _spaced_windows(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:
-    """Up to `windows` evenly spaced windows: (n, context + 1)."""
+    """Up to `windows` evenly spaced windows, but at least one: (n, context + 1)."""
     n = max(1, min(windows, (len(tokens) - 1) // context))
     starts = np.arange(n) * (len(tokens) - 1) // n
     return torch.from_numpy(tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64))

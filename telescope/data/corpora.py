@@ -1,13 +1,13 @@
-"""The texts that models can be trained on.
+"""The corpora that models can be trained on.
 
-Two are built in and need no download: `python-stdlib`, the source code of the running interpreter's
-standard library, and `python-docs`, its docstrings as prose. A user's own text is a file or a
-folder, named by its path or registered under a name.
+Two corpora are built in and need no download: `python-stdlib`, the source code of the running
+interpreter's standard library, and `python-docs`, the docstrings of that code as prose. A user's
+own corpus is a file or a folder, named by its path or registered under a name.
 
 - `find(corpus)` resolves a job's `data.corpus`; `available()` lists the corpora that have a name;
   `register` gives a path a name.
-- A `LocatedCorpus` yields its `documents()` in a fixed order. Its `fingerprint()` changes when one
-  of its files changes, and does not read them.
+- A `LocatedCorpus` yields its `documents()` in a fixed order. Its `fingerprint()` changes when a
+  file of the corpus changes, and is computed without reading the files.
 - `is_path` and `corpus_path` let a service decide which files a job may read.
 """
 
@@ -33,21 +33,21 @@ FIELD = "data.corpus"
 BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# left out: tests, which would be a third of the text, and configuration, which differs between
-# machines
+# Names that python-stdlib leaves out: tests, which would be a third of the text, and configuration,
+# which differs between machines.
 OUTSIDE_STDLIB = re.compile(
     r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
 )
-HIDDEN = re.compile(r"\..*|__pycache__")
+HIDDEN_NAMES = re.compile(r"\..*|__pycache__")
 
 
 @dataclass(frozen=True)
 class LocatedCorpus:
-    """A text, its name and its location; `path` is None for a built-in corpus."""
+    """A corpus with its name and location; `path` is None for a built-in corpus."""
 
-    name: str  # as in a job
+    name: str  # the name or path that a job gives
     path: Path | None
-    text_field: str = "text"  # the field that holds the text in jsonl and parquet files
+    text_field: str = "text"  # field of jsonl files or column of parquet files that holds the text
 
     @property
     def holds_tokens(self) -> bool:
@@ -55,26 +55,26 @@ class LocatedCorpus:
         return any(is_tokens(file) for _, file in self.files())
 
     def files(self) -> tuple[tuple[str, Path], ...]:
-        """Its files, sorted by their names within the corpus. Raises InvalidInput if there are
-        none."""
+        """(name within the corpus, path) of each file, sorted. Raises InvalidInput if `path` cannot
+        be read, or holds both token files and text."""
         if self.path is None:
             return _stdlib_files()
         try:
             if self.path.is_file():
                 return (("", self.path),)
             if self.path.is_dir():
-                return self._without_mixed_types(_files_below(self.path, HIDDEN))
+                return self._files_of_one_type(_files_below(self.path, HIDDEN_NAMES))
             reason = "is neither a file nor a folder" if self.path.exists() else "does not exist"
         except OSError as error:
             reason = f"cannot be read ({error.strerror})"
         message = f"{self.path} {reason}; give the path of a file or folder that can be read"
         raise InvalidInput.of(FIELD, message, self.name)
 
-    def _without_mixed_types(
+    def _files_of_one_type(
         self, files: tuple[tuple[str, Path], ...]
     ) -> tuple[tuple[str, Path], ...]:
-        """The two files of a split made by nanoGPT's scripts, if there is one; otherwise all files.
-        Raises InvalidInput if token files and text are mixed."""
+        """The training and the validation file if nanoGPT's scripts made the folder; otherwise all
+        files. Raises InvalidInput if token files and text are mixed."""
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
         if len(pair) == 2 and sum(is_held_out(name) for name, _ in pair) == 1:
             return pair
@@ -87,8 +87,8 @@ class LocatedCorpus:
         return files
 
     def documents(self) -> Iterator[Document]:
-        """Its documents, always in the same order. Raises InvalidInput if a document cannot be
-        read, or if all are empty."""
+        """The non-empty documents, always in the same order. Raises InvalidInput if a
+        document cannot be read, or if there are none."""
         empty = True
         for document in _built_in_documents(self.name) if self.path is None else self._read():
             empty = False
@@ -105,7 +105,8 @@ class LocatedCorpus:
                 raise InvalidInput.of(FIELD, str(error), self.name) from error
 
     def fingerprint(self) -> str:
-        """Digest of the paths, sizes and modification times of its files; one `stat` per file."""
+        """A text that changes with the path, size or modification time of a file of the corpus;
+        costs one `stat` per file."""
         if self.path is None:
             return f"{self.name} {_stdlib_fingerprint()}"
         return f"{self.text_field} {fingerprint(tuple(file for _, file in self.files()))}"
@@ -122,8 +123,8 @@ def is_held_out(name: str) -> bool:
 
 
 def find(corpus: str) -> LocatedCorpus:
-    """The corpus of `data.corpus`. Raises InvalidInput, with the closest names, if it is
-    unknown."""
+    """The corpus that `data.corpus` names. Raises InvalidInput, with the closest names, if it is a
+    name that no corpus has."""
     if is_path(corpus):
         return LocatedCorpus(corpus, absolute(corpus))
     if corpus in BUILT_IN:
@@ -141,8 +142,7 @@ def find(corpus: str) -> LocatedCorpus:
 
 
 def is_path(corpus: str) -> bool:
-    """True if `data.corpus` is a path rather than a name: if it does not have the form of a
-    name."""
+    """True if `data.corpus` is a path: any text that does not have the form of a name."""
     return not NAME.fullmatch(corpus)
 
 
@@ -162,7 +162,8 @@ def registered() -> list[LocatedCorpus]:
 
 def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCorpus:
     """Register a path under a name. Raises InvalidInput if the name is not valid or the first
-    document cannot be read, and Conflict if the name is registered for another path."""
+    document cannot be read, and Conflict if the name is registered for another path or text
+    field."""
     if not NAME.fullmatch(name):
         raise InvalidInput.of(
             "name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name
@@ -173,7 +174,7 @@ def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCo
     try:
         next(corpus.documents())
     except InvalidInput as error:
-        problems = (replace(p, field="path", value=str(path)) for p in error.problems)
+        problems = (replace(problem, field="path", value=str(path)) for problem in error.problems)
         raise InvalidInput.because(tuple(problems)) from error
     file = _entry(name)
     if file.exists() and _load(file) != corpus:
@@ -196,7 +197,7 @@ def _load(file: Path) -> LocatedCorpus:
 
 def write_json(file: Path, value: object) -> None:
     """Write a JSON file atomically: a reader finds the complete old or new file, even if several
-    processes write it at once."""
+    processes write at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as draft:
         json.dump(value, draft)
@@ -210,8 +211,8 @@ def fingerprint(files: tuple[Path, ...]) -> str:
 
 
 def _files_below(folder: Path, excluded: re.Pattern[str]) -> tuple[tuple[str, Path], ...]:
-    """Files of a folder and its subfolders, sorted by their names in it, without files and folders
-    whose name matches `excluded`."""
+    """(relative name, path) of each file in a folder and its subfolders, sorted, without files and
+    folders whose names match `excluded`."""
     files = []
     for parent, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not excluded.fullmatch(name)]
@@ -266,5 +267,5 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
     if text:
         yield text
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.expr):  # most of a tree, and never docstrings
+        if not isinstance(child, ast.expr):  # expressions are most of a tree and hold no docstrings
             yield from _docstrings(child)

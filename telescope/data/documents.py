@@ -2,17 +2,17 @@
 
 | name                                  | documents                                            |
 |---------------------------------------|------------------------------------------------------|
-| `.jsonl`, `.jsonl.gz`, `.jsonl.zst`   | one per line, a JSON object with a text field        |
-| `.parquet`                            | one per row, in a column of text                     |
-| `.bin`                                | one of tokens, by nanoGPT's convention: raw          |
+| `.jsonl`, `.jsonl.gz`, `.jsonl.zst`   | one per line: a field of a JSON object               |
+| `.parquet`                            | one per row: the value in a column of strings        |
+| `.bin`                                | a single document of tokens, as nanoGPT writes it:   |
 |                                       | little-endian uint16; uint32 in `NAME.uint32.bin`    |
-| any other                             | one of UTF-8 text                                    |
+| any other                             | a single document of UTF-8 text                      |
 
 Newlines stay unchanged, so that equal bytes are equal text on every machine. Libraries for
 compressed and columnar files are imported on first use, so that training does not need them.
 
-Parts: `read_documents` · `Document` · `Unreadable`, raised if a file cannot be read · `is_tokens`,
-`absolute`, about paths.
+Parts: `read_documents` · `Document` · `Unreadable`, raised if a file cannot be read · `is_tokens`
+and `absolute`, for paths.
 """
 
 import gzip
@@ -34,21 +34,22 @@ Content = str | NDArray[Any]
 
 
 class Unreadable(ValueError):
-    """A file cannot be read in the format of its name; the message says what to do."""
+    """Raised if a file cannot be read in the format that its name implies; the message says what to
+    do."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A piece of a corpus that is trained on or held out as a whole; its name is unique within the
-    corpus."""
+    """A unit of a corpus, with a name that is unique within the corpus. If a corpus has several
+    documents, each is trained on or held out as a whole."""
 
     name: str
     content: Content  # text, or tokens (n,)
 
 
 def read_documents(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
-    """The documents of a file that its corpus calls `name`; empty documents are left out. Raises
-    Unreadable."""
+    """The non-empty documents of a file; `name` is the file's name within its corpus.
+    Raises Unreadable."""
     try:
         for document in _read(path, name, text_field):
             if len(document.content):
@@ -118,7 +119,7 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
                 contents = f"the fields {sorted(record)}"
             raise Unreadable(
                 f"line {number} of {path} has no text in a field {text_field!r}, but {contents}; "
-                "rename the field, or name it with `corpus add --text-field`"
+                "rename a field, or give its name with `corpus add --text-field`"
             )
         text.encode()  # raises for half a surrogate pair, which JSON can hold and UTF-8 cannot
         yield Document(f"{name}:{number}", text)
@@ -137,7 +138,7 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 def _zst_lines(path: Path) -> Iterator[bytes]:
     with extra("service"):
-        import zstandard  # imported late, for a fast start
+        import zstandard  # imported here, for a fast start
 
     with path.open("rb") as file:
         reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
@@ -149,15 +150,15 @@ def _zst_lines(path: Path) -> Iterator[bytes]:
 
 def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
     with extra("service"):
-        import pyarrow.parquet  # imported late, for a fast start
+        import pyarrow.parquet  # imported here, for a fast start
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             columns = file.schema_arrow.names
             if text_field not in columns:
                 raise Unreadable(
-                    f"{path} has no column {text_field!r}, but {columns}; rename it, or name it "
-                    "with `corpus add --text-field`"
+                    f"{path} has no column {text_field!r}, but {columns}; rename a column, or "
+                    "give its name with `corpus add --text-field`"
                 )
             column_type = file.schema_arrow.field(text_field).type
             types = pyarrow.types

@@ -7,11 +7,11 @@
   arXiv 1508.07909; byte-level as in GPT-2)
 - the path of a tokenizer.json
 
-Every document ends in an end-of-text token, if the tokenizer has one: byte 0, which occurs in no
+If the tokenizer has an end-of-text token, every document ends in it: byte 0, which occurs in no
 text, or a token such as `<|endoftext|>`.
 
-Parts: `Tokenizer` · `build_tokenizer`, by name · `from_tokens`, for corpora of tokens ·
-`check_tokenizer_name`, `tokenizer_path`, `bpe_size`, about names.
+Parts: `Tokenizer` · `build_tokenizer`, the tokenizer of a name · `from_tokens`, the tokenizer of
+token files · `check_tokenizer_name`, `tokenizer_path` and `bpe_size`, the meaning of a name.
 """
 
 import difflib
@@ -40,12 +40,13 @@ class Tokenizer:
     """A function from text to token ids in [0, vocab_size)."""
 
     vocab_size: int
-    encode: Callable[[Content], NDArray[Any]]  # a document -> (n,), including its end-of-text token
-    json: str | None = None  # text of the tokenizer.json that decodes the ids, if there is one
+    encode: Callable[[Content], NDArray[Any]]  # a document -> ids (n,), with end-of-text
+    json: str | None = None  # content of a tokenizer.json that decodes the ids; None for bytes
 
 
 def build_tokenizer(name: str, training_text: Callable[[], Iterable[str]]) -> Tokenizer:
-    """The tokenizer of `data.tokenizer`; a BPE is trained on `training_text`."""
+    """The tokenizer that `data.tokenizer` names; a BPE is trained on `training_text`. Raises
+    InvalidInput if there is no such tokenizer."""
     check_tokenizer_name(name)
     if path := tokenizer_path(name):
         return _from_file(path, name)
@@ -53,7 +54,7 @@ def build_tokenizer(name: str, training_text: Callable[[], Iterable[str]]) -> To
 
 
 def check_tokenizer_name(name: str) -> None:
-    """Raise InvalidInput if there is no tokenizer of this name; no text is read."""
+    """Raise InvalidInput if there is no tokenizer of this name. No training text is read."""
     if (path := tokenizer_path(name)) is not None:
         if not os.path.isfile(path):
             message = f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N"
@@ -93,15 +94,15 @@ BYTES = Tokenizer(256, _encode_bytes)
 
 
 def from_tokens(parts: Iterable[NDArray[Any]]) -> Tokenizer:
-    """The tokenizer of a corpus of tokens, which leaves them unchanged. Its vocabulary is as large
-    as the largest token id needs, rounded up to a multiple of 64."""
+    """The tokenizer of a corpus that already consists of tokens, which it leaves unchanged. The
+    vocabulary has all ids up to the largest, rounded up to a multiple of 64."""
     largest = max(int(part.max()) for part in parts)
     return Tokenizer((largest // 64 + 1) * 64, np.asarray)
 
 
 def _from_file(path: Path, name: str) -> Tokenizer:
     with extra("service"):
-        import tokenizers  # imported late, for a fast start
+        import tokenizers  # imported here, for a fast start
 
     try:
         return _from_library(tokenizers.Tokenizer.from_file(str(path)))
@@ -115,7 +116,7 @@ def _from_file(path: Path, name: str) -> Tokenizer:
 
 def _train_bpe(size: int, texts: Iterator[str]) -> Tokenizer:
     with extra("service"):
-        import tokenizers  # imported late, for a fast start
+        import tokenizers  # imported here, for a fast start
         from tokenizers import decoders, models, pre_tokenizers, trainers
 
     bpe = tokenizers.Tokenizer(models.BPE())

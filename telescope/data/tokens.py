@@ -4,14 +4,14 @@
 `TELESCOPE_HOME/tokens`, so that a second call costs one `stat` per source file:
 
     <content>/{train,validation}.bin    little-endian uint16 or uint32; `content` is the hash of
-                                        the tokens of both sides
-    <content>/meta.json                 sizes (`Prepared`)
-    prepared/<key>.json                 the content of the sources; `key` changes whenever a
+                                        the tokens in both files
+    <content>/meta.json                 the fields of `Prepared`
+    prepared/<key>.json                 the `content` of a corpus; `key` changes whenever a
                                         source file does
 
 Tokens are written to a temporary folder, which is then renamed, so several processes may prepare
-the same corpus: the first one wins. The split is by whole documents (`held_out_names`); a single
-document is cut by position.
+the same corpus: the first to finish wins. The split holds out whole documents (`held_out_names`);
+a single document is cut by position.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ Side = Literal["train", "validation"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A tokenized corpus: its content hash, vocabulary, and number of tokens."""
+    """A tokenized corpus: its content hash, size of vocabulary, and numbers of tokens."""
 
     content: str
     vocab_size: int
@@ -55,7 +55,7 @@ class Prepared:
         return _tokens_home() / self.content
 
     def map(self, side: Side) -> NDArray[Any]:
-        """The tokens of one side, memory-mapped: (n,)."""
+        """The tokens of one side of the split, memory-mapped: (n,)."""
         return np.memmap(self.folder / f"{side}.bin", self.dtype, "r")
 
 
@@ -65,18 +65,19 @@ class Split:
     single document."""
 
     corpus: LocatedCorpus
-    fraction: float  # to hold out
-    held_out: frozenset[str]  # names of documents; empty for a single document
+    fraction: float  # share of the corpus to hold out
+    held_out: frozenset[str]  # names of the documents held out; empty for a single document
 
     @classmethod
     def of(cls, corpus: LocatedCorpus, fraction: float) -> "Split":
-        """The split of a corpus, which depends on the names of its documents alone."""
+        """The split of a corpus, decided by the names of its documents alone."""
         names = [document.name for document in corpus.documents()]
         held_out = held_out_names(names, fraction) if len(names) > 1 else frozenset[str]()
         return cls(corpus, fraction, held_out)
 
     def pieces(self) -> Iterator[tuple[Side, Content]]:
-        """All pieces of the corpus, each with its side, in the order of its documents."""
+        """(side, content) of each document, or of the two pieces of a single document, in the order
+        of the corpus."""
         for document in self.corpus.documents():
             if self.held_out:
                 yield "validation" if document.name in self.held_out else "train", document.content
@@ -91,23 +92,23 @@ class Split:
 
 
 def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
-    """The documents to hold out: those whose name hashes below the fraction, but at least one, and
-    never all.
+    """The documents to hold out: those whose names' hashes, scaled to [0, 1), are below the
+    fraction, but at least one document and never all.
 
-    The side of a document thus depends on its own name, so added text does not move other
-    documents. A split made by nanoGPT's scripts (train.bin, val.bin) is respected.
+    The side of a document thus depends on its own name, so added documents do not move others. A
+    split made by nanoGPT's scripts (train.bin, val.bin) is kept.
     """
     if validation_files := frozenset(filter(corpora.is_held_out, names)):
         return validation_files
-    hashed = {
+    hashes = {
         name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8]) / 2**64
         for name in names
     }
-    held_out = {name for name in names if hashed[name] < fraction}
+    held_out = {name for name in names if hashes[name] < fraction}
     if not held_out:
-        held_out = {min(hashed, key=hashed.__getitem__)}
+        held_out = {min(hashes, key=hashes.__getitem__)}
     if len(held_out) == len(names):
-        held_out.remove(max(hashed, key=hashed.__getitem__))
+        held_out.remove(max(hashes, key=hashes.__getitem__))
     return frozenset(held_out)
 
 
@@ -117,22 +118,22 @@ class Sources:
 
     corpora: tuple[LocatedCorpus, ...]
     tokenizer: str
-    fraction: float  # held out from each corpus
+    fraction: float  # share of each corpus to hold out
 
     @cached_property
     def split(self) -> Callable[[LocatedCorpus], Split]:
-        """A function that splits a corpus; its result is cached, since it reads the corpus."""
+        """A function that splits a corpus; cached, since splitting reads the corpus."""
         return cache(lambda corpus: Split.of(corpus, self.fraction))
 
     @cached_property
     def fingerprints(self) -> dict[LocatedCorpus, str]:
-        """The fingerprint of each corpus, which changes when one of its files does."""
+        """The fingerprint of each corpus, which changes when a file of the corpus changes."""
         return {corpus: corpus.fingerprint() for corpus in self.corpora}
 
     @cached_property
     def text_encoder(self) -> Tokenizer:
-        """The tokenizer of all texts. A BPE is trained on all texts, whatever their weights, so
-        that all mixtures of the same texts have the same tokens."""
+        """The tokenizer of the corpora of text. A BPE is trained on all of them, whatever their
+        weights, so that all mixtures of the same corpora have the same tokens."""
 
         def training_text() -> Iterator[str]:
             return chain.from_iterable(
@@ -142,8 +143,8 @@ class Sources:
         return tokenizer.build_tokenizer(self.tokenizer, training_text)
 
     def encoder(self, corpus: LocatedCorpus) -> Tokenizer:
-        """The tokenizer of this corpus. Raises InvalidInput if the spec names a tokenizer although
-        one of its corpora consists of tokens."""
+        """The tokenizer of a corpus. Raises InvalidInput if the spec names a tokenizer although one
+        of the corpora consists of tokens."""
         token_corpora = [corpus for corpus in self.corpora if corpus.holds_tokens]
         if token_corpora and self.tokenizer != "bytes":
             message = (
@@ -157,19 +158,20 @@ class Sources:
         return self.text_encoder
 
     def key(self, corpus: LocatedCorpus) -> str:
-        """Hash of everything that the tokens of this corpus depend on."""
+        """Hash of everything that the tokens of a corpus depend on."""
         tokenizer_source = ""
         if path := tokenizer.tokenizer_path(self.tokenizer):
             tokenizer_source = corpora.fingerprint((path,))
-        elif self.tokenizer != "bytes" and len(self.corpora) > 1:  # a BPE of several texts
+        elif self.tokenizer != "bytes" and len(self.corpora) > 1:  # a BPE trained on all corpora
             tokenizer_source = " ".join(sorted(self.fingerprints.values()))
         parts = (self.fingerprints[corpus], self.tokenizer, tokenizer_source, self.fraction)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def prepare_tokens(spec: DataSpec) -> tuple[Prepared, ...]:
-    """The tokens of each part of the data, of its files as they are now; read from the cache if
-    they were prepared before. Raises InvalidInput if a corpus or the tokenizer cannot be used."""
+    """The tokens of each part of the data, from its files as they are now; cached tokens are used
+    if these files have not changed. Raises InvalidInput if a corpus or the tokenizer cannot be
+    used."""
     sources = Sources(
         tuple(corpora.find(part.corpus) for part in spec.parts),
         spec.tokenizer,
@@ -195,7 +197,7 @@ def _tokens_home() -> Path:
 
 
 def _tokenize(split: Split, encoder: Tokenizer) -> Prepared:
-    """Write the tokens to a temporary folder, and rename it to the hash of the tokens."""
+    """Write the tokens to a temporary folder, then rename the folder to the hash of the tokens."""
     _tokens_home().mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_tokens_home(), prefix="draft-") as draft:
         prepared = _write(Path(draft, "new"), split, encoder)

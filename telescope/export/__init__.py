@@ -1,13 +1,14 @@
 """Export of an answer to another trainer.
 
 There are three formats: JSON, which contains everything; a Python file that needs only torch; and
-flags for Megatron-LM, if these can express the answer's rules. All three are text, state the source
-of their numbers, and warn if the answer is not resolved. A refused answer is never exported.
+flags for Megatron-LM, if flags can express the answer. Exports in all three formats are text that
+states the source of its numbers and warns if the answer is not resolved. A refused answer is never
+exported.
 
 In reading order: `final_run`, the run that is exported · `families`, what the formats need from a
 family of models · `document`, the JSON format · `torch_code`, the Python file, and its parts:
 `torch_groups`, `schedule`, `recipe` and `model_source` · `megatron`, the flags, and
-`megatron_settings`, the check that they express the answer.
+`megatron_settings`, the check that flags express the answer.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,14 +33,19 @@ FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The format of an export, and the ladder whose answer is exported, by default the best."""
+    """The format of an export, and the ladder whose answer is exported: by default the best ladder
+    of the best variant."""
 
     to: Format
     optimizer: OptimizerName | None = None
     variant: str | None = None
 
 
-def exported(study: Question, report: Report, source: SourceJob, request: ExportRequest) -> str:
-    """The answer in the requested format. Raises NotExportable if there is no answer or the format
-    cannot express it, InvalidInput if the report has no such ladder."""
-    return FORMATS[request.to](final_run(study, report, source, request.optimizer, request.variant))
+def exported(question: Question, report: Report, source: SourceJob, request: ExportRequest) -> str:
+    """The answer in the requested format.
+
+    Raises NotExportable if the ladder has no answer or the format cannot express the answer,
+    InvalidInput if the request selects no ladder of the report.
+    """
+    run = final_run(question, report, source, request.optimizer, request.variant)
+    return FORMATS[request.to](run)

@@ -1,8 +1,9 @@
 """An answer as JSON, for programs.
 
 `json_text` writes an `ExportDocument`: the settings of each parameter group and each matrix, the
-schedule, the run's length, the model, and the source of all numbers. All numbers apply to the
-target width as they are; none needs further scaling.
+learning-rate schedule, the run's length, the model, and the source of all numbers. The settings of
+groups and matrices are for the target width and need no further scaling; `optimizer_options` and
+`provenance` contain base values, such as the base lr.
 """
 
 from collections import Counter
@@ -32,20 +33,19 @@ from telescope.trials.types import OptimizerName, UpdateScale
 
 
 @dataclass(frozen=True)
-class Matrix:
-    """The matrices of one shape that a parameter consists of; Muon orthogonalises each
-    separately."""
+class MatricesOfShape:
+    """`count` matrices of one shape in a parameter; Muon orthogonalises each matrix separately."""
 
-    name: str  # of the parameter
+    name: str  # name of the parameter
     count: int
     shape: tuple[int, ...]  # (fan_out, fan_in)
-    update_scale: float  # factor on the orthogonalised update, in addition to the learning rate
+    update_scale: float  # factor on the orthogonalised update, besides the learning rate
 
 
 @dataclass(frozen=True)
 class MuonSettings:
-    """Settings of all Muon groups. The momentum is that of an exponential average; weight decay is
-    applied at the learning rate without the update scale."""
+    """Settings of all Muon groups. `momentum` is the factor of an exponential average; weight decay
+    is multiplied by the learning rate, not by the update scale."""
 
     momentum: float
     nesterov: bool
@@ -53,11 +53,11 @@ class MuonSettings:
     newton_schulz_coefficients: tuple[float, float, float]
     newton_schulz_dtype: str
     update_scale: UpdateScale
-    matrices: tuple[Matrix, ...]
+    matrices: tuple[MatricesOfShape, ...]
 
 
 @dataclass(frozen=True)
-class AdamW:
+class AdamWSettings:
     """Settings of all AdamW groups."""
 
     beta1: float
@@ -65,8 +65,8 @@ class AdamW:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """The learning rate of each group is its `scaled_lr` times `factor`."""
+class LearningRateSchedule:
+    """The learning rate of each group is the group's `scaled_lr` times `factor`."""
 
     steps: int
     batch_tokens: int
@@ -75,33 +75,33 @@ class Schedule:
     decay: str
     decay_steps: int
     final_lr_fraction: float
-    factor: str  # at `step`, counted from 0, as a Python expression
+    factor: str  # a Python expression in `step`, which counts from 0
 
 
 @dataclass(frozen=True)
 class TrainedWidth:
-    """A width that was trained for the answer."""
+    """A width at which trials of the ladder ran."""
 
     width: int
     trials: int
     diverged: int
     seeds: tuple[int, ...]
-    optimum: dict[str, float]
-    best_loss: float | None
-    fitted_loss: float | None
+    optimum: dict[str, float]  # base values; empty if all trials diverged
+    best_loss: float | None  # None if all trials diverged
+    fitted_loss: float | None  # loss at the optimum; None if there is no fit
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """The source of the numbers: job, corpus, reports and trials behind the answer."""
+    """The source of the numbers: the job, corpus, verdict and trials behind the answer."""
 
     job: str
     name: str
-    date: str
-    telescope: str
-    numerics: tuple[str, ...]
+    date: str  # date of the answer, in ISO 8601
+    telescope: str  # version that wrote the export
+    numerics: tuple[str, ...]  # arithmetic of the trials: torch, device, telescope's revision
     corpus: str
-    corpus_content: str  # hash of its tokens and their split
+    corpus_content: str  # hash of the tokens and of their split into training and held-out
     tokenizer: str
     verdict: Verdict
     reason: str
@@ -112,24 +112,24 @@ class Provenance:
     scaling_fit: ScalingFit | None
     levels: tuple[TrainedWidth, ...]
     seeds: tuple[int, ...]
-    trials: tuple[str, ...]  # digests
+    trials: tuple[str, ...]  # digests of the trials
 
 
 @dataclass(frozen=True)
 class ExportDocument:
-    """One ladder's answer at the target."""
+    """The answer of one ladder, at the target."""
 
     format: Literal["telescope-export/1"]
-    warning: str | None
+    warning: str | None  # None if the answer is resolved
     optimizer: OptimizerName
     model: dict[str, Any]
     vocab_size: int
-    context: int
+    context: int  # tokens
     parameter_groups: tuple[ParameterGroup, ...]
     muon: MuonSettings | None
-    adamw: AdamW
-    schedule: Schedule
-    optimizer_options: dict[str, Any]
+    adamw: AdamWSettings
+    schedule: LearningRateSchedule
+    optimizer_options: dict[str, Any]  # the run's OptimizerSpec, with the base lr
     provenance: Provenance
 
 
@@ -149,7 +149,7 @@ def export_document(run: FinalRun) -> ExportDocument:
         context=spec.data.context,
         parameter_groups=run.groups,
         muon=muon(run) if spec.optimizer.name == "muon" else None,
-        adamw=AdamW(spec.optimizer.beta1, spec.optimizer.beta2),
+        adamw=AdamWSettings(spec.optimizer.beta1, spec.optimizer.beta2),
         schedule=schedule_of(spec.horizon),
         optimizer_options=asdict(spec.optimizer),
         provenance=provenance(run),
@@ -167,15 +167,15 @@ def muon(run: FinalRun) -> MuonSettings:
         newton_schulz_dtype=optimizer.newton_schulz_dtype,
         update_scale=mup.chosen_update_scale(optimizer),
         matrices=tuple(
-            Matrix(name, count, shape, mup.update_scale(optimizer, *shape))
+            MatricesOfShape(name, count, shape, mup.update_scale(optimizer, *shape))
             for name in names
-            for shape, count in Counter(run.blocks(name)).items()
+            for shape, count in Counter(run.matrix_shapes(name)).items()
         ),
     )
 
 
-def schedule_of(horizon: HorizonSpec) -> Schedule:
-    return Schedule(
+def schedule_of(horizon: HorizonSpec) -> LearningRateSchedule:
+    return LearningRateSchedule(
         steps=horizon.steps,
         batch_tokens=horizon.batch_tokens,
         tokens=horizon.tokens,

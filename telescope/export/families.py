@@ -1,11 +1,11 @@
 """What the export formats need from a family of models.
 
-A file for torch contains the source of telescope's Transformer; a user's model is built by the
-reader of the file, which only applies the forward multipliers to it. Megatron-LM builds its own
-models, and its flags can describe only a Transformer like telescope's.
+A file for torch contains the source of telescope's Transformer. A user's model is built by the
+reader of the file; the file contains only the code that prepares the model. Megatron-LM builds its
+own models, and its flags can describe only a Transformer like telescope's.
 
-Parts: `Exported`, the interface, and `ModelPreparation` · `TRANSFORMER`, `USER_MODEL`, its two
-implementations · `EXPORTED`, their table, and `exported_by`, the entry for a run.
+Parts: `Exported`, the interface, and `ModelPreparation` · `TRANSFORMER`, `USER_MODEL`, the two
+implementations · `EXPORTED`, both by family, and `exported_by`, the implementation for a run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,15 +28,15 @@ from telescope.trials.types import Parametrisation
 
 Built = TypeVar("Built", bound=Transformer | UserModel)
 Multiplier = tuple[str, str, float]
-"""Path of a module, "input" or "output" (the side that is multiplied), factor."""
+"""Path of a module, the side that is multiplied ("input" or "output"), and the factor."""
 
 
 @dataclass(frozen=True)
 class ModelPreparation:
-    """Code by which the reader of a file prepares a model for training."""
+    """Code with which the reader of a file prepares a model for training."""
 
     lines: tuple[str, ...]
-    functions: tuple[Any, ...]  # functions and classes of the recipe that the lines need
+    functions: tuple[Any, ...]  # recipe functions and classes that the lines need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +44,20 @@ class Exported(Generic[Spec, Built]):
     """What one family provides for export."""
 
     source: Callable[[Spec, Parametrisation], ModelSource | None]
-    """The source code that builds the model in a file; None if the reader has the model."""
+    """The source code of the model, for the file; None if the reader builds the model."""
     preparation: Callable[[Built, OptimizerSpec], ModelPreparation]
-    """The code that prepares the model in a file that does not build it."""
+    """The code that prepares a model whose source the file does not contain."""
     multipliers: Callable[[Built, Sequence[ParameterGroup]], Sequence[Multiplier]]
     """The forward multipliers other than 1."""
     loss: Callable[[Spec], Any]
-    """The recipe's function that computes the loss."""
+    """The recipe function that computes the loss."""
     megatron: Callable[[Spec], ModelSpec]
-    """The model that Megatron-LM's flags describe. Raises NotExportable if they cannot describe
-    it."""
+    """The model that Megatron-LM's flags describe. Raises NotExportable if flags cannot describe
+    a model of this family."""
 
 
 def transformer_preparation(model: Transformer, optimizer: OptimizerSpec) -> ModelPreparation:
-    """The preparation of an equal model that the reader has written."""
+    """The preparation of the reader's own implementation of the Transformer."""
     lines = ("model = your_model()", "initialise(model, seed=0)", "configure(model)")
     return ModelPreparation(lines, (recipe.initialise, recipe.Multiplied, recipe.configure))
 
@@ -65,7 +65,7 @@ def transformer_preparation(model: Transformer, optimizer: OptimizerSpec) -> Mod
 def transformer_multipliers(
     model: Transformer, groups: Sequence[ParameterGroup]
 ) -> list[Multiplier]:
-    """The multipliers on the output of embeddings and on the input of the head."""
+    """The multipliers other than 1 on the embedding's output and the readout's input."""
     return [
         (
             name.rpartition(".")[0],
@@ -88,8 +88,8 @@ TRANSFORMER: Exported[ModelSpec, Transformer] = Exported(
 
 
 def user_model_preparation(model: UserModel, optimizer: OptimizerSpec) -> ModelPreparation:
-    """The preparation of a model that its factory builds. It is not rescaled where telescope keeps
-    the factory's initial values, at the base width."""
+    """The preparation of a model that a factory builds. The model is rescaled unless telescope
+    keeps the factory's initial values, as it does at the base width."""
     spec = model.spec
     rescaled = not model.keeps_initial_values(optimizer)
     lines = (
@@ -115,7 +115,7 @@ def user_model_multipliers(model: UserModel, groups: Sequence[ParameterGroup]) -
 
 
 def refuse_megatron(spec: ModuleSpec) -> ModelSpec:
-    """Raise NotExportable, because flags of Megatron-LM cannot describe a user's model."""
+    """Raise NotExportable, because Megatron-LM's flags cannot describe a user's model."""
     remedy = "use --to torch or json"
     raise NotExportable(
         f"Megatron-LM builds its own models, and its flags cannot describe {spec.factory}; {remedy}"
@@ -131,7 +131,7 @@ USER_MODEL: Exported[ModuleSpec, UserModel] = Exported(
 )
 
 EXPORTED: Mapping[str, Exported[Any, Any]] = {"transformer": TRANSFORMER, "module": USER_MODEL}
-"""The implementation for each value of a specification's `family`."""
+"""The implementation for each value of a model's field `family`."""
 
 
 def exported_by(run: FinalRun) -> Exported[Any, Any]:

@@ -1,11 +1,11 @@
 """The run that is exported: the target model with the hyperparameters of a ladder's answer.
 
-The model is built as in training, but without memory for its values, so parameter groups and shapes
-are exact.
+The model is built as in training, so its parameter groups and shapes are exact, but on torch's meta
+device, without memory for values.
 
 Parts: `SourceJob` and `UsedTrial`, the job and the trials behind the answer · `FinalRun` ·
-`final_run`, with `exported_ladder` and its refusals · `KNOWN_OPTIONS`, `unknown_options`: a guard
-against options that an export would lose.
+`final_run`, with `exported_ladder` · `KNOWN_OPTIONS`, `unknown_options`: a guard against options
+that an export would lose.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,19 +71,19 @@ KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
 formats must handle an option before it is added here."""
 
 REFUSED_OPTIONS = ("muon_split", "qk_clip")
-"""The options that neither format can express."""
+"""Options that neither format can express; they are refused unless they have their defaults."""
 
 
 @dataclass(frozen=True)
 class UsedTrial:
-    """A run that an answer is based on."""
+    """A trial that an answer is based on."""
 
     digest: str
     optimizer: str
     width: int
     seed: int
-    numerics: str | None  # the arithmetic that computed it
-    variant: str = ""
+    numerics: str | None  # arithmetic of the trial: torch, device, telescope's revision
+    variant: str = ""  # empty if the job compares no variants
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class SourceJob:
 
     job: str
     name: str
-    date: datetime  # of the answer
+    date: datetime  # date of the answer
     trials: tuple[UsedTrial, ...]  # completed trials of all ladders
 
 
@@ -100,11 +100,11 @@ class SourceJob:
 class FinalRun:
     """The run that an answer recommends."""
 
-    study: Question
+    question: Question
     ladder: LadderReport
     source: SourceJob
     spec: TrialSpec
-    model: Model  # without values: parameter names, shapes and multipliers alone
+    model: Model  # on the meta device: parameter names, shapes and multipliers without values
 
     @cached_property
     def groups(self) -> tuple[ParameterGroup, ...]:
@@ -112,7 +112,7 @@ class FinalRun:
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Shapes of all parameters by name, in the model's order."""
+        """The shape of each parameter, by name, in the model's order."""
         return {name: tuple(parameter.shape) for name, parameter in self.model.named_parameters()}
 
     @property
@@ -123,16 +123,16 @@ class FinalRun:
             trial for trial in self.source.trials if (trial.optimizer, trial.variant) == ladder
         )
 
-    def blocks(self, name: str) -> list[tuple[int, ...]]:
+    def matrix_shapes(self, name: str) -> list[tuple[int, ...]]:
         """(fan_out, fan_in) of each matrix that Muon orthogonalises in a parameter."""
         layout = self.model.layout(name, self.spec.optimizer)
         return [
-            tuple(block.shape) for block in layout.blocks(self.model.get_parameter(name).detach())
+            tuple(matrix.shape) for matrix in layout.blocks(self.model.get_parameter(name).detach())
         ]
 
     @property
     def numerics(self) -> tuple[str, ...]:
-        """The arithmetic that computed these trials."""
+        """The arithmetic of these trials, without repeats."""
         return tuple(sorted({trial.numerics for trial in self.trials if trial.numerics}))
 
     @property
@@ -141,7 +141,7 @@ class FinalRun:
 
     @property
     def warning(self) -> str:
-        """A warning for an answer that is not resolved; empty for one that is."""
+        """A warning if the answer is not resolved; otherwise empty."""
         if self.ladder.verdict == "resolved":
             return ""
         return (
@@ -151,46 +151,47 @@ class FinalRun:
 
 
 def final_run(
-    study: Question,
+    question: Question,
     report: Report,
     source: SourceJob,
     optimizer: OptimizerName | None = None,
     variant: str | None = None,
 ) -> FinalRun:
-    """The run at the target with a ladder's hyperparameters, by default the best ladder's."""
+    """The run at the target with the hyperparameters of a ladder, by default the best one. Raises
+    the errors of `exported_ladder`."""
     ladder = exported_ladder(report, optimizer, variant)
     values = {name: estimate.value for name, estimate in ladder.hyperparameters.items()}
-    question = next(entry.question for entry in variants(study) if entry.name == ladder.variant)
-    spec = target_spec(question, ladder.optimizer, values)
+    chosen = next(entry for entry in variants(question) if entry.name == ladder.variant)
+    spec = target_spec(chosen.question, ladder.optimizer, values)
     with torch.device("meta"):
         model = build_model(
             spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation
         )
-    return FinalRun(question, ladder, source, spec, model)
+    return FinalRun(chosen.question, ladder, source, spec, model)
 
 
 def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
-    """The ladder to export. Raises NotExportable if it has no answer or a refused answer,
-    InvalidInput if the report has no such ladder."""
+    """The ladder to export. Raises NotExportable if the ladder's answer is missing or refused,
+    InvalidInput if the arguments select no ladder of the report."""
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
         remedy = (
-            f"it has {', '.join(variant_names)}"
+            f"choose {' or '.join(variant_names)}"
             if any(variant_names)
-            else "leave it out, since it compares none"
+            else "leave `variant` out, since the job compares no variants"
         )
         raise InvalidInput.of("variant", f"the job has no variant of this name; {remedy}", variant)
     if variant is None and len(variant_names) > 1 and not report.best_variant:
         listed = ", ".join(variant_names)
-        message = f"the job compares {listed}, whose losses cannot be compared; name one"
+        message = f"the losses of {listed} cannot be compared, so none is the best; name a variant"
         raise InvalidInput.of("variant", message)
     chosen_variant = report.best_variant if variant is None else variant
     ladders = [ladder for ladder in report.ladders if ladder.variant == chosen_variant]
     names = [ladder.optimizer for ladder in ladders]
     if optimizer is not None and optimizer not in names:
-        message = f"the job has no ladder of it; it has {', '.join(names)}"
+        message = f"the job has no ladder of this optimizer; choose {' or '.join(names)}"
         raise InvalidInput.of("optimizer", message, optimizer)
     best = next(
         (entry.best for entry in report.variants if entry.name == chosen_variant), report.best
@@ -203,9 +204,9 @@ def exported_ladder(
         )
     if not ladder.hyperparameters:
         remedy = (
-            "look at the reason, and run the job again"
+            "change the job as this reason suggests, and run it again"
             if report.final
-            else "wait for the first level; telescope watch follows it"
+            else "wait for the first level; follow the job with telescope watch"
         )
         raise NotExportable(
             f"there are no hyperparameters to export yet ({ladder.reason}); {remedy}"
@@ -214,7 +215,7 @@ def exported_ladder(
 
 
 def unknown_options(run: FinalRun) -> Iterator[Problem]:
-    """A problem for each option of optimizer and horizon that the export would silently lose."""
+    """A problem for each option of the optimizer or horizon that the export would silently lose."""
     message = (
         "is an option that this format does not know; use --to json, or leave it at its default"
     )
@@ -225,7 +226,7 @@ def unknown_options(run: FinalRun) -> Iterator[Problem]:
 
 
 def non_default_fields(spec: Any, except_for: Sequence[str]) -> list[str]:
-    """The fields of a spec that are not at their defaults, except for those listed."""
+    """The fields of a spec, other than `except_for`, that are not at their defaults."""
     return [
         field.name
         for field in fields(spec)

@@ -1,5 +1,5 @@
-"""The settings of Megatron-LM that come closest to an answer, and the rules of the answer that they
-cannot express.
+"""The settings of Megatron-LM that come closest to an answer, and the rules of the answer that
+Megatron-LM cannot express.
 
 Parts: `MegatronSettings`, `settings` · `Realised`, `realised`: the values that Megatron-LM derives
 from these settings for a role · `megatron_refusals`, with `REMEDIES`.
@@ -23,10 +23,10 @@ SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
     "spectral_clamped": ("shape_scaling", 1.0),
     "rms_match": ("spectral", 0.2),
 }
-"""Our update scales as (--muon-scale-mode, --muon-extra-scale-factor). Megatron-LM's spectral mode
-is sqrt(max(fan_out, fan_in))."""
+"""The values of (--muon-scale-mode, --muon-extra-scale-factor) for each update scale. Megatron-LM's
+mode `spectral` is sqrt(max(fan_out, fan_in))."""
 
-KNOWN_MODEL = (
+KNOWN_MODEL_FIELDS = (
     "family",
     "depth",
     "head_dim",
@@ -43,44 +43,47 @@ KNOWN_MODEL = (
     "base_width",
     "base_depth",
 )
-"""The fields of a model that the flags express, or that are the reader's to set."""
+"""The fields of a model that the flags express, or for which the reader adds flags."""
 
 TORCH = "or use --to torch"
 ONE_WEIGHT_DECAY = (
-    f"there is one --weight-decay; tune with optimizer_options.weight_decay_rule: constant, {TORCH}"
+    "all matrices share one --weight-decay; "
+    f"tune with a constant optimizer_options.weight_decay_rule, {TORCH}"
 )
 REMEDIES: Mapping[tuple[Role, str], str] = {
     (Role.VECTOR, "lr"): (
-        "norm gains train at --lr, as Muon's matrices do; "
-        f"tune with adamw_lr_ratio: 1 and a constant muon_lr_rule, {TORCH}"
+        "norm gains and Muon's matrices share --lr; "
+        f"tune with an adamw_lr_ratio of 1 and a constant muon_lr_rule, {TORCH}"
     ),
     (Role.HIDDEN, "weight_decay"): ONE_WEIGHT_DECAY,
     (Role.EMBEDDING, "weight_decay"): ONE_WEIGHT_DECAY,
     (Role.READOUT, "weight_decay"): ONE_WEIGHT_DECAY,
     (Role.READOUT, "lr"): (
-        f"embedding and head share --decoupled-lr; tune with model.head_form: multiplier, {TORCH}"
+        "embedding and readout share --decoupled-lr; "
+        f"tune with the model.head_form `multiplier`, {TORCH}"
     ),
     (Role.READOUT, "eps"): (
-        "--use-mup divides the head's eps by the width multiplier; "
-        f"tune with model.tied_embeddings: true, {TORCH}"
+        "--use-mup divides the readout's eps by the width multiplier; "
+        f"tune with tied embeddings (model.tied_embeddings), {TORCH}"
     ),
     (Role.HIDDEN, "eps"): (
-        f"eps of matrices follows --use-mup; tune with parametrisation: mup, {TORCH}"
+        "--use-mup decides whether eps is divided by the width multiplier; "
+        f"tune with the parametrisation `mup`, {TORCH}"
     ),
 }
-"""The reason for a difference in the values of a role, and its remedy."""
+"""The reason why a value of a role differs in Megatron-LM, and the remedy."""
 
 
 @dataclass(frozen=True)
 class MegatronSettings:
-    """The settings of the flags that concern optimization."""
+    """The values of the flags that concern optimizers."""
 
     muon: bool
     lr: float
-    decoupled_lr: float | None  # of embedding and head; None if they train at `lr`
+    decoupled_lr: float | None  # learning rate of embedding and readout; None if it is `lr`
     weight_decay: float
     eps: float
-    width_multiplier: float | None  # under --use-mup; None without it
+    width_multiplier: float | None  # None without --use-mup
     embedding_multiplier: float = 1.0
     output_multiplier: float = 1.0
 
@@ -91,18 +94,21 @@ class Realised:
 
     lr: float
     weight_decay: float
-    eps: float | None
+    eps: float | None  # None for Muon
 
 
 def model_of_flags(run: FinalRun) -> ModelSpec:
-    """The model that the flags describe. Raises NotExportable if flags cannot describe it."""
+    """The model that the flags describe. Raises NotExportable if flags cannot describe the run's
+    model."""
     return exported_by(run).megatron(run.spec.model)
 
 
 def settings(run: FinalRun) -> MegatronSettings:
     """The settings that come closest to the answer's parameter groups."""
-    first = {group.role: group for group in reversed(run.groups)}
-    hidden, embedding, vector = first[Role.HIDDEN], first[Role.EMBEDDING], first[Role.VECTOR]
+    by_role = {group.role: group for group in reversed(run.groups)}  # the first of each role
+    hidden, embedding, vector = (
+        by_role[role] for role in (Role.HIDDEN, Role.EMBEDDING, Role.VECTOR)
+    )
     muon = run.spec.optimizer.name == "muon"
     multipliers = run.model.embedding_multiplier, run.model.head_multiplier
     with_mup = multipliers != (1.0, 1.0) or not (
@@ -158,34 +164,34 @@ def group_differences(group: ParameterGroup, megatron: Realised) -> Iterator[Pro
     ):
         if not math.isclose(ours, theirs, rel_tol=1e-9):
             remedy = REMEDIES.get((group.role, name), "use --to torch")
-            message = f"is {ours:.6g}, and would be {theirs:.6g}: {remedy}"
+            message = f"is {ours:.6g}, but Megatron-LM would use {theirs:.6g}; {remedy}"
             yield Problem(f"{group.role}.{name}", message, ours)
 
 
 def model_refusals(run: FinalRun) -> Iterator[Problem]:
     """A problem for each rule of the forward pass that the flags cannot express."""
     model, chosen = model_of_flags(run), settings(run)
-    for name in non_default_fields(model, except_for=KNOWN_MODEL):
+    for name in non_default_fields(model, except_for=KNOWN_MODEL_FIELDS):
         message = "is an option that this format does not know; use --to torch"
         yield Problem(f"model.{name}", message, getattr(model, name))
     if mup.branch_multiplier(model) != 1.0:
         message = (
-            "residual branches have no multiplier; "
+            "Megatron-LM does not scale residual branches; "
             "tune at the target's depth (leave model.target_depth out), or use --to torch"
         )
         yield Problem("model.target_depth", message, model.depth)
     if chosen.width_multiplier and chosen.output_multiplier == 1.0:
         message = (
-            "a multiplier of 1 counts as unset, and becomes 1 / width multiplier; "
-            f"tune with model.head_form: multiplier, {TORCH}"
+            "--mup-output-mult 1 counts as unset, and becomes 1 / width multiplier; "
+            f"tune with the model.head_form `multiplier`, {TORCH}"
         )
         yield Problem("model.head_form", message, model.head_form)
     if not chosen.width_multiplier and not math.isclose(
         mup.attention_factor(model), model.head_dim**-0.5
     ):
         message = (
-            "without --use-mup attention scores are divided by sqrt(head_dim); "
-            "tune with attention_scale: inverse_sqrt, or use --to torch"
+            "without --use-mup, attention scores are divided by sqrt(head_dim); "
+            "tune with the attention_scale `inverse_sqrt`, or use --to torch"
         )
         yield Problem("model.attention_scale", message, model.attention_scale)
 
@@ -194,18 +200,18 @@ def muon_refusals(run: FinalRun) -> Iterator[Problem]:
     """A problem for each rule of Muon's update that the flags cannot express."""
     optimizer, model = run.spec.optimizer, model_of_flags(run)
     if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
-        message = f"there is no such scale mode; tune with {', '.join(SCALE_MODES)}, {TORCH}"
+        message = (
+            f"Megatron-LM has no such update scale; tune with {', '.join(SCALE_MODES)}, {TORCH}"
+        )
         yield Problem("optimizer_options.update_scale", message, scale)
     if optimizer.newton_schulz_dtype != "bfloat16":
-        message = (
-            "float32 products are not offered (low, medium and high are less); tune with bfloat16"
-        )
+        message = "--muon-fp32-matmul-prec offers only precisions below float32; tune with bfloat16"
         yield Problem(
             "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
         )
     if model.gated:
         message = (
-            "gate and up are orthogonalised there as one matrix (issue 7077); "
-            f"tune with model.mlp: relu2 or gelu, {TORCH}"
+            "Megatron-LM orthogonalises gate and up as one matrix (issue 7077); "
+            f"tune with the model.mlp `relu2` or `gelu`, {TORCH}"
         )
         yield Problem("model.mlp", message, model.mlp)

@@ -1,13 +1,12 @@
-"""The source of a model, so that it can be built where telescope is not installed.
+"""The source code of a model, so that the model can be built without telescope.
 
 The source of `telescope.models.transformer.Transformer` and of everything that it needs is copied
 unchanged; a second version written by hand would sooner or later be a different model. Two things
-cannot be copied: a call to muP (`mup.attention_factor(spec)`) is replaced by its value for this
-model, and methods that only telescope's training calls are left out, such as those that assign
-roles to parameters. The specification becomes a plain namespace.
+are not copied: a call to muP (`mup.attention_factor(spec)`) is replaced by its value for this
+model, and methods that only telescope's training calls are left out, such as `parameter_roles`. The
+specification becomes a plain namespace.
 
-Parts: `ModelSource` · `source_of` a model · `Definitions`, which collects the code by following
-names.
+Parts: `ModelSource` · `source_of` · `Definitions`, which collects the code by following names.
 """
 
 import ast
@@ -25,7 +24,7 @@ from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
 from telescope.trials.types import Parametrisation
 
-LEFT_OUT = (
+LEFT_OUT_METHODS = (
     "parameter_roles",
     "layout",
     "init_std",
@@ -40,13 +39,13 @@ LEFT_OUT = (
 )
 """Methods that only telescope's training calls."""
 
-NEVER_COPIED = (
+UNCOPIED_MODULES = (
     "telescope.parametrisation.mup",
     "telescope.models.reading",
     "telescope.shapes",
     "telescope.trials.spec",
 )
-"""Modules whose names are replaced or needed only for annotations."""
+"""Modules whose names are needed only in annotations and in calls that are replaced."""
 
 TOOL_COMMENTS = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)
 GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # blank lines where a method was left out
@@ -61,8 +60,7 @@ class ModelSource:
 
 
 def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> ModelSource:
-    """The source of the Transformer of this specification. The code refers to the specification as
-    SPEC."""
+    """The source of the Transformer with this specification, which the code names SPEC."""
     definitions = Definitions(
         {
             "mup": mup,
@@ -78,7 +76,7 @@ def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> ModelSource:
 
 
 def namespace(spec: ModelSpec) -> str:
-    """Code that assigns the fields and properties of a specification, as plain values, to SPEC."""
+    """Code that defines SPEC, a namespace with the fields and properties of a specification."""
     properties = [
         name for name, value in inspect.getmembers(type(spec)) if isinstance(value, property)
     ]
@@ -97,10 +95,10 @@ class Definitions:
     mup_arguments: dict[str, Any]  # values of the names that calls to muP use
     texts: list[str] = field(default_factory=list)
     imports: list[str] = field(default_factory=list)
-    seen: set[tuple[str, str]] = field(default_factory=set)  # (module, name)
+    seen: set[tuple[str, str]] = field(default_factory=set)  # (module, name) of each definition
 
     def add(self, module: ModuleType, name: str) -> None:
-        """Add the definition of a name in a module, after the definitions that it needs."""
+        """Add the definition of a name in a module, preceded by all definitions that it uses."""
         if (module.__name__, name) in self.seen:
             return
         self.seen.add((module.__name__, name))
@@ -118,13 +116,13 @@ class Definitions:
         origin = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
         if origin.partition(".")[0] != "telescope":
             self.imports.append(ast.unparse(node))
-        elif origin not in NEVER_COPIED:
+        elif origin not in UNCOPIED_MODULES:
             alias = next(alias for alias in node.names if (alias.asname or alias.name) == name)
             self.add(sys.modules[origin], alias.name)
 
     def text(self, node: ast.stmt, source: str) -> str:
-        """A definition's source, with the values of calls to muP in their place and without the
-        methods that are left out."""
+        """A definition's source, with calls to muP replaced by their values and without the methods
+        that are left out."""
         replacements: list[tuple[ast.Call | ast.FunctionDef, str]] = []
         for part in definition_nodes(node):
             if isinstance(part, ast.Call) and calls_mup(part):
@@ -145,7 +143,7 @@ class Definitions:
 
     def value(self, call: ast.Call) -> Any:
         """The value of a call to muP."""
-        code = compile(ast.Expression(call), "<mup>", "eval")  # of this package's own source
+        code = compile(ast.Expression(call), "<mup>", "eval")  # code of telescope itself
         return eval(code, dict(self.mup_arguments))  # noqa: S307
 
 
@@ -161,7 +159,7 @@ def calls_mup(node: ast.AST) -> bool:
 
 def is_left_out(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
     """True for a method that only telescope's training calls."""
-    return isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT
+    return isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT_METHODS
 
 
 def definition_nodes(node: ast.AST) -> Iterator[ast.AST]:
@@ -190,8 +188,8 @@ def imported_names(node: ast.ImportFrom | ast.Import) -> set[str]:
 
 
 def names(node: ast.AST) -> Iterator[str]:
-    """The names that a definition reads when it runs; names in annotations, which are never
-    evaluated, and in calls to muP do not count."""
+    """The names that a definition needs when it runs. Annotations, which are never evaluated, calls
+    to muP and methods that are left out do not count."""
     if calls_mup(node) or is_left_out(node):
         return
     if isinstance(node, ast.Name):

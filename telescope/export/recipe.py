@@ -1,8 +1,8 @@
 """Training with torch alone: the code that is copied to an exported file.
 
-`telescope.export.torch_code` replaces the constants below by an answer's numbers, and copies the
-functions unchanged. So they must not import telescope, and their docstrings must make sense to a
-reader who does not know it.
+`telescope.export.torch_code` replaces the constants below with an answer's numbers, and copies the
+functions unchanged. So these functions must not import telescope, and their docstrings must make
+sense to a reader who does not know telescope.
 
 Parts: `Group` and the constants · `parameter_groups`, `build_optimizers`, `build_schedulers` ·
 `lr_factor` · `initialise`, `rescale` · `configure`, for a model that applies no multipliers itself
@@ -22,15 +22,15 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Group:
-    """Parameters with the same settings. `lr` is the peak of the schedule; each step multiplies a
-    weight by 1 - lr x weight_decay."""
+    """Parameters with the same settings. `lr` is the peak learning rate. Each step multiplies the
+    parameters by 1 - learning rate x weight_decay."""
 
-    role: str
+    role: str  # embedding, hidden, readout or vector
     optimizer: str  # muon or adamw
     lr: float
     weight_decay: float
-    eps: float  # for AdamW; Muon has none
-    init_std: float
+    eps: float  # AdamW's eps; 0 for Muon, which has none
+    init_std: float  # root mean square of the initial values
     names: tuple[str, ...]
 
 
@@ -41,13 +41,13 @@ FINAL_LR_FRACTION = 0.0
 MUON: dict[str, Any] = {}
 BETAS = (0.9, 0.95)
 GROUPS: tuple[Group, ...] = ()
-# path of a module, its input or its output, factor
+# (path of a module, "input" or "output", factor)
 MULTIPLIERS: tuple[tuple[str, str, float], ...] = ()
 
 
 def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The groups of torch.optim.Muon and of torch.optim.AdamW; together they hold each parameter
-    once. Raises ValueError, naming the parameters, if the model does not match the groups."""
+    """The groups of torch.optim.Muon and the groups of torch.optim.AdamW, which together hold each
+    parameter once. Raises ValueError with the parameters in which the model and GROUPS differ."""
     parameters = dict(model.named_parameters())
     grouped = [name for group in GROUPS for name in group.names]
     mismatches = {
@@ -58,8 +58,8 @@ def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[
     listed = "; ".join(f"{what} {', '.join(names)}" for what, names in mismatches.items() if names)
     if listed:
         raise ValueError(
-            f"this is not the model that the groups are for: {listed}. "
-            "Pass it before torch.compile or DDP wrap it"
+            f"the model does not match GROUPS: {listed}. "
+            "Pass the model before torch.compile or DDP wraps it"
         )
     muon, adamw = [], []
     for group in GROUPS:
@@ -76,7 +76,7 @@ def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[
 
 
 def build_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon, if it trains any parameters, and AdamW."""
+    """Muon, if any group uses it, and AdamW."""
     muon, adamw = parameter_groups(model)
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Muon(muon, **MUON)] if muon else []
     return [*optimizers, torch.optim.AdamW(adamw, betas=BETAS, fused=True)]
@@ -85,18 +85,18 @@ def build_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
 def build_schedulers(
     optimizers: Sequence[torch.optim.Optimizer],
 ) -> list[torch.optim.lr_scheduler.LambdaLR]:
-    """A scheduler for each optimizer; all follow `lr_factor`."""
+    """One scheduler per optimizer, all with `lr_factor`."""
     return [torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor) for optimizer in optimizers]
 
 
 def decayed(step: int) -> float:
-    """Progress of the decay at a step after warm-up, from 0 to 1."""
+    """Progress of the decay, from 0 to 1, at a step after warm-up."""
     return (step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)
 
 
 def lr_factor(step: int) -> float:
-    """The learning rate at a step, counted from 0, as a share of its peak; constant after the last
-    step."""
+    """The learning rate at `step`, which counts from 0, as a share of the peak; constant after the
+    last step."""
     step = min(step, STEPS - 1)
     if step < WARMUP_STEPS:
         return (step + 1) / WARMUP_STEPS
@@ -105,8 +105,8 @@ def lr_factor(step: int) -> float:
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
-    """Draw all parameters, in the model's order, from one generator on the CPU; a seed gives the
-    same values on any device."""
+    """Draw all parameters, in the model's order, from one generator on the CPU, so that a seed
+    gives the same values on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():
@@ -121,8 +121,8 @@ def initialise(model: nn.Module, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Multiplied:
-    """A hook that multiplies a module's output, or its input as a pre-hook. Unlike a lambda, it is
-    saved, copied and compiled with the module."""
+    """A hook that multiplies a module's output; as a pre-hook, it multiplies the input. Unlike a
+    lambda, it can be saved, copied and compiled with the module."""
 
     factor: float
 
@@ -131,8 +131,8 @@ class Multiplied:
 
 
 def configure(model: nn.Module) -> None:
-    """Make a model apply the forward multipliers, to the output of embeddings and to the input of
-    the head. Call it once, and only for a model that does not apply them itself."""
+    """Add the forward MULTIPLIERS to a model: hooks that multiply the input or output of a module.
+    Call this once, and only for a model that does not apply the multipliers itself."""
     for path, side, factor in MULTIPLIERS:
         module = model.get_submodule(path)
         if side == "input":
@@ -143,8 +143,8 @@ def configure(model: nn.Module) -> None:
 
 @torch.no_grad()
 def rescale(model: nn.Module) -> None:
-    """Scale each parameter to its root mean square at initialisation; parameters that are zero,
-    gains and biases stay unchanged."""
+    """Scale each parameter so that its root mean square is the init_std of its group. Gains, biases
+    and parameters that are zero stay unchanged."""
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():
         size = float(parameter.float().square().mean().sqrt())
@@ -154,14 +154,14 @@ def rescale(model: nn.Module) -> None:
 
 def loss_of(model: nn.Module, windows: Tensor) -> Tensor:
     """Mean cross-entropy over windows of tokens, (windows, context + 1). The model returns logits,
-    (windows, context, vocabulary), either directly or as an attribute."""
+    (windows, context, vocabulary), either directly or as the attribute `logits`."""
     output = model(windows[:, :-1])
     logits = output if isinstance(output, Tensor) else output.logits
     return functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())
 
 
 def own_loss_of(model: nn.Module, windows: Tensor) -> Tensor:
-    """The model's own mean loss over windows of tokens, (windows, context + 1)."""
+    """The mean loss that the model itself returns for windows of tokens, (windows, context + 1)."""
     loss: Tensor = model(windows[:, :-1], windows[:, 1:])
     return loss
 
@@ -172,8 +172,8 @@ def train_step(
     schedulers: Sequence[torch.optim.lr_scheduler.LambdaLR],
     micro_batches: Sequence[Tensor],
 ) -> Tensor:
-    """Make one optimizer step and return its mean loss. The batch is split into micro-batches that
-    fit into memory: equally many windows of tokens each, (windows, context + 1)."""
+    """Take one optimizer step and return the mean loss of the batch before this step. The batch is
+    split into micro-batches of equal shape, (windows, context + 1), that fit into memory."""
     total = torch.zeros((), device=micro_batches[0].device)
     for windows in micro_batches:
         loss = loss_of(model, windows) / len(micro_batches)

@@ -1,7 +1,7 @@
 """The learning-rate schedule of `telescope.optim.schedule.lr_factor` as a Python expression.
 
-JSON documents contain the expression with its numbers filled in, exported code as a function of
-named constants.
+A JSON document contains the expression with numbers; an exported Python file contains it with named
+constants.
 """
 
 import re
@@ -16,11 +16,11 @@ DECAYED: Mapping[str, str] = {
     "cosine": "(1 - math.cos(math.pi * ((step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)))) / 2",
     "wsd": "max(0.0, (step - STABLE_STEPS) / (STEPS - STABLE_STEPS))",
 }
-"""Progress of each decay at a step after warm-up, from 0 to 1."""
+"""For each decay, its progress from 0 to 1 at a `step` after warm-up, as a Python expression."""
 
 
 def schedule_constants(horizon: HorizonSpec) -> dict[str, float]:
-    """The constants in the formula of this schedule, by name."""
+    """The values of the constants in the expression, by name."""
     constants = {
         "STEPS": horizon.steps,
         "WARMUP_STEPS": warmup_steps(horizon),
@@ -32,14 +32,14 @@ def schedule_constants(horizon: HorizonSpec) -> dict[str, float]:
 
 
 def decay_steps(horizon: HorizonSpec) -> int:
-    """Steps over which the learning rate falls."""
+    """Number of steps over which the learning rate falls."""
     if horizon.decay == "wsd":
         return max(1, round(horizon.decay_fraction * horizon.steps))
     return 0 if horizon.decay == "constant" else horizon.steps - warmup_steps(horizon)
 
 
 def formula(horizon: HorizonSpec) -> str:
-    """The share of the peak learning rate at `step`, counted from 0, as a Python expression."""
+    """The learning rate as a share of its peak: a Python expression in `step`, counted from 0."""
     decayed = f"1 - (1 - FINAL_LR_FRACTION) * ({DECAYED[horizon.decay]})"
     expression = f"(step + 1) / WARMUP_STEPS if step < WARMUP_STEPS else {decayed}"
     values = schedule_constants(horizon)

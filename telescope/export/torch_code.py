@@ -2,7 +2,7 @@
 
 The file consists of a docstring with the source of the numbers, the numbers (`torch_groups`), the
 source of the model (`model_source`), and the functions of `recipe`. The source of a user's model is
-not copied: the reader builds the model, and `configure` adds the forward multipliers to it.
+not copied: the reader builds the model, and `configure` adds the forward multipliers to this model.
 
 Parts: `module_text`, with `code_text` · `torch_refusals`, settings that torch cannot express ·
 `module_docstring` · `imports`, `recipe_source`, `decayed_source`, the copied code.
@@ -51,14 +51,12 @@ PREPARATION = ModelPreparation(
 TRAINING_LOOP = """\
     optimizers = build_optimizers(model)
     schedulers = build_schedulers(optimizers)
-    for batch in your_batches:  # windows of CONTEXT + 1 tokens, BATCH_TOKENS // CONTEXT of them
-        # or several smaller batches in the list, if one does not fit into memory
+    for batch in your_batches:  # each of shape (BATCH_TOKENS // CONTEXT, CONTEXT + 1)
+        # if a batch does not fit into memory, pass equal parts of it: [part, part, ...]
         loss = train_step(model, optimizers, schedulers, [batch])"""
-MODEL_COMMENT = (
-    "# The model, as it was tuned. Annotations name the shapes of tensors and are never evaluated."
-)
+MODEL_COMMENT = "# The tuned model. Annotations name the shapes of tensors and are never evaluated."
 SMOKE_TEST = """\
-if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
+if __name__ == "__main__":  # a few steps on random tokens, as a test
     example = build_model()
     initialise(example, seed=0)
     its_optimizers = build_optimizers(example)
@@ -69,23 +67,25 @@ if __name__ == "__main__":  # a few steps on random tokens, to see that it runs
 
 
 def module_text(run: FinalRun) -> str:
-    """The file, with the source of a model of telescope's own. Raises NotExportable if torch's
-    optimizers cannot express the answer."""
+    """The text of the file, with the source of the model if this is telescope's Transformer. Raises
+    NotExportable if torch's optimizers cannot express the answer."""
     model = exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation)
     return code_text(run, model)
 
 
 def code_text(run: FinalRun, model: ModelSource | None) -> str:
-    """The file with this source of the model; without a source, the reader builds the model."""
+    """The text of the file with this source of the model; if None, the reader builds the model."""
     problems = tuple(torch_refusals(run))
     if problems:
-        raise NotExportable.because("torch.optim.Muon and AdamW cannot do what was tuned", problems)
+        raise NotExportable.because(
+            "torch.optim.Muon and AdamW cannot express this answer", problems
+        )
     spec, family = run.spec, exported_by(run)
     preparation = PREPARATION if model else family.preparation(run.model, spec.optimizer)
     constants = [*ungrouped_constants(run), "", grouped_parameters(run)]
     if model is None:
         constants.append(multipliers(run))
-    blocks = [
+    sections = [
         warning(run.warning) if run.warning else "",
         "# The answer",
         recipe_source(recipe.Group),
@@ -100,16 +100,16 @@ def code_text(run: FinalRun, model: ModelSource | None) -> str:
         recipe_source(recipe.train_step),
         SMOKE_TEST if model else "",
     ]
-    body = "\n\n\n".join(filter(None, blocks))
+    body = "\n\n\n".join(filter(None, sections))
     usage = "\n".join([*(f"    {line}" for line in preparation.lines), TRAINING_LOOP])
-    head = [
+    header = [
         module_docstring(run, usage),
         "",
         "from __future__ import annotations",
         "",
         imports(body, model),
     ]
-    return "\n".join([*head, "", "", body, ""])
+    return "\n".join([*header, "", "", body, ""])
 
 
 def torch_refusals(run: FinalRun) -> Iterator[Problem]:
@@ -118,15 +118,16 @@ def torch_refusals(run: FinalRun) -> Iterator[Problem]:
     optimizer = run.spec.optimizer
     if optimizer.name == "muon" and optimizer.newton_schulz_dtype != "bfloat16":
         remedy = "tune with bfloat16, or use --to json and your own orthogonalisation"
-        message = f"torch.optim.Muon orthogonalises in bfloat16 alone; {remedy}"
+        message = f"torch.optim.Muon orthogonalises only in bfloat16; {remedy}"
         yield Problem(
             "optimizer_options.newton_schulz_dtype", message, optimizer.newton_schulz_dtype
         )
     for name in (name for group in run.groups if group.uses_muon for name in group.names):
-        dimensions, matrices = len(run.shapes[name]), len(run.blocks(name))
+        dimensions, matrices = len(run.shapes[name]), len(run.matrix_shapes(name))
         if dimensions != 2 or matrices > 1:
             message = (
-                f"torch.optim.Muon takes matrices whole, and {name} holds {matrices}; "
+                f"{name} has {dimensions} dimensions and holds {matrices} matrices, but "
+                "torch.optim.Muon needs one matrix with 2 dimensions; "
                 "use --to json, or tune without splits"
             )
             yield Problem("model.splits" if dimensions == 2 else "model.factory", message, name)
@@ -136,7 +137,7 @@ def torch_refusals(run: FinalRun) -> Iterator[Problem]:
 
 
 def module_docstring(run: FinalRun, usage: str) -> str:
-    """The docstring: what the file is, how to use it, and the source of its numbers."""
+    """The docstring: what the file trains, how to use the file, and the source of the numbers."""
     optimizers, horizon = OPTIMIZERS[run.ladder.optimizer], run.spec.horizon
     what = (
         f"{optimizers} at width {run.spec.model.width} "
@@ -158,7 +159,7 @@ def module_docstring(run: FinalRun, usage: str) -> str:
 
 
 def provenance_rows(run: FinalRun) -> dict[str, str]:
-    """The source of the numbers, by name; empty texts do not apply."""
+    """The source of the numbers, as texts by row; a row with an empty text is omitted."""
     ladder, data = run.ladder, run.spec.data
     values = "; ".join(
         f"{name} {estimate.value:.6g} "
@@ -172,13 +173,13 @@ def provenance_rows(run: FinalRun) -> dict[str, str]:
     return {
         "job": f"{run.source.job} ({run.source.name}), {run.source.date:%Y-%m-%d %H:%M} UTC",
         "verdict": f"{ladder.verdict}: {ladder.reason}",
-        "values": f"{values}; base values, which hold at every width, with their 90 % intervals",
+        "values": f"{values}; base values, valid at every width, with 90 % intervals",
         "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
         "scaling": scaling,
         "trials": f"{len(run.trials)}, of seeds {seeds}, at widths {widths}",
-        "text": (
-            f"{mixtures.corpus_label(data.corpus)}, {data.tokenizer} ({data.vocab_size} symbols), "
-            f"content {data.content}"
+        "corpus": (
+            f"{mixtures.corpus_label(data.corpus)}, content {data.content}, tokenizer "
+            f"{data.tokenizer} with a vocabulary of {data.vocab_size}"
         ),
         "computed": "; ".join(run.numerics),
         "written by": f"telescope {telescope.__version__}",
@@ -235,6 +236,6 @@ def recipe_source(definition: Any) -> str:
 
 
 def decayed_source(decay: str) -> str:
-    """The recipe's function `decayed`, with the expression of this schedule as its body."""
+    """The recipe's function `decayed`, with the expression of this decay as its body."""
     signature, docstring = inspect.getsource(recipe.decayed).splitlines()[:2]
     return "\n".join([signature, docstring, f"    return {schedule.DECAYED[decay]}"])

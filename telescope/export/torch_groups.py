@@ -1,13 +1,13 @@
 """The constants of an exported file: an answer's parameter groups, for torch.optim.Muon and AdamW.
 
-torch.optim.Muon multiplies the learning rate by its own factor, sqrt(max(1, fan_out / fan_in))
-(`original`) or 0.2 sqrt(max(fan_out, fan_in)) (`match_rms_adamw`; torch 2.13), and decays by the
-learning rate without this factor. With s our update scale and t torch's factor, a group has
+torch.optim.Muon (torch 2.13) multiplies the learning rate of an update, but not of weight decay, by
+a factor t: sqrt(max(1, fan_out / fan_in)) if adjust_lr_fn is `original`, 0.2 sqrt(max(fan_out,
+fan_in)) if it is `match_rms_adamw`. With s for telescope's update scale, a group of the file has
 
-    lr = scaled_lr x s / t,   so that torch's step lr x t equals ours, scaled_lr x s,
-    weight_decay = weight_decay x t / s,   so that lr x weight_decay equals ours, too.
+    lr = scaled_lr x s / t, so that lr x t equals telescope's scaled_lr x s,
+    weight_decay = telescope's weight_decay x t / s, so that lr x weight_decay stays equal, too.
 
-s / t depends on the shape, so a group is split by the shapes of its matrices.
+s / t depends on the shape of a matrix, so a group is split by this ratio.
 
 Parts: `ungrouped_constants` · `grouped_parameters`, `muon_groups`, `adamw_group` · `multipliers`.
 """
@@ -25,13 +25,13 @@ from telescope.optim.newton_schulz import COEFFICIENTS
 from telescope.parametrisation import mup
 from telescope.trials.types import UpdateScale
 
-WIDTH = 120  # columns of the names of parameters
+WIDTH = 120  # columns of a list of parameter names
 TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {
     "original": mup.UPDATE_SCALES["spectral_clamped"],
     "match_rms_adamw": mup.UPDATE_SCALES["rms_match"],
 }
-"""The factor by which torch.optim.Muon multiplies the learning rate of a (fan_out, fan_in) matrix,
-by its argument adjust_lr_fn."""
+"""For each value of torch.optim.Muon's argument adjust_lr_fn, the factor on the learning rate of a
+(fan_out, fan_in) matrix."""
 
 
 def ungrouped_constants(run: FinalRun) -> list[str]:
@@ -61,13 +61,13 @@ def ungrouped_constants(run: FinalRun) -> list[str]:
 
 
 def adjust_lr_fn(scale: UpdateScale) -> str:
-    """The argument adjust_lr_fn of torch.optim.Muon for one of our update scales. Its factor equals
-    the scale, or the groups' learning rates make up for the difference."""
+    """The value of torch.optim.Muon's argument adjust_lr_fn for an update scale. If torch's factor
+    differs from the update scale, the learning rates of the groups compensate."""
     return "match_rms_adamw" if scale == "rms_match" else "original"
 
 
 def grouped_parameters(run: FinalRun) -> str:
-    """The constant GROUPS with all groups; Muon's are split by shape."""
+    """The source of the constant GROUPS; groups of Muon are split as in `muon_groups`."""
     lines = [
         line
         for group in run.groups
@@ -81,17 +81,19 @@ def adamw_group(group: ParameterGroup) -> str:
 
 
 def muon_groups(run: FinalRun, group: ParameterGroup) -> Iterator[str]:
-    """The source of a group for each ratio of our update scale to torch's factor."""
+    """The source of a group for each ratio of the update scale to torch's factor."""
     optimizer = run.spec.optimizer
     torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
     names_by_ratio: defaultdict[float, list[str]] = defaultdict(list)
     for name in group.names:
-        # torch may store the matrix as (fan_in, fan_out)
-        matrix, stored = run.blocks(name)[0], run.shapes[name]
-        ratio = mup.update_scale(optimizer, *matrix) / torch_factor(*stored)
+        # a model may store the matrix as (fan_in, fan_out); torch uses the stored shape
+        shape, stored_shape = run.matrix_shapes(name)[0], run.shapes[name]
+        ratio = mup.update_scale(optimizer, *shape) / torch_factor(*stored_shape)
         names_by_ratio[ratio].append(name)
     for ratio, names in names_by_ratio.items():
-        factors = f"lr {group.scaled_lr:.6g} x {ratio:.6g}, our update scale over torch's factor"
+        factors = (
+            f"lr {group.scaled_lr:.6g} x {ratio:.6g}, telescope's update scale / torch's factor"
+        )
         comment = "" if math.isclose(ratio, 1.0) else f"  # {factors}"
         lr, weight_decay = group.scaled_lr * ratio, group.weight_decay / ratio
         yield group_source(group, lr, weight_decay, tuple(names), comment)
@@ -129,6 +131,6 @@ def group_source(
 
 
 def multipliers(run: FinalRun) -> str:
-    """The constant MULTIPLIERS: the forward multipliers other than 1."""
+    """The source of the constant MULTIPLIERS: the forward multipliers other than 1."""
     triples = exported_by(run).multipliers(run.model, run.groups)
     return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(triples)!r}".replace("'", '"')

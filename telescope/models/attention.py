@@ -1,15 +1,15 @@
 """Causal self-attention in two kinds.
 
-`Attention`: multi-head, or grouped-query where several query heads share a key and value head.
-`LatentAttention`: keys and values drawn from one small latent vector per position (multi-head
-latent attention, DeepSeek-V2, arXiv 2405.04434; queries are not compressed, as in its Lite
-version). Head size is fixed; the number of heads and the size of the latent grow with width.
+`Attention` is multi-head, or grouped-query if several query heads share a key/value head. In
+`LatentAttention`, keys and values are projected from one small latent vector per position
+(multi-head latent attention, arXiv 2405.04434; queries are not compressed, as in DeepSeek-V2-Lite).
+Head size is fixed; the number of heads and the size of the latent vector grow with width.
 
 Letters in shapes: B batch, T context, D width, H query heads, K key/value heads, E head size, R
-rotated size, S score size (the entries that a logit sums over), C latent size.
+rotated size, S score size (the number of entries that a logit sums over), C latent size.
 
-Parts: `rotary` and `rotate`, for positions · `Scores`, the base class · `Attention` and
-`LatentAttention` · `largest_logits`.
+Parts: `rotary` and `rotate`, for positions · `split`, into heads · `Scores`, the base class ·
+`Attention` and `LatentAttention` · `largest_logits`.
 """
 
 import math
@@ -27,8 +27,8 @@ Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
 
 
 def rotary(context: int, rotated_dim: int, base: float) -> Angles:
-    """Angles of rotary position embeddings (arXiv 2104.09864), the two halves of a head rotated
-    against each other."""
+    """Angles of rotary position embeddings (arXiv 2104.09864). Each entry of the first half of a
+    head forms a rotated pair with the same entry of the second half."""
     exponents = torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim
     frequencies = base**-exponents  # (R/2)
     positions = torch.arange(context, dtype=torch.float32)
@@ -39,31 +39,32 @@ def rotary(context: int, rotated_dim: int, base: float) -> Angles:
 def rotate(
     x: Float[Tensor, "B heads T R"], cos: Float[Tensor, "T R"], sin: Float[Tensor, "T R"]
 ) -> Float[Tensor, "B heads T R"]:
-    """Rotate each position's vectors by its angles."""
+    """Rotate the vectors of each position by the position's angles."""
     left, right = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-right, left), dim=-1) * sin
 
 
 def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B heads T size"]:
-    """Split the output of a projection into heads, which are consecutive rows of its matrix."""
+    """Split the output of a projection into heads, which are consecutive rows of the projection's
+    matrix."""
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 class Scores(nn.Module):
-    """Base class of both kinds of attention: the scale of the logits, and the largest logit of each
-    head while telescope.optim.qk_clip observes it."""
+    """Base class of both kinds of attention: holds the scale of the logits and, while
+    telescope.optim.qk_clip observes them, the largest logit of each head."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.scale = mup.attention_factor(spec)
-        # (H), the largest logits so far in this step; None if they are not observed
+        # (H), the largest logit of each head so far in this step; None if logits are not observed
         self.largest: Tensor | None = None
 
     def mix(
         self, q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], v: Float[Tensor, "B K T E"]
     ) -> Float[Tensor, "B T H_E"]:
-        """Average the values of earlier positions by the softmax of their logits."""
+        """For each position, the softmax-weighted mean of the values up to that position."""
         if self.largest is not None:
             self.largest = torch.maximum(self.largest, largest_logits(q, k, self.scale))
         grouped = q.shape[1] > k.shape[1]
@@ -87,7 +88,7 @@ class Attention(Scores):
         self.key_norm = nn.RMSNorm(spec.head_dim, eps=1e-6) if spec.qk_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        """Mix the values of all positions. If `angles` is None, x already encodes positions."""
+        """Causal attention. `angles` is None if x itself encodes positions."""
         q = self.query_norm(split(self.query(x), self.spec.heads))
         k = self.key_norm(split(self.key(x), self.spec.kv_heads))
         if angles is not None:
@@ -97,18 +98,19 @@ class Attention(Scores):
 
 
 class LatentAttention(Scores):
-    """Multi-head latent attention: generation caches only the latent and one rotated key per
-    position.
+    """Multi-head latent attention: generation caches only the latent vector and one rotated key
+    per position.
 
-    Keys and values of all heads are projected up from the normalised latent. Positions are encoded
-    in a separate part of queries and keys (`query_rotary`, one per head, and `key_rotary`, shared
-    by all heads), since a rotation between latent and keys could not be absorbed into the queries.
+    Keys and values of all heads are projected up from the normalised latent vector. Positions are
+    encoded in a separate part of queries and keys (`query_rotary`, one per head, and `key_rotary`,
+    shared by all heads): if the keys themselves were rotated, generation could not absorb their
+    projection into the queries.
 
-    `key_rotary` has a fixed fan-out, as a readout has. It is HIDDEN all the same, because muP sets
-    the same condition on its updates as on those of any hidden matrix: a spectral norm of
-    sqrt(fan_out / fan_in) under Muon (with the update scale spectral_ratio; the other scales assume
-    constant aspect ratios), and entries of order 1/m under AdamW. Only its initial values need a
-    special rule (telescope.parametrisation.initial_values).
+    `key_rotary` has a fixed fan-out, like a readout. Its role is nevertheless HIDDEN, because muP
+    requires of its updates what it requires of every hidden matrix: under Muon, a spectral norm of
+    sqrt(fan_out / fan_in) (with the update scale spectral_ratio; the other scales assume constant
+    aspect ratios); under AdamW, entries of order 1/m. Only its initial values need a special rule
+    (telescope.parametrisation.initial_values).
     """
 
     def __init__(self, spec: ModelSpec) -> None:
@@ -139,10 +141,10 @@ class LatentAttention(Scores):
 def largest_logits(
     q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], scale: float
 ) -> Float[Tensor, "H"]:
-    """Largest logit of each head, signed, over all windows and all pairs of positions that the
-    causal mask allows; in float32."""
-    context, shared = q.shape[2], q.shape[1] // k.shape[1]
+    """The largest signed logit of each head, over all windows and all pairs of positions that the
+    causal mask allows; computed in float32."""
+    context, group = q.shape[2], q.shape[1] // k.shape[1]  # query heads per key head
     with torch.autocast(q.device.type, enabled=False):
-        logits = q.float() @ k.float().repeat_interleave(shared, dim=1).mT * scale  # (B, H, T, T)
+        logits = q.float() @ k.float().repeat_interleave(group, dim=1).mT * scale  # (B, H, T, T)
     future = torch.ones(context, context, dtype=torch.bool, device=q.device).triu(1)
     return logits.masked_fill_(future, -math.inf).amax(dim=(0, 2, 3))

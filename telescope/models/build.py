@@ -1,7 +1,6 @@
 """The table of model families, and the model of a specification.
 
-`FAMILIES` has one line per family. No other code in telescope.models asks which family a
-specification belongs to.
+`FAMILIES` has one line per family. `family_of` alone asks which family a specification belongs to.
 """
 
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
 FAMILIES: Mapping[str, Family[Any]] = {"transformer": TRANSFORMER, "module": MODULE}
-"""Families by their name in a specification's `family`."""
+"""The families, keyed by the value of a specification's `family`."""
 
 
 def family_of(model: AnyModel) -> Family[Any]:
@@ -26,12 +25,12 @@ def family_of(model: AnyModel) -> Family[Any]:
 def build_model(
     model: AnyModel, vocab_size: int, context: int, parametrisation: Parametrisation
 ) -> Model:
-    """The model at one width, with arbitrary parameter values."""
+    """The model of a specification, with arbitrary parameter values."""
     return family_of(model).build(model, vocab_size, context, parametrisation)
 
 
 def begin(spec: TrialSpec) -> Model:
-    """The model of a trial with its initial values."""
+    """The model of a trial, with its initial values."""
     model = build_model(
         spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation
     )

@@ -1,8 +1,8 @@
 """The role and layout of a parameter, from its shapes at several widths and its uses.
 
-A role is never read from a name or from the number of dimensions: an embedding and a head are
+A role is never read from a name or from the number of dimensions: embeddings and output heads are
 matrices too, and may be square. Shapes show which dimensions grow with width; the uses in a forward
-pass (telescope.models.uses) show which dimensions are fan_in and which fan_out.
+pass (telescope.models.uses) show which dimensions are fan_in and which are fan_out.
 
 | role      | fan_in | fan_out | examples                         |
 |-----------|--------|---------|----------------------------------|
@@ -11,8 +11,8 @@ pass (telescope.models.uses) show which dimensions are fan_in and which fan_out.
 | READOUT   | grows  | fixed   | output head                      |
 | VECTOR    | -      | either  | norm gains, biases               |
 
-Parts: `Reading`, the result · `growing_dimensions` · `classify`, the table as a rule · `Unclear`,
-raised if shapes and uses do not decide.
+Parts: `ParameterReading`, the result · `growing_dimensions` · `classify`, which applies the table ·
+`Unclear`, raised if shapes and uses do not decide the role.
 """
 
 from collections.abc import Sequence
@@ -25,28 +25,30 @@ from telescope.parametrisation.roles import Role
 
 
 @dataclass(frozen=True)
-class Reading:
-    """Role, layout and modules of one parameter of a user's model."""
+class ParameterReading:
+    """What telescope reads off a user's model about one parameter: role, layout and modules."""
 
     role: Role
-    layout: MatrixLayout | None = None  # of its matrices; None for a VECTOR
-    product_at: str | None = None  # path of the module that multiplies by it
-    embedded_at: str | None = None  # path of the module that looks it up
+    layout: MatrixLayout | None = None  # None for a VECTOR
+    # paths of the modules that use the parameter in a product and in a lookup
+    product_at: str | None = None
+    embedded_at: str | None = None
 
     @property
     def makes_logits(self) -> bool:
-        """True for a readout, or an embedding that is tied to one."""
+        """True for a readout, or for an embedding that is tied to a readout."""
         is_tied = self.embedded_at is not None and self.product_at is not None
         return self.role is Role.READOUT or is_tied
 
 
 class Unclear(Exception):
-    """A role cannot be read; the text says why and what to do."""
+    """Raised if a parameter's role or split is not clear; the text says why and what to do."""
 
 
 def growing_dimensions(shapes: Sequence[tuple[int, ...]]) -> tuple[bool, ...]:
-    """For each dimension of a parameter, True if it grows with width. `shapes` are its shapes at
-    increasing widths. Raises Unclear if a dimension shrinks, or their number changes."""
+    """For each dimension of a parameter, True if the dimension grows with width. `shapes` are the
+    parameter's shapes at increasing widths. Raises Unclear if a dimension shrinks, or the number of
+    dimensions changes."""
     if len({len(shape) for shape in shapes}) > 1:
         raise Unclear(
             f"has another number of dimensions at another width ({shapes[-1]}); telescope cannot "
@@ -63,9 +65,8 @@ def classify(
     grows: tuple[bool, ...],
     uses: frozenset[Use],
     user_role: Role | None = None,
-) -> Reading:
-    """The reading of a parameter of this shape; `grows` tells for each dimension whether it grows
-    with width.
+) -> ParameterReading:
+    """The reading of a parameter; `grows` is True for each dimension that grows with width.
 
     Raises Unclear if shape and uses do not decide the role, or contradict `user_role`, the role
     that the user set.
@@ -73,11 +74,11 @@ def classify(
     dimensions = tuple(d for d in range(len(shape)) if shape[d] > 1 or grows[d])
     products = {replace(use, module="") for use in uses if use.kind in ("product", "convolution")}
     lookups = [use for use in uses if use.kind == "lookup"]
-    # a product sums over a vector if it is a matrix of one row
+    # a parameter of one growing dimension is a matrix of one row if a product sums over it
     sums_growing = any(grows[d] for use in products for d in use.inner)
     is_vector = len(dimensions) <= 1 and not lookups and not sums_growing
     if user_role is Role.VECTOR or (user_role is None and is_vector):
-        return Reading(Role.VECTOR)
+        return ParameterReading(Role.VECTOR)
     if lookups:
         return _lookup_reading(grows, uses, user_role)
     if not products:
@@ -91,11 +92,11 @@ def classify(
     role = user_role or _role_of(any(grows[d] for d in inner), any(grows[d] for d in rows))
     modules = {use.module for use in uses if use.kind in ("product", "convolution")}
     layout = MatrixLayout(rows, tuple(sorted(inner)), tuple(sorted(stack)))
-    return Reading(role, layout, product_at=modules.pop() if len(modules) == 1 else None)
+    return ParameterReading(role, layout, product_at=modules.pop() if len(modules) == 1 else None)
 
 
 def _role_of(fan_in_grows: bool, fan_out_grows: bool) -> Role:
-    """The role in the table. Raises Unclear if neither side grows."""
+    """The role in the table of this module. Raises Unclear if neither side grows."""
     match fan_in_grows, fan_out_grows:
         case True, True:
             return Role.HIDDEN
@@ -111,7 +112,7 @@ def _role_of(fan_in_grows: bool, fan_out_grows: bool) -> Role:
 
 def _lookup_reading(
     grows: tuple[bool, ...], uses: frozenset[Use], user_role: Role | None
-) -> Reading:
+) -> ParameterReading:
     """The reading of a parameter that is looked up: an embedding, which may be tied to the
     readout."""
     lookups = [use for use in uses if use.kind == "lookup"]
@@ -126,7 +127,7 @@ def _lookup_reading(
             "is looked up in the dimension that a product sums over; set its role in model.roles"
         )
     rows = tuple(d for d in range(len(grows)) if d not in vocabulary)
-    return Reading(
+    return ParameterReading(
         user_role or Role.EMBEDDING,
         MatrixLayout(rows, tuple(sorted(vocabulary))),
         product_at=readouts[0].module if readouts else None,
@@ -135,42 +136,42 @@ def _lookup_reading(
 
 
 def _reading_without_products(
-    grows: tuple[bool, ...], uses: frozenset[Use], user_role: Role | None, dimensions: int
-) -> Reading:
+    grows: tuple[bool, ...], uses: frozenset[Use], user_role: Role | None, ndim: int
+) -> ParameterReading:
     """The reading of a parameter that no product sums over: a table of positions, which is added to
-    the activations, or a parameter of the role that the user set."""
+    the activations, or a parameter whose role the user set."""
     if not uses and user_role is None:
         raise Unclear(
             "takes no part in forward(tokens); set its role in model.roles, or leave it out of the "
             "model"
         )
-    growing = tuple(d for d in range(dimensions) if grows[d])
+    growing = tuple(d for d in range(ndim) if grows[d])
     if user_role is None and len(growing) != 1:
         raise Unclear("is a matrix that no product sums over; set its role in model.roles")
-    fixed = tuple(d for d in range(dimensions) if d not in growing)
+    fixed = tuple(d for d in range(ndim) if d not in growing)
     if user_role in (Role.HIDDEN, Role.READOUT):
-        if dimensions != 2:
+        if ndim != 2:
             raise Unclear(
                 f"cannot be {user_role}: nothing tells which of its dimensions are fan_in; use "
                 "embedding or vector"
             )
-        return Reading(user_role, MatrixLayout())
-    return Reading(user_role or Role.EMBEDDING, MatrixLayout(growing, fixed))
+        return ParameterReading(user_role, MatrixLayout())
+    return ParameterReading(user_role or Role.EMBEDDING, MatrixLayout(growing, fixed))
 
 
 def _fan_in_and_stack(
     products: set[Use], shape: tuple[int, ...], grows: tuple[bool, ...]
 ) -> tuple[frozenset[int], frozenset[int]]:
-    """(dimensions that form fan_in, dimensions that index separate matrices), which must be the
-    same in all products.
+    """(dimensions that form fan_in, dimensions that index separate matrices). Raises Unclear if
+    products differ in them, or if no dimension forms fan_in.
 
-    A product may sum over the experts of a stack, too, as einsum does: a leading dimension that
-    does not grow still counts matrices.
+    A product may also sum over the experts of a stack, as einsum does. So a leading dimension that
+    does not grow indexes matrices, even if a product sums over it.
     """
     pairs = set()
     for use in products:
-        leads = use.kind == "product" and len(shape) > 2 and not grows[0] and shape[0] > 1
-        stack = use.stack | ({0} if leads else frozenset())
+        is_stacked = use.kind == "product" and len(shape) > 2 and not grows[0] and shape[0] > 1
+        stack = use.stack | ({0} if is_stacked else frozenset())
         pairs.add((use.inner - stack, frozenset(stack)))
     if len(pairs) > 1:
         raise Unclear(

@@ -2,11 +2,12 @@
 
 A factory is a function `width -> torch.nn.Module` that a job names as `package.module:function`. It
 is imported from Python's own path, or from the folders of TELESCOPE_FACTORY_PATH (by default the
-folder in which telescope was started). The code determines the model, so the hash of its files is
-part of a trial's identity (`content`). It covers all Python files of the package that holds the
-factory, but not the packages that these import.
+folder in which telescope was started). A factory's code determines the model, so the hash of the
+code is part of a trial's identity (`content`). The hash covers all Python files of the package that
+holds the factory, but not the packages that these files import.
 
-Parts: `load` · `source_path`, `code`, `content` and `require_unchanged`, about the factory's files.
+Parts: `load` · `source_path` and `code`, a factory's files · `content` and `require_unchanged`,
+their hash.
 """
 
 import hashlib
@@ -25,13 +26,13 @@ from torch import nn
 from telescope.errors import FactoryLost, InvalidInput
 
 FIELD = "model.factory"
-PATH = "TELESCOPE_FACTORY_PATH"  # environment variable: folders, separated as those of PATH
+PATH = "TELESCOPE_FACTORY_PATH"  # environment variable that lists folders, separated as in PATH
 
 Factory = Callable[[int], nn.Module]
 
 
 def load(name: str) -> Factory:
-    """The factory of this name. Raises InvalidInput if it cannot be imported."""
+    """The factory of this name. Raises InvalidInput if the factory cannot be imported."""
     module_name, _, function = name.partition(":")
     look_in_folders()
     try:
@@ -62,7 +63,7 @@ def _remedy(module_name: str, error: Exception) -> str:
 
 
 def look_in_folders() -> None:
-    """Append the folders to Python's import path."""
+    """Append the folders of TELESCOPE_FACTORY_PATH to Python's import path."""
     for folder in os.environ.get(PATH, os.getcwd()).split(os.pathsep):
         if folder and folder not in sys.path:
             sys.path.append(folder)
@@ -70,7 +71,7 @@ def look_in_folders() -> None:
 
 def source_path(name: str) -> Path:
     """The folder of the package, or the file of the module, that holds a factory's code. Raises
-    InvalidInput if there is none."""
+    InvalidInput if there is no such package or module."""
     look_in_folders()
     root = re.split("[.:]", name)[0]
     package = importlib.util.find_spec(root)
@@ -84,8 +85,8 @@ def source_path(name: str) -> Path:
 
 
 def code(patterns: Iterable[str]) -> tuple[Path, ...]:
-    """Files and folders that must be sent to remote workers to run these factories: all but
-    packages installed in the same environment as telescope."""
+    """Files and folders that must be sent to remote workers to run the factories that match these
+    patterns: all but packages installed in the same environment as telescope."""
     installed = [
         Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")
     ]
@@ -99,8 +100,8 @@ def code(patterns: Iterable[str]) -> tuple[Path, ...]:
 
 @cache
 def content(name: str) -> str:
-    """Hash of a factory's code, computed once per process from the names and bytes of its package's
-    Python files."""
+    """Hash of a factory's code, computed once per process from the names and bytes of all Python
+    files in the factory's package."""
     source = source_path(name)
     files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
     code_hash = hashlib.sha256()
@@ -111,7 +112,7 @@ def content(name: str) -> str:
 
 
 def require_unchanged(name: str, expected: str) -> None:
-    """Raise FactoryLost if the code has changed since the job was accepted."""
+    """Raise FactoryLost if the hash of the code is not `expected`; an empty `expected` matches."""
     if expected and content(name) != expected:
         raise FactoryLost(
             f"the code of {name} has changed since its job was accepted (hash {content(name)} "

@@ -1,12 +1,12 @@
-"""The protocol of a family of models.
+"""The interfaces of a family of models.
 
-A specification names its family: telescope's own Transformer, or users' modules. What follows from
-its fields alone is in telescope.trials.model; what needs torch is in the two protocols of this
-module. No other code asks which family a model belongs to.
+A specification names its family: telescope's own Transformer, or users' modules. Code that differs
+between families is in telescope.trials.model if it needs no torch. All other such code is behind
+the two interfaces of this module, so that callers need not ask which family a model belongs to.
 
-Parts: `Model`, the interface that training needs, with `Layer` · `Family`, the functions and counts
-that a family provides for its specifications. The families are in telescope.models.own_family and
-telescope.models.user_family, and telescope.models.build has their table.
+Parts: `Layer` · `Model`, the interface that training needs · `Family`, the functions that a family
+provides for its specifications. The families are in telescope.models.own_family and
+telescope.models.user_family, their table in telescope.models.build.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,19 +33,19 @@ class Layer:
     """A module that multiplies by its own hidden matrix."""
 
     module: nn.Module
-    weight: str = "weight"
+    weight: str = "weight"  # name of the parameter that holds the matrix
     transposed: bool = False  # the weight is stored as (fan_in, fan_out)
 
     @property
     def matrix(self) -> Tensor:  # (fan_out, fan_in)
-        """The current weight as a matrix, without gradient."""
+        """The weight as a matrix, detached from the autograd graph; shares the weight's memory."""
         weight: Tensor = getattr(self.module, self.weight).detach()
         return weight.mT if self.transposed else weight
 
 
 @runtime_checkable
 class Model(Protocol):
-    """A model in training, including the methods of torch's modules that training needs."""
+    """A model in training, including the methods of nn.Module that training needs."""
 
     @property
     def spec(self) -> AnyModel: ...
@@ -55,14 +55,14 @@ class Model(Protocol):
     def head_multiplier(self) -> float: ...
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
-        """Logits of the next token at each position. A model that returns its loss gives the loss,
-        of shape ()."""
+        """Logits of the next token at each position; a scalar loss if the model computes its own
+        loss."""
 
     def own_loss(self, windows: Tensor) -> Tensor | None:  # (B, T + 1) -> ()
-        """Mean loss if the model computes it; None if the model gives logits."""
+        """The mean loss if the model computes its own loss; None if it returns logits."""
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
-        """Draw every parameter anew, in place; the same seed gives the same model on any device."""
+        """Draw all parameters anew; the same seed gives the same values on any device."""
 
     def reseed(self, seed: int) -> None:
         """Seed the random numbers that the model draws in a step."""
@@ -79,23 +79,25 @@ class Model(Protocol):
         """The matrices that a hidden parameter holds."""
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-        """Standard deviation of a parameter's initial values."""
+        """Standard deviation of a parameter's initial values; in a user's model, their root mean
+        square."""
 
     def depth_factors(self, name: str) -> DepthFactors:
         """Factors of the depth rule for a parameter; 1 if the rule does not apply."""
 
-    # Modules, as far as telescope knows them
+    # Modules that telescope knows
 
     def hidden_layers(self) -> dict[str, Layer]:
         """The layers that multiply by a HIDDEN matrix, by path."""
 
     def last(self) -> nn.Module | None:
-        """The module that takes the last features; None if telescope does not know it."""
+        """The module whose input is the last features, from which the logits are computed; None if
+        telescope does not know it."""
 
     def scores(self) -> tuple[Scores, ...]:
-        """The modules that compute attention logits."""
+        """The modules that compute attention logits; empty if telescope does not know them."""
 
-    # The methods of torch's modules
+    # The methods of nn.Module
 
     def get_parameter(self, target: str, /) -> nn.Parameter: ...
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
@@ -107,24 +109,27 @@ class Model(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Generic[Spec]):
-    """The functions and counts that a family of models provides for its specifications."""
+    """The functions that a family of models provides for its specifications."""
 
     build: Callable[[Spec, int, int, Parametrisation], Model]
-    """The model of a spec, vocabulary size and context, with arbitrary parameter values."""
+    """(spec, vocabulary size, context, parametrisation) -> the model, with arbitrary parameter
+    values."""
     width_problem: Callable[[Spec, int, Parametrisation], str | None]
-    """The reason why the model cannot be built at a width, or None."""
+    """(spec, width, parametrisation) -> the reason why the model cannot be built at this width, or
+    None."""
     hidden_parameters: Callable[[Spec], int]
-    """Entries of all hidden matrices."""
+    """Number of entries in all hidden matrices."""
     orthogonalised: Callable[[Spec, MuonSplit], tuple[tuple[int, int], ...]]
-    """(fan_out, fan_in) of each matrix that Muon orthogonalises."""
+    """(spec, muon_split) -> (fan_out, fan_in) of each matrix that Muon orthogonalises."""
     forward_flops_per_token: Callable[[Spec, int, int], float]
-    """Floating-point operations of a forward pass, for a vocabulary size and a context."""
+    """(spec, vocabulary size, context) -> floating-point operations of a forward pass per
+    token."""
     logit_flops_per_token: Callable[[Spec, int], int] | None = None
-    """Operations of the forward pass that compute attention logits, over all layers, for a context;
-    None if telescope cannot see the logits."""
+    """(spec, context) -> floating-point operations per token that compute attention logits in a
+    forward pass, over all layers; None if telescope cannot see the logits."""
     activations_per_token: Callable[[Spec, int], int] | None = None
-    """Approximate number of values, except logits, that are stored per token for the backward pass,
-    for a context; None for models that cannot be packed or compiled."""
+    """(spec, context) -> approximate number of values per token, except logits, that are stored for
+    the backward pass; None for models that cannot be packed or compiled."""
 
     @property
     def packable(self) -> bool:

@@ -1,11 +1,11 @@
 """Forward multipliers of a user's model, as hooks on its modules.
 
-The module that computes the logits scales its input, the module that looks up the embedding its
-output. A hook is a picklable value, so it goes wherever the module goes: into copies, saved
-modules, compiled code and inference.
+One hook scales the input of the module that computes the logits, another the output of the module
+that looks up the embedding. A hook is a picklable value, so it goes wherever its module goes: into
+copies, saved modules, compiled code and inference.
 
 Parts: `InputScale` and `OutputScale`, the hooks · `ForwardMultiplier`, a hook and its module ·
-`owner_path`, which finds the module.
+`owner_path`, the path of that module.
 """
 
 from dataclasses import dataclass
@@ -39,13 +39,13 @@ class OutputScale:
 
 @dataclass(frozen=True)
 class ForwardMultiplier:
-    """A hook, and the path of the module that it belongs to."""
+    """A hook, and the path of its module."""
 
     path: str
     hook: InputScale | OutputScale
 
     def attach(self, model: nn.Module) -> None:
-        """Register the hook on its module."""
+        """Register the hook on its module in `model`."""
         module = model.get_submodule(self.path)
         if isinstance(self.hook, InputScale):
             module.register_forward_pre_hook(self.hook)
@@ -54,8 +54,8 @@ class ForwardMultiplier:
 
 
 def owner_path(model: nn.Module, name: str, path: str | None) -> str:
-    """The path of the module that applies a parameter; `path` as its reading has it. Raises
-    InvalidInput if there is no such module, or the parameter is not its own."""
+    """Return `path`, the path of the module that applies a parameter. Raises InvalidInput if `path`
+    is None, or that module does not own the parameter."""
     if path is not None:
         parameter = model.get_parameter(name)
         if any(own is parameter for own in model.get_submodule(path).parameters(recurse=False)):

@@ -1,6 +1,6 @@
 """The family of telescope's own Transformer: counts that follow from a specification's fields.
 
-Parts: `hidden_shapes`, `hidden_parameters`, `orthogonalised`: the matrices ·
+Parts: `hidden_shapes`, `hidden_parameters` and `orthogonalised`, for the matrices ·
 `forward_flops_per_token` and `logit_flops_per_token`, by the conventions of telescope.train.flops ·
 `activations_per_token` · `TRANSFORMER`, the family.
 """
@@ -19,7 +19,7 @@ from telescope.trials.types import MuonSplit
 
 
 def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
-    """(fan_out, fan_in) of the hidden matrices of one block."""
+    """(fan_out, fan_in) of each hidden matrix of one Transformer block."""
     width, hidden, rank = model.width, model.hidden, model.kv_rank
     query_output = [(width, width)] * 2
     if model.attention == "heads":
@@ -38,7 +38,7 @@ def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
 
 
 def hidden_parameters(model: ModelSpec) -> int:
-    """Entries of all hidden matrices."""
+    """Number of entries in all hidden matrices."""
     return model.depth * sum(rows * columns for rows, columns in hidden_shapes(model))
 
 
@@ -50,32 +50,32 @@ def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int],
     optimizer = OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0, muon_split=split)
     with torch.device("meta"):
         transformer = Transformer(model, 1, 2, optimizer.parametrisation)
-        hidden = [
+        hidden_names = [
             name for name, role in transformer.parameter_roles().items() if role is Role.HIDDEN
         ]
-        blocks = [
-            block
-            for name in hidden
-            for block in transformer.layout(name, optimizer).blocks(
+        pieces = [
+            piece
+            for name in hidden_names
+            for piece in transformer.layout(name, optimizer).blocks(
                 transformer.get_parameter(name).detach()
             )
         ]
-        return tuple((block.shape[0], block.shape[1]) for block in blocks)
+        return tuple((piece.shape[0], piece.shape[1]) for piece in pieces)
 
 
 def forward_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
-    """Operations of a forward pass: all matrices, including the head's, and attention."""
+    """Operations of a forward pass per token: all matrices, the readout included, and attention."""
     attention = logit_flops_per_token(model, context) + 2 * model.depth * model.width * context
     return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
 
 
 def logit_flops_per_token(model: ModelSpec, context: int) -> int:
-    """Operations that compute attention logits, over all layers."""
+    """Operations per token that compute attention logits in a forward pass, over all layers."""
     return 2 * model.depth * model.heads * model.score_dim * context
 
 
 def activations_per_token(model: ModelSpec, context: int) -> int:
-    """Approximate number of values that are stored for the backward pass, over all layers."""
+    """Approximate number of values per token, except logits, stored for the backward pass."""
     return model.depth * (12 * model.width + 4 * model.hidden + 2 * model.heads * context)
 
 

@@ -1,11 +1,12 @@
 """The roles of a user's parameters, read off the model.
 
-A user's model is built at two widths or more, and the narrowest one runs a forward pass
-(telescope.models.uses). From shapes and uses, telescope.models.classification decides the role of
-each parameter. If they leave a role open, the parameter is refused by name, and the user sets its
-role in `model.roles`.
+A user's model is built at two widths or more, and the narrowest model runs a forward pass
+(telescope.models.uses). From the shapes of the parameters and their uses in this pass,
+telescope.models.classification decides each parameter's role. If shapes and uses do not decide it,
+the model is refused with the name of the parameter, whose role the user then sets in `model.roles`.
 
-Parts: `infer` · `build_module`, a factory's model at a width · `parameter_uses`.
+Parts: `infer`, a `ParameterReading` per parameter · `build_module`, a factory's model at a width ·
+`parameter_uses`.
 """
 
 import fnmatch
@@ -17,14 +18,14 @@ import torch
 from torch import nn
 
 from telescope.errors import InvalidInput, Problem
-from telescope.models.classification import Reading, Unclear, classify, growing_dimensions
+from telescope.models.classification import ParameterReading, Unclear, classify, growing_dimensions
 from telescope.models.factory import Factory
 from telescope.models.uses import Use, uses
 from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 
 ROLES_FIELD, SPLITS_FIELD, FACTORY_FIELD = "model.roles", "model.splits", "model.factory"
-TRACED_TOKENS = 64
+TRACED_TOKENS = 64  # upper limit of different tokens in the observed forward pass
 Value = TypeVar("Value")
 
 
@@ -34,13 +35,13 @@ def infer(
     user_roles: Mapping[str, Role] | None = None,
     splits: Mapping[str, MatrixLayout] | None = None,
     targets: bool = False,
-) -> dict[str, Reading]:
+) -> dict[str, ParameterReading]:
     """The reading of every parameter, by name, from the factory's models at two widths or more.
 
-    `user_roles` are roles that the user sets, `splits` the parts of fused matrices, both by
-    patterns of parameter names; each pattern must match a parameter. With `targets`, forward takes
-    tokens and targets instead of tokens alone. Raises InvalidInput, with a problem for every
-    parameter whose role is not clear.
+    `user_roles` are roles that the user sets, `splits` the pieces of fused matrices, both by
+    patterns of parameter names. With `targets`, forward takes tokens and targets instead of tokens
+    alone. Raises InvalidInput with a problem for every parameter whose role is not clear, and for
+    every pattern that matches no parameter.
     """
     user_roles, splits = user_roles or {}, splits or {}
     models = {width: build_module(factory, width) for width in sorted(set(widths))}
@@ -54,7 +55,7 @@ def infer(
     _require_same_names(shapes)
     narrowest = min(models)
     uses_by_name = parameter_uses(models[narrowest], 2 if targets else 1)
-    readings, problems = dict[str, Reading](), list[Problem]()
+    readings, problems = dict[str, ParameterReading](), list[Problem]()
     for name, shape in shapes[narrowest].items():
         own_shapes = [shapes_by_name[name] for shapes_by_name in shapes.values()]
         try:
@@ -72,12 +73,12 @@ def infer(
 
 
 def _require_same_names(shapes: Mapping[int, Mapping[str, tuple[int, ...]]]) -> None:
-    """Raise InvalidInput if the parameters at a width have other names than at the narrowest."""
+    """Raise InvalidInput unless the parameters have the same names at all widths."""
     (narrowest, names), *wider = shapes.items()
     for width, wider_names in wider:
-        if odd := sorted(wider_names.keys() ^ names.keys()):
+        if unshared := sorted(wider_names.keys() ^ names.keys()):
             message = (
-                f"has other parameters at width {width} than at {narrowest} ({odd[0]}); width "
+                f"has other parameters at width {width} than at {narrowest} ({unshared[0]}); width "
                 "may change the sizes of layers, not their number"
             )
             raise InvalidInput.of(FACTORY_FIELD, message)
@@ -101,38 +102,39 @@ def matching_value(name: str, patterns: Mapping[str, Value]) -> Value | None:
     }
     if len(set(matching.values())) > 1:
         raise Unclear(
-            f"is named by several patterns that disagree ({', '.join(matching)}); let a single "
-            "pattern fit it"
+            f"is named by several patterns that disagree ({', '.join(matching)}); let only "
+            "one pattern match it"
         )
     return next(iter(matching.values()), None)
 
 
 def _some_names(names: Mapping[str, object]) -> str:
-    """The first few names, for a message."""
+    """The first four names and the number of others, for a message."""
     return ", ".join(list(names)[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _with_split(
-    reading: Reading, split: MatrixLayout | None, shapes: Sequence[tuple[int, ...]]
-) -> Reading:
+    reading: ParameterReading, split: MatrixLayout | None, shapes: Sequence[tuple[int, ...]]
+) -> ParameterReading:
     """The reading with the split that the user set for the parameter, if any. Raises Unclear if the
-    split does not fit its shape at every width."""
+    split does not fit the parameter's role, or its shape at some width."""
     if split is None:
         return reading
     if reading.layout is None or reading.role is not Role.HIDDEN:
         raise Unclear(
-            f"is {reading.role}, and only hidden matrices can be split; leave it out of splits"
+            f"is {reading.role}, and only hidden matrices can be split; leave it out of "
+            "model.splits"
         )
     layout = replace(reading.layout, parts=split.parts, block_rows=split.block_rows)
     for problem in filter(None, (layout.problem(shape) for shape in shapes)):
-        raise Unclear(f"{problem}; change its entry in splits")
+        raise Unclear(f"{problem}; change its entry in model.splits")
     return replace(reading, layout=layout)
 
 
 def build_module(factory: Factory, width: int) -> nn.Module:
     """The factory's model at a width, on the CPU, with the same values at every call. Raises
     InvalidInput if the factory raises or returns anything but a module."""
-    # the CPU, even if the caller has set another default device
+    # on the CPU, even if the caller has set another default device
     with torch.random.fork_rng(devices=()), torch.device("cpu"):
         torch.manual_seed(0)
         try:
@@ -150,11 +152,11 @@ def build_module(factory: Factory, width: int) -> nn.Module:
 
 
 def parameter_uses(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
-    """Every use of each parameter in a forward pass that takes `inputs` arguments, tokens and
-    perhaps targets. Raises InvalidInput if the forward pass fails.
+    """Every use of each parameter in a forward pass. `inputs` is the number of its arguments: 1 for
+    tokens, 2 for tokens and targets. Raises InvalidInput if the forward pass fails.
 
-    A first pass on two tokens shows the size of the smallest table; the second pass then reads up
-    to TRACED_TOKENS different tokens, enough for experts that receive few of them.
+    A first pass on two tokens shows the size of the smallest lookup table; a second pass then reads
+    up to TRACED_TOKENS different tokens, enough to reach experts that receive few tokens.
     """
     try:
         with torch.device("cpu"):

@@ -1,9 +1,9 @@
 """The model that telescope trains: a decoder-only Transformer.
 
-It is pre-norm and has no biases. Options are the kind of attention (telescope.models.attention),
-rotary or learned positions, RMSNorm or LayerNorm, a feed-forward block with or without a gate, and
-a tied or untied head. Every number that depends on width or depth comes from
-telescope.parametrisation.
+The model is pre-norm and has no biases. Options are the kind of attention
+(telescope.models.attention), rotary or learned positions, RMSNorm or LayerNorm, a feed-forward
+layer with or without a gate, and a tied or untied output head. Every number that depends on width
+or depth comes from telescope.parametrisation.
 
 Letters in shapes: B batch, T context, D width, F feed-forward units, V vocabulary.
 
@@ -27,12 +27,12 @@ from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.types import Parametrisation
 
-HEADED = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
-"""Ends of the names of matrices whose rows are consecutive heads of one size."""
+PER_HEAD_MATRICES = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
+"""Endings of the names of matrices whose rows are consecutive heads of one size."""
 
 
 def norm(spec: ModelSpec) -> nn.Module:
-    """The norm before each block and before the head."""
+    """The norm before attention, feed-forward layer and output head."""
     if spec.norm == "rms":
         return nn.RMSNorm(spec.width, eps=1e-6)
     return nn.LayerNorm(spec.width, eps=1e-5, bias=False)
@@ -49,7 +49,7 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu2": squared_relu,
     "gelu": functional.gelu,
 }
-"""Nonlinearities of the feed-forward block; applied to its gate if it has one."""
+"""Nonlinearities of the feed-forward layer, applied to the gate if there is one."""
 
 
 class FeedForward(nn.Module):
@@ -70,7 +70,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each a residual branch behind a norm."""
+    """Attention and a feed-forward layer, each a residual branch behind a norm."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -101,8 +101,8 @@ class Transformer(nn.Module):
         self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
         # A tied head starts at the embedding's scale instead of zero; base_width ** -1/2 keeps its
         # first logits of order one.
-        tied = spec.base_width**-0.5 if spec.tied_embeddings else 1.0
-        self.head_multiplier = tied * mup.forward_multiplier(spec, parametrisation, Role.READOUT)
+        scale = spec.base_width**-0.5 if spec.tied_embeddings else 1.0
+        self.head_multiplier = scale * mup.forward_multiplier(spec, parametrisation, Role.READOUT)
         if spec.positions == "rotary":
             cos, sin = rotary(context, spec.rotated_dim, spec.rope_base)
             self.register_buffer("cos", cos, persistent=False)
@@ -116,13 +116,13 @@ class Transformer(nn.Module):
         if self.positions is None:
             angles = self.cos[:context], self.sin[:context]  # type: ignore[index]  # buffers
         else:
-            # expanded to all windows, since a pack looks up each window in its own member's table
+            # indices for every window, since a pack looks up each window in its own model's table
             x = x + self.positions(torch.arange(context, device=tokens.device).expand(tokens.shape))
         x = x * self.embedding_multiplier
         for block in self.blocks:
             x = block(x, angles)
-        # The multiplier goes to the head's input rather than to the logits: the product is the
-        # same, the work is D/V of that, and no path to the logits can miss it.
+        # The multiplier scales the head's input rather than the logits: the product is the same,
+        # D instead of V numbers are scaled, and no path to the logits omits the multiplier.
         x = self.norm(x) * self.head_multiplier
         readout = self.embedding if self.head is None else self.head
         return functional.linear(x, readout.weight)
@@ -132,8 +132,8 @@ class Transformer(nn.Module):
         return roles(self, self.head)
 
     def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
-        """The matrices that a hidden parameter holds."""
-        by_head = optimizer.muon_split == "heads" and name.endswith(HEADED)
+        """The matrices that a hidden parameter holds: one, or one per head."""
+        by_head = optimizer.muon_split == "heads" and name.endswith(PER_HEAD_MATRICES)
         return MatrixLayout(block_rows=self.spec.head_dim) if by_head else MATRIX
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
@@ -141,18 +141,18 @@ class Transformer(nn.Module):
         return init_std(self, name, role, optimizer)
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
-        """Draw every parameter anew, in place."""
+        """Draw all parameters anew, in place."""
         initialise(self, optimizer, seed)
 
     def reseed(self, seed: int) -> None:
         """Do nothing: the model draws no random numbers in a step."""
 
     def depth_factors(self, name: str) -> mup.DepthFactors:
-        """Factors of the depth rule: CompleteP's in a residual branch, 1 elsewhere."""
+        """Factors of the depth rule: CompleteP's in residual branches, 1 elsewhere."""
         return mup.depth_factors(self.spec) if name.startswith("blocks.") else mup.UNSCALED
 
     def hidden_layers(self) -> dict[str, Layer]:
-        """The layers of HIDDEN matrices, by path."""
+        """The layers that multiply by a HIDDEN matrix, by path."""
         return {
             path: Layer(module)
             for path, module in self.named_modules()
@@ -160,15 +160,15 @@ class Transformer(nn.Module):
         }
 
     def scores(self) -> tuple[Scores, ...]:
-        """The attention of every block."""
+        """The attention modules of all blocks."""
         return tuple(module for module in self.modules() if isinstance(module, Scores))
 
     def own_loss(self, windows: Tensor) -> Tensor | None:
-        """Return None: the model gives logits, not a loss."""
+        """Return None: the model returns logits, not a loss."""
         return None
 
     def last(self) -> nn.Module:
-        """The module that takes the last features."""
+        """The final norm, whose input is the last features."""
         return self.norm
 
     def evaluating(self) -> AbstractContextManager[None]:
@@ -190,7 +190,7 @@ def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec
 
 @torch.no_grad()
 def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
-    """Draw every parameter anew, in place, from one generator; the same seed gives the same model
+    """Draw all parameters anew, in place, from one generator; the same seed gives the same values
     on any device."""
     generator = torch.Generator().manual_seed(seed)
     for name, role in model.parameter_roles().items():

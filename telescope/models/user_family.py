@@ -1,7 +1,7 @@
 """The family of users' modules: counts from a factory's models, which are built and run.
 
-Torch's counter counts the operations of one window at two narrow widths, including attention; a
-polynomial in width extends the counts to other widths.
+Torch's FLOP counter counts the operations of one window at two narrow widths, including attention;
+a polynomial in width extends the counts to other widths.
 
 Parts: `hidden_matrices` · `forward_flops_per_token` · `MODULE`, the family.
 """
@@ -24,15 +24,15 @@ from telescope.trials.model import ModuleSpec
 
 @dataclass(frozen=True)
 class HiddenMatrices:
-    """The hidden matrices of a model at a width."""
+    """Sizes of the hidden matrices of a model at a width."""
 
-    entries: int
+    entries: int  # of all matrices together
     shapes: tuple[tuple[int, int], ...]  # (fan_out, fan_in) of each matrix that Muon orthogonalises
 
 
 @lru_cache(maxsize=256)
 def hidden_matrices(model: ModuleSpec) -> HiddenMatrices:
-    """Sizes of the hidden matrices, found without allocating memory for their values."""
+    """Sizes of the hidden matrices, found on the meta device."""
     with torch.device("meta"), torch.random.fork_rng(devices=()):
         instance = UserModel(model, "standard")
     layouts = {
@@ -40,23 +40,23 @@ def hidden_matrices(model: ModuleSpec) -> HiddenMatrices:
         for name, reading in instance.readings.items()
         if reading.role is Role.HIDDEN and (layout := reading.layout)
     }
-    blocks = [
-        block
+    pieces = [
+        piece
         for name, layout in layouts.items()
-        for block in layout.blocks(instance.get_parameter(name).detach())
+        for piece in layout.blocks(instance.get_parameter(name).detach())
     ]
     return HiddenMatrices(
         sum(instance.get_parameter(name).numel() for name in layouts),
-        tuple((block.shape[0], block.shape[1]) for block in blocks),
+        tuple((piece.shape[0], piece.shape[1]) for piece in pieces),
     )
 
 
 def forward_flops_per_token(model: ModuleSpec, vocab_size: int, context: int) -> float:
-    """Operations of a forward pass: a w^2 + b w at width w, fitted to the counts at the base width
-    and at twice the base width.
+    """Operations of a forward pass per token: a w^2 + b w at width w, fitted to the counts at the
+    base width and at twice the base width.
 
-    Matrices whose sides both grow make the first term, heads and attention the second.
-    `vocab_size` is not used, since the head belongs to the factory.
+    The first term stands for matrices whose sides both grow with width, the second for output head
+    and attention. `vocab_size` is not used, since the factory sets the head's size.
     """
     w = model.base_width
     narrow, wide = (
@@ -81,7 +81,7 @@ def _measured_forward_flops_per_token(model: ModuleSpec, context: int) -> float:
     except Exception as error:  # a user's code can raise anything
         message = (
             f"its model cannot be run on a window of {context} tokens: "
-            f"{type(error).__name__}: {error}; let it take data.context of them"
+            f"{type(error).__name__}: {error}; let it take windows of data.context tokens"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, model.factory) from error
     return float(counter.get_total_flops()) / context

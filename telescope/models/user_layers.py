@@ -1,4 +1,4 @@
-"""The modules of a user's model that training measures: its hidden layers and its head.
+"""The modules of a user's model that training measures: its hidden layers and its readout.
 
 Parts: `hidden_layers` · `readout_module`.
 """
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from telescope.models.classification import Reading
+from telescope.models.classification import ParameterReading
 from telescope.models.family import Layer
 from telescope.parametrisation.roles import Role
 
 
-def hidden_layers(model: nn.Module, readings: Mapping[str, Reading]) -> dict[str, Layer]:
+def hidden_layers(model: nn.Module, readings: Mapping[str, ParameterReading]) -> dict[str, Layer]:
     """The modules that multiply by one HIDDEN matrix of their own and do nothing else, by path."""
     layers: dict[str, Layer] = {}
     for name, reading in readings.items():
@@ -27,9 +27,9 @@ def hidden_layers(model: nn.Module, readings: Mapping[str, Reading]) -> dict[str
     return layers
 
 
-def readout_module(model: nn.Module, readings: Mapping[str, Reading]) -> nn.Module | None:
-    """The module that takes the last features and holds the readout's matrix; None if there is
-    none. Of several readouts it is the largest: a router of experts is a readout, too."""
+def readout_module(model: nn.Module, readings: Mapping[str, ParameterReading]) -> nn.Module | None:
+    """The module that holds the readout's matrix, and whose input is the last features; None if no
+    module does. Of several readouts, the largest counts: a router of experts is a readout, too."""
     module_by_size: dict[int, nn.Module] = {}
     for name, reading in readings.items():
         if reading.makes_logits and reading.product_at is not None:

@@ -1,12 +1,12 @@
 """A user's own model under a parametrisation, without changes to its code.
 
 muP is applied from outside: the module that the factory builds keeps its class, its names and its
-state dict. Each parameter's initial values are scaled to the size at the base width times muP's
-factor, so a model at the base width stays as the factory made it. Forward multipliers are hooks
-(telescope.models.multipliers).
+state dict. The *size* of a parameter is the root mean square of its initial values. Each parameter
+is scaled to its size at the base width times muP's factor, so a model at the base width stays as
+the factory made it. Forward multipliers are hooks (telescope.models.multipliers).
 
-Parts: `readings_of` and `base_sizes`, of models at the base width · `width_problem` and
-`check_vocabulary` · `ModuleHolder` and `UserModel`.
+Parts: `parameter_readings` · `base_sizes`, at the base width · `width_problem` and
+`check_vocabulary` · `ModuleHolder`, the base class of `UserModel`.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from telescope.errors import InvalidInput
 from telescope.models import factory
 from telescope.models.attention import Scores
-from telescope.models.classification import Reading
+from telescope.models.classification import ParameterReading
 from telescope.models.family import Layer
 from telescope.models.multipliers import ForwardMultiplier, InputScale, OutputScale, owner_path
 from telescope.models.reading import FACTORY_FIELD, build_module, infer
@@ -34,9 +34,10 @@ from telescope.trials.types import Parametrisation
 
 
 @lru_cache(maxsize=64)
-def readings_of(spec: ModuleSpec) -> dict[str, Reading]:
-    """The reading of each parameter, by name, the same at all widths: read off the models at the
-    base width and at twice the base width. Raises InvalidInput if a role is not clear."""
+def parameter_readings(spec: ModuleSpec) -> dict[str, ParameterReading]:
+    """Role, layout and modules of each parameter, by name: the same at all widths, read off the
+    models at the base width and at twice the base width. Raises InvalidInput if a role is not
+    clear."""
     splits = {
         pattern: MatrixLayout(parts=size)
         if isinstance(size, tuple)
@@ -51,13 +52,13 @@ def readings_of(spec: ModuleSpec) -> dict[str, Reading]:
 
 @lru_cache(maxsize=64)
 def base_sizes(factory_name: str, base_width: int) -> dict[str, float]:
-    """Root mean square of each parameter at the base width, as the factory initialises it."""
+    """Size of each parameter at the base width, by name."""
     model = build_module(factory.load(factory_name), base_width)
     return {name: rms(parameter) for name, parameter in model.named_parameters()}
 
 
 def rms(x: Tensor) -> float:
-    """Root mean square of all entries."""
+    """Root mean square of a tensor's entries."""
     return float(x.detach().float().square().mean().sqrt())
 
 
@@ -85,25 +86,23 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
             output = model(tokens[:, :2]) if loss is None else loss
     except Exception as error:  # a user's code can raise anything
         message = (
-            f"its model does not take the corpus's {vocab_size} tokens: "
-            f"{type(error).__name__}: {error}; give it as large a vocabulary"
+            f"its model does not take the data's token ids, 0 to {vocab_size - 1} "
+            f"({type(error).__name__}: {error}); let it have a vocabulary of {vocab_size}"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory) from error
     if spec.output == "loss" and output.numel() != 1:
-        message = (
-            f"forward(tokens, targets) gave shape {tuple(output.shape)}; it must give one mean loss"
-        )
+        message = f"forward(tokens, targets) gave shape {tuple(output.shape)}; return one mean loss"
         raise InvalidInput.of("model.output", message, "loss")
     if spec.output == "logits" and (output.shape[:2] != (1, 2) or output.shape[-1] < vocab_size):
         message = (
-            f"gives logits of shape {tuple(output.shape)} for tokens (1, 2); they must be "
+            f"gives logits of shape {tuple(output.shape)} for tokens of shape (1, 2); return "
             f"(1, 2, {vocab_size} or more)"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory)
 
 
 class ModuleHolder:
-    """The methods of torch's modules that training needs, forwarded to a user's module."""
+    """Forwards to a user's module the methods of nn.Module that training needs."""
 
     module: nn.Module
 
@@ -145,7 +144,7 @@ class UserModel(ModuleHolder):
     def __init__(self, spec: ModuleSpec, parametrisation: Parametrisation) -> None:
         factory.require_unchanged(spec.factory, spec.content)
         self.spec, self.parametrisation = spec, parametrisation
-        self.readings = readings_of(spec)
+        self.readings = parameter_readings(spec)
         self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
         self.head_multiplier = mup.forward_multiplier(spec, parametrisation, Role.READOUT)
         self._build()
@@ -163,10 +162,10 @@ class UserModel(ModuleHolder):
                 model = make_module(self.spec.width)
         names = {name for name, _ in model.named_parameters()}
         if names != self.readings.keys():
-            odd = sorted(names ^ self.readings.keys())[0]
+            unshared = sorted(names ^ self.readings.keys())[0]
             message = (
                 f"has other parameters at width {self.spec.width} than at {self.spec.base_width} "
-                f"({odd})"
+                f"({unshared}); width may change the sizes of layers, not their number"
             )
             raise InvalidInput.of(FACTORY_FIELD, message)
         self.module = model
@@ -175,7 +174,7 @@ class UserModel(ModuleHolder):
 
     def multipliers(self) -> list[ForwardMultiplier]:
         """The forward multipliers that are not 1, in the order of their paths. Raises InvalidInput
-        if a parameter that needs one has no module of its own."""
+        if a parameter needs a multiplier, but is not applied by the module that owns it."""
         multipliers: set[ForwardMultiplier] = set()
         for name, reading in self.readings.items():
             self._require_scalable(name, reading)
@@ -192,7 +191,7 @@ class UserModel(ModuleHolder):
             )
         return sorted(multipliers, key=lambda multiplier: (multiplier.path, multiplier.hook.factor))
 
-    def _require_scalable(self, name: str, reading: Reading) -> None:
+    def _require_scalable(self, name: str, reading: ParameterReading) -> None:
         """Raise InvalidInput if the parameter is a tied head that would have to be rescaled."""
         tied = reading.makes_logits and reading.role is Role.EMBEDDING
         if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
@@ -203,8 +202,8 @@ class UserModel(ModuleHolder):
             raise InvalidInput.of("model.head_form", message, "rescaled")
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
-        """Draw every parameter anew: build the module again under this seed, then scale each
-        parameter to its size."""
+        """Draw all parameters anew: build the module again under this seed, then scale each
+        parameter to the size `init_std`."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             self._build()
@@ -221,8 +220,8 @@ class UserModel(ModuleHolder):
         return self.spec.multiplier == 1.0 and optimizer.init_scale == 1.0
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-        """Root mean square of a parameter's initial values: its value at the base width times muP's
-        factor."""
+        """The size of a parameter: its size at the base width times muP's factor, and for a hidden
+        matrix times `init_scale`."""
         scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
         base = base_sizes(self.spec.factory, self.spec.base_width)[name]
         factors = mup.factors(self.spec, optimizer, role, trained_by(optimizer.name, role))
@@ -243,7 +242,7 @@ class UserModel(ModuleHolder):
         torch.manual_seed(seed)
 
     def depth_factors(self, name: str) -> mup.DepthFactors:
-        """Factors of 1: telescope does not know the model's residual branches."""
+        """Return factors of 1: telescope does not know the model's residual branches."""
         return mup.UNSCALED
 
     def hidden_layers(self) -> dict[str, Layer]:
@@ -251,23 +250,23 @@ class UserModel(ModuleHolder):
         return hidden_layers(self.module, self.readings)
 
     def scores(self) -> tuple[Scores, ...]:
-        """No modules: telescope does not know where the model's attention is."""
+        """Return no modules: telescope does not know where the model computes attention."""
         return ()
 
     def last(self) -> nn.Module | None:
-        """The module that takes the last features and holds the readout's matrix; None if there is
-        none."""
+        """The module that holds the readout's matrix, and whose input is the last features; None if
+        no module does."""
         return readout_module(self.module, self.readings)
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
-        """Logits of the next token at each position. A model that returns its loss gives the loss,
-        of shape (), with the tokens themselves as targets."""
+        """Logits of the next token at each position. If the model computes its own loss: this loss,
+        a scalar, with the tokens themselves as targets."""
         output = self.module(tokens, tokens) if self.spec.output == "loss" else self.module(tokens)
         logits: Tensor = output if isinstance(output, Tensor) else output.logits
         return logits
 
     def own_loss(self, windows: Tensor) -> Tensor | None:  # (B, T + 1) -> ()
-        """Mean loss if the model computes it; None if the model gives logits."""
+        """The mean loss if the model computes its own loss; None if it returns logits."""
         if self.spec.output != "loss":
             return None
         result: Tensor = self.module(windows[:, :-1], windows[:, 1:])

@@ -3,11 +3,11 @@
 Shapes alone cannot tell an embedding from an output head (both grow in one dimension), nor show
 which side of a square matrix is fan_in. So a model is run on a few tokens and observed below
 autograd, where every product is one of a dozen operations of torch. The dimension of a weight that
-a product sums over is its fan_in. Views of a parameter are recognised by their strides, copies by
-the tensor that they were made of.
+a product sums over is the weight's fan_in. Views of a parameter are recognised by their strides,
+copies by the tensor from which they were made.
 
-Parts: `Use` · `uses`, which runs the model · `UseRecorder`, the torch mode that observes the
-operations · `PRODUCTS`, `CONVOLUTIONS`, `LOOKUPS`, `COPIES`, the operations that it knows.
+Parts: `Use` · `uses`, which runs the model · `UseRecorder`, the torch mode that observes operations
+· `PRODUCTS`, `CONVOLUTIONS`, `LOOKUPS` and `COPIES`, the operations that the recorder knows.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,17 +29,17 @@ UseKind = Literal["product", "convolution", "lookup", "other"]
 class Use:
     """An operation that combines a parameter with activations."""
 
-    # other: elementwise operations and norms
-    kind: UseKind
-    inner: frozenset[int] = frozenset()  # dimensions that are summed over or indexed
-    stack: frozenset[int] = frozenset()  # dimensions that index separate matrices
-    module: str = ""  # path of the innermost module whose forward pass is running
+    kind: UseKind  # other: elementwise operations and norms
+    # dimensions of the parameter: those summed over or indexed, and those that count matrices
+    inner: frozenset[int] = frozenset()
+    stack: frozenset[int] = frozenset()
+    module: str = ""  # path of the innermost running module
 
 
 @dataclass(frozen=True)
 class Operand:
-    """The position of a matrix among an operation's arguments, and the meaning of its
-    dimensions."""
+    """The position of a matrix among an operation's arguments, and the meaning of the matrix's
+    dimensions, as in `Use`."""
 
     argument: int
     inner: tuple[int, ...]
@@ -57,22 +57,22 @@ PRODUCTS: Mapping[Any, tuple[Operand, ...]] = {
     aten._grouped_mm: (Operand(1, (1,), (0,)),),
 }
 CONVOLUTIONS = {aten.convolution, aten._convolution, aten.convolution_overrideable}
-# the dimension that is indexed; for index_select it is an argument
+# the indexed dimension of the table; for index_select, an argument gives it
 LOOKUPS = {aten.embedding: 0, aten.index_select: 0}
 COPIES = {aten.clone, aten._to_copy, aten.contiguous, aten.copy, aten._unsafe_view, aten.to}
 
 
 @dataclass
 class Trace:
-    """A storage that holds a parameter's numbers: stride and size of each of its dimensions, and
-    the parameter's dimensions that it covers."""
+    """A tensor that holds a parameter's numbers: the parameter itself or a copy. `dimensions` has,
+    for each of the tensor's dimensions, stride, size and the parameter's dimensions covered."""
 
     name: str
-    tensor: Tensor  # a reference, so that no other tensor gets the same storage meanwhile
+    tensor: Tensor  # kept alive, so that no other tensor gets the same storage
     dimensions: list[tuple[int, int, frozenset[int]]]
 
     def covered(self, x: Tensor, dimension: int) -> frozenset[int]:
-        """Dimensions of the parameter that a dimension of a view covers."""
+        """Dimensions of the parameter that a dimension of `x`, a view of `tensor`, covers."""
         low, high = x.stride(dimension), x.stride(dimension) * x.size(dimension)
         overlapping = (
             covered
@@ -83,8 +83,8 @@ class Trace:
 
 
 class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types there
-    """Observes every operation and records its uses of parameters in `uses`, by name; `path` holds
-    the paths of the running modules, the innermost last."""
+    """Observes every operation and records the uses of parameters in `uses`, by parameter name;
+    `path` holds the paths of the running modules, the innermost last."""
 
     def __init__(self, parameters: Mapping[str, Tensor], path: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -117,8 +117,8 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def _uses_in(
         self, operation: Any, args: tuple[Any, ...], results: set[int]
     ) -> Iterator[tuple[str, Use]]:
-        """Uses of the parameters among an operation's arguments, by name; none of a parameter whose
-        storage is among `results`, since the result is a view of it."""
+        """(parameter name, use) for each parameter among an operation's arguments. An operation
+        whose result is a view of the parameter is not a use."""
         module = self.path[-1] if self.path else ""
         operands = {operand.argument: operand for operand in self._operands(operation, args)}
         for number, argument in enumerate(args):
@@ -152,7 +152,7 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         return self._traces.get(storage(argument)) if isinstance(argument, Tensor) else None
 
     def _trace_copy(self, x: Any, copy: Any) -> None:
-        """Trace a copy of a parameter, which covers the same dimensions."""
+        """Trace `copy` if `x` is a parameter or a copy of one: both cover the same dimensions."""
         trace = self._trace(x)
         if trace is None or not isinstance(copy, Tensor):
             return
@@ -169,14 +169,14 @@ def storage(x: Tensor) -> int:
 
 
 def dimensions_of(trace: Trace, x: Tensor, dimensions: Sequence[int]) -> frozenset[int]:
-    """Dimensions of the parameter that some dimensions of a view cover."""
+    """Dimensions of the parameter that the given dimensions of `x`, a view, cover."""
     return frozenset().union(*(trace.covered(x, d) for d in dimensions))
 
 
 @contextmanager
 def running_modules(model: nn.Module) -> Iterator[list[str]]:
-    """A list of the paths of the modules whose forward pass is running, the innermost last, kept up
-    to date for a `with` block."""
+    """The paths of the modules whose forward pass is running, the innermost last: a list that is
+    kept up to date for a `with` block."""
     paths = {id(module): path for path, module in model.named_modules()}
     path: list[str] = []
 
@@ -199,8 +199,8 @@ def running_modules(model: nn.Module) -> Iterator[list[str]]:
 
 @torch.no_grad()
 def uses(model: nn.Module, *inputs: Tensor) -> dict[str, frozenset[Use]]:
-    """Every use of every parameter, by name, in a forward pass on these inputs. A parameter that
-    takes no part in it is left out."""
+    """Every use of every parameter, by name, in a forward pass on these inputs. Parameters that
+    take no part in the pass are left out."""
     parameters = dict(model.named_parameters())
     training = model.training
     model.eval()

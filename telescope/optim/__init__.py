@@ -1,5 +1,6 @@
 """Muon and AdamW over the parameter groups of a model.
 
-In reading order: `groups`, of parameters · `schedule`, of the learning rate · `newton_schulz`,
-`muon`, the update of a matrix · `optimizer`, for a whole model · `qk_clip`, of attention logits.
+In reading order: `groups`, the parameter groups · `schedule`, the learning-rate schedule ·
+`newton_schulz` and `muon`, the update of matrices · `optimizer`, the optimizer of a whole model ·
+`qk_clip`, a limit on attention logits.
 """

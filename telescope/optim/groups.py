@@ -1,6 +1,6 @@
 """Parameter groups of a model: the optimizer and effective hyperparameters of each parameter.
 
-Parts: `ParameterGroup` · `groups`, of a model · `describe_groups`, of a specification.
+Parts: `ParameterGroup` · `groups`, from a model · `describe_groups`, from a specification alone.
 """
 
 from collections import defaultdict
@@ -24,12 +24,12 @@ class ParameterGroup:
     role: Role
     optimizer: OptimizerName
     scaled_lr: float
-    weight_decay: float  # scaled; each step multiplies by 1 - scaled_lr * weight_decay
-    eps: float | None  # of AdamW's denominator; None for Muon
+    weight_decay: float  # at this width; a step multiplies weights by 1 - scaled_lr * weight_decay
+    eps: float | None  # term in AdamW's denominator; None for Muon
     init_std: float
-    multiplier: float  # on the layer's output in the forward pass
-    names: tuple[str, ...]
-    parameters: int
+    multiplier: float  # factor on the layer's output in the forward pass
+    names: tuple[str, ...]  # qualified names of the parameters
+    parameters: int  # number of entries of all these parameters
 
     @property
     def uses_muon(self) -> bool:
@@ -46,7 +46,7 @@ class GroupKey:
 
 
 def groups(model: Model, spec: OptimizerSpec) -> tuple[ParameterGroup, ...]:
-    """The groups that partition the model's parameters, in the model's order."""
+    """The groups that partition the model's parameters, in the order of their first parameters."""
     names_by_key: defaultdict[GroupKey, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
         optimizer, depth = trained_by(spec.name, role), model.depth_factors(name)
@@ -85,7 +85,7 @@ def _group(
 def describe_groups(
     model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
 ) -> tuple[ParameterGroup, ...]:
-    """The groups that this optimizer would use for a model, found without allocating the model;
-    `context` sets the number of learned positions."""
+    """The groups that an optimizer would use for a model, found without allocating the model.
+    `context` sets the number of learned position embeddings."""
     with torch.device("meta"):
         return groups(build_model(model, vocab_size, context, spec.parametrisation), spec)

@@ -1,4 +1,4 @@
-"""Muon (Jordan et al., 2024) on the matrices that a parameter consists of."""
+"""Muon (Jordan et al., 2024), for parameters that hold one or several matrices."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,37 +13,38 @@ from telescope.trials.optimizer import OptimizerSpec
 
 NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
-"""Elements that are orthogonalised together: on a CPU as many as its cache holds, on a GPU enough
-for all but the largest models."""
+"""Most elements to orthogonalise at once. On a CPU, they fit into the cache; on a GPU, only the
+largest models have stacks that exceed the limit."""
 
 
 class MuonMatrix:
-    """A matrix that Muon orthogonalises separately: a parameter, or a block of one."""
+    """A matrix that Muon orthogonalises separately: a parameter, or a piece of a parameter."""
 
     def __init__(self, parameter: nn.Parameter, layout: MatrixLayout, index: int) -> None:
         self.parameter, self._layout, self._index = parameter, layout, index
-        self.matrix = self._block(parameter.detach())
+        self.matrix = self._piece(parameter.detach())
 
-    def _block(self, x: Tensor) -> Tensor:
+    def _piece(self, x: Tensor) -> Tensor:
         return x if self._layout is MATRIX else self._layout.blocks(x)[self._index]
 
     @property
     def gradient(self) -> Tensor:
-        """The gradient of the block."""
+        """The gradient of this matrix."""
         assert self.parameter.grad is not None, "a step needs gradients"
-        return self._block(self.parameter.grad)
+        return self._piece(self.parameter.grad)
 
 
 def muon_matrices(parameter: nn.Parameter, layout: MatrixLayout) -> list[MuonMatrix]:
+    """All matrices that a parameter with this layout holds."""
     count = 1 if layout is MATRIX else len(layout.blocks(parameter.detach()))
     return [MuonMatrix(parameter, layout, index) for index in range(count)]
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon over the matrices of parameters.
+    """Muon for the matrices of all given parameters.
 
-    Matrices of one shape are orthogonalised together, as a stack; tall ones are transposed to be
-    wide. The state holds one momentum buffer per stack, of wide matrices.
+    Tall matrices are transposed to be wide; wide matrices of one shape are orthogonalised together,
+    as a stack. The state holds one momentum buffer per stack.
     """
 
     def __init__(
@@ -56,28 +57,28 @@ class Muon(torch.optim.Optimizer):
     ) -> None:
         super().__init__(params, {"lr": scaled_lr, "weight_decay": weight_decay})
         self.spec = spec
-        shapes: defaultdict[tuple[int, ...], list[MuonMatrix]] = defaultdict(list)
+        by_shape: defaultdict[tuple[int, ...], list[MuonMatrix]] = defaultdict(list)
         for parameter, layout in zip(params, layouts or [MATRIX] * len(params), strict=True):
-            for block in muon_matrices(parameter, layout):
-                shapes[tuple(sorted(block.matrix.shape))].append(block)
-        self.stacks = tuple(shapes.values())
+            for item in muon_matrices(parameter, layout):
+                by_shape[tuple(sorted(item.matrix.shape))].append(item)
+        self.stacks = tuple(by_shape.values())
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         muon_steps([self])
 
-    def momentum(self, stack: list[MuonMatrix]) -> Tensor:  # (K, small, large)
+    def momentum(self, stack: list[MuonMatrix]) -> Tensor:  # (matrices, small, large)
         """The momentum buffer of a stack; torch keeps it as state of the stack's first
         parameter."""
         state = self.state[stack[0].parameter]
         name = "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape))
         if name not in state:
-            state[name] = torch.stack([torch.zeros_like(as_wide(block.matrix)) for block in stack])
+            state[name] = torch.stack([torch.zeros_like(as_wide(item.matrix)) for item in stack])
         buffer: Tensor = state[name]
         return buffer
 
-    def mixed(self, stack: list[MuonMatrix], indices: Sequence[int]) -> Tensor:
-        """Advance the momentum of some matrices of a stack by their gradients. Returns the matrices
-        to orthogonalise: (len(indices), small, large)."""
+    def advance_momentum(self, stack: list[MuonMatrix], indices: Sequence[int]) -> Tensor:
+        """Advance the momentum of the matrices at `indices` of a stack by their gradients. Returns
+        the matrices to orthogonalise: (len(indices), small, large)."""
         gradients = torch.stack([as_wide(stack[i].gradient) for i in indices])
         buffer = self.momentum(stack)
         momentum, nesterov = self.spec.momentum, self.spec.nesterov
@@ -85,13 +86,13 @@ class Muon(torch.optim.Optimizer):
             consecutive = buffer[indices[0] : indices[-1] + 1]  # a view
             return mixed_momentum(gradients, consecutive, momentum, nesterov)
         scattered = buffer[list(indices)]  # a copy
-        mixed = mixed_momentum(gradients, scattered, momentum, nesterov)
+        directions = mixed_momentum(gradients, scattered, momentum, nesterov)
         buffer[list(indices)] = scattered
-        return mixed
+        return directions
 
     def descend(self, matrices: list[Tensor], updates: Tensor) -> None:
-        """Decay the matrices with the scaled lr, then subtract lr x update scale x update. The
-        updates are wide: (len(matrices), small, large)."""
+        """Multiply the matrices by 1 - lr x weight decay, then subtract lr x update scale x update.
+        The updates are wide: (len(matrices), small, large)."""
         lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
         torch._foreach_mul_(matrices, 1 - lr * weight_decay)
         for matrix, update in zip(matrices, updates.to(matrices[0].dtype), strict=True):
@@ -108,21 +109,25 @@ def as_wide(matrix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def muon_steps(muons: Sequence[Muon]) -> None:
-    """Make one step of each optimizer. The models have one shape; their matrices of one shape are
-    orthogonalised together."""
+    """Take one step of each optimizer. Their models have equal shapes, and the matrices of one
+    shape, of all models, are orthogonalised together."""
     spec = muons[0].spec
     for stacks in zip(*(muon.stacks for muon in muons), strict=True):
         first = stacks[0]
         matrix = first[0].matrix
         at_once = max(1, ELEMENTS_AT_ONCE[matrix.device.type] // (len(muons) * matrix.numel()))
         # experts that received no token have no gradient
-        moving = [i for i, block in enumerate(first) if block.parameter.grad is not None]
-        for start in range(0, len(moving), at_once):
-            indices = moving[start : start + at_once]
-            mixed = torch.cat(
-                [muon.mixed(stack, indices) for muon, stack in zip(muons, stacks, strict=True)]
-            )  # (P len(indices), small, large)
+        to_update = [i for i, item in enumerate(first) if item.parameter.grad is not None]
+        for start in range(0, len(to_update), at_once):
+            indices = to_update[start : start + at_once]
+            directions = torch.cat(
+                [
+                    muon.advance_momentum(stack, indices)
+                    for muon, stack in zip(muons, stacks, strict=True)
+                ]
+            )  # (len(muons) * len(indices), small, large)
             dtype = NEWTON_SCHULZ_DTYPES[spec.newton_schulz_dtype]
-            updates = orthogonalize(mixed, spec.newton_schulz_steps, dtype=dtype)
-            for muon, stack, own in zip(muons, stacks, updates.chunk(len(muons)), strict=True):
-                muon.descend([stack[i].matrix for i in indices], own)
+            updates = orthogonalize(directions, spec.newton_schulz_steps, dtype=dtype)
+            chunks = updates.chunk(len(muons))
+            for muon, stack, own_updates in zip(muons, stacks, chunks, strict=True):
+                muon.descend([stack[i].matrix for i in indices], own_updates)

@@ -1,8 +1,8 @@
 """The optimizer of a model: Muon and AdamW over its parameter groups.
 
-The role of a parameter decides which of the two trains it (`telescope.optim.groups`). In a Muon
-run, Muon trains the HIDDEN matrices, and AdamW trains the rest with `adamw_lr_ratio` times Muon's
-base lr. In an AdamW run, AdamW trains all parameters.
+In a Muon run, Muon trains the HIDDEN matrices, and AdamW trains all other parameters, with
+`adamw_lr_ratio` times Muon's base lr (`telescope.optim.groups`). In an AdamW run, AdamW trains all
+parameters.
 
 Parts: `Optimizer` and `build_optimizer` · `step_together`, one step of several models of one shape.
 """
@@ -56,7 +56,7 @@ class Optimizer:
                 group["lr"] = scaled_lr * factor
 
     def step(self, factor: float) -> None:
-        """Make one update of this model alone, at `factor` times the scaled lrs."""
+        """Update this model alone, at `factor` times the scaled lrs."""
         step_together([self], [factor])
 
     def state_dict(self) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ def build_optimizer(model: Model, spec: OptimizerSpec) -> Optimizer:
 
 def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
     """Update all parameters of several models of one shape from their gradients, each model with
-    its own schedule factor; then clear the gradients."""
+    its own factor on the scaled lrs; then clear the gradients."""
     for optimizer, factor in zip(optimizers, factors, strict=True):
         optimizer.schedule(factor)
     for parts in zip(*(optimizer.parts for optimizer in optimizers), strict=True):

@@ -1,4 +1,4 @@
-"""The learning-rate schedule: warm-up, plateau and decay as a factor on the base rate."""
+"""The learning-rate schedule: warm-up, plateau and decay as a factor on the scaled lr."""
 
 import math
 
@@ -6,8 +6,8 @@ from telescope.trials.horizon import HorizonSpec
 
 
 def lr_factor(horizon: HorizonSpec, step: int) -> float:
-    """The factor on the peak lr at `step`, counted from 0. Warm-up rises linearly to 1. A decay
-    would end at step `horizon.steps`, one after the last, so no step of it has a factor of zero."""
+    """The factor on the scaled lr at `step`, which counts from 0. Warm-up rises linearly to 1. A
+    decay would end at step `horizon.steps`, one after the last, so no step has a factor of zero."""
     warmup = warmup_steps(horizon)
     if step < warmup:
         return (step + 1) / warmup
@@ -25,4 +25,5 @@ def lr_factor(horizon: HorizonSpec, step: int) -> float:
 
 
 def warmup_steps(horizon: HorizonSpec) -> int:
+    """Number of warm-up steps, rounded up."""
     return math.ceil(horizon.warmup_fraction * horizon.steps)

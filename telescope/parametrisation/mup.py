@@ -1,29 +1,28 @@
 """The scaling of each hyperparameter with width and depth.
 
-For each parametrisation, role and optimizer, a table holds exponents: powers of m = width / base
-width that multiply the values at the base width. Model, optimizer, report and tests read the same
-tables.
-Since 1.0 ** e == 1.0, every factor at the base width and base depth is exactly one, whatever the
-options; the one exception is the lr under `lr_convention: absolute`, which takes powers of the
-width itself. An untied head starts at zero, so no rule gives its initial values an exponent.
+For each parametrisation, role and optimizer, a table holds exponents e: the value at the base width
+is multiplied by m^e, where m = width / base width. Model, optimizer, report and tests read the same
+tables. Since 1.0 ** e == 1.0, every factor at the base width and base depth is exactly one, with
+any options; the one exception is the lr under `lr_convention: absolute`, which takes powers of the
+width itself.
 
-- `mup`: AdamW follows CompleteP's summary table (arXiv 2505.01618). Its head has form A, a forward
-  multiplier, which is safe with tied embeddings; or, with `head_form: rescaled`, form B, without a
-  multiplier, for fused losses. Muon's lr rule follows from its update scale: it keeps the spectral
-  norm of an update of order sqrt(fan_out / fan_in). The default weight decay rule suits a ladder
-  at a fixed number of tokens.
+- `mup`: AdamW follows CompleteP's summary table (arXiv 2505.01618). The output head has form A, a
+  forward multiplier, which is safe with tied embeddings; with `head_form: rescaled`, the head has
+  form B, without a multiplier, for fused losses. Muon's lr rule follows from Muon's update scale
+  and keeps the spectral norm of an update of order sqrt(fan_out / fan_in). The default weight-decay
+  rule suits a ladder whose levels all train on the same number of tokens.
 - `mup-paper`: arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed: one table for
   AdamW and Muon, Muon's update scale 0.2 sqrt(max(fan_out, fan_in)), weight decay and eps unscaled.
-  Only the head's initial values differ: they are zero. Its combination of update scale and lr rule
-  for Muon is below the spectral condition by m^-1/2 (arXiv 2512.05620, app. G).
+  Only the initial values of an untied head differ from the paper: they are zero. With the paper's
+  update scale and lr rule, Muon's updates fall as m^-1/2 relative to the spectral condition (arXiv
+  2512.05620, app. G).
 - `standard`: the control; only initial values depend on width, as in any 1/sqrt(fan_in)
   initialisation.
 
 Parts: `Rule`, `TABLE` · for Muon `UPDATE_SCALES`, `SPECTRAL_GROWTH`, `MUON_LR`, `OWN_MUON_LR_RULE`,
 `spectral_exponent` · `WEIGHT_DECAY` · `factors`, which combines width and depth (`depth_factors`) ·
-in the model's forward pass `forward_multiplier`, `branch_multiplier`, `attention_factor`. The
-values at the base width that these factors multiply are in the optimizer's spec, and in
-telescope.parametrisation.initial_values.
+for the forward pass `forward_multiplier`, `branch_multiplier`, `attention_factor`. The values at
+the base width are in the optimizer's spec and in telescope.parametrisation.initial_values.
 """
 
 import math
@@ -47,9 +46,9 @@ class Rule:
     """Exponents of m for one role under one optimizer."""
 
     init_std: float = 0.0
-    lr: float = 0.0  # under AdamW; Muon's exponent is in MUON_LR
+    lr: float = 0.0  # for AdamW; Muon's exponent is in MUON_LR
     eps: float = 0.0
-    multiplier: float = 0.0  # on the layer's output in the forward pass
+    multiplier: float = 0.0  # for the factor on the layer's output in the forward pass
 
 
 EMBEDDING, HIDDEN, READOUT, VECTOR = Role.EMBEDDING, Role.HIDDEN, Role.READOUT, Role.VECTOR
@@ -73,8 +72,8 @@ TABLE: Mapping[tuple[Parametrisation, Role, OptimizerName], Rule] = {
 }
 
 RESCALED_HEAD = Rule(init_std=-1.0, lr=-1.0)
-"""Form B of mup's head: its lr and its initial values shrink, and there is no forward multiplier.
-The head of telescope's own Transformer starts at zero all the same."""
+"""Form B of mup's head: its lr and its initial values fall as 1/m, without a forward multiplier. In
+telescope's own Transformer only the lr matters, since the untied head starts at zero."""
 
 UNDECAYED = frozenset({VECTOR})
 """Roles without weight decay."""
@@ -107,7 +106,7 @@ DEFAULT_UPDATE_SCALE: Mapping[Parametrisation, UpdateScale] = {
     "mup-paper": "rms_match",
     "standard": "rms_match",
 }
-"""The update scale of each parametrisation if the options name none."""
+"""The default update scale under each parametrisation."""
 
 SPECTRAL: Mapping[UpdateScale, MuonLrRule] = {
     "spectral_ratio": "constant",
@@ -115,23 +114,23 @@ SPECTRAL: Mapping[UpdateScale, MuonLrRule] = {
     "none": "constant",
     "rms_match": "inverse_sqrt",
 }
-"""The lr rule that cancels each update scale's growth."""
+"""The lr rule that meets the spectral condition under each update scale."""
 
 OWN_MUON_LR_RULE: Mapping[Parametrisation, Mapping[UpdateScale, MuonLrRule]] = {
     "mup": SPECTRAL,
     "mup-paper": {**SPECTRAL, "rms_match": "inverse"},
     "standard": dict.fromkeys(UPDATE_SCALES, "constant"),
 }
-"""The lr rule of each parametrisation and update scale if the options name none."""
+"""Muon's default lr rule under each parametrisation and update scale."""
 
 
 def chosen_update_scale(optimizer: OptimizerSpec) -> UpdateScale:
-    """The update scale in the options, or else the parametrisation's own."""
+    """The update scale in the options, or else the parametrisation's default."""
     return optimizer.update_scale or DEFAULT_UPDATE_SCALE[optimizer.parametrisation]
 
 
 def chosen_muon_lr_rule(optimizer: OptimizerSpec) -> MuonLrRule:
-    """The lr rule in the options, or else the one that belongs to the update scale under this
+    """Muon's lr rule in the options, or else the default for the update scale under this
     parametrisation."""
     return (
         optimizer.muon_lr_rule
@@ -145,8 +144,8 @@ def update_scale(optimizer: OptimizerSpec, fan_out: int, fan_in: int) -> float:
 
 
 def spectral_exponent(optimizer: OptimizerSpec) -> float:
-    """Exponent of m in the ratio of a Muon step's spectral norm to sqrt(fan_out / fan_in); 0 meets
-    the spectral condition."""
+    """Exponent of m in the ratio of a Muon step's spectral norm to sqrt(fan_out / fan_in); an
+    exponent of 0 meets the spectral condition."""
     return SPECTRAL_GROWTH[chosen_update_scale(optimizer)] + MUON_LR[chosen_muon_lr_rule(optimizer)]
 
 
@@ -155,24 +154,24 @@ def spectral_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class Decay:
-    """Exponent of m in weight decay: `offset` - `share` x the lr's exponent. At share 1 the product
-    of lr and weight decay scales as m^offset."""
+    """Exponent of m in weight decay: `offset` - `share` x the lr's exponent. With share 1, the
+    product of lr and weight decay scales as m^offset."""
 
     offset: float
     share: float
 
 
 WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], Decay] = {
-    # lr x weight decay is constant: weights average equally many steps at every width
+    # lr x weight decay is constant: weights average over the same number of steps at every width
     # (arXiv 2405.13698)
     ("fixed_tokens", "adamw"): Decay(0.0, 1.0),
     ("fixed_tokens", "muon"): Decay(0.0, 1.0),
-    # tokens grow with parameters: lr x weight decay of matrices falls as 1/m (arXiv 2512.05620);
-    # AdamW's lr alone already falls so
+    # tokens grow with parameters: lr x weight decay of hidden matrices falls as 1/m
+    # (arXiv 2512.05620); AdamW's lr already falls as 1/m
     ("compute_optimal", "adamw"): Decay(0.0, 0.0),
     ("compute_optimal", "muon"): Decay(-1.0, 1.0),
-    # equal top singular values at every width (arXiv 2510.15262): AdamW's weight decay grows as
-    # sqrt(m); Muon's weights are bounded by update scale / decay
+    # top singular values are equal at every width (arXiv 2510.15262): AdamW's weight decay grows as
+    # sqrt(m); Muon keeps these values below update scale / weight decay
     ("sqrt_width", "adamw"): Decay(0.0, 0.5),
     ("sqrt_width", "muon"): Decay(0.0, 1.0),
     ("constant", "adamw"): Decay(0.0, 0.0),
@@ -184,17 +183,17 @@ OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {
     "mup-paper": "constant",
     "standard": "constant",
 }
-"""The weight decay rule of each parametrisation if the options name none."""
+"""The default weight-decay rule under each parametrisation."""
 
 
 def chosen_weight_decay_rule(optimizer: OptimizerSpec) -> WeightDecayRule:
-    """The rule in the options, or else the parametrisation's own."""
+    """The weight-decay rule in the options, or else the parametrisation's default."""
     return optimizer.weight_decay_rule or OWN_WEIGHT_DECAY_RULE[optimizer.parametrisation]
 
 
 def decay_product_exponent(optimizer: OptimizerSpec) -> float:
     """Exponent of m in the product of lr and weight decay of the hidden matrices; 0 under
-    fixed_tokens, as theory predicts."""
+    fixed_tokens."""
     decay = WEIGHT_DECAY[chosen_weight_decay_rule(optimizer), optimizer.name]
     if optimizer.name == "muon":
         lr = MUON_LR[chosen_muon_lr_rule(optimizer)]
@@ -208,7 +207,7 @@ def decay_product_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class Factors:
-    """Factors on the base values at one width and depth."""
+    """Factors on the values at the base width and base depth, for one width and depth."""
 
     init_std: float
     lr: float
@@ -226,11 +225,12 @@ class DepthFactors:
 
 
 UNSCALED = DepthFactors(lr=1.0, eps=1.0)
-"""Depth factors of parameters outside of all residual branches, and of models whose blocks
+"""Depth factors of parameters outside all residual branches, and of models whose residual branches
 telescope does not know."""
 
 
 def depth_factors(model: ModelSpec) -> DepthFactors:
+    """The depth rule's factors for the parameters in the model's residual branches."""
     ratio, alpha = model.depth_ratio, model.depth_exponent
     return DepthFactors(lr=ratio ** (alpha - 1), eps=ratio**-alpha)
 
@@ -238,7 +238,7 @@ def depth_factors(model: ModelSpec) -> DepthFactors:
 def rule_of(
     model: AnyModel, parametrisation: Parametrisation, role: Role, trained_by: OptimizerName
 ) -> Rule:
-    """The row of the table, or form B of mup's head."""
+    """The exponents in TABLE; for a head of form B, RESCALED_HEAD."""
     rescaled = parametrisation == "mup" and role is READOUT and model.head_form == "rescaled"
     return RESCALED_HEAD if rescaled else TABLE[parametrisation, role, trained_by]
 
@@ -250,10 +250,9 @@ def factors(
     trained_by: OptimizerName,
     depth: DepthFactors = UNSCALED,
 ) -> Factors:
-    """Factors of the parameters of one role; `depth` holds the factors of the depth rule, where it
-    applies.
+    """Factors for the parameters of one role; `depth` holds the factors of the depth rule.
 
-    Under `lr_convention: absolute` the lr takes powers of the width itself (the paper's c).
+    Under `lr_convention: absolute`, the factor on the lr is a power of the width instead of m.
     """
     m, rule = model.multiplier, rule_of(model, optimizer.parametrisation, role, trained_by)
     lr = MUON_LR[chosen_muon_lr_rule(optimizer)] if trained_by == "muon" else rule.lr
@@ -272,8 +271,7 @@ def factors(
 
 
 def forward_multiplier(model: AnyModel, parametrisation: Parametrisation, role: Role) -> float:
-    """Width factor on the output of the embedding or of the head, in training and in
-    generation."""
+    """Width factor on the output of the embedding or the head, in training and in generation."""
     return float(model.multiplier ** rule_of(model, parametrisation, role, "adamw").multiplier)
 
 
@@ -283,8 +281,8 @@ def branch_multiplier(model: ModelSpec) -> float:
 
 
 def attention_factor(model: ModelSpec) -> float:
-    """Factor on attention scores. The constant in front of 1 / head size is free; 8 makes the two
-    scales agree at a head size of 64."""
+    """Factor on attention scores: 1 / sqrt(head size), or 8 / head size under `attention_scale:
+    inverse`. The constant 8 makes both factors equal at a head size of 64."""
     if model.attention_scale == "inverse_sqrt":
         return 1 / math.sqrt(model.score_dim)
     return 8 / model.score_dim

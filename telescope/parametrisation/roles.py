@@ -1,8 +1,9 @@
-"""The role of a parameter: how its shape grows with width, which selects its muP rules.
+"""The role of a parameter: how its shape grows with width. The role selects the parameter's muP
+rules.
 
 Parts: `Role` · `trained_by`, the optimizer of a role · `MODULE_ROLES`, `roles`: the roles of the
-parameters of telescope's own Transformer, by the type of module that holds them. The roles in a
-user's model are read off the model (telescope.models.reading).
+parameters of telescope's own Transformer, by the type of the module that holds them.
+telescope.models.reading finds the roles in a user's model.
 """
 
 from enum import StrEnum
@@ -15,14 +16,14 @@ from telescope.trials.types import OptimizerName
 class Role(StrEnum):
     """How the shape of a parameter grows with width."""
 
-    EMBEDDING = "embedding"  # fan_out grows
-    HIDDEN = "hidden"  # fan_in and fan_out grow
-    READOUT = "readout"  # fan_in grows
-    VECTOR = "vector"  # not a matrix: gains and biases
+    EMBEDDING = "embedding"  # only fan_out grows
+    HIDDEN = "hidden"  # both fan_in and fan_out grow
+    READOUT = "readout"  # only fan_in grows
+    VECTOR = "vector"  # one dimension: gains and biases
 
 
 def trained_by(name: OptimizerName, role: Role) -> OptimizerName:
-    """The optimizer that trains the parameters of a role, in a run of the optimizer `name`."""
+    """The optimizer that trains the parameters of a role in a run of optimizer `name`."""
     match name:
         case "muon":
             return "muon" if role is Role.HIDDEN else "adamw"
@@ -39,10 +40,10 @@ MODULE_ROLES: dict[type[nn.Module], Role] = {
 
 
 def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
-    """Role of every parameter, by its qualified name. `readout` is the module of the output head,
-    None if embeddings are tied.
+    """Role of every parameter, keyed by the parameter's qualified name. `readout` is the module of
+    the output head, or None if embeddings are tied.
 
-    Raises LookupError, naming the parameter, for a module type that has no role.
+    Raises LookupError, which names the parameter, if the type of its module has no role.
     """
     role_of: dict[str, Role] = {}
     for path, module in model.named_modules():

@@ -2,19 +2,20 @@
 
     log T(B, seed) = log T_L(B) + error
 
-The error has one variance for all batches of an optimizer and a loss, because two or three seeds of
-one batch say little about their spread, whereas all batches together say enough. T_L(B) is the
-geometric mean over seeds. Its 90 % interval is a Student t interval: its variance is the pooled
-variance divided by the number of seeds, and its degrees of freedom are the seeds after the first,
-summed over batches.
+T(B, seed) is the number of tokens that the run with batch size B and this seed needed to reach the
+loss L. T_L(B) is estimated by the geometric mean over seeds. The error has one variance for all
+batch sizes of an optimizer and a loss, because two or three seeds of one batch size say little
+about the spread, whereas all batch sizes together say enough. The 90 % interval of log T_L(B) is a
+Student t interval. Its variance is the pooled variance divided by the number of seeds; each batch
+size adds its number of seeds minus one to the degrees of freedom.
 
-A batch is *settled* if every run of it that did not diverge reached the loss. The variance, and the
-fits of other modules, are computed from settled batches only. If a run of a batch was censored, the
-batch has only a bound: its interval has no upper end. If no batch has two seeds, the error is
-unknown, and intervals run from 0 to inf.
+A batch size is *settled* if at least one of its runs reached the loss, and none was censored or
+early. The variance, and the fits of other modules, are computed from settled batch sizes only. The
+interval has no upper end if a run was censored, and no lower end if a run was early. If no settled
+batch size has two seeds, the error is unknown, and intervals run from 0 to inf.
 
-Parts: `Readings`, a table of runs by batch and seed · `Pooled`, the mean of each batch and their
-common variance · `tokens_at`, an `AtBatch` for each batch.
+Parts: `Readings`, a table of runs by batch size and seed · `Pooled`, the mean of each batch size
+and the common variance · `tokens_at`, an `AtBatch` for each batch size.
 """
 
 import math
@@ -36,8 +37,8 @@ class Readings:
 
     batch_tokens: Array  # [batch], rising
     seeds: NDArray[np.int64]  # [seed]
-    # [batch, seed]: nan without a run, inf if the run diverged, a bound if it was censored
-    # or early
+    # [batch, seed]: nan without a run, inf if the run diverged, a bound if the run was censored or
+    # early
     log_tokens: Array
     outcome: NDArray[np.int8]  # [batch, seed], arbitrary without a run
 
@@ -45,8 +46,8 @@ class Readings:
     def of(
         cls, batch_tokens: NDArray[np.integer], seeds: NDArray[np.integer], crossings: Crossings
     ) -> "Readings":
-        """The table of runs, from the batch, the seed and the crossing of each run. Raises
-        InvalidInput if two runs have the same batch and seed."""
+        """The table of runs, from the batch size, the seed and the crossing of each run. Raises
+        InvalidInput if two runs have the same batch size and seed."""
         table_batches, row = np.unique(batch_tokens, return_inverse=True)
         table_seeds, column = np.unique(seeds, return_inverse=True)
         if len(np.unique(row * len(table_seeds) + column)) < len(row):
@@ -67,8 +68,8 @@ class Readings:
 
     @cached_property
     def settled(self) -> Array:
-        """Log tokens of the runs that reached the loss in settled batches, nan elsewhere; [batch,
-        seed]."""
+        """Log tokens of the runs that reached the loss at settled batch sizes, nan elsewhere;
+        [batch, seed]."""
         bounded = self.count(TargetOutcome.CENSORED) + self.count(TargetOutcome.EARLY) > 0
         settled = (self.outcome == TargetOutcome.REACHED) & ~bounded[:, None]
         return np.where(settled, self.log_tokens, np.nan)
@@ -79,9 +80,9 @@ class Pooled:
     """Rows of numbers, of different lengths, with a common variance."""
 
     means: Array  # [row], nan if the row is empty
-    counts: Array  # [row]
-    squares: float  # sum of the squared differences from the means
-    dof: int
+    counts: Array  # [row], number of values
+    squares: float  # sum of the squared differences of all values from the means of their rows
+    dof: int  # degrees of freedom of `squares`
 
     @classmethod
     def of(cls, values: Array) -> "Pooled":
@@ -95,19 +96,19 @@ class Pooled:
         return cls(means, counts.astype(np.float64), float(residuals @ residuals), dof)
 
     def half_width(self, runs: float) -> float:
-        """Half-width of the 90 % interval of a mean over `runs` runs; inf if no row has two
+        """Half-width of the 90 % interval of the mean of `runs` runs; inf if no row has two
         values."""
         return half_width(self.squares / self.dof / runs, self.dof) if self.dof else math.inf
 
 
 def half_width(variance: float, dof: int) -> float:
-    """Half-width of a 90 % interval, from an estimate's variance and its degrees of freedom; inf
-    with 0 degrees of freedom."""
+    """Half-width of the 90 % interval of an estimate with this variance, which has `dof` degrees of
+    freedom; inf with 0 degrees of freedom."""
     return float(stdtrit(dof, QUANTILE)) * math.sqrt(variance) if dof > 0 else math.inf
 
 
 def exponential(log: Estimate) -> Estimate:
-    """The exponential of an estimate and of its interval."""
+    """The exponential of an estimate and of both ends of its interval."""
     return Estimate(*(float(np.exp(x)) for x in (log.value, log.low, log.high)))
 
 
@@ -124,7 +125,7 @@ class AtBatch:
 
     @property
     def settled(self) -> bool:
-        """True if this is an estimate rather than a bound."""
+        """True if the tokens are an estimate: neither a bound nor inf."""
         return self.reached > 0 and self.censored + self.early == 0
 
     @property
@@ -140,7 +141,7 @@ class AtBatch:
 
 
 def tokens_at(readings: Readings) -> tuple[AtBatch, ...]:
-    """T_L(B) of every batch that was run, with its interval; ascending by batch."""
+    """T_L(B) of every batch size that was run, with its interval; ascending by batch size."""
     pooled = Pooled.of(readings.settled)
     counts = [
         readings.count(outcome).tolist()

@@ -1,32 +1,30 @@
-"""The batch size up to which tokens to a loss stay the same, and their rise beyond it.
+"""The critical batch, up to which the tokens to a loss stay the same, and their rise beyond it.
 
-Two forms of T_L(B) are fitted to the settled batches of an optimizer
-(`telescope.statistics.batch_readings`); every run is an observation of log T with the same
-variance:
+Two forms of T(B), the tokens to a target loss at batch size B, are fitted to the settled batch
+sizes of an optimizer (`telescope.statistics.batch_readings`). Every run is an observation of log T
+with the same variance.
 
-    piecewise    T = T_min max(1, B / B*)^(1 + s)
-                 log S = -log B + b1 up to B*, of slope s above, -1 < s < 0
+    piecewise    T = T_min max(1, B / B*)^(1 + s), with -1 < s < 0
     smooth       T = T_min (1 + B / B_crit)
-                 (S/S_min - 1)(E/E_min - 1) = 1, with E = T
 
-The first form is from arXiv 2505.02222, appendix F, the second from McCandlish et al., arXiv
-1812.06162.
+The piecewise law is from arXiv 2505.02222, appendix F. The steps are S = T / B: on log-log axes, S
+falls with B at slope -1 up to B*, and at slope s beyond. The smooth form is from McCandlish et al.,
+arXiv 1812.06162, who write it as (S / S_min - 1)(T / T_min - 1) = 1.
 
-The token-optimal batch is the paper's largest B with T(B) = min T (equation 6), with a tolerance,
-since measured tokens are noisy: the largest B at which the *piecewise law* needs at most (1 +
-TOLERANCE) times its minimum over the range that was run. Inside that range it is B* (1 +
-TOLERANCE)^(1 / (1 + s)); beyond the largest batch it is inf.
+The paper defines the token-optimal batch B_tok as the largest B with T(B) = min T (equation 6).
+Measured tokens are noisy, so here B_tok is the largest B at which the piecewise law needs at most
+(1 + TOLERANCE) T_min tokens: B* (1 + TOLERANCE)^(1 / (1 + s)), or inf if this value is above the
+largest batch size that was run.
 
 Intervals are profile likelihood intervals: they cover all parameters whose squared error exceeds
-the minimum by no more than variance x t^2, and every quantity computed from these parameters. The
-variance is estimated from the spread over seeds and the misfit of the law together. If the misfit
-is larger than seeds explain (the law does not hold, or some batches are tuned less well), it is
-estimated from the misfit alone, with one observation per batch. An interval whose end lies outside
-the batches that were run extends to 0 or inf.
+the minimum by at most variance x t^2 (t is the Student t quantile), and the values of a quantity at
+all these parameters. The variance is estimated from the spread over seeds and the misfit of the
+form together. If the misfit is larger than seeds explain (the form does not hold, or some batch
+sizes are tuned less well), the variance is estimated from the misfit alone, with one observation
+per batch size. An interval that reaches the smallest or the largest batch size extends to 0 or inf.
 
-Parts: `Observations`, the input of the fits · `piecewise` -> `Piecewise`, and `critical_batch`,
-its critical batch alone · `smooth` -> `Smooth`. With fewer than three settled batches these
-functions return None.
+Parts: `Observations`, the input of the fits · `piecewise` -> `Piecewise`, and `critical_batch`, B*
+alone · `smooth` -> `Smooth`. With fewer than three settled batch sizes these functions return None.
 """
 
 import math
@@ -38,21 +36,21 @@ from scipy.special import fdtrc
 from telescope.statistics.batch_readings import Pooled, Readings, exponential, half_width
 from telescope.statistics.estimates import Array, Estimate
 
-TOLERANCE = 0.02  # share of the fewest tokens by which a token-optimal batch may exceed them
+TOLERANCE = 0.02  # share of T_min by which the tokens at B_tok may exceed T_min
 FEWEST_BATCHES = 3  # the number of parameters of the piecewise law
-PER_OCTAVE = 1024  # candidates for a critical batch in each doubling
+PER_OCTAVE = 1024  # number of candidates for a critical batch per doubling of the batch size
 DOUBTFUL = 0.1  # p-value below which a misfit is more than the noise of seeds
-BEYOND = 10  # octaves beyond either end of the batches in which B_crit may lie
+BEYOND = 10  # B_crit may lie this many doublings below the smallest or above the largest batch size
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """Mean log tokens of each settled batch."""
+    """Mean log tokens of each settled batch size."""
 
     x: Array  # [batch], log batch_tokens
     y: Array  # [batch], mean log tokens
     runs: Array  # [batch], number of runs
-    squares: float  # sum of the squared differences of runs from the mean of their batch
+    squares: float  # sum of the squared differences of runs from the mean at their batch size
 
     @classmethod
     def of(cls, readings: Readings) -> "Observations":
@@ -62,7 +60,7 @@ class Observations:
         return cls(x, pooled.means[settled], pooled.counts[settled], pooled.squares)
 
     def without(self, batch: int) -> "Observations":
-        """All batches but the one at this index, with the spread over runs of all batches."""
+        """The observations without the batch size at this index; `squares` stays the same."""
         x, y, runs = (np.delete(values, batch) for values in (self.x, self.y, self.runs))
         return replace(self, x=x, y=y, runs=runs)
 
@@ -72,7 +70,8 @@ class Observations:
         return result
 
     def allowed_excess(self, misfit: float, parameters: int) -> float:
-        """The excess over the least squared error, `misfit`, that a 90 % interval allows."""
+        """The excess over the least squared error, `misfit`, that a 90 % interval allows;
+        `parameters` is the number of parameters of the fitted form."""
         squares, dof = self.squares + misfit, int(self.runs.sum()) - parameters
         p = self.misfit_p_value(misfit, parameters)
         if p is not None and p < DOUBTFUL:
@@ -80,26 +79,27 @@ class Observations:
         return half_width(squares / dof, dof) ** 2 if dof > 0 else math.inf
 
     def misfit_p_value(self, misfit: float, parameters: int) -> float | None:
-        """Probability of a misfit at least this large from the noise of seeds alone, by an F test;
-        None if there are too few batches or seeds for the test."""
-        free, within = len(self.x) - parameters, int(self.runs.sum()) - len(self.x)
-        if free < 1 or within < 1 or self.squares == 0:
+        """Probability, by an F test, of a misfit at least this large from the noise of seeds alone;
+        None if there are too few batch sizes or seeds for the test, or if seeds have no spread."""
+        misfit_dof, seed_dof = len(self.x) - parameters, int(self.runs.sum()) - len(self.x)
+        if misfit_dof < 1 or seed_dof < 1 or self.squares == 0:
             return None
-        return float(fdtrc(free, within, misfit / free / (self.squares / within)))
+        f = misfit / misfit_dof / (self.squares / seed_dof)
+        return float(fdtrc(misfit_dof, seed_dof, f))
 
 
 def candidates_between(low: float, high: float) -> Array:
-    """Evenly spaced candidates for a critical batch; in log batch, as are both ends."""
+    """Evenly spaced candidates for the log of a critical batch, from `low` to `high`."""
     return np.linspace(low, high, math.ceil((high - low) / math.log(2) * PER_OCTAVE) + 1)
 
 
 @dataclass(frozen=True)
 class Form:
-    """A fitted form of T_L(B)."""
+    """A fitted form of T(B)."""
 
     critical_batch: Estimate
     fewest_tokens: float  # T_min
-    residuals: tuple[float, ...]  # of mean log tokens, by batch
+    residuals: tuple[float, ...]  # residual of the mean log tokens at each settled batch size
     p_of_misfit: float | None  # small if the form does not hold
 
     @property
@@ -110,40 +110,40 @@ class Form:
 
 @dataclass(frozen=True)
 class Piecewise(Form):
-    """The law of appendix F. Its critical batch is inf if tokens do not rise within the batches
-    that were run."""
+    """The fitted piecewise law. The critical batch is inf if tokens do not rise within the batch
+    sizes that were run."""
 
-    slope: Estimate  # s of log steps
-    token_optimal_batch: Estimate
-    # critical batch with each batch left out in turn; empty if fewer than three would remain
+    slope: Estimate  # s
+    token_optimal_batch: Estimate  # B_tok
+    # critical batch without each batch size in turn; empty if fewer than three sizes would remain
     left_out: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Smooth(Form):
-    """The form of McCandlish et al."""
+    """The fitted smooth form."""
 
     @property
     def fewest_steps(self) -> float:
-        """S_min: the limit for infinite batches."""
+        """S_min: the limit of the steps for infinite batches."""
         return self.fewest_tokens / self.critical_batch.value
 
 
 @dataclass(frozen=True, eq=False)
 class Hinges:
-    """The best fit of T = T_min max(1, B / e^knot)^rise for each candidate knot, the log batch at
-    which tokens begin to rise; rise = 1 + s lies between 0 and 1."""
+    """The best fit of T = T_min max(1, B / e^knot)^rise for each candidate knot, the log batch size
+    at which tokens begin to rise; rise = 1 + s lies between 0 and 1. All arrays are [knot]."""
 
-    knots: Array  # [knot], as are all others
-    rises: Array
-    errors: Array  # squared error
-    free_rises: Array  # the best rise if it were not confined to 0 to 1
-    free_errors: Array  # the squared error at the free rise
-    stiffness: Array  # growth of the squared error with the square of the rise's deviation
+    knots: Array
+    rises: Array  # best rise between 0 and 1
+    errors: Array  # squared error at this rise
+    free_rises: Array  # best rise without the limits 0 and 1
+    free_errors: Array  # squared error at the free rise
+    stiffness: Array  # growth of the squared error per squared distance from the free rise
 
     @classmethod
     def of(cls, observed: Observations) -> "Hinges":
-        """The fits for all knots between the smallest and the largest batch."""
+        """The fits for all knots between the smallest and the largest batch size."""
         knots = candidates_between(observed.x[0], observed.x[-1])
         z = observed.centred(np.maximum(observed.x - knots[:, None], 0))
         y = observed.centred(observed.y)
@@ -166,10 +166,10 @@ class Hinges:
         return float(self.knots[self.best]) if self.rises[self.best] > 0 else math.inf
 
     def region(self, limit: float) -> tuple[Array, Array, Array]:
-        """Knots with a squared error of at most `limit`, and the lowest and the highest rise that
-        each allows under it."""
+        """Knots with a squared error of at most `limit`, and the lowest and the highest rise at
+        which the error of each knot stays within `limit`."""
         inside = self.errors <= limit
-        # without any rise at the last knot, every rise is allowed
+        # no batch size lies above the last knot, so any rise fits there
         stiffness = np.maximum(self.stiffness[inside], 1e-300)
         reach = np.sqrt(np.maximum(limit - self.free_errors[inside], 0) / stiffness)
         return (
@@ -180,12 +180,12 @@ class Hinges:
 
 
 def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
-    """log B_tok, with its least and greatest value over all fits whose squared error is at most
+    """log B_tok, with the least and the greatest value over all fits whose squared error is at most
     `limit`."""
     largest, allowance = float(hinges.knots[-1]), math.log1p(tolerance)
     rise = float(hinges.rises[hinges.best])
     knots, lows, highs = hinges.region(limit)
-    with np.errstate(divide="ignore"):  # a rise of 0 gives inf: beyond all batches
+    with np.errstate(divide="ignore"):  # a rise of 0 gives inf: beyond all batch sizes
         low = float((knots + allowance / highs).min())
         high = float((knots + allowance / lows).max())
     value = hinges.critical + allowance / rise if rise > 0 else math.inf
@@ -197,8 +197,8 @@ def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
 
 
 def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | None:
-    """Fit the law of appendix F; `tolerance`, above 0, defines B_tok. None with fewer than three
-    settled batches."""
+    """Fit the piecewise law; `tolerance`, above 0, defines B_tok. None with fewer than three
+    settled batch sizes."""
     observed = Observations.of(readings)
     if len(observed.x) < FEWEST_BATCHES:
         return None
@@ -228,8 +228,8 @@ def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | N
 
 
 def critical_batch(readings: Readings) -> float | None:
-    """The critical batch of the piecewise law, without its interval. It is inf if tokens do not
-    rise within the batches that were run, None with fewer than three settled batches."""
+    """The critical batch of the piecewise law, without an interval: inf if tokens do not rise
+    within the batch sizes that were run, None with fewer than three settled batch sizes."""
     observed = Observations.of(readings)
     if len(observed.x) < FEWEST_BATCHES:
         return None
@@ -237,7 +237,7 @@ def critical_batch(readings: Readings) -> float | None:
 
 
 def smooth(readings: Readings) -> Smooth | None:
-    """Fit the form of McCandlish et al.; None with fewer than three settled batches."""
+    """Fit the smooth form; None with fewer than three settled batch sizes."""
     observed = Observations.of(readings)
     if len(observed.x) < FEWEST_BATCHES:
         return None

@@ -1,9 +1,8 @@
-"""Estimates that several studies share: intervals of mixtures, and scaling laws.
+"""Estimates that several studies share: numbers with intervals, and scaling laws.
 
-Parts: `Estimate`, a number with its 90 % interval · `difference` of two estimates · `mixture` of
-Student t distributions · `scaling_fit`, loss against model size · `loss_at`, the loss that is
-expected at a size that was not run. The model of a whole ladder is in
-`telescope.studies.telescoping.ladder.pooled`.
+Parts: `Estimate`, a number with its 90 % interval · `difference`, the difference of two estimates ·
+`mixture`, the estimate from weighted Student t distributions · `scaling_fit`, loss against model
+size · `loss_at`, the expected loss at a size that was not run.
 """
 
 import math
@@ -16,7 +15,7 @@ from scipy.special import stdtr
 
 Array = NDArray[np.float64]
 
-QUANTILE = 0.95  # intervals run from 1 - QUANTILE to QUANTILE
+QUANTILE = 0.95  # intervals run from the (1 - QUANTILE) quantile to the QUANTILE quantile
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class Estimate:
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b of independent estimates: the distances from value to interval end are added in
-    quadrature."""
+    """a - b for independent estimates: the distances from the values to the ends of the intervals
+    are added in quadrature."""
     value = a.value - b.value
     return Estimate(
         value,
@@ -45,8 +44,8 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
 
 
 def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float = 0.0) -> Estimate:
-    """Mean and 90 % interval of a mixture of Student t distributions. The mean is lowered by
-    `lowered` x variance / 2, but not below the interval."""
+    """Value and 90 % interval of a weighted mixture of Student t distributions. The value is the
+    mean minus `lowered` x variance / 2, but never below the interval."""
     mean = float(weights @ means)
     variance = float(weights @ (sds**2 + (means - mean) ** 2))
 
@@ -69,13 +68,13 @@ class ScalingFit:
     A: float
     exponent: float
     E: float
-    r_squared: float  # share of the losses' variance that the fit explains
+    r_squared: float  # share of the variance of the losses that the fit explains
     residual: float  # root mean square of the residuals, in % of the loss
 
 
 def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> ScalingFit | None:
-    """Least-squares fit over three or more sizes in ascending order, with A and E not negative.
-    None with fewer sizes, or if the loss does not fall with size."""
+    """Least-squares fit over three or more model sizes (`parameters`, ascending), with A above 0
+    and E at least 0. None with fewer sizes, or if the loss does not fall with size."""
     if len(losses) < 3 or losses[-1] >= losses[0]:
         return None
     sizes, y = np.array(parameters, dtype=np.float64), np.array(losses)
@@ -105,19 +104,21 @@ def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> Scaling
 
 
 EXPONENTS = np.geomspace(0.03, 1.5, 60)  # exponents of the law that `loss_at` averages over
-# median of the prior, and standard deviation of its logarithm; published exponents are 0.08 to 0.5
+# prior of the exponent: its median, and the standard deviation of its logarithm; published
+# exponents are 0.08 to 0.5
 LIKELY_EXPONENT, EXPONENT_SPREAD = 0.3, 0.8
 
 
 def loss_at(
     size: float, parameters: Sequence[float], losses: Sequence[float], sds: Sequence[float]
 ) -> Estimate | None:
-    """The loss that A / size^exponent + E predicts at a size, from losses at three or more other
-    sizes and the standard deviations of these losses.
+    """The loss that A / size^exponent + E predicts at `size`, from the losses at three or more
+    other sizes (`parameters`) and the standard deviations of these losses.
 
-    For a given exponent this is a weighted linear fit. Predictions are averaged over exponents,
-    weighted by how well each explains the losses and by its prior probability; exponents that need
-    a negative A or E are left out. None with fewer sizes, or if no exponent remains.
+    For a given exponent, A and E follow from a weighted linear fit. Predictions are averaged over
+    exponents, weighted by how well each exponent explains the losses and by the exponent's prior
+    probability; exponents that need a negative A or E are left out. None with fewer than three
+    other sizes, or if no exponent remains.
     """
     if len(losses) < 3:
         return None

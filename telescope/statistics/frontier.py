@@ -1,16 +1,16 @@
 """Hours against devices to reach a loss, and the comparison of two optimizers.
 
-Each run that reached the target loss is a point (devices, hours). A point is Pareto-optimal if no
-other point of the same optimizer has at most its devices and at most its hours, and less of either;
-equal points do not dominate each other. An optimizer's iso-loss curve connects its Pareto-optimal
-points by straight lines in log devices and log hours; beyond its ends it is undefined. (arXiv
-2505.02222, sections 2.3 and 4, compares Muon and AdamW by such curves, by eye.) Two curves are
-compared where both are defined:
+Each run that reached the target loss is a point (devices, hours). One point dominates another if it
+has no more devices and no more hours, and is not equal to the other. A point is Pareto-optimal if
+no point of the same optimizer dominates it. An optimizer's iso-loss curve connects the
+Pareto-optimal points by straight lines in log devices and log hours, and is undefined beyond the
+first and the last point. (arXiv 2505.02222, sections 2.3 and 4, compares such curves of Muon and
+AdamW by eye.) Two curves are compared over the device counts n at which both are defined:
 
-    at n devices     ratio(n) = hours of the first / hours of the second,
-                     above 1 where the second is ahead
-    over a range     area = integral of log2 ratio over log2 n, split by which is ahead;
-                     area / doublings is the mean log2 ratio
+    at n devices     ratio(n) = hours of the first optimizer / hours of the second;
+                     above 1 if the second is ahead
+    over a range     area = integral of |log2 ratio(n)| over log2 n, one area for the device counts
+                     at which the first optimizer is ahead and one for the others
 
 Parts: `non_dominated`, the Pareto-optimal points · `Frontier`, an iso-loss curve · `compare` ->
 `Dominance`, with an `AtDevices` per device count.
@@ -26,13 +26,13 @@ from telescope.statistics.estimates import Array
 
 
 def non_dominated(devices: ArrayLike, hours: ArrayLike) -> NDArray[np.bool_]:
-    """For each point, whether no other point dominates it, in O(n log n)."""
+    """True for each point that no other point dominates; takes O(n log n) time."""
     x, y = np.asarray(devices, dtype=np.float64), np.asarray(hours, dtype=np.float64)
     if len(x) == 0:
         return np.zeros(0, dtype=bool)
     order = np.lexsort((y, x))
     x, y = x[order], y[order]
-    # points with equally many devices form a group, which its fastest point begins
+    # points with the same number of devices form a group, fastest point first
     first = np.concatenate([[True], x[1:] > x[:-1]])
     starts = np.flatnonzero(first)
     least_with_fewer = np.concatenate([[np.inf], np.minimum.accumulate(y[starts])[:-1]])
@@ -44,7 +44,7 @@ def non_dominated(devices: ArrayLike, hours: ArrayLike) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class Frontier:
-    """The iso-loss curve of one optimizer: devices rise, hours fall."""
+    """The iso-loss curve of one optimizer, as its points: devices rise, hours fall."""
 
     devices: Array
     hours: Array
@@ -65,7 +65,7 @@ class Frontier:
             np.log2(counts), np.log2(self.devices), np.log2(self.hours), left=np.nan, right=np.nan
         )
         nearest = np.minimum(np.searchsorted(self.devices, counts), len(self.devices) - 1)
-        # at a point itself, its hours without a rounding error
+        # at a point of the curve, return the point's hours without a rounding error
         return np.where(self.devices[nearest] == counts, self.hours[nearest], 2.0**logs)
 
 
@@ -79,18 +79,18 @@ class AtDevices:
 
     @property
     def ratio(self) -> float:
-        """Hours of the first over hours of the second; above 1 if the second is ahead."""
+        """Hours of the first optimizer / hours of the second; above 1 if the second is ahead."""
         return self.first_hours / self.second_hours
 
 
 @dataclass(frozen=True)
 class Dominance:
-    """Comparison of two iso-loss curves over the device counts that both cover. Areas are in
-    doublings of hours x doublings of devices and not negative."""
+    """Comparison of two iso-loss curves over the device counts that both cover. Areas are not
+    negative; their unit is doublings of hours x doublings of devices."""
 
-    rows: tuple[AtDevices, ...]  # at all device counts where either curve has a point
-    first_ahead: float  # area where the first needs fewer hours
-    second_ahead: float
+    rows: tuple[AtDevices, ...]  # one for each device count at which either curve has a point
+    first_ahead: float  # area between the curves where the first optimizer needs fewer hours
+    second_ahead: float  # area between the curves where the second optimizer needs fewer hours
 
     @property
     def doublings(self) -> float:
@@ -99,8 +99,8 @@ class Dominance:
 
     @property
     def ratio(self) -> float:
-        """Geometric mean of the ratio of hours over the common range; above 1 if the second is
-        ahead on average."""
+        """Geometric mean of the ratio of hours over the common range; above 1 if the second
+        optimizer is ahead on average."""
         return (
             2 ** ((self.second_ahead - self.first_ahead) / self.doublings)
             if self.doublings
@@ -127,7 +127,7 @@ def compare(first: Frontier, second: Frontier) -> Dominance | None:
 
 
 def positive_area(x: Array, y: Array) -> float:
-    """Integral of max(y, 0), where y is linear between the points."""
+    """Integral of max(y, 0) over x, with y linear between the points."""
     left, right = y[:-1], y[1:]
     high, low = np.maximum(left, right), np.minimum(left, right)
     above = np.where(

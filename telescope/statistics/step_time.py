@@ -1,19 +1,19 @@
 """The time of one step on a number of devices, measured or modelled.
 
-A timed run gives a measurement. Without one, this model of data parallelism over n equal devices
-applies:
+A timed run gives a measured time. Without a timed run, this model of data parallelism over n equal
+devices applies:
 
     seconds = F_model / (n p u)  +  F_optimizer / (p u)  +  2 (n - 1)/n G / w
 
-F are FLOPs per step, p a device's peak FLOP/s, u the share of the peak that is reached, G the bytes
-of all gradients, w the bandwidth in bytes/s out of each device. The last term is a ring all-reduce
-(Patarasu and Yuan 2009) without any overlap; every device does the whole optimizer step, as in the
-naive Muon of arXiv 2505.02222. Both assumptions overestimate the time on many devices; latency and
-stragglers, which are left out, underestimate it. Modelled and measured times are never mixed up:
-each has its `Origin`.
+F_model and F_optimizer are FLOPs per step, p a device's peak FLOP/s, u the share of the peak that
+is reached, G the bytes of all gradients, w the bandwidth in bytes/s out of each device. The last
+term is a ring all-reduce (Patarasu and Yuan 2009) that does not overlap with computing; every
+device computes the whole optimizer step, as in the naive Muon of arXiv 2505.02222. Both assumptions
+make the modelled time on many devices too long; leaving out latency and stragglers makes it too
+short. Every time states its `Origin`, so that modelled and measured times are never mixed up.
 
 Parts: `DeviceCluster` and `StepCost`, the inputs · `modelled`, `measured` -> `StepTime` ·
-`splits_evenly`, `device_counts`, the devices that a batch can be split over.
+`splits_evenly`, `device_counts`, the device counts that a batch can be split over.
 """
 
 import math
@@ -36,9 +36,9 @@ class Origin(StrEnum):
 class DeviceCluster:
     """Equal devices and the network between them."""
 
-    device_flops_per_second: float  # of one device at its peak, in the precision of training
-    share_of_peak: float  # model FLOP utilisation, above 0 and at most 1
-    bandwidth_bytes_per_second: float  # out of each device; unused with a single one
+    device_flops_per_second: float  # peak of one device, in the precision of training
+    share_of_peak: float  # model FLOP utilisation: above 0 and at most 1
+    bandwidth_bytes_per_second: float  # bandwidth out of each device; unused with one device
 
     def __post_init__(self) -> None:
         problems = not_positive(
@@ -57,9 +57,9 @@ class StepCost:
 
     batch_tokens: int
     sequence_tokens: int  # the smallest unit of work for a device
-    model_flops: float  # forward and backward of the whole batch
-    optimizer_flops: float  # of the update; independent of the batch
-    gradient_bytes: float  # exchanged once per step: parameters x bytes per parameter
+    model_flops: float  # FLOPs of the forward and backward pass over the whole batch
+    optimizer_flops: float  # FLOPs of the update; independent of the batch
+    gradient_bytes: float  # bytes of all gradients, which are exchanged once per step
 
     def __post_init__(self) -> None:
         problems = not_positive(
@@ -87,7 +87,7 @@ class StepTime:
     origin: Origin
 
     def hours(self, steps: float) -> float:
-        """Hours that a number of steps take."""
+        """Hours that `steps` steps take."""
         return steps * self.seconds / SECONDS_PER_HOUR
 
     def share_of_peak(self, step: StepCost, device_flops_per_second: float) -> float:
@@ -96,7 +96,7 @@ class StepTime:
 
 
 def measured(seconds: float, devices: int) -> StepTime:
-    """A measured time. Raises InvalidInput unless it is above 0."""
+    """A measured time of a step. Raises InvalidInput unless `seconds` is finite and above 0."""
     if not (math.isfinite(seconds) and seconds > 0):
         raise InvalidInput.of(
             "seconds", "must be above 0; leave out steps that were not timed", seconds
@@ -105,8 +105,8 @@ def measured(seconds: float, devices: int) -> StepTime:
 
 
 def modelled(step: StepCost, cluster: DeviceCluster, devices: int) -> StepTime:
-    """The modelled time of a step on a number of devices. Raises InvalidInput if the batch cannot
-    be split evenly over them."""
+    """The modelled time of a step on `devices` devices. Raises InvalidInput if the batch cannot be
+    split evenly over the devices."""
     if not splits_evenly(step, devices):
         sequences = step.batch_tokens // step.sequence_tokens
         raise InvalidInput.of(

@@ -4,18 +4,20 @@
 
 (arXiv 2505.02222, equation 2; AdamW is the first optimizer, Muon the second.)
 
-Runs are paired by seed, since runs with one seed see the same data in the same order and so share
-part of their noise; if they share none, pairing merely widens the intervals a little. The residuals
-of both optimizers' log tokens have one 2 x 2 covariance, pooled over batches. It gives the variance
+T is the number of tokens to the loss L at batch size B. Runs are paired by seed, since runs with
+one seed see the same data in the same order and so share part of their noise; if runs shared no
+noise, pairing would merely widen the intervals a little. The residuals of both optimizers' log
+tokens have one 2 x 2 covariance, pooled over batch sizes. From this covariance follow the variances
 of R, of the gap (to first order) and of the trend; their 90 % intervals are Student t intervals.
 
 An advantage lasts if the ratio is above 1 and does not fall beyond both critical batches (section
-2.4). The trend is the exponent of R ~ B^exponent over the batches from there on, fitted by least
-squares; under the piecewise law it is s_first - s_second. Its interval covers only the noise of
-seeds: how well the learning rate was tuned at each batch is part of the comparison.
+2.4). The trend is the exponent of R ~ B^exponent over the batch sizes from the larger critical
+batch on, fitted by least squares; under the piecewise law of telescope.statistics.critical_batch,
+the exponent is s_first - s_second. The trend's interval covers only the noise of seeds, since how
+well the learning rate was tuned at each batch size is part of the comparison.
 
-At a batch where a run of either optimizer was censored, the ratio is a bound, computed from both
-intervals of `telescope.statistics.batch_readings`.
+If either optimizer is not settled at a batch size, or if they share no seed there, the ratio is a
+bound, computed from both optimizers' intervals in `telescope.statistics.batch_readings`.
 
 Parts: `Pairs`, the paired runs · `ratios` -> a `RatioAt` per batch · `trend` -> `Trend`.
 """
@@ -39,13 +41,13 @@ from telescope.statistics.estimates import Array, Estimate
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Log tokens of both optimizers, at the batches and seeds at which both are settled."""
+    """Log tokens of both optimizers, at the batch sizes and seeds at which both are settled."""
 
     batch_tokens: Array  # [batch]
     means: Array  # [batch, optimizer], over the pairs
     counts: Array  # [batch], number of pairs
     covariance: Array  # [optimizer, optimizer], of the log tokens of one pair
-    dof: int
+    dof: int  # degrees of freedom of the covariance
 
     @classmethod
     def of(cls, first: Readings, second: Readings) -> "Pairs":
@@ -74,12 +76,12 @@ class Pairs:
         return cls(batches[batch_has_pair], means, counts.astype(np.float64), covariance, dof)
 
     def half_width(self, gradient: Array, pairs: float) -> float:
-        """Half-width of the 90 % interval of a quantity, from its derivatives by both optimizers'
-        mean log tokens and the number of pairs."""
+        """Half-width of the 90 % interval of a quantity, from its gradient with respect to both
+        optimizers' mean log tokens, and from the number of pairs."""
         return half_width(float(gradient @ self.covariance @ gradient) / pairs, self.dof)
 
 
-LOG_RATIO = np.array([1.0, -1.0])  # derivatives of log R by the log tokens of both
+LOG_RATIO = np.array([1.0, -1.0])  # gradient of log R with respect to both optimizers' log tokens
 
 
 class Standing(StrEnum):
@@ -93,23 +95,24 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True)
 class RatioAt:
-    """The ratio of both optimizers at one batch."""
+    """The ratio of two optimizers' tokens at one batch size."""
 
     batch_tokens: float
     ratio: Estimate  # R
     gap_tokens: Estimate
-    pairs: int  # runs with the same seed; 0 if this is a bound
+    pairs: int  # number of pairs of runs; 0 if ratio and gap are bounds
 
     @property
     def standing(self) -> Standing:
-        """Standing of the second optimizer: ahead if the whole interval of R lies above 1."""
+        """Standing of the second optimizer: ahead if the whole interval of R lies above 1, behind
+        if the whole interval lies below 1."""
         if self.ratio.low > 1:
             return Standing.AHEAD
         return Standing.BEHIND if self.ratio.high < 1 else Standing.UNRESOLVED
 
 
 def ratios(first: Readings, second: Readings) -> tuple[RatioAt, ...]:
-    """R and the gap at every batch at which both optimizers have a run that did not diverge."""
+    """R and the gap at every batch size at which each optimizer has a run that did not diverge."""
     pairs, at_batch = Pairs.of(first, second), dict[float, RatioAt]()
     for batch, logs, count in zip(pairs.batch_tokens, pairs.means, pairs.counts, strict=True):
         log, tokens = float(LOG_RATIO @ logs), np.exp(logs)
@@ -134,7 +137,7 @@ def ratios(first: Readings, second: Readings) -> tuple[RatioAt, ...]:
 
 
 def bound(first: AtBatch, second: AtBatch) -> RatioAt:
-    """R and the gap between the extremes that both intervals allow."""
+    """R and the gap, with the widest intervals that the intervals of both optimizers allow."""
     (a, b), (t, u) = (first.log_tokens, second.log_tokens), (first.tokens, second.tokens)
     ratio = exponential(Estimate(a.value - b.value, a.low - b.high, a.high - b.low))
     gap = Estimate(t.value - u.value, t.low - u.high, t.high - u.low)
@@ -142,7 +145,8 @@ def bound(first: AtBatch, second: AtBatch) -> RatioAt:
 
 
 class Direction(StrEnum):
-    """Direction of R as batches grow, from the interval of its exponent."""
+    """Direction of R as the batch size grows; unresolved if the interval of the exponent contains
+    0."""
 
     RISING = "rising"
     FALLING = "falling"
@@ -151,13 +155,13 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True)
 class Trend:
-    """R ~ B^exponent over some batches."""
+    """The fit of R ~ B^exponent over several batch sizes."""
 
     exponent: Estimate
-    # probability of an exponent this low if R does not fall; small values speak against a ratio
-    # that does not fall
+    # probability of an exponent this low or lower if R does not fall; a small value means that R
+    # falls
     p_falling: float
-    batches: int
+    batches: int  # number of batch sizes
 
     @property
     def direction(self) -> Direction:
@@ -168,8 +172,8 @@ class Trend:
 
 
 def trend(first: Readings, second: Readings, from_batch_tokens: float) -> Trend | None:
-    """The trend of R from a batch on, usually the larger of both critical batches; None with fewer
-    than two settled batches there."""
+    """The trend of R over the batch sizes from `from_batch_tokens` on, usually the larger critical
+    batch; None if fewer than two of these batch sizes have pairs."""
     pairs = Pairs.of(first, second)
     selected = pairs.batch_tokens >= from_batch_tokens
     if selected.sum() < 2:

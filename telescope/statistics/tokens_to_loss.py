@@ -1,19 +1,20 @@
 """The tokens after which each run reached a target loss.
 
-Smoothing rule, `moving mean, twice`: a point of the smoothed curve is the mean loss of SMOOTHED
-recorded points, placed at the mean of their log tokens, so that a window cut short by an end of the
-curve does not shift it; the same is then repeated. The result is exact where the loss is linear in
-log tokens, and less exact the wider a window is in log tokens. Points are evenly spaced in tokens,
-so windows near a run's beginning have fewer points: on either side, those within an eighth of the
-tokens so far. The noise of single points is divided by about sqrt(1.5 SMOOTHED), and two smoothed
-neighbours hardly ever change order.
+Smoothing rule, `moving mean, twice`: a point of the smoothed curve is the mean loss of a window of
+SMOOTHED recorded points, placed at the mean of their log tokens, so that a window cut short by an
+end of the curve does not shift the curve; the smoothed curve is then smoothed again. The result is
+exact if the loss is linear in log tokens within a window, and less exact if windows are wide in log
+tokens. Points are evenly spaced in tokens, so windows near a run's beginning have fewer points:
+they extend to either side by an eighth of the tokens so far. Smoothing divides the noise of single
+points by about sqrt(1.5 SMOOTHED).
 
-Reading rule, `first sustained crossing`: the first smoothed point at or below the target that is
-followed by none above it within the next SMOOTHED points. The tokens are interpolated linearly in
-log tokens between the previous point, which is above the target, and that point; nothing is
+Reading rule, `first sustained crossing`: a run reaches the target at the first smoothed point from
+which on SMOOTHED points in a row are at or below the target. The tokens are interpolated, linearly
+in log tokens, between this point and the previous point, which is above the target; nothing is
 extrapolated. (The reference, arXiv 2505.02222, section 2.4, specifies neither rule.) A run that did
-not reach the target is censored: it would have taken more tokens than it was trained for. It is not
-dropped, since that would favour the optimizer whose runs were shorter.
+not reach the target is censored: reaching the target would have taken more tokens than the run was
+trained for. Censored runs are not dropped, since dropping them would favour the optimizer whose
+runs were shorter.
 
 Parts: `LossCurves`, the input · `smoothed` -> `Smoothed` · `Smoothed.crossings` -> `Crossings`,
 with a `TargetOutcome` for each run.
@@ -28,9 +29,9 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-SMOOTHED = 11  # points in a window; a curve has about 200
+SMOOTHED = 11  # number of points in a window; a curve has about 200
 REACH = 8  # a window extends to either side by one point for each REACH points since the beginning
-ROWS = 256  # curves smoothed at a time, as many as a processor's cache holds
+ROWS = 256  # number of curves that are smoothed at a time; they fit into a processor's cache
 
 
 class TargetOutcome(IntEnum):
@@ -44,20 +45,20 @@ class TargetOutcome(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """One sentence for users."""
+        """The outcome as a sentence for users."""
         return MEANING[self]
 
 
 MEANING = {
     TargetOutcome.REACHED: "It reached the target, after these tokens.",
     TargetOutcome.CENSORED: (
-        "It did not reach the target in these tokens, all that it was trained for."
+        "It did not reach the target in these tokens, which are all that it was trained for."
     ),
     TargetOutcome.DIVERGED: (
         "It diverged before it reached the target: no number of tokens would do."
     ),
     TargetOutcome.EARLY: (
-        "It was below the target at its first point already: it reached it within these tokens."
+        "It was below the target at its first point already: it needed at most these tokens."
     ),
 }
 
@@ -76,7 +77,7 @@ class LossCurves:
         cls, runs: Sequence[tuple[Sequence[float], Sequence[float]]], diverged: Sequence[bool] = ()
     ) -> "LossCurves":
         """Curves from (tokens, losses) of each run. A run with a loss that is not finite counts as
-        diverged at that point, whatever `diverged` contains."""
+        diverged, whatever `diverged` contains, and its curve ends before that loss."""
         lengths = [len(tokens) for tokens, _ in runs]
         width = max([1, *lengths])
         tokens, loss = np.ones((len(runs), width)), np.zeros((len(runs), width), dtype=np.float32)
@@ -96,8 +97,8 @@ class LossCurves:
         points: NDArray[np.int64],
         diverged: NDArray[np.bool_],
     ) -> "LossCurves":
-        """Curves from arrays as recorded: each is cut at its first loss that is not finite, where
-        the run diverged."""
+        """Curves from arrays of recorded points. A run with a loss that is not finite counts as
+        diverged, and its curve ends before that loss."""
         infinite = ~np.isfinite(loss)
         finite_points = np.where(infinite.any(axis=1), infinite.argmax(axis=1), loss.shape[1])
         diverged = diverged | (finite_points < points)
@@ -115,21 +116,22 @@ class LossCurves:
 class Crossings:
     """The tokens that each run needed to reach a loss, and its outcome."""
 
-    tokens: Array  # [run]; inf if the run diverged
+    # [run]: inf if the run diverged, its last tokens if it was censored, its first if early
+    tokens: Array
     outcome: NDArray[np.int8]  # [run], a `TargetOutcome`
 
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
-    """Smoothed curves, which can be read at any number of targets."""
+    """Smoothed curves; `crossings` reads them at any target loss."""
 
     curves: LossCurves
     log_tokens: NDArray[np.floating]  # [run, point]
     loss: NDArray[np.floating]  # [run, point]
-    window: int
+    window: int  # number of points in a full window
 
     def crossings(self, target_loss: float) -> Crossings:
-        """Where each run first reached the target and stayed at or below it."""
+        """The tokens at which each run reached the target by the reading rule, and its outcome."""
         points, width = self.curves.points, self.loss.shape[1]
         above = (self.loss > target_loss) & (np.arange(width) < points[:, None])
         # number of points above the target before each point
@@ -153,8 +155,8 @@ class Smoothed:
     def log_crossing(
         self, rows: NDArray[np.int64], points: NDArray[np.int64], target_loss: float
     ) -> Array:
-        """Log tokens at which the line from the previous point to this point of each row meets the
-        target; [row]."""
+        """Log tokens at which the line from the point before each of `points` to this point meets
+        the target; [row]."""
         (x0, x1), (y0, y1) = (
             (values[rows, points - 1].astype(np.float64), values[rows, points].astype(np.float64))
             for values in (self.log_tokens, self.loss)
@@ -164,8 +166,8 @@ class Smoothed:
 
 
 def smoothed(curves: LossCurves, window: int = SMOOTHED) -> Smoothed:
-    """Smooth curves by the smoothing rule, over at most `window` points (an odd number); a window
-    of 1 leaves them unchanged."""
+    """Smooth curves by the smoothing rule, with windows of at most `window` points (an odd number);
+    windows of 1 point leave the curves unchanged."""
     runs, width = curves.loss.shape
     log_tokens, loss = np.empty((runs, width)), np.empty((runs, width))
     for first in range(0, runs, ROWS):
@@ -182,8 +184,8 @@ def smoothed(curves: LossCurves, window: int = SMOOTHED) -> Smoothed:
 
 
 def moving_sums(values: Array, window: int) -> Array:
-    """Sums of values [run, point] over `window` points around each point, fewer near the beginning
-    and at the end; [run, point]."""
+    """Sums of values [run, point] over the window around each point: `window` points, or fewer near
+    the beginning and the end; [run, point]."""
     width = values.shape[1]
     index = np.arange(width)
     half = np.minimum(window // 2, (index + 1) // REACH)

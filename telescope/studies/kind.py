@@ -1,10 +1,10 @@
 """The interface of a kind of study, and a study: a question with its kind.
 
-A kind is a frozen value. Code outside its package uses it only through the fields of `Kind`, so a
-new kind is a package with such a value and a line in `telescope.studies.registry`.
+A kind is a frozen value. Code outside the kind's package uses only the fields of `Kind`, so a new
+kind is a package with a `Kind` and a line in `telescope.studies.registry`.
 
-Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, what all kinds
-have in common · `Kind`, with the defaults of its fields · `Study`.
+Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, the fields that
+all kinds share · `Kind`, with the defaults of its fields · `Study`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ class Label:
 
     ladder: OptimizerName
     stage: str
-    level: int | None = None  # None for trials outside the levels: checks, runs at the target
+    level: int | None = None  # None for coordinate checks and runs at the target
     variant: str = ""  # empty if the study compares no variants
 
 
@@ -44,7 +44,7 @@ class Plan:
     """The unfinished trials of the current stages."""
 
     trials: tuple[Planned, ...]
-    done: bool  # the question is answered
+    done: bool  # whether the question is answered
 
     @property
     def start(self) -> tuple[TrialSpec, ...]:
@@ -105,7 +105,7 @@ class Question(Protocol):
 
     @property
     def data(self) -> DataSpec:
-        """The text that trials read."""
+        """The data that trials read."""
         ...
 
     @property
@@ -129,7 +129,7 @@ class Report(Protocol):
 
     @property
     def verdict(self) -> str:
-        """`resolved`, or another word of its kind."""
+        """`resolved`, or another verdict of the report's kind."""
         ...
 
     @property
@@ -156,7 +156,7 @@ def unchanged_problems(
 
 
 def unknown_flops(forecast: Any) -> float | None:
-    """`expected_flops` of kinds that do not forecast them."""
+    """`expected_flops` of kinds whose previews contain no FLOPs."""
     return None
 
 
@@ -171,12 +171,12 @@ def single_model(question: Any) -> tuple[Any, ...]:
 
 
 def single_text(question: Question) -> dict[str, DataSpec]:
-    """`texts` of kinds whose questions have one text."""
+    """`texts` of kinds whose questions have one corpus or mixture."""
     return {"data": question.data}
 
 
 def with_single_text(question: Any, texts: Sequence[DataSpec]) -> Any:
-    """`with_texts` of kinds whose questions have one text."""
+    """`with_texts` of kinds whose questions have one corpus or mixture."""
     (data,) = texts
     return replace(question, data=data)
 
@@ -196,32 +196,33 @@ class Kind(Generic[Q, R, P]):
     report: type[R]
     preview: type[P]
     check: Callable[[Q], Q]
-    """Return the question unchanged. Raises InvalidInput with all problems of the question."""
+    """Return the question unchanged. Raises InvalidInput with the problems of the question."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
     """Plan from the terminal trials, in any order. A plan that is not `done` has trials."""
     answer: Callable[[Q, Sequence[Trial], Ended | None], R]
     """Report from the terminal trials, and from the premature end of the study, if any."""
     forecast: Callable[[Q, Machine | None], P]
-    """Forecast the trials and the cost of a question."""
+    """Forecast the trials and their cost; without a machine, from assumed speeds."""
     models: Callable[[Q], tuple[Any, ...]] = single_model
-    """The models of a question, at the widths that it names."""
+    """The models of a question, at the widths that the question names."""
     analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
-    """Prepare tables that answer any target loss; None for kinds without such tables."""
+    """Analyse the terminal trials for tables at any target loss; None for kinds without tables."""
     ladders: Callable[[Q], Iterator[CheckedLadder]] | None = None
-    """The ladders, each with its coordinate check; None for kinds that do not compare widths."""
+    """The ladders with the designs of their coordinate checks; None for kinds that do not compare
+    widths."""
     expected_flops: Callable[[P], float | None] = unknown_flops
-    """FLOPs of the whole study in a forecast, to which progress is compared; None if unknown."""
+    """The FLOPs of the whole study, from its preview, to measure progress by; None if unknown."""
     reads_curves: bool = False
-    """True if reports need the outlines of loss curves; plans never do."""
+    """True if reports need the outlines of trials; plans never need outlines."""
     texts: Callable[[Q], dict[str, DataSpec]] = single_text
-    """The data that trials read, by field of the document."""
+    """The data that trials read, keyed by the field of the document."""
     with_texts: Callable[[Q, Sequence[DataSpec]], Q] = with_single_text
-    """The question with its texts replaced, in the order of `texts`."""
+    """The question with other data, given in the order of `texts`."""
     with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_user_models
-    """The question with each model replaced by the result of a function of the model and its
-    field."""
+    """The question with each model replaced by the result of a function of the model and the
+    model's field in the document."""
     variant_of: Callable[[Q, TrialSpec], str] = no_variant
-    """The variant that plans a trial, for stored trials without this label."""
+    """The variant that plans a trial, for stored trials whose label lacks the variant."""
     expand: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """Fill in the fields of a user's document that are inherited from other fields."""
     collapse: Callable[[dict[str, Any]], dict[str, Any]] = unchanged

@@ -12,13 +12,13 @@ from telescope.errors import Problem, closest_name_hint
 from telescope.models.build import FAMILIES
 
 
-def typed_problems(study_type: type, error: ValidationError) -> Iterator[Problem]:
-    """One problem per field. Errors about the branches of a union are merged to one problem; they
-    are left out if a deeper field has a problem.
+def typed_problems(question_type: type, error: ValidationError) -> Iterator[Problem]:
+    """One problem per field. Errors about the branches of a union are merged into one problem,
+    and left out if a field inside the union has a problem of its own.
     """
     by_field: dict[str, list[Problem]] = {}
     for detail in error.errors(include_url=False):
-        problem = _problem(study_type, detail)
+        problem = _problem(question_type, detail)
         by_field.setdefault(problem.field, []).append(problem)
     for field, problems in by_field.items():
         if not any(deeper.startswith(f"{field}.") for deeper in by_field if field):
@@ -26,11 +26,11 @@ def typed_problems(study_type: type, error: ValidationError) -> Iterator[Problem
             yield replace(problems[0], message="; or: ".join(messages))
 
 
-def _problem(study_type: type, detail: Any) -> Problem:
-    """A pydantic error as a problem: its path without union branches, and for an unknown key the
+def _problem(question_type: type, detail: Any) -> Problem:
+    """A pydantic error as a problem: the path without union branches and, for an unknown key, the
     closest known name.
     """
-    path, fields, hint = _resolved_path(study_type, detail)
+    path, fields, hint = _resolved_path(question_type, detail)
     value = detail.get("input")
     match detail["type"]:
         case "unexpected_keyword_argument":
@@ -45,17 +45,17 @@ def _problem(study_type: type, detail: Any) -> Problem:
             return Problem(path, "is missing; give it")
         case "dataclass_type":
             names = ", ".join(list(field_types(hint))[:3])
-            message = f"must be a block of fields such as {names}"
+            message = f"must be a mapping with fields such as {names}"
             return Problem(path, message if value is not None else f"{message}; it is empty", value)
         case "bool_type":
             return Problem(path, "must be a boolean; use true or false", value)
     return Problem(path, str(detail["msg"]).removeprefix("Value error, "), value)
 
 
-def _resolved_path(study_type: type, detail: Any) -> tuple[str, dict[str, Any], Any]:
-    """The path of an error without union branches, the fields of the block that it lies in, and
-    the type at its end."""
-    names, fields, hint = [], field_types(study_type), study_type
+def _resolved_path(question_type: type, detail: Any) -> tuple[str, dict[str, Any], Any]:
+    """The path of an error without union branches, the fields of the mapping that contains the
+    error, and the type at the end of the path."""
+    names, fields, hint = [], field_types(question_type), question_type
     for part in detail["loc"]:
         if isinstance(part, int):
             names.append(str(part))
@@ -77,8 +77,8 @@ def _resolved_path(study_type: type, detail: Any) -> tuple[str, dict[str, Any], 
 
 
 def field_types(hint: Any) -> dict[str, Any]:
-    """The types of the fields of a dataclass, or of the dataclasses in a union or a tuple, by
-    name; empty for any other type.
+    """The types of the fields, by name, of a dataclass or of the dataclasses in a union or tuple;
+    empty for any other type.
     """
     if get_origin(hint) is tuple:
         return field_types(get_args(hint)[0])

@@ -1,8 +1,8 @@
 """The kinds of study, and the conversion between studies and documents.
 
 `KINDS` has a line per kind. `parse` turns a user's document, loaded from JSON or YAML, into a
-validated study, or refuses it with all its problems, each naming a field and a remedy;
-`to_document` is its inverse. `resolved` fills in facts that are read off the data and the users'
+validated study, or refuses the document with problems that each name a field and a remedy;
+`to_document` is the inverse of `parse`. `resolved` fills in facts about the data and the users'
 code, such as hashes.
 """
 
@@ -24,9 +24,7 @@ KINDS: dict[str, Kind[Any, Any, Any]] = {kind.name: kind for kind in (TELESCOPIN
 
 
 def parse(document: object) -> AnyStudy:
-    """The study that a document describes. Raises InvalidInput with all problems of the
-    document.
-    """
+    """The study that a document describes. Raises InvalidInput with the document's problems."""
     names = ", ".join(KINDS)
     if not isinstance(document, dict):
         raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {names}", document)
@@ -51,7 +49,7 @@ def parse(document: object) -> AnyStudy:
 
 
 def texts(study: AnyStudy) -> dict[str, DataSpec]:
-    """The data that the trials of a study read, by field of the document."""
+    """The data that the trials of a study read, keyed by the field of the document."""
     return study.kind.texts(study.question)
 
 
@@ -74,18 +72,21 @@ def resolved(study: AnyStudy) -> AnyStudy:
         kind.with_texts(question, corpora),
         lambda model, field: resolved_model(model, vocab_size, field),
     )
-    return kind.of(kind.check(question))  # again, since two names may denote the same text
+    # checked again, since two names may denote the same corpus
+    return kind.of(kind.check(question))
 
 
 def resolved_data(data: DataSpec, batch_tokens: int) -> DataSpec:
-    """The data with their location, hash and size, checked to be long enough for a batch."""
+    """The data with their location, hash and size. Raises InvalidInput if the corpus
+    cannot be read or is shorter than a batch."""
     corpus = resolve(data)
     check_length(corpus, batch_tokens)
     return corpus
 
 
 def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
-    """A model with the hash of its code, checked to accept tokens of this vocabulary."""
+    """A model with the hash of its code. Raises InvalidInput if the model cannot read this
+    vocabulary."""
     try:
         return model.pinned(vocab_size)
     except InvalidInput as error:

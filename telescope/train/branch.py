@@ -2,16 +2,16 @@
 
 A *trunk* trains at a constant learning rate and stores its state at some steps
 (`TrialSpec.kept_steps`); a *branch* continues from such a state. `cooldown` gives a branch that
-ends a trunk early, with a decay: one trunk and a short branch per budget give the losses of runs of
-all these lengths. `extension` gives a branch that continues a trunk beyond its end; it may be
-extended and cooled down in turn.
+decays the learning rate from a step of its trunk on: one trunk and several short branches give the
+final losses of runs of several lengths. `extension` gives a branch that continues a trunk beyond
+its end; such a branch may be the trunk of further branches.
 
-To all other code a branch is a complete run: its horizon contains all of its steps, and an
-assertion checks that its schedule equals the trunk's in the steps that they share. So a branch can
-be trained without its trunk, and gives the same points after the shared steps (telescope.train).
+To all other code a branch is a complete run: its horizon contains all steps from the first on, and
+an assertion checks that in the shared steps the learning rates of branch and trunk are equal. So a
+branch can be trained without its trunk, and gives the same points after the shared steps
+(telescope.train.loop).
 
-Settings for measurements during the run (`evaluate_every`, `stop_below_loss`) belong to each run
-and are not inherited from the trunk.
+A branch does not inherit `evaluate_every` and `stop_below_loss` from its trunk.
 """
 
 import math
@@ -31,8 +31,8 @@ def cooldown(
     evaluate_every: int | None = None,
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
-    """The trunk's first `step` steps, then a linear decay to its `final_lr_fraction` over
-    `cooldown_steps`."""
+    """A branch that consists of the trunk's first `step` steps, then `cooldown_steps` steps of
+    linear decay to the trunk's `final_lr_fraction`."""
     assert step >= warmup_steps(trunk.horizon), f"step {step} is within the trunk's warm-up"
     steps = step + cooldown_steps
     horizon = replace(
@@ -55,7 +55,8 @@ def extension(
     evaluate_every: int | None = None,
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
-    """The trunk continued at its constant learning rate, to `steps` steps in all."""
+    """A branch that continues the whole trunk at the same constant learning rate, to `steps` steps
+    in all."""
     horizon = replace(
         trunk.horizon,
         steps=steps,
@@ -68,8 +69,8 @@ def extension(
 
 
 def warmup_fraction(horizon: HorizonSpec, steps: int) -> float:
-    """The warm-up fraction that gives a run of `steps` steps as many warm-up steps as this horizon
-    has. It aims at half a step less, so that rounding cannot add a step."""
+    """The warm-up fraction that gives a run of `steps` steps as many warm-up steps as `horizon`
+    has. The fraction aims at half a step less, so that rounding cannot add a step."""
     return max(0.0, warmup_steps(horizon) - 0.5) / steps
 
 
@@ -78,7 +79,7 @@ def _branch(
 ) -> TrialSpec:
     assert step in trunk.kept_steps, f"the trunk keeps no state at step {step}"
     assert schedules_agree(trunk.horizon, horizon, step), (
-        f"the trunk's learning rates up to step {step} are not its branch's"
+        f"trunk and branch have different learning rates before step {step}"
     )
     branch = Branch(trunk=trunk.digest, step=step)
     return replace(trunk, horizon=horizon, branch=branch, kept_steps=kept_steps)
@@ -86,7 +87,8 @@ def _branch(
 
 @lru_cache(maxsize=1024)
 def schedules_agree(trunk: HorizonSpec, branch: HorizonSpec, steps: int) -> bool:
-    """True if the learning rates of two horizons agree in the first `steps` steps."""
+    """True if the factors on the learning rate are equal in the first `steps` steps of two
+    horizons."""
     return all(
         math.isclose(lr_factor(trunk, step), lr_factor(branch, step), rel_tol=1e-12)
         for step in range(steps)

@@ -2,11 +2,11 @@
 
 A checkpoint is replaced as a whole: it is written to a temporary file, flushed to disk, then
 renamed. The previous checkpoint stays, and is used if the newest cannot be read. If neither can be
-read, or both have another format, they are ignored: the trial starts from the beginning.
+read in the current format, the trial starts from the beginning.
 
 The folder of a job's checkpoints also holds the states that trunks stored for their branches
-(`kept_path`). These outlive their trial and are deleted with the job. A branch without a checkpoint
-begins at such a state; if there is none that it can use, it makes its trunk's steps itself.
+(`kept_path`). These states are kept until the job ends. A branch without a checkpoint begins at its
+trunk's state; without a readable state, the branch runs the trunk's steps itself.
 """
 
 import os
@@ -19,8 +19,8 @@ import torch
 from telescope.trials.horizon import Branch
 
 FORMAT = 3
-"""Version of the format of a state. Increase it with every change that makes older states unusable;
-since version 3, Muon's momenta are named by their shape."""
+"""Version of the format of a state. Increase the version with every change that makes older states
+unusable; since version 3, Muon's momenta are named by their shape."""
 
 
 def kept_path(folder: Path, digest: str, step: int) -> Path:
@@ -29,13 +29,13 @@ def kept_path(folder: Path, digest: str, step: int) -> Path:
 
 
 class CheckpointFile:
-    """A trial's checkpoint. `due` tells when the next save is due; the training loop decides which
-    state to save, and at which step that is safe."""
+    """A trial's checkpoint. `due` tells whether a save is due; the training loop decides what to
+    save, and at which step saving is safe."""
 
     def __init__(self, path: str | Path, every_seconds: float = 30.0) -> None:
         self.path = Path(path)
         self.every_seconds = every_seconds
-        self.step = 0  # the step that `load` resumed at
+        self.step = 0  # step of the state that `load` returned
         self._saved_at = time.monotonic()
 
     @property
@@ -43,8 +43,8 @@ class CheckpointFile:
         return self.path.with_name(self.path.name + ".previous")
 
     def load(self, branch: Branch | None = None) -> dict[str, Any] | None:
-        """The newest readable state; without one, the state at which the branch begins; otherwise
-        None. Sets `step`."""
+        """The newest readable state of the trial, or else its trunk's state at which `branch`
+        begins, or else None. Sets `step` to the step of this state."""
         for path in (self.path, self._previous):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -57,8 +57,8 @@ class CheckpointFile:
         return self._load_trunk(branch) if branch else None
 
     def _load_trunk(self, branch: Branch) -> dict[str, Any] | None:
-        """The state that the trunk stored, without its curve and seconds, since a branch has its
-        own."""
+        """The state that the trunk stored, with an empty curve and no seconds, since a branch
+        records only its own. None if the trunk's state cannot be read."""
         state = CheckpointFile(kept_path(self.path.parent, branch.trunk, branch.step)).load()
         if state is None or state["step"] != branch.step:
             return None
@@ -70,7 +70,8 @@ class CheckpointFile:
         CheckpointFile(kept_path(self.path.parent, digest, state["step"])).save(state)
 
     def due(self) -> bool:
-        """True if the interval has passed since the last save (or since the file was opened)."""
+        """True if `every_seconds` have passed since the last save, or without a save since this
+        object was made."""
         return time.monotonic() - self._saved_at >= self.every_seconds
 
     def save(self, state: dict[str, Any]) -> None:
@@ -87,6 +88,6 @@ class CheckpointFile:
         self._saved_at = time.monotonic()
 
     def delete(self) -> None:
-        """Delete the trial's checkpoints."""
+        """Delete the checkpoint, the previous checkpoint and unfinished files."""
         for path in self.path.parent.glob(self.path.name + "*"):
             path.unlink(missing_ok=True)

@@ -2,18 +2,19 @@
 
 torch.compile fuses the elementwise operations of the forward and backward pass; the matrix products
 are unchanged. One graph serves all trials with equal shapes of model and batches: weights and
-tokens are its inputs, and the optimizer's step, with learning rate and decay, stays outside. The
-members of a pack run through the graph one after the other, so that any of them may leave.
+tokens are the graph's inputs, and the optimizer's step, with learning rate and decay, stays
+outside. The members of a pack run through the graph one after the other, so that any of them may
+leave.
 
-The first compilation on a machine takes half a minute, a further shape half of that, and a graph
-that torch finds in its cache on disk takes one second to five. So compile times are recorded in
-that cache, by shape, and telescope.train.program reads them before it decides.
+The first compilation on a machine takes half a minute, each further shape half as long, and a graph
+in torch's cache on disk one to five seconds. So compile times are recorded in that cache, by shape,
+and telescope.train.program reads them before it decides whether to compile.
 
 Compiled code gives the same numbers as eager code up to rounding. The effect of rounding on
-training varies: at moderate learning rates AdamW keeps it below 1e-6 of the loss; Newton-Schulz in
-bf16, and any high learning rate, amplify it to as much as a percent over 1,200 steps, as they
-amplify a change of 1e-7 in the initial weights (docs/performance.md). Another seed changes more,
-and estimates treat both as noise.
+training varies: with AdamW at moderate learning rates, the effect stays below 1e-6 of the loss;
+Newton-Schulz in bf16, and any high learning rate, amplify the effect to as much as a percent over
+1,200 steps, just as they amplify a change of 1e-7 in the initial weights (docs/performance.md). A
+different seed changes the loss more than rounding does, and estimates treat both changes as noise.
 
 Parts: `Graph`, the shapes that a graph depends on · `obstacle`, the reason why nothing can be
 compiled · `expected_seconds`, `compile_graph`, `record_seconds`, `ensure_compiled` ·
@@ -51,15 +52,15 @@ from telescope.trials.types import Parametrisation
 
 log = logging.getLogger("telescope.compiled")
 
-# environment variable: auto, the default, compiles where compiling pays; never
+# environment variable: `auto` (the default) compiles if that saves time, `never` does not compile
 COMPILE = "TELESCOPE_COMPILE"
 # assumed seconds of the first compilation on a machine; measured: 26 to 34 on a CPU
 FIRST_SECONDS = 35.0
 # assumed seconds for the first graph that a worker finds in the cache on disk, including torch's
 # imports; measured: 4 to 6
 FIRST_CACHED_SECONDS = 5.0
-CACHED_SECONDS = 1.0  # for each further graph in the cache; measured: 0.4 to 1.3
-MOST_GRAPHS = 64  # per worker
+CACHED_SECONDS = 1.0  # assumed seconds for each further graph in the cache; measured: 0.4 to 1.3
+MOST_GRAPHS = 64  # largest number of graphs per worker
 _failures: list[str] = []  # errors of compilations in this process
 
 
@@ -70,7 +71,7 @@ class Graph:
     model: AnyModel
     parametrisation: Parametrisation
     vocab_size: int
-    windows: int  # per call
+    windows: int  # number of windows per call
     context: int
 
     @classmethod
@@ -89,8 +90,8 @@ class Graph:
 
 @cache
 def cache_folder() -> Path:
-    """Folder for compiled code: TORCHINDUCTOR_CACHE_DIR if that is set, otherwise a folder per
-    source of the model, torch version, processor and device."""
+    """Folder for compiled code: TORCHINDUCTOR_CACHE_DIR if that is set, otherwise a folder for this
+    combination of model source, versions of torch and Python, processor and device."""
     if folder := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
         return Path(folder)
     cpuinfo = Path("/proc/cpuinfo")
@@ -122,8 +123,8 @@ def obstacle() -> str | None:
 
 
 def expected_seconds(graph: Graph) -> float:
-    """Expected seconds of compiling in each worker: few if this machine has compiled the graph
-    before, otherwise the compile time of the most recent graph."""
+    """Expected seconds that a worker spends on compiling: few if this machine has compiled the
+    graph before; otherwise the last recorded compile time, or FIRST_SECONDS without a record."""
     if graph.record.exists():
         return CACHED_SECONDS if _compiled.cache_info().currsize else FIRST_CACHED_SECONDS
     try:
@@ -134,7 +135,7 @@ def expected_seconds(graph: Graph) -> float:
 
 
 def compile_graph(graph: Graph) -> float:
-    """Compile the graph with a model and tokens of arbitrary values. Returns the seconds that it
+    """Compile the graph, with arbitrary weights and tokens. Returns the seconds that compiling
     took.
 
     Raises any error that torch or the compiler raises; from then on `obstacle` reports that error
@@ -147,7 +148,7 @@ def compile_graph(graph: Graph) -> float:
     windows = torch.zeros(1, graph.windows, graph.context + 1, dtype=torch.int64, device=device)
     try:
         compiled_losses((dummy,), windows).sum().backward()  # type: ignore[no-untyped-call]
-    except Exception as error:  # raised by torch, by the compiler, or by code that these include
+    except Exception as error:  # raised by torch, the compiler, or a library that these call
         lines = str(error).strip().splitlines() or [""]
         _failures.append(
             f"{type(error).__name__}: {lines[0]} (compiled code is kept in {cache_folder()})"
@@ -160,8 +161,8 @@ def compile_graph(graph: Graph) -> float:
 
 
 def record_seconds(graph: Graph, seconds: float) -> None:
-    """Record the compile time of a graph. A failure is logged only, since it affects no more than
-    the next estimate."""
+    """Record the compile time of a graph. A failure is only logged, since without the record only
+    the next estimate is less accurate."""
     try:
         graph.record.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=graph.record.parent, delete=False) as draft:
@@ -173,8 +174,8 @@ def record_seconds(graph: Graph, seconds: float) -> None:
 
 @cache
 def ensure_compiled(graph: Graph) -> bool:
-    """Compile the graph in this process, if it has not been compiled yet. Returns False if that
-    fails; the decision to compile may have been made on another node."""
+    """Compile the graph, once per process. Returns False if that fails: the node that decided
+    to compile may have had a compiler that this node lacks."""
     try:
         if (reason := obstacle()) is None:
             compile_graph(graph)

@@ -1,8 +1,9 @@
 """The test for divergence.
 
-A run diverges if its loss is not finite, or stays above the loss of its first step for a quarter of
-the run, but for more than 20 steps. The steps are counted on the device, and the count is read only
-where a point of the curve is recorded, so the recording interval does not change the result.
+A run diverges if its loss is not finite, or if its loss stays above the loss of the first step for
+more than a quarter of the run and more than 20 steps. The longest such stretch of steps is counted
+on the device, and the count is read only when a point of the curve is recorded; since the count
+never falls, the recording interval does not change the result.
 """
 
 import math
@@ -19,8 +20,8 @@ class LossHistory:
     """The losses of a run's steps, reduced to the scalars that the test needs, on the device."""
 
     first_loss: Tensor  # nan before the first step
-    steps_above: Tensor  # consecutive steps up to now with a loss above the first
-    most_steps_above: Tensor  # the largest number of such consecutive steps so far
+    steps_above: Tensor  # length of the current stretch of steps with a loss above the first
+    most_steps_above: Tensor  # length of the longest such stretch so far
 
     @classmethod
     def empty(cls, device: torch.device) -> "LossHistory":
@@ -30,14 +31,14 @@ class LossHistory:
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], device: torch.device) -> "LossHistory":
-        """The history in a checkpoint, from the values that `state` returned."""
+        """The history in a checkpoint, which contains the values that `state` returned."""
         first_loss, above, longest = (
             state[name].to(device) for name in ("first_loss", "above", "longest")
         )
         return cls(first_loss, above, longest)
 
     def state(self) -> dict[str, Tensor]:
-        """Values for a checkpoint."""
+        """The history as values for a checkpoint."""
         return {
             "first_loss": self.first_loss,
             "above": self.steps_above,
@@ -52,5 +53,6 @@ class LossHistory:
         self.most_steps_above = torch.maximum(self.most_steps_above, self.steps_above)
 
     def diverged(self, mean_loss: float, steps: int) -> bool:
-        """True if a run of so many steps diverged; `mean_loss` is the mean since its last point."""
+        """True if a run of `steps` steps in all has diverged; `mean_loss` is the mean of its losses
+        since the last point of the curve."""
         return not math.isfinite(mean_loss) or float(self.most_steps_above) > max(20, steps // 4)

@@ -2,26 +2,26 @@
 
 Conventions: a multiply-add is two operations. A backward pass costs twice a forward pass, so
 training costs 6 operations per matrix parameter and token (Kaplan et al., arXiv 2001.08361). The
-head's matrix counts; an embedding lookup is free. Attention adds 12 x width x context per token and
-layer, without a discount for the causal mask (PaLM, arXiv 2204.02311, appendix B); latent attention
-adds more, since its heads are larger in logits than in values. Muon adds five Newton-Schulz steps
-of 4 m^2 n + 2 m^3 per (m x n) matrix and optimizer step, where m is the smaller side. Only matrix
+readout matrix counts; an embedding lookup is free. Attention adds 12 x width x context per token
+and layer, without a discount for the causal mask (PaLM, arXiv 2204.02311, appendix B); latent
+attention adds more, since its keys are wider than its values. Muon adds Newton-Schulz steps of
+4 m^2 n + 2 m^3 per (m x n) matrix and optimizer step, where m is the smaller side. Only matrix
 products are counted, as in torch's own counter: norms, rotations, the softmax, the loss and the
-elementwise arithmetic of the optimizers are left out. (Torch counts nothing for the CPU's fused
-attention; compare with its plain attention.)
+elementwise arithmetic of the optimizers are left out. (Torch's counter omits the CPU's fused
+attention; to compare, use plain attention.)
 
 All work of a run is counted, training and measurements: held-out losses (forward passes), and the
-probes of the first steps or of the end (telescope.train.probes). A forecast assumes that there are
-as many held-out tokens as the spec asks for; points of a curve count the tokens that were read. A
-run that diverges skips its last held-out loss and the measurements at its end; a run that stops
-below its loss skips the latter. The steps and held-out losses that a branch shares with its trunk
-are not counted.
+probes of the first steps or of the end (telescope.train.probes). A forecast counts as many held-out
+tokens as the spec asks for; a curve counts the tokens that were actually read. A run that diverges
+skips its last held-out loss and the measurements at its end; a run that ends at `stop_below_loss`
+skips only these measurements. The steps and held-out losses that a branch shares with its trunk are
+not counted.
 
-Matrices and forward pass are counted by the model's family (telescope.models.family).
+The model's family counts the matrices and the forward pass (telescope.models.family).
 
 Parts: `parameters` and `hidden_parameters` · `forward_flops_per_token`, `training_flops_per_token`,
 `newton_schulz_flops`, `step_flops` · `evaluation_flops`, `beginning_flops`, `ending_flops`, for
-measurements · `flops_by` a step, and `trial_flops`.
+measurements · `flops_until`, up to a step, and `trial_flops`.
 """
 
 from functools import lru_cache
@@ -46,7 +46,7 @@ def parameters(model: AnyModel, vocab_size: int, context: int) -> int:
 
 
 def hidden_parameters(model: AnyModel) -> int:
-    """Entries of all hidden matrices."""
+    """Number of entries in hidden matrices."""
     return family_of(model).hidden_parameters(model)
 
 
@@ -91,13 +91,12 @@ def step_flops(spec: TrialSpec) -> float:
 
 
 def forward_flops(spec: TrialSpec, tokens: int) -> float:
-    """Operations of a forward pass over so many tokens."""
+    """Operations of a forward pass over `tokens` tokens."""
     return tokens * forward_flops_per_token(spec.model, spec.data.vocab_size, spec.data.context)
 
 
 def evaluation_flops(spec: TrialSpec, windows: int | None = None) -> float:
-    """Operations of one held-out loss over so many windows; by default as many as the spec asks
-    for."""
+    """Operations of one held-out loss over `windows` windows; by default the spec's number."""
     context = spec.data.context
     windows = windows or max(1, spec.horizon.evaluation_tokens // context)
     return forward_flops(spec, windows * context)
@@ -114,14 +113,14 @@ def beginning_flops(spec: TrialSpec) -> float:
 def ending_flops(spec: TrialSpec) -> float:
     """Operations of probes.Ending: a forward pass over a window before and after the last step, and
     the spectral norms of all hidden matrices and of their updates."""
-    products = 2 * POWER_STEPS + 1  # of a matrix and VECTORS vectors
+    products = 2 * POWER_STEPS + 1  # each a matrix times VECTORS vectors
     norms = 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
     return forward_flops(spec, 2 * spec.data.context) + norms
 
 
-def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
-    """Number of held-out losses that a run has measured by a step, without those of its trunk. A
-    run that diverges skips the last one."""
+def evaluations_until(spec: TrialSpec, step: int, diverged: bool) -> int:
+    """Number of held-out losses that a run has measured up to `step`, its trunk's excluded. A run
+    that diverges skips the last held-out loss."""
     steps = spec.horizon.steps
     every = (spec.horizon.evaluate_every or steps) if spec.measure == "loss" else steps
     due = step // every + (step == steps and steps % every > 0)
@@ -129,13 +128,13 @@ def evaluations_by(spec: TrialSpec, step: int, diverged: bool) -> int:
     return due - spec.branch_step // every - skipped
 
 
-def flops_by(
+def flops_until(
     spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None
 ) -> float:
-    """Operations that a run has spent when it records its point at a step; `windows` is the number
-    of windows of a held-out loss."""
+    """Operations that a run has spent when it records its point at `step`; `windows` is the number
+    of windows of a held-out loss, by default the spec's."""
     training = (step - spec.branch_step) * step_flops(spec)
-    evaluations = evaluations_by(spec, step, diverged) * evaluation_flops(spec, windows)
+    evaluations = evaluations_until(spec, step, diverged) * evaluation_flops(spec, windows)
     spent = training + evaluations
     if spec.measure == "coordinates":
         return spent + (step + 1) * beginning_flops(spec)
@@ -146,4 +145,4 @@ def flops_by(
 @lru_cache(maxsize=65_536)
 def trial_flops(spec: TrialSpec) -> float:
     """Operations of the whole run."""
-    return flops_by(spec, spec.horizon.steps)
+    return flops_until(spec, spec.horizon.steps)

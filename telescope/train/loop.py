@@ -1,31 +1,32 @@
 """The training loop.
 
-`train(specs)` is a generator of measurements, and the only training loop: a worker forwards the
-points that it yields, and closing it stops the run. Its trials have one shape and run as one
-program, a *pack* (telescope.train.pack); `train_one(spec)` trains a pack of one. Each trial is a
-function of its spec alone: the seed gives the initial values, and (seed, step) give a batch. In a
-pack, its curve is the same as alone, up to rounding. On a CPU, a run that is resumed from its
-checkpoint, in the same pack and by the same program, yields bit for bit the points that an
-uninterrupted run yields from there on.
+`train(specs)` is the only training loop, a generator of measurements: a worker forwards the points
+that the generator yields, and closing the generator stops the run. The trials have one shape and
+run as one program, a *pack* (telescope.train.pack); `train_one(spec)` trains a pack of one trial.
+The spec alone determines a trial: the seed gives the initial values, and (seed, step) give a batch.
+The curve of a trial is the same in a pack as alone, up to rounding. On a CPU, a run that is resumed
+from its checkpoint, in the same pack and by the same program, yields bit for bit the points that an
+uninterrupted run yields from that step on.
 
 A run ends early in two cases:
 
-- It *diverged* (telescope.train.divergence): its last point has an infinite held-out loss. That is
-  a result, not an error.
-- Its held-out loss during training is at or below `stop_below_loss`: it ends with that loss.
+- The run *diverged* (telescope.train.divergence): the last point has an infinite held-out loss.
+  Divergence is a result, not an error.
+- A held-out loss during training is at or below `stop_below_loss`: the run ends with that loss.
 
-A *trunk* stores its state at each of its `kept_steps`. A *branch* begins at such a state; if there
-is none, it makes the trunk's steps itself without recording them. Either way its curve, its seconds
-and its FLOPs begin after `branch.step`, and on a CPU its curve is the same bit for bit.
+A *trunk* stores its state at each of its `kept_steps`. A *branch* begins at such a state; without
+one, the branch runs the trunk's steps itself and does not record them. In both cases the branch's
+curve, seconds and FLOPs begin after `branch.step`, and on a CPU the curve is the same bit for bit.
 
-The `measure` of a trial decides what it records:
+The `measure` of a trial decides what the trial records:
 
-- `coordinates` (telescope.studies.coordinates.check): all of its few steps read the first batch,
-  and each point records how far every layer's output has moved.
-- `time`: every step is a point, and the last point records the time of a step.
-- `loss`: the last point records the final size of the hidden matrices (telescope.train.probes).
+- `coordinates` (telescope.studies.coordinates.check): all steps, which are few, read the first
+  batch, and each point records how far every layer's output has moved.
+- `time`: every step is a point, and the last point records the median time of a step.
+- `loss`: the last point also records the final size of the hidden matrices
+  (telescope.train.probes).
 
-If the optimizer's options ask for it, a trial also records its largest attention logits, and clips
+If the optimizer's options ask for it, training also records the largest attention logits, and clips
 them (telescope.optim.qk_clip).
 
 Parts: `CurvePoint`, `Last`, `Left`: the values that the loop yields · `step_runs`, one step of
@@ -50,7 +51,7 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A point of the curve of trial `index`, which continues."""
+    """A point, but not the last, of the curve of trial `index`."""
 
     index: int
     measurement: Measurement
@@ -66,7 +67,7 @@ class Last:
 
 @dataclass(frozen=True)
 class Left:
-    """Trial `index` left the pack before its end, because `stopping` accepted it."""
+    """Trial `index` left the pack before its end, because `stopping(index)` was true."""
 
     index: int
 
@@ -91,8 +92,8 @@ class Clock:
 
 
 def step_runs(runs: Sequence[TrainingRun], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
-    """Make one optimizer step in each run, over all its micro-batches; returns the mean losses of
-    their batches, still on the device."""
+    """Take one optimizer step in each run, over all micro-batches of its batch; returns the mean
+    loss of each run's batch, still on the device."""
     models = [run.model for run in runs]
     monitors = [run.logit_monitor for run in runs if run.logit_monitor]
     assert len(runs) == 1 or not monitors, "a run whose logits are recorded trains alone"
@@ -121,10 +122,11 @@ def train(
     stopping: Callable[[int], bool] = lambda index: False,
     losses: pack.Losses = pack.losses,
 ) -> Iterator[Progress]:
-    """Train trials of one shape together, each from its checkpoint or its trunk; yields the points
-    of their curves, and a `Left` for each trial that leaves.
+    """Train trials of one shape together; yields the points of their curves, and a `Left` for each
+    trial that leaves.
 
-    Before each step, a trial whose index `stopping` accepts leaves. `losses` is the program:
+    A trial continues from its checkpoint, or else from its trunk's state, if there is one. Before
+    each step, every trial for which `stopping(index)` is true leaves. `losses` is the program:
     telescope.train.pack.losses, or telescope.train.compiled.compiled_losses.
     """
     shapes = {pack.shape(spec) for spec in specs}
@@ -153,8 +155,8 @@ def train(
 def _record_step(
     runs: dict[int, TrainingRun], files: Sequence[CheckpointFile | None], clock: Clock
 ) -> Iterator[Progress]:
-    """After a step of all runs, yield the points that are due and store the states that are due;
-    runs that have ended are removed from `runs`."""
+    """After a step of all runs, yield the points and store the states that are due, and remove
+    ended runs from `runs`."""
     metrics = {index: run.metrics(run.judge()) for index, run in runs.items() if run.point_due}
     clock.charge(runs.values())
     for index, run in list(runs.items()):
@@ -172,8 +174,8 @@ def _record_step(
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
-    """Train one trial, from its checkpoint or its trunk; yields the points of its curve, the last
-    with the final held-out loss."""
+    """Train one trial, from its checkpoint or its trunk's state if there is one; yields the points
+    of its curve, the last with the final held-out loss."""
     for progress in train((spec,), (checkpoint,)):
         if not isinstance(progress, Left):
             yield progress.measurement
@@ -182,7 +184,7 @@ def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iter
 def _measure_coordinates(
     index: int, run: TrainingRun, stopping: Callable[[int], bool]
 ) -> Iterator[Progress]:
-    """Train a run that measures coordinates, alone; yields its points."""
+    """Train one run that measures coordinates; yields its points."""
     for point in _first_steps(run):
         yield Last(index, point) if run.ended else CurvePoint(index, point)
         if not run.ended and stopping(index):
@@ -191,8 +193,8 @@ def _measure_coordinates(
 
 
 def _first_steps(run: TrainingRun) -> Iterator[Measurement]:
-    """A point per step; its metrics tell how far the layers' outputs on the fixed batch have moved
-    since step 0."""
+    """Yield a point per step. The metrics tell how far the layers' outputs on the fixed batch have
+    moved since step 0."""
     clock = Clock()
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:

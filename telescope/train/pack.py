@@ -1,11 +1,11 @@
 """Trials of one shape as one program.
 
-With a narrow model, a machine spends more time on starting kernels than on computing. So several
+With a narrow model, a machine spends more time on launching kernels than on computing. So several
 such models are trained together, as a *pack*: a common model whose batch holds the windows of all
-members, one after the other, and whose weights are the members' weights, stacked. Where a weight is
-applied to the batch, each member's weight is applied to that member's part of the batch
-(`Together`). All other operations, including attention, have no weights and are the same for all
-members. Gradients flow back through the stacking into each member's own parameters.
+members, one after the other, and whose weights are the members' weights, stacked. An operation with
+weights applies each member's weight to that member's part of the batch (`Together`). All other
+operations, including attention, are the same for all members. Gradients flow back through the
+stacking into each member's own parameters.
 
 A pack lasts for one step: members are complete models with their own optimizers and checkpoints, so
 any of them may leave, and the rest form a new pack. Values that one member computes, infinite or
@@ -49,8 +49,8 @@ def shape(spec: TrialSpec) -> str:
 
 
 def _common_spec(spec: TrialSpec) -> TrialSpec:
-    """The spec with fixed values for its seed and for every hyperparameter in which members may
-    differ, because it enters the computation as a number only."""
+    """The spec with fixed values for the seed and for the hyperparameters in which members may
+    differ. Members may differ in all that does not change shapes or operations."""
     optimizer = replace(
         spec.optimizer,
         lr=1.0,
@@ -74,14 +74,14 @@ def _common_spec(spec: TrialSpec) -> TrialSpec:
 
 
 def packable(model: AnyModel) -> bool:
-    """True if trials of this model may share a pack, or be compiled. A user's model may not, since
-    telescope does not know how it applies its weights."""
+    """True if trials of this model may share a pack, or be compiled. False for a user's model,
+    since telescope does not know how such a model applies its weights."""
     return family_of(model).packable
 
 
 def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
-    """Mean cross-entropy, in nats per token, of each model on its own windows of T + 1 tokens; in
-    bf16 if the hardware has it."""
+    """Mean cross-entropy, in nats per token, of each model on its own windows of T + 1 tokens; on a
+    GPU computed in bf16."""
     with torch.autocast("cuda", torch.bfloat16) if windows.is_cuda else nullcontext():
         if (own := models[0].own_loss(windows[0])) is not None:
             return own[None]
@@ -99,19 +99,19 @@ def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tens
     if len(models) == 1:
         return models[0](tokens[0])
     assert packable(models[0].spec), "packs cannot hold a user's model"
-    stacked = {
+    stacked_weights = {
         name: torch.stack([model.get_parameter(name) for model in models])
         for name, _ in models[0].named_parameters()
     }
     with Together(len(models)):
-        return functional_call(cast(nn.Module, models[0]), stacked, tokens.flatten(0, 1))  # type: ignore[no-any-return]
+        return functional_call(cast(nn.Module, models[0]), stacked_weights, tokens.flatten(0, 1))  # type: ignore[no-any-return]
 
 
 class Together(TorchFunctionMode):
     """While this mode is active, a weight with one extra dimension is a stack of P weights, and
     weight p is applied to part p of the batch.
 
-    The mode covers the four functions by which a Transformer applies weights to activations.
+    The mode covers the four functions with which a Transformer applies weights to activations.
     """
 
     def __init__(self, members: int) -> None:
@@ -152,8 +152,8 @@ class Together(TorchFunctionMode):
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
     ) -> Tensor:
-        """A lookup of tokens (P B, T) in weight (P, V, D) as one table, with each member's token
-        ids shifted to its own rows."""
+        """A lookup of tokens (P B, T) in weight (P, V, D) as one table: each member's token ids are
+        shifted to the rows of that member."""
         assert (padding_idx, max_norm, scale_grad_by_freq, sparse) == (None, None, False, False), (
             "a pack cannot hold such embeddings"
         )

@@ -1,21 +1,22 @@
 """Measurements inside a model in training, which show whether its parametrisation holds.
 
-They go into the metrics of a curve; telescope.studies.coordinates.check and
-telescope.studies.telescoping.answer.late compare them across width.
+The measurements are metrics of a point of the curve; telescope.studies.coordinates.check and
+telescope.studies.telescoping.answer.late compare them across widths.
 
 `Beginning` measures in the first steps, on one fixed batch. Its metrics are log2 of the RMS of two
 quantities:
 
 - `moved/<layer>`: the change since step 0 of a layer's output before any norm, or of the logits. A
-  norm fixes the size of its output and would hide all growth; the change is measured because heads
-  start at zero.
-- `own/<layer>`: the part of this change that is due to the layer's own update, (W - W0) x. The rest
-  is due to the change of x. Where embeddings learn fast, their contribution to x hides a hidden
-  learning rate that falls too fast with width; this metric shows it.
+  norm fixes the size of its output and would hide all growth; the change is measured, not the
+  output, since output heads start at zero.
+- `own/<layer>`: the part of this change that is due to the layer's own update, (W - W0) x, with the
+  weights W, the weights W0 at step 0, and the layer's input x. The rest is due to the change of x.
+  If embeddings learn fast, the change of x hides that the learning rate of hidden matrices falls
+  too fast with width; this metric shows such a fall.
 
-`Ending` measures at the end of a run: the spectral norm of each kind of hidden matrix, and of its
-last update, over sqrt(fan_out / fan_in), which a parametrisation should keep constant across width;
-and the RMS by which the last update moved the last features.
+`Ending` measures at the end of a run: the spectral norms of each kind of hidden matrix and of its
+last update, divided by sqrt(fan_out / fan_in), and the RMS change of the last features by the last
+update. With a sound parametrisation, all of these stay constant across widths.
 """
 
 import math
@@ -34,14 +35,14 @@ from telescope.models.family import Layer, Model
 
 MOVED, OWN, LATE = "moved/", "own/", "late/"
 LOGITS = "logits"
-KEPT_TOKENS = 512  # tokens of the batch, evenly spaced, whose activations are compared
-POWER_STEPS = 12
-VECTORS = 4  # iterated together: the largest of several converges faster
+KEPT_TOKENS = 512  # number of tokens of the batch, evenly spaced, whose activations are compared
+POWER_STEPS = 12  # steps of the power iteration for spectral norms
+VECTORS = 4  # vectors of that iteration; the largest of several norms converges faster than one
 
 
 class Beginning:
-    """Stores a model's initial outputs; `metrics` returns how far each of its layers has moved
-    since."""
+    """Stores the initial outputs of a model's layers; `metrics` returns how far these outputs have
+    moved since."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
@@ -50,13 +51,13 @@ class Beginning:
         self._forward(lambda name, output: self.outputs.update({name: output}))
 
     def metrics(self) -> dict[str, float]:
-        """log2 RMS per quantity. Layers that have not moved are left out: while a head is zero, no
-        gradient reaches them."""
+        """log2 of the RMS of each quantity. Layers that have not moved are left out: while the
+        output head is zero, no gradient reaches them."""
         rms: dict[str, float] = {}
 
         def compare(name: str, output: Tensor) -> None:
             before = self.outputs.get(name)
-            # an expert may receive another number of tokens than at step 0
+            # an expert may receive a different number of tokens than at step 0
             if before is not None and before.shape == output.shape:
                 rms[name] = float((output - before).square().mean().sqrt())
 
@@ -78,7 +79,7 @@ class Beginning:
 
         with self.model.evaluating(), hidden_layer_hooks(self.model, receive_layer):
             logits = self.model(self.tokens)
-            if logits.ndim == 3:  # rather than a loss
+            if logits.ndim == 3:  # logits, not a loss
                 receive(MOVED + LOGITS, probe_tokens(logits, every))
 
 
@@ -92,8 +93,8 @@ class Ending:
         self.weights = {path: layer.matrix.clone() for path, layer in model.hidden_layers().items()}
 
     def metrics(self) -> dict[str, float]:
-        """For each kind of hidden matrix the median over the blocks, and the RMS change of the last
-        features."""
+        """The median spectral norms of each kind of hidden matrix and of its last update, and the
+        RMS change of the last features."""
         weights = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         updates = {path: weights[path] - before for path, before in self.weights.items()}
         values: defaultdict[str, list[float]] = defaultdict(list)
@@ -107,8 +108,8 @@ class Ending:
 
     @torch.no_grad()
     def _features(self) -> Tensor | None:  # (tokens, D)
-        """The last features: the input of the Transformer's final norm, or of a user's head. None
-        if telescope does not know the module that takes them."""
+        """The last features: the input of the Transformer's final norm, or of a user model's head.
+        None if telescope does not know the module that takes the last features."""
         module_inputs: list[Tensor] = []
         last = self.model.last()
         if last is None:
@@ -125,12 +126,12 @@ class Ending:
 
 
 def layer_kind(path: str) -> str:
-    """The name of a layer without its block: blocks.3.attention.query -> attention.query."""
+    """The path of a layer after its first index: blocks.3.attention.query -> attention.query."""
     return re.sub(r"^.*?\.\d+\.", "", path, count=1)
 
 
 def probe_tokens(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, features)
-    """Evenly spaced tokens as rows."""
+    """Every `every`-th token as a row, in float32."""
     return x.flatten(0, -2)[::every].float()
 
 
@@ -138,8 +139,8 @@ def probe_tokens(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T /
 def hidden_layer_hooks(
     model: Model, receive: Callable[[str, Layer, Tensor, Tensor], None]
 ) -> Iterator[None]:
-    """Call `receive` with the path, the layer, its input and its output whenever a hidden layer
-    runs, for a `with` block."""
+    """In a `with` block, call `receive` whenever a hidden layer runs, with the layer's path, the
+    layer, its input and its output."""
 
     def hook_of(path: str, layer: Layer) -> Any:
         return lambda module, inputs, output: receive(path, layer, inputs[0], output)
@@ -157,20 +158,20 @@ def hidden_layer_hooks(
 
 @torch.no_grad()
 def spectral_norms(matrices: list[Tensor]) -> list[float]:
-    """Largest singular value of each matrix over sqrt(fan_out / fan_in), by power iteration on
-    stacks of one shape; accurate to a few percent."""
+    """Largest singular value of each matrix, divided by sqrt(fan_out / fan_in), from a power
+    iteration on stacks of matrices of one shape; accurate to a few percent."""
     stacks: defaultdict[torch.Size, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
         stacks[matrix.shape].append(i)
     largest = [0.0] * len(matrices)
     for (fan_out, fan_in), members in stacks.items():
-        stack = torch.stack([matrices[i].float() for i in members])  # (K, out, in)
+        stack = torch.stack([matrices[i].float() for i in members])  # (matrices, out, in)
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(fan_in, VECTORS, generator=generator).to(stack.device)
         for _ in range(POWER_STEPS):
-            x = stack.mT @ (stack @ x)  # (K, in, vectors)
+            x = stack.mT @ (stack @ x)  # (matrices, in, vectors)
             x = x / x.norm(dim=1, keepdim=True).clamp(min=1e-30)
-        norms = (stack @ x).norm(dim=1).amax(dim=1) / math.sqrt(fan_out / fan_in)  # (K)
+        norms = (stack @ x).norm(dim=1).amax(dim=1) / math.sqrt(fan_out / fan_in)  # (matrices)
         for i, norm in zip(members, norms.tolist(), strict=True):
             largest[i] = norm
     return largest

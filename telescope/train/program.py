@@ -2,11 +2,11 @@
 
 A short measurement on random tokens decides. Packs of 1, 2, 4, ... trials are timed until a size
 needs more time per trial than the previous one. Then, if compiling is expected to save more time
-over the remaining steps than it costs, the same packs are timed compiled. The fastest program is
-chosen, or a simpler one that is nearly as fast.
+over the remaining steps than it costs, packs are timed again as compiled programs. The fastest
+program is chosen, or a simpler program that is nearly as fast.
 
 Parts: `Program`, the result · `choose` · `fastest`, `time_in_turns` and `stepper`, the measurement
-· `trial_bytes`, `free_bytes`, its limits.
+· `trial_bytes`, `free_bytes`, the limits on memory.
 """
 
 import math
@@ -24,8 +24,8 @@ from telescope.train import compiled, pack
 from telescope.trials.spec import TrialSpec
 
 WORTH_IT = 0.95  # a more complex program must need less than this share of the simpler one's time
-# a pack of twice the size is tried only if this one needs at most this share of the time per trial
-# of half its size
+# the next doubling of a pack is tried only if the last doubling multiplied the time per trial by at
+# most this factor
 STILL_LEVEL = 1.05
 TIMED_ROUNDS = 3
 # assumed share of a step's time that compiling saves; measured: 0.25 to 0.4 at widths up to 128,
@@ -38,20 +38,20 @@ FLOAT_BYTES = 4
 class Program:
     """The way in which a worker runs trials of one shape."""
 
-    members: int = 1  # trials that run together
+    members: int = 1  # number of trials that run together
     compiled: bool = False
-    # steps per worker that would repay the time of compiling; inf if compiling was tried or is
-    # impossible
+    # number of steps per worker that would repay the time of compiling; inf if compiling was
+    # tried or is impossible
     repaid_steps: float = math.inf
     reason: str = ""  # why it is compiled or not
 
 
-def choose(spec: TrialSpec, most: int, steps: float) -> Program:
-    """The fastest program for trials of this shape, up to `most` together; each worker has `steps`
-    steps of the same graph left to run."""
+def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
+    """The fastest program for trials of this shape, at most `max_members` of them together; each
+    worker has `steps` steps of the same graph left to run."""
     if trial_bytes(spec) > free_bytes():
         return Program(reason="not measured: a trial needs more memory than packs may take")
-    eager = fastest(spec, most, pack.losses)
+    eager = fastest(spec, max_members, pack.losses)
     if obstacle := compiled.obstacle():
         return Program(eager.members, reason=f"not compiled: {obstacle}")
     graph = compiled.Graph.of(spec)
@@ -65,8 +65,8 @@ def choose(spec: TrialSpec, most: int, steps: float) -> Program:
         return Program(eager.members, repaid_steps=repaid_steps, reason=reason)
     try:
         seconds = compiled.compile_graph(graph)
-        with_graph = fastest(spec, most, compiled.compiled_losses)
-    except Exception as error:  # raised by torch, by the compiler, or by code that these include
+        with_graph = fastest(spec, max_members, compiled.compiled_losses)
+    except Exception as error:  # raised by torch, the compiler, or a library that these call
         return Program(eager.members, reason=f"not compiled: {compiled.obstacle() or repr(error)}")
     speedup = eager.seconds / with_graph.seconds
     result = f"compiled in {seconds:.1f} s, {speedup:.2f} times as fast"
@@ -77,18 +77,19 @@ def choose(spec: TrialSpec, most: int, steps: float) -> Program:
 
 @dataclass(frozen=True)
 class Timing:
-    """Number of trials run together, and the seconds of a step per trial."""
+    """Time of one step of a pack."""
 
-    members: int
-    seconds: float
+    members: int  # number of trials that run together
+    seconds: float  # time of the step, divided by the number of members
 
 
-def fastest(spec: TrialSpec, most: int, losses: pack.Losses) -> Timing:
-    """The best number of trials to run together, within memory; 1 if packing does not pay."""
-    most = min(most, free_bytes() // trial_bytes(spec))
-    step, size = stepper(spec, most, losses), 1
+def fastest(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Timing:
+    """The timing of the fastest pack that fits into memory; of a single trial if a pack saves too
+    little time."""
+    max_members = min(max_members, free_bytes() // trial_bytes(spec))
+    step, size = stepper(spec, max_members, losses), 1
     seconds = time_in_turns(step, (1,), {})
-    while 2 * size <= most and seconds[size] <= STILL_LEVEL * seconds[max(1, size // 2)]:
+    while 2 * size <= max_members and seconds[size] <= STILL_LEVEL * seconds[max(1, size // 2)]:
         size *= 2
         seconds = time_in_turns(step, (size // 2, size), seconds)
     best = min(seconds, key=seconds.__getitem__)
@@ -100,11 +101,11 @@ def fastest(spec: TrialSpec, most: int, losses: pack.Losses) -> Timing:
 def time_in_turns(
     step: Callable[[int], float], sizes: Sequence[int], seconds: Mapping[int, float]
 ) -> dict[int, float]:
-    """Time a few steps of each size. Returns `seconds`, the least seconds per trial by size, with
-    these measurements taken into account; the first step of a new size is not counted.
+    """Time a few steps of each pack size. Returns `seconds`, the least seconds per trial by pack
+    size, updated with these measurements. The first step of a new size is not timed.
 
-    The sizes take turns, because a machine that is busy for a moment, for instance with planning
-    this job, must not decide between them.
+    The sizes take turns, so that a moment in which the machine is busy, for instance with planning
+    this job, does not decide which size is the fastest.
     """
     least = dict(seconds)
     for size in sizes:
@@ -116,16 +117,16 @@ def time_in_turns(
     return least
 
 
-def stepper(spec: TrialSpec, most: int, losses: pack.Losses) -> Callable[[int], float]:
-    """A function from a pack size to the seconds of one step of so many models, on random tokens.
-    It uses the first of `most` new models."""
+def stepper(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Callable[[int], float]:
+    """A function that takes one step with a pack of a given size, at most `max_members`, on random
+    tokens, and returns the seconds that the step took."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data, parametrisation = spec.data, spec.optimizer.parametrisation
     windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // data.context
-    tokens = torch.randint(data.vocab_size, (most, windows, data.context + 1), device=device)
+    tokens = torch.randint(data.vocab_size, (max_members, windows, data.context + 1), device=device)
     models = [
         build_model(spec.model, data.vocab_size, data.context, parametrisation).to(device)
-        for _ in range(most)
+        for _ in range(max_members)
     ]
     optimizers = [build_optimizer(model, spec.optimizer) for model in models]
 
@@ -141,8 +142,8 @@ def stepper(spec: TrialSpec, most: int, losses: pack.Losses) -> Callable[[int], 
 
 
 def trial_bytes(spec: TrialSpec) -> int:
-    """Approximate memory of one more member of a pack: weights and gradients, both again in a
-    stack, optimizer state, and the activations that are stored for the backward pass."""
+    """Approximate memory of one more member of a pack: weights and gradients, a stacked copy of
+    both, optimizer state, and the activations that are stored for the backward pass."""
     data, tokens = spec.data, spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
     activations_per_token = family_of(spec.model).activations_per_token
     assert activations_per_token is not None, "packs cannot hold a user's model"
@@ -157,7 +158,7 @@ def trial_bytes(spec: TrialSpec) -> int:
 
 
 def free_bytes() -> int:
-    """Memory that packs may take: half of a GPU's free memory; without a GPU an eighth of the
+    """Bytes that packs may take: half of a GPU's free memory, or without a GPU an eighth of the
     machine's memory, which several workers share."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0]) // 2

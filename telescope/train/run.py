@@ -1,7 +1,7 @@
 """One trial in training: its model, optimizer, data and measurements.
 
-Parts: `TrainingRun` · `RunState`, its judgement at a point of the curve · `curve_of`, the curve in
-a checkpoint · `median_step_seconds`.
+Parts: `TrainingRun` · `RunState`, the losses at a point of the curve · `curve_of`, the curve in a
+checkpoint · `median_step_seconds`.
 """
 
 import math
@@ -22,7 +22,7 @@ from telescope.optim.qk_clip import LogitMonitor
 from telescope.train import probes
 from telescope.train.divergence import LossHistory
 from telescope.train.evaluation import HeldOut
-from telescope.train.flops import flops_by
+from telescope.train.flops import flops_until
 from telescope.trials.horizon import UNTIMED_STEPS
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
@@ -30,10 +30,10 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class RunState:
-    """State of a run at a point of its curve."""
+    """Losses of a run at a point of its curve, and whether the run diverged."""
 
-    train_loss: float  # mean since the last point
-    loss: float | None  # held-out loss, inf if the run diverged; None if it is not due
+    train_loss: float  # mean training loss since the last point
+    loss: float | None  # held-out loss; inf if the run diverged, None if no held-out loss is due
     diverged: bool
 
 
@@ -56,12 +56,12 @@ class TrainingRun:
         self.ending: probes.Ending | None = None
         self.curve: list[Measurement] = []
         self.diverged = False
-        self.stopped = False  # because its held-out loss reached the target
+        self.stopped = False  # True if a held-out loss is at or below `stop_below_loss`
         self.seconds = 0.0
 
     @property
     def ended(self) -> bool:
-        """True if the run made all its steps, reached its target loss, or diverged."""
+        """True if the run took all its steps, reached `stop_below_loss`, or diverged."""
         return self.diverged or self.stopped or self.step == self.spec.horizon.steps
 
     @property
@@ -71,21 +71,21 @@ class TrainingRun:
         return self.step <= self.spec.branch_step
 
     def batch(self, step: int) -> Tensor:  # (windows, context + 1)
-        """The windows of a step; those of step 0 at every step if coordinates are measured."""
+        """The windows of a step; if the run measures coordinates, the windows of step 0."""
         context = self.spec.data.context
         windows = self.spec.horizon.batch_tokens // context
         batch_step = 0 if self.spec.measure == "coordinates" else step
         batch = batches.batch(self.tokens.train, self.spec.seed, batch_step, windows, context)
         return batch.to(self.device, non_blocking=True)
 
-    def micro_batches(self) -> tuple[Tensor, ...]:  # of (windows, context + 1)
-        """The windows of the next step, in parts that fit into memory."""
+    def micro_batches(self) -> tuple[Tensor, ...]:  # each (windows, context + 1)
+        """The windows of the next step, split into parts that fit into memory."""
         horizon = self.spec.horizon
         tokens = horizon.micro_batch_tokens or horizon.batch_tokens
         return torch.split(self.batch(self.step), tokens // self.spec.data.context)
 
     def reseed(self) -> None:
-        """Seed the model's random numbers, such as dropout's, from the seed and the step alone."""
+        """Seed the model's random numbers, for instance in dropout, from the seed and the step."""
         self.model.reseed(self.spec.seed * 1_000_003 + self.step)
 
     def begin_interval(self) -> None:
@@ -96,7 +96,7 @@ class TrainingRun:
             self.logit_monitor.begin_interval()
 
     def count_step(self, loss: Tensor) -> None:
-        """Count a step whose batch had this loss, still on the device: ()."""
+        """Count a step; `loss` is the mean loss of its batch, a scalar on the device."""
         self.losses.add(loss, is_first=self.step == 0)
         self.step += 1
         if not self.in_trunk:
@@ -125,8 +125,8 @@ class TrainingRun:
         return due and not self.in_trunk
 
     def judge(self) -> RunState:
-        """Decide whether the run diverged or stops here, from the losses of its steps and, where
-        due, the held-out loss."""
+        """Decide whether the run diverged or stops here, from the losses of its steps and, if due,
+        the held-out loss."""
         mean = float(self.interval_loss) / self.interval_steps
         self.diverged = self.losses.diverged(mean, self.spec.horizon.steps)
         loss = self.held_out_loss() if self.evaluation_due and not self.diverged else None
@@ -135,7 +135,7 @@ class TrainingRun:
         return RunState(mean, math.inf if self.diverged else loss, self.diverged)
 
     def metrics(self, judgement: RunState) -> dict[str, float]:
-        """Metrics of this step's point, from the judgement of this step."""
+        """Metrics of the point at this step; `judgement` is the result of `judge`."""
         metrics = {"train_loss": judgement.train_loss}
         if self.logit_monitor:
             metrics |= self.logit_monitor.metrics()
@@ -157,7 +157,7 @@ class TrainingRun:
     def point(self, metrics: dict[str, float]) -> Measurement:
         """Add the point at this step to the curve and begin a new interval."""
         tokens = self.step * self.spec.horizon.batch_tokens
-        flops = flops_by(self.spec, self.step, self.diverged, self.held_out.count)
+        flops = flops_until(self.spec, self.step, self.diverged, self.held_out.count)
         self.curve.append(Measurement(self.step, tokens, flops, self.seconds, metrics))
         self.begin_interval()
         return self.curve[-1]
@@ -165,8 +165,8 @@ class TrainingRun:
     def state(self) -> dict[str, Any]:
         """Plain values for a checkpoint, which torch loads without trusting the file.
 
-        They are enough for a branch at any step, and for a resumed run at a step where no interval
-        is open.
+        A branch may begin at the state of any step, but a run may only be resumed at a step with a
+        point of the curve, since the state does not contain the mean loss since the last point.
         """
         return {
             "step": self.step,

@@ -2,9 +2,9 @@
 
 In reading order:
 
-- `types`, which all specifications share · `lattice`, on which planned numbers lie
+- `types`, the field types of specifications · `lattice`, the values that planned numbers may have
 - the parts of a specification: `architecture`, `model`, `presets`, `optimizer`, `mixtures`, `data`,
   `horizon` · `spec`, the complete specification · `identity`, its digest
-- `numerics`, the arithmetic that a trial was computed with · `outcome`, its states, points and
-  failures · `outline`, its curve at few points
+- `numerics`, the arithmetic that a trial was computed with · `outcome`, the states, points and
+  failures of a trial · `outline`, a curve at few points
 """

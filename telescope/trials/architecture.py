@@ -1,7 +1,7 @@
 """The architecture of telescope's own Transformer, without a width.
 
-Parts: `Architecture` · `KnownAttention`, its answer about its attention · `width_problem` and
-`architecture_problems`, the reasons why it cannot be built.
+Parts: `Architecture` · `KnownAttention`, the properties of its attention · `width_problem` and
+`architecture_problems`, the reasons why a model cannot be built.
 """
 
 import math
@@ -27,8 +27,8 @@ class KnownAttention:
     """Properties of a model's attention, if telescope knows which modules compute it."""
 
     scale: AttentionScale
-    normed: bool  # queries and keys are normalised, so the size of weights does not affect logits
-    shares_rotary_key: bool  # all heads share one rotary key of fixed size
+    normed: bool  # queries and keys are normalised, so scaling their weights does not scale logits
+    shares_rotary_key: bool  # all heads share one rotary key, whose size is fixed
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -39,63 +39,64 @@ class Architecture:
     family: Literal["transformer"] = "transformer"
     """Family of the model: telescope's own decoder-only Transformer."""
     depth: Annotated[int, Field(ge=1, le=256)] = 2
-    """Number of blocks."""
+    """Number of Transformer blocks."""
     attention: AttentionKind = "heads"
     """heads: keys and values are projected for each head; mla: they are projected from one latent
     vector per position, as in DeepSeek's models (multi-head latent attention)."""
     head_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 16
     """Size of one attention head, the same at every width; the number of heads grows. Under mla,
-    the size of its part that is not rotated."""
+    the size of a head's unrotated part."""
     kv_rank_ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Under mla: size of the latent per unit of width; a whole number of entries at every width."""
+    """Under mla: size of the latent vector divided by the width; the size must be a whole number at
+    every width."""
     rotary_dim: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
     """Under mla: size of the rotated part of queries, and of the rotated key that all heads share;
     by default half of head_dim."""
     query_heads_per_kv: Count = 1
-    """Query heads that share one key/value head: 1 is multi-head attention, more is grouped-query
-    attention."""
+    """Number of query heads that share one key/value head: 1 is multi-head attention, more is
+    grouped-query attention."""
     qk_norm: bool = False
     """Normalise queries and keys per head by their RMS."""
     norm: Literal["rms", "layer"] = "rms"
-    """Norms before each block and before the head: rms is RMSNorm, layer is LayerNorm without
-    biases."""
+    """Norms before attention, feed-forward layer and output head: rms is RMSNorm, layer is
+    LayerNorm without biases."""
     mlp: Literal["gated", "geglu", "relu2", "gelu"] = "gated"
-    """Feed-forward block: gated is SiLU-gated, geglu is GELU-gated, relu2 is squared ReLU without a
+    """Feed-forward layer: gated is SiLU-gated, geglu is GELU-gated, relu2 is squared ReLU without a
     gate, gelu is GELU without a gate."""
     mlp_ratio: Annotated[float, Field(gt=0, le=16)] = 4.0
-    """Hidden units of the feed-forward block per unit of width; a whole number of units at every
-    width."""
+    """Number of hidden units of a feed-forward layer divided by the width; the number of units must
+    be whole at every width."""
     tied_embeddings: bool = False
     """Use the embedding matrix as the output head, too."""
     positions: Literal["rotary", "learned"] = "rotary"
-    """rotary: queries and keys are rotated by their position; learned: an embedding of each
-    position up to the context."""
+    """rotary: queries and keys are rotated by their position; learned: each position up to the
+    context has an embedding."""
     rope_base: Positive = 10_000.0
-    """Base of the rotary frequencies; larger bases turn more slowly with position."""
+    """Base of the rotary frequencies; a larger base rotates more slowly with position."""
     attention_scale: AttentionScale = "inverse_sqrt"
     """Factor on attention scores: inverse_sqrt is 1/sqrt(head_dim), inverse is 8/head_dim; the two
     agree at a head size of 64. Under mla, head_dim plus rotary_dim takes the place of head_dim."""
     head_form: HeadForm = "multiplier"
-    """Under mup, what shrinks the head as width grows: multiplier is a factor on the logits,
-    rescaled is a smaller learning rate of the head, for losses that are fused with it."""
+    """Under mup, how the output head is scaled down as width grows: multiplier scales the logits;
+    rescaled scales the head's learning rate, for kernels that fuse head and loss."""
     depth_exponent: Annotated[float, Field(ge=0.5, le=1)] = 1.0
     """CompleteP's alpha: residual branches are multiplied by (depth / base depth)^-alpha."""
 
     @property
     def rotated_dim(self) -> int:
-        """Entries of a head's query and key that positions rotate."""
+        """Number of entries of a head's query and key that are rotated by position."""
         if self.positions == "learned":
             return 0
         return self.head_dim if self.attention == "heads" else self.rotary_dim or self.head_dim // 2
 
     @property
     def score_dim(self) -> int:
-        """Entries of a head's query and key that an attention score sums over."""
+        """Number of entries of a head's query and key that an attention score sums over."""
         return self.head_dim + (self.rotated_dim if self.attention == "mla" else 0)
 
     @property
     def gated(self) -> bool:
-        """True if the feed-forward block has a gate, which is one more matrix."""
+        """True if the feed-forward layer has a gate, which is one more matrix."""
         return self.mlp in ("gated", "geglu")
 
     def factories(self) -> tuple[str, ...]:
@@ -103,7 +104,7 @@ class Architecture:
         return ()
 
     def known_depth(self) -> int:
-        """Number of blocks."""
+        """Number of Transformer blocks."""
         return self.depth
 
     def known_attention(self) -> KnownAttention:
@@ -124,7 +125,8 @@ def width_problem(model: Architecture, width: int) -> str | None:
         )
     if not _is_whole(model.mlp_ratio * width):
         return (
-            f"mlp_ratio {model.mlp_ratio:g} x width {width} is not a whole number of hidden units"
+            f"mlp_ratio {model.mlp_ratio:g} x width {width} is not a whole number of hidden units; "
+            "change mlp_ratio"
         )
     if model.attention == "mla" and not _is_whole(model.kv_rank_ratio * width):
         ratio = max(1, round(model.kv_rank_ratio * width)) / width
@@ -149,8 +151,8 @@ ONLY_WITH: tuple[tuple[str, str, str], ...] = (
 
 
 def architecture_problems(model: Architecture) -> Iterator[Problem]:
-    """Problems of fields that contradict each other, so that this architecture cannot be built at
-    any width."""
+    """Problems of fields that contradict each other: the architecture cannot be built, whatever the
+    width."""
     for name, other_name, required in ONLY_WITH:
         value, other_value = getattr(model, name), getattr(model, other_name)
         is_default = value == Architecture.__dataclass_fields__[name].default
@@ -171,7 +173,7 @@ def architecture_problems(model: Architecture) -> Iterator[Problem]:
 
 
 def _latent_problems(model: Architecture) -> Iterator[Problem]:
-    """Problems of fields that contradict `attention: mla`."""
+    """Problems of fields that do not fit `attention: mla`."""
     if model.query_heads_per_kv > 1:
         message = (
             "under mla all heads draw on one latent and do not share keys; leave it at 1, or use "
@@ -179,9 +181,7 @@ def _latent_problems(model: Architecture) -> Iterator[Problem]:
         )
         yield Problem("query_heads_per_kv", message, model.query_heads_per_kv)
     if model.positions == "learned":
-        message = (
-            "mla encodes positions by a rotated part; use positions: rotary, or attention: heads"
-        )
+        message = "mla encodes positions by rotation; use positions: rotary, or attention: heads"
         yield Problem("positions", message, model.positions)
     elif model.rotated_dim % 2:
         message = (

@@ -1,4 +1,4 @@
-"""Specification of the text that a trial reads."""
+"""Specification of the data that a trial reads."""
 
 from typing import Annotated
 
@@ -26,15 +26,15 @@ class DataSpec:
     context: Annotated[int, Field(ge=2)] = 64
     """Tokens per training window, the context length of the model."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of each corpus that is held out for validation, by whole files where there are
-    several."""
+    """Share of each corpus that is held out for validation: whole documents, or the end of a single
+    document."""
     content: str = ""
-    """Hash of the tokens and their split, filled in by telescope; if given, it must match."""
+    """Hash of the tokens and their split, filled in by telescope; a given hash must match."""
     vocab_size: Annotated[int, Field(ge=0)] = 0
-    """Number of different tokens, filled in by telescope."""
+    """Size of the vocabulary, filled in by telescope; a given size must match."""
 
     @property
     def parts(self) -> tuple[mixtures.Part, ...]:
-        """The corpora that windows are drawn from, with weights that sum to 1; a single corpus has
-        weight 1."""
+        """The corpora that windows are drawn from, with their shares as weights: 1 for a single
+        corpus."""
         return mixtures.parts(self.corpus)

@@ -1,5 +1,5 @@
-"""Specification of a run's length, batch size and learning-rate schedule, and of branches of a
-run."""
+"""Specification of a run's length, batch size and learning-rate schedule, and of the branch at
+which it may begin."""
 
 import math
 from typing import Annotated, Literal
@@ -21,33 +21,34 @@ class HorizonSpec:
     """Length, batch size and learning-rate schedule of a trial."""
 
     steps: Count
-    """Optimizer steps of a run."""
+    """Number of optimizer steps."""
     batch_tokens: Count
     """Tokens per optimizer step; a multiple of the context."""
     micro_batch_tokens: Count | None = None
-    """Tokens per forward pass, if batch_tokens do not fit into memory; gradients accumulate. A
+    """Tokens per forward pass, for batches that do not fit into memory; gradients accumulate. A
     divisor of batch_tokens and a multiple of the context; by default batch_tokens."""
     warmup_fraction: Fraction = 0.1
     """Share of the steps in which the learning rate rises from zero."""
     decay: Literal["linear", "cosine", "constant", "wsd"] = "linear"
-    """The learning rate after warm-up: linear or cosine down to the final lr, constant, or wsd
-    (constant, then linear over decay_fraction)."""
+    """The learning rate after warm-up: linear or cosine decay, constant, or wsd (constant, then
+    linear decay in the last decay_fraction of the steps)."""
     decay_fraction: Fraction = 0.2
     """For wsd: share of the steps in which the learning rate decays."""
     final_lr_fraction: Fraction = 0.0
-    """Learning rate at the end of the decay, as a share of the highest."""
+    """Learning rate at the end of the decay, as a share of the highest learning rate."""
     evaluation_tokens: Count = 16_384
     """Held-out tokens that the loss is measured on, the same for every trial."""
     evaluate_every: Count | None = None
     """Steps between evaluations of the held-out loss; by default only at the end."""
     record_every: Count | None = None
-    """Steps between points of the curve; by default so that there are at most 60 points."""
+    """Steps between points of the curve; by default the smallest interval that gives at most 60
+    points."""
     stop_below_loss: Positive | None = None
     """End the run at the first held-out loss at or below this value, in nats per token; needs
-    evaluate_every. Not available in telescope jobs, whose runs it would end at the same loss."""
+    evaluate_every. Not available in telescope jobs: all their runs would end at the same loss."""
 
     @model_validator(mode="after")
-    def _batches(self) -> "HorizonSpec":
+    def _require_consistent(self) -> "HorizonSpec":
         micro = self.micro_batch_tokens
         if micro is not None and self.batch_tokens % micro:
             raise ValueError(
@@ -71,18 +72,18 @@ class HorizonSpec:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Branch:
-    """The step at which a run may begin, because another trial made its first steps with the same
-    model, optimizer, data, seed and schedule."""
+    """The trunk and the step from which a run may continue: up to this step, both have the same
+    model, optimizer, data, seed and learning rates."""
 
     trunk: Annotated[str, Field(min_length=32, max_length=32)]
-    """Digest of the trial that makes the first steps; `step` is among its `kept_steps`."""
+    """Digest of the trial that takes the first steps; `step` is one of its `kept_steps`."""
     step: Count
     """Number of steps that the two trials share."""
 
 
 def batch_problem(data: DataSpec, horizon: HorizonSpec) -> Problem | None:
-    """The problem of a horizon whose batches cannot be cut into windows of the data's context, or
-    None; its field is relative to the horizon."""
+    """The problem of a horizon whose batches are not whole windows of the data's context, or None;
+    the problem's field is relative to the horizon."""
     for name, tokens in (
         ("batch_tokens", horizon.batch_tokens),
         ("micro_batch_tokens", horizon.micro_batch_tokens),

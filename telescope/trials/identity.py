@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-LATER: tuple[tuple[str, str, Any], ...] = (
+LATER_FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("horizon", "stop_below_loss", None),
     ("", "branch", None),
     ("", "kept_steps", []),
@@ -20,23 +20,23 @@ LATER: tuple[tuple[str, str, Any], ...] = (
     ("optimizer", "qk_clip_alpha", 0.5),
     ("optimizer", "measure_max_logit", False),
 )
-"""Fields that were added after digests were first stored: (part of the spec, name, default). The
-digest leaves such a field out if it has its default."""
+"""Fields that were added after digests were first stored: (part of the spec, name, default).
+`TrialSpec.digest` omits such a field at its default."""
 
 
 def canonical_json(value: Any) -> str:
-    """The canonical JSON text of a frozen value: keys sorted, no spaces, floats as their shortest
+    """The canonical JSON text of a frozen value: sorted keys, no spaces, each float as its shortest
     repr."""
     return _text(plain_json(value))
 
 
 def plain_json(value: Any) -> Any:
-    """A frozen value as the dicts, lists, strings and numbers of JSON."""
+    """A frozen value as plain JSON: dicts, lists, strings, numbers, booleans and None."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
 def digest_of(plain: Any) -> str:
-    """The first 128 bits, in hex, of the SHA-256 of the canonical text of plain JSON."""
+    """The digest of plain JSON: the first 128 bits, in hex, of its canonical text's SHA-256."""
     return hashlib.sha256(_text(plain).encode()).hexdigest()[:32]
 
 

@@ -1,7 +1,7 @@
-"""The lattice of 1/64 octave that every planned number lies on.
+"""The lattice of planned numbers: the multiples of 1/64 octave.
 
-Planned numbers are rounded to it, so that a refit does not plan trials that differ only in a late
-digit.
+Every planned number is rounded to the lattice, so that a refit does not plan trials that differ
+from earlier ones only in the last digits.
 """
 
 OCTAVE_PARTS = 64
@@ -13,6 +13,6 @@ def snap(octaves: float) -> float:
 
 
 def from_octaves(octaves: float) -> float:
-    """2**octaves on the lattice, rounded to 12 digits, so that the last bit of a platform's
-    arithmetic does not change a digest."""
+    """2**octaves on the lattice, rounded to 12 digits, so that platforms whose arithmetic differs
+    in the last bit compute the same digest."""
     return float(f"{2.0 ** snap(octaves):.12g}")

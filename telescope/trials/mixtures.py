@@ -6,8 +6,8 @@ Every training window is drawn from a part with its share as the probability, an
 is the mean of the parts' losses, each weighted by its share (telescope.data). One corpus is a
 mixture of one part with share 1.
 
-Parts: `Part` and `CorpusOrMixture`, the type of `data.corpus` · `parts`, with shares as weights ·
-`corpus_label`, for messages.
+Parts: `Part` · `CorpusOrMixture`, the type of `data.corpus` · `parts`, the parts with their shares
+as weights · `corpus_label`, the name of the data in messages.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 LARGEST_WEIGHT = 1e9
-SMALLEST_SHARE = 1e-6  # of a part with a smaller share, a model would read next to nothing
+SMALLEST_SHARE = 1e-6  # a model would read next to nothing of a part with a smaller share
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Part:
 
 
 def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
-    """The corpora of `data.corpus`, with their shares as weights. Shares are rounded to 12 digits,
-    so that 7 to 3 and 0.7 to 0.3 are equal."""
+    """The parts of `data.corpus`, with their shares as weights. Shares are rounded to 12 digits, so
+    that the weights 7 and 3 give the same shares as 0.7 and 0.3."""
     if isinstance(corpus, str):
         return (Part(corpus, 1.0),)
     total = math.fsum(part.weight for part in corpus)
@@ -38,7 +38,7 @@ def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def corpus_label(corpus: str | tuple[Part, ...]) -> str:
-    """`data.corpus` as messages name it."""
+    """The name of `data.corpus` in messages."""
     if isinstance(corpus, str):
         return f"corpus {corpus}"
     return "mixture of " + ", ".join(
@@ -47,8 +47,8 @@ def corpus_label(corpus: str | tuple[Part, ...]) -> str:
 
 
 def _validated(value: object) -> str | tuple[Part, ...]:
-    """A corpus unchanged; a mixture as parts sorted by name. Raises ValueError for any other value,
-    or if a part has no name or an invalid weight."""
+    """The corpus, or the parts of a mixture, sorted by name. Raises ValueError if the value is
+    neither, or a part has no name or an invalid weight."""
     match value:
         case "":
             raise ValueError(
@@ -62,7 +62,8 @@ def _validated(value: object) -> str | tuple[Part, ...]:
             mixture = value
         case _:
             raise ValueError(
-                "must be a string, or a mapping of two or more to weights, such as "
+                "must be a string that names a corpus, or a mapping of two or more corpora to "
+                "weights, such as "
                 "{python-stdlib: 7, python-docs: 3}"
             )
     _check_parts(mixture)

@@ -1,11 +1,11 @@
 """Specifications of models at a width: telescope's own Transformer, and a user's module.
 
-Both families have the methods `factories`, `known_depth` and `known_attention`, which need the
-fields alone; what needs torch is in telescope.models.family. They are not properties, because an
-exported file lists the properties of the Transformer's specification.
+The specifications of both families have the methods `factories`, `known_depth` and
+`known_attention`, which need no torch; functions that need torch are in telescope.models.family.
+The three are not properties, because an exported file lists the properties of a `ModelSpec`.
 
-Parts: `ModelSpec` · `ModuleArchitecture`, a user's module without a width, and `ModuleSpec` ·
-`AnyModel`, a specification of either family.
+Parts: `ModelSpec`, a Transformer · `ModuleArchitecture`, a user's module without a width, and
+`ModuleSpec`, with a width · `AnyModel`, a specification of either family.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from telescope.trials.types import (
     STRICT,
     Count,
     HeadForm,
-    Parts,
+    PieceSizes,
     RoleName,
     pairs_with,
     require_none,
@@ -38,11 +38,10 @@ class ModelSpec(Architecture):
     width: Count
     base_width: Count
     base_depth: Count | None = None
-    """The depth that depth factors are relative to; by default this model's own, which makes every
-    factor 1."""
+    """Depth at which every factor of the depth rule is 1; by default this model's depth."""
 
     @model_validator(mode="after")
-    def _divisible(self) -> "ModelSpec":
+    def _require_buildable(self) -> "ModelSpec":
         if problem := width_problem(self, self.width) or width_problem(self, self.base_width):
             raise ValueError(problem)
         require_none(architecture_problems(self))
@@ -55,7 +54,7 @@ class ModelSpec(Architecture):
 
     @property
     def depth_ratio(self) -> float:
-        """L / L0, the variable of the depth rule."""
+        """depth / base depth, the variable of the depth rule."""
         return self.depth / (self.base_depth or self.depth)
 
     @property
@@ -68,41 +67,43 @@ class ModelSpec(Architecture):
 
     @property
     def kv_rank(self) -> int:
-        """Size of the latent that keys and values are drawn from."""
+        """Under mla: size of the latent vector that keys and values are projected from."""
         return round(self.kv_rank_ratio * self.width)
 
     @property
     def hidden(self) -> int:
-        """Hidden units of the feed-forward block."""
+        """Number of hidden units of a feed-forward layer."""
         return round(self.mlp_ratio * self.width)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModuleArchitecture:
-    """A user's own model: the factory that builds it at a width, and what shapes and a forward pass
-    do not show (telescope.models.reading)."""
+    """A user's own model without a width: the factory that builds the model at a width, and facts
+    that telescope.models.reading cannot read off the model."""
 
     family: Literal["module"]
     """Family of the model: a user's own torch.nn.Module."""
     factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
     """The factory as package.module:function, a function from a width to a torch.nn.Module."""
     output: Literal["logits", "loss"] = "logits"
-    """What forward returns: logits of tokens (B, T), as a tensor or in a field `logits`; or the
-    mean loss in nats, given tokens and targets."""
+    """What forward returns. logits: logits for tokens (B, T), as a tensor or in a field `logits`;
+    loss: the mean loss in nats for tokens and targets."""
     roles: Annotated[tuple[tuple[str, RoleName], ...], *pairs_with(RoleName)] = ()
     """Roles of parameters by patterns of their names, such as "*.router.weight": readout; all other
     roles are read off the model."""
-    splits: Annotated[tuple[tuple[str, Count | Parts], ...], *pairs_with(Count | Parts)] = ()
-    """Hidden matrices that Muon takes in pieces, by patterns of their names: relative sizes of
-    fused matrices, or the rows of a head."""
+    splits: Annotated[
+        tuple[tuple[str, Count | PieceSizes], ...], *pairs_with(Count | PieceSizes)
+    ] = ()
+    """Hidden matrices that Muon orthogonalises in pieces, by patterns of their names: a list gives
+    the relative sizes of fused matrices, a number the rows of one head."""
     head_form: HeadForm = "multiplier"
-    """Under mup, what shrinks the head as width grows: multiplier is a factor on the logits,
-    rescaled is a smaller learning rate and smaller initial values of the head."""
+    """Under mup, how the output head is scaled down as width grows: multiplier scales the logits,
+    rescaled the head's learning rate and initial values."""
     content: str = ""
-    """Hash of the factory's code, filled in by telescope; if given, it must match."""
+    """Hash of the factory's code, filled in by telescope; a given hash must match."""
 
     def factories(self) -> tuple[str, ...]:
-        """Names of the user's factories that build the model."""
+        """The name of the user's factory."""
         return (self.factory,)
 
     def known_depth(self) -> int | None:
@@ -128,7 +129,7 @@ class ModuleSpec(ModuleArchitecture):
 
 
 def family(model: Any) -> str:
-    """The family that a document or a specification names; telescope's own if it names none."""
+    """The family that a document or a specification names; by default `transformer`."""
     if isinstance(model, Mapping):
         return str(model.get("family", "transformer"))
     return str(getattr(model, "family", "transformer"))

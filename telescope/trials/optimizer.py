@@ -25,7 +25,7 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerOptions:
-    """The options of the optimizers that a study does not sweep."""
+    """Options of Muon and AdamW that a study does not sweep."""
 
     lr_convention: Literal["base_relative", "absolute"] = "base_relative"
     """For mup-paper: base_relative takes width factors relative to the base width, absolute takes
@@ -41,12 +41,12 @@ class OptimizerOptions:
     weight_decay_rule: WeightDecayRule | None = None
     """Change of weight decay with m = width / base width: fixed_tokens keeps learning rate x weight
     decay constant, compute_optimal lets it fall as 1/m, sqrt_width raises AdamW's weight decay as
-    sqrt(m), constant leaves weight decay alone. By default fixed_tokens under mup, otherwise
-    constant."""
+    sqrt(m), constant does not change it. By default fixed_tokens under mup, otherwise constant."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Muon's momentum: the share of the momentum buffer that a step keeps."""
     nesterov: bool = True
-    """Nesterov momentum in Muon: the gradient is added to the decayed buffer again."""
+    """Nesterov momentum in Muon: the update decays the buffer and adds the gradient a second
+    time."""
     newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
     """Newton-Schulz iterations by which Muon orthogonalises an update."""
     newton_schulz_dtype: Literal["bfloat16", "float32"] = "bfloat16"
@@ -56,22 +56,22 @@ class OptimizerOptions:
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """AdamW's decay rate of the mean squared gradient, per step."""
     eps: Positive = 1e-8
-    """AdamW's term that keeps the denominator above zero, at the base width."""
+    """AdamW's eps at the base width: the term that keeps the denominator above zero."""
     init_scale: Positive = 1.0
     """Factor on the initial values of hidden matrices."""
     muon_split: MuonSplit = "whole"
     """The query, key and value matrices as Muon sees them: whole, or heads (a matrix per head;
     mla's rotary parts stay whole). For a user's model, set model.splits instead."""
     qk_clip: Positive | None = None
-    """Muon's companion in MuonClip, for either optimizer: after each step, the query and key
-    weights of heads whose largest attention logit exceeded this value are shrunk so that the logit
-    falls to it; 100 is usual. By default nothing is clipped."""
+    """Threshold of QK-clip (MuonClip), for either optimizer: after each step, the query and key
+    weights of a head whose largest attention logit exceeded the threshold are shrunk so that this
+    logit falls to it; 100 is usual. By default nothing is clipped."""
     qk_clip_alpha: Fraction = 0.5
-    """With qk_clip: the share of the shrinking (in the exponent) that queries take; keys take the
-    rest."""
+    """With qk_clip: to shrink a logit by gamma, query weights are multiplied by gamma^alpha and
+    key weights by gamma^(1 - alpha)."""
     measure_max_logit: bool = False
-    """Record the largest attention logit in the curve; trials with qk_clip always do. With either,
-    a trial trains alone and is not compiled."""
+    """Record the largest attention logit in the curve, as qk_clip does too. With either option, a
+    trial trains alone and is not compiled."""
 
     @property
     def watches_logits(self) -> bool:
@@ -101,11 +101,11 @@ class OptimizerSpec(OptimizerOptions):
 
     name: OptimizerName
     lr: Positive
-    """Base learning rate, independent of width (of Muon in a Muon run)."""
+    """Base learning rate, independent of width; in a Muon run, Muon's."""
     weight_decay: NonNegative
     """Base decoupled weight decay: each step multiplies a weight by 1 - scaled_lr *
     scaled_weight_decay."""
     adamw_lr_ratio: Positive = 0.5
-    """In a Muon run: base lr of the AdamW groups (embeddings, head, vectors) divided by Muon's base
-    lr."""
+    """In a Muon run: base lr of the AdamW groups (embeddings, output head, vectors) divided by
+    Muon's base lr."""
     parametrisation: Parametrisation = "mup"

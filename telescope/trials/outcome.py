@@ -1,10 +1,10 @@
 """The outcome of a training run: states, curve points, failures.
 
 A `Trial` is a TrialSpec with its state and results, and a `Measurement` is one point of its curve.
-`TrialState` lists the states; `next_trial_state` allows the transitions of one table. There are two
-kinds of failure. A *scientific* failure (the loss diverged) is a result, the worst possible: the
-trial is COMPLETED. An *operational* failure (a process died, a corpus disappeared) is retried, or
-the trial is FAILED.
+`TrialState` lists the states; `next_trial_state` refuses transitions that are not in `TRANSITIONS`.
+There are two kinds of failure. A *scientific* failure (the loss diverged) is a result, the worst
+possible: the trial is COMPLETED. After an *operational* failure (a process died, a corpus
+disappeared) the trial is retried, or FAILED.
 """
 
 import math
@@ -29,42 +29,42 @@ class TrialState(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """One sentence for users."""
+        """The state in one sentence, for users."""
         return MEANING[self]
 
     @property
     def terminal(self) -> bool:
-        """True if the trial has ended; only a retry of its job starts it again."""
+        """True if the trial has ended. A retry of the job restarts FAILED and STOPPED trials."""
         return self in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
 
 
 MEANING = {
     TrialState.PENDING: "Planned, waiting for a worker.",
-    TrialState.RUNNING: "A worker is training it.",
+    TrialState.RUNNING: "A worker trains the trial.",
     TrialState.COMPLETED: (
-        "It trained to its end, stopped below its loss, or diverged: each is a result."
+        "Ended with a result: trained to the end, stopped below stop_below_loss, or diverged."
     ),
-    TrialState.FAILED: "It could not be run, after its retries; `failure` says why.",
-    TrialState.STOPPED: "Its job was cancelled, or no longer needed it, before it ended.",
+    TrialState.FAILED: "Could not be run, even after retries; `failure` says why.",
+    TrialState.STOPPED: "Ended early: its job was cancelled or no longer needed the trial.",
 }
 
 TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.PENDING: frozenset(
-        # COMPLETED: an earlier job trained it
+        # COMPLETED: an earlier job ran the trial
         {TrialState.RUNNING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.RUNNING: frozenset(
-        # PENDING: its worker was lost
+        # PENDING: the worker was lost
         {TrialState.PENDING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.COMPLETED: frozenset(),
     TrialState.FAILED: frozenset({TrialState.PENDING}),  # on a retry of its job
-    TrialState.STOPPED: frozenset({TrialState.PENDING}),
+    TrialState.STOPPED: frozenset({TrialState.PENDING}),  # on a retry of its job
 }
 
 
 def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
-    """The next state. Raises Conflict if the table has no such transition."""
+    """Return `to`. Raises Conflict if no trial changes from `current` to `to`."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")
     return to
@@ -77,8 +77,8 @@ class Measurement:
     step: int
     tokens: int
     flops: float
-    seconds: float  # of training so far, all attempts
-    # train_loss: mean since the previous point; loss: held-out, at points where it is measured
+    seconds: float  # training time so far, over all attempts
+    # by name: train_loss, the mean since the previous point; loss, the held-out loss if measured
     metrics: Mapping[str, float]
 
 
@@ -88,13 +88,13 @@ class Failure:
 
     kind: Literal["operational", "scientific"]
     message: str
-    retryable: bool = True
+    retryable: bool = True  # another attempt may succeed
 
 
 @dataclass(frozen=True)
 class Trial:
     """A run with its outcome, as studies see it. `loss` is the final held-out loss: inf if the run
-    diverged, None until it ended."""
+    diverged, None if the run has no result."""
 
     spec: TrialSpec
     state: TrialState = TrialState.PENDING
@@ -104,11 +104,11 @@ class Trial:
     seconds: float = 0.0
     failure: Failure | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """All metrics of its last point, by name; empty until the trial ended."""
+    """All metrics at the curve's last point, by name; empty until the trial ends."""
     reused: bool = False
-    """An earlier job trained it, at no cost to this one."""
+    """True if an earlier job ran the trial, so that this job does not pay for it."""
     step: int = 0
-    """Number of steps made, those of its trunk included; 0 until the trial ended."""
+    """Number of steps taken, including the trunk's; 0 until the trial ends."""
     outline: Outline | None = None
     """Loss against tokens, for studies that read curves."""
 
@@ -124,8 +124,8 @@ class Trial:
 
 
 def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -> Trial:
-    """The completed trial of a curve. If the curve does not end in a finite held-out loss, the
-    trial diverged."""
+    """The completed trial that has this curve; it diverged if the curve does not end in a finite
+    held-out loss."""
     last = curve[-1]
     loss = last.metrics.get("loss", math.nan)
     trial = Trial(
@@ -148,8 +148,8 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
 
 
 def outline(curve: Sequence[Measurement]) -> Outline:
-    """A loss curve reduced to 200 points, for studies that read thousands of curves."""
-    trained, held_out = (
+    """The outline of a curve: at most 200 points, for studies that read thousands of curves."""
+    training, held_out = (
         [point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss")
     )
-    return outlined([point.tokens for point in curve], trained, held_out)
+    return outlined([point.tokens for point in curve], training, held_out)

@@ -2,10 +2,10 @@
 
 An *outline* is loss against tokens at up to 200 points, in single precision, not compressed. If the
 run measured its held-out loss at least twice, the outline holds the held-out loss; otherwise the
-training loss, of which each point is the mean since the previous point. Losses that are not finite
-are left out; that a run diverged is recorded in its trial.
+training loss, whose value at a point of the curve is the mean since the previous point. Losses that
+are not finite are left out; divergence is recorded in the trial itself.
 
-Parts: `Outline` · `outlined`, which makes one from the columns of a curve.
+Parts: `Outline` · `outlined`, which makes an outline from the columns of a curve.
 """
 
 from dataclasses import dataclass
@@ -22,18 +22,17 @@ class Outline:
 
     tokens: NDArray[np.float32]  # [point], rising
     loss: NDArray[np.float32]  # [point], finite
-    held_out: bool
+    held_out: bool  # True if `loss` is the held-out loss, False if the training loss
 
 
 def outlined(tokens: ArrayLike, train_loss: ArrayLike, held_out_loss: ArrayLike) -> Outline:
-    """The outline of a curve. The arguments are its columns, [point]; losses are nan at points
-    without a measurement. If the curve has more than POINTS points, evenly spaced ones are
-    taken."""
-    token_counts, trained, held_out = (
+    """The outline of a curve. The arguments are the curve's columns, [point]; losses are nan at
+    points without a measurement. Of more than POINTS points, evenly spaced points are taken."""
+    token_counts, training, held_out = (
         np.asarray(column, dtype=np.float64) for column in (tokens, train_loss, held_out_loss)
     )
     is_held_out = bool(np.isfinite(held_out).sum() > 1)
-    loss = held_out if is_held_out else trained
+    loss = held_out if is_held_out else training
     finite = np.flatnonzero(np.isfinite(loss))
     spaced = np.linspace(0, len(finite) - 1, min(len(finite), POINTS)).round().astype(int)
     points = finite[np.unique(spaced)]

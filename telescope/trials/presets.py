@@ -1,15 +1,15 @@
-"""Presets: architectures that have a name.
+"""Presets: architectures with names.
 
 A job may write `model: {preset: llama-like, ...}` instead of all fields. The preset fills in the
-fields that the job leaves out; a field that the job sets takes precedence. A preset does not set
-the sizes. Training depends on the fields alone: a trial does not know whether a preset filled them
-in, and its digest is the same either way.
+fields that the job leaves out; a field that the job sets takes precedence. Presets leave `depth`
+and `head_dim` at their defaults. Training depends on the fields alone: a trial's digest is the same
+whether the job or a preset set the fields.
 
 Presets resemble their namesakes as far as `telescope.trials.architecture.Architecture` can express
 them: they have no biases, and attend to the whole context.
 
-Parts: `PRESETS`, the table · `Preset`, a model block that may name a preset · `with_preset` and
-`without_preset`, between the fields that a block sets and all its fields.
+Parts: `PRESETS`, the table · `Preset`, an architecture that may name a preset · `with_preset`,
+which adds a preset's fields to a job's `model` section · `without_preset`, which removes them.
 """
 
 from collections.abc import Mapping
@@ -50,46 +50,46 @@ PRESETS: Mapping[PresetName, Architecture] = {
 
 
 def checked_preset_name(name: object) -> object:
-    """The name unchanged. Raises ValueError, with the closest preset, if no preset has it."""
+    """Return the name. Raises ValueError, with the closest names, if no preset has this name."""
     if isinstance(name, str) and name not in PRESETS:
         hint = closest_name_hint(name, [*get_args(PresetName)])
         raise ValueError(f"there is no such preset{hint}")
     return name
 
 
-def with_preset(block: Mapping[str, Any]) -> dict[str, Any]:
-    """A model block with the fields that its preset adds; unchanged if the block names no preset or
-    an unknown one."""
-    return preset_values(block) | dict(block)
+def with_preset(section: Mapping[str, Any]) -> dict[str, Any]:
+    """A `model` section with the fields that its preset adds; unchanged without a known preset."""
+    return preset_values(section) | dict(section)
 
 
-def without_preset(block: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model block that differ from its preset, or from the defaults if it names
-    none. Under another preset, these fields stay."""
-    defaults = preset_values(block) or values(Architecture())
+def without_preset(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a `model` section that differ from its preset (without a preset, from the
+    defaults). These fields stay if the preset changes."""
+    defaults = preset_values(section) or values(Architecture())
     return {
         name: value
-        for name, value in block.items()
+        for name, value in section.items()
         if name != "preset" and (name not in defaults or defaults[name] != value)
     }
 
 
-def preset_values(block: Mapping[str, Any]) -> dict[str, Any]:
-    """All fields of the preset that a model block names; empty if it names none."""
-    name: Any = block.get("preset")
+def preset_values(section: Mapping[str, Any]) -> dict[str, Any]:
+    """All fields of the preset that a `model` section names; empty without a known preset."""
+    name: Any = section.get("preset")
     return values(PRESETS[name]) if name in get_args(PresetName) else {}
 
 
 def values(architecture: Architecture) -> dict[str, Any]:
+    """All fields of an architecture, by name."""
     return {field.name: getattr(architecture, field.name) for field in fields(Architecture)}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Preset(Architecture, DescribesInherited):
-    """A model block that may name a preset, which fills in all its fields."""
+    """An architecture that may name a preset, which fills in the fields that are not given."""
 
     preset: Annotated[PresetName, BeforeValidator(checked_preset_name)] | None = None
-    """A named architecture that sets every field of the architecture not given here."""
+    """Name of a preset, whose values fill in the fields of `model` that are not given here."""
 
     @model_validator(mode="before")
     @classmethod

@@ -2,8 +2,8 @@
 
 A `TrialSpec` holds model, optimizer, data, horizon and seed, all frozen and validated, and is
 identified by the digest of its canonical JSON. Two trials with the same digest are the same trial,
-whichever job planned them. Its parts have their own modules, `model`, `optimizer`, `data` and
-`horizon`; `identity` makes digests.
+whichever job planned them. The parts of a spec have modules of their own, `model`, `optimizer`,
+`data` and `horizon`; `identity` computes digests.
 """
 
 from dataclasses import field
@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from telescope.trials.data import ORIGIN, DataSpec
 from telescope.trials.horizon import UNTIMED_STEPS, Branch, HorizonSpec, batch_problem
-from telescope.trials.identity import LATER, digest_of, plain_json
+from telescope.trials.identity import LATER_FIELDS, digest_of, plain_json
 from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec, clip_problems
 from telescope.trials.types import STRICT, Count, require_none
@@ -30,20 +30,20 @@ class TrialSpec:
     data: DataSpec
     horizon: HorizonSpec
     seed: int = field(default=0)
-    """Seed of both initialisation and data order."""
+    """Seed of both the initial values and the order of the data."""
     measure: Literal["loss", "coordinates", "time"] = "loss"
-    """The purpose of the run: its final held-out loss, how far each layer's output moves in its
-    first steps (telescope.studies.coordinates.check), or how long a step takes, alone on a
-    worker."""
+    """What the run measures. loss: its final held-out loss; coordinates: how far each layer's
+    output moves in the first steps (telescope.studies.coordinates.check); time: the seconds of a
+    step, alone on a worker."""
     branch: Branch | None = None
-    """The run follows its horizon, but may begin at a state that another trial left; if there is
-    none, it makes all its steps."""
+    """The trunk and the step from whose saved state the run continues; without this state, the run
+    takes all its steps itself."""
     kept_steps: tuple[Count, ...] = ()
-    """Steps at which the run's state is stored for other runs to branch from, until the job
+    """Steps at which the run saves its state for its branches; the states are kept until the job
     ends."""
 
     @model_validator(mode="after")
-    def _windows(self) -> "TrialSpec":
+    def _require_consistent(self) -> "TrialSpec":
         problem = batch_problem(self.data, self.horizon)
         if problem:
             raise ValueError(problem.message)
@@ -57,19 +57,18 @@ class TrialSpec:
         steps = self.horizon.steps
         if self.branch and self.branch.step >= steps:
             raise ValueError(
-                f"branch.step {self.branch.step} leaves nothing of {steps} steps; branch off "
-                "earlier"
+                f"branch.step {self.branch.step} leaves no step of {steps}; branch off earlier"
             )
         if self.measure == "time" and steps < UNTIMED_STEPS + 2:
             raise ValueError(
-                f"{steps} steps are too few to time one; give {UNTIMED_STEPS + 2} or more"
+                f"{steps} steps are too few to time a step; give {UNTIMED_STEPS + 2} or more"
             )
         return self
 
     @property
     def branch_step(self) -> int:
-        """Number of steps that the run shares with its trunk; its curve and its costs begin after
-        them."""
+        """Number of steps that the run shares with its trunk, 0 without one; the run's curve and
+        costs begin after these steps."""
         return self.branch.step if self.branch else 0
 
     @property
@@ -81,12 +80,12 @@ class TrialSpec:
     def digest(self) -> str:
         """Identity of the run: the first 128 bits, in hex, of the SHA-256 of its canonical JSON.
 
-        If the content of the data is filled in, the digest leaves out the names of its sources,
-        since the content is the hash of the tokens themselves. Fields that were added later
-        (`LATER`) are left out at their defaults, so that older runs keep their identity.
+        If `data.content` is filled in, the digest omits the names of the corpus and the tokenizer,
+        since `content` is the hash of the tokens themselves. Fields that specs have not always had
+        (`LATER_FIELDS`) are omitted at their defaults, so that older runs keep their identity.
         """
         plain = plain_json(self)
-        for part, name, default in LATER:
+        for part, name, default in LATER_FIELDS:
             values = plain[part] if part else plain
             # the spec of a user's model does not have all of these fields
             if name in values and values[name] == default:

@@ -1,4 +1,4 @@
-"""Types of fields that specifications share: constrained numbers and names of options."""
+"""Field types that specifications share: constrained numbers and names of options."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -36,14 +36,14 @@ WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "cons
 
 
 def require_none(problems: Iterator[Problem]) -> None:
-    """Raise ValueError with the first problem, for use in validators of pydantic."""
+    """Raise ValueError with the first problem, if there is one; for pydantic's validators."""
     for problem in problems:
         raise ValueError(f"{problem.field}: {problem.message}")
 
 
 def _sorted_pairs(mapping: Any) -> Any:
-    """A mapping as sorted pairs, which can be hashed and do not depend on the order of its keys.
-    Any other value is returned unchanged, for pydantic to refuse."""
+    """The sorted pairs of a mapping, hashable and independent of the order of keys. Any other value
+    is returned unchanged, for pydantic to refuse."""
     if not isinstance(mapping, Mapping):
         return mapping
     pairs = (
@@ -54,8 +54,8 @@ def _sorted_pairs(mapping: Any) -> Any:
 
 
 def pairs_with(value_type: Any) -> tuple[Any, ...]:
-    """Annotations of a field that is written as a mapping from patterns of names to values of a
-    type, and held as pairs."""
+    """Annotations of a field that documents write as a mapping from name patterns to values of
+    `value_type`, and that specifications hold as sorted pairs."""
     schema = {"type": "object", "additionalProperties": TypeAdapter(value_type).json_schema()}
     empty = Field(json_schema_extra={"default": {}})
     return (
@@ -68,7 +68,7 @@ def pairs_with(value_type: Any) -> tuple[Any, ...]:
 
 class DescribesInherited:
     """Base class of dataclasses whose JSON schema also describes inherited fields; pydantic itself
-    reads only the docstrings of the class that it is given."""
+    reads only the docstrings of fields in the class's own body."""
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -83,4 +83,5 @@ class DescribesInherited:
         return schema
 
 
-Parts = Annotated[tuple[Count, ...], Field(min_length=2)]
+# relative sizes of the pieces of a fused matrix
+PieceSizes = Annotated[tuple[Count, ...], Field(min_length=2)]

@@ -1,4 +1,4 @@
-"""Trials on Ray actors.
+"""The executor that runs trials on Ray actors.
 
 Each slot is a plain Ray actor that is warmed up once and runs many trials (`workers.on_ray.slot`).
 The actors run in a local Ray that the executor starts, or in a cluster that it joins
@@ -18,7 +18,7 @@ from workers.on_ray.placement import Placement
 from workers.on_ray.slot import Shared, Slot, first_line
 from workers.packs import MOST_TOGETHER, Packs
 
-JOIN_SECONDS = 1.0
+JOIN_SECONDS = 1.0  # longest wait for the end of a slot's thread
 
 
 class RayExecutor:
@@ -34,7 +34,7 @@ class RayExecutor:
         """Start a local Ray or join a cluster, and start the actors, without waiting for them.
 
         `workers` is the largest number of workers, by default as many as fit; `patience_seconds`
-        the time before a shortage of resources is reported.
+        is the time before a shortage of resources is reported.
         """
         self._cluster = RayCluster.connect(joining, workers)
         self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
@@ -45,29 +45,29 @@ class RayExecutor:
         self._slots: list[Slot] = []
         self._grow()
         self._closed = False
-        # so that a process that ends with an exception leaves no processes behind
+        # a process that ends with an exception must leave no processes of Ray behind
         atexit.register(self.close)
 
     @property
     def slots(self) -> int:
-        """Number of workers that can train at once; it grows when nodes join the cluster."""
+        """Number of workers that can train at once, which grows when nodes join the cluster."""
         return len(self._slots)
 
     @property
     def room(self) -> int:
-        """Two packs for each worker, since all packs may end at once."""
+        """Number of assignments to hold: two packs per worker, since all packs may end at once."""
         return 2 * self.slots * MOST_TOGETHER
 
     @property
     def numerics(self) -> str | None:
-        """Arithmetic of the newest slot with a warm worker.
+        """Numerics of the newest slot that has had a warm worker.
 
-        In a cluster with several kinds of device, other workers may have another one.
+        In a cluster with several kinds of device, other workers may have other numerics.
         """
         return next((slot.numerics for slot in reversed(self._slots) if slot.numerics), None)
 
     def submit(self, *assignments: Assignment) -> None:
-        """Queue one attempt at each for the next free workers."""
+        """Queue the assignments for the next free workers."""
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
@@ -86,7 +86,7 @@ class RayExecutor:
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End all workers and, if Ray was started here, all its processes; idempotent."""
+        """End all workers, and all processes of a local Ray; idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -112,6 +112,7 @@ class RayExecutor:
             self._slots.append(Slot(index, self._shared))
 
     def _require_ray(self) -> None:
+        """Raise WorkersLost if a slot's thread or Ray's head has failed; else use new nodes."""
         broken = next((slot.broken for slot in self._slots if slot.broken), None)
         if broken:
             raise WorkersLost(f"Ray failed: {first_line(broken)}") from broken

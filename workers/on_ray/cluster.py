@@ -1,12 +1,12 @@
 """The Ray cluster that workers run on: connection, capacity, and liveness.
 
 `RayCluster.connect` starts a local Ray or joins a running cluster; `close` ends a local Ray with
-all its processes. `Demand` is what one worker needs from the cluster: a CPU, or a share of a GPU if
-there are any.
+all its processes. `Demand` is what one worker needs from the cluster: a CPU, a GPU, or a share of a
+GPU.
 
-A local Ray differs from Ray's defaults: its token is in memory instead of a file in the user's
-home; it has no usage reports and no dashboard; it has a folder of its own that is deleted when it
-ends; and the caller keeps its handler of SIGTERM.
+A local Ray differs from Ray's defaults: its authentication token is in memory instead of a file in
+the user's home; it has no usage reports and no dashboard; its temporary folder is deleted when it
+ends; and this process keeps its handler of SIGTERM.
 """
 
 import logging
@@ -31,12 +31,14 @@ from telescope.errors import Unavailable, WorkersLost
 from workers.processes import end_all
 
 LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # marks the environment of a local Ray's processes
-# Events travel inline; by default Ray's object store would claim 30 % of the memory.
+# Small, since events travel inline; by default, the object store would claim 30 % of the memory.
 OBJECT_STORE_BYTES = 100_000_000
-SHUTDOWN_SECONDS = 3.0
-CONNECT_SECONDS = 5.0
-CHECK_SECONDS = 2.0  # between checks of Ray's head
-HEAD_LOST_SECONDS = 8.0  # after its last response; Ray itself would end this process after 60 s
+SHUTDOWN_SECONDS = 3.0  # longest wait for Ray to shut down, and for its processes to die
+CONNECT_SECONDS = 5.0  # longest wait for a cluster's address to answer
+CHECK_SECONDS = 2.0  # interval between checks of Ray's head
+# Time after the last response at which Ray counts as lost; Ray itself would end this process after
+# 60 s.
+HEAD_LOST_SECONDS = 8.0
 LONGEST_TEMPORARY_PATH = 40  # Ray appends some 65 characters; a socket's path has at most 107
 
 
@@ -44,15 +46,15 @@ LONGEST_TEMPORARY_PATH = 40  # Ray appends some 65 characters; a socket's path h
 class Demand:
     """Resources that one worker needs."""
 
-    resource: str  # CPU or GPU, Ray's names
+    resource: str  # Ray's name of the resource: CPU or GPU
     amount: float
 
     @classmethod
     def suited(cls, total: Mapping[str, float], gpus_per_worker: float | None) -> "Demand":
-        """Return the demand that suits a cluster with these resources.
+        """Return the demand of a worker in a cluster with `total` resources.
 
-        It is one GPU, or `gpus_per_worker` if given, if the cluster has GPUs; else, and for 0 GPUs
-        per worker, one CPU.
+        A worker needs `gpus_per_worker` GPUs, or one CPU if that is 0. None stands for one GPU if
+        the cluster has GPUs, otherwise for one CPU.
         """
         gpus = (1.0 if total.get("GPU", 0) else 0.0) if gpus_per_worker is None else gpus_per_worker
         return cls("GPU", gpus) if gpus else cls("CPU", 1.0)
@@ -69,7 +71,7 @@ class Demand:
         return int(available) * per_device if per_device else int(available / self.amount)
 
     def shortage(self, total: Mapping[str, float], free: Mapping[str, float]) -> str:
-        """Describe why a worker is not placed: what it needs, what is free, and what there is."""
+        """Describe why a worker is not placed: what it needs, what is free, and the total."""
         demand = f"a worker asks for {self.amount:g} {self.resource}"
         total_amount = total.get(self.resource, 0.0)
         if not self.fits(total):
@@ -78,19 +80,19 @@ class Demand:
         unused = free.get(self.resource, 0.0)
         cause = "a worker's process is slow to start"
         if unused < self.amount:
-            cause = "others hold the rest"
+            cause = "the rest is in use"
         supply = f"{unused:g} of the cluster's {total_amount:g} {self.resource} are free"
         return f"{demand}; {supply}; {cause}"
 
 
 @dataclass(frozen=True)
 class Joining:
-    """Options of the connection to Ray, and the needs of its workers."""
+    """Options of the connection to Ray, and what workers need."""
 
-    # Address of a cluster; None for RAY_ADDRESS, and without that a local Ray is started.
+    # Address of a cluster; None for the address in RAY_ADDRESS, or a local Ray if that is not set.
     address: str | None = None
     shared_storage: bool = False  # True if all nodes see checkpoints and corpora at the same paths
-    # GPUs per worker, may be a share; None for one if there are GPUs; 0 makes CPU workers anywhere.
+    # GPUs per worker, possibly a fraction; 0 for CPU workers; None for one if there are GPUs.
     gpus_per_worker: float | None = None
     code: tuple[Path, ...] = ()  # packages and modules that workers must be able to import
 
@@ -114,10 +116,10 @@ class RayCluster:
         """Join a cluster, or start a local Ray for `workers` CPU workers, by default one per core.
 
         The code in `joining` is sent to the workers. Raises Unavailable if Ray cannot be joined or
-        started, or if other nodes would need shared storage that there is not.
+        started, or if the cluster has other nodes but no shared storage.
         """
         address = joining.address or os.environ.get("RAY_ADDRESS") or None
-        # else a thread's call after shutdown would start another Ray
+        # otherwise a thread that calls Ray after the shutdown would start another Ray
         auto_init_hook.enable_auto_connect = False
         options: dict[str, Any] = {}
         if joining.code:
@@ -182,18 +184,17 @@ class RayCluster:
         return cls(marker, folder)
 
     def alive(self, seconds: float = 2.0) -> bool:
-        """True if the GCS answers and this driver's node is alive; without both nothing can be
-        scheduled.
+        """True if Ray's head answers and this driver's node is alive.
 
-        Ray itself notices a dead head after 60 s, and then ends this process; it never reports a
-        dead node.
+        Without both, nothing can be scheduled. Ray itself notices a dead head after 60 s, and then
+        ends this process; it never reports a dead node.
         """
         if not _answers(self.address, seconds):
             return False
         return any(node["NodeID"] == self._node and node["Alive"] for node in ray.nodes())
 
     def check_alive(self) -> bool:
-        """Check the cluster if a check is due; return True if one was due and succeeded.
+        """Check the cluster if a check is due; return True if a check was due and succeeded.
 
         Raises WorkersLost if no check has succeeded for `HEAD_LOST_SECONDS`.
         """
@@ -206,7 +207,7 @@ class RayCluster:
             return True
         if time_now - self._last_response > HEAD_LOST_SECONDS:
             head = f"Ray's head at {self.address} does not answer"
-            raise WorkersLost(f"{head}, or this machine's node of it has died")
+            raise WorkersLost(f"{head}, or Ray's node on this machine has died")
         return False
 
     def close(self) -> None:
@@ -214,7 +215,7 @@ class RayCluster:
         shutdown = threading.Thread(
             target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True
         )
-        shutdown.start()  # in a thread, since it may wait for a head that is gone
+        shutdown.start()  # in a thread, since ray.shutdown may wait for a dead head
         shutdown.join(SHUTDOWN_SECONDS)
         if self.folder is not None:
             end_all(self._marker, SHUTDOWN_SECONDS, LOCAL_MARKER)
@@ -233,7 +234,7 @@ def _answers(address: str, seconds: float) -> bool:
 
 @contextmanager
 def _environment(**variables: str) -> Iterator[None]:
-    """Set environment variables in the block, for processes that are started there."""
+    """Set environment variables for processes that are started within the context."""
     previous = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

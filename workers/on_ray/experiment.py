@@ -2,7 +2,7 @@
 
 Tune asks a searcher for the next trial (`DeskSearcher`), asks a scheduler whether to end a trial
 early (`StopScheduler`), and tells a callback what happened (`EventReporter`). The three share
-`Flights`: the assignments that Tune holds, and since when.
+`Flights`, the trials that Tune holds.
 """
 
 import time
@@ -24,8 +24,8 @@ from workers.on_ray.cluster import Demand
 from workers.on_ray.placement import Placement
 from workers.on_ray.slot import PAUSE_SECONDS
 
-IDLE_SECONDS = 2.0  # between checks whether the experiment should end, while there is no work
-WARM_UP = 0  # in place of a trial's id, for the warm-up, which has no assignment
+IDLE_SECONDS = 2.0  # interval between checks for the experiment's end, while there is no work
+WARM_UP = 0  # id of the warm-up, which has no assignment
 ASSIGNMENT = TypeAdapter(Assignment)
 
 
@@ -34,13 +34,13 @@ class Flight:
     """A trial that Tune holds; without an assignment, it warms up the first worker."""
 
     assignment: Assignment | None
-    since: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=time.monotonic)  # time at which Tune received it
     begun: bool = False
     actor: Any = None  # the worker that runs the trial, once it has begun
 
     @property
     def trial_id(self) -> int:
-        """The coordinator's id of the trial."""
+        """The coordinator's id of the trial; WARM_UP without an assignment."""
         return self.assignment.trial_id if self.assignment else WARM_UP
 
 
@@ -53,7 +53,7 @@ class Flights:
         self.desk, self.demand = desk, demand
         self._placement, self._patience_seconds = placement, patience_seconds
         self._held: dict[str, Flight] = {}
-        self.numerics: str | None = None  # arithmetic of the worker that was warmed up last
+        self.numerics: str | None = None  # numerics of the worker that was warmed up last
         self.over = False  # True once the experiment should end
 
     def __len__(self) -> int:
@@ -65,13 +65,17 @@ class Flights:
     def of(self, trial_id: int) -> Flight | None:
         """Return the latest flight of a trial; None if Tune does not hold the trial.
 
-        There may be several, since Tune holds a failed attempt until its worker's error arrives.
+        A trial may have several flights, since Tune holds a failed attempt until the worker's error
+        arrives.
         """
         flights = [flight for flight in self._held.values() if flight.trial_id == trial_id]
         return flights[-1] if flights else None
 
     def hold(self, tune_id: str, assignment: Assignment | None) -> dict[str, Any]:
-        """Record that Tune gets an assignment; return it as the JSON document that loggers show."""
+        """Record that Tune holds an assignment; return the assignment as JSON, which loggers show.
+
+        None stands for the warm-up, whose document is empty.
+        """
         self._held[tune_id] = Flight(assignment)
         return ASSIGNMENT.dump_python(assignment, mode="json") if assignment else {}
 
@@ -121,7 +125,7 @@ class DeskSearcher(Searcher):  # type: ignore[misc]
         self._flights = flights
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return a trial's document, or None if there is no trial now.
+        """Return a trial's document; None if there is no trial now; FINISHED at the end.
 
         If Tune holds no trial, wait for an assignment, since Tune itself would sleep for a second.
         """
@@ -159,9 +163,10 @@ class StopScheduler(FIFOScheduler):  # type: ignore[misc]
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """Return the trial that a free worker takes: the newest waiting trial.
 
-        Tune starts a worker for each waiting trial, and gives it up if the trial gets a free
-        worker instead. If the oldest trial came first, as by Tune's default, trials shorter than
-        the start of a process would all run on one worker, since no other would ever start.
+        Tune starts a worker for each waiting trial, and abandons this start if the trial gets a
+        free worker instead. If the oldest trial came first, as in Tune's default, trials shorter
+        than the start of a process would all run on one worker, since no second worker would ever
+        start.
         """
         waiting = [
             trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING
@@ -174,7 +179,7 @@ class StopScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class EventReporter(Callback):  # type: ignore[misc]
-    """Converts Tune's callbacks to events, and to results for loggers, one point at a time."""
+    """Converts Tune's callbacks to events, and to results for loggers, one result per point."""
 
     def __init__(self, flights: Flights, loggers: Sequence[Callback]) -> None:
         self._flights = flights
@@ -192,7 +197,7 @@ class EventReporter(Callback):  # type: ignore[misc]
             self._loggers.on_trial_start(trial=trial, **info)
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Emit the event of a step; it is removed from the result, or Tune would keep it."""
+        """Emit a step's event, after removing it from the result, which Tune keeps."""
         self._flights.numerics = result.pop("numerics", self._flights.numerics)
         event = result.pop("event", None)
         if event is None:
@@ -213,7 +218,7 @@ class EventReporter(Callback):  # type: ignore[misc]
                 )
 
     def on_trial_complete(self, trial: Any, **info: Any) -> None:
-        """Emit `Stopped`; the desk drops it if the trial finished, which its event reported."""
+        """Emit `Stopped`, which the desk drops if the trial has already emitted `Finished`."""
         flight = self._flights.end(trial.trial_id)
         if flight.assignment:
             if flight.begun:
@@ -223,12 +228,12 @@ class EventReporter(Callback):  # type: ignore[misc]
     def on_trial_error(self, trial: Any, **info: Any) -> None:
         """Emit `Failed` or `Stopped` for a trial whose worker died.
 
-        The desk drops it if the trial itself failed, which its event reported.
+        The desk drops this event if the trial has already emitted `Failed`.
         """
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)
         if flight.actor is not None:
-            # Tune would end the actor only in its next turn, which comes with the next trial
+            # Tune itself would end the actor only in the next turn, which comes with the next trial
             ray.kill(flight.actor)
         if flight.assignment is None:
             self._flights.report_failed_start(reason)
@@ -247,6 +252,6 @@ class EventReporter(Callback):  # type: ignore[misc]
 
 
 def _reason(trial: Any) -> str:
-    """Return the reason of a failed trial: the line after the header of Tune's error file."""
+    """Return the reason for a trial's failure: the line after the header of Tune's error file."""
     lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
     return next((line.strip() for line in lines[1:] if line.strip()), "no reason given")

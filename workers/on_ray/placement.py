@@ -7,16 +7,16 @@ from workers.interface import Waiting
 
 
 class Placement:
-    """The current shortages of an executor; it emits an event when their description changes."""
+    """The current shortages of an executor; emits an event when their description changes."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._lock = threading.Lock()
-        self._shortages: dict[int, str] = {}  # reason by slot
+        self._shortages: dict[int, str] = {}  # reason by slot; under Tune, by trial
         self._reported: str | None = None
 
     def set_shortage(self, slot: int, reason: str | None) -> None:
-        """Record why a slot has no worker; None if it has one."""
+        """Record why a slot has no worker; `reason` is None if the slot has a worker."""
         with self._lock:
             if reason is None:
                 self._shortages.pop(slot, None)

@@ -1,16 +1,17 @@
 """A slot: one warm Ray actor that runs pack after pack.
 
-One thread per slot looks after the actor. It waits until Ray has placed the actor, and reports a
-shortage if that takes long; it hands packs to the actor, passes the events on, and replaces the
-actor after it died, failed, or has run many trials. Ray does not retry or restart anything: the
-coordinator does.
+One thread per slot looks after the actor. The thread waits until Ray has placed the actor, and
+reports a shortage if placement takes long; it hands packs to the actor, passes events on, and
+replaces an actor that has died, failed, or run many trials. The coordinator retries trials; Ray is
+configured to retry and restart nothing.
 
-Measurements of Ray 2.60 shape the code. To cancel a stream ends all its trials, so a single trial
-leaves its pack by a separate call, in a second thread of the actor, which takes effect within 10
-ms. To drop a stream does not stop it. A dead actor is noticed within milliseconds.
+The code relies on measurements of Ray 2.60. A pack runs as one streaming call. Cancelling this
+stream would end all trials of the pack, so a single trial leaves the pack through a separate call,
+in a second thread of the actor, which takes effect within 10 ms. Dropping the stream does not stop
+it. The death of an actor is noticed within milliseconds.
 
-Parts: `Shared`, what all slots of an executor share · `Slot`, one actor and its thread ·
-`report_death` · `first_line` of an error. The actor's class is `workers.on_ray.worker.Worker`.
+Parts: `Shared`, values for all slots of an executor · `Slot`, one actor and its thread ·
+`report_death` · `first_line`, of an error. The actor's class is `workers.on_ray.worker.Worker`.
 """
 
 import threading
@@ -31,17 +32,17 @@ from workers.on_ray.placement import Placement
 from workers.on_ray.worker import ASIDE, Worker, worker_environment
 from workers.packs import MeasurementAbandoned, Pack, Packs
 
-TRIALS_PER_WORKER = 500  # after which a worker is replaced
+TRIALS_PER_WORKER = 500  # number of trials after which a worker is replaced
 # A worker is killed if it does not answer within this time after a trial, or does not end a trial
 # within this time after its stop was requested.
 STUCK_SECONDS = 10.0
-# Limit for the measurement of the best program: a second without compiling, but to compile a deep
-# model takes minutes.
+# Time limit for measuring the fastest program, which takes a second without compiling, but minutes
+# if a deep model is compiled.
 MEASURING_SECONDS = 600.0
-IDLE_SECONDS = 2.0  # between checks of an idle worker
-FRESH_SECONDS = 0.25  # after a response, during which a worker is not asked whether it is alive
-POLL_SECONDS = 0.2  # between checks of a worker that is not placed yet
-PAUSE_SECONDS = 5.0  # after a worker that could not start
+IDLE_SECONDS = 2.0  # interval between checks of an idle worker
+FRESH_SECONDS = 0.25  # time after a response in which a worker counts as alive
+POLL_SECONDS = 0.2  # interval between checks of a worker that is not placed yet
+PAUSE_SECONDS = 5.0  # pause after a worker's process could not start
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Shared:
     packs: Packs
     demand: Callable[[], Demand]
     placement: Placement
-    patience_seconds: float  # before a shortage is reported
+    patience_seconds: float  # time before a shortage is reported
 
     def report_shortage(self, slot: int, demand: Demand) -> None:
         """Report that a slot has no worker, and what the cluster lacks."""
@@ -68,16 +69,16 @@ class Slot:
         self._shared = shared
         self._desk, self._packs, self._placement = shared.desk, shared.packs, shared.placement
         self._actor: Any = None
-        self._assignments: tuple[Assignment, ...] = ()  # of the running stream
+        self._assignments: tuple[Assignment, ...] = ()  # assignments of the running stream
         self._last_response = 0.0  # time of the actor's last response
         self._lock = threading.Lock()
-        self.numerics: str | None = None  # arithmetic of its latest warm worker
+        self.numerics: str | None = None  # numerics of the slot's latest warm worker
         self.broken: Exception | None = None  # the exception that ended the thread
         self.thread = threading.Thread(target=self._serve, name=f"ray-slot-{index}", daemon=True)
         self.thread.start()
 
     def cancel(self, trial_id: int) -> None:
-        """End a trial at its next step, if this slot runs it; kill the actor if it hangs."""
+        """If this slot runs the trial, end the trial at its next step; kill an actor that hangs."""
         with self._lock:
             running = [item for item in self._assignments if item.trial_id == trial_id]
             if not running:
@@ -100,28 +101,27 @@ class Slot:
 
     def _serve(self) -> None:
         try:
-            pack, trials = Pack(), 0
+            pack, trial_count = Pack(), 0
             while not self._desk.closed:
                 if self._actor is None or not self._answers():
                     self._desk.give_back(pack.assignments)
-                    pack, trials = Pack(), 0
+                    pack, trial_count = Pack(), 0
                     self._replace()
                 elif not pack.assignments:
                     pack = self._packs.take(IDLE_SECONDS, self._choose)
                 else:
                     reusable = self._follow(pack)
-                    pack, trials = Pack(), trials + len(pack.assignments)
-                    if not reusable or trials >= TRIALS_PER_WORKER:
+                    pack, trial_count = Pack(), trial_count + len(pack.assignments)
+                    if not reusable or trial_count >= TRIALS_PER_WORKER:
                         self._retire()
-        # Ray itself is gone, or this code is wrong: the coordinator must know
+        # Ray is gone, or this code has a bug; the executor raises WorkersLost in the coordinator
         except Exception as error:
             self.broken = error
 
     def _replace(self) -> None:
-        """Start an actor and wait until it is warm; report a shortage if that takes too long.
+        """Start an actor and wait until it is warm; report a shortage if the wait is too long.
 
-        Returns without an actor if the cluster has changed so that a worker now needs other
-        resources.
+        Returns without an actor if the cluster changes and a worker now needs other resources.
         """
         self._retire()
         demand = self._shared.demand()
@@ -155,8 +155,7 @@ class Slot:
             self._desk.wait_closed(PAUSE_SECONDS)
 
     def _answers(self) -> bool:
-        """True if the actor is alive and becomes idle in time; an actor that has just responded
-        counts as alive."""
+        """True if the actor has just responded, or is alive and becomes idle in time."""
         if time.monotonic() - self._last_response < FRESH_SECONDS:
             return True
         try:
@@ -166,9 +165,10 @@ class Slot:
         self._last_response = time.monotonic()
         return True
 
-    def _choose(self, first: Assignment, most: int, steps: float) -> Program:
-        """Measure on the actor; retire it if the measurement hangs or is abandoned."""
-        program, begun = self._actor.choose.remote(first.spec, most, steps), time.monotonic()
+    def _choose(self, first: Assignment, max_members: int, steps: float) -> Program:
+        """Measure the fastest program on the actor; retire an actor that hangs or must stop."""
+        program = self._actor.choose.remote(first.spec, max_members, steps)
+        begun = time.monotonic()
         while not ray.wait([program], timeout=POLL_SECONDS)[0]:
             if self._desk.closed or self._desk.stopping(first.trial_id):
                 self._retire()
@@ -186,7 +186,8 @@ class Slot:
         with self._lock:
             stream, self._assignments = self._actor.run.remote(pack), assignments
         for assignment in assignments:
-            if self._desk.stopping(assignment.trial_id):  # requested before the stream began
+            # a stop may have been requested before the stream began
+            if self._desk.stopping(assignment.trial_id):
                 self.cancel(assignment.trial_id)
         try:
             for reference in stream:
@@ -203,7 +204,7 @@ class Slot:
         finally:
             with self._lock:
                 self._assignments = ()
-        # before the failure is reported, since the actor may still write checkpoints
+        # retired before the failure is reported, since the actor may still write checkpoints
         self._retire()
         self._packs.record_failure(pack)
         report_death(self._desk, assignments, error)
@@ -211,7 +212,7 @@ class Slot:
 
 
 def report_death(desk: Desk, assignments: Iterable[Assignment], error: str) -> None:
-    """End the attempts that were running when their worker died: stopped if so requested."""
+    """End the running attempts of a dead worker, as `Stopped` if a stop was requested."""
     failure = Failure("operational", f"worker process died: {error}")
     for assignment in filter(desk.runs, assignments):
         trial_id, attempt = assignment.trial_id, assignment.attempt
@@ -225,6 +226,6 @@ _ACTOR = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={ASID
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, of which Ray's have many; else the error's type."""
+    """The first line of an error's message, since Ray's have many; the type if it has none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -1,16 +1,16 @@
-"""Trials on Ray Tune, for its logger callbacks.
+"""The executor that runs trials on Ray Tune, for the sake of Tune's logger callbacks.
 
 Tune experiments take the place of the slots of `workers.on_ray.actors`: a searcher hands out the
-desk's assignments, a class trainable on a reused actor trains them, and a callback passes events
-on. The desk, the worker, the cluster and the messages about shortages are the same as in the plain
-executor, which is faster (ADR 12).
+desk's assignments, a `Trainable` on a reused actor trains them, and a callback passes events on.
+The desk, the worker, the cluster and the messages about shortages are the same as in
+`workers.on_ray.actors`, whose executor is faster (ADR 12).
 
-Observations of Tune 2.60 shape the code. Tune starts workers only for trials, so the first trial
-has no assignment: it warms a worker up and reports the worker's arithmetic. A trial cannot be
+The code relies on observations of Tune 2.60. Tune starts workers only for trials, so the first
+trial has no assignment: it warms a worker up and reports the worker's numerics. A trial cannot be
 stopped from outside, but Tune calls its scheduler at each result and in each turn. Tune waits
 without a message while other applications hold all CPUs, so each turn checks the age of trials that
 have not begun. Tune keeps all trials in memory, so an experiment ends after some hundreds of trials
-and another one follows.
+and the next experiment follows.
 
 Parts: `Attempt`, in the worker · `TuneExecutor` · `LOGGERS`, `logger`. The callbacks are in
 `workers.on_ray.experiment`.
@@ -50,12 +50,12 @@ from workers.on_ray.slot import STUCK_SECONDS, TRIALS_PER_WORKER
 from workers.on_ray.worker import Worker, worker_environment
 from workers.packs import Pack
 
-CLOSE_SECONDS = 5.0  # for running trials to reach a point, and for loggers to end
+CLOSE_SECONDS = 5.0  # time for running trials to reach an event, and for loggers to end
 ENVIRONMENT = {  # environment variables of Tune in this process
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV and JSON files
     "RAY_AIR_NEW_OUTPUT": "0",  # no tables
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # errors are events
-    "TUNE_DISABLE_AUTO_INIT": "1",  # a call after the end starts no other Ray
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # errors become events
+    "TUNE_DISABLE_AUTO_INIT": "1",  # a call after Ray's end starts no other Ray
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay unchanged
 }
 LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, class, options
@@ -70,7 +70,7 @@ LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, clas
 
 
 class Attempt(tune.Trainable):  # type: ignore[misc]
-    """Runs trials inside an actor's process: it returns one event of a `Worker` per step."""
+    """Runs attempts inside an actor's process; a step in Tune's sense returns one event."""
 
     _events: Any = None
 
@@ -80,16 +80,16 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next assignment; the previous one may not have finished."""
+        """Take the next assignment, even if the previous assignment has not finished."""
         self.cleanup()
         if new_config:
             self._events = self._worker.run(Pack((ASSIGNMENT.validate_python(new_config),)))
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return the next event.
+        """Return the next event, or in the warm-up the worker's numerics.
 
-        After the event of a failure there is none, and the RuntimeError ends this process.
+        No event follows a failure; the RuntimeError then ends this process.
         """
         if self._events is None:
             return {"numerics": self._worker.ready(), "done": True}
@@ -121,8 +121,8 @@ class TuneExecutor:
     ) -> None:
         """Start a local Ray or join a cluster, and start the first experiment.
 
-        `loggers` are names in LOGGERS; their files go to TELESCOPE_HOME/tune. The other parameters
-        are the same as of `workers.on_ray.actors.RayExecutor`.
+        `loggers` are names in LOGGERS; their files go to TELESCOPE_HOME/tune. See
+        `workers.on_ray.actors.RayExecutor` for the other parameters.
         """
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
@@ -131,44 +131,44 @@ class TuneExecutor:
         self._gpus_per_worker = joining.gpus_per_worker
         self._patience_seconds = patience_seconds
         self._desk = Desk()
-        # shared by all experiments, since a shortage in one may end in the next
+        # shared by all experiments, since a shortage may outlast an experiment
         self._placement = Placement(self._desk)
         self._slots = 1
         self._begin()
         self._grow()
         self._broken: Exception | None = None
         self._closed = False
-        # for the files of Tune that are not needed
-        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # used without loggers
         self._thread = threading.Thread(target=self._work, name="ray-tune", daemon=True)
         self._thread.start()
-        # so that a process that ends with an exception leaves no processes behind
+        # a process that ends with an exception must leave no processes of Ray behind
         atexit.register(self.close)
 
     @property
     def slots(self) -> int:
-        """Number of workers that can train at once; it grows when nodes join the cluster."""
+        """Number of workers that can train at once, which grows when nodes join the cluster."""
         return self._slots
 
     @property
     def room(self) -> int:
-        """One trial for each worker, since Tune has no packs, and one that waits."""
+        """Number of assignments to hold: one per worker, since Tune has no packs, and one more."""
         return self._slots + 1
 
     @property
     def numerics(self) -> str | None:
-        """Arithmetic of the worker that was warmed up last; None while an experiment begins."""
+        """Numerics of the worker that was warmed up last; None while an experiment begins."""
         return self._flights.numerics
 
     def submit(self, *assignments: Assignment) -> None:
-        """Queue one attempt at each for the next free workers."""
+        """Queue the assignments for the next free workers."""
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
         """End a trial: at once if it is queued, at its next event if it runs.
 
-        If there is no event for `STUCK_SECONDS`, its process is killed. A worker that hangs while
-        it takes over a trial is not killed, since Tune has not reported yet that it has the trial.
+        If the trial has not ended after `STUCK_SECONDS`, the worker's process is killed. A worker
+        that hangs while it takes over the trial is not killed, since Tune has not yet reported
+        which worker has the trial.
         """
         self._desk.stop(trial_id)
         if flight := self._flights.of(trial_id):
@@ -186,12 +186,12 @@ class TuneExecutor:
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End the experiment and, if Ray was started here, all its processes; idempotent."""
+        """End the experiment, and all processes of a local Ray; idempotent."""
         if self._closed:
             return
         self._closed = True
         atexit.unregister(self.close)
-        self._flights.over = True  # before the threads that wait at the desk wake and check it
+        self._flights.over = True  # set first: closing the desk wakes threads that read it
         self._desk.close()
         self._thread.join(CLOSE_SECONDS)
         self._cluster.close()
@@ -207,12 +207,12 @@ class TuneExecutor:
         self._limiter = ConcurrencyLimiter(DeskSearcher(self._flights), self._slots)
 
     def _work(self) -> None:
-        """Run one experiment after the other until the desk closes."""
+        """Run one experiment after another until the desk closes."""
         try:
             while not self._desk.closed:
                 self._run()
                 self._begin()
-        # Ray itself is gone, a logger raised, or this code is wrong: the coordinator must know
+        # Ray is gone, a logger raised, or this code has a bug; `events` then raises WorkersLost
         except Exception as error:
             self._broken = error
 
@@ -249,8 +249,9 @@ class TuneExecutor:
             ray.kill(flight.actor)
 
     def _require_ray(self) -> None:
+        """Raise WorkersLost if Tune or Ray's head has failed; otherwise use new nodes."""
         if self._broken:
-            # Tune's errors end with the cause
+            # the last line of Tune's errors is the cause
             reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]
             raise WorkersLost(f"Ray Tune failed: {reason[0]}") from self._broken
         if self._cluster.check_alive():
@@ -262,7 +263,7 @@ def logger(name: str) -> Any:
     package, path, options = LOGGERS[name]
     if find_spec(package) is None:
         problem = f"TELESCOPE_TUNE_LOGGERS names {name}, but its package is missing"
-        raise Unavailable(f"{problem}; pip install {package}, or remove {name} from it")
+        raise Unavailable(f"{problem}; pip install {package}, or remove {name} from this setting")
     module, _, class_name = path.rpartition(".")
     return getattr(importlib.import_module(module), class_name)(**options)
 

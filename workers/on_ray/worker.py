@@ -1,7 +1,7 @@
-"""The class that runs inside a Ray actor's process, and the settings that it takes over.
+"""The class that runs inside a Ray actor's process, and the environment variables of the process.
 
-A worker imports torch and warms its kernels before a trial arrives. Each trial, or pack of trials,
-is a streaming call on it.
+A worker imports torch and warms its kernels before a trial arrives. Each pack of trials is a
+streaming call on the worker.
 """
 
 import os
@@ -25,7 +25,7 @@ class Worker:
     """Runs trials inside an actor's process; it is warm when its constructor returns."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        # before torch is imported, hence the late imports
+        # set before torch is imported, hence the imports below instead of at the top
         os.environ.update(environment, OMP_NUM_THREADS="1")
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a CPU worker on a machine with GPUs
@@ -39,15 +39,15 @@ class Worker:
         self._numerics = numerics()
 
     def ready(self) -> str:
-        """Return the worker's arithmetic; the call returns once the worker is warm and idle."""
+        """Return the worker's numerics; the call returns once the worker is warm and idle."""
         return self._numerics
 
-    def choose(self, spec: TrialSpec, most: int, steps: float) -> Program:
+    def choose(self, spec: TrialSpec, max_members: int, steps: float) -> Program:
         """Return the fastest program for trials of this shape on this worker."""
-        return self._choose(spec, most, steps)
+        return self._choose(spec, max_members, steps)
 
     def run(self, pack: Pack) -> Iterator[Event]:
-        """Run an attempt at each of these trials, as a stream of events."""
+        """Run the attempts of a pack, as a stream of events."""
         yield from self._run(
             pack.assignments,
             lambda assignment: (assignment.trial_id, assignment.attempt) in self._leaving,
@@ -66,9 +66,9 @@ class Worker:
 def worker_environment() -> dict[str, str]:
     """Return the environment variables that workers on any node take over from this process.
 
-    They are TELESCOPE_HOME, the checkpoint interval, and whether to compile. Workers run factories
-    whose code was sent to them or is installed; they search no folders, since those of another
-    machine may hold other code.
+    The variables are TELESCOPE_HOME, the checkpoint interval, and whether to compile. Workers use
+    factories whose code was sent to them or is installed; they search no folders, since folders of
+    another machine may hold other code.
     """
     environment = {"TELESCOPE_HOME": str(home().resolve()), factory.PATH: ""}
     for name in (CHECKPOINT_SECONDS, COMPILE):

@@ -3,11 +3,11 @@
 For each role, the growth of the learning rate between two widths is compared with the growth that
 keeps the effect of an update constant in size:
 
-- Muon's lr for hidden matrices must cancel the growth of its update scale beyond
+- Muon's lr for hidden matrices must cancel the growth of Muon's update scale beyond
   sqrt(fan_out / fan_in).
-- The entries of AdamW's updates are of size lr, and their effects add up over fan_in. So hidden
-  matrices need lr ~ 1/m, and the readout lr x multiplier ~ 1/m. The embedding, which is read one
-  row at a time, needs a constant lr x multiplier.
+- The entries of AdamW's updates are of size lr, and their effects add up over fan_in. So lr must be
+  ~ 1/m for hidden matrices, and lr x multiplier ~ 1/m for the readout, with m the width multiplier.
+  For the embedding, which is read one row at a time, lr x multiplier must be constant.
 
 Parts: `misfits`, the rules that do not fit · `exponents` -> an `Exponent`, actual and needed, for
 each `LrRule`.
@@ -24,32 +24,32 @@ from telescope.parametrisation.roles import Role
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import UpdateScale
 
-TOLERANCE = 0.1  # difference of two exponents up to which a rule fits
+TOLERANCE = 0.1  # largest difference of two exponents at which a rule fits
 
 
 class LrRule(StrEnum):
-    """A rule for scaling a learning rate with width, by the quantity that it scales."""
+    """A rule for scaling a learning rate with width."""
 
-    EMBEDDING = "embedding"  # lr x multiplier
-    READOUT = "readout"  # lr x multiplier
-    MUON = "muon"  # lr of hidden matrices
-    ADAMW = "adamw"  # lr of hidden matrices
+    EMBEDDING = "embedding"  # scales lr x multiplier of the embedding
+    READOUT = "readout"  # scales lr x multiplier of the readout
+    MUON = "muon"  # scales Muon's lr of hidden matrices
+    ADAMW = "adamw"  # scales AdamW's lr of hidden matrices
 
 
 @dataclass(frozen=True)
 class Exponent:
-    """The power of m, the width multiplier, by which a quantity scales, and the power that is
-    needed."""
+    """The exponent of m, the width multiplier, with which a rule scales a learning rate, and the
+    exponent that is needed."""
 
     rule: LrRule
-    has: float
+    has: float  # actual exponent
     needed: float
-    update_scale: UpdateScale | None = None  # Muon's; None for other rules
+    update_scale: UpdateScale | None = None  # Muon's update scale; None for other rules
 
 
 @lru_cache(maxsize=64)
 def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
-    """The exponents that differ from the ones needed."""
+    """The exponents that differ from the needed exponents by more than TOLERANCE."""
     return tuple(
         exponent
         for exponent in exponents(narrow, wide)
@@ -58,7 +58,7 @@ def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
 
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
-    """The exponent of each role that has a rule, between a narrow and a wide run."""
+    """The exponents for hidden matrices, readout and embedding, between two runs."""
     octaves = math.log2(wide.model.width / narrow.model.width)
     narrow_groups, wide_groups = groups_of(narrow), groups_of(wide)
 
@@ -89,7 +89,7 @@ def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
 
 
 def groups_of(spec: TrialSpec) -> dict[Role, ParameterGroup]:
-    """A parameter group of each role; all groups of a role scale alike with width."""
+    """One parameter group of each role; all groups of a role scale alike with width."""
     return {
         group.role: group
         for group in describe_groups(spec.model, spec.data.vocab_size, spec.optimizer)

@@ -4,17 +4,17 @@ grows.
 This is the check of G. Yang et al. (arXiv 2203.03466, D.1), with numbers and a verdict. Models of
 several widths take a few steps on one fixed batch. Per layer, the RMS of two changes is compared
 across widths (`telescope.train.probes`): the change of the layer's output since the start, and the
-part of this change that is due to the layer's own update. `slopes` fits the growth of each with
-width, and compares it with a gate.
+part of this change that is due to the layer's own update. `slopes` fits the growth of each change
+with width, and compares the slope with the gate: the largest exponent, of either sign, that passes.
 
 - **pass**: no slope lies beyond the gate.
 - **fail**: the whole 90 % interval of some slope lies beyond the gate, and so does the growth over
-  the widest doubling alone. Effects that only narrow models show do not persist there; a wrong
-  exponent does.
-- **unresolved**: neither, or there are fewer than four widths.
+  the widest doubling alone. A wrong exponent shows at the widest doubling, too; an effect of narrow
+  models does not.
+- **unresolved**: neither pass nor fail, or there are fewer than four widths, or a run diverged.
 
-The check cannot see effects of weight decay, long horizons or slow drift; see
-`telescope.studies.telescoping.answer.late`.
+The check cannot see effects of weight decay, long horizons or slow drift; the late check can
+(`telescope.studies.telescoping.answer.late`).
 
 Parts: `CoordinateReport` · `assess`, the verdict · `step` -> `CheckProgress`, the fold ·
 `carry_out`, `check`, a whole check in this process. The runs are in `design`.
@@ -44,13 +44,13 @@ from telescope.train.probes import LOGITS
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 
-NAMED = 3  # failing layers that a reason names, at most
+MOST_NAMED = 3  # most failing layers that a reason names
 SKIPPED_BY_JOB = SkippedByJob()
 
 
 @dataclass(frozen=True)
 class CoordinateReport:
-    """The check's answer."""
+    """The report of a coordinate check."""
 
     verdict: CoordinateVerdict
     reason: str
@@ -74,7 +74,7 @@ class CoordinateReport:
 
 
 def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
-    """The report on trials of all widths with the same number of seeds."""
+    """The report on the trials of a check: every width with the same seeds."""
     seeds = len({trial.spec.seed for trial in trials})
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
@@ -96,7 +96,7 @@ def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
 
 
 def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport:
-    """The report of a check that is skipped, with the finding as its reason."""
+    """The report of a check that does not run, with the finding as the reason."""
     because = CheckReason(finding)
     return CoordinateReport(
         verdict="skipped",
@@ -114,8 +114,8 @@ def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport
 def check_verdict(
     plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]
 ) -> tuple[CoordinateVerdict, Finding]:
-    """The verdict and the finding that it follows from; `diverged` are widths of runs that
-    diverged."""
+    """The verdict, and the finding from which the verdict follows; `diverged` lists the widths of
+    runs that diverged."""
     if len(plan.widths) < FEWEST_WIDTHS:
         return "unresolved", TooFewWidths(widths=plan.widths, needed=FEWEST_WIDTHS)
     if diverged:
@@ -126,12 +126,12 @@ def check_verdict(
         return "unresolved", NothingMoved()
     failed = [layer for layer in layers if layer.verdict == "fail"]
     if failed:
-        # First come layers whose own update is wrong, and the logits; the change of another layer's
+        # Layers whose own update is wrong, and the logits, come first; a wrong change of any other
         # output may be a mere consequence.
         failed.sort(
             key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope))
         )
-        return "fail", BeyondGate(worst=tuple(failed[:NAMED]), failed=len(failed), gate=GATE)
+        return "fail", BeyondGate(worst=tuple(failed[:MOST_NAMED]), failed=len(failed), gate=GATE)
     if all(layer.verdict == "pass" for layer in layers):
         narrowest, *_, widest = plan.widths
         return "pass", WithinGate(
@@ -145,7 +145,7 @@ def check_verdict(
 
 @dataclass(frozen=True)
 class CheckProgress:
-    """The progress of a check."""
+    """The progress of a check: completed trials, missing runs, and the report."""
 
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]
@@ -153,14 +153,13 @@ class CheckProgress:
 
     @property
     def failed(self) -> bool:
-        """True if the check has failed. The ladder should then end, unless its pairing is known to
-        be unsound.
-        """
+        """True if the check has failed. The ladder should then end, unless its pairing is unsound
+        and expected to fail."""
         return self.report is not None and self.report.verdict == "fail"
 
 
 def step(plan: Design, done: Mapping[str, Trial]) -> CheckProgress:
-    """The progress of a check, from completed trials by their digests.
+    """The progress of a check; `done` contains the completed trials by digest.
 
     If the verdict after the first seeds is unresolved, a few more seeds are run. Nothing is run if
     there are too few widths for a verdict.
@@ -196,6 +195,6 @@ def carry_out(
 
 
 def check(base: TrialSpec, target_width: int) -> CoordinateReport:
-    """Check the parametrisation of a trial at its base width, as in `check(spec,
-    target_width=1024).verdict`."""
+    """Check the parametrisation of `base`, a trial at the base width, in this process, as in
+    `check(spec, target_width=1024).verdict`."""
     return carry_out(design(base, target_width), train_one)

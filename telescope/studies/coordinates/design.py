@@ -15,13 +15,15 @@ from telescope.trials.model import AnyModel
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
-FEWEST_WIDTHS = 4  # that a verdict needs
-SEEDS, MORE_SEEDS, FEWEST_SEEDS = 3, 5, 2  # more seeds after an unresolved verdict
+FEWEST_WIDTHS = 4  # fewest widths for a verdict
+SEEDS, FEWEST_SEEDS = 3, 2
+MORE_SEEDS = 5  # number of seeds after an unresolved verdict
 STEPS, FEWEST_STEPS = 8, 4
 WINDOWS = 8  # windows of tokens in the fixed batch
-SHARE_OF_JOB, SECONDS = 0.02, 30.0  # budget of the check: the larger of the two
-SHARE_OF_LIMIT = 0.1  # of limits.max_flops: an upper bound on the budget
-FLOPS_PER_SECOND = 5e10  # nominal, of one CPU core: a plan may not depend on measured speed
+# the check's budget: this share of the job's FLOPs or these seconds, whichever is larger
+SHARE_OF_JOB, SECONDS = 0.02, 30.0
+SHARE_OF_LIMIT = 0.1  # largest budget as a share of limits.max_flops
+FLOPS_PER_SECOND = 5e10  # nominal speed of a CPU core: a plan may not depend on measured speed
 
 
 @dataclass(frozen=True)
@@ -30,14 +32,14 @@ class Design:
 
     base: TrialSpec  # a trial of the ladder at the base width
     widths: tuple[int, ...]
-    seeds: int  # at first; 0 if the budget allows no check
-    most_seeds: int  # after an unresolved verdict
+    seeds: int  # number of seeds at first; 0 if the budget allows no check
+    most_seeds: int  # number of seeds after an unresolved verdict
     steps: int
 
     @property
     def reduced(self) -> Reduced | None:
-        """The size to which the check was reduced to stay within its budget; None if it has its
-        full size.
+        """The size to which the check is reduced to stay within its budget; None for the full
+        size.
         """
         if (self.seeds, self.steps) == (SEEDS, STEPS):
             return None
@@ -50,7 +52,7 @@ class Design:
 
     @cached_property
     def runs(self) -> tuple[TrialSpec, ...]:
-        """The runs with all of `most_seeds`, seed by seed."""
+        """The runs of `most_seeds` seeds, sorted by seed, then by width."""
         return tuple(
             check_run(self.base, width, seed, self.steps)
             for seed in range(self.most_seeds)
@@ -59,7 +61,7 @@ class Design:
 
 
 def check_run(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
-    """The run at a width: a few steps at constant lr on one batch, without weight decay."""
+    """A run of a check: a few steps at constant lr on one batch, without weight decay."""
     horizon, context = spec.horizon, spec.data.context
     batch_tokens = min(
         WINDOWS * context, horizon.batch_tokens, horizon.micro_batch_tokens or horizon.batch_tokens
@@ -84,8 +86,8 @@ def check_run(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
 def widths_of(
     model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
 ) -> tuple[int, ...]:
-    """The base width and its doublings, up to three, that do not exceed the target; if these are
-    fewer than four, also its halvings, up to two.
+    """The base width and up to three doublings that do not exceed the target; if these are fewer
+    than four widths, also up to two halvings of the base width.
     """
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
     halved = [
@@ -105,8 +107,8 @@ def design(
 ) -> Design:
     """The design of a ladder's check, from a trial at the base width.
 
-    `job_flops` is the expected cost of the whole job, `max_flops` its limit. If the check's share
-    of them is too small for the full size, it has fewer seeds, then fewer steps.
+    `job_flops` is the expected cost of the whole job, `max_flops` the job's limit. If the budget
+    that follows is too small for the full check, the check has fewer seeds, then fewer steps.
     """
     widths = widths_of(
         base.model, base.model.base_width, target_width, base.optimizer.parametrisation

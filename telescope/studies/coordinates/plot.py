@@ -1,10 +1,10 @@
 """The picture of a coordinate check.
 
-It has a row per ladder and a line per layer: log2 of the RMS change after the check's steps, as a
-mean over seeds, against width. All lines begin at zero, so that slopes can be compared. The left
-panel shows the change of each layer's output, the right panel the contribution of the layer's own
-update. The shaded wedge is the gate: a line that leaves it grows or shrinks too fast with width.
-Failing layers are named.
+The picture has a row per ladder and a line per layer: log2 of the RMS change after the check's
+steps, as a mean over seeds, against width. All lines begin at zero, so that slopes can be compared.
+The left panel shows the change of each layer's output, the right panel the contribution of the
+layer's own update. The shaded wedge is the gate: a line that leaves the wedge grows or shrinks too
+fast with width. Failing layers are named.
 
 Parts: `draw`.
 """
@@ -22,13 +22,13 @@ with extra("plots"):
     from matplotlib.figure import Figure
 
 PARTS = {"moved": "change of outputs", "own": "contribution of own updates"}
-PASSES = "#2a788e"
-NAMED = 6  # failing layers that a panel names, at most
-LINE_HEIGHT = 0.035  # of a name, as a share of the axis
+OTHER_COLOUR = "#2a788e"  # colour of layers that do not fail
+MOST_NAMED = 6  # most failing layers that a panel names
+LINE_HEIGHT = 0.035  # height of a name, as a share of the axis
 
 
 def draw(reports: Mapping[str, CoordinateReport], path: Path, title: str = "") -> None:
-    """Write the picture as PNG, a row per ladder."""
+    """Write the picture as PNG, with a row for each of the named reports."""
     figure = Figure(
         figsize=(12.5, 0.7 + 4.6 * len(reports)), layout="constrained", facecolor="white"
     )
@@ -60,10 +60,10 @@ def _draw_layers(axes: Axes, report: CoordinateReport, part: str) -> None:
         if layer.part != part:
             continue
         fails = layer.verdict == "fail"
-        width, colour = (1.8, TARGET) if fails else (1.1, PASSES)
+        width, colour = (1.8, TARGET) if fails else (1.1, OTHER_COLOUR)
         heights = [size - layer.sizes[0] for size in layer.sizes]
         axes.plot(octaves, heights, "-o", ms=3, lw=width, color=colour)
-    axes.plot([], [], "-", color=PASSES, label="layers that pass or are unresolved")
+    axes.plot([], [], "-", color=OTHER_COLOUR, label="layers that pass or are unresolved")
     axes.plot([], [], "-", color=TARGET, label="layers that fail")
 
 
@@ -73,8 +73,8 @@ def _name_failing_layers(axes: Axes, report: CoordinateReport, part: str) -> Non
     right = _octaves(report)[-1]
     low, high = axes.get_ylim()
     y = -math.inf
-    for layer in sorted(failing[:NAMED], key=lambda layer: layer.sizes[-1] - layer.sizes[0]):
-        # names must not overlap
+    for layer in sorted(failing[:MOST_NAMED], key=lambda layer: layer.sizes[-1] - layer.sizes[0]):
+        # move the name up if it would overlap the name below
         y = max(y + LINE_HEIGHT * (high - low), layer.sizes[-1] - layer.sizes[0])
         text = f" {layer.layer} {layer.slope:+.2f}"
         axes.annotate(text, (right, y), fontsize=7, color=TARGET, va="center")

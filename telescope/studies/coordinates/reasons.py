@@ -1,6 +1,7 @@
-"""Reasons for a coordinate check's verdict as values: a class for each finding, with its numbers.
+"""Reasons for a coordinate check's verdict, each a value: one class per finding, with its numbers.
 
-Their text is in `wording`.
+The texts of reasons are in `wording`. The gate is the largest exponent of width, of either sign,
+up to which a change counts as constant in size (`slopes.GATE`).
 
 Parts: `Finding` and its classes · `Reduced` · `CheckReason`.
 """
@@ -29,7 +30,7 @@ class TooCostly:
 
 @dataclass(frozen=True, kw_only=True)
 class TooFewWidths:
-    """There are fewer widths up to the target than a verdict needs."""
+    """The widths up to the target are fewer than a verdict needs."""
 
     code: Literal["too_few_widths"] = "too_few_widths"
     widths: tuple[int, ...]
@@ -48,17 +49,17 @@ class DivergedAtWidths:
 
 @dataclass(frozen=True, kw_only=True)
 class NothingMoved:
-    """No change of a layer was measured in all runs."""
+    """No layer changed in every run, so no slope can be fitted."""
 
     code: Literal["nothing_moved"] = "nothing_moved"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondGate:
-    """Some layers fail."""
+    """Some layers fail: their slopes lie beyond the gate with the whole interval."""
 
     code: Literal["beyond_gate"] = "beyond_gate"
-    worst: tuple[LayerSlope, ...]
+    worst: tuple[LayerSlope, ...]  # the failing layers that the reason names
     failed: int  # number of failing layers, including the worst
     gate: float
 
@@ -71,13 +72,13 @@ class WithinGate:
     narrowest: int
     widest: int
     steepest: LayerSlope
-    layers: int
+    layers: int  # number of slopes
     gate: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class AcrossGate:
-    """No layer fails, but some slope beyond the gate has an interval that straddles it."""
+    """No layer fails, but a slope lies beyond the gate without enough evidence for a failure."""
 
     code: Literal["across_gate"] = "across_gate"
     seeds: int
@@ -111,4 +112,4 @@ class CheckReason:
     """The reason for a check's verdict."""
 
     finding: Finding
-    reduced: Reduced | None = None
+    reduced: Reduced | None = None  # None for a check of full size

@@ -1,9 +1,8 @@
-"""How the change of each layer in the first steps grows with width.
+"""The growth with width of each layer's change in the first steps.
 
 Per layer and kind of change (`telescope.train.probes`), the slope of log2 RMS against log2 width is
 fitted by least squares for each seed. The interval of the mean slope is a Student t interval over
-seeds, with one standard deviation pooled over all layers. Each slope is compared with the gate of
-the coordinate check.
+seeds, with one standard deviation pooled over all layers. Each slope is compared with GATE.
 
 Parts: `GATE` · `LayerSlope` · `slopes`.
 """
@@ -31,16 +30,17 @@ class LayerSlope:
     """The growth of a layer's change with width."""
 
     layer: str
-    part: Literal["moved", "own"]  # the change of its output, or the contribution of its own update
+    # change of the layer's output (`moved`), or contribution of the layer's own update (`own`)
+    part: Literal["moved", "own"]
     slope: float
-    low: float
+    low: float  # ends of the 90 % interval
     high: float
     verdict: CoordinateVerdict
     sizes: tuple[float, ...]  # log2 RMS at each width, mean over seeds
 
 
 def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, ...]:
-    """Slope and interval of every change that all runs measured, the steepest first."""
+    """Slope and interval of each change that every run measured, the steepest first."""
     seeds = sorted({trial.spec.seed for trial in trials})
     metrics = {(trial.spec.model.width, trial.spec.seed): trial.metrics for trial in trials}
     names = [
@@ -56,31 +56,31 @@ def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, 
     x = np.log2(widths) - np.log2(widths).mean()
     per_seed = sizes @ x / (x @ x)  # [name, seed]
     pooled = math.sqrt(float(per_seed.var(axis=1, ddof=1).mean()))
-    half = float(stdtrit(len(seeds) - 1, QUANTILE)) * pooled / math.sqrt(len(seeds))
+    half_width = float(stdtrit(len(seeds) - 1, QUANTILE)) * pooled / math.sqrt(len(seeds))
     means = per_seed.mean(axis=1)
     mean_sizes = sizes.mean(axis=1).tolist()
     layers = [
-        judged_slope(name, float(mean), half, layer_sizes)
+        judged_slope(name, float(mean), half_width, layer_sizes)
         for name, mean, layer_sizes in zip(names, means, mean_sizes, strict=True)
     ]
     return tuple(sorted(layers, key=lambda layer: (-abs(layer.slope), layer.part, layer.layer)))
 
 
-def judged_slope(name: str, slope: float, half: float, sizes: Sequence[float]) -> LayerSlope:
-    """A layer's slope with its verdict, from the name of its metric and the half-width of its
-    interval. It fails only if the growth over the widest doubling lies beyond the gate too, since
-    effects that only narrow models show do not persist there.
+def judged_slope(name: str, slope: float, half_width: float, sizes: Sequence[float]) -> LayerSlope:
+    """A layer's slope with its verdict; `name` is a metric, `half_width` is half the interval. The
+    layer fails only if the growth over the widest doubling lies beyond the gate, too, since effects
+    that only narrow models show do not persist there.
     """
     part, _, layer = name.partition("/")
-    last = sizes[-1] - sizes[-2]
-    beyond = min(slope - half, last) > GATE or max(slope + half, last) < -GATE
+    last = sizes[-1] - sizes[-2]  # growth over the widest doubling
+    beyond_gate = min(slope - half_width, last) > GATE or max(slope + half_width, last) < -GATE
     verdict: CoordinateVerdict = "pass" if abs(slope) <= GATE else "unresolved"
     return LayerSlope(
         layer=layer,
         part="own" if part == "own" else "moved",
         slope=round(slope, 4),
-        low=round(slope - half, 4),
-        high=round(slope + half, 4),
-        verdict="fail" if beyond else verdict,
+        low=round(slope - half_width, 4),
+        high=round(slope + half_width, 4),
+        verdict="fail" if beyond_gate else verdict,
         sizes=tuple(round(size, 4) for size in sizes),
     )

@@ -1,8 +1,8 @@
-"""The text of a coordinate check's reason, and of the rules that do not fit. No decision depends on
-it.
+"""The texts of a coordinate check's reason and of the rules that do not fit. No decision depends on
+these texts.
 
-Parts: `words`, a reason · `finding_words` · `layer_words`, a slope as a growth law · `cause_words`,
-the rules that do not fit · `rule_words`, `law_words`.
+Parts: `words`, of a reason · `finding_words` · `layer_words`, of a slope · `cause_words`, of the
+rules that do not fit · `rule_words`, `law_words`.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ from telescope.studies.coordinates.reasons import (
 from telescope.studies.coordinates.slopes import LayerSlope
 from telescope.train.probes import LOGITS
 
-LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}  # by exponent
-NEAR = 0.05  # difference from such an exponent up to which its law is named
+LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}  # names of powers of m, by exponent
+NEAR = 0.05  # largest distance of an exponent from a named exponent
 
 
 def words(reason: CheckReason) -> str:
@@ -48,8 +48,8 @@ def finding_words(finding: Finding) -> str:
             remedy = "for more, use a smaller base_width or a smaller head_dim"
             return f"{count}, and the check needs {needed}; {remedy}"
         case DivergedAtWidths(widths=widths, steps=steps, lr=lr):
-            where = f"at width {', '.join(map(str, widths))}, lr {lr:.3g}"
-            return f"runs diverged within {steps} steps {where}; lower search.lr"
+            widths_and_lr = f"at width {', '.join(map(str, widths))}, lr {lr:.3g}"
+            return f"runs diverged within {steps} steps {widths_and_lr}; lower search.lr"
         case NothingMoved():
             return "no layer's output changed"
         case BeyondGate(worst=worst, failed=failed, gate=gate):
@@ -67,7 +67,7 @@ def finding_words(finding: Finding) -> str:
 
 
 def layer_words(layer: LayerSlope) -> str:
-    """A slope as a growth law."""
+    """The text of a slope, as a power law of width."""
     output = "the logits" if layer.layer == LOGITS else f"the output of {layer.layer}"
     quantity = (
         f"the effect of {layer.layer}'s own updates"
@@ -79,7 +79,8 @@ def layer_words(layer: LayerSlope) -> str:
 
 
 def cause_words(causes: Sequence[Exponent]) -> str:
-    """The likely cause of a failed check: the rules that do not fit, if any."""
+    """The text of the likely cause of a failed check: the rules that do not fit, or advice if all
+    rules fit."""
     if not causes:
         return (
             "the scaling rules are right on paper; look for "
@@ -93,7 +94,7 @@ def cause_words(causes: Sequence[Exponent]) -> str:
 
 
 def rule_words(exponent: Exponent) -> str:
-    """The quantity that a rule scales."""
+    """The text of the quantity that a rule scales."""
     match exponent.rule:
         case LrRule.EMBEDDING:
             return "the embedding's lr x multiplier"
@@ -107,5 +108,5 @@ def rule_words(exponent: Exponent) -> str:
 
 def law_words(exponent: float) -> str:
     """The text of a power of m, the width multiplier."""
-    near = (law for power, law in LAWS.items() if abs(exponent - power) < NEAR)
-    return next(near, f"~ m^{exponent:+.2f}")
+    names = (law for power, law in LAWS.items() if abs(exponent - power) < NEAR)
+    return next(names, f"~ m^{exponent:+.2f}")

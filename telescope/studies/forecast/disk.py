@@ -1,8 +1,8 @@
 """The disk space that a study takes.
 
 Curves are kept. The size of a curve is estimated by encoding a synthetic curve with the same number
-of points, and includes its outline. Checkpoints are deleted when their trial has ended: each
-running trial has at most its newest two, which hold parameters and optimizer state in float32.
+of points, and includes the curve's outline. Checkpoints are deleted when their trial has ended. A
+running trial has at most two checkpoints, each with parameters and optimizer state in float32.
 """
 
 import math
@@ -16,11 +16,11 @@ from telescope.trials.outline import POINTS
 from telescope.trials.spec import TrialSpec
 
 FLOAT_BYTES = 4
-COLUMNS = 2  # of an outline: tokens, loss
-STATES = {"muon": 1, "adamw": 2}  # floats per parameter: momentum; both moments
-CHECKPOINTS = 2  # of a running trial, at most
-LATE_METRICS = 15  # metrics that only the last point has
-MOST_POINTS = 5_000  # of a synthetic curve; the size of a longer curve is proportional
+COLUMNS = 2  # columns of an outline: tokens, loss
+STATES = {"muon": 1, "adamw": 2}  # floats of optimizer state per parameter
+CHECKPOINTS = 2  # most checkpoints of a running trial
+LATE_METRICS = 15  # number of metrics that only the last point has
+MOST_POINTS = 5_000  # most points of a synthetic curve; a longer curve is in proportion
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Disk:
     """The disk space that a study takes."""
 
     curves_bytes: int  # all curves, at the end of the study
-    checkpoint_bytes: int  # the most at any time
+    checkpoint_bytes: int  # all checkpoints, at the time when they take the most
 
 
 def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes]) -> int:
@@ -45,7 +45,7 @@ def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes
 
 
 def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:
-    """A point that compresses as poorly as a measured one."""
+    """A point that compresses as poorly as a measured point."""
     loss = 2 + 3 / math.sqrt(step) + 0.1 * math.sin(step**2)
     metrics = {"train_loss": loss}
     if last:
@@ -64,7 +64,7 @@ def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:
 
 def checkpoint_bytes(spec: TrialSpec) -> int:
     """Bytes of a running trial's checkpoints."""
-    vocab_size = max(1, spec.data.vocab_size)  # it is 0 before the data are resolved
+    vocab_size = max(1, spec.data.vocab_size)  # vocab_size is 0 before data are resolved
     groups = describe_groups(spec.model, vocab_size, spec.optimizer, spec.data.context)
     floats = sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)
     return CHECKPOINTS * FLOAT_BYTES * floats

@@ -1,9 +1,9 @@
 """The expected speed of a run.
 
-It is the rate at which earlier trials of the nearest shape were trained on the kind of worker that
-was used last. Trials of the same optimizer are preferred; among them, the nearest shape is the one
-that is the fewest octaves of width and batch away. Wide models use a device better than narrow
-ones, so the rate of a narrower shape is conservative. Without earlier trials, the rate follows from
+The speed is the rate at which earlier trials were trained on the kind of worker that was used last.
+Trials of the same optimizer are preferred and, among these, trials of the nearest shape: the fewest
+octaves of width and batch away. Wide models use a device better than narrow models, so the rate of
+a narrower shape is conservative. Without earlier trials, the speed follows from
 ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK, and is marked as estimated.
 
 Parts: `MeasuredRate`, from a database · `pace`, `assumed` -> `Pace` · `Machine`, on which a study
@@ -19,11 +19,11 @@ import numpy as np
 
 from telescope.trials.outcome import Measurement
 
-ASSUMED_FLOPS_PER_SECOND = 20e9  # of one CPU thread, on models a few hundred wide
-# Per block and step: the floor for small models. Measured at width 16: 1.9 ms (AdamW) to 3.4 ms
-# (Muon).
+ASSUMED_FLOPS_PER_SECOND = 20e9  # speed of one CPU thread on models a few hundred wide
+# Time per Transformer block and step, which dominates in small models. Measured at width 16: 1.9 ms
+# with AdamW, 3.4 ms with Muon.
 ASSUMED_SECONDS_PER_BLOCK = 2.5e-3
-OTHER_OPTIMIZER = 100.0  # octaves: farther away than any shape of the same optimizer
+OTHER_OPTIMIZER_OCTAVES = 100.0  # a distance larger than between any two shapes
 
 
 class MeasuredRate(Protocol):
@@ -48,7 +48,7 @@ class Pace:
     """The speed of a run, and its source."""
 
     flops_per_second: float
-    estimated: bool  # assumed, since there are no measured rates
+    estimated: bool  # True if the speed is assumed, for lack of measured rates
     source: str
 
 
@@ -69,14 +69,15 @@ def assumed(step_flops: float, depth: int | None) -> Pace:
 
 
 def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens: int) -> Pace:
-    """The speed of a run of this shape, from at least one measured rate, the latest first."""
+    """The speed of a run of this shape, from one or more measured rates, the latest first."""
 
     def distance(rate: MeasuredRate) -> tuple[float, float]:
-        """Octaves to the shape of a rate; at equal distances the slower rate comes first, which is
-        conservative."""
+        """Octaves to the shape of a rate, then the rate: of two equally near rates, the slower is
+        taken, to be conservative."""
         octaves = abs(math.log2(rate.width / width))
         octaves += abs(math.log2(rate.batch_tokens / batch_tokens))
-        return octaves + OTHER_OPTIMIZER * (rate.optimizer != optimizer), rate.flops_per_second
+        octaves += OTHER_OPTIMIZER_OCTAVES * (rate.optimizer != optimizer)
+        return octaves, rate.flops_per_second
 
     latest = [rate for rate in rates if rate.numerics == rates[0].numerics]
     nearest = min(latest, key=distance)
@@ -88,8 +89,8 @@ def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens
 
 
 def encoded_columns(points: Sequence[Measurement]) -> bytes:
-    """A curve encoded as float64 without compression: step, tokens, flops, seconds and metrics of
-    every point."""
+    """A curve as bytes: step, tokens, flops, seconds and metrics of every point, as float64 without
+    compression."""
     return b"".join(
         np.array([*astuple(point)[:4], *point.metrics.values()]).tobytes() for point in points
     )
@@ -97,8 +98,9 @@ def encoded_columns(points: Sequence[Measurement]) -> bytes:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine on which a study would run, as far as its cost depends on it."""
+    """The facts about a machine that determine what a study costs there."""
 
-    rates: tuple[MeasuredRate, ...] = ()  # of earlier trials, the latest first
-    slots: int | None = None  # trials that run at once; None if unknown
-    encode: Callable[[Sequence[Measurement]], bytes] = encoded_columns  # a curve as stored on disk
+    rates: tuple[MeasuredRate, ...] = ()  # rates of earlier trials, the latest first
+    slots: int | None = None  # number of trials that run at once; None if unknown
+    # encodes a curve as it is stored
+    encode: Callable[[Sequence[Measurement]], bytes] = encoded_columns

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """A forecast quantity, with the least and the most that it can become."""
+    """A forecast quantity: its expected value, and the least and greatest possible values."""
 
     least: float
     expected: float
@@ -17,12 +17,12 @@ class Span:
         return Span(self.least * factor, self.expected * factor, self.most * factor)
 
     def within(self, limit: float) -> "Span":
-        """The forecast if a limit ends the study: no number exceeds it."""
+        """The forecast if a limit ends the study: no number exceeds the limit."""
         return Span(min(self.least, limit), min(self.expected, limit), min(self.most, limit))
 
 
 def total(spans: Iterable[Span]) -> Span:
-    """The sum of forecasts; its bounds are the sums of their bounds."""
+    """The sum of forecasts: of their expected values and of their bounds."""
     parts = list(spans)
     return Span(
         least=math.fsum(span.least for span in parts),

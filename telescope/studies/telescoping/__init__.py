@@ -1,9 +1,9 @@
 """Hyperparameters for a model too large to sweep.
 
 The telescoping study (`kind: telescope`) sweeps at a small width, narrows the search at each
-doubling, and extrapolates to the target. There is a ladder per optimizer, and per variant where a
-job compares architectures or texts; each ladder folds its schedule over its finished trials, and
-ladders do not wait for each other. Each package imports only those before it:
+doubling, and extrapolates to the target. There is one ladder per optimizer and, if a job compares
+architectures or data, per variant. Each ladder replays its schedule over its finished trials, and
+does not wait for other ladders. In this list, each package imports only earlier ones:
 
 - `axes`, `reasons`, `evidence`, `late_evidence`, `report`: the types of scales, reasons and answers
 - `question/`: the document · `ladder/`: a ladder and the statistical model of its losses
@@ -11,5 +11,5 @@ ladders do not wait for each other. Each package imports only those before it:
   trials
 - `answer/`: estimates, verdict, wording, budget, remedy · `forecast/`: the expected cost
 - `judge/`: the verdict on a sweep that was run elsewhere · `checks/`: the checks of a document ·
-  `plot_data`, `plot`: the picture · `kind`: the `Kind` value that joins all of these
+  `plot_data`, `plot`: the picture · `kind`: the definition of the kind from all of these
 """

@@ -1,10 +1,11 @@
 """The hyperparameters that can be swept, their scales, and the fields of a trial that they set.
 
-All planning is in octaves: one octave is a factor of 2 in a hyperparameter. Momentum is swept in
-octaves of 1 - momentum, so that 0.9 lies as far from 0.95 as 0.95 from 0.975; high momenta
-therefore lie at low octaves. Warm-up is swept in octaves of its fraction. A *wall* is a limit
-beyond which no value may be tried: an end of the user's range, unless the search may leave it, or
-the end of the values that exist (a warm-up of the whole run).
+All planning is in octaves: one octave is a factor of 2 in a hyperparameter. Planned values lie on
+the *planning lattice*, the multiples of 1/64 octave (`telescope.trials.lattice`). Momentum is swept
+in octaves of 1 - momentum, so that 0.9 lies as far from 0.95 as 0.95 does from 0.975; high momenta
+therefore lie at low octaves. A *wall* is a limit beyond which no value may be tried: an end of the
+user's range, unless the search may leave that range, or the end of the possible values (for the
+warm-up, the whole run).
 
 Parts: `AxisName` · `AxisScale` and `SCALES`, the table · `Axis`, a swept hyperparameter on the
 planning lattice.
@@ -23,7 +24,7 @@ AxisName = Literal[
     "lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"
 ]
 
-MOST_FITTED = 5  # axes of one ladder
+MOST_FITTED = 5  # most fitted axes of a ladder
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,15 @@ class AxisScale:
     that it sets.
     """
 
-    part: Literal["optimizer", "horizon"] = "optimizer"  # the block of the trial's spec
-    adamw_field: str = ""  # the field in an AdamW run, where it differs
-    complement: bool = False  # octaves of 1 - value, so high values lie low
-    saturates: bool = False  # a small enough value is as good as 0
-    lowest: float = -1000.0  # octaves; the range of floats ends a little beyond
-    highest: float = 1000.0
+    part: Literal["optimizer", "horizon"] = "optimizer"  # part of the spec with the field
+    adamw_field: str = ""  # the field in an AdamW run, if it has another name
+    complement: bool = False  # whether octaves are of 1 - value, so that high values lie low
+    saturates: bool = False  # whether a small enough value is as good as 0
+    lowest: float = -1000.0  # lowest octaves; floats end a little beyond them
+    highest: float = 1000.0  # highest octaves
 
     def octaves(self, value: float) -> float:
+        """The octaves of a value."""
         return math.log2(1 - value if self.complement else value)
 
     def value(self, octaves: float) -> float:
@@ -79,13 +81,14 @@ class Axis:
     @classmethod
     def between(cls, name: AxisName, low: float, high: float, points: int, extend: bool) -> "Axis":
         """The axis between two values, its ends rounded inwards to the planning lattice."""
-        least, most = sorted(map(SCALES[name].octaves, (low, high)))
-        inward_low = math.ceil(least * OCTAVE_PARTS - 1e-9) / OCTAVE_PARTS
-        inward_high = math.floor(most * OCTAVE_PARTS + 1e-9) / OCTAVE_PARTS
+        lower_end, upper_end = sorted(map(SCALES[name].octaves, (low, high)))
+        inward_low = math.ceil(lower_end * OCTAVE_PARTS - 1e-9) / OCTAVE_PARTS
+        inward_high = math.floor(upper_end * OCTAVE_PARTS + 1e-9) / OCTAVE_PARTS
         return cls(name, inward_low, inward_high, points, extend)
 
     @property
     def scale(self) -> AxisScale:
+        """The scale of the hyperparameter."""
         return SCALES[self.name]
 
     @property
@@ -95,7 +98,7 @@ class Axis:
 
     @property
     def fitted(self) -> bool:
-        """Whether it has three points or more; with fewer, values are compared but not fitted."""
+        """Whether the axis has three points or more, so that an optimum is fitted along it."""
         return self.points >= 3
 
     @cached_property
@@ -120,7 +123,7 @@ class Axis:
 
     def inside(self, centre: float, half: float) -> float:
         """The nearest centre whose window, `half` octaves to each side, crosses no wall; the middle
-        between the walls where the window is wider than the room between them.
+        between the walls if the window does not fit between them.
         """
         low, high = self.walls
         return (
@@ -134,7 +137,7 @@ class Axis:
         return float(f"{self.scale.value(snap(x)):.12g}")
 
     def side(self, side: int) -> str:
-        """The end of the values, `low` or `high`, at the low (-1) or high (+1) octaves."""
+        """The end of the values, `low` or `high`, at the low (-1) or high (+1) end in octaves."""
         return "low" if (side < 0) != self.scale.complement else "high"
 
 

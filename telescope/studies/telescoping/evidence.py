@@ -1,5 +1,4 @@
-"""The evidence of an answer: hyperparameters, levels, drift, costs and checks, as parts of a
-report.
+"""The evidence for an answer, as parts of a report: hyperparameters, levels, drift, costs, checks.
 
 Hyperparameters are base values, which hold at every width.
 """
@@ -46,7 +45,7 @@ class Hyperparameter:
 
     @property
     def has_interval(self) -> bool:
-        """Whether it has an interval; without one, low and high are the value itself."""
+        """Whether the value has an interval; otherwise low and high equal the value."""
         return self.half_width > 0
 
 
@@ -61,11 +60,12 @@ class LevelReport:
     stages: tuple[str, ...]
     trials: int
     diverged: int
-    # both are empty where every run diverged
+    # optimum and interval are empty if every run diverged
     optimum: dict[AxisName, float]
     interval: dict[AxisName, Interval]
-    best_loss: float | None  # lowest mean over the seeds of a point
-    fitted_loss: float | None  # at the fitted optimum, seeds averaged; compares levels and ladders
+    best_loss: float | None  # lowest mean loss of a point over its seeds
+    # loss at the fitted optimum, averaged over seeds; comparable across levels and ladders
+    fitted_loss: float | None
     # sd of a run between seeds at the same point, % of the loss; None without repeats
     seed_noise: float | None
     edge: str | None  # the borders at which the optimum lies, in words
@@ -73,7 +73,7 @@ class LevelReport:
 
     @property
     def loss(self) -> float:
-        """The fitted loss, or else the lowest; infinite where all runs diverged."""
+        """The fitted loss, or else the lowest; infinite if all runs diverged."""
         loss = self.best_loss if self.fitted_loss is None else self.fitted_loss
         return math.inf if loss is None else loss
 
@@ -110,14 +110,14 @@ class ErrorBudget:
     """
 
     seed_noise: float  # the difference between runs of different seeds
-    # the deviation of the fitted bowl from the true one far up its walls, and its uncertain shape
+    # the uncertain shape of the bowl, and its deviation from the true losses far from the optimum
     bowl_form: float
-    finite_width: float  # the drift under a given law, as far as the widths leave it open
+    finite_width: float  # the uncertainty of the drift under a given law
     # the difference between the drift laws at the target; for `per_level`, the deviation of the
-    # widths from its single law
+    # levels from its single law
     law: float
-    # for a value that is a point of a grid: step / sqrt(12), or its distance from the fitted
-    # optimum if that is larger; 0 for a fitted value
+    # for a value on a grid: step / sqrt(12), or the distance to the fitted optimum if this is
+    # larger; 0 for a fitted value
     mesh: float
     total: float
     dominant: str  # the name of the largest source
@@ -131,44 +131,44 @@ class Climb:
     width: int
     why: ClimbEnd
     words: str
-    values: Values = ()  # the numbers in the text
+    values: Values = ()  # the numbers in `words`
 
 
 @dataclass(frozen=True)
 class Copying:
-    """The cost of training a width with the optimum of the smallest width, in % of the loss, as the
-    pooled bowl predicts it.
+    """The cost of training a width with the optimum of the smallest width, in % of the loss,
+    predicted by the pooled bowl.
     """
 
     width: int
-    regret: float
+    regret: float  # median of the cost; low and high are its interval
     low: float
     high: float
-    # additional compute, in %, that makes up for the regret: 40 % more compute for a loss 2 % lower
+    # additional compute, in %, that makes up for the regret: 40 % for a loss that is 2 % lower
     compute: float
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """The transfer of the optimum from width to width, as the pooled bowl predicts it."""
+    """The transfer of the optimum from width to width, predicted by the pooled bowl."""
 
     copying: tuple[Copying, ...]  # one per wider level, then one for the target
-    lr_interval_cost: Interval  # % of the loss at the two ends of lr's interval, at the target
-    # by the scaling of the loss with parameters; None with fewer than three levels
+    lr_interval_cost: Interval  # cost, in % of the loss, at the ends of lr's interval
+    # by a power law in the number of parameters; None if no such law can be fitted
     loss_at_target: Interval | None
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """The runs that should resolve an unresolved ladder, by the greedy rule's forecast."""
+    """The runs that should resolve an unresolved ladder, as forecast by the schedule `robust`."""
 
     blocks: int
-    widths: tuple[int, ...]  # at which the blocks run
+    widths: tuple[int, ...]  # widths at which the blocks run
     base_runs: float  # cost in runs at the base width
     flops: float
-    # of training one run at a time, at the speed of this ladder's runs; None where it is unknown
+    # seconds to train one run after the other; None if the speed of the ladder's runs is unknown
     seconds: float | None
-    max_base_runs: int  # the value to set limits.max_base_runs to
+    max_base_runs: int  # value of limits.max_base_runs that allows these runs
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,9 @@ class CheckCost:
 class Cost:
     """The cost of a ladder.
 
-    `share` is the final run's share of the compute of tuning and final run together; `saving` is
-    the saving against the full grid at the target. Both describe the method rather than this job,
-    so they include the cost of reused runs, which no other sum does.
+    `share` is the final run's share of the total compute of tuning and final run. `saving` is the
+    share of the compute that is saved compared with a full grid at the target. Both describe the
+    method rather than this job, so they include the cost of reused runs, unlike all other sums.
     """
 
     levels: tuple[LevelCost, ...]
@@ -226,12 +226,13 @@ class Pairing:
     update_scale: UpdateScale | None  # None in an AdamW run
     muon_lr_rule: MuonLrRule | None  # None in an AdamW run
     weight_decay_rule: WeightDecayRule
-    eps_rule: Literal["constant", "inverse"]  # of AdamW's hidden matrices, in width / base width
+    # the change of AdamW's eps for hidden matrices with width / base width
+    eps_rule: Literal["constant", "inverse"]
     attention_scale: AttentionScale | None  # None for a user's model
-    head_form: HeadForm | None  # None where no rule scales the head
+    head_form: HeadForm | None  # None if no rule scales the readout
     sound: bool
-    forced: bool  # used although it would be refused
-    remarks: tuple[str, ...]  # theory's objections first
+    forced: bool  # whether the ladder ran although its pairing would be refused
+    remarks: tuple[str, ...]  # objections from theory come first
 
 
 @dataclass(frozen=True)
@@ -247,17 +248,17 @@ class Validation:
     diverged: int
     flops: float
     lr: float  # the ladder's learning rate
-    stated: Interval  # its interval, by the ladder
-    loss: float | None  # at this lr, mean over the seeds; None where one diverged
+    stated: Interval  # the ladder's interval of lr
+    loss: float | None  # mean over the seeds at this lr; None if a run diverged
     loss_error: float | None  # standard error of the mean
     seed_noise: float | None  # sd of a run between seeds at the same point, % of the loss
-    optimum: float | None  # of lr, by a bowl fitted to these runs; None where none can be fitted
+    optimum: float | None  # optimal lr by a bowl fitted to these runs; None without a fit
     interval: Interval | None
-    regret: float | None  # excess of the loss at the ladder's lr over the optimum, in %
+    regret: float | None  # loss at the ladder's lr above the loss at the optimum, in %
     regret_interval: Interval | None
-    held: bool | None  # the optimum lies within the stated interval
-    contradicted: bool  # the two intervals do not overlap
-    settled: bool  # these runs alone resolve the optimum
+    held: bool | None  # whether the optimum lies within the stated interval
+    contradicted: bool  # whether the two intervals do not overlap
+    settled: bool  # whether these runs alone resolve the optimum
 
 
 @dataclass(frozen=True)
@@ -268,13 +269,11 @@ class Method:
     estimator: str
     # the choices that the published rule leaves open; empty under `robust`
     options: dict[str, str] = field(default_factory=dict)
-    published: bool = False  # whether they are Algorithm 1 of arXiv 2505.02222, read literally
+    published: bool = False  # whether the rules are Algorithm 1 of arXiv 2505.02222, read literally
 
 
 def digits(x: float) -> float:
-    """A number rounded to six significant digits, so that equal reports print equally
-    everywhere.
-    """
+    """A number rounded to six significant digits, so that equal reports print equally."""
     return float(f"{x:.6g}")
 
 
@@ -288,12 +287,12 @@ def amount(number: float) -> str:
 
 
 def from_estimate(octaves: float, name: AxisName = "lr") -> float:
-    """A hyperparameter from its estimate in octaves, clipped to the limits of its scale, since wide
-    intervals may exceed them.
+    """The value of a hyperparameter from an estimate in octaves, clipped to the limits of its
+    scale, which wide intervals may exceed.
     """
     return digits(SCALES[name].value(octaves))
 
 
 def interval(low: float, high: float, name: AxisName = "lr") -> Interval:
-    """The interval between two estimates in octaves, lowest value first."""
+    """The interval of values between two estimates in octaves."""
     return Interval(*sorted((from_estimate(low, name), from_estimate(high, name))))

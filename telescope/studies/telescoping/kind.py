@@ -1,4 +1,4 @@
-"""`kind: telescope` as a value: question, checks, fold, answer and forecast."""
+"""`KIND`, the definition of `kind: telescope`: its types, and the functions that serve it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from telescope.trials.outcome import Trial
 
 
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
-    """The missing runs of each ladder's current stage."""
+    """The missing runs of the current stage of each ladder."""
     ladders = [
         (variant, ladder_progress(variant.question, ladder, trials))
         for variant, ladder in each_ladder(question)
@@ -36,7 +36,7 @@ def models(question: Question) -> tuple[AnyLadderModel, ...]:
 
 
 def checked_ladders(question: Question) -> Iterator[CheckedLadder]:
-    """Every ladder with its coordinate check."""
+    """Every ladder, with the design of its coordinate check."""
     for variant, ladder in each_ladder(question):
         yield CheckedLadder(
             ladder.optimizer, variant.name, coordinate_design(variant.question, ladder)

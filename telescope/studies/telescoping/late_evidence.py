@@ -1,4 +1,4 @@
-"""The late check in a report: the coordinate check, repeated at the end of a ladder's runs."""
+"""The late check in a report: a coordinate check at the end of a ladder's own runs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,36 +8,36 @@ from telescope.studies.coordinates.slopes import CoordinateVerdict
 
 @dataclass(frozen=True)
 class LateSlope:
-    """The slope, in log2 width, of the log2 of a quantity measured at the end of a run, for a kind
-    of hidden matrix or for the features before the head.
+    """The slope of log2 of a quantity against log2 of the width. The quantity is measured at the
+    end of each run, for a kind of hidden matrix or for the features before the readout.
     """
 
     name: str  # spectral/<kind>, update/<kind>, update/features
     slope: float
     low: float
     high: float
-    verdict: CoordinateVerdict | None  # None where the slope is reported but not judged
+    verdict: CoordinateVerdict | None  # None for a slope that is only reported
 
 
 @dataclass(frozen=True)
 class LateReason:
-    """The reason of a late check's verdict; its wording is in `answer.late`."""
+    """The reason for a late check's verdict, as a value; `answer.late` words it."""
 
     code: Literal["beyond_gate", "within_gate", "across_gate"]
-    worst: LateSlope  # the steepest that fails, or else the steepest that is judged
-    narrowest: int
-    widest: int
+    worst: LateSlope  # the steepest failing slope, or else the steepest judged slope
+    narrowest: int  # narrowest width
+    widest: int  # widest width
     judged: int  # number of judged slopes
     gate: float  # the steepest slope that passes
 
 
 @dataclass(frozen=True)
 class LateReport:
-    """The coordinate check at the end of the ladder's runs; a failure is only a warning."""
+    """The verdict of a late check, with its slopes; a failure is only a warning."""
 
     verdict: CoordinateVerdict
     reason: str
-    slopes: tuple[LateSlope, ...]  # the steepest first
+    slopes: tuple[LateSlope, ...]  # steepest slope first
     widths: tuple[int, ...]
     runs: int
-    because: LateReason | None = None  # the reason as a value; None in older reports
+    because: LateReason | None = None  # None in older reports

@@ -1,17 +1,17 @@
 """The picture of a telescoping study.
 
-It has a row per ladder. On the left, the evidence: held-out loss against learning rate, a line per
-width, the optimum of each level with its interval, and the answer at the target as a band. On the
-right, the method: the window of each level, narrowing as the width doubles, down to the interval at
-the untrained target width. Where architectures or texts are compared, a row above shows them side
-by side: the optimum of the learning rate against width, and the lowest loss.
+The picture has a row per ladder. On the left, the evidence: held-out loss against learning rate, a
+line per width, the optimum of each level with its interval, and the answer at the target as a band.
+On the right, the method: the window of each level, narrowing as the width doubles, down to the
+interval at the untrained target width. If architectures or data are compared, a row above shows the
+variants side by side: the optimum of the learning rate against width, and the lowest loss.
 
-Seeds are averaged after removing each seed's offset at the points that it shares with the first
-seed. The line joins the runs of the weight decay that was tried at most learning rates (of several,
-the best); the others are faint dots. Diverged runs, and losses far above the rest, are marked at
-the top edge.
+Losses are averaged over seeds after each seed's offset from the first seed is removed. A line joins
+the runs at one weight decay, the one that was tried with the most learning rates; runs at other
+weight decays are faint dots. Diverged runs, and losses far above the rest, are marked at the top
+edge.
 
-`draw` writes the file; `plot_data` holds what is drawn.
+`draw` writes the file; `plot_data` defines the data that it draws.
 """
 
 import math
@@ -35,7 +35,8 @@ with extra("plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-# losses above the best by more than this share of it are marked at the top edge
+# Losses are marked at the top edge if they exceed the lowest loss of every width by more than this
+# share of the best loss.
 WINDOW_OF_LOSS = 0.22
 Colour = tuple[float, float, float, float]  # red, green, blue, alpha
 
@@ -43,19 +44,21 @@ Colour = tuple[float, float, float, float]  # red, green, blue, alpha
 def draw(
     ladders: Sequence[PlottedLadder], path: Path, title: str = "", over: Over | None = None
 ) -> None:
-    """Write the picture as PNG; `over` names the block whose variants the ladders compare, if
-    any.
+    """Write the picture as PNG; `over` names the section of the document in which variants differ,
+    None without variants.
     """
-    above = 1 if over else 0
+    rows_above = 1 if over else 0
     figure = Figure(
-        figsize=(12.5, 0.7 + 4.6 * (len(ladders) + above)), layout="constrained", facecolor="white"
+        figsize=(12.5, 0.7 + 4.6 * (len(ladders) + rows_above)),
+        layout="constrained",
+        facecolor="white",
     )
     if title:
         figure.suptitle(title, fontsize=13, fontweight="bold", color=INK)
-    grid = figure.subplots(len(ladders) + above, 2, squeeze=False, width_ratios=(1.25, 1))
+    grid = figure.subplots(len(ladders) + rows_above, 2, squeeze=False, width_ratios=(1.25, 1))
     if over:
         _side_by_side(grid[0, 0], grid[0, 1], ladders, over)
-    for (left, right), ladder in zip(grid[above:], ladders, strict=True):
+    for (left, right), ladder in zip(grid[rows_above:], ladders, strict=True):
         colours = _colours([level.width for level in ladder.levels])
         _losses(left, ladder, colours)
         _windows(right, ladder, colours)
@@ -63,10 +66,10 @@ def draw(
 
 
 def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], over: Over) -> None:
-    """The optima of all ladders against width, and the lowest losses, a colour per ladder."""
+    """The optima of all ladders, and their lowest losses, against width; a colour per ladder."""
     for i, ladder in enumerate(ladders):
         colour = colormaps["tab10"](i % 10)
-        # so that intervals at one width lie beside each other
+        # a factor on the width, so that intervals at one width lie beside each other
         aside = 2 ** (0.06 * (i - (len(ladders) - 1) / 2))
         _optima(left, ladder, aside, colour)
         _joined(right, lowest_losses(ladder, over), ladder.name, colour)
@@ -74,7 +77,9 @@ def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], ove
     left.yaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
     left.set_ylabel("optimal base learning rate", fontsize=9, color=INK)
     _title(left, "optima and their intervals, up to the target")
-    loss_name = "lowest loss, over that of the first" if over == "data" else ladders[0].loss_name
+    loss_name = (
+        "lowest loss / loss at the narrowest width" if over == "data" else ladders[0].loss_name
+    )
     right.set_ylabel(loss_name, fontsize=9, color=INK)
     _title(right, "lowest loss at each width")
     widths = {level.width for ladder in ladders for level in ladder.levels}
@@ -84,8 +89,8 @@ def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], ove
 
 
 def _optima(axes: Axes, ladder: PlottedLadder, aside: float, colour: Colour) -> None:
-    """The optimum of each level and of the target, with their intervals, moved sideways by a
-    factor.
+    """The optima of the levels and the target, with their intervals, at widths multiplied by
+    `aside`.
     """
     estimates = [(level.width * aside, level.optimum) for level in ladder.levels if level.optimum]
     if ladder.target:
@@ -104,7 +109,7 @@ def _joined(axes: Axes, points: Sequence[tuple[float, float]], label: str, colou
 
 
 def _width_axis(axes: Axes, widths: Sequence[int]) -> None:
-    """A logarithmic axis of widths, with a legend where lines are drawn."""
+    """A logarithmic axis of widths, with a legend if lines are drawn."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(widths, [str(width) for width in widths])
     axes.set_xlabel("width", fontsize=9, color=INK)
@@ -227,7 +232,7 @@ def _band(axes: Axes, ladder: PlottedLadder) -> None:
 
 
 def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
-    """The lowest and the highest loss drawn: from a little below the best loss up to those that say
+    """The lowest and the highest loss drawn. Losses far above the lowest loss of every width say
     little about the optimum.
     """
     losses = [run.loss for run in ladder.runs if run.loss is not None]
@@ -257,7 +262,7 @@ def _trained_widths(ladder: PlottedLadder) -> list[int]:
 
 
 def _lr_axis(axes: Axes, ladder: PlottedLadder) -> None:
-    """The horizontal axis of both sides: the learning rate, in octaves."""
+    """The horizontal axis of both sides: the learning rate, on a log2 scale."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(*_lr_range(ladder))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))

@@ -16,7 +16,7 @@ Over = Literal["model", "data"]
 
 @dataclass(frozen=True)
 class PlottedRun:
-    """A finished trial; `loss` is None where it diverged."""
+    """A finished trial; `loss` is None if the trial diverged."""
 
     width: int
     lr: float
@@ -36,31 +36,31 @@ class PlottedEstimate:
 
 @dataclass(frozen=True)
 class PlottedLevel:
-    """A width, the range of learning rates tried there, and its optimum."""
+    """A width, the range of learning rates tried there, and the optimum."""
 
     width: int
     low: float
     high: float
     optimum: PlottedEstimate | None
-    best_loss: float | None
+    best_loss: float | None  # lowest loss; None if all runs diverged
 
 
 @dataclass(frozen=True)
 class PlottedLadder:
-    """An optimizer's ladder up to the target, for one variant where several are compared."""
+    """The ladder of one optimizer and, if variants are compared, one variant."""
 
     name: str
     verdict: str
     levels: tuple[PlottedLevel, ...]
     runs: tuple[PlottedRun, ...]
     target_width: int
-    target: PlottedEstimate | None  # None where there is no answer
+    target: PlottedEstimate | None  # None without an answer
     loss_name: str = "held-out loss (nats per token)"
 
 
 def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
-    """Mean loss of each setting of a width over its seeds. Each seed is first shifted by its mean
-    difference from the first seed, over the settings that both ran.
+    """Mean loss over the seeds of each setting at a width. Each seed's losses are first shifted by
+    their mean difference from the first seed, over the settings that both seeds ran.
     """
     losses: dict[int, dict[Setting, float]] = defaultdict(dict)
     for run in runs:
@@ -70,35 +70,36 @@ def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
         return {}
     first = losses[min(losses)]
     shifted: dict[Setting, list[float]] = defaultdict(list)
-    for of_seed in losses.values():
-        gaps = [of_seed[setting] - first[setting] for setting in of_seed.keys() & first.keys()]
+    for seed_losses in losses.values():
+        shared = seed_losses.keys() & first.keys()
+        gaps = [seed_losses[setting] - first[setting] for setting in shared]
         offset = fmean(gaps) if gaps else 0.0
-        for setting, loss in of_seed.items():
+        for setting, loss in seed_losses.items():
             shifted[setting].append(loss - offset)
     return {setting: fmean(values) for setting, values in shifted.items()}
 
 
 def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
-    """The line of a width: pairs (lr, loss) at the weight decay that was tried at most learning
-    rates; among several such decays, the one with the lowest loss.
+    """The line of a width, as pairs (lr, loss), at the weight decay that was tried with the most
+    learning rates; of several such decays, at the one with the lowest loss.
     """
     rows: dict[float, list[tuple[float, float]]] = defaultdict(list)
     for (lr, weight_decay), loss in means.items():
         rows[weight_decay].append((lr, loss))
     if not rows:
         return []
-    most = max(map(len, rows.values()))
+    longest = max(map(len, rows.values()))
     return sorted(
         min(
-            (line for line in rows.values() if len(line) == most),
+            (line for line in rows.values() if len(line) == longest),
             key=lambda line: min(loss for _, loss in line),
         )
     )
 
 
 def lowest_losses(ladder: PlottedLadder, over: Over) -> list[tuple[int, float]]:
-    """Pairs (width, lowest loss). Where texts are compared, the losses are divided by the loss at
-    the narrowest width, since losses of different texts are not comparable.
+    """Pairs (width, lowest loss). If variants differ in their data, losses are divided by the loss
+    at the narrowest width, since losses on different data are not comparable.
     """
     losses = [
         (level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None

@@ -1,11 +1,11 @@
-"""Reasons of verdicts as values: a code, its numbers and names, and advice.
+"""Reasons for verdicts, each a value: a code with its numbers and names, and advice.
 
-Decisions read the code; the text is written by `answer/wording.py` when a report is built.
-`Reason.of` checks the values of a reason against `CARRIES`; a reason read from a stored report is
-not checked.
+Decisions read the code; `answer/wording.py` writes the text when a report is built. `Reason.of`
+checks the values of a reason against `CARRIES`; a reason from a stored report is not checked.
 
 Parts: `Code`, `Advice`, `ClimbEnd`, and `CARRIES`, the names of their values · `Edge`, `Border`,
-the place of an optimum · `SeedBlocks`, runs to add · `Remark`, advice · `Reason`, `ReasonPart`.
+the place of an optimum · `SeedBlocks`, runs to add · `Remark`, advice with its numbers · `Reason`,
+`ReasonPart`.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ Value = int | float | str | bool | None
 
 
 def as_pairs(values: Any) -> Any:
-    """A mapping as immutable, hashable pairs sorted by name; anything else unchanged."""
+    """A mapping as hashable pairs, sorted by name; anything else unchanged."""
     return tuple(sorted(values.items())) if isinstance(values, Mapping) else values
 
 
@@ -34,7 +34,7 @@ Values = Annotated[
 
 
 class Code(StrEnum):
-    """The code of a reason, for the verdict on a ladder, a single width or several ladders."""
+    """The code of the reason for a verdict, on a ladder, a single width or several ladders."""
 
     COORDINATES_FAIL = "coordinates_fail"
     ALL_DIVERGED = "all_diverged"
@@ -54,12 +54,12 @@ class Code(StrEnum):
     BASE_DIVERGED = "base_diverged"
     KNOWN_LOOSELY = "known_loosely"
     KNOWN = "known"
-    OF_LADDERS = "of_ladders"  # has parts only
+    OF_LADDERS = "of_ladders"  # the reasons of several ladders, variants or widths, as parts
     IN_WORDS = "in_words"  # a part of an older report, stored as text
 
 
 class Advice(StrEnum):
-    """The code of advice that would improve an answer."""
+    """The code of a piece of advice on how to improve an answer."""
 
     RAISE_CALIBRATION_WIDTH = "raise_calibration_width"
     GRID_EXHAUSTED = "grid_exhausted"
@@ -122,7 +122,7 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
 
 
 def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> Values:
-    """The values of a code, sorted by name. Raises ValueError where their names differ from those
+    """The values of a code, sorted by name. Raises ValueError if their names differ from the names
     in `CARRIES`.
     """
     names = CARRIES.get(code, frozenset())
@@ -132,7 +132,7 @@ def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> 
 
 
 class Side(StrEnum):
-    """An end of the range tried."""
+    """A side on which an optimum lies: an end of the range tried, or outside the last block."""
 
     LOW = "low"
     HIGH = "high"
@@ -141,7 +141,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Edge:
-    """The end of an axis's range at which an optimum lies."""
+    """The side of an axis on which an optimum lies."""
 
     axis: AxisName
     side: Side
@@ -149,7 +149,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Border:
-    """A width, and the edges at which its optimum lies."""
+    """A width, and the edges at which the optimum of this width lies."""
 
     width: int
     edges: tuple[Edge, ...]
@@ -157,9 +157,7 @@ class Border:
 
 @dataclass(frozen=True)
 class Corners:
-    """The two values of a hyperparameter in a block of runs; the block combines the values of all
-    axes.
-    """
+    """The two values that a hyperparameter takes in a block of runs."""
 
     axis: AxisName
     low: float
@@ -198,8 +196,8 @@ class Remark:
 
 
 def as_part(part: Any) -> Any:
-    """The text that an older report stores as a part, converted to a reason; other parts
-    unchanged.
+    """A part of a stored report as a mapping: a text, as in older reports, becomes a reason; other
+    parts stay as they are.
     """
     return (
         {"reason": {"code": Code.IN_WORDS, "values": {"text": part}}}
@@ -210,12 +208,12 @@ def as_part(part: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reason:
-    """The reason of a verdict."""
+    """The reason for a verdict."""
 
     code: Code
     values: Values = ()
     advice: Remark | None = None
-    borders: tuple[Border, ...] = ()  # where the optimum lies
+    borders: tuple[Border, ...] = ()  # borders at which the optimum lies
     # the reasons of single ladders, variants or widths
     parts: tuple[Annotated["ReasonPart", BeforeValidator(as_part)], ...] = ()
 
@@ -235,7 +233,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class ReasonPart:
-    """The reason of a single ladder, width or variant."""
+    """The reason for the verdict on a single ladder, width or variant."""
 
     reason: Reason
     width: int | None = None

@@ -32,39 +32,39 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class LadderReport:
-    """The answer for an optimizer, and for one variant where the study compares several."""
+    """The answer of one ladder: for an optimizer and, if variants are compared, for a variant."""
 
     optimizer: OptimizerName
     verdict: Verdict
     reason: str
     hyperparameters: dict[AxisName, Hyperparameter]
-    parameter_groups: tuple[ParameterGroup, ...]  # with their hyperparameters at the target
+    parameter_groups: tuple[ParameterGroup, ...]  # groups with their hyperparameters at the target
     pairing: Pairing
-    assumptions: tuple[str, ...]  # on which the answer rests beyond the change of width
+    assumptions: tuple[str, ...]  # conditions under which the answer transfers beyond width
     levels: tuple[LevelReport, ...]
     drift: Drift | None
     scaling_fit: ScalingFit | None
     cost: Cost
-    shifts: tuple[Shift, ...] = ()  # averaged over the drift laws first, then one per law
+    shifts: tuple[Shift, ...] = ()  # the average over the drift laws, then one per law
     error_budget: dict[AxisName, ErrorBudget] = field(default_factory=dict)
     climb: Climb | None = None
     transfer: Transfer | None = None
-    # None unless the study asks for it and its runs have ended
+    # None unless the study asks for validation and the runs at the target have ended
     validation: Validation | None = None
-    # the coordinate check before the first stage; None until it has ended
+    # the coordinate check before the first stage; None until the check has ended
     coordinates: CoordinateReport | None = None
     # the coordinate check at the end of the runs; None with too few widths
     late: LateReport | None = None
     remedy: Remedy | None = None  # None unless the interval is too wide and more runs would help
     method: Method | None = None
-    # by PED-ANOVA over the base grid, of axes with three values or more
+    # importance of each axis with three values or more, by PED-ANOVA over the base grid
     importance: dict[AxisName, float] = field(default_factory=dict)
-    # share of the loss's variance over the base window, by the pooled model
+    # share of the loss's variance over the base window that each axis explains, by the pooled model
     explained: dict[AxisName, float] = field(default_factory=dict)
     variant: str = ""
-    # the fields of model or data in which the variant differs from the job
+    # the fields of model or data in which the variant differs from the job's own
     differs: dict[str, Any] = field(default_factory=dict)
-    because: Reason | None = None  # the reason as values; None in older reports
+    because: Reason | None = None  # the reason as a value; None in older reports
 
 
 @dataclass(frozen=True)
@@ -75,24 +75,24 @@ class VariantReport:
     verdict: Verdict
     reason: str
     best: OptimizerName | None
-    because: Reason | None = None  # the reason as values; None in older reports
+    because: Reason | None = None  # the reason as a value; None in older reports
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A row of the comparison: one ladder of one variant. Size, cost and loss hold at the widest
-    level that all ladders have finished.
+    """A row of the comparison: one ladder of one variant. Parameters, FLOPs and loss hold at the
+    widest level that all ladders have finished.
     """
 
     variant: str
     optimizer: OptimizerName
     verdict: Verdict
-    lr: Hyperparameter | None  # at the target; None where the ladder reports none
+    lr: Hyperparameter | None  # None if the ladder reports no value
     weight_decay: Hyperparameter | None
     drift: Drift | None
     parameters: int | None
-    flops: float | None  # of one run
-    loss: float | None  # at the optimum
+    flops: float | None  # FLOPs of one run
+    loss: float | None  # loss at the optimum
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Difference:
     octaves: float  # log2 of the second's value over the first's
     low: float
     high: float
-    consistent: bool  # consistent with no difference: the interval contains zero
+    consistent: bool  # whether the interval contains zero
 
 
 @dataclass(frozen=True)
@@ -116,25 +116,25 @@ class VariantComparison:
     """Variants side by side."""
 
     over: Literal["model", "data"]
-    width: int | None  # the widest that all ladders have finished
+    width: int | None  # widest width that all ladders have finished
     rows: tuple[Compared, ...]
     differences: tuple[Difference, ...]
-    remark: str  # on the comparability of the losses
+    remark: str  # whether the losses are comparable
 
 
 @dataclass(frozen=True)
 class Report:
-    """The answer of the study: the answer of its best ladder, or, where it compares variants, the
-    worst answer among them.
+    """The answer of the study: the answer of its best ladder or, if it compares variants, the worst
+    of their answers.
     """
 
     final: bool
     verdict: Verdict
     reason: str
-    # None where texts are compared, since their losses are not comparable; see `variants`
+    # None if variants differ in their data, since their losses are not comparable
     best: OptimizerName | None
     ladders: tuple[LadderReport, ...]
     best_variant: str = ""  # the architecture with the lowest loss at equal width
     variants: tuple[VariantReport, ...] = ()
     comparison: VariantComparison | None = None
-    because: Reason | None = None  # the reason as values; None in older reports
+    because: Reason | None = None  # the reason as a value; None in older reports

@@ -131,7 +131,9 @@ def test_an_answer_without_hyperparameters_is_not_exported() -> None:
 
 def test_an_unknown_ladder_is_refused_with_the_ladders_that_exist() -> None:
     study, report, source = answered(document())
-    with pytest.raises(InvalidInput, match="optimizer: the job has no ladder of it; it has muon"):
+    with pytest.raises(
+        InvalidInput, match="optimizer: the job has no ladder of this optimizer; choose muon"
+    ):
         exported(study, report, source, ExportRequest("json", "adamw"))
 
 

@@ -178,7 +178,7 @@ BROKEN = {
         "lr_fn': 'original'", "lr_fn': 'match_rms_adamw'"
     ),
     "without the head's multiplier": lambda text: re.sub(
-        r"(self.head_multiplier = tied \* )[\d.]+", r"\g<1>1.0", text
+        r"(self.head_multiplier = scale \* )[\d.]+", r"\g<1>1.0", text
     ),
     "with a warm-up that lags": lambda text: text.replace(
         "return (step + 1) / WARMUP_STEPS", "return step / WARMUP_STEPS"

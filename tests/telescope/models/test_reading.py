@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from telescope.errors import InvalidInput
-from telescope.models.classification import Reading
+from telescope.models.classification import ParameterReading
 from telescope.models.reading import infer
 from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
@@ -216,4 +216,4 @@ def test_a_tied_table_makes_logits_in_the_module_of_the_head() -> None:
     assert table.makes_logits
     assert (table.product_at, table.embedded_at) == ("out", "table")
     assert not infer(awkward.plain, WIDTHS)["table.weight"].makes_logits
-    assert replace(Reading(V), role=R).makes_logits
+    assert replace(ParameterReading(V), role=R).makes_logits

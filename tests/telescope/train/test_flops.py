@@ -154,8 +154,8 @@ def test_flops_of_a_branch_agree_with_torchs_count(spec: TrialSpec, tmp_path: Pa
         points = list(train_one(branch, CheckpointFile(tmp_path / "branch.pt")))
     assert counter.get_total_flops() == pytest.approx(points[-1].flops, rel=1e-9)
     assert points[-1].flops == flops.trial_flops(branch)
-    trunk_flops = flops.flops_by(spec, 8)
-    expected = [flops.flops_by(spec, point.step) - trunk_flops for point in points]
+    trunk_flops = flops.flops_until(spec, 8)
+    expected = [flops.flops_until(spec, point.step) - trunk_flops for point in points]
     assert [point.flops for point in points] == pytest.approx(expected, rel=1e-12)
 
 

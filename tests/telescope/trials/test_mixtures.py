@@ -188,7 +188,7 @@ def test_token_files_mix_where_their_vocabularies_agree(texts: Path) -> None:
     field, _, message = refusal(DataSpec(corpus={"./a.bin": 1, "./c.bin": 1}))
     assert field == "data.corpus"
     assert "./a.bin needs a vocabulary of 1024" in message
-    assert "./c.bin of 1152" in message
+    assert "./c.bin one of 1152" in message
     assert "by one tokenizer" in message
     assert "vocabulary of" in refusal(DataSpec(corpus={"./a.bin": 1, "./code.txt": 1}))[2]
     assert refusal(DataSpec(corpus={"./code.txt": 1, "./a.bin": 1}, tokenizer="bpe-300")) == (

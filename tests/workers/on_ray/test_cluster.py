@@ -100,7 +100,7 @@ def test_trials_wait_for_a_full_cluster_and_the_shortage_is_reported(
         assert executor.slots == 2
         reasons = [event.reason or "" for event in driver.seen if isinstance(event, Waiting)]
         assert (
-            "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest"
+            "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; the rest is in use"
             in reasons[0]
         )
         assert not driver.of(assignment)

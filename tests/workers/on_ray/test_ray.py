@@ -90,7 +90,7 @@ def test_a_dead_node_under_the_driver_is_an_error_not_a_silent_wait(session_home
         raylet.kill()
         line = ""
         # after what Ray itself has to say about it
-        while "this machine's node of it has died" not in line:
+        while "Ray's node on this machine has died" not in line:
             line = child.line(seconds=40)
         assert child.line(seconds=15) == "closed"
 
@@ -137,5 +137,5 @@ def test_a_shortage_names_the_demand_the_free_share_and_whether_it_can_end() -> 
         "add a node or ask for less"
     )
     assert Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5}) == (
-        "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; others hold the rest"
+        "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; the rest is in use"
     )

@@ -119,7 +119,7 @@ def test_a_full_cluster_is_reported_and_a_waiting_trial_can_be_stopped(driver: D
     foreign = ray.remote(num_cpus=1)(Holder).remote()
     ray.get(foreign.ready.remote(), timeout=20)
     waiting = driver.submit(trial(horizon=LONG))
-    full = "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; others hold the rest"
+    full = "a worker asks for 1 CPU; 0 of the cluster's 2 CPU are free; the rest is in use"
     driver.until(lambda: any(full in (reason or "") for reason in shortages(driver)), seconds=10)
     driver.executor.stop(waiting.trial_id)
     assert driver.until_end(waiting, seconds=2) == [Stopped(waiting.trial_id, 1)]

@@ -1,13 +1,16 @@
 """The report of a telescoping study, from its trials at any moment.
 
-The rules of the verdict are in `verdict`, its wording in `wording`, and the report over variants in
-`comparison`. The question names the estimator (`fold.estimates`): `pooled`, the model over all
-levels; `per_level`, a quadratic per level whose vertices are extrapolated by a/n; `argmin`, the
-best point of the last level, as published and by default under `paper`. The tests for borders and
-drift are the same for all three.
+The rules of the verdict are in `verdict`, the texts of reasons in `wording`, and the report over
+all variants in `comparison`. The question names the estimator (`fold.estimates`):
 
-Parts: `answer` · `variant_report` · `ladder_report` · `ladder_conclusion`, the verdict and the
-values of a ladder.
+- `pooled`: the model over all levels
+- `per_level`: a quadratic per level, whose vertices are extrapolated by the drift law a/n
+- `argmin`: the best point of the widest level, as published; the default under `paper`
+
+The tests for borders and drift are the same for all three estimators.
+
+Parts: `answer`, `variant_report`, `ladder_report`, the reports on a study, a variant and a ladder ·
+`ladder_conclusion`, a ladder's verdict and hyperparameters.
 """
 
 import math
@@ -57,17 +60,21 @@ from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
 
 # cached, since the report of a running job is computed again and again
-groups = lru_cache(maxsize=256)(describe_groups)
+cached_groups = lru_cache(maxsize=256)(describe_groups)
 
 
 def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Report:
-    """The report on these trials; `ended` gives the reason why no more will come."""
+    """The report on these trials; `ended`, if given, states why no further trials will come."""
     reports = [variant_report(variant, trials, ended) for variant in variants(question)]
     return together(question, reports) if question.sweep_over else reports[0]
 
 
 def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | None) -> Report:
-    """The report on one variant: the report on its best ladder."""
+    """The report on one variant, with the verdict of its best ladder.
+
+    Without a best ladder, the verdict is refused if all ladders are refused, unbracketed if the
+    report is final and a ladder is unbracketed, and unresolved otherwise.
+    """
     question = variant.question
     all_progress = [ladder_progress(question, ladder, trials) for ladder in all_ladders(question)]
     ladders = tuple(ladder_report(variant, progress, ended) for progress in all_progress)
@@ -89,7 +96,7 @@ def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | Non
 def report_of(
     ladder: LadderReport, final: bool, ladders: tuple[LadderReport, ...], best: OptimizerName | None
 ) -> Report:
-    """The report whose verdict and reason are a ladder's."""
+    """The report with the verdict and the reason of `ladder`."""
     return Report(final, ladder.verdict, ladder.reason, best, ladders, because=ladder.because)
 
 
@@ -102,7 +109,7 @@ def ladder_report(variant: Variant, progress: LadderProgress, ended: Ended | Non
     bill = cost(question, progress)
     result = ladder_conclusion(question, progress, ended, Evidence(fit, levels, bill))
     values, because = result.hyperparameters, result.because
-    moves = shifts(laws, top) if laws else ()
+    lr_shifts = shifts(laws, top) if laws else ()
     return LadderReport(
         optimizer=ladder.optimizer,
         verdict=result.verdict,
@@ -115,9 +122,9 @@ def ladder_report(variant: Variant, progress: LadderProgress, ended: Ended | Non
         drift=drift(fit, len(levels)) if fit else None,
         scaling_fit=scaling_of(question, levels),
         cost=bill,
-        shifts=moves,
+        shifts=lr_shifts,
         error_budget=error_budgets(question.estimated_by, progress, laws, values) if laws else {},
-        climb=climb_end(progress, fit, moves),
+        climb=climb_end(progress, fit, lr_shifts),
         transfer=transfer(question, progress, laws, levels, values["lr"]) if laws else None,
         validation=result.validation,
         coordinates=progress.check.report,
@@ -136,7 +143,7 @@ def ladder_report(variant: Variant, progress: LadderProgress, ended: Ended | Non
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a ladder's verdict rests on besides its progress."""
+    """The fit, the levels and the cost from which a ladder's verdict is drawn."""
 
     fit: Fit | None
     levels: tuple[LevelReport, ...]
@@ -145,7 +152,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """A ladder's verdict with its reason, the values at the target, and their validation."""
+    """A ladder's verdict and reason, its hyperparameters at the target, and their validation."""
 
     verdict: Verdict
     because: Reason
@@ -156,17 +163,21 @@ class Conclusion:
 def ladder_conclusion(
     question: Question, progress: LadderProgress, ended: Ended | None, evidence: Evidence
 ) -> Conclusion:
-    """The conclusion of a ladder; runs at the target that contradict its values overrule them."""
+    """The conclusion of a ladder.
+
+    If the ladder is complete and the runs at the target contradict its learning rate, the verdict
+    becomes unresolved, and the optimum of these runs may replace the learning rate.
+    """
     fit = evidence.fit
     values = target_values(question, progress, fit) if lowest_of(progress.done) else {}
     borders = tuple(Border(level.width, level.edges) for level in evidence.levels if level.edges)
     verdict, because = verdict_of(progress, fit, values, borders, ended)
-    validated = checked_at_target(question, progress, fit, evidence.cost)
+    at_target = checked_at_target(question, progress, fit, evidence.cost)
     complete = progress.ended and not (ended or progress.limit)
-    if validated and validated.contradicted and complete:
-        verdict, because = "unresolved", validation.contradiction(validated)
-        values |= {"lr": validation.overruled(values["lr"], validated)}
-    return Conclusion(verdict, because, values, validated)
+    if at_target and at_target.contradicted and complete:
+        verdict, because = "unresolved", validation.contradiction(at_target)
+        values |= {"lr": validation.overruled(values["lr"], at_target)}
+    return Conclusion(verdict, because, values, at_target)
 
 
 def groups_at_target(
@@ -175,17 +186,19 @@ def groups_at_target(
     """The parameter groups of the final run, with their hyperparameters."""
     values = {name: hyperparameter.value for name, hyperparameter in hyperparameters.items()}
     spec = target_spec(question, ladder.optimizer, values)
-    return groups(spec.model, question.data.vocab_size, spec.optimizer, question.data.context)
+    return cached_groups(
+        spec.model, question.data.vocab_size, spec.optimizer, question.data.context
+    )
 
 
 def rounded(shares: Mapping[AxisName, float]) -> dict[AxisName, float]:
-    """Shares rounded for the report."""
+    """The shares, rounded for the report."""
     return {name: digits(share) for name, share in shares.items()}
 
 
 def scaling_of(question: Question, levels: Sequence[LevelReport]) -> ScalingFit | None:
-    """The fit of the loss at each width's optimum against the number of parameters; None where a
-    width has no loss.
+    """The fit of the loss at each level's optimum against the model's number of parameters; None
+    if a level has no finite loss, or if nothing can be fitted.
     """
     sizes = [
         parameters(question.model.at(level.width), question.data.vocab_size, question.data.context)
@@ -199,17 +212,17 @@ def method_of(question: Question, ladder: Ladder) -> Method:
     """The rules by which the ladder's runs are chosen and evaluated."""
     if question.schedule == "robust":
         return Method("robust", question.estimated_by)
-    options, literal = paper.paper_method(ladder, question.paper)
+    options, is_literal = paper.paper_method(ladder, question.paper)
     options |= {"lr_convention": question.optimizer_options.lr_convention}
     return Method(
-        "paper", question.estimated_by, options, literal and question.estimated_by == "argmin"
+        "paper", question.estimated_by, options, is_literal and question.estimated_by == "argmin"
     )
 
 
 def checked_at_target(
     question: Question, progress: LadderProgress, fit: Fit | None, bill: Cost
 ) -> Validation | None:
-    """The validation by the runs at the target; None before there are any."""
+    """The validation by the runs at the target; None until a stage of these runs has ended."""
     if not progress.validation or bill.validation is None:
         return None
     stated = target_estimates(question, progress.ladder, progress.done)[0]
@@ -221,7 +234,7 @@ def checked_at_target(
 def target_values(
     question: Question, progress: LadderProgress, fit: Fit | None
 ) -> dict[AxisName, Hyperparameter]:
-    """The hyperparameters at the target: swept ones with their intervals, and fixed ones."""
+    """The swept hyperparameters at the target, with intervals, and the fixed hyperparameters."""
     swept = judged_values(
         progress.ladder,
         fit,
@@ -232,7 +245,9 @@ def target_values(
 
 
 def borders_of(question: Question, progress: LadderProgress, fit: Fit | None) -> tuple[int, ...]:
-    """The axes whose optimum lies at a border, at the base or at the top level."""
+    """The axes whose optimum lies at an edge: under `paper` at any level; under `robust` at a
+    border of the base grid or outside the top level's last block.
+    """
     ladder = progress.ladder
     if question.schedule == "paper":
         levels = range(blocks.top_level(progress.done) + 1)

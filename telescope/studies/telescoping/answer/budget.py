@@ -1,16 +1,18 @@
 """The error budget at the target, the expected shift of the optimum, and the end of the climb.
 
-The error budget splits the variance of an estimate by its sources. Under one drift law the pooled
+The error budget splits the variance of an estimate by source. Under one drift law, the pooled
 model's covariance C is C G C + C P C, with G the information in the runs and P the precision of the
 priors; the first term is a sum over the runs, the second a sum over the parameters. Averaging over
-the laws adds the variance between them. The split is exact: the variances add up. A value that is a
-point of a grid (an argmin) also has the variance of the grid's mesh, or the square of its distance
-from the fitted optimum if that is larger. A `per_level` value rests on a single law; its term `law`
-is non-zero only where the levels contradict that law.
+the laws adds the variance between the laws. The variances of the sources add up to the variance of
+the estimate.
 
-Parts: `error_budgets`, for any estimator · `error_budget`, `error_budget_per_level`, for one ·
-`shifts`, the expected shift under each drift law, by the pooled model whatever the estimator ·
-`climb_end`.
+An argmin is a point of a grid, so its budget also contains the grid's mesh: step^2 / 12, or the
+squared distance from the fitted optimum, whichever is larger. A `per_level` estimate assumes a
+single law; its source `law` is non-zero only if the levels contradict this law.
+
+Parts: `error_budgets`, by the study's estimator · `error_budget`, for the pooled model ·
+`error_budget_per_level` · `shifts`, the expected shift under each drift law, always by the pooled
+model · `climb_end`.
 """
 
 import math
@@ -30,8 +32,9 @@ from telescope.studies.telescoping.ladder.pooled import LAWS, Fit, Laws, laws_at
 from telescope.studies.telescoping.reasons import ClimbEnd, Value, code_values
 from telescope.studies.telescoping.schedules import blocks, robust
 
+# names of the drift laws, by their parameter phi (`ladder.bowl`)
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
-# parameters of the drift; all others describe the form of the bowl
+# parameters that describe the drift; all other parameters describe the form of the bowl
 FINITE_WIDTH = ("x", "drift", "phi", "e")
 REMEDIES = {
     "seed_noise": "more blocks of seeds, longer runs, or larger batches (up to the final run's)",
@@ -49,8 +52,8 @@ REMEDIES_PER_LEVEL = REMEDIES | {
 
 
 def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
-    """The fits under each drift law to the outcomes of these stages; None where nothing can be
-    fitted.
+    """The pooled model of these stages under each drift law; None if the learning rate is not
+    fitted, or no loss at the base width is finite.
     """
     runs = pool(ladder, done) if done and 0 in ladder.fitted else ()
     return laws_at_target(runs, ladder.layout) if runs else None
@@ -59,8 +62,8 @@ def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
 def error_budgets(
     estimator: str, progress: LadderProgress, laws: Laws, values: Mapping[AxisName, Hyperparameter]
 ) -> dict[AxisName, ErrorBudget]:
-    """The budget of every fitted hyperparameter, by the study's estimator. Hyperparameters that
-    `per_level` cannot estimate have none.
+    """The error budget of every fitted hyperparameter, by the study's estimator; without the
+    hyperparameters that `per_level` cannot estimate.
     """
     ladder, done = progress.ladder, progress.done
     if estimator == "per_level":
@@ -82,8 +85,8 @@ def error_budgets(
 
 
 def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
-    """The parts of one fitted hyperparameter's uncertainty at the target; `mesh` is the error of a
-    grid's point in octaves, 0 where the value is fitted.
+    """The error budget of a fitted axis at the target; `mesh` is the error in octaves that a
+    grid's mesh causes, 0 for a fitted value.
     """
     parts = np.array([within(law, laws.precision, axis) for law in laws.fits])
     means = np.array([law.theta[axis] for law in laws.fits])
@@ -102,7 +105,7 @@ def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
 
 
 def error_budget_per_level(carried: per_level.Carried) -> ErrorBudget:
-    """The budget of an optimum that was extrapolated from the levels' vertices."""
+    """The error budget of an optimum that was extrapolated from the levels' vertices."""
     variances = {
         "seed_noise": carried.noise,
         "bowl_form": per_level.BIAS**2,
@@ -114,7 +117,7 @@ def error_budget_per_level(carried: per_level.Carried) -> ErrorBudget:
 
 
 def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> ErrorBudget:
-    """The budget with these variances, in octaves^2 by source."""
+    """The error budget with these variances (octaves^2) by source."""
     dominant = max(variances, key=lambda name: variances[name])
     sds = {name: digits(math.sqrt(variance)) for name, variance in variances.items()}
     return ErrorBudget(
@@ -126,29 +129,29 @@ def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> Error
 
 
 def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
-    """The variances of an axis at the target under one law: seed noise, form of the bowl, and the
-    drift that the runs leave open.
+    """The variances of an axis's optimum at the target under one law: due to seed noise, to the
+    form of the bowl, and to the drift that the runs leave open.
     """
-    sample, at, column = law.sample, law.layout.slots, law.covariance[:, axis]
+    sample, slots, column = law.sample, law.layout.slots, law.covariance[:, axis]
     heights, slopes = sample.linearised(law.layout, law.theta)
     variance = sample.variance(heights, law.sigma)
     # octaves at the target per % of a run's loss
     influence = (sample.centred(slopes, 1 / variance) @ column) / variance
     noise = law.sigma**2 * float(np.sum(influence**2))
-    beyond = float((variance - law.sigma**2) @ influence**2)
-    left_open: Array = precision * column**2
-    drift = float(sum(left_open[at[name]].sum() for name in FINITE_WIDTH))
-    return noise, beyond + float(left_open.sum()) - drift, drift
+    discount = float((variance - law.sigma**2) @ influence**2)
+    prior_terms: Array = precision * column**2
+    drift = float(sum(prior_terms[slots[name]].sum() for name in FINITE_WIDTH))
+    return noise, discount + float(prior_terms.sum()) - drift, drift
 
 
 def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
-    """The expected shift of lr's optimum from the widest level run to the target: averaged over the
-    laws, then under each law.
+    """The expected shift of lr's optimum from `top`, the widest level so far, to the target: first
+    averaged over the laws, then under each law.
     """
     moves, sds = [], []
     for law in laws.fits:
         gradient = -law.optima_gradient[top, 0]
-        gradient[0] += 1.0  # x_T of the learning rate
+        gradient[0] += 1.0  # the derivative of x_T, the optimum of lr at the target
         moves.append(float(law.theta[0] - law.optima[top, 0]))
         sds.append(law.sd_of(gradient))
     quantile = laws.fits[0].quantile
@@ -161,9 +164,11 @@ def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
     return tuple(result)
 
 
-def climb_end(progress: LadderProgress, fit: Fit | None, moves: tuple[Shift, ...]) -> Climb | None:
-    """The width at which the ladder stopped climbing, and the reason; None before any stage has
-    ended.
+def climb_end(
+    progress: LadderProgress, fit: Fit | None, lr_shifts: tuple[Shift, ...]
+) -> Climb | None:
+    """The widest width that the ladder has reached, and why it stopped there, if it did; None
+    before any stage has ended.
     """
     if not progress.done:
         return None
@@ -180,7 +185,7 @@ def climb_end(progress: LadderProgress, fit: Fit | None, moves: tuple[Shift, ...
     if fit is None:
         return climbed(width, ClimbEnd.NO_FIT, calibration_width=widest)
     if blocks.enough(fit, fit.covariance, blocks.needed(ladder, progress.done, fit)):
-        average = moves[0]
+        average = lr_shifts[0]
         move = {"octaves": average.octaves, "low": average.low, "high": average.high}
         return climbed(width, ClimbEnd.TOLERANCE, calibration_width=widest, **move)
     return climbed(
@@ -195,5 +200,5 @@ def climb_end(progress: LadderProgress, fit: Fit | None, moves: tuple[Shift, ...
 
 
 def climbed(width: int, why: ClimbEnd, **values: Value) -> Climb:
-    """The end of a climb with its values and its wording."""
+    """The end of a climb, with the numbers and the text of its reason."""
     return Climb(width, why, climb_words(width, why, values), code_values(why, values))

@@ -1,20 +1,21 @@
 """The answers of several ladders, and of several variants, side by side.
 
-Optimizers of one variant, and architectures on one text, are compared by their loss at the optimum
-of the widest level that all ladders have finished. Equal width is neither equal parameters nor
-equal FLOPs, so the report gives both. Losses of different texts, or of different tokens of one
-text, are not comparable; there no variant is the best.
+Optimizers of one variant, and architectures trained on the same data, are compared by their loss at
+the optimum of the widest level that all ladders have finished. Equal width is neither equal
+parameters nor equal FLOPs, so the report states parameters and FLOPs too. Losses on different
+corpora, or under different tokenizers, are not comparable; a study that compares data has no best
+variant.
 
-A study over variants needs the answer of every variant, so its verdict is the worst verdict among
-them, and its reason names the variants that have it. *Refused* is worse than *unbracketed*, which
-is worse than *unresolved*; the study is *resolved* where all variants are.
+A study over variants needs the answer of every variant, so its verdict is the worst verdict of any
+variant, and its reason names the variants with this verdict. From worst to best, verdicts are
+refused, unbracketed, unresolved, resolved.
 
-Optima are compared at the target, in octaves, two variants of one optimizer at a time. Their
-ladders share no runs, so the distances to the ends of their intervals add in squares. They do share
-seeds and assumptions about the drift law, so the interval is rather too wide than too narrow.
+Optima at the target are compared in octaves, for every two variants with the same optimizer. The
+two ladders share no runs, so their errors add in quadrature. The ladders share seeds and priors on
+the drift law, so the interval of the difference is too wide rather than too narrow.
 
-Parts: `together`, the report over variants · `worst`, its verdict · `best_ladder` · `compared`, the
-comparison, made of `ladder_row` and `variant_differences`.
+Parts: `together`, the report over variants · `worst`, the verdict of that report · `best_ladder` ·
+`compared`, the comparison, made of `ladder_row` and `variant_differences`.
 """
 
 import itertools
@@ -48,7 +49,7 @@ REMARKS = {
     ),
     "data": (
         "losses of different texts are not comparable: "
-        "each text has its own best optimizer, and none is the best text"
+        "each text has its own best optimizer, and no text is the best"
     ),
 }
 
@@ -77,7 +78,7 @@ def together(question: Question, reports: Sequence[Report]) -> Report:
 
 
 def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, Reason]:
-    """The worst verdict, and the reason of every variant that has it."""
+    """The worst verdict, and the reasons of all variants with this verdict."""
     verdict = min((variant.verdict for variant in variants), key=WORST_FIRST.index)
     parts = tuple(
         ReasonPart(variant.because, variant=variant.name)
@@ -89,7 +90,7 @@ def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, Reason]:
 
 def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:
     """The ladder with the lowest loss at the optimum of the widest level that all comparable
-    ladders have finished; None where there is no such level.
+    ladders have finished; None if there is no such level.
     """
     level = common_level(ladders)
     if level is None:
@@ -103,7 +104,7 @@ def comparable(ladders: Sequence[LadderReport]) -> list[LadderReport]:
 
 
 def common_level(ladders: Sequence[LadderReport]) -> int | None:
-    """The widest level that all comparable ladders have finished."""
+    """The widest level that all comparable ladders have finished; None without such ladders."""
     finished = [len(ladder.levels) for ladder in comparable(ladders)]
     return min(finished) - 1 if finished else None
 
@@ -127,7 +128,9 @@ def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComp
 def ladder_row(
     variant: Variant, ladder: Ladder, report: LadderReport, level: int | None
 ) -> Compared:
-    """The row of a ladder; size, cost and loss hold at `level`."""
+    """A ladder's row in the comparison. Parameters, FLOPs and loss are at `level`, or None without
+    a level.
+    """
     question = variant.question
     values = report.hyperparameters if report.verdict != "refused" else {}
     size, flops, loss = None, None, None
@@ -150,8 +153,8 @@ def ladder_row(
 
 
 def variant_differences(ladders: Sequence[LadderReport]) -> Iterator[Difference]:
-    """The differences between every two variants of one optimizer, for each hyperparameter that has
-    an interval in both.
+    """The differences between every two variants with the same optimizer, for each hyperparameter
+    that has an interval in both ladders.
     """
     for first, second in itertools.combinations(comparable(ladders), 2):
         if first.optimizer != second.optimizer:
@@ -169,13 +172,15 @@ def variant_differences(ladders: Sequence[LadderReport]) -> Iterator[Difference]
 def rounded_difference(
     optimizer: OptimizerName, name: AxisName, variants: tuple[str, str], estimate: Estimate
 ) -> Difference:
-    """A difference, rounded for the report."""
+    """The difference between the optima of two variants, rounded for the report."""
     value, low, high = digits(estimate.value), digits(estimate.low), digits(estimate.high)
     return Difference(optimizer, name, *variants, value, low, high, low <= 0 <= high)
 
 
 def hyperparameter_estimate(name: AxisName, at_target: Hyperparameter | None) -> Estimate | None:
-    """A hyperparameter's estimate in octaves; None where it was not fitted or lies at a border."""
+    """A hyperparameter's estimate in octaves; None if it was not fitted, lies at a border or has no
+    interval.
+    """
     if at_target is None or at_target.status in ("swept", "fixed", "unbracketed"):
         return None
     if not at_target.has_interval:

@@ -1,14 +1,14 @@
 """The importance of each swept hyperparameter within its range.
 
 There are two measures. `ped_anova` (PED-ANOVA: Watanabe et al., IJCAI 2023, in Optuna's
-implementation) compares the distribution of the better runs of the base grid with the distribution
-of all its runs. It needs no model, and its shares add up to one. It uses the base grid alone, since
-later runs crowd around the optimum, at few values of some axes, which it would take for importance.
+implementation) compares the best quarter of the base grid's points with the whole grid. It needs no
+model, and its shares add up to one. It leaves out later runs, which crowd around the optimum: the
+crowding would count as importance.
 
-`explained` uses the pooled model, where there is one: the share of the loss's variance over the
-window at the base width that each axis explains by itself (first-order Sobol' indices). The shares
-add up to less than one; the rest is due to interactions. Where both measures exist, the model's is
-the better one.
+`explained` needs the pooled model. It gives each axis's first-order Sobol' index: the share of the
+loss's variance over the base width's window that the axis explains by itself. These shares add up
+to less than one; interactions explain the rest. If both measures exist, `explained` is the better
+one.
 """
 
 from collections.abc import Sequence
@@ -23,17 +23,17 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, 
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.samplers import Box, X, optuna_study, quietly
 
-FEWEST_VALUES = 3  # per axis; with two values, one always has most of the better runs
-# The share of points that count as better. The usual 10 % would be two or three points of a base
-# grid, a matter of chance.
+FEWEST_VALUES = 3  # fewest values of an axis; of two values, one always has most of the better runs
+# The share of points that count as better. The usual 10 % of a base grid would be two or three
+# points, too few for a stable result.
 BEST = 0.25
-LEAST_POINTS = 20  # for PED-ANOVA, so that five points count as better
-NODES = 7  # of the quadrature, per axis
+LEAST_POINTS = 20  # least points of a grid for PED-ANOVA, so that five count as better
+NODES = 7  # quadrature nodes per axis
 
 
 def ped_anova(ladder: Ladder, done: Sequence[Done]) -> dict[AxisName, float]:
-    """The share of each axis with three or more values, by the base grid; empty where the grid is
-    small or all its points are equally good.
+    """The PED-ANOVA share of each axis with three or more values in the base grid. Empty with
+    fewer than two such axes, with fewer than LEAST_POINTS points, or if all losses are equal.
     """
     losses = seed_means(outcomes(done[:1], level=0))
     axes = [i for i in range(len(ladder.axes)) if len({x[i] for x in losses}) >= FEWEST_VALUES]
@@ -46,7 +46,7 @@ def ped_anova(ladder: Ladder, done: Sequence[Done]) -> dict[AxisName, float]:
 @lru_cache(maxsize=256)
 def _ped_anova(points: tuple[tuple[X, float], ...]) -> tuple[float, ...]:
     with extra("service"):
-        import optuna  # late, for a quick start
+        import optuna  # here, since the import is slow
 
     columns = list(zip(*[x for x, _ in points], strict=True))
     with quietly():
@@ -61,8 +61,8 @@ def _ped_anova(points: tuple[tuple[X, float], ...]) -> tuple[float, ...]:
 
 
 def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, float]:
-    """The share of the bowl's variance over the window at the base width that each fitted axis
-    explains by itself.
+    """The share of the bowl's variance over the base width's window that each fitted axis explains
+    by itself.
     """
     base = outcomes(done, level=0)
     windows = [
@@ -74,24 +74,25 @@ def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, 
     heights = bowl(fit.layout, fit.theta, np.zeros(len(mesh), dtype=np.int64), mesh).reshape(
         [NODES] * len(columns)
     )
-    share = weights / 2
-    total = _mean(heights**2, share) - _mean(heights, share) ** 2
+    node_weights = weights / 2
+    total = _mean(heights**2, node_weights) - _mean(heights, node_weights) ** 2
     result: dict[AxisName, float] = {}
     for j, i in enumerate(ladder.fitted):
-        profile = np.moveaxis(heights, j, 0).reshape(NODES, -1) @ _product(share, len(columns) - 1)
-        variance = float(share @ profile**2 - (share @ profile) ** 2)
+        other_weights = _product(node_weights, len(columns) - 1)
+        profile = np.moveaxis(heights, j, 0).reshape(NODES, -1) @ other_weights
+        variance = float(node_weights @ profile**2 - (node_weights @ profile) ** 2)
         result[ladder.axes[i].name] = variance / total if total > 0 else 0.0
     return result
 
 
-def _product(share: np.ndarray, axes: int) -> np.ndarray:
-    """The quadrature weights of a mesh over this number of axes, flattened."""
+def _product(node_weights: np.ndarray, axes: int) -> np.ndarray:
+    """The flattened quadrature weights of a mesh over `axes` axes, from the weights of one axis."""
     weights = np.ones(1)
     for _ in range(axes):
-        weights = np.outer(weights, share).ravel()
+        weights = np.outer(weights, node_weights).ravel()
     return weights
 
 
-def _mean(values: np.ndarray, share: np.ndarray) -> float:
-    """The weighted mean over the mesh."""
-    return float(values.ravel() @ _product(share, values.ndim))
+def _mean(values: np.ndarray, node_weights: np.ndarray) -> float:
+    """The weighted mean of values on a mesh, from the quadrature weights of one axis."""
+    return float(values.ravel() @ _product(node_weights, values.ndim))

@@ -1,18 +1,18 @@
 """The late coordinate check: whether the parametrisation still holds at the end of the runs.
 
-The coordinate check of the first steps cannot see effects that need time, above all those of weight
-decay. Therefore every run ends by measuring the size of its hidden matrices and of its last step
-(`telescope.train.probes`), and this module compares the runs of a ladder over its levels. For each
-quantity it fits one least-squares line in log2 width to the runs near the optimum, with a further
-slope for each axis, because learning rates and decays differ a little between levels. Under
-`robust` these runs are the blocks, which lie evenly around the optimum of their level; under
-`paper` they are the runs within an octave of the best run of their level. There is no report where
-the axes move so closely with width that they could explain the slope.
+The coordinate check of the first steps cannot see effects that need time, above all the effects of
+weight decay. Therefore every run ends by measuring the size of its hidden matrices and of its last
+step (`telescope.train.probes`), and this module compares these sizes between the levels of a
+ladder. For each quantity it fits one least-squares line in log2 width to the runs near the optimum,
+with a further slope for each axis, because learning rates and decays differ a little between
+levels. Under `robust`, the runs near the optimum are the blocks, which lie evenly around it; under
+`paper`, they are the runs within an octave of the best run of their level. If the axes vary so
+closely with width that they could explain the slope, there is no report.
 
-Spectral norms are judged by the gate of the first check. Last steps are reported, but not judged:
-late gradients are mostly noise, and the norm of a noisy AdamW step falls with width relative to a
-steady one even under a correct parametrisation. A failure is a warning in the report; it refuses no
-study.
+Spectral norms are judged by the gate of the first check: the largest slope that passes. Last steps
+are reported, but not judged: late gradients are mostly noise, and the norm of a noisy AdamW step
+falls with width relative to the norm of a steady step, even under a correct parametrisation. If the
+late check fails, the report contains a warning; the study continues.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,23 +29,23 @@ from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
 from telescope.train.probes import LATE
 from telescope.trials.outcome import Trial
 
-NEAR = 1.0  # octaves between a run and the best run of its level, on every axis
-MOST_INFLATION = 5.0  # factor on the slope's variance due to the correlation of axes and width
+NEAR = 1.0  # most octaves between a run and the best run of its level, on every axis
+MOST_INFLATION = 5.0  # largest `inflation` at which the slope is reported
 FEWEST_WIDTHS = 2
-JUDGED = "spectral/"
+JUDGED = "spectral/"  # prefix of the quantities that are judged
 VERDICTS: Mapping[str, CoordinateVerdict] = {
     "beyond_gate": "fail",
     "within_gate": "pass",
     "across_gate": "unresolved",
 }
 CAUSE = (
-    "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+    "a weight-decay rule that does not match the lr rule shows only here, not in the first steps"
 )
 
 
 def late_report(progress: LadderProgress) -> LateReport | None:
-    """The late check of a ladder so far; None where too few levels have ended, or the runs cannot
-    tell the effect of width from the effect of the axes.
+    """The late check of a ladder so far; None if fewer than two widths have measured runs, or if
+    the runs cannot separate the effect of width from the effects of the axes.
     """
     near = runs_near_best(progress)
     widths = tuple(sorted({trial.spec.model.width for _, trial in near}))
@@ -56,16 +56,16 @@ def late_report(progress: LadderProgress) -> LateReport | None:
     x = design_matrix([point for point, _ in near], [trial.spec.model.width for _, trial in near])
     if len(near) <= np.linalg.matrix_rank(x) or inflation(x) > MOST_INFLATION:
         return None
-    sizes = np.log2([[trial.metrics[name] for name in names] for _, trial in near])
-    by_name = slopes_in_log_width(x, sizes, names)
+    log_sizes = np.log2([[trial.metrics[name] for name in names] for _, trial in near])
+    by_name = slopes_in_log_width(x, log_sizes, names)
     slopes = tuple(sorted(by_name, key=lambda late: (-abs(late.slope), late.name)))
     verdict, because = late_verdict(slopes, widths)
     return LateReport(verdict, words(because), slopes, widths, len(near), because)
 
 
 def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
-    """The ladder's finite runs in blocks; without blocks, the runs within an octave of the best
-    point of their level on every axis.
+    """The ladder's finite runs in blocks; without blocks, the finite runs within an octave, on
+    every axis, of the best point of their level.
     """
     ladder, trials = progress.ladder, dict(progress.trials)
     block_stages = [stage for stage in progress.done if stage.name in BLOCK_STAGES]
@@ -88,8 +88,8 @@ def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
 
 
 def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:
-    """The regressors [run, column]: log2 width, constant 1, and the axes along which the runs
-    differ.
+    """The regressors [run, column]: log2 width, a constant, and the axes along which the runs
+    differ, centred.
     """
     axes = np.array([point.x for point in points])
     columns = [np.log2(widths), np.ones(len(points)), *(axes - axes.mean(axis=0)).T]
@@ -98,27 +98,27 @@ def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:
 
 def inflation(x: Array) -> float:
     """The factor by which the other columns inflate the variance of column 0's slope."""
-    width, rest = x[:, 0] - x[:, 0].mean(), x[:, 1:]
-    residual = width - rest @ np.linalg.lstsq(rest, width, rcond=None)[0]
-    return float(width @ width / max(residual @ residual, 1e-12))
+    log_width, others = x[:, 0] - x[:, 0].mean(), x[:, 1:]
+    residual = log_width - others @ np.linalg.lstsq(others, log_width, rcond=None)[0]
+    return float(log_width @ log_width / max(residual @ residual, 1e-12))
 
 
-def slopes_in_log_width(x: Array, sizes: Array, names: Sequence[str]) -> list[LateSlope]:
-    """The slope in log2 width of each column of sizes [run, name], with its 90 % interval."""
+def slopes_in_log_width(x: Array, log_sizes: Array, names: Sequence[str]) -> list[LateSlope]:
+    """The slope in log2 width of each quantity in `log_sizes` [run, name], with a 90 % interval."""
     inverse = np.linalg.pinv(x.T @ x)
-    fitted = inverse @ x.T @ sizes  # [column, name]
+    fitted = inverse @ x.T @ log_sizes  # [column, name]
     dof = len(x) - int(np.linalg.matrix_rank(x))
-    spread = np.sqrt(np.sum((sizes - x @ fitted) ** 2, axis=0) / dof * inverse[0, 0])
-    half = float(stdtrit(dof, QUANTILE)) * spread
+    standard_errors = np.sqrt(np.sum((log_sizes - x @ fitted) ** 2, axis=0) / dof * inverse[0, 0])
+    half_widths = float(stdtrit(dof, QUANTILE)) * standard_errors
     return [
-        late_slope(name.removeprefix(LATE), float(s), float(h))
-        for name, s, h in zip(names, fitted[0], half, strict=True)
+        late_slope(name.removeprefix(LATE), float(slope), float(half_width))
+        for name, slope, half_width in zip(names, fitted[0], half_widths, strict=True)
     ]
 
 
-def late_slope(name: str, slope: float, half: float) -> LateSlope:
-    """The slope of a quantity, judged by the gate."""
-    low, high = slope - half, slope + half
+def late_slope(name: str, slope: float, half_width: float) -> LateSlope:
+    """The slope of a quantity with its interval; only spectral norms are judged by the gate."""
+    low, high = slope - half_width, slope + half_width
     beyond = low > GATE or high < -GATE
     verdict: CoordinateVerdict | None = None
     if name.startswith(JUDGED):
@@ -129,12 +129,12 @@ def late_slope(name: str, slope: float, half: float) -> LateSlope:
 def late_verdict(
     slopes: Sequence[LateSlope], widths: Sequence[int]
 ) -> tuple[CoordinateVerdict, LateReason]:
-    """Verdict and reason, from slopes of which the steepest comes first."""
+    """The verdict and its reason; `slopes` are sorted, steepest first."""
     judged = [slope for slope in slopes if slope.verdict]
     failed = [slope for slope in judged if slope.verdict == "fail"]
-    within = all(slope.verdict == "pass" for slope in judged)
+    all_pass = all(slope.verdict == "pass" for slope in judged)
     reason = LateReason(
-        code="beyond_gate" if failed else "within_gate" if within else "across_gate",
+        code="beyond_gate" if failed else "within_gate" if all_pass else "across_gate",
         worst=(failed or judged)[0],
         narrowest=widths[0],
         widest=widths[-1],

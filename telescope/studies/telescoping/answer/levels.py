@@ -45,7 +45,7 @@ from telescope.trials.outcome import Trial
 def level_report(
     question: Question, progress: LadderProgress, fit: Fit | None, level: int
 ) -> LevelReport:
-    """The report on a width, by the study's estimator."""
+    """The report on a level, by the study's estimator."""
     ladder, done = progress.ladder, progress.done
     fitted = level_estimates(ladder, fit, level) if fit else {}
     if question.estimated_by == "per_level":
@@ -63,10 +63,10 @@ def level_report(
 
 
 def report_without_edges(
-    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, fitted: dict[int, Estimate]
+    ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, optimum: dict[int, Estimate]
 ) -> LevelReport:
-    """The report on a width without its edges, given the fitted optimum per axis. Where all runs
-    diverged, it has no optimum.
+    """The report on a level, without its edges; `optimum` is the level's fitted optimum by axis. If
+    all runs diverged, the report has no optimum.
     """
     results = outcomes(done, level)
     columns = {
@@ -74,8 +74,8 @@ def report_without_edges(
     }
     means = seed_means(results)
     finite = [loss for loss in means.values() if math.isfinite(loss)]
-    floor, noise = fit.floor(level) if fit else None, seed_noise(results)
-    estimates, lowest = (fitted, argmin(results)) if any(o.finite for o in results) else ({}, ())
+    fitted_loss, noise = fit.floor(level) if fit else None, seed_noise(results)
+    estimates, lowest = (optimum, argmin(results)) if any(o.finite for o in results) else ({}, ())
     centres = dict(enumerate(lowest)) | {i: estimate.value for i, estimate in estimates.items()}
     return LevelReport(
         level=level,
@@ -99,14 +99,14 @@ def report_without_edges(
             for i, e in estimates.items()
         },
         best_loss=digits(min(finite)) if finite else None,
-        fitted_loss=digits(floor) if floor is not None else None,
+        fitted_loss=digits(fitted_loss) if fitted_loss is not None else None,
         seed_noise=digits(noise) if noise is not None else None,
         edge=None,
     )
 
 
 def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]:
-    """The fitted optimum at a level, in octaves per axis."""
+    """The optimum of a level by the pooled model: estimates in octaves by fitted axis."""
     estimates = {}
     for j, i in enumerate(ladder.fitted):
         x = float(fit.optima[level, j])
@@ -118,7 +118,9 @@ def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]
 def edges_of(
     question: Question, progress: LadderProgress, fit: Fit | None, level: int
 ) -> tuple[Edge, ...]:
-    """The edges at which a level's optimum lies."""
+    """The edges at which a level's optimum lies; under `robust`, only the base and the top level
+    are tested.
+    """
     ladder, done = progress.ladder, progress.done
     if question.schedule == "paper":
         return edges_at(ladder, paper.reported_edges(ladder, done, level, question.paper, fit))
@@ -131,13 +133,13 @@ def edges_of(
 
 
 def edges_at(ladder: Ladder, sides: Iterable[tuple[int, int]]) -> tuple[Edge, ...]:
-    """The edges at pairs (axis, side), where side is -1 for the low end and +1 for the high end."""
+    """The edges of pairs (axis, side); side is -1 for the low end and +1 for the high end."""
     return tuple(Edge(ladder.axes[i].name, Side(ladder.axes[i].side(side))) for i, side in sides)
 
 
 def drift(fit: Fit, levels: int) -> Drift | None:
-    """The least-squares slope of the learning rate's optimum over the levels run; None with fewer
-    than two.
+    """The least-squares slope of the learning rate's optimum over the first `levels` levels, in
+    octaves per doubling of the width; None with fewer than two levels.
     """
     if levels < 2:
         return None
@@ -149,14 +151,14 @@ def drift(fit: Fit, levels: int) -> Drift | None:
 
 
 def cost(question: Question, progress: LadderProgress) -> Cost:
-    """The cost so far. Reused runs, which other jobs trained, count as trials that cost nothing."""
+    """The cost of a ladder so far. Runs reused from other jobs count as trials without cost."""
     ladder = progress.ladder
     levels = [level_cost(progress, level, width) for level, width in enumerate(ladder.widths)]
     at_target = level_cost(progress, ladder.levels, ladder.target_width)
     check = check_cost(progress)
     parts: list[LevelCost | CheckCost] = [*levels, at_target, check]
     trials = (*progress.check.trials, *(trial for _, trial in progress.trials))
-    tuning = math.fsum(trial.flops for trial in trials)
+    tuning_flops = math.fsum(trial.flops for trial in trials)
     final = final_run_flops(question, ladder)
     full_grid = math.prod(axis.points for axis in ladder.axes) * ladder.seeds * final
     return Cost(
@@ -167,15 +169,15 @@ def cost(question: Question, progress: LadderProgress) -> Cost:
         seconds=math.fsum(part.seconds for part in parts),
         reused=sum(trial.reused for trial in trials),
         final_run_flops=final,
-        share=digits(final / (final + tuning)),
-        saving=digits(1 - (final + tuning) / full_grid),
+        share=digits(final / (final + tuning_flops)),
+        saving=digits(1 - (final + tuning_flops) / full_grid),
         validation=at_target if at_target.trials else None,
         coordinates=check if check.trials else None,
     )
 
 
 def level_cost(progress: LadderProgress, level: int, width: int) -> LevelCost:
-    """The cost of the runs of a width."""
+    """The cost of the runs at a level; `width` is the width of the level."""
     trials = [trial for point, trial in progress.trials if point.level == level]
     return LevelCost(width, len(trials), *paid(trials))
 

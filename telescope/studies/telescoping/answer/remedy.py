@@ -1,12 +1,13 @@
 """The remedy for an unresolved ladder: the blocks of runs that should resolve it, and their cost.
 
-The blocks are the ones that the greedy rule (`schedules.robust`) would choose with a larger budget:
-first the blocks of rounds 2 to 4 that the budget did not allow, then more until every interval at
-the target is narrow enough. Where the intervals are narrow enough already under each drift law, or
-the optimum still drifts, more runs at the same widths do not help, but a block at the next width
-does.
+The remedy's blocks are the blocks that `schedules.robust` would run with a larger budget: first the
+blocks of its rounds 2 to 4 that the budget did not allow, then further blocks until every interval
+at the target is narrow enough. If the intervals of the pooled fit are narrow enough already, or the
+optimum still drifts, more runs at the same widths do not help; the remedy is then a block at the
+next width.
 
-Parts: `missing_blocks` · `remedy`, their cost · `advice`, the remedy as a remark.
+Parts: `missing_blocks` · `remedy`, the missing blocks with their cost · `advice`, the remedy as a
+remark.
 """
 
 import math
@@ -24,7 +25,9 @@ from telescope.studies.telescoping.schedules import blocks, robust
 
 
 def missing_blocks(progress: LadderProgress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
-    """The levels of the blocks that should suffice; empty where no blocks of this ladder do."""
+    """The level of each block that should be run to resolve the ladder; empty if no blocks suffice.
+    `drifting` states that the optimum still drifts.
+    """
     ladder, top = progress.ladder, blocks.top_level(progress.done)
     if (ladder.levels == 1 and ladder.doublings) or not ladder.has_budget:
         return ()
@@ -42,8 +45,8 @@ def missing_blocks(progress: LadderProgress, fit: Fit, drifting: bool = False) -
 
 
 def owed_blocks(progress: LadderProgress) -> tuple[int, ...]:
-    """The levels of the blocks of rounds 2 to 4 that the budget did not allow. A larger budget is
-    spent on them first.
+    """The level of each block of rounds 2 to 4 that the budget did not allow. A larger budget is
+    spent on these blocks first.
     """
     block_counts = (robust.SHAPE_BLOCKS, *robust.CLIMB_BLOCKS)[: progress.ladder.levels]
     missing = [
@@ -54,7 +57,7 @@ def owed_blocks(progress: LadderProgress) -> tuple[int, ...]:
 
 
 def after(progress: LadderProgress, fit: Fit, levels: Sequence[int]) -> Array:
-    """The expected covariance after one more block at each of these levels."""
+    """The expected covariance of the fit after one more block at each of these levels."""
     corners, precision = blocks.signs(len(progress.ladder.fitted), 0), np.linalg.inv(fit.covariance)
     for level in levels:
         centre, spans = blocks.place(progress.ladder, progress.done, fit, level)
@@ -64,8 +67,8 @@ def after(progress: LadderProgress, fit: Fit, levels: Sequence[int]) -> Array:
 
 
 def remedy(progress: LadderProgress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
-    """The missing blocks and their cost, with seconds at the speed of the ladder's own runs; None
-    where no blocks suffice.
+    """The missing blocks and their cost; None if no blocks suffice. Seconds assume the speed of the
+    ladder's own runs.
     """
     ladder, levels = progress.ladder, missing_blocks(progress, fit, drifting)
     if not levels:

@@ -1,12 +1,12 @@
 """The transfer of the optimum from width to width, and the cost of missing it.
 
-The pooled bowl predicts all figures, since the wide model is not trained with the
-wrong hyperparameters:
+No model is trained just to measure these figures, so they are predicted: the first two by the
+pooled bowl, the last by a power law.
 
-- `copying`: the regret of training with the optimum of the smallest width, with an interval by
-  draws from the posterior of bowl and drift
+- `copying`: the regret of training wider models with the optimum of the smallest width, with an
+  interval from posterior draws of bowl and drift
 - `lr_interval_cost`: the cost at the ends of the learning rate's interval
-- `loss_at_target`: the expected loss at the target
+- `loss_at_target`: the interval of the loss at the target
 """
 
 import math
@@ -30,8 +30,8 @@ from telescope.studies.telescoping.ladder.pooled import Fit, Laws
 from telescope.studies.telescoping.question.question import Question
 from telescope.train.flops import parameters
 
-DRAWS = 600  # of the parameters, divided among the laws
-# relative compute per relative loss: 2 % of the loss cost about 40 % of compute (arXiv 2512.05620)
+DRAWS = 600  # draws of a fit's parameters, over all laws
+# relative compute per relative loss: a 2 % lower loss takes 40 % more compute (arXiv 2512.05620)
 COMPUTE_PER_LOSS = 1 / 0.05
 
 
@@ -42,7 +42,9 @@ def transfer(
     levels: Sequence[LevelReport],
     lr: Hyperparameter,
 ) -> Transfer:
-    """The transfer of a ladder, from its fits, its levels and the reported learning rate."""
+    """The transfer of a ladder's optimum, from the fit under each law, the levels' losses, and the
+    reported learning rate.
+    """
     ladder, fit = progress.ladder, laws.fits[0]
     best = argmin(outcomes(progress.done, 0))
     smallest = (
@@ -62,20 +64,22 @@ def transfer(
 def copying(
     laws: Laws, x: Sequence[float], widths: Sequence[int], target_width: int
 ) -> tuple[Copying, ...]:
-    """The regret of training each wider level and the target at `x`, the optimum of the smallest
-    width in octaves of the fitted axes.
+    """The regret of training at each wider width and at the target with `x`, the optimum of the
+    smallest width in octaves of the fitted axes.
     """
     thetas = draws(laws)
     regrets = [
-        copied(height(laws, thetas, level, x), width)
+        regret_summary(height(laws, thetas, level, x), width)
         for level, width in list(enumerate(widths))[1:]
     ]
     if target_width != widths[-1]:
-        regrets.append(copied(height(laws, parameters_at_target(laws, thetas), 0, x), target_width))
+        regrets.append(
+            regret_summary(height(laws, draws_at_target(laws, thetas), 0, x), target_width)
+        )
     return tuple(regrets)
 
 
-def copied(regrets: Array, width: int) -> Copying:
+def regret_summary(regrets: Array, width: int) -> Copying:
     """The median and the 90 % interval of a width's regrets [draw], in % of the loss."""
     low, median, high = np.quantile(regrets, [1 - QUANTILE, 0.5, QUANTILE]).tolist()
     return Copying(
@@ -84,8 +88,8 @@ def copied(regrets: Array, width: int) -> Copying:
 
 
 def draws(laws: Laws) -> Array:
-    """Parameters [draw, parameter] drawn from the Student t distribution around each law's fit, in
-    proportion to the law's probability.
+    """Draws [draw, parameter] of the pooled model's parameters, from a Student t distribution
+    around each law's fit. The number of draws of a law is proportional to its probability.
     """
     rng, parts = np.random.default_rng(0), []
     for law, weight in zip(laws.fits, laws.weights, strict=True):
@@ -99,9 +103,9 @@ def draws(laws: Laws) -> Array:
     return result
 
 
-def parameters_at_target(laws: Laws, thetas: Array) -> Array:
-    """The same draws with the target in the place of the base width: without drift, and with the
-    level's height `d` and offset `e` drawn from their priors.
+def draws_at_target(laws: Laws, thetas: Array) -> Array:
+    """The same draws with the target as level 0: without drift, and with `d` (log
+    curvature) and `e` (offset) of that level drawn from their priors; see `ladder.bowl`.
     """
     slots, at_target, rng = laws.fits[0].layout.slots, thetas.copy(), np.random.default_rng(1)
     at_target[:, slots["drift"]] = 0.0
@@ -112,42 +116,45 @@ def parameters_at_target(laws: Laws, thetas: Array) -> Array:
 
 
 def height(laws: Laws, thetas: Array, level: int, x: Sequence[float]) -> Array:
-    """The height [draw] of a point in the bowl of a level, in % of the loss."""
+    """The height [draw] of a point above the bottom of a level's bowl, in % of the loss."""
     point = np.array([x], dtype=np.float64)
     heights: Array = bowl(laws.fits[0].layout, thetas, np.array([level]), point)[:, 0]
     return heights
 
 
 def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
-    """The cost in % of the loss at the two ends (octaves) of lr's interval at the target, with the
-    other hyperparameters at their optimum, by the bowl averaged over the laws.
+    """The cost at the target, in % of the loss, of the learning rates `low` and `high` (octaves).
+
+    All other hyperparameters are at their optimum; the bowl is averaged over the laws.
     """
     layout = laws.fits[0].layout
     theta = laws.weights @ np.array([law.theta for law in laws.fits])
     for name in ("drift", "d", "e"):
         theta[layout.slots[name]] = 0.0
-    rest = theta[layout.slots["x"]][1:]
-    ends = np.array([[low, *rest], [high, *rest]])
-    below, above = bowl(layout, theta, np.array([0, 0]), ends).tolist()
-    return Interval(digits(below), digits(above))
+    other_optima = theta[layout.slots["x"]][1:]
+    ends = np.array([[low, *other_optima], [high, *other_optima]])
+    low_cost, high_cost = bowl(layout, theta, np.array([0, 0]), ends).tolist()
+    return Interval(digits(low_cost), digits(high_cost))
 
 
-def floor_errors(fit: Fit, levels: int) -> tuple[float, ...]:
-    """The standard error of each level's fitted floor, in % of the loss. Its two sources are the
-    difference between blocks and the uncertainty of the bowl.
+def optimum_loss_errors(fit: Fit, levels: int) -> tuple[float, ...]:
+    """The standard error of the loss at each level's optimum, in %; infinite for a level without
+    finite losses. It combines the differences between blocks and the uncertainty of the bowl.
     """
     sample = fit.sample
     heights, slopes = sample.linearised(fit.layout, fit.theta)
     weights = 1 / sample.variance(heights, fit.sigma)
-    c = sample.block_means(sample.z - heights, weights)
+    residuals = sample.block_means(sample.z - heights, weights)  # [block]
     gradients = sample.block_means(slopes, weights)
     members = [sample.member[sample.level == level].any(axis=0) for level in range(levels)]
-    squares = sum(float(np.sum((c[m] - c[m].mean()) ** 2)) for m in members if m.any())
-    spare = sum(max(int(m.sum()) - 1, 0) for m in members)
-    # sigma^2 counts as one more block
-    between = (fit.sigma**2 + squares) / (1 + spare)
+    squares = sum(
+        float(np.sum((residuals[m] - residuals[m].mean()) ** 2)) for m in members if m.any()
+    )
+    dof = sum(max(int(m.sum()) - 1, 0) for m in members)
+    # sigma^2 as a prior of one degree of freedom
+    block_variance = (fit.sigma**2 + squares) / (1 + dof)
     return tuple(
-        math.sqrt(between / int(m.sum()) + fit.sd_of(gradients[m].mean(axis=0)) ** 2)
+        math.sqrt(block_variance / int(m.sum()) + fit.sd_of(gradients[m].mean(axis=0)) ** 2)
         if m.any()
         else math.inf
         for m in members
@@ -157,14 +164,15 @@ def floor_errors(fit: Fit, levels: int) -> tuple[float, ...]:
 def loss_at_target(
     fit: Fit, sizes: Sequence[float], losses: Sequence[float], size: float
 ) -> Interval | None:
-    """The loss at the target by a power law through the levels' losses, given the numbers of
-    parameters of the levels and of the target; None with fewer than three levels.
+    """The interval of the loss at the target, by a power law in the number of parameters: `sizes`
+    of the levels, `size` of the target. None with fewer than three levels, with an infinite loss,
+    or if no power law fits.
     """
     if len(losses) < 3 or not all(map(math.isfinite, losses)):
         return None
     errors = [
         loss * error / 100
-        for loss, error in zip(losses, floor_errors(fit, len(losses)), strict=True)
+        for loss, error in zip(losses, optimum_loss_errors(fit, len(losses)), strict=True)
     ]
     loss = loss_at(size, sizes, losses, errors)
     return Interval(digits(loss.low), digits(loss.high)) if loss else None

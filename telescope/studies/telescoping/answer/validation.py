@@ -1,15 +1,16 @@
 """The validation of a ladder's answer by real runs at the target width.
 
-`schedules.validation` plans the runs. They use seeds that the ladder does not, so the evidence is
-independent of its answer. The bowl of the pooled model, along the learning rate alone and with a
-free height per seed, is fitted to them; the ladder's curvature, skew and noise are the priors, and
-the position of the optimum has none. Four parameters are few enough to sum the posterior over a
-grid instead of approximating it. Intervals run from its 5 % to its 95 % point. The regret's
-interval begins at 0 where the optimum's interval contains the reported learning rate, since the
-runs then show nothing better.
+`schedules.validation` plans these runs. Their seeds are not used in the ladder, so the runs are
+evidence independent of the ladder's answer. The pooled model's bowl, along the learning rate alone
+and with a free height per seed, is fitted to the runs. The ladder's curvature, skew and noise serve
+as priors; the prior on the optimum is flat. The parameters are few, so the posterior is summed over
+a grid instead of approximated. Intervals run from the 5 % point of the posterior to the 95 % point.
+If the optimum's interval contains the reported learning rate, the runs show nothing better, so the
+regret's interval begins at 0.
 
 Parts: `Shape`, priors on the form of the bowl · `posterior` -> `Posterior` · `validate_ladder` ->
-`Validation` · `contradiction`, `overruled`.
+`Validation` · `contradiction`, the reason for the verdict on a contradicted answer · `overruled`,
+the learning rate of a contradicted answer.
 """
 
 import math
@@ -41,35 +42,35 @@ from telescope.studies.telescoping.ladder.sample import ETA
 from telescope.studies.telescoping.reasons import Code, Reason
 from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
 
-NOISE_WORTH = 6.0  # most observations that the ladder's noise counts as, at another width
-BEYOND = 3.0  # octaves outside the runs within which an optimum may lie
-MESH = 1 / 64  # octaves between the optima of the grid
-SETTLED = 0.5  # octaves of half-width up to which the runs at the target settle the optimum
+NOISE_WORTH = 6.0  # most degrees of freedom of the ladder's noise as a prior at the target
+BEYOND = 3.0  # most octaves by which an optimum may lie outside the runs
+MESH = 1 / 64  # octaves between neighbouring optima of the posterior's grid
+SETTLED = 0.5  # largest half-width, in octaves, of an optimum that counts as settled
 
 
 @dataclass(frozen=True)
 class Shape:
     """Priors on the bowl at the target."""
 
-    log_a: float  # log of the curvature, normal
+    log_a: float  # mean of the log curvature, which has a normal prior
     log_a_sd: float
-    skew: float  # normal
+    skew: float  # mean of the skew, which has a normal prior
     skew_sd: float
-    sigma: float  # noise in % of the loss
+    sigma: float  # noise of a run, in % of the loss
     dof: float  # degrees of freedom of sigma
 
     @classmethod
     def of(cls, fit: Fit | None) -> "Shape":
-        """Priors from the ladder's fit, or without a fit the pooled model's own priors. The spread
-        of curvature between widths is added to the uncertainty of the curvature.
+        """The priors from the ladder's fit; without a fit, the pooled model's own priors. The
+        variance of the log curvature includes its spread between widths.
         """
         layout = fit.layout if fit else ParameterSlots(1, (0.0,), 0.0)
         mean, precision = layout.prior([0.0] * layout.axes)
         theta, variance = (fit.theta, np.diag(fit.covariance)) if fit else (mean, 1 / precision)
-        log_a, skew, level = (layout.slots[name].start for name in ("log_a", "skew", "d"))
+        log_a, skew, width_effect = (layout.slots[name].start for name in ("log_a", "skew", "d"))
         return cls(
             float(theta[log_a]),
-            math.sqrt(float(variance[log_a] + 1 / precision[level])),
+            math.sqrt(float(variance[log_a] + 1 / precision[width_effect])),
             float(theta[skew]),
             math.sqrt(float(variance[skew])),
             fit.sigma if fit else NOISE,
@@ -81,15 +82,16 @@ class Shape:
 class Posterior:
     """Posterior estimates from the runs at the target."""
 
-    optimum: Estimate  # octaves of the learning rate
-    regret: Estimate  # of the reported learning rate, in % of the loss
+    optimum: Estimate  # the optimum of lr, in octaves
+    regret: Estimate  # the regret of the reported lr, in % of the loss
 
 
 def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Posterior | None:
-    """The posterior by the outcomes of the runs at the target, for the reported learning rate in
-    octaves; None where fewer than two rates have finite losses.
+    """The posterior from the outcomes of the runs at the target, with the regret of the learning
+    rate `reported` (octaves). None if fewer than two learning rates have finite losses.
 
-    It is summed over a grid of optima, curvatures and skews; noise and heights are integrated out.
+    The posterior is summed over a grid of optima, curvatures and skews; noise and heights are
+    integrated out.
     """
     finite = [o for o in results if o.finite]
     x, loss = np.array([o.point.x[0] for o in finite]), np.array([o.loss for o in finite])
@@ -97,9 +99,10 @@ def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Post
         return None
     z = 100 * (loss / loss.min() - 1)
     diverged = [o.point.x[0] for o in results if not o.finite]
-    cliff = min((rate for rate in diverged if rate > x.max()), default=math.inf)
-    # arrays [optimum, curvature, skew], and with the runs [optimum, curvature, skew, run]
-    optima = np.arange(x.min() - BEYOND, min(x.max() + BEYOND, cliff), MESH)[:, None, None]
+    lowest_diverged = min((rate for rate in diverged if rate > x.max()), default=math.inf)
+    # arrays are [optimum, curvature, skew]; arrays over the runs have a last dimension [run]
+    highest = min(x.max() + BEYOND, lowest_diverged)
+    optima = np.arange(x.min() - BEYOND, highest, MESH)[:, None, None]
     curvature = np.exp(shape.log_a + shape.log_a_sd * normal_nodes(15))[:, None]
     skew = np.maximum(shape.skew + shape.skew_sd * normal_nodes(5), 0.0)
     heights = curvature[..., None] * skewed(x - optima[..., None], skew[:, None])
@@ -114,34 +117,35 @@ def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Post
 
 
 def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Array:
-    """The log likelihood [...] of every bowl, from heights [..., run], with a free height per seed.
+    """The log likelihood [...] of each bowl, from its heights [..., run] at the runs. The losses of
+    each seed have a free offset.
 
-    It is a Student t, since sigma has only `shape.dof` degrees of freedom.
+    The likelihood is a Student t, since sigma has only `shape.dof` degrees of freedom.
     """
     w = 1 / (1 + (ETA * np.maximum(heights, z) / shape.sigma) ** 2)
     r, total = z - heights, np.log(w).sum(-1) / 2
     squares = np.zeros(total.shape)
-    blocks = sorted(set(seeds.tolist()))
-    for seed in blocks:
+    distinct_seeds = sorted(set(seeds.tolist()))
+    for seed in distinct_seeds:
         seed_weights, seed_residuals = w[..., seeds == seed], r[..., seeds == seed]
         mass = seed_weights.sum(-1)
         mean = (seed_weights * seed_residuals).sum(-1) / mass
         squares += (seed_weights * (seed_residuals - mean[..., None]) ** 2).sum(-1)
         total -= np.log(mass) / 2
-    result: Array = total - (shape.dof + len(z) - len(blocks)) / 2 * np.log(
+    result: Array = total - (shape.dof + len(z) - len(distinct_seeds)) / 2 * np.log(
         shape.dof * shape.sigma**2 + squares
     )
     return result
 
 
 def normal_nodes(count: int) -> Array:
-    """Standard normal quantiles of equal weight."""
+    """The standard normal quantiles at the centres of `count` equal parts of probability."""
     nodes: Array = ndtri((np.arange(count) + 0.5) / count)
     return nodes
 
 
 def weighted_estimate(values: Array, weights: Array) -> Estimate:
-    """The median and the 5 % and 95 % points of weighted values."""
+    """The weighted median of values, with their 5 % and 95 % points as its interval."""
     order = np.argsort(values, axis=None)
     below = np.cumsum(weights.reshape(-1)[order])
     low, middle, high = np.searchsorted(below, np.array([1 - QUANTILE, 0.5, QUANTILE]) * below[-1])
@@ -153,7 +157,7 @@ def validate_ladder(
     ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float
 ) -> Validation | None:
     """The validation of the ladder's learning rate, `stated` in octaves, by the finished runs at
-    the target; None before there are any.
+    the target; None without such runs.
     """
     if not done:
         return None
@@ -188,7 +192,7 @@ def validate_ladder(
 
 
 def contradiction(validation: Validation) -> Reason:
-    """The reason of an answer that the runs at the target contradict."""
+    """The reason for the verdict if the runs at the target contradict the ladder's answer."""
     assert validation.interval is not None
     assert validation.regret is not None
     return Reason.of(
@@ -206,8 +210,8 @@ def contradiction(validation: Validation) -> Reason:
 
 
 def overruled(reported: Hyperparameter, validation: Validation) -> Hyperparameter:
-    """The learning rate to report where the runs at the target contradict the ladder's: the optimum
-    of these runs if it is precise enough, else the ladder's value, unresolved.
+    """The learning rate to report, as unresolved, if the runs at the target contradict the ladder:
+    the optimum of these runs if they settle it, else the ladder's value.
     """
     if not validation.settled or validation.optimum is None or validation.interval is None:
         return replace(reported, resolved=False, status="unresolved")

@@ -1,23 +1,25 @@
 """The rules of the verdict: resolved, unresolved, unbracketed or refused, with the reason.
 
-Only the learning rate determines the verdict, in this order:
+Of the hyperparameters, only the learning rate affects the verdict. The first case that applies
+gives the verdict:
 
 - **refused**: the coordinate check fails, and the pairing is sound
 - **unbracketed**: the search is complete, and every run diverged
-- **unresolved**: the search was ended, or is still running
-- **unbracketed**: the optimum lies at a border that was fixed or could not be extended
-- **unresolved**: there is no noise model, the 90 % interval at the target extends more than half an
-  octave to each side, or the optimum shifted by more than 0.4 octave between the two widest levels
+- **unresolved**: the search was stopped early, or is still running
+- **unbracketed**: the optimum lies at a border that was fixed, or beyond which no run was allowed
+- **unresolved**: no model could be fitted, the 90 % interval at the target extends more than half
+  an octave to each side, or the optimum shifted by more than 0.4 octave between the two widest
+  levels
 - **resolved** otherwise
 
-The other hyperparameters have tolerances of equal loss cost. They are *flat* where the worst point
-of their interval costs almost nothing and no group of runs elsewhere is better than the model
-allows. Of several optimizers the best one's verdict holds; of several variants, the worst one's
-(`comparison`).
+The tolerances of the other hyperparameters are half-widths that cost as much loss as the learning
+rate's tolerance, within bounds. Such a hyperparameter is *flat* if the worst point of its interval
+costs almost nothing and no group of runs is better than the model allows. A study has the verdict
+of its best optimizer; a study over variants has the worst verdict of any variant (`comparison`).
 
-Parts: `verdict_of`, a ladder's verdict at any moment · `judged`, the verdict on a finished fit ·
-`last_move`, the shift between the widest levels · `judged_values`, a status for each
-hyperparameter.
+Parts: `verdict_of`, a ladder's verdict at any moment · `judged`, the verdict on a finished ladder ·
+`last_move`, the shift between the widest levels · `judged_values`, the hyperparameters at the
+target, each with a status.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,12 +44,12 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Border, Code, Reason, Remark
 from telescope.studies.telescoping.schedules import blocks
 
-LR_HALF_WIDTH = 0.5  # octaves; widest half of a resolved interval
-LR_MOVE = 0.4  # octaves; largest shift between the two widest levels of a resolved optimum
-FLAT_COST = 0.2  # % of the loss; highest cost of a flat hyperparameter
-SURPRISE = 1.6  # most standard errors of `Fit.surprise`; 1 % of correct bowls exceed it
+LR_HALF_WIDTH = 0.5  # largest half-width of a resolved interval, in octaves
+LR_MOVE = 0.4  # largest shift of a resolved optimum between the two widest levels, in octaves
+FLAT_COST = 0.2  # highest cost of a flat hyperparameter, in % of the loss
+SURPRISE = 1.6  # largest `Fit.surprise` of a trusted bowl; 1 % of correct bowls exceed 1.6
 CALIBRATE_WIDER = Remark.of(Advice.CALIBRATE_WIDER)
-# the distance between the widths of a shift: one doubling, several, or part of one
+# the distance between the two widths of a shift, in doublings: one, several, or part of one
 Span = Literal["one", "several", "part"]
 
 
@@ -58,7 +60,7 @@ def verdict_of(
     borders: tuple[Border, ...],
     ended: Ended | None,
 ) -> tuple[Verdict, Reason]:
-    """Verdict and reason, by the learning rate; the module's docstring gives the order."""
+    """The verdict on a ladder, with its reason, by the rules in the module's docstring."""
     check = progress.check.report
     stopped = ended or (Ended(progress.limit) if progress.limit else None)
     if check and progress.refused:
@@ -81,18 +83,18 @@ def verdict_of(
         return "unresolved", Reason.of(
             Code.SO_FAR, half_width=lr.half_width if lr.has_interval else None
         )
-    wider = advice(progress, fit, drifting=True) if fit else CALIBRATE_WIDER
+    drift_advice = advice(progress, fit, drifting=True) if fit else CALIBRATE_WIDER
     return judged(
         lr,
         fit,
         blocks.top_level(progress.done),
-        Remarks(lambda fit: advice(progress, fit), wider),
+        Remarks(lambda fit: advice(progress, fit), drift_advice),
         borders,
     )
 
 
 def stopped_by(ended: Ended) -> Reason:
-    """The reason of a study, or of a ladder, that was ended before it was answered."""
+    """The reason for the verdict if a study or a ladder was stopped early."""
     return Reason.of(Code.STOPPED, by=str(ended.cause), detail=ended.detail)
 
 
@@ -102,16 +104,16 @@ def lowest_lr(done: Sequence[Done]) -> float:
 
 
 def all_diverged(done: Sequence[Done]) -> Reason:
-    """The reason where no run has a finite loss."""
+    """The reason for the verdict if no run has a finite loss."""
     return Reason.of(Code.ALL_DIVERGED, lr=lowest_lr(done))
 
 
 @dataclass(frozen=True)
 class Remarks:
-    """The advice to give where an answer is not resolved."""
+    """The advice to give if an answer is unresolved."""
 
-    narrower: Callable[[Fit], Remark]  # where the interval is too wide
-    wider: Remark = CALIBRATE_WIDER  # where the optimum drifts
+    on_interval: Callable[[Fit], Remark]  # advice if the interval is too wide
+    on_drift: Remark = CALIBRATE_WIDER  # advice if the optimum drifts
 
 
 def judged(
@@ -121,22 +123,25 @@ def judged(
     remarks: Remarks,
     borders: tuple[Border, ...] = (),
 ) -> tuple[Verdict, Reason]:
-    """Verdict and reason of a ladder that ended at level `top`; `borders` are the widths whose
-    optimum lies at an edge.
+    """The verdict on a ladder that ended at level `top`, with its reason; `borders` are the widths
+    whose optimum lies at an edge.
     """
     if lr.status == "unbracketed":
         return "unbracketed", Reason.of(Code.AT_BORDER, lr=lr.value, borders=borders)
     if fit is None:
         return "unresolved", Reason.of(Code.NO_NOISE_MODEL)
     if lr.half_width > LR_HALF_WIDTH:
-        narrower = remarks.narrower(fit)
+        interval_advice = remarks.on_interval(fit)
         return "unresolved", Reason.of(
-            Code.INTERVAL_TOO_WIDE, half_width=lr.half_width, most=LR_HALF_WIDTH, advice=narrower
+            Code.INTERVAL_TOO_WIDE,
+            half_width=lr.half_width,
+            most=LR_HALF_WIDTH,
+            advice=interval_advice,
         )
     move, span, doublings = last_move(fit, top)
     if abs(move) > LR_MOVE:
         return "unresolved", Reason.of(
-            Code.DRIFTING, move=move, span=span, doublings=doublings, advice=remarks.wider
+            Code.DRIFTING, move=move, span=span, doublings=doublings, advice=remarks.on_drift
         )
     return "resolved", Reason.of(
         Code.RESOLVED, half_width=lr.half_width, move=move, span=span, doublings=doublings
@@ -144,12 +149,12 @@ def judged(
 
 
 def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
-    """The shift in octaves of the learning rate's optimum between the two widest levels, their
-    span, and its doublings; the shift is 0 with one level.
+    """The shift of the learning rate's optimum up to level `top`, in octaves, with the distance
+    over which the shift is measured: as a `Span`, and in doublings.
 
-    Where the levels are not doublings, the shift is measured from the widest level that lies a
-    doubling or more below the top. Where there is none, it is the shift per doubling, measured from
-    the lowest level.
+    The shift is measured from the widest level that lies a doubling or more below `top`. Without
+    such a level, the shift from the lowest level is divided by its doublings. With a single level,
+    the shift is 0.
     """
     if top == 0:
         return 0.0, "one", 1.0
@@ -166,8 +171,8 @@ def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
 def judged_values(
     ladder: Ladder, fit: Fit | None, estimates: dict[int, Estimate], at_border: Sequence[int]
 ) -> dict[AxisName, Hyperparameter]:
-    """The swept hyperparameters at the target, from their estimates in octaves by axis, and from
-    the axes whose optimum lies at a border.
+    """The swept hyperparameters at the target, each with a status; `estimates` are in octaves by
+    axis, and `at_border` are the axes whose optimum lies at a border.
     """
     tolerances = dict(zip(ladder.fitted, blocks.tolerances(fit), strict=True)) if fit else {}
     tolerances[0] = LR_HALF_WIDTH
@@ -192,19 +197,20 @@ def judged_values(
 
 @dataclass(frozen=True)
 class Judged:
-    """The estimate of an axis at the target, as its status is judged."""
+    """The properties of an axis at the target that determine its status, besides the fit."""
 
     estimate: Estimate
-    tolerance: float | None  # octaves of half-width; None where the axis has none
+    # largest half-width of a resolved interval, in octaves; None for an axis without a fit
+    tolerance: float | None
     at_border: bool  # whether the optimum lies at a border
 
 
 def status_of(ladder: Ladder, i: int, fit: Fit | None, judged: Judged) -> Status:
-    """The status of the swept hyperparameter at axis `i`."""
+    """The status of the swept hyperparameter on axis `i`."""
     estimate, tolerance = judged.estimate, judged.tolerance
     if not ladder.axes[i].fitted:
         return "swept"
-    doubtful = False  # whether some runs contradict the form of the bowl along this axis
+    doubtful = False  # whether a group of runs contradicts the form of the bowl along this axis
     if i > 0 and fit is not None:
         index = ladder.fitted.index(i)
         doubtful = fit.surprise(index) > SURPRISE

@@ -1,6 +1,7 @@
-"""The texts of reasons, advice, edges and ends of climbs. No decision reads them.
+"""The texts of reasons, advice, edges and ends of climbs. No decision depends on a text.
 
-Parts: `words`, the text of a reason · `advice_words` · `edges_words` · `climb_words`.
+Parts: `words`, the text of a reason · `advice_words`, of advice · `edges_words`, of edges ·
+`climb_words`, of the end of a climb.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,13 +25,13 @@ SIDES = {Side.LOW: "low", Side.HIGH: "high", Side.OUTSIDE_LAST_BLOCK: "outside i
 
 
 def words(reason: Reason) -> str:
-    """The text of a reason."""
+    """The text of a reason, followed by the texts of its parts."""
     own = () if reason.code is Code.OF_LADDERS else (own_words(reason),)
     return "; ".join((*own, *map(part_words, reason.parts)))
 
 
 def part_words(part: ReasonPart) -> str:
-    """The text of a part, prefixed with the variant or width that it is about."""
+    """The text of a reason's part, prefixed with the part's variant or width."""
     about = part.variant if part.width is None else f"width {part.width}"
     return f"{about}: {words(part.reason)}" if about else words(part.reason)
 
@@ -81,20 +82,20 @@ def own_words(reason: Reason) -> str:
 
 
 def border_words(reason: Reason) -> str:
-    """The text of an optimum at the border, with the widths and edges where it lies."""
+    """The text of the reason that an optimum lies at a border, with its widths and edges."""
     borders = [f"width {border.width}, {edges_words(border.edges)}" for border in reason.borders]
-    where = f" ({'; '.join(borders)})" if borders else ""
-    place = f"about {dict(reason.values)['lr']:.3g}{where}"
+    details = f" ({'; '.join(borders)})" if borders else ""
+    place = f"about {dict(reason.values)['lr']:.3g}{details}"
     return f"the optimum of lr lies at the border of the range tried or allowed: {place}"
 
 
 def level_words(reason: Reason) -> str:
-    """The text of a reason of a single width, advice last."""
+    """The text of a reason for the verdict on a single width; advice comes last."""
     values = dict(reason.values)
     match reason.code:
         case Code.TOO_FEW_RATES:
             plural = "s" if values["finite"] != 1 else ""
-            basis = ", which rely on the bowl of other widths" if values["fitted"] else ""
+            basis = "; the fit relies on the bowl of other widths" if values["fitted"] else ""
             text = f"{values['finite']} learning rate{plural} with a finite loss{basis}"
         case Code.AT_END_OF_RATES:
             text = f"the optimum lies at the {values['side']}est lr tried"
@@ -113,7 +114,7 @@ def level_words(reason: Reason) -> str:
 
 
 def end_words(values: Mapping[str, Value]) -> str:
-    """The text of the cause that ended a study, or `running`."""
+    """The text of the cause that ended a study early, or `running`."""
     detail = None if values["detail"] is None else str(values["detail"])
     return end_text(str(values["by"] or "running"), detail)
 
@@ -129,7 +130,7 @@ def move_words(values: Mapping[str, Value]) -> str:
 
 
 def span_words(values: Mapping[str, Value]) -> str:
-    """The text of the widths between which an optimum shifted."""
+    """The text of the distance between the widths of a shift."""
     match values["span"]:
         case "several":
             return f"over the last {values['doublings']:.2g} doublings of width"
@@ -160,7 +161,7 @@ def contradiction_words(values: Mapping[str, Value]) -> str:
 
 
 def advice_words(remark: Remark | None) -> str:
-    """The text of advice; it ends the text of a reason."""
+    """The text of advice, with which the text of a reason ends."""
     assert remark is not None, "reasons with this code have advice"
     values = dict(remark.values)
     match remark.advice:
@@ -197,7 +198,7 @@ def advice_words(remark: Remark | None) -> str:
 
 
 def runs_words(runs: SeedBlocks) -> str:
-    """The text of blocks of runs at a width."""
+    """The text of the runs to add at a width: how many blocks, and with which values."""
     grid = " with ".join(
         f"{corners.axis.replace('_', ' ')} {corners.low:.3g} and {corners.high:.3g}"
         for corners in runs.corners
@@ -211,7 +212,7 @@ def edges_words(edges: Sequence[Edge]) -> str:
 
 
 def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
-    """The text of the width at which a ladder stopped climbing, and of the reason."""
+    """The text of the width at which a ladder stopped climbing, and of the reason for the stop."""
     match why:
         case ClimbEnd.RUNNING:
             return f"at width {width} so far"

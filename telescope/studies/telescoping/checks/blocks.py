@@ -1,5 +1,5 @@
-"""Problems of the blocks `model`, `data`, `horizon` and `optimizer_options`, and of the fields in
-which variants differ.
+"""Problems of a document's sections `model`, `data`, `horizon` and `optimizer_options`, and of the
+fields in which variants differ.
 """
 
 import math
@@ -16,7 +16,9 @@ from telescope.trials.types import Parametrisation
 
 
 def block_problems(question: Question) -> list[Problem]:
-    """Problems of the blocks; a problem that only a variant has names the field of its entry."""
+    """Problems of these sections. A problem that only a variant has names a field of the variant's
+    entry in `sweep_over`.
+    """
     problems = [
         *_model_problems(question.model, question.parametrisation),
         *_batch_problems(question),
@@ -55,7 +57,7 @@ def _clip_problems(question: Question) -> list[Problem]:
 def _model_problems(model: AnyLadderModel, parametrisation: Parametrisation) -> list[Problem]:
     try:
         problems = list(model.problems())
-    except InvalidInput as error:  # the model cannot be built at any width
+    except InvalidInput as error:  # without a readable module, no width can be checked
         return list(error.problems)
     for name in ("base_width", "calibration_width", "target_width"):
         width = getattr(model, name)

@@ -6,12 +6,12 @@ from telescope.errors import InvalidInput, Problem
 from telescope.studies.telescoping.checks.blocks import block_problems
 from telescope.studies.telescoping.checks.published_rule import published_rule_problems
 from telescope.studies.telescoping.checks.search import limit_problems, search_problems
-from telescope.studies.telescoping.checks.variants import sweep_problems, twin_problems
+from telescope.studies.telescoping.checks.variants import duplicate_problems, sweep_problems
 from telescope.studies.telescoping.question.question import Question
 
 
 def checked(question: Question) -> Question:
-    """Return the question unchanged. Raises InvalidInput with all its problems."""
+    """Return the question unchanged. Raises InvalidInput with its `problems`, if it has any."""
     if question_problems := problems(question):
         raise InvalidInput.because(question_problems)
     return question
@@ -20,13 +20,13 @@ def checked(question: Question) -> Question:
 def problems(question: Question) -> tuple[Problem, ...]:
     """The problems of a well-typed document, each with its field, value and remedy.
 
-    A later group of checks runs only where the groups before it found no problem, since it builds
-    variants, ladders and trials.
+    A group of checks runs only if the earlier groups found no problem: later groups build variants,
+    ladders and trials.
     """
     return (
         tuple(sweep_problems(question))
         or tuple(_field_problems(question))
-        or tuple(twin_problems(question))
+        or tuple(duplicate_problems(question))
         or tuple(published_rule_problems(question))
         or tuple(limit_problems(question))
     )
@@ -51,7 +51,7 @@ def _field_problems(question: Question) -> Iterator[Problem]:
 def _optimizer_problems(question: Question) -> Iterator[Problem]:
     names = question.optimizers
     if not names:
-        yield Problem("optimizer", "an empty list; name muon, adamw, or both", [])
+        yield Problem("optimizer", "is an empty list; name muon, adamw, or both", [])
     if len(set(names)) < len(names):
         yield Problem("optimizer", "names an optimizer twice; name each once", list(names))
     if question.search.adamw_lr_ratio is not None and "muon" not in names:
@@ -61,9 +61,9 @@ def _optimizer_problems(question: Question) -> Iterator[Problem]:
 
 def _schedule_problems(question: Question) -> Iterator[Problem]:
     if question.schedule == "robust" and question.seeds > 1:
-        message = "robust adds seeds itself; leave it at 1, or use schedule: paper"
+        message = "schedule: robust adds seeds itself; use 1, or schedule: paper"
         yield Problem("seeds", message, question.seeds)
     if question.schedule == "paper" and (cap := question.limits.max_base_runs) is not None:
         remedy = "leave it out, or set limits.max_trials or limits.max_flops"
-        message = "is the budget of schedule: robust, and paper's grids have a fixed size"
+        message = "applies only to schedule: robust, since paper's grids have a fixed size"
         yield Problem("limits.max_base_runs", f"{message}; {remedy}", cap)

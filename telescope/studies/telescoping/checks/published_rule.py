@@ -10,10 +10,10 @@ from telescope.studies.telescoping.schedules import windows
 
 
 def published_rule_problems(question: Question) -> list[Problem]:
-    """Problems of options that contradict each other, or the schedule."""
+    """Problems of options that contradict each other or the schedule."""
     options = question.paper
     if question.schedule != "paper":
-        message = "has no meaning under robust; leave it out, or use schedule: paper"
+        message = "has no meaning under schedule: robust; leave it out, or use schedule: paper"
         changed = [f.name for f in fields(options) if getattr(options, f.name) != f.default]
         return [Problem(f"paper.{name}", message) for name in changed]
     problems = [*_rounding_problems(options), *_two_point_problems(question)]
@@ -22,7 +22,9 @@ def published_rule_problems(question: Question) -> list[Problem]:
         message = "applies to a sampler only; leave it out, or use sampler: qmc, gp or tpe"
         problems.append(Problem("paper.trials", message, options.trials))
     if options.edge != "ignore" and any(sampled):
-        message = "needs the borders of a grid, which a sampler lacks; use ignore, or sampler: grid"
+        message = (
+            "needs the borders of a grid, which a sampler lacks; use edge: ignore, or sampler: grid"
+        )
         problems.append(Problem("paper.edge", message, options.edge))
     return problems
 
@@ -30,9 +32,8 @@ def published_rule_problems(question: Question) -> list[Problem]:
 def _rounding_problems(options: PaperOptions) -> list[Problem]:
     problems = []
     if options.rounding is not None and options.points != "strict":
-        message = f"points: {options.points} always rounds up to odd numbers"
-        remedy = "leave it out, or use points: strict"
-        problems.append(Problem("paper.rounding", f"{message}; {remedy}", options.rounding))
+        message = "applies to points: strict only; leave it out, or use points: strict"
+        problems.append(Problem("paper.rounding", message, options.rounding))
     if options.floor != 3 and options.points != "odd_floor":
         message = "applies to points: odd_floor only; leave it out, or use points: odd_floor"
         problems.append(Problem("paper.floor", message, options.floor))
@@ -40,8 +41,8 @@ def _rounding_problems(options: PaperOptions) -> list[Problem]:
 
 
 def _two_point_problems(question: Question) -> list[Problem]:
-    """Problems of axes with two points under a sampler: it would scatter values that no fit
-    follows, so that few runs could be compared.
+    """Problems of axes with two points under a sampler. A sampler would scatter their values, but
+    without a fit along an axis, only runs at the same value can be compared.
     """
     names = {
         axis.name
@@ -51,5 +52,5 @@ def _two_point_problems(question: Question) -> list[Problem]:
         if axis.points == 2
     }
     remedy = "use 3 or more, or paper.sampler: grid"
-    message = f"2 points are compared on a grid, but a sampler scatters values; {remedy}"
+    message = f"2 points can be compared on a grid only, not under a sampler; {remedy}"
     return [Problem(f"search.{name}.points", message, 2) for name in sorted(names)]

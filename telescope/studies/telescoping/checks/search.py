@@ -8,7 +8,8 @@ from telescope.studies.telescoping.question.question import Question, ranges
 from telescope.studies.telescoping.schedules import robust, windows
 from telescope.trials.lattice import OCTAVE_PARTS
 
-SMALLEST, LARGEST = 1e-9, 1e9  # of a swept value
+SMALLEST, LARGEST = 1e-9, 1e9  # limits of a swept value
+# narrower limits of some hyperparameters
 LIMITS: dict[AxisName, tuple[float, float]] = {
     "momentum": (0.001, SCALES["momentum"].value(-16)),
     "warmup_fraction": (SMALLEST, 1.0),
@@ -33,29 +34,30 @@ def search_problems(question: Question) -> list[Problem]:
             problems.append(Problem("search", f"{message}; {remedy}", fitted))
             break
     if question.schedule == "robust" and question.search.lr.points < 4:
-        message = "robust needs at least 4 to fit a bowl; use 8"
+        message = "schedule: robust needs at least 4 to fit a bowl; use 8"
         problems.append(Problem("search.lr.points", message, question.search.lr.points))
     return problems
 
 
 def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem | None:
-    """The problem of a range, with the end at fault as its field; None without one."""
+    """The problem of a range, None without one; its field is the end at fault, or `points`."""
     lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
     if swept.low >= swept.high:
-        plain = name in ("lr", "weight_decay")
-        fixed = "give a plain number" if plain else "leave it out"
+        takes_number = name in ("lr", "weight_decay")
+        remedy = "give a plain number" if takes_number else "leave the range out"
         order = f"low {swept.low:g} is not below high {swept.high:g}"
-        return Problem("low", f"{order}; swap them, or {fixed} to hold it fixed", swept.low)
+        message = f"{order}; swap them, or {remedy} to hold {name} fixed"
+        return Problem("low", message, swept.low)
     if swept.low < lowest or swept.high > highest:
         end, value = ("low", swept.low) if swept.low < lowest else ("high", swept.high)
         subject = "hyperparameter" if (lowest, highest) == (SMALLEST, LARGEST) else name
         limits = f"{lowest:.6g} to {highest:.6g}"
         message = f"the {subject} must lie within {limits}; choose a narrower range"
         return Problem(end, message, value)
-    halved = question.schedule == "paper" and question.paper.sampler in ("auto", "grid")
+    steps_halve = question.schedule == "paper" and question.paper.sampler in ("auto", "grid")
     octaves = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
     # every point of the last window needs its own place on the planning lattice
-    refinements = len(question.model.widths) if halved else 1
+    refinements = len(question.model.widths) if steps_halve else 1
     if octaves < max(swept.points - 1, 1) * 2**refinements / OCTAVE_PARTS:
         points = f"{swept.points} points between {swept.low:g} and {swept.high:g}"
         message = f"{points} are too close together; widen the range, or use fewer points"
@@ -64,11 +66,11 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
 
 
 def limit_problems(question: Question) -> list[Problem]:
-    """The first problem of the limits: they must allow at least the grid at the base width."""
+    """The first problem of the limits, if any; each ladder needs at least its base grid."""
     ladders = all_ladders(question)
     for ladder in ladders:
         if question.schedule == "paper" and (crowded := windows.crowded(ladder, question.paper)):
-            message = f"{crowded} points do not fit into the last windows"
+            message = f"{crowded} points do not fit into the windows of the widest levels"
             remedy = "use fewer, widen the ranges, or lower calibration_width"
             return [Problem("paper.trials", f"{message}; {remedy}", question.paper.trials)]
         runs = (
@@ -83,6 +85,6 @@ def limit_problems(question: Question) -> list[Problem]:
             message = f"{grid}{share}; {remedy}"
             return [Problem("limits.max_trials", message, question.limits.max_trials)]
         if runs > ladder.max_base_runs:
-            message = f"{grid}; raise it above that, or sweep fewer points"
+            message = f"{grid}; raise it above {runs}, or sweep fewer points"
             return [Problem("limits.max_base_runs", message, question.limits.max_base_runs)]
     return []

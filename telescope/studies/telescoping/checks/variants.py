@@ -8,7 +8,7 @@ from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import variants
 
-NAME = re.compile(r"(?! )[\w .+-]{1,40}(?<! )")  # of a variant
+NAME = re.compile(r"(?! )[\w .+-]{1,40}(?<! )")  # name of a variant
 # fields of the model in which variants may not differ
 WIDTHS = ("base_width", "calibration_width", "target_width", "target_depth")
 
@@ -19,7 +19,7 @@ def sweep_problems(question: Question) -> Iterator[Problem]:
     if sweep is None:
         return
     if sweep.model is not None and sweep.data is not None:
-        message = "varies model and data at once; keep one; for both, submit two jobs"
+        message = "varies model and data at once; keep one of them, or submit two jobs"
         yield Problem("sweep_over", message)
         return
     if sweep.model is None and sweep.data is None:
@@ -31,8 +31,9 @@ def sweep_problems(question: Question) -> Iterator[Problem]:
         for width in WIDTHS:
             value = getattr(entry.model, width, None)
             if value != getattr(question.model, width, None):
-                remedy = "variants are compared width by width; leave it out, or submit another job"
-                yield Problem(f"{field}.{i}.{width}", f"must be the same for all: {remedy}", value)
+                reason = "must be the same for all variants, which are compared width by width"
+                message = f"{reason}; leave it out, or submit another job"
+                yield Problem(f"{field}.{i}.{width}", message, value)
 
 
 def _name_problems(field: str, names: list[str]) -> Iterator[Problem]:
@@ -49,11 +50,11 @@ def _name_problems(field: str, names: list[str]) -> Iterator[Problem]:
             yield Problem(f"{field}.{i}.name", message, name)
 
 
-def twin_problems(question: Question) -> Iterator[Problem]:
+def duplicate_problems(question: Question) -> Iterator[Problem]:
     """Problems of variants whose runs are the same."""
     if question.sweep_over is None:
         return
-    first_names: dict[str, str] = {}  # by digest of the same run of each variant
+    first_names: dict[str, str] = {}  # digest of a run -> first variant with this run
     for i, variant in enumerate(variants(question)):
         digest = trial_spec(
             variant.question,

@@ -1,9 +1,8 @@
 """Estimates of a ladder's optimum at the target, from its finished stages, by the estimator that
 the question names.
 
-An argmin has no interval of its own: it gets the interval of the pooled model on the same runs,
-widened to include the argmin and half a step of its grid to each side. Without a pooled model, the
-interval is half a step to each side.
+An argmin has no interval of its own. It gets half a grid step to each side, and the interval of the
+pooled model of the same runs, if there is such a model: the smallest interval that includes both.
 """
 
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from telescope.studies.telescoping.schedules import windows
 def best_point(
     question: Question, ladder: Ladder, done: Sequence[Done], level: int
 ) -> tuple[float, ...]:
-    """The best point run at a level."""
+    """The best point run at a level, in octaves by axis."""
     return (
         windows.optimum(ladder, done, level, question.paper)
         if question.schedule == "paper"
@@ -35,8 +34,8 @@ def best_point(
 
 
 def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | None) -> Estimate:
-    """An argmin `x` with the interval of the pooled model, if any, widened to include half a step
-    of its grid to each side.
+    """The argmin `x` of an axis, with the smallest interval that includes half a grid step to each
+    side and the interval of `pooled`.
     """
     half = last_step(done, axis) / 2
     low, high = (pooled.low, pooled.high) if pooled else (x, x)
@@ -44,8 +43,8 @@ def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | 
 
 
 def last_step(done: Sequence[Done], axis: int) -> float:
-    """Octaves between neighbouring values in the last stage that compared values of this axis, an
-    average where points are scattered; 0 where no stage did.
+    """Octaves between neighbouring values of an axis in the last stage that has two or more; an
+    average for the scattered points of a sampler. 0 without such a stage.
     """
     for stage in reversed(done):
         points = {o.point.x for o in stage.outcomes}
@@ -62,8 +61,8 @@ def last_step(done: Sequence[Done], axis: int) -> float:
 def target_estimates(
     question: Question, ladder: Ladder, done: Sequence[Done]
 ) -> dict[int, Estimate]:
-    """The estimate in octaves by axis, by the study's estimator. An axis that is not fitted has its
-    best value, with an interval of width 0.
+    """The estimates of the study's estimator at the target, in octaves by axis. An axis without a
+    fit gets its best value; except under `argmin`, its interval then has width 0.
     """
     pooled = pooled_estimates(ladder, done)
     top = max((o.point.level for o in outcomes(done) if o.finite), default=0)
@@ -93,7 +92,7 @@ def lowest_of(done: Sequence[Done]) -> tuple[float, ...] | None:
 
 
 def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
-    """The pooled model's estimates at the target in octaves, by fitted axis; empty without fit."""
+    """The pooled model's estimates at the target, in octaves by axis; empty without a fit."""
     if pooled_fit(ladder, done) is None:
         return {}
     estimates = pooled_at_target(pool(ladder, done), ladder.layout)

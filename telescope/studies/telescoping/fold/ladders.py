@@ -24,13 +24,13 @@ def each_ladder(question: Question) -> Iterator[tuple[Variant, Ladder]]:
 
 
 def all_ladders(question: Question) -> tuple[Ladder, ...]:
-    """One ladder per optimizer, for every variant."""
+    """All ladders of a study: one per optimizer and variant."""
     return tuple(ladder for _, ladder in each_ladder(question))
 
 
 @lru_cache(maxsize=256)
 def ladders(question: Question) -> tuple[Ladder, ...]:
-    """One ladder per optimizer of a study of one variant, with the costs of its levels."""
+    """The ladders of a study without variants: one per optimizer, with the costs of its levels."""
     return tuple(_ladder(question, optimizer) for optimizer in question.optimizers)
 
 
@@ -61,9 +61,10 @@ def _ladder(question: Question, optimizer: OptimizerName) -> Ladder:
 
 @lru_cache(maxsize=256)
 def coordinate_design(question: Question, ladder: Ladder) -> Design:
-    """The design of a ladder's coordinate check, at the middle of its ranges.
+    """The design of a ladder's coordinate check, at the middle of the ladder's ranges.
 
-    Its cost is bounded in proportion to the ladder's FLOPs and limits.
+    The FLOPs of the check are limited in proportion to the ladder's expected FLOPs and to its share
+    of `limits.max_flops`.
     """
     middle = {axis.name: axis.value((axis.low + axis.high) / 2) for axis in ladder.axes}
     runs_by_level = (
@@ -75,10 +76,10 @@ def coordinate_design(question: Question, ladder: Ladder) -> Design:
         ladder.costs[level] * count for level, count in enumerate(runs_by_level)
     )
     max_flops = question.limits.max_flops
-    most = math.inf if max_flops is None else max_flops / len(question.optimizers)
+    limit = math.inf if max_flops is None else max_flops / len(question.optimizers)
     return design(
         trial_spec(question, ladder.optimizer, ladder.widths[0], middle),
         ladder.target_width,
         flops,
-        most,
+        limit,
     )

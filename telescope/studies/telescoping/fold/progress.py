@@ -1,10 +1,10 @@
-"""The fold of a ladder: its stages replayed over the completed trials, up to the missing runs.
+"""The stages of a ladder, replayed over the completed trials up to the first missing runs.
 
 The stages are the coordinate check, the stages of the schedule, and the runs at the target. A
-question over variants is split into questions of one architecture and one text each
-(`question.variants`); functions of a ladder take the question of its variant.
+question with variants is split into one question per variant (`question.variants`); the functions
+here take the question of a single variant.
 
-Parts: `LadderProgress`, `ladder_progress` · `following`, the next stage, by `next_stage` or
+Parts: `LadderProgress`, `ladder_progress` · `following`, the next stage, from `next_stage` or
 `validation_stage` · `coordinate_step`, `ends_the_ladder`, the coordinate check · `exceeded`, the
 limits.
 """
@@ -26,14 +26,14 @@ from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.schedules import paper, robust, validation
 from telescope.trials.outcome import Trial, TrialState
 
-COORDINATES = "coordinates"  # the stage of the coordinate check
+COORDINATES = "coordinates"  # name of the coordinate check's stage
 
 
 def following(
     question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
 ) -> Stage | None:
-    """The stage after these finished stages, `done` of the schedule and `validated` at the target;
-    None where the ladder is complete.
+    """The stage that follows the finished stages of the schedule (`done`) and at the target
+    (`validated`); None if the ladder is complete.
     """
     return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(
         question, ladder, done, validated
@@ -44,7 +44,7 @@ def following(
 def next_stage(
     schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]
 ) -> Stage | None:
-    """The schedule's stage after these finished ones; None where the schedule is complete."""
+    """The next stage of the schedule after the stages `done`; None if the schedule is complete."""
     return (
         robust.next_stage(ladder, done)
         if schedule == "robust"
@@ -55,7 +55,7 @@ def next_stage(
 def coordinate_step(
     question: Question, ladder: Ladder, completed: Mapping[str, Trial]
 ) -> CheckProgress:
-    """The progress of the coordinate check, a ladder's first stage."""
+    """The progress of the coordinate check, a ladder's first stage; empty if it is skipped."""
     plan = coordinate_design(question, ladder)
     return (
         step(plan, completed)
@@ -92,7 +92,7 @@ class LadderProgress:
 
 
 def ladder_progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
-    """Replay a ladder's stages over the completed trials."""
+    """The progress of a ladder, from the completed trials among `trials`."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)
@@ -107,31 +107,31 @@ def ladder_progress(question: Question, ladder: Ladder, trials: Sequence[Trial])
 def replayed(
     question: Question, ladder: Ladder, check: CheckProgress, completed: Mapping[str, Trial]
 ) -> LadderProgress:
-    """The progress of a ladder after its coordinate check, from completed trials by digest."""
-    done, validated, counted = list[Done](), list[Done](), dict[Point, Trial]()
+    """The progress of a ladder after its coordinate check; `completed` holds trials by digest."""
+    done, validated, trial_at = list[Done](), list[Done](), dict[Point, Trial]()
     check_flops = math.fsum(trial.flops for trial in check.trials)
     missing: tuple[Planned, ...] = ()
     limit = None
     while stage := following(question, ladder, done, validated):
-        if limit := exceeded(question, ladder, [*counted, *stage.points], check_flops):
+        if limit := exceeded(question, ladder, [*trial_at, *stage.points], check_flops):
             break
         specs = {point: spec_of(question, ladder, point) for point in stage.points}
         trials = {point: completed.get(spec.digest) for point, spec in specs.items()}
-        counted |= {point: trial for point, trial in trials.items() if trial}
+        trial_at |= {point: trial for point, trial in trials.items() if trial}
         if missing := tuple(
             Planned(specs[point], label_of(ladder, stage, point))
             for point, trial in trials.items()
             if trial is None
         ):
             break
-        results = sorted(Outcome(point, final_loss_of(counted[point])) for point in trials)
+        results = sorted(Outcome(point, final_loss_of(trial_at[point])) for point in trials)
         stages = validated if stage.name == validation.STAGE else done
         stages.append(Done(stage.name, tuple(results)))
     return LadderProgress(
         ladder=ladder,
         check=check,
         done=tuple(done),
-        trials=tuple(counted.items()),
+        trials=tuple(trial_at.items()),
         missing=missing,
         validation=tuple(validated),
         limit=limit,
@@ -146,7 +146,9 @@ def label_of(ladder: Ladder, stage: Stage, point: Point) -> Label:
 def validation_stage(
     question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
 ) -> Stage | None:
-    """The next stage at the target, if the question asks for validation and a run was finite."""
+    """The next stage at the target; None if validation is not asked for, is complete, or has no
+    finite loss to start from.
+    """
     finite = any(o.finite for stage in done for o in stage.outcomes)
     if not question.validate_at_target or not finite:
         return None
@@ -156,17 +158,17 @@ def validation_stage(
 
 
 def final_loss_of(trial: Trial) -> float:
-    """The final loss of a trial; infinite where it is missing or not finite."""
+    """The final loss of a trial; infinite if the loss is missing or not finite."""
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
 def exceeded(
     question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0
 ) -> EndCause | None:
-    """The limit that these points of a ladder would exceed; None where they exceed none.
+    """The limit that the runs at these points of a ladder would exceed; None without such a limit.
 
-    Each ladder has an equal share of the limits, so that none waits for another. The coordinate
-    check counts towards FLOPs only, since its runs do not belong to the search.
+    Each ladder has an equal share of the limits, so that no ladder waits for another. The runs of
+    the coordinate check are no part of the search, and count towards FLOPs only.
     """
     ladders, limits = len(question.optimizers), question.limits
     if len(points) > limits.max_trials // ladders:

@@ -21,8 +21,8 @@ def trial_spec(
     values: Mapping[AxisName, float],
     seed: int = 0,
 ) -> TrialSpec:
-    """A run at a width, with these swept values and the question's fixed values for all else. The
-    question is about a single variant.
+    """The specification of a run at a width: the swept `values`, and the question's fixed values
+    for everything else. The question must have no `sweep_over`.
     """
     assert question.sweep_over is None, "a run belongs to a variant"
     return cached_trial_spec(question, optimizer, width, tuple(sorted(values.items())), seed)
@@ -31,7 +31,7 @@ def trial_spec(
 def target_spec(
     question: Question, optimizer: OptimizerName, values: Mapping[AxisName, float], seed: int = 0
 ) -> TrialSpec:
-    """The final run, at the target width and depth."""
+    """The specification of a run at the target width and depth."""
     return replace(
         trial_spec(question, optimizer, question.model.target_width, values, seed),
         model=question.model.target,
@@ -46,9 +46,7 @@ def cached_trial_spec(
     values: tuple[tuple[AxisName, float], ...],
     seed: int,
 ) -> TrialSpec:
-    """The specification of a run, as in `trial_spec`; cached, since the plan is folded again after
-    every trial.
-    """
+    """The result of `trial_spec`, cached, since all stages are replayed after every trial."""
     options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__
@@ -74,7 +72,7 @@ def cached_trial_spec(
 
 
 def spec_of(question: Question, ladder: Ladder, point: Point) -> TrialSpec:
-    """The run at a planned point of a ladder."""
+    """The specification of the run at a planned point of a ladder."""
     values = {axis.name: axis.value(x) for axis, x in zip(ladder.axes, point.x, strict=True)}
     if point.level == ladder.levels:
         return target_spec(question, ladder.optimizer, values, point.seed)

@@ -1,6 +1,6 @@
 """The forecast of a telescoping study's cost.
 
-In reading order: `rehearsal`, the schedule folded over bowls with a known optimum · `bill`, the
-runs of a ladder, counted · `alternatives`, other choices and their cost · `clock`, seconds of
-stages that workers share · `preview`, the forecast.
+In reading order: `rehearsal`, the schedule simulated on bowls with a known optimum · `bill`, the
+runs of a ladder and their cost · `alternatives`, other ways to choose the learning rate, with their
+cost · `clock`, the seconds of stages whose runs share workers · `preview`, the whole forecast.
 """

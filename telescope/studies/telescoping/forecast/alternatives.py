@@ -1,13 +1,13 @@
 """Alternatives to a ladder, with their cost and their expected error.
 
-The alternatives are to copy the optimum of the smallest width, to do so with three seeds per point,
-to look up a published law, or to sweep the target itself. For the alternatives that train, the
-error is the error of their argmin on the same noisy bowls on which the ladder is rehearsed
-(`rehearsal`), so that choices differ by their method rather than by the draw. For the law it is the
-error that its authors report.
+The alternatives are to copy the optimum of the smallest width, to copy it from a grid with three
+seeds per point, to look up a published law, or to sweep the target itself. The error of an
+alternative that trains is the error of its argmin on noisy bowls, the same on which the ladder is
+rehearsed (`rehearsal`), so that choices differ by method and not by chance. For the law, only the
+regret that its authors report is given.
 
-Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `recommendation`, advice where
-telescoping is not worth its cost.
+Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `recommendation`, advice if
+telescoping is not worth its cost or the answer is likely to be unresolved.
 """
 
 import math
@@ -29,14 +29,14 @@ from telescope.studies.telescoping.schedules import robust
 from telescope.studies.telescoping.schedules.blocks import block_cost
 from telescope.trials.optimizer import OptimizerSpec
 
-LARGEST_TRIED = 1000  # points of a grid whose argmin is evaluated on bowls
-SEEDS = 3  # per point, in `copy_with_seeds`
-STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # the ranges that the law fits
+MOST_POINTS = 1000  # largest grid whose argmin is evaluated on bowls
+SEEDS = 3  # seeds per point of `copy_with_seeds`
+STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # the ranges of the law's fit
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The error (octaves) and the regret (% of the loss) of a choice; None where unknown."""
+    """The error (octaves) and the regret (% of the loss) of a choice; None if unknown."""
 
     error: float | None = None
     regret: float | None = None
@@ -53,39 +53,41 @@ class Choice:
     trials: int
     flops: float
     error: float | None  # root mean square of the learning rate's error, in octaves
-    regret: float | None  # mean, in % of the loss
-    lr: float | None  # None unless it is known beforehand
-    note: str
+    regret: float | None  # mean regret at the target, in % of the loss
+    lr: float | None  # None unless known beforehand
+    note: str  # how the choice is made, and what its figures rest on
 
 
 def choices(
     question: Question, ladder: Ladder, bill: Bill, rehearsals: Sequence[Rehearsal]
 ) -> tuple[Choice, ...]:
-    """The ladder itself, then the alternatives."""
+    """The ladder as the first choice, then the alternatives."""
     grid, narrow, target = robust.base_runs(ladder), ladder.widths[0], ladder.target_width
-    grid_flops, final = grid * ladder.base_flops, final_run_flops(question, ladder)
+    grid_flops, final_flops = grid * ladder.base_flops, final_run_flops(question, ladder)
     bowls = len(rehearsals) or REHEARSALS
-    copied, averaged, swept = argmin_figures(ladder, bowls)
-    own, basis = UNKNOWN, "not rehearsed, since that would take too long"
+    copy_figures, seeds_figures, sweep_figures = argmin_figures(ladder, bowls)
+    ladder_figures, basis = UNKNOWN, "not rehearsed: too slow, or no grid fits into the limits"
     if rehearsals:
         errors, regrets = zip(*((run.error, run.regret) for run in rehearsals), strict=True)
-        own = figures(errors, regrets)
+        ladder_figures = figures(errors, regrets)
         basis = f"mean of {bowls} rehearsals, as for all choices that train"
-    note = f"widths {narrow} up; {basis}"
+    note = f"widths from {narrow} up; {basis}"
     copy_note = f"the best of one grid at width {narrow}, used at {target}: the drift stays unknown"
     seeds_note = f"{copy_note}; {SEEDS} seeds per point"
     target_note = f"one grid at width {target} itself; its best run is the final run"
     return (
-        trained("telescoping", round(bill.trials.expected), bill.flops.expected, own, note),
-        trained("copy", grid, grid_flops, copied, copy_note),
-        trained("copy_with_seeds", SEEDS * grid, SEEDS * grid_flops, averaged, seeds_note),
+        trained(
+            "telescoping", round(bill.trials.expected), bill.flops.expected, ladder_figures, note
+        ),
+        trained("copy", grid, grid_flops, copy_figures, copy_note),
+        trained("copy_with_seeds", SEEDS * grid, SEEDS * grid_flops, seeds_figures, seeds_note),
         step_law(question, ladder),
-        trained("sweep_target", grid, grid * final, swept, target_note),
+        trained("sweep_target", grid, grid * final_flops, sweep_figures, target_note),
     )
 
 
 def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -> Choice:
-    """A choice that trains; its learning rate is not known beforehand."""
+    """A choice that trains models; it has no learning rate beforehand."""
     return Choice(
         name=name,
         trials=trials,
@@ -98,15 +100,15 @@ def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -
 
 
 def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
-    """The figures of the base grid's argmin, run at the base width with one seed, there with SEEDS
-    seeds, and at the target; unknown where the grid is large.
+    """The figures of the base grid's argmin if the grid is run at the base width with one seed, at
+    the base width with SEEDS seeds, or at the target with one seed; UNKNOWN beyond MOST_POINTS.
     """
-    if robust.base_runs(ladder) > LARGEST_TRIED:
+    if robust.base_runs(ladder) > MOST_POINTS:
         return UNKNOWN, UNKNOWN, UNKNOWN
     grid = robust.base_grid(ladder)
     results = tuple(list[tuple[float, float]]() for _ in range(3))  # (error, regret) per bowl
     for number in range(bowls):
-        bowl, height = Bowl.drawn(ladder, number), ladder.doublings
+        bowl, target_height = Bowl.drawn(ladder, number), ladder.doublings
 
         def grid_losses(level: int, seed: int, bowl: Bowl = bowl) -> Array:
             return np.array([bowl.loss(ladder, Point(level, point.x, seed)) for point in grid])
@@ -115,14 +117,14 @@ def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figure
         tried = (seeds[0], sum(seeds), grid_losses(ladder.levels, 0))
         for pairs, losses in zip(results, tried, strict=True):
             best = np.array(grid[int(np.argmin(losses))].x)
-            error = float(best[0] - bowl.optimum(height)[0])
-            pairs.append((error, float(bowl.excess(height, best))))
-    copied, averaged, swept = (figures(*zip(*pairs, strict=True)) for pairs in results)
-    return copied, averaged, swept
+            error = float(best[0] - bowl.optimum(target_height)[0])
+            pairs.append((error, float(bowl.excess(target_height, best))))
+    copy, copy_with_seeds, sweep = (figures(*zip(*pairs, strict=True)) for pairs in results)
+    return copy, copy_with_seeds, sweep
 
 
 def figures(errors: Sequence[float], regrets: Sequence[float]) -> Figures:
-    """The root mean square of errors (octaves), and the mean of regrets (%)."""
+    """The figures of a choice: the root mean square of errors, and the mean of regrets."""
     return Figures(
         digits(math.sqrt(math.fsum(x * x for x in errors) / len(errors))),
         digits(math.fsum(regrets) / len(regrets)),
@@ -131,7 +133,8 @@ def figures(errors: Sequence[float], regrets: Sequence[float]) -> Figures:
 
 def step_law(question: Question, ladder: Ladder) -> Choice:
     """The choice by the Step Law, for AdamW under the standard parametrisation: lr = 1.79 N^-0.713
-    D^0.307 and batch = 0.58 D^0.571, with N parameters without embeddings and D tokens.
+    D^0.307 and batch = 0.58 D^0.571, with N parameters outside embedding and readout, and D tokens.
+    For Muon it gives no learning rate.
     """
     model, tokens = question.model.target, question.horizon.tokens
     vocab_size = max(1, question.data.vocab_size)
@@ -151,9 +154,7 @@ def step_law(question: Question, ladder: Ladder) -> Choice:
         f"batches of {batch:.3g} tokens"
     )
     if low_n <= size <= high_n and low_d <= tokens <= high_d:
-        return published_law(
-            f"{law}; the regret is the one that its authors report", digits(lr), regret=0.094
-        )
+        return published_law(f"{law}; its authors report this regret", digits(lr), regret=0.094)
     parameters = f"{low_n:.0e} to {high_n:.0e} parameters"
     fitted = f"fitted for {parameters} and {low_d:.0e} to {high_d:.0e} tokens"
     return published_law(f"{law}; {fitted}, unreliable at {size:.2g} and {tokens:.2g}", digits(lr))
@@ -165,24 +166,24 @@ def published_law(note: str, lr: float | None = None, regret: float | None = Non
 
 
 def cheaper_choices(choices: Sequence[Choice]) -> list[str]:
-    """Texts on the choices that cost less than the ladder (the first choice) and lose no more on
-    the bowls of its rehearsals.
+    """A text for each choice that costs less than the ladder, which is the first choice, and has no
+    larger regret in the rehearsals.
     """
-    own, *alternatives = choices
+    ladder_choice, *alternatives = choices
     texts = []
     for choice in alternatives:
-        if not choice.trials or choice.regret is None or own.regret is None:
+        if not choice.trials or choice.regret is None or ladder_choice.regret is None:
             continue
-        if choice.flops < own.flops and choice.regret <= own.regret:
+        if choice.flops < ladder_choice.flops and choice.regret <= ladder_choice.regret:
             name = choice.name.replace("_", " ")
-            loses = f"loses {choice.regret:.2g} %, this ladder {own.regret:.2g} %"
+            loses = f"loses {choice.regret:.2g} %, this ladder {ladder_choice.regret:.2g} %"
             texts.append(f"{name} takes {amount(choice.flops)}FLOP and {loses}")
     return texts
 
 
 def least_budget(ladder: Ladder) -> float:
-    """The budget that three widths and a bowl need, in runs at the base width: the grid, two blocks
-    at the base width, and one at each of two doublings.
+    """The budget, in runs at the base width, that suffices to fit a bowl and to reach three widths:
+    the grid, two blocks at the base width, and one block at each of the next two widths.
     """
     climb = sum(block_cost(ladder, level) for level in range(1, min(ladder.levels, 3)))
     return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climb
@@ -191,31 +192,32 @@ def least_budget(ladder: Ladder) -> float:
 def recommendation(
     question: Question, ladder: Ladder, bill: Bill, choices: Sequence[Choice]
 ) -> tuple[str, ...]:
-    """Advice in words where an alternative is better, or the answer will be unresolved."""
-    grid, final = robust.base_runs(ladder), final_run_flops(question, ladder)
-    tuning, target = bill.flops.expected, ladder.target_width
-    times = target / ladder.widths[0]
+    """Advice if an alternative is better, or if the answer is likely to be unresolved."""
+    grid, final_flops = robust.base_runs(ladder), final_run_flops(question, ladder)
+    tuning_flops, target = bill.flops.expected, ladder.target_width
+    width_ratio = target / ladder.widths[0]
     advice: list[str] = []
-    if grid * final <= tuning:
-        costs = f"its grid takes {amount(grid * final)}FLOP, this ladder about {amount(tuning)}FLOP"
+    if grid * final_flops <= tuning_flops:
+        grid_cost = f"its grid takes {amount(grid * final_flops)}FLOP"
+        costs = f"{grid_cost}, this ladder about {amount(tuning_flops)}FLOP"
         advice.append(f"sweep width {target} itself: {costs}")
-    elif times <= 2:
-        gain = "a ladder gains little; consider sweeping it directly"
+    elif width_ratio <= 2:
+        gain = "a ladder gains little; consider sweeping the target itself"
         advice.append(f"width {target} is at most twice the base width: {gain}")
-    if grid > times**2:
-        ratio = f"(target / base width)^2 = {times**2:.0f}"
+    if grid > width_ratio**2:
+        ratio = f"(target / base width)^2 = {width_ratio**2:.0f}"
         advice.append(
             f"the grid has {grid} points, more than {ratio}: tuning costs more than the final run"
         )
-    elif final < tuning:
+    elif final_flops < tuning_flops:
+        costs = f"{amount(final_flops)}FLOP, tuning about {amount(tuning_flops)}FLOP"
         advice.append(
-            f"the final run takes {amount(final)}FLOP, tuning about {amount(tuning)}FLOP: "
-            "tuning pays off if the answer is used more than once"
+            f"the final run takes {costs}: tuning pays off if the answer is used more than once"
         )
     advice += cheaper_choices(choices)
-    least, cap = math.ceil(least_budget(ladder)), ladder.max_base_runs
-    if question.schedule == "robust" and cap < least:
-        cause = f"limits.max_base_runs {cap:.0f} is below {least}, the least for three widths"
+    least, budget = math.ceil(least_budget(ladder)), ladder.max_base_runs
+    if question.schedule == "robust" and budget < least:
+        cause = f"limits.max_base_runs {budget:.0f} is below {least}, the least for three widths"
         advice.append(f"{cause}: expect the verdict unresolved")
     if ladder.levels < 3 and ladder.doublings:
         advice.append(

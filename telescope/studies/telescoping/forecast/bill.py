@@ -2,12 +2,14 @@
 
 Under `paper` every run is known, unless an edge rule may add runs or a flat optimum may end the
 ladder early. Under `robust` the grid and rounds 2 to 4 are known and give the least number of runs;
-the budget gives the most; the expected number is the mean of a few rehearsals (`rehearsal`). The
-coordinate check and the runs at the target do not count towards the budget in base runs, nor the
-check towards the limit on trials. Runs are assumed to train to their end; diverged runs cost less.
+the budget gives the most; the expected number is the mean of a few rehearsals (`rehearsal`).
+
+Neither the coordinate check nor the runs at the target count towards the budget in base runs. The
+coordinate check does not count towards the limit on trials either. All runs are assumed to train to
+their end, although diverged runs cost less.
 
 Parts: `Bill`, `bill_of` · `BillItem`, a line of the bill · `known_runs`, the certain runs ·
-`rehearsed` · `rounds`, `target_lines`, `coordinate_lines`, the lines.
+`rehearsed`, the rehearsals · `rounds`, `target_lines`, `coordinate_lines`, the lines.
 """
 
 import math
@@ -25,9 +27,9 @@ from telescope.studies.telescoping.schedules import paper, robust, validation, w
 from telescope.studies.telescoping.schedules.edges import EDGE_ROUNDS
 from telescope.train.flops import trial_flops
 
-REHEARSALS = 4  # of a variant, divided among its ladders
-LARGEST_REHEARSED = 1000  # runs at one level
-# names of lines: certain runs by schedule, runs of the edge rule, runs that depend on losses
+REHEARSALS = 4  # rehearsals per variant, divided among its ladders
+LARGEST_REHEARSED = 1000  # most certain runs at one level of a ladder that is rehearsed
+# names of lines, by schedule: certain runs; runs of the edge rule; runs that depend on losses
 KNOWN = {"robust": "rounds 1 to 4", "paper": "grids"}
 EDGE, REST = "edge rule", {"robust": "top-up", "paper": "further levels"}
 
@@ -44,44 +46,48 @@ class BillItem:
 
 @dataclass(frozen=True)
 class Bill:
-    """The expected cost of a ladder. The most of its lines may add up to more than its own most,
-    since a limit holds for all lines together.
+    """The expected cost of a ladder. The upper bounds of the lines may add up to more than the
+    bill's upper bound, since a limit holds for all lines together.
     """
 
-    known: tuple[int, ...]  # certain runs per level
+    known: tuple[int, ...]  # number of certain runs per level
     lines: tuple[BillItem, ...]
     rounds: Span  # FLOPs of the schedule, without coordinate check and runs at the target
-    trials: Span  # of all lines, as are tokens and FLOPs
+    # sums over all lines, within the limits
+    trials: Span
     tokens: Span
     flops: Span
 
 
 def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal]) -> Bill:
-    """The bill of a ladder."""
+    """The bill of a ladder, with means over the rehearsals as expected numbers."""
     counts, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
-    own = rounds(question, ladder, counts, rehearsals)
+    schedule_lines = rounds(question, ladder, counts, rehearsals)
     most_runs, most_flops = caps(question, ladder)
-    flops = total(line.flops for line in own).within(most_flops)
-    before, after = coordinate_lines(question, ladder), target_lines(question, ladder)
-    own_runs = total(line.trials for line in own).within(most_runs)
-    runs = total([own_runs, *(line.trials for line in after)]).within(max_runs)
+    flops = total(line.flops for line in schedule_lines).within(most_flops)
+    check_lines = coordinate_lines(question, ladder)
+    validation_lines = target_lines(question, ladder)
+    schedule_runs = total(line.trials for line in schedule_lines).within(most_runs)
+    runs = total([schedule_runs, *(line.trials for line in validation_lines)]).within(max_runs)
     return Bill(
         known=counts,
-        lines=(*before, *own, *after),
+        lines=(*check_lines, *schedule_lines, *validation_lines),
         rounds=flops,
-        trials=total([runs, *(line.trials for line in before)]),
-        tokens=total([runs.times(question.horizon.tokens), *(line.tokens for line in before)]),
-        flops=total([flops, *(line.flops for line in (*before, *after))]).within(max_flops),
+        trials=total([runs, *(line.trials for line in check_lines)]),
+        tokens=total([runs.times(question.horizon.tokens), *(line.tokens for line in check_lines)]),
+        flops=total([flops, *(line.flops for line in (*check_lines, *validation_lines))]).within(
+            max_flops
+        ),
     )
 
 
 def job_limits(question: Question) -> tuple[float, float]:
-    """The most trials and FLOPs of a ladder including its coordinate check: an equal share of the
-    job's limits.
+    """A ladder's equal share of the job's limits: the most trials, coordinate check excluded, and
+    the most FLOPs, coordinate check included.
     """
-    share = len(question.optimizers)
-    flops = math.inf if question.limits.max_flops is None else question.limits.max_flops / share
-    return question.limits.max_trials // share, flops
+    ladders = len(question.optimizers)
+    flops = math.inf if question.limits.max_flops is None else question.limits.max_flops / ladders
+    return question.limits.max_trials // ladders, flops
 
 
 def caps(question: Question, ladder: Ladder) -> tuple[float, float]:
@@ -106,7 +112,7 @@ def is_exact(question: Question) -> bool:
 
 
 def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
-    """The certain runs per level: the runs of the rounds or levels that fit into the limits."""
+    """The number of certain runs per level, of the rounds or levels that fit into the limits."""
     max_runs, max_flops = job_limits(question)
 
     def fits(counts: Sequence[int]) -> bool:
@@ -118,10 +124,10 @@ def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
         )
 
     if question.schedule == "robust":
-        none = [0] * ladder.levels
-        grid = [robust.base_runs(ladder), *none[1:]]
+        no_runs = [0] * ladder.levels
+        grid = [robust.base_runs(ladder), *no_runs[1:]]
         return tuple(
-            next(counts for counts in (robust.forecast(ladder), grid, none) if fits(counts))
+            next(counts for counts in (robust.forecast(ladder), grid, no_runs) if fits(counts))
         )
     certain_levels = ladder.levels
     if question.paper.edge == "fail":
@@ -130,16 +136,16 @@ def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
         certain_levels = 2
     counts: list[int] = []
     for level in range(min(certain_levels, ladder.levels)):
-        longer = [*counts, windows.runs(ladder, level, question.paper)]
-        if not fits(longer):
+        extended = [*counts, windows.runs(ladder, level, question.paper)]
+        if not fits(extended):
             break
-        counts = longer
+        counts = extended
     return (*counts, *[0] * (ladder.levels - len(counts)))
 
 
 def rehearsed(question: Question, ladder: Ladder) -> tuple[Rehearsal, ...]:
-    """Rehearsals on a few bowls; empty where no grid fits into the limits, or where they would take
-    too long for a preview.
+    """Rehearsals of a ladder on a few bowls; empty if no grid fits into the limits, or if the
+    rehearsals would take too long for a preview.
     """
     sampler = windows.sampler_of(ladder, question.paper)
     slow = question.schedule == "paper" and sampler in ("gp", "tpe")
@@ -155,36 +161,38 @@ def rounds(
     question: Question, ladder: Ladder, counts: Sequence[int], rehearsals: Sequence[Rehearsal]
 ) -> tuple[BillItem, ...]:
     """The lines of a ladder's schedule: the certain runs, the runs of the edge rule, and the runs
-    that depend on losses.
+    that depend on losses. If every run is known, there is a single line.
     """
     certain = dict(enumerate(counts))
     tokens, flops = question.horizon.tokens, total_flops(ladder, certain)
     runs = sum(counts)
     exact = (Span(x, x, x) for x in (runs, runs * tokens, flops))
-    first = BillItem(KNOWN[question.schedule], *exact)
+    certain_line = BillItem(KNOWN[question.schedule], *exact)
     if is_exact(question):
-        return (first,)
-    edge = mean([rehearsal.runs("edge") for rehearsal in rehearsals])
-    every = mean([rehearsal.runs() for rehearsal in rehearsals])
-    rest = {
-        level: max(0.0, count - certain.get(level, 0) - edge.get(level, 0.0))
-        for level, count in every.items()
+        return (certain_line,)
+    edge_runs = mean([rehearsal.runs("edge") for rehearsal in rehearsals])
+    all_runs = mean([rehearsal.runs() for rehearsal in rehearsals])
+    later_runs = {
+        level: max(0.0, count - certain.get(level, 0) - edge_runs.get(level, 0.0))
+        for level, count in all_runs.items()
     }
     most_runs, most_flops = caps(question, ladder)
-    left = most_runs - first.trials.least, most_flops - first.flops.least
-    added = EDGE_ROUNDS * edge_points(ladder) if question.schedule == "robust" else left[0]
-    most_edge = min(added, left[0]), min(added * ladder.base_flops, left[1])
+    left = most_runs - certain_line.trials.least, most_flops - certain_line.flops.least
+    most_added = EDGE_ROUNDS * edge_points(ladder) if question.schedule == "robust" else left[0]
+    most_edge = min(most_added, left[0]), min(most_added * ladder.base_flops, left[1])
     return (
-        first,
-        optional_line(ladder, tokens, EDGE, edge, most_edge),
-        optional_line(ladder, tokens, REST[question.schedule], rest, left),
+        certain_line,
+        optional_line(ladder, tokens, EDGE, edge_runs, most_edge),
+        optional_line(ladder, tokens, REST[question.schedule], later_runs, left),
     )
 
 
 def optional_line(
     ladder: Ladder, tokens: int, name: str, runs: Mapping[int, float], most: tuple[float, float]
 ) -> BillItem:
-    """A line of runs that may be left out: at least zero, at most `most` trials and FLOPs."""
+    """A line of runs that may not be needed: at least zero, `runs` per level as the expected
+    number, and at most the trials and FLOPs in `most`.
+    """
     most_runs, most_flops = most
     trials = Span(0.0, math.fsum(runs.values()), most_runs).within(most_runs)
     flops = Span(0.0, total_flops(ladder, runs), most_flops).within(most_flops)
@@ -193,14 +201,15 @@ def optional_line(
 
 def edge_points(ladder: Ladder) -> int:
     """The most points that the edge rule of `robust` adds per round: two values of the learning
-    rate and one of every other fitted axis, each with three values of the remaining axes in turn.
+    rate and one value of every other fitted axis; each value with the best values of the remaining
+    axes, then with two neighbours along each of these axes.
     """
     axes = len(ladder.fitted)
     return (axes + 1) * (1 + 2 * max(0, axes - 1))
 
 
 def mean(counts: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The mean number of runs per level."""
+    """The mean of several counts of runs per level; empty without counts."""
     levels = sorted({level for by_level in counts for level in by_level})
     return {
         level: math.fsum(by_level.get(level, 0) for by_level in counts) / len(counts)
@@ -209,31 +218,33 @@ def mean(counts: Sequence[Mapping[int, float]]) -> dict[int, float]:
 
 
 def total_flops(ladder: Ladder, runs: Mapping[int, float]) -> float:
-    """The FLOPs of these numbers of runs per level."""
+    """The FLOPs of `runs`, the number of runs per level."""
     return ladder.base_flops * math.fsum(
         ladder.cost(level) * count for level, count in runs.items()
     )
 
 
 def coordinate_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
-    """The line of the coordinate check, empty where it is skipped. Its most allows for the further
-    seeds of an unclear verdict.
+    """The line of the coordinate check; empty if the check is skipped or has too few widths. The
+    upper bound includes the further seeds that an unclear verdict needs.
     """
     design = coordinate_design(question, ladder)
     widths = len(design.widths)
     if question.coordinates == "skip" or not design.seeds or widths < FEWEST_WIDTHS:
         return ()
-    few, many = (design.runs[: seeds * widths] for seeds in (design.seeds, design.most_seeds))
+    first_runs, all_runs = (
+        design.runs[: seeds * widths] for seeds in (design.seeds, design.most_seeds)
+    )
     sums = [
         (len(runs), sum(spec.horizon.tokens for spec in runs), math.fsum(map(trial_flops, runs)))
-        for runs in (few, few, many)
+        for runs in (first_runs, first_runs, all_runs)
     ]
     trials, tokens, flops = (Span(*quantity) for quantity in zip(*sums, strict=True))
     return (BillItem("coordinate check", trials, tokens, flops),)
 
 
 def target_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
-    """The line of the runs at the target; empty where the question asks for none."""
+    """The line of the runs at the target; empty if the study asks for no validation."""
     if not question.validate_at_target:
         return ()
     runs = Span(validation.LEAST_RUNS, validation.LEAST_RUNS, validation.MOST_RUNS)

@@ -1,4 +1,4 @@
-"""Wall-clock time of stages that several workers share."""
+"""Wall-clock time of stages whose runs share several workers."""
 
 import math
 from collections.abc import Mapping
@@ -9,28 +9,28 @@ from telescope.studies.telescoping.ladder.ladder import Ladder
 
 @dataclass(frozen=True)
 class LadderDurations:
-    """Durations of a ladder's runs, of which several run in parallel; a stage waits for its last
-    run.
+    """The durations of a ladder's runs and stages, with `parallel` runs at once. A stage ends when
+    its last run ends.
     """
 
     ladder: Ladder
     parallel: int
-    flops_per_second: tuple[float, ...]  # per level, then at the target
+    flops_per_second: tuple[float, ...]  # speed at every level, then at the target
 
     def run_seconds(self, level: int) -> float:
         """The seconds of a run at a level."""
         return self.ladder.base_flops * self.ladder.cost(level) / self.flops_per_second[level]
 
     def stage_seconds(self, runs: Mapping[int, int]) -> float:
-        """The seconds of a stage with these numbers of runs per level."""
+        """The seconds of a stage with `runs` per level."""
         return math.fsum(
             math.ceil(count / self.parallel) * self.run_seconds(level)
             for level, count in runs.items()
         )
 
     def rest_seconds(self, flops: float) -> float:
-        """The seconds of runs of which only the FLOPs are known: at the speed of the slowest level,
-        with as many runs in parallel as a block has corners.
+        """The seconds of runs of which only the FLOPs are known, at the lowest speed of any width
+        and with at most one block of runs in parallel.
         """
         at_once: int = min(self.parallel, 2 ** min(len(self.ladder.fitted), 3))
         return max(0.0, flops) / min(self.flops_per_second) / at_once

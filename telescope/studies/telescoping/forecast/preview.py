@@ -1,8 +1,8 @@
 """The expected cost of a telescoping study, and its alternatives.
 
-It holds trials, tokens and FLOPs (`bill`), seconds (`clock`), disk space
-(`telescope.studies.forecast.disk`) and other choices (`alternatives`), for each ladder and for all
-ladders together.
+A `Preview` holds trials, tokens and FLOPs (`bill`) and seconds (`clock`), for each ladder and for
+all ladders together; disk space (`telescope.studies.forecast.disk`) for all ladders together; and
+other choices (`alternatives`) for each ladder.
 
 Parts: `preview` -> `Preview` · `ladder_preview` -> `LadderPreview`.
 """
@@ -49,12 +49,12 @@ class LevelPreview:
 
 @dataclass(frozen=True)
 class LadderPreview:
-    """The expected cost of a ladder, for one variant where the study compares several."""
+    """The expected cost of a ladder; `variant` is empty if the study compares no variants."""
 
     optimizer: OptimizerName
     variant: str
     levels: tuple[LevelPreview, ...]
-    validation: LevelPreview | None  # least runs at the target; None where the study asks for none
+    validation: LevelPreview | None  # least runs at the target; None without validation
     lines: tuple[BillItem, ...]
     trials: Span
     tokens: Span
@@ -63,19 +63,19 @@ class LadderPreview:
     pace: Pace  # speed at the widest level
     final_run_flops: float
     final_run_seconds: float
-    share: float  # the final run's share of itself and the expected tuning
-    choices: tuple[Choice, ...]
+    share: float  # FLOPs of the final run, as a share of tuning and final run together
+    choices: tuple[Choice, ...]  # the ladder itself first
     advice: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Preview:
-    """The expected cost of all ladders together, and of each."""
+    """The expected cost of all ladders together, and of each ladder."""
 
     trials: Span
     tokens: Span
     flops: Span
-    seconds: Span  # of training, with `parallel` trials at once
+    seconds: Span  # wall-clock time of training, with `parallel` trials at once
     parallel: int
     estimated: bool  # whether the seconds rest on an assumed speed
     disk: Disk
@@ -87,7 +87,7 @@ class Preview:
 
 
 def preview(question: Question, machine: Machine | None = None) -> Preview:
-    """The forecast. The study's data should be resolved, since the vocabulary affects the cost."""
+    """The forecast of a study. The vocabulary size affects the cost, so it should be known."""
     machine = machine or Machine()
     parallel = min(
         [limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None],
@@ -120,7 +120,7 @@ def preview(question: Question, machine: Machine | None = None) -> Preview:
 def disk(
     question: Question, ladders: Sequence[LadderPreview], machine: Machine, parallel: int
 ) -> Disk:
-    """The disk space of all ladders, with every run taken to be as large as the widest."""
+    """The disk space of all ladders, as if every run had the widest level's size."""
     widest = [
         trial_spec(
             variant.question,
@@ -138,7 +138,7 @@ def disk(
 
 
 def all_advice(ladders: Sequence[LadderPreview]) -> Iterator[str]:
-    """Each piece of advice once, prefixed with its variants where it does not concern all."""
+    """Each piece of advice once; advice that does not concern all variants names its variants."""
     variants = dict.fromkeys(ladder.variant for ladder in ladders)
     for text in dict.fromkeys(text for ladder in ladders for text in ladder.advice):
         owners = dict.fromkeys(ladder.variant for ladder in ladders if text in ladder.advice)
@@ -194,7 +194,7 @@ def paces_of(question: Question, ladder: Ladder, machine: Machine) -> list[Pace]
 
 
 def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | None:
-    """The runs that validation needs at least; None where the study asks for none."""
+    """The runs that validation at the target needs at least; None without validation."""
     for line in target_lines(question, ladder):
         runs = round(line.trials.least)
         return LevelPreview(
@@ -204,20 +204,24 @@ def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | 
 
 
 def seconds_of(clock: LadderDurations, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
-    """The seconds until the last run ends: at least for the certain runs, as expected for the
-    rehearsed stages, at most for all runs that the limits allow.
+    """The seconds until the last run ends: the least for the certain runs, the expected for the
+    stages of the rehearsals, and the most for all runs that the limits allow.
     """
     counts = dict(enumerate(bill.known))
-    certain = math.fsum(clock.stage_seconds({level: count}) for level, count in counts.items())
+    certain_seconds = math.fsum(
+        clock.stage_seconds({level: count}) for level, count in counts.items()
+    )
     certain_flops = total_flops(clock.ladder, counts)
     least, most = (
-        certain + clock.rest_seconds(flops - certain_flops)
+        certain_seconds + clock.rest_seconds(flops - certain_flops)
         for flops in (bill.flops.least, bill.flops.most)
     )
-    rehearsed = [
+    rehearsed_seconds = [
         math.fsum(clock.stage_seconds(dict(levels)) for _, levels in rehearsal.stages)
         for rehearsal in rehearsals
     ]
-    other_runs = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
-    expected = math.fsum(rehearsed) / len(rehearsed) + other_runs if rehearsed else least
+    other_seconds = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
+    expected = least
+    if rehearsed_seconds:
+        expected = math.fsum(rehearsed_seconds) / len(rehearsed_seconds) + other_seconds
     return Span(digits(least), digits(max(least, expected)), digits(max(least, expected, most)))

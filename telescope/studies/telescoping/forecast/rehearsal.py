@@ -1,12 +1,15 @@
-"""Rehearsals: the probable course of a study, before any model is trained.
+"""Rehearsals: simulations of a study before any model is trained.
 
-The study's schedule is folded over a few closed-form bowls whose optimum is known; the cost of the
-stages and the final error there are the expected ones. The bowls are drawn with fixed seeds from
-the range that reference studies of small models showed: curvature 0.25 to 1.1 % of the loss per
-octave^2 of the learning rate, other axes 3 to 10 times flatter, a drift of up to 1.5 octaves from
-base to target by one of the pooled model's laws, noise of 0.2 % of the loss per run with 0.4 of its
-variance shared by the runs of a seed, an optimum in the middle half of the range at the base width,
-and no divergence.
+The study's schedule is run on a few closed-form bowls whose optimum is known. The cost of the
+stages and the final error on these bowls are the forecast. The bowls are drawn with fixed seeds
+from the range that reference studies of small models showed:
+
+- the curvature is 0.25 to 1.1 % of the loss per octave^2 of the learning rate; other axes are 3 to
+  10 times flatter
+- the optimum lies in the middle half of the range at the base width, and drifts by up to 1.5
+  octaves from base to target, by one of the pooled model's laws
+- a run's noise is 0.2 % of the loss; the runs of a seed share 0.4 of its variance
+- no run diverges
 
 Parts: `Bowl` · `rehearse` -> `Rehearsal`.
 """
@@ -26,8 +29,8 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, P
 from telescope.studies.telescoping.ladder.pooled import LAWS
 from telescope.studies.telescoping.question.question import Question
 
-NOISE, PAIRING = 0.2, 0.4  # % of the loss per run; share of its variance common to a seed's runs
-SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5
+NOISE, PAIRING = 0.2, 0.4  # sd of a run in % of the loss; share of the variance due to the seed
+SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5  # s and m of `ladder.bowl`; octaves from base to target
 ASSUMES = (
     f"an optimum inside the range, noise of {NOISE} % of the loss, "
     f"a drift of up to {MOST_DRIFT} octaves, and no divergence"
@@ -36,21 +39,21 @@ ASSUMES = (
 
 @dataclass(frozen=True, eq=False)
 class Bowl:
-    """A loss in closed form, in octaves of a ladder's axes. A height is a width, in doublings above
-    the base width.
+    """A loss in closed form, in octaves of a ladder's axes. The `height` of a width is the number
+    of doublings from the base width to it.
     """
 
-    number: int  # the seed of its parameters and noise
+    number: int  # seed of the bowl's parameters and noise
     base: Array  # [axis], the optimum at the base width
     drift: Array  # [axis], octaves from base to target
-    phi: float  # of the drift law, as in `ladder.pooled`
+    phi: float  # parameter of the drift law, as in `ladder.bowl`
     curvature: float  # % of the loss per octave^2 of the learning rate
-    flatness: Array  # [axis], divided by the learning rate's
-    doublings: float  # from base to target
+    flatness: Array  # [axis], the learning rate's curvature / the axis's curvature
+    doublings: float  # number of doublings from base to target
 
     @classmethod
     def drawn(cls, ladder: Ladder, number: int) -> "Bowl":
-        """The bowl of this number, over a ladder's axes."""
+        """The bowl that the seed `number` draws over a ladder's axes."""
         rng, axes = np.random.default_rng(number), len(ladder.axes)
         low, high = np.array([[axis.low, axis.high] for axis in ladder.axes]).T
         return cls(
@@ -71,12 +74,12 @@ class Bowl:
         if t == 0:
             return self.base
         inverse = (2.0**-height - 2.0**-t) / (1 - 2.0**-t)
-        left = inverse + self.phi * ((t - height) / t - inverse)
-        moved: Array = self.base - self.drift * (1 - left)
+        share_left = inverse + self.phi * ((t - height) / t - inverse)
+        moved: Array = self.base - self.drift * (1 - share_left)
         return moved
 
     def excess(self, height: float, x: Array) -> Array:
-        """The excess in % over the loss at the optimum: [..., axis] -> [...]."""
+        """The loss at `x` above the loss at the optimum, in %: [..., axis] -> [...]."""
         u = x - self.optimum(height)
         v = u[..., 0] + CROSS * u[..., 1:].sum(-1)
         result: Array = self.curvature * (
@@ -87,25 +90,25 @@ class Bowl:
     def loss(self, ladder: Ladder, point: Point) -> float:
         """The loss of a run, including its noise."""
         height = ladder.heights[point.level] if point.level < ladder.levels else ladder.doublings
-        place = [self.number, point.level, point.seed]
-        common = np.random.default_rng(place).standard_normal()
-        own = np.random.default_rng(
-            [*place, *(round(64 * x) % 2**32 for x in point.x)]
+        key = [self.number, point.level, point.seed]
+        seed_noise = np.random.default_rng(key).standard_normal()
+        run_noise = np.random.default_rng(
+            [*key, *(round(64 * x) % 2**32 for x in point.x)]
         ).standard_normal()
-        noise = NOISE * (math.sqrt(PAIRING) * common + math.sqrt(1 - PAIRING) * own)
+        noise = NOISE * (math.sqrt(PAIRING) * seed_noise + math.sqrt(1 - PAIRING) * run_noise)
         return 1 + (float(self.excess(height, np.array(point.x))) + float(noise)) / 100
 
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The course of the schedule on a bowl."""
+    """The stages of a schedule on a bowl, and the error of its answer."""
 
     stages: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]  # (name, ((level, runs), ...))
-    error: float  # of the learning rate at the target, in octaves
-    regret: float  # at the target, in % of the loss
+    error: float  # error of the learning rate at the target, in octaves
+    regret: float  # regret at the target, in % of the loss
 
     def runs(self, *names: str) -> dict[int, int]:
-        """The runs per level in the stages of these names; without names, in all stages."""
+        """The number of runs per level in the named stages; without names, in all stages."""
         total = Counter[int]()
         for name, levels in self.stages:
             if not names or name in names:
@@ -115,7 +118,7 @@ class Rehearsal:
 
 @lru_cache(maxsize=256)
 def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
-    """Fold the study's schedule over a bowl, within the study's limits, without the runs at the
+    """Run the study's schedule on a bowl, within the study's limits and without the runs at the
     target.
     """
     bowl, done, planned = Bowl.drawn(ladder, number), list[Done](), list[Point]()

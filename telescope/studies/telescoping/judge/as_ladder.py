@@ -1,7 +1,8 @@
 """A sweep as a ladder: each width is a level, each swept column an axis, each width's runs a stage.
 
-Widths need not be doublings: a level lies log2(width / narrowest) doublings up. An axis is fitted
-where some width has three values of it that did not diverge; otherwise its values are compared.
+Widths need not double from level to level: a level lies log2(width / narrowest width) doublings up.
+An axis is fitted if some width has finite losses at three of its values; otherwise the values are
+only compared.
 
 Parts: `ladder_of` · `near_optimum`, the runs that the pooled model is fitted to.
 """
@@ -12,7 +13,7 @@ from telescope.studies.telescoping.axes import Axis, AxisName
 from telescope.studies.telescoping.judge.sweep import Row, Sweep
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin
 
-NEAR = 2.0 + 1e-9  # octaves of the learning rate
+NEAR = 2.0 + 1e-9  # octaves of lr to each side of the lowest point
 
 
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
@@ -40,8 +41,8 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
 
 
 def axis_of(sweep: Sweep, name: AxisName) -> Axis:
-    """A swept column as an axis. Its number of points is the largest number of values that a width
-    has, without values at which every run diverged.
+    """A swept column as an axis. The axis has as many points as the width with the most values;
+    values at which every run diverged do not count.
     """
     tried = {octaves(row, name) for row in sweep.rows}
     counts = [
@@ -52,27 +53,30 @@ def axis_of(sweep: Sweep, name: AxisName) -> Axis:
 
 
 def octaves(row: Row, name: AxisName) -> float:
-    """A hyperparameter of a run in octaves."""
+    """The value of a run's hyperparameter, in octaves."""
     return math.log2(row.lr if name == "lr" else row.weight_decay or 1.0)
 
 
 def weight_decays_tried(sweep: Sweep) -> list[float]:
-    """The weight decays tried, ascending; empty where the sweep has no such column."""
+    """The weight decays tried, ascending; empty without a column for them."""
     return sorted({row.weight_decay for row in sweep.rows if row.weight_decay is not None})
 
 
 def near_optimum(stage: Done) -> Done:
-    """The runs of a width that the pooled model is fitted to: the runs within NEAR octaves in lr of
-    the lowest point, and the next finite ones on either side.
+    """The runs of a width to which the pooled model is fitted: the runs within NEAR octaves in lr
+    of the lowest point, and the runs at the next lr with a finite loss on either side.
 
-    A sweep runs its whole grid at every width. Real bowls deviate from the model far up their
-    walls, and many far points would outweigh the few that determine the optimum: with them, a 90 %
-    interval can contain the true value in only 60 % of cases, without them in 90 %.
+    A sweep contains the whole grid at every width. Far from the optimum, real bowls deviate from
+    the model, and the many far points would outweigh the few that determine the optimum. With the
+    far points, a 90 % interval can contain the true value in only 60 % of cases; without the far
+    points, it does so in 90 %.
     """
     lowest = argmin(stage.outcomes)[0]
     tried = sorted({o.point.x[0] for o in stage.outcomes if o.finite})
-    beside = {*[x for x in tried if x < lowest][-1:], *[x for x in tried if x > lowest][:1]}
+    next_rates = {*[x for x in tried if x < lowest][-1:], *[x for x in tried if x > lowest][:1]}
     near = [
-        o for o in stage.outcomes if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in beside
+        o
+        for o in stage.outcomes
+        if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in next_rates
     ]
     return Done(stage.name, tuple(near))

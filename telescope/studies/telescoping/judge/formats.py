@@ -1,9 +1,10 @@
-"""A sweep in CSV or JSON, parsed.
+"""The parser of a sweep in CSV or JSON.
 
-Columns may come in any order, their names in any case; other columns are ignored, with a note.
-Problems name the line or the row, the column, and the remedy.
+Columns may come in any order, with names in any case. Unknown columns are ignored, with a note.
+Problems name the line (CSV) or the row (JSON), the column, and the remedy.
 
-Parts: `read_csv` · `read_rows`, rows of a JSON document · `read_document`, rows and target width.
+Parts: `read_csv` · `read_rows`, from the rows of a JSON document · `read_document`, from a document
+with rows and target width.
 """
 
 import csv
@@ -28,7 +29,7 @@ from telescope.studies.telescoping.judge.sweep import (
 def read_csv(content: bytes) -> Sweep:
     """The sweep in a CSV file, with commas, semicolons or tabs between its cells.
 
-    Raises InvalidInput with the problems of its lines.
+    Raises InvalidInput with the problems of the file.
     """
     if len(content) > MOST_BYTES:
         raise InvalidInput.of(
@@ -66,7 +67,7 @@ def read_csv(content: bytes) -> Sweep:
 
 
 def check_columns(columns: Sequence[str]) -> None:
-    """Raise InvalidInput where a needed column is missing, or a column name appears twice."""
+    """Raise InvalidInput if a needed column is missing, or if a column name appears twice."""
     hint = f"rename the column that holds it (the columns are {', '.join(columns)})"
     missing = [Problem(name, f"no such column; {hint}") for name in NEEDED if name not in columns]
     counts = Counter(columns)
@@ -80,14 +81,14 @@ def check_columns(columns: Sequence[str]) -> None:
 
 
 def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> list[SweepRow]:
-    """Each line of a CSV file as a row with its cells by column. Raises InvalidInput where a line
+    """The rows in the lines of a CSV file, with cells by column name. Raises InvalidInput if a line
     has too few or too many cells.
     """
     rows, problems = [], list[Problem]()
     for number, cells in lines:
         line = SourceLine(number)
-        spare = [cell for cell in cells[len(columns) :] if cell.strip()]
-        if spare or len(cells) < len(columns):
+        extra_cells = [cell for cell in cells[len(columns) :] if cell.strip()]
+        if extra_cells or len(cells) < len(columns):
             remedy = "leave the loss of a diverged run empty, but keep its commas"
             counts = f"has {len(cells)} cells, but the first line names {len(columns)} columns"
             message = f"{counts}; {remedy}; write decimals with a point"
@@ -99,27 +100,27 @@ def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> l
 
 
 def ignored(columns: Iterable[str]) -> tuple[str, ...]:
-    """The note on ignored columns, if there are any."""
+    """A note that names the ignored columns; empty without such columns."""
     names = sorted({name for name in columns if name and name not in NEEDED + OPTIONAL})
     return (f"ignored: {', '.join(names)}",) if names else ()
 
 
 def read_rows(rows: Sequence[Cells]) -> Sweep:
-    """The sweep in rows of a JSON document. Raises InvalidInput with the problems of the rows."""
+    """The sweep in the rows of a JSON document. Raises InvalidInput with the rows' problems."""
     lowered = [
         {str(name).strip().lower(): value for name, value in row.items()}
         for row in rows[: MOST_ROWS + 1]
     ]
-    records_read = [SweepRow(RowAt(i), row) for i, row in enumerate(lowered)]
+    submitted = [SweepRow(RowAt(i), row) for i, row in enumerate(lowered)]
     refuse(
         [
             Problem(record.place.at(name), "is missing; give it")
-            for record in records_read
+            for record in submitted
             for name in NEEDED
             if name not in record.cells
         ]
     )
-    return sweep_of(records_read, ignored(name for row in lowered for name in row))
+    return sweep_of(submitted, ignored(name for row in lowered for name in row))
 
 
 def read_document(document: object) -> tuple[Sweep, int | None]:

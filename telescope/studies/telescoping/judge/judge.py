@@ -1,7 +1,7 @@
 """The verdict on an existing sweep: whether its optimum transfers to a target width.
 
-It is reached as in the report of a job: the runs become the stages of a ladder (`as_ladder`), the
-pooled model is fitted to all widths at once, and the learning rate decides
+The verdict follows the rules for a job: the runs become the stages of a ladder (`as_ladder`), the
+pooled model is fitted to all widths at once, and the learning rate determines the verdict
 (`telescope.studies.telescoping.answer.verdict.judged`). Each width also gets a verdict on its own
 optimum (`levels`).
 
@@ -76,28 +76,27 @@ class Judgement:
     hyperparameters: dict[AxisName, Hyperparameter]
     levels: tuple[JudgedLevel, ...]
     drift: Drift | None
-    # cost of using the narrowest width's optimum at each wider width and at the target, by the bowl
+    # predicted cost of using the narrowest width's optimum at each wider width and at the target
     copying: tuple[Copying, ...]
-    # cost, at the widest width, of the lowest point of the narrowest width, in % of the loss; None
-    # where it was not run there, or diverged
+    # measured cost, at the widest width, of using the narrowest width's lowest point, in % of the
+    # loss; None if that point was not run at the widest width, or diverged there
     measured_regret: float | None
-    scaling_fit: ScalingFit | None  # of the loss at each width's optimum, against width
-    notes: tuple[str, ...]  # how the sweep was interpreted
-    because: Reason | None = None  # the reason as values
+    scaling_fit: ScalingFit | None  # fit of the loss at each width's optimum against width
+    notes: tuple[str, ...]  # remarks on how the sweep was interpreted
+    because: Reason | None = None  # the reason as a code with numbers
 
 
 def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
-    """The verdict on the transfer of a sweep to a target width, by default twice its widest.
+    """The verdict on whether a sweep's optimum transfers to `target_width`, by default twice the
+    widest width.
 
-    Raises InvalidInput where the target is narrower than the widest width.
+    Raises InvalidInput if the target is narrower than the widest width, or wider than 2 * WIDEST.
     """
     notes = sweep.notes
     if target_width is None:
         target_width = 2 * sweep.widths[-1]
-        notes = (
-            *notes,
-            f"judged for width {target_width}, twice the widest; set target_width for another",
-        )
+        judged_for = f"judged for width {target_width}, twice the widest"
+        notes = (*notes, f"{judged_for}; set target_width for another width")
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
         remedy = "for a narrower target, leave out the wider rows"
         least = f"must be at least {sweep.widths[-1]}, the widest width in the sweep"
@@ -135,15 +134,15 @@ def judged_sweep(
     values: dict[AxisName, Hyperparameter],
     levels: Sequence[JudgedLevel],
 ) -> tuple[Verdict, Reason]:
-    """The verdict on the transfer, and its reason with advice."""
+    """The verdict on the transfer, and the reason for the verdict, with advice."""
     if not values:
         return "unbracketed", all_diverged(done)
-    wider = Remark.of(Advice.SWEEP_WIDTH, width=2 * ladder.widths[-1])
+    drift_advice = Remark.of(Advice.SWEEP_WIDTH, width=2 * ladder.widths[-1])
     verdict, reason = judged(
         values["lr"],
         fit,
         ladder.levels - 1,
-        Remarks(lambda fit: to_narrow(ladder, done, fit), wider),
+        Remarks(lambda fit: to_narrow(ladder, done, fit), drift_advice),
     )
     if verdict == "resolved":
         return verdict, reason
@@ -151,7 +150,7 @@ def judged_sweep(
 
 
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
-    """The weight decay, where all runs had the same; else empty."""
+    """The weight decay as a fixed hyperparameter, if all runs had the same; else empty."""
     if len(tried := weight_decays_tried(sweep)) != 1:
         return {}
     value = tried[0]
@@ -159,21 +158,22 @@ def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
 
 
 def values_at_target(
-    ladder: Ladder, done: tuple[Done, ...], fitted: dict[int, Estimate], fit: Fit | None
+    ladder: Ladder, done: tuple[Done, ...], estimates: dict[int, Estimate], fit: Fit | None
 ) -> dict[AxisName, Hyperparameter]:
-    """The hyperparameters at the target; empty where every run diverged. An axis that is not fitted
-    has the best value at the narrowest width with a finite loss.
+    """The swept hyperparameters at the target, from the pooled model's estimates by fitted axis;
+    empty if every run diverged. Any other axis has its best value at the narrowest width with a
+    finite loss.
     """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
     ends = [border_sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
     at_border = [axis for sides in ends for axis in sides]
-    return judged_values(ladder, fit, best | fitted, at_border)
+    return judged_values(ladder, fit, best | estimates, at_border)
 
 
 def width_reasons(
     verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]
 ) -> tuple[ReasonPart, ...]:
-    """The reasons of the widths that cause a verdict; empty where the fit over all widths does."""
+    """The reasons of the widths that cause the verdict; empty if the pooled fit causes it."""
     if verdict == "unbracketed":
         levels = [level for level in levels if level.verdict == "unbracketed"]
     elif fit is not None:
@@ -182,7 +182,9 @@ def width_reasons(
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
-    """Advice that narrows the interval: the blocks that the greedy rule would add."""
+    """Advice for a narrower interval: a second width if there is only one, else the blocks that the
+    greedy rule of `schedules.blocks` would add, else wider or longer runs.
+    """
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.SECOND_WIDTH, width=2 * ladder.widths[0])
     added = Counter[int]()
@@ -210,11 +212,12 @@ def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> tuple[Corners
 
 
 def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
-    """The measured cost, at the widest width, of the lowest point of the narrowest width, in % of
-    the lowest loss at the widest; None where it was not run there, or diverged.
+    """The measured cost, at the widest width, of using the narrowest width's lowest point, in % of
+    the widest width's lowest loss. None if that point was not run at the widest width or diverged
+    there, or if there is only one width.
     """
     means = seed_means(outcomes(done, ladder.levels - 1))
-    copied = means.get(argmin(outcomes(done, 0)), math.inf)
-    if ladder.levels == 1 or not math.isfinite(copied):
+    loss = means.get(argmin(outcomes(done, 0)), math.inf)
+    if ladder.levels == 1 or not math.isfinite(loss):
         return None
-    return digits(100 * (copied / min(means.values()) - 1))
+    return digits(100 * (loss / min(means.values()) - 1))

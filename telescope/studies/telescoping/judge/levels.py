@@ -1,7 +1,8 @@
 """The verdict on the optimum of a single width, from the sweep's runs at that width.
 
-    unbracketed   its lowest loss or fitted optimum lies at a border of the runs, or all diverged
-    unresolved    fewer than three learning rates, or an interval wider than +-0.5 octave
+    unbracketed   the lowest loss or the fitted optimum is at a border of the runs, or all diverged
+    unresolved    fewer than three learning rates with finite losses, no fit, or an interval wider
+                  than +-0.5 octave
     resolved      otherwise
 
 Parts: `judged_level` -> `JudgedLevel` · `level_verdict` · `border_sides` · `missing_lrs`.
@@ -23,8 +24,8 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
-FEWEST_LRS = 3  # with a finite loss, for a verdict other than unresolved
-APART = 0.5  # octaves: a learning rate nearer than this to one tried adds nothing
+FEWEST_LRS = 3  # least learning rates with a finite loss for a resolved verdict
+APART = 0.5  # least octaves between a learning rate to add and any rate tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,7 @@ class JudgedLevel(LevelReport):
 
     verdict: Verdict
     reason: str
-    because: Reason | None = None  # the reason as values
+    because: Reason | None = None  # the reason as a code with numbers
 
 
 def judged_level(
@@ -49,15 +50,15 @@ def judged_level(
         edge=edges_words(edges) or None,
         edges=edges,
     )
-    shared = {field.name: getattr(report, field.name) for field in fields(report)}
-    return JudgedLevel(**shared, verdict=verdict, reason=words(because), because=because)
+    report_fields = {field.name: getattr(report, field.name) for field in fields(report)}
+    return JudgedLevel(**report_fields, verdict=verdict, reason=words(because), because=because)
 
 
 def level_verdict(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, sides: dict[int, int]
 ) -> tuple[Verdict, Reason]:
-    """The verdict on a width's own optimum, and its reason with advice. `sides` are the borders at
-    which it lies.
+    """The verdict on a width's own optimum, and the reason for the verdict, with advice. `sides`
+    are the `border_sides` of the width.
     """
     results = outcomes(done, level)
     tried, finite = (
@@ -84,24 +85,24 @@ def level_verdict(
         )
     if fit is None:
         return "unresolved", Reason.of(Code.BASE_DIVERGED)
-    half = level_estimates(ladder, fit, level)[0].half_width
-    if half > LR_HALF_WIDTH:
+    half_width = level_estimates(ladder, fit, level)[0].half_width
+    if half_width > LR_HALF_WIDTH:
         return "unresolved", Reason.of(
-            Code.KNOWN_LOOSELY, half_width=digits(half), advice=Remark.of(Advice.ADD_SEEDS)
+            Code.KNOWN_LOOSELY, half_width=digits(half_width), advice=Remark.of(Advice.ADD_SEEDS)
         )
-    return "resolved", Reason.of(Code.KNOWN, half_width=digits(half))
+    return "resolved", Reason.of(Code.KNOWN, half_width=digits(half_width))
 
 
 def border_sides(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int
 ) -> dict[int, int]:
-    """The axes of a width whose optimum lies at a border of its runs, each with its side: -1 for
-    the low border, +1 for the high one.
+    """The fitted axes on which a width's optimum lies at a border of the runs, each with a side: -1
+    for the low border, +1 for the high border.
 
-    An optimum is at a border where the fitted optimum or the lowest point is within a quarter of
-    the last step of it. Of two values one is always the lowest, so there only a fitted optimum
-    beyond them counts. Where every run diverged, the optimum is taken to lie below the learning
-    rates tried.
+    An optimum is at a border if the fitted optimum or the lowest point lies beyond the border, or
+    within a quarter of the last step before it. With two values, one is always the lowest, so only
+    a fitted optimum beyond them counts. If every run diverged, the optimum is taken to lie below
+    the learning rates tried.
     """
     results = outcomes(done, level)
     if not any(o.finite for o in results):
@@ -125,13 +126,13 @@ def border_sides(
 
 
 def add_rates(octaves: Sequence[float]) -> Remark:
-    """The advice to run these learning rates."""
+    """The advice to run learning rates, given in octaves."""
     return Remark.of(Advice.ADD_RATES, rates=tuple(2.0**x for x in octaves))
 
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
-    """The learning rates, in octaves, that would bracket a width's optimum together with the ones
-    tried.
+    """The learning rates to add, in octaves, so that the rates tried and added bracket a width's
+    optimum. Without a fit, the optimum is taken to be `best`.
     """
     centre = float(fit.optima[level, 0]) if fit else best
     candidates = [centre - 1, centre + 1, centre, centre - 2, centre + 2]

@@ -14,7 +14,7 @@ from telescope.errors import Problem
 DIVERGED = frozenset(
     {"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"}
 )
-WIDEST = 2**31 - 1  # upper limit of all whole numbers
+WIDEST = 2**31 - 1  # largest whole number that a cell may hold
 
 Cells = Mapping[str, object]
 
@@ -29,7 +29,7 @@ class SourceLine:
         return f"line {self.number}"
 
     def at(self, column: str) -> str:
-        """The name of a cell."""
+        """The name of this row's cell in a column."""
         return f"{self}, {column}"
 
 
@@ -43,13 +43,13 @@ class RowAt:
         return f"rows.{self.index}"
 
     def at(self, column: str) -> str:
-        """The name of a cell."""
+        """The name of this row's cell in a column."""
         return f"{self}.{column}"
 
 
 @dataclass(frozen=True)
 class SweepRow:
-    """A row as submitted, and its place."""
+    """A row as submitted, with its place."""
 
     place: SourceLine | RowAt
     cells: Cells
@@ -57,16 +57,16 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class Column:
-    """A column, and the numbers that it may hold."""
+    """A column, and the numbers that its cells may hold."""
 
     name: str
-    requirement: str  # the message about any other cell
+    requirement: str  # message of the problem if a cell holds anything else
     least: float = math.ulp(0.0)
     most: float = sys.float_info.max
     integer: bool = False
 
     def read(self, row: SweepRow) -> float | Problem:
-        """The number in this column of a row, or the problem of the cell."""
+        """The number in this column's cell of a row, or the problem of the cell."""
         cell = row.cells.get(self.name)
         value = as_number(cell)
         if (
@@ -96,11 +96,11 @@ SEED = Column(
     WIDEST,
     integer=True,
 )
-LOSS = Column("loss", "must be a positive number; leave it empty where the run diverged")
+LOSS = Column("loss", "must be a positive number; leave it empty if the run diverged")
 
 
 def as_number(cell: object) -> float | None:
-    """The number in a cell; None where the cell holds none."""
+    """The number in a cell; None if the cell holds no number."""
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         return None
     try:

@@ -1,11 +1,12 @@
 """A sweep that was run without telescope, as a checked table.
 
-A sweep has a row per finished run: `width`, `lr`, `loss` and, where they were swept, `weight_decay`
-and `seed`. A run diverged if its loss is empty, nan or infinite, or beyond EXPLODED times the best
-loss of its width. Without a seed column, repeats of a point are taken as seeds 0, 1, .. in their
-order.
+A sweep has a row per finished run, with `width`, `lr`, `loss` and, if they were varied,
+`weight_decay` and `seed`. A run diverged if its loss is empty, nan or infinite, or more than
+EXPLODED times the best loss at its width. Without a seed column, repeats of a point count as seeds
+0, 1, .. in the order of their rows.
 
-Parts: `Row` · `Sweep` · `sweep_of`, which checks rows one by one and together · `refuse`.
+Parts: `Row` · `Sweep` · `sweep_of`, which checks rows one by one and together · `refuse`, the error
+with all problems.
 """
 
 import math
@@ -27,14 +28,14 @@ from telescope.studies.telescoping.judge.records import (
 )
 
 NEEDED, OPTIONAL = ("width", "lr", "loss"), ("weight_decay", "seed")
-EXPLODED = 1000.0  # times the best loss of the width
+EXPLODED = 1000.0  # multiple of the width's best loss beyond which a loss counts as diverged
 MOST_BYTES, MOST_ROWS, MOST_WIDTHS, MOST_SEEDS = 10_000_000, 4000, 12, 32
-MOST_PROBLEMS = 10  # in one error
+MOST_PROBLEMS = 10  # most problems in one error
 
 
 @dataclass(frozen=True, order=True)
 class Row:
-    """A finished run; its loss is infinite where it diverged."""
+    """A finished run; its loss is infinite if the run diverged."""
 
     width: int
     lr: float
@@ -50,19 +51,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Runs, and notes on how they were interpreted."""
+    """The runs of a sweep, and notes on how they were interpreted."""
 
     rows: tuple[Row, ...]
     notes: tuple[str, ...]
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The widths, each once, ascending."""
+        """The distinct widths, ascending."""
         return tuple(sorted({row.width for row in self.rows}))
 
 
 def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
-    """The sweep in these rows, checked one by one and together. Raises InvalidInput."""
+    """The sweep in the submitted rows. Raises InvalidInput if a row, or all rows together, have
+    problems.
+    """
     if not submitted:
         message = "has no runs; give a row per finished run, with its width, lr and loss"
         raise InvalidInput.of("", message)
@@ -83,7 +86,7 @@ def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
 
 
 def row_of(submitted: SweepRow, optional: Set[str]) -> Row | tuple[Problem, ...]:
-    """A run, with the optional columns that the sweep has, or all problems of its row."""
+    """The run in a row, or all problems of the row; `optional` are the optional columns in use."""
     columns = [column for column in (WEIGHT_DECAY, SEED) if column.name in optional] + [WIDTH, LR]
     if not is_diverged(submitted.cells["loss"]):
         columns.append(LOSS)
@@ -101,7 +104,9 @@ def row_of(submitted: SweepRow, optional: Set[str]) -> Row | tuple[Problem, ...]
 
 
 def with_seeds(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], tuple[str, ...]]:
-    """The rows with repeats of a point numbered as seeds, in their order, and a note on it."""
+    """The rows with repeats of a point numbered as seeds, in their order, and the notes with one
+    about repeats, if there are any.
+    """
     repeats = Counter[Row]()
     seeded = []
     for row in rows:
@@ -117,12 +122,16 @@ def with_seeds(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], 
 def joint_problems(
     submitted: Sequence[SweepRow], rows: Sequence[Row], seeded: bool
 ) -> Iterable[Problem]:
-    """Problems of the rows together: equal runs, too many seeds or widths, a weight decay of 0."""
+    """Problems of the rows together: equal runs, too many seeds or widths, and a weight decay of 0
+    beside others.
+    """
     places: dict[Row, SourceLine | RowAt] = {}
     for source, row in zip(submitted, rows, strict=True):
         first = places.setdefault(replace(row, loss=0.0), source.place)
         if first != source.place:
-            column = "if an ignored column tells them apart, judge each of its values separately"
+            column = (
+                "if an ignored column tells the runs apart, judge each of its values separately"
+            )
             repeat = f"repeats the width, lr, weight decay and seed of {first}"
             message = f"{repeat}; give each repeat its own seed; {column}"
             yield Problem(str(source.place), message)
@@ -145,21 +154,21 @@ def joint_problems(
 
 
 def without_exploded(rows: Sequence[Row], notes: tuple[str, ...]) -> Sweep:
-    """The sweep, with losses beyond EXPLODED times the best of their width counted as diverged."""
+    """The sweep; losses beyond EXPLODED times the best loss of their width count as diverged."""
     widths = {row.width for row in rows}
     best = {width: min(row.loss for row in rows if row.width == width) for width in widths}
     exploded = [row.loss / EXPLODED > best[row.width] for row in rows]
-    beyond = sum(row.finite and above for row, above in zip(rows, exploded, strict=True))
-    counted = (
+    count = sum(row.finite and above for row, above in zip(rows, exploded, strict=True))
+    checked_rows = (
         replace(row, loss=math.inf) if above else row
         for row, above in zip(rows, exploded, strict=True)
     )
-    note = f"{beyond} losses beyond {EXPLODED:g} times the best of their width count as diverged"
-    return Sweep(tuple(sorted(counted)), (*notes, note) if beyond else notes)
+    note = f"{count} losses beyond {EXPLODED:g} times the best of their width count as diverged"
+    return Sweep(tuple(sorted(checked_rows)), (*notes, note) if count else notes)
 
 
 def refuse(problems: Sequence[Problem]) -> None:
-    """Raise InvalidInput with the first of the problems, if there are any."""
+    """Raise InvalidInput with the first MOST_PROBLEMS problems, if there are any."""
     if not problems:
         return
     more = len(problems) - MOST_PROBLEMS

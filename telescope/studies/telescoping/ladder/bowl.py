@@ -1,17 +1,25 @@
 """The form of the loss around its optimum, and its parameters over the widths of a ladder.
 
-In octaves x of the hyperparameters (x_1 is the learning rate), and in % of the loss above the loss
-at the optimum, at level i:
+Let x be the octaves of the fitted hyperparameters, with the learning rate x_1. At level i:
 
-    optimum  x*_i = x_T + D W_i(phi) + e_i
-             W runs from 1 at the base to 0 at the target, T doublings above it; phi = 0, 0.47, 1
-             are drifts as a/n, n^-1/2 and a constant step per doubling
-    bowl     f_i(x) = exp(d_i) A [B(v) + sum R_j u_j^2]
-             u = x - x*_i,  v = u_1 + sum m_j u_j,  B a parabola with skew s; for weight decay u is
-             `saturated`, since a small enough value is as good as 0
+    optimum  x*_i = x_T + D W_i + e_i
+             x_T   the optimum at the target
+             D     the optimum at the base width minus the optimum at the target
+             W_i   the share of D that remains at the level, from 1 at the base width to 0 at the
+                   target; phi selects the drift law: 0 is a/n, 0.47 a/sqrt(n), 1 constant
+             e_i   the deviation of the level from the drift law
+    bowl     f_i(x) = A exp(d_i) [B(v) + sum_j R_j u_j^2]
+             f_i   the height of the loss above the loss at the optimum, in % of the loss
+             u     the distance x - x*_i; for weight decay `saturated`, since a small enough value
+                   is as good as 0
+             v     u_1 + sum_j m_j u_j; in both sums, j runs over all axes but the first
+             A     the curvature along the learning rate
+             d_i   the deviation of log A at the level
+             R_j   the curvature along axis j, divided by A
+             B     a parabola with skew s
 
-Parts: `ParameterSlots`, the layout of the parameters and their priors · `skewed`, `saturated`, the
-forms of single terms · `bowl`, the form of the loss.
+Parts: `ParameterSlots`, the places and priors of the parameters · `skewed`, `saturated`, single
+terms · `bowl`, the form of the loss.
 """
 
 from collections.abc import Sequence
@@ -23,17 +31,17 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-KNEE = (2.0, 3.0)  # octaves of weight decay's knee below its optimum: prior mean and sd
-SKEW_LIMIT = 3.0  # s v beyond which the bowl continues in a straight line
+KNEE = (2.0, 3.0)  # prior mean and sd of weight decay's knee, in octaves below the optimum
+SKEW_LIMIT = 3.0  # value of s v beyond which B continues as a straight line
 
 
 @dataclass(frozen=True)
 class ParameterSlots:
-    """The layout of the parameter vector theta."""
+    """The places of the parameters in the vector theta, and their priors."""
 
     axes: int  # number of fitted hyperparameters
     heights: tuple[float, ...]  # doublings of each level's width above the base width
-    doublings: float  # from the base width to the target
+    doublings: float  # doublings of the width from base to target
     saturating: tuple[int, ...] = ()  # axes on which a small enough value is as good as 0
 
     @property
@@ -43,7 +51,9 @@ class ParameterSlots:
 
     @cached_property
     def slots(self) -> dict[str, slice]:
-        """The slice of theta that holds each parameter, by the names of the module's docstring."""
+        """The slices of theta that hold x_T (`x`), D (`drift`), log A, s (`skew`), phi, m
+        (`cross`), log R, d, e, and the knees of saturating axes.
+        """
         k, rest, levels = self.axes, self.axes - 1, self.levels
         sizes = {
             "x": k,
@@ -71,8 +81,8 @@ class ParameterSlots:
     def prior(
         self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4
     ) -> tuple[Array, Array]:
-        """Mean and precision [parameter] of the normal priors; the prior of x_T is almost flat
-        around `near`.
+        """Mean and precision [parameter] of the normal priors. The prior of x_T is almost flat
+        around `near`; `phi` and `phi_sd` are the mean and sd of the prior of phi.
         """
         mean, sd, at = np.zeros(self.size), np.full(self.size, np.inf), self.slots
         mean[at["x"]], sd[at["x"]] = near, 10.0
@@ -89,8 +99,8 @@ class ParameterSlots:
 
     @cached_property
     def tracks(self) -> tuple[Array, Array]:
-        """W_i [level] of the law a/n, and the term that phi multiplies, which leads towards a
-        constant step per doubling.
+        """W [level] for the law a/n, and what is added to it for a constant drift per doubling; phi
+        multiplies this addition.
         """
         t, i = self.doublings, np.array(self.heights)
         if t == 0:
@@ -107,8 +117,8 @@ class ParameterSlots:
 
 
 def skewed(v: Array, s: Array) -> Array:
-    """The skewed parabola B(v) = 2 (e^(sv) - 1 - sv) / s^2, which tends to v^2 as s -> 0; a
-    straight line beyond sv = SKEW_LIMIT.
+    """The skewed parabola B(v) = 2 (e^(sv) - 1 - sv) / s^2, which tends to v^2 as s -> 0 and
+    continues as a straight line beyond sv = SKEW_LIMIT.
     """
     t = s * v
     inner = np.minimum(t, SKEW_LIMIT)
@@ -120,8 +130,8 @@ def skewed(v: Array, s: Array) -> Array:
 
 
 def saturated(u: Array, knee: Array) -> Array:
-    """Effective octaves from the optimum: u near the optimum, levelling off below a knee that lies
-    `knee` octaves lower.
+    """Effective octaves from the optimum: close to u above the knee, which lies `knee` octaves
+    below the optimum, and almost constant below the knee.
     """
     below = 2.0**-knee
     result: Array = (1 + below) * np.log2((2.0**u + below) / (1 + below))
@@ -129,7 +139,7 @@ def saturated(u: Array, knee: Array) -> Array:
 
 
 def bowl(layout: ParameterSlots, theta: Array, level: NDArray[np.int64], x: Array) -> Array:
-    """The bowl f_i(x) in % of the loss.
+    """The height f_i(x) of the bowl, in % of the loss.
 
     Shapes: theta [..., parameter], level [run], x [run, axis] -> [..., run].
     """

@@ -1,9 +1,8 @@
-"""A ladder of a telescoping study, before any loss is known.
+"""A ladder of a telescoping study, with its points, stages and outcomes.
 
-A ladder is one optimizer's climb through the widths. It has axes (hyperparameters in octaves, on
-the planning lattice) and levels (one per width, a doubling apart), each with the cost of a run. Its
-schedule is folded over points and stages, which become outcomes and `Done` stages once their runs
-have ended.
+A ladder is one optimizer's run up the widths. It has axes (hyperparameters in octaves) and levels
+(widths a doubling apart). Its schedule plans stages of points. Once the runs of a stage have ended,
+each point becomes an `Outcome`, and the stage a `Done`.
 
 Parts: `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `grid` · `outcomes`, `argmin`,
 `selected` · `pool`, `pooled_fit`, the pooled model of the outcomes.
@@ -23,12 +22,12 @@ from telescope.studies.telescoping.ladder.pooled import Fit, fit
 from telescope.studies.telescoping.ladder.sample import FittedRun
 from telescope.trials.types import OptimizerName
 
-X = tuple[float, ...]  # octaves of each axis
+X = tuple[float, ...]  # octaves of a point on each axis
 
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """A planned run within a ladder."""
+    """A planned run of a ladder."""
 
     level: int
     x: X
@@ -37,7 +36,7 @@ class Point:
 
 @dataclass(frozen=True, order=True)
 class Outcome:
-    """A point and the loss of its run, infinite where the run diverged."""
+    """A point and the loss of its run, infinite if the run diverged."""
 
     point: Point
     loss: float
@@ -50,9 +49,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Stage:
-    """Points that are planned together, as a function of the stages before."""
+    """Points that are planned together, from the outcomes of earlier stages."""
 
-    name: str  # grid, edge, shape, climb, recentre, top-up, ..
+    name: str  # name of the rule that plans it, such as grid, edge or climb
     points: tuple[Point, ...]
 
 
@@ -66,19 +65,17 @@ class Done:
 
 @dataclass(frozen=True)
 class Ladder:
-    """The input of a schedule. Costs are in runs at the base width."""
+    """A ladder, as the input of a schedule. Costs are in runs at the base width."""
 
     optimizer: OptimizerName
     widths: tuple[int, ...]
     target_width: int
     axes: tuple[Axis, ...]
-    costs: tuple[float, ...]  # of a run at each level
-    base_flops: float = 0.0  # of a run at the base width
-    seeds: int = 1  # per point, under `paper`
-    max_base_runs: float = math.inf  # budget, under `robust`
-    target_cost: float = (
-        math.inf
-    )  # of a run at the target, which counts as the level after the last
+    costs: tuple[float, ...]  # cost of a run at each level
+    base_flops: float = 0.0  # FLOPs of a run at the base width
+    seeds: int = 1  # seeds per point under `paper`
+    max_base_runs: float = math.inf  # budget of `robust`
+    target_cost: float = math.inf  # cost of a run at the target
 
     def cost(self, level: int) -> float:
         """The cost of a run at a level; the level after the last is the target."""
@@ -106,23 +103,23 @@ class Ladder:
 
     @cached_property
     def layout(self) -> ParameterSlots:
-        """The layout of the parameters of its pooled model."""
+        """The parameters of the pooled model, and their places."""
         saturating = tuple(j for j, i in enumerate(self.fitted) if self.axes[i].scale.saturates)
         return ParameterSlots(len(self.fitted), self.heights, self.doublings, saturating)
 
     @cached_property
     def fitted(self) -> tuple[int, ...]:
-        """Indices of the axes with enough points to fit."""
+        """Indices of the fitted axes."""
         return tuple(i for i, axis in enumerate(self.axes) if axis.fitted)
 
 
 def grid(level: int, values: Sequence[Sequence[float]], seeds: int) -> tuple[Point, ...]:
-    """Every combination of the axes' values, with every seed."""
+    """The points of a level at every combination of the axes' values, each with `seeds` seeds."""
     return tuple(Point(level, x, seed) for x in itertools.product(*values) for seed in range(seeds))
 
 
 def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, ...]:
-    """All outcomes so far, or the outcomes of a level; each point once, sorted."""
+    """The outcomes so far, of all levels or of one, sorted and without duplicates."""
     distinct = {
         o for stage in done for o in stage.outcomes if level is None or o.point.level == level
     }
@@ -130,7 +127,7 @@ def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, .
 
 
 def seed_means(results: Sequence[Outcome]) -> dict[X, float]:
-    """Mean loss over the seeds of each x; infinite where one of them diverged."""
+    """Mean loss over the seeds of each x; infinite if one of these runs diverged."""
     losses: dict[X, list[float]] = {}
     for outcome in results:
         losses.setdefault(outcome.point.x, []).append(outcome.loss)
@@ -138,7 +135,9 @@ def seed_means(results: Sequence[Outcome]) -> dict[X, float]:
 
 
 def seed_noise(results: Sequence[Outcome]) -> float | None:
-    """Pooled standard deviation of a run between seeds at the same point, in % of the loss."""
+    """Standard deviation between the seeds of one x, pooled over all x, in % of the loss; None if
+    no x has two finite runs.
+    """
     losses: dict[X, list[float]] = {}
     for outcome in results:
         if outcome.finite:
@@ -151,8 +150,8 @@ def seed_noise(results: Sequence[Outcome]) -> float | None:
 
 
 def argmin(results: Sequence[Outcome]) -> X:
-    """The x with the lowest mean loss over its seeds; among equals, the one with the lowest
-    learning rate. Where every x has a diverged run, only the finite runs count.
+    """The x with the lowest mean loss over its seeds; among equals, the x with the lowest learning
+    rate. If every x has a diverged run, only finite runs count.
     """
     means = seed_means(results)
     if math.isinf(min(means.values())):
@@ -166,8 +165,8 @@ def stages_at(done: Sequence[Done], level: int) -> list[Done]:
 
 
 def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
-    """A level's point of lowest mean loss. If `near` gives a fitted optimum on some axes, the point
-    nearest to it instead.
+    """A level's x of lowest mean loss. If `near` holds a fitted optimum on some axes, the x nearest
+    to that optimum instead.
     """
     results = outcomes(done, level)
     best, columns = argmin(results), list(zip(*[o.point.x for o in results], strict=True))
@@ -186,8 +185,8 @@ def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
 
 
 def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
-    """The best values of the merely swept axes when a level was first run. The pooled model uses
-    only the runs at these values.
+    """The best values of the merely swept axes in a level's first stage. The pooled model uses only
+    the runs at these values.
     """
     first = next(
         stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes)
@@ -197,8 +196,8 @@ def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[floa
 
 
 def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
-    """The runs for the pooled model: finite losses on the fitted axes, at the best values of the
-    merely swept ones.
+    """The runs that the pooled model is fitted to: finite runs at the `swept_values` of their
+    level, with their octaves on the fitted axes.
     """
     results = outcomes(done)
     levels = {o.point.level for o in results}
@@ -213,14 +212,14 @@ def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
 
 
 def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
-    """The pooled model of the outcomes so far; None where the learning rate is not fitted or no
-    loss at the base width is finite.
+    """The pooled model of the outcomes so far; None if the learning rate is not fitted or no loss
+    at the base width is finite.
     """
     return fit(pool(ladder, done), ladder.layout) if done and 0 in ladder.fitted else None
 
 
 def merged_x(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> X:
-    """The x that joins values of the fitted axes with values of the merely swept ones."""
+    """The x with these values on the fitted and on the merely swept axes."""
     fitted_values, compared_values = iter(fitted), iter(swept)
     return tuple(
         next(fitted_values) if axis.fitted else next(compared_values) for axis in ladder.axes

@@ -1,14 +1,13 @@
-"""The optimum of each width by itself, and its extrapolation to the target.
+"""The optimum of each width from the runs of that width, and its extrapolation to the target.
 
-This is the simple alternative to the pooled model. For each level, a quadratic in octaves is fitted
-by least squares to the runs around the lowest point, with a free height per seed; through three
-points it is the textbook parabola. The vertices are extrapolated to the target by weighted least
-squares of x*(n) = x* - a/n, which through two levels is Richardson's extrapolation. The interval
-takes this law as certain; the deviation of the bowl from a parabola enters as a bias shared by all
-levels.
+This is the simple alternative to the pooled model. At each level, a quadratic in octaves with a
+free height per seed is fitted by least squares to the runs around the point of lowest loss. The
+vertices are extrapolated to the target by weighted least squares of x*(n) = x* - a/n, where n is
+the width; for two levels this is Richardson's extrapolation. The interval assumes that this law
+holds. It includes a bias, the same at all levels, since a bowl is not a parabola.
 
 Parts: `Vertex`, `vertex`, `vertices` · `noise` · `Carried`, an extrapolated optimum with the parts
-of its error · `level_optimum`, `carried_to_target`.
+of its error · `level_optimum`, `carried_to_target`, estimates by axis.
 """
 
 import math
@@ -22,21 +21,22 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, argmin, outcomes
 from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF
 
-# octaves to each side of the lowest run; bowls are skewed, so wide parabolas are biased
+# octaves to each side of the lowest run within which a quadratic is fitted; since bowls are skewed,
+# a wider range would bias the vertex
 REACH = 1.5
-WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)  # factors of REACH, until there are enough runs
+WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)  # factors on REACH, tried in turn until there are enough runs
 BIAS = 0.15  # octaves (sd) by which a skewed bowl shifts a parabola's vertex, equal at all levels
-DRIFT_SD = 1.5  # octaves from the base to the target, a priori; used with a single vertex
+DRIFT_SD = 1.5  # prior sd in octaves of the drift from base to target, for a single vertex
 
 
 @dataclass(frozen=True, eq=False)
 class Vertex:
-    """The optimum of a level on the axes that its runs determine."""
+    """The optimum of a level, on the axes whose optimum the level's runs determine."""
 
     x: Mapping[int, float]  # octaves by axis
     covariance: Array  # [axis, axis] in units of sigma^2, where sigma is the noise in % of the loss
     squares: float  # sum of the squared residuals, in (% of the loss)^2
-    dof: int
+    dof: int  # degrees of freedom of the residuals
 
     def variance(self, axis: int) -> float:
         """The variance of the optimum on an axis, in units of sigma^2."""
@@ -50,9 +50,9 @@ class Carried:
 
     value: float
     noise: float  # due to the noise of the runs
-    drift: float  # due to the unknown drift, where only one level has a vertex
-    misfit: float  # due to deviations of the levels from the law beyond their errors
-    dof: float
+    drift: float  # due to the unknown drift, if only one level has a vertex
+    misfit: float  # due to deviations of the levels from the law, beyond the levels' own errors
+    dof: float  # degrees of freedom of the noise
 
     @property
     def variance(self) -> float:
@@ -66,11 +66,11 @@ class Carried:
 
 
 def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
-    """The optimum of a level; None where no learning rate within the values tried is one.
+    """The optimum of a level; None if the learning rate has no optimum between the values tried.
 
-    An axis is held at its best value if it has fewer than three values, or if its vertex lies
-    outside the values tried. While the quadratic has no minimum, the last axis is held too, one
-    after the other.
+    An axis is held at its best value if it has fewer than three values, or if the vertex lies
+    outside the values tried on it. As long as the quadratic has no minimum, the last axis that is
+    not yet held is held too.
     """
     results = outcomes(done, level)
     axes = [i for i in ladder.fitted if len({o.point.x[i] for o in results}) > 2]
@@ -94,8 +94,8 @@ def axes_outside(optimum: Vertex, results: Sequence[Outcome]) -> list[int]:
 
 
 def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
-    """The vertex of the quadratic around the lowest point, learning rate first; None where it has
-    no minimum, or too few runs.
+    """The vertex of the quadratic in `axes` (learning rate first) around the point of lowest loss;
+    None if the quadratic has no minimum, or too few runs.
     """
     best = argmin(results)
     near = nearest_runs(results, best, axes)
@@ -125,9 +125,9 @@ def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
 def nearest_runs(
     results: Sequence[Outcome], best: Sequence[float], axes: Sequence[int]
 ) -> list[Outcome] | None:
-    """The finite runs around the lowest point, within the fewest octaves that hold enough runs for
-    a quadratic on `axes`; on all other axes they have the lowest point's values. None where there
-    are too few.
+    """The finite runs that a quadratic in `axes` is fitted to: those around `best`, within the
+    smallest distance that includes enough of them. On all other axes they have the values of
+    `best`. None if there are too few.
     """
     k = len(axes)
     held = [i for i in range(len(best)) if i not in axes]
@@ -156,19 +156,19 @@ def nearest_runs(
 def neighbouring_values(
     line: Sequence[Outcome], best: Sequence[float], axis: int
 ) -> tuple[list[float], list[float]]:
-    """The values of an axis below and above the best."""
+    """The values tried on an axis below its best value, and those above."""
     values = [o.point.x[axis] for o in line]
     return [x for x in values if x < best[axis]], [x for x in values if x > best[axis]]
 
 
 def distance_to_next(values: Sequence[float], best: float) -> float:
-    """Octaves from the best value to the nearest of some others; 0 without any."""
+    """Octaves from `best` to the nearest of `values`; 0 without values."""
     return min((abs(x - best) for x in values), default=0.0)
 
 
 def lowest_at(theta: Array, k: int) -> Array | None:
-    """The minimum [axis] of a quadratic in k axes with these coefficients, relative to its centre;
-    None where it has none.
+    """The position [axis] of the minimum of a quadratic in k axes with coefficients `theta`; None
+    if the quadratic has no minimum.
     """
     slope, hessian = theta[:k], np.diag(2 * theta[k : 2 * k])
     hessian[0, 1:] = hessian[1:, 0] = theta[2 * k : 3 * k - 1]
@@ -178,15 +178,15 @@ def lowest_at(theta: Array, k: int) -> Array | None:
 
 
 def vertices(ladder: Ladder, done: Sequence[Done]) -> dict[int, Vertex]:
-    """The vertices by level, for levels that have one."""
+    """The vertex of each level that has one."""
     levels = sorted({o.point.level for stage in done for o in stage.outcomes})
     by_level = {level: vertex(ladder, done, level) for level in levels}
     return {level: optimum for level, optimum in by_level.items() if optimum}
 
 
 def noise(level_vertices: Mapping[int, Vertex]) -> tuple[float, float]:
-    """Sigma in % of the loss, pooled over all levels under the pooled model's prior, and its
-    degrees of freedom.
+    """The noise sigma of a run, in % of the loss, from all levels and the pooled model's prior; and
+    the degrees of freedom of sigma.
     """
     fits = level_vertices.values()
     dof = NOISE_DOF + sum(fit.dof for fit in fits)
@@ -194,7 +194,7 @@ def noise(level_vertices: Mapping[int, Vertex]) -> tuple[float, float]:
 
 
 def level_optimum(level_vertices: Mapping[int, Vertex], level: int) -> dict[int, Estimate]:
-    """The optimum of a level by axis, in octaves; empty where the level has no vertex."""
+    """The optimum of a level by axis, in octaves; empty if the level has no vertex."""
     if level not in level_vertices:
         return {}
     sigma, dof = noise(level_vertices)
@@ -207,7 +207,7 @@ def level_optimum(level_vertices: Mapping[int, Vertex], level: int) -> dict[int,
 
 
 def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
-    """The optima at the target, for the fitted axes on which some level has a vertex."""
+    """The optimum at the target of each fitted axis on which at least one level has a vertex."""
     by_level = vertices(ladder, done)
     sigma_and_dof = noise(by_level)
     carried: dict[int, Carried] = {}
@@ -219,8 +219,8 @@ def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Ca
 
 
 def carried_to_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
-    """The estimate of each fitted axis at the target. An axis for which no level has a vertex gets
-    the lowest point of the widest level, with the whole range as its interval.
+    """The estimate of each fitted axis at the target, in octaves. An axis on which no level has a
+    vertex gets the best value of the widest level, with the whole range as its interval.
     """
     optima, axes = level_optima_at_target(ladder, done), ladder.axes
     best = argmin(outcomes(done, max(o.point.level for stage in done for o in stage.outcomes)))
@@ -235,11 +235,11 @@ def carried_to_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimat
 def _at_target(
     ladder: Ladder, level_vertices: Mapping[int, Vertex], axis: int, noise: tuple[float, float]
 ) -> Carried:
-    """The optimum of an axis by weighted least squares of x* - a/n; its variance is larger where
-    the levels deviate from this law by more than their errors.
+    """The optimum of an axis at the target, by weighted least squares over the vertices of the
+    levels. Its variance is larger if the vertices deviate from the law by more than their errors.
     """
     sigma, dof = noise
-    # the regressor of a; it is 0 at the target
+    # the regressor of a, which is 0 at the target
     w = np.array(
         [2.0 ** -ladder.heights[level] - 2.0**-ladder.doublings for level in level_vertices]
     )
@@ -257,5 +257,5 @@ def _at_target(
 
 
 def around(x: float, half: float) -> Estimate:
-    """An estimate with the same half-width to each side."""
+    """The estimate `x`, with an interval of `half` octaves to each side."""
     return Estimate(x, x - half, x + half)

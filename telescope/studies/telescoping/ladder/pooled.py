@@ -1,18 +1,19 @@
 """The pooled model: the optimum at an untrained width, with its interval.
 
-One model covers all levels of a ladder: a skewed bowl (`bowl`) whose shape is shared by the levels,
-whose optimum follows a drift law in the width, and whose height is free for every block, which is
-the runs of one level and seed. With z = 100 (loss / best loss of the level - 1):
+One model covers all levels of a ladder: a skewed bowl f (`bowl`). Its shape is shared by all
+levels, its optimum follows a drift law in the width, and its height c is free for each block. The
+base grid counts as a block here, so a block is the runs of one level and seed. The loss enters as
+z = 100 (loss / best loss of the level - 1):
 
-    data     z = c_block + f_i(x) + error
-             of variance sigma^2 + (ETA max(f, z))^2, which discounts points far up the bowl
+    z = c_block + f_level(x) + error
+    variance of the error = sigma^2 + (ETA max(f, z))^2, so that points far up the bowl count less
 
-The model is fitted by Levenberg-Marquardt under weak priors, so that it always has a solution, and
-averaged over the three laws, so that the interval at the target accounts for the choice of law.
-Diverged runs take no part in the fit.
+The model is fitted by Levenberg-Marquardt under weak priors, so that a solution always exists. It
+is averaged over three drift laws, so that the interval at the target accounts for the choice of
+law. Diverged runs take no part in the fit.
 
-Parts: `fit` -> `Fit` · `laws_at_target` -> `Laws` · `pooled_at_target` · `minimise`, `solve`, the
-numerical solution.
+Parts: `fit` -> `Fit` · `laws_at_target` -> `Laws` · `pooled_at_target`, the estimates · `minimise`,
+`solve`, the numerical solution.
 """
 
 import math
@@ -27,17 +28,19 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate, mixture
 from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl, saturated
 from telescope.studies.telescoping.ladder.sample import ETA, FittedRun, Sample
 
-NOISE = 0.15  # prior scale of sigma in % of the loss; it counts as NOISE_DOF observations
+NOISE = 0.15  # prior scale of sigma in % of the loss, worth NOISE_DOF observations
 NOISE_DOF = 2.0
-LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))  # (phi, prior probability)
-NEGLIGIBLE = 1e-10  # relative improvement of the objective at which a fit has converged
+# (phi, prior probability) of the drift laws a/n, a/sqrt(n) and constant per doubling
+LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))
+NEGLIGIBLE = 1e-10  # relative improvement of the objective below which a fit has converged
 
 
 def minimise(
     sample: Sample, layout: ParameterSlots, theta: Array, weights: Array, prior: tuple[Array, Array]
 ) -> Array:
     """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by
-    Levenberg-Marquardt.
+    Levenberg-Marquardt from `theta`; r are the residuals, w their weights;
+    mean and precision are the prior's.
     """
     mean, precision = prior
 
@@ -54,7 +57,7 @@ def minimise(
         diagonal = np.diag(np.diag(information))
         while True:
             step = np.linalg.solve(information + damping * diagonal, gradient)
-            gain = float(gradient @ step) / 2  # least improvement by the quadratic model
+            gain = float(gradient @ step) / 2  # lower bound of the quadratic model's gain
             if gain < NEGLIGIBLE * (1 + current):
                 return theta
             objective_after = objective(theta + step)
@@ -74,7 +77,7 @@ class Fit:
     theta: Array  # [parameter]
     covariance: Array  # [parameter, parameter]
     sigma: float  # noise of a run, in % of the loss
-    dof: float  # of sigma
+    dof: float  # degrees of freedom of sigma
 
     @property
     def curvature(self) -> float:
@@ -83,7 +86,7 @@ class Fit:
 
     @property
     def ratios(self) -> Array:
-        """The curvature along each axis, divided by the learning rate's; the first is 1."""
+        """The curvature along each axis, divided by the curvature along the learning rate."""
         return np.concatenate([[1.0], np.exp(self.theta[self.layout.slots["log_r"]])])
 
     @cached_property
@@ -93,17 +96,17 @@ class Fit:
 
     @cached_property
     def optima_gradient(self) -> Array:
-        """The derivatives of x*_i by the parameters: [level, axis, parameter]."""
+        """The derivatives of the optima in the parameters: [level, axis, parameter]."""
         step = 1e-6
         moved = self.layout.optima(self.theta + step * np.eye(self.layout.size))
         return np.moveaxis((moved - self.optima) / step, 0, -1)
 
     def floor(self, level: int) -> float | None:
-        """The fitted loss at a level's optimum, averaged over its blocks; None where the level has
-        no finite loss.
+        """The fitted loss at a level's optimum, averaged over its blocks; None if the level has no
+        finite loss.
 
-        Unlike the lowest measured loss, it does not depend on the number of runs or their distance
-        from the optimum.
+        Unlike the lowest measured loss, this loss does not depend on the number of runs or on their
+        distance from the optimum.
         """
         sample = self.sample
         blocks = sample.member[sample.level == level].any(axis=0)
@@ -114,8 +117,8 @@ class Fit:
         return float(sample.best[level] * (1 + c[blocks].mean() / 100))
 
     def cost(self, axis: int, octaves: float) -> float:
-        """The cost, in % of the loss, of a distance in octaves from the optimum along an axis other
-        than the learning rate's.
+        """The cost, in % of the loss, of being `octaves` off the optimum on a fitted axis other
+        than the learning rate.
         """
         u, layout = np.array(octaves, dtype=np.float64), self.layout
         if axis in layout.saturating:
@@ -152,21 +155,21 @@ class Fit:
         return float(stdtrit(self.dof, QUANTILE))
 
     def target_half_widths(self, covariance: Array | None = None) -> Array:
-        """Half-width [axis] of the 90 % interval at the target, by this fit alone or by another
-        covariance of the parameters.
+        """Half-width [axis] of the 90 % interval at the target, from `covariance` (by default this
+        fit's covariance of the parameters).
         """
         used = self.covariance if covariance is None else covariance
         return self.quantile * np.sqrt(np.diag(used)[self.layout.slots["x"]])
 
     def information(self, level: int, points: Array) -> Array:
-        """What one more block at a level adds to the inverse covariance, from the block's points
-        [run, axis].
+        """The matrix that one more block at a level, with these points [run, axis], adds to the
+        inverse covariance of the parameters.
         """
         runs = [FittedRun(level, tuple(point), 0, 1.0) for point in points]
-        extra = Sample.of(runs)
-        f, J = extra.linearised(self.layout, self.theta)
+        new_block = Sample.of(runs)
+        f, J = new_block.linearised(self.layout, self.theta)
         weights = 1 / (self.sigma**2 + (ETA * f) ** 2)
-        J = extra.centred(J, weights)
+        J = new_block.centred(J, weights)
         return (J.T * weights) @ J
 
 
@@ -182,8 +185,8 @@ class Start:
 def solve(
     sample: Sample, layout: ParameterSlots, start: Start, prior: tuple[Array, Array], rounds: int
 ) -> Fit:
-    """The fit after some rounds of minimisation. Each round updates the weights, and sigma where it
-    is free.
+    """The fit after at most `rounds` rounds of minimisation. Each round updates the weights, and
+    sigma if `start.free`.
     """
     theta, sigma, free = start.theta, start.sigma, start.free
     dof, blocks = NOISE_DOF + 1, sample.member.shape[1]
@@ -195,28 +198,28 @@ def solve(
         r, J = sample.centred(sample.z - f, weights), sample.centred(J, weights)
         information: Array = (J.T * weights) @ J
         covariance = np.linalg.inv(information + np.diag(prior[1])).astype(np.float64)
-        spare = len(r) - blocks - float(np.sum(information * covariance))
-        dof = NOISE_DOF + max(spare, 1.0)
+        residual_dof = len(r) - blocks - float(np.sum(information * covariance))
+        dof = NOISE_DOF + max(residual_dof, 1.0)
         # points far up the bowl carry little information on sigma
-        clean = (sigma**2 * weights) ** 2
-        near = NOISE_DOF + max(spare * float(clean.mean()), 1.0)
-        renewed = np.sqrt((NOISE_DOF * NOISE**2 + float(clean @ r**2)) / near)
-        converged = abs(renewed / sigma - 1) < 0.02
-        sigma = float(renewed) if free else sigma
+        clean_weights = (sigma**2 * weights) ** 2
+        clean_dof = NOISE_DOF + max(residual_dof * float(clean_weights.mean()), 1.0)
+        new_sigma = np.sqrt((NOISE_DOF * NOISE**2 + float(clean_weights @ r**2)) / clean_dof)
+        converged = abs(new_sigma / sigma - 1) < 0.02
+        sigma = float(new_sigma) if free else sigma
         if free and converged:
             break
     return Fit(layout, sample, theta, covariance, sigma, dof)
 
 
 def lowest_point(runs: Sequence[FittedRun]) -> tuple[float, ...]:
-    """The point of the lowest loss at the base width."""
+    """The point of lowest loss at the base width."""
     return min((run for run in runs if run.level == 0), key=lambda run: (run.loss, run.x)).x
 
 
 @lru_cache(maxsize=4096)
 def fit(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Fit | None:
-    """The pooled model of runs with finite losses, in a fixed order; None without a run at the base
-    width.
+    """The pooled model of these runs; None without a run at the base width. All losses must be
+    finite, and the runs in a fixed order, since the cache tells different orders apart.
     """
     if not any(run.level == 0 for run in runs):
         return None
@@ -226,11 +229,11 @@ def fit(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Fit | None:
 
 @dataclass(frozen=True, eq=False)
 class Laws:
-    """The fit under each drift law of LAWS, and the posterior probability of each law."""
+    """The fit and the posterior probability of each drift law in LAWS."""
 
     fits: tuple[Fit, ...]
-    weights: Array
-    precision: Array  # of the priors, the same under every law
+    weights: Array  # [law], posterior probabilities
+    precision: Array  # [parameter], precision of the priors, the same under every law
 
 
 @lru_cache(maxsize=4096)
@@ -265,8 +268,8 @@ def pooled_at_target(
     """The estimate of each fitted axis at the target, in octaves, averaged over the drift laws by
     their posterior probability.
 
-    The learning rate's value is lowered by s Var / 2, which minimises the expected loss in a skewed
-    bowl; its interval is not shifted.
+    The learning rate is lowered by skew x variance / 2, which minimises the expected loss in a
+    skewed bowl; its interval stays unchanged. None without a run at the base width.
     """
     pooled, laws = fit(runs, layout), laws_at_target(runs, layout)
     if pooled is None or laws is None:

@@ -1,6 +1,6 @@
 """The runs that the pooled model is fitted to, as arrays.
 
-Parts: `FittedRun`, a run · `Sample`, all of them.
+Parts: `FittedRun`, a run · `Sample`, the arrays.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl
 
-ETA = 0.15  # model error as a share of the bowl's height
+ETA = 0.15  # error of the bowl's form, as a share of its height
 
 
 @dataclass(frozen=True)
@@ -21,22 +21,23 @@ class FittedRun:
 
     level: int
     x: tuple[float, ...]  # octaves of each fitted axis
-    block: int  # the seed
+    block: int  # seed of the block
     loss: float
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """Runs as arrays."""
+    """The runs of a fit, as arrays."""
 
     level: NDArray[np.int64]  # [run]
     x: Array  # [run, axis], octaves
-    z: Array  # [run], loss in % above the lowest of the level
-    member: Array  # [run, block], 1 where the run is in the block
+    z: Array  # [run], loss in % above the level's lowest loss
+    member: Array  # [run, block], 1 if the run is in the block, else 0
     best: Array  # [level], lowest loss
 
     @classmethod
     def of(cls, runs: Sequence[FittedRun]) -> "Sample":
+        """The arrays of these runs; blocks are sorted by level and seed."""
         level = np.array([run.level for run in runs], dtype=np.int64)
         loss = np.array([run.loss for run in runs])
         best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
@@ -67,12 +68,12 @@ class Sample:
 
     def variance(self, heights: Array, sigma: float) -> Array:
         """The error variance [run], from the bowl's heights [run]. The error of the bowl's form is
-        proportional to the fitted height or the observed one, whichever is larger.
+        proportional to the fitted or the observed height, whichever is larger.
         """
         return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
 
     def linearised(self, layout: ParameterSlots, theta: Array) -> tuple[Array, Array]:
-        """The bowl at the runs, and its derivatives [run, parameter] by forward differences."""
+        """The heights [run] of the bowl, and their numerical derivatives [run, parameter]."""
         step = 1e-4
         heights = bowl(
             layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x

@@ -156,7 +156,7 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
             remedy = "leave content out to accept the new code, or restore the old"
             message = f"the code of {self.factory} now has hash {content}; {remedy}"
             raise InvalidInput.of("model.content", message, self.content)
-        user_model.readings_of(self.at(self.base_width))
+        user_model.parameter_readings(self.at(self.base_width))
         return ()
 
     def width_problem(self, width: int, parametrisation: Parametrisation) -> str | None:

@@ -1,12 +1,12 @@
-"""The next best block of runs, and its cost.
+"""The next blocks of runs, and their cost.
 
 A *block* is a set of runs with one seed, at the corners x +- h around the optimum x that the pooled
-model expects at a level, so that every run informs every axis. Blocks are added where they reduce
-the uncertainty at the target most per cost. Costs are in runs at the base width.
+model expects at a level; every run informs every axis. Blocks are added where they reduce the
+uncertainty at the target most per cost. Costs are in runs at the base width.
 
-Parts: `block`, its points, by `half_spans`, `signs` and `place` · `top_places`, where the top
-level's optimum lies · `tolerances`, `needed`, `enough`, the precision to reach · `greedy`, the next
-blocks.
+Parts: `half_spans`, `signs`, `place`, `block`, the points of a block · `top_places`, the place of
+the top level's optimum · `tolerances`, `needed`, `enough`, the precision to reach · `greedy`, the
+levels of the next blocks.
 """
 
 import itertools
@@ -28,44 +28,44 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 
-# Corners lie at most this share of the way to the lowest learning rate that diverged, but at least
-# this many octaves from the centre.
+# Learning rates that diverged limit h on their axis: to this share of the distance from the optimum
+# to the nearest such rate, but to no fewer than this number of octaves.
 CLIFF_SHARE, NARROWEST = 0.6, 0.5
-# by number of axes: for each of the last axes, the leading axes whose signs multiply to its sign
+# number of axes -> for each of the last axes, the leading axes whose signs multiply to its sign
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
-MOST_BLOCKS = 30  # in advice
-LR_TOLERANCE = 0.4  # octaves of half-width at which no more runs are added
+MOST_BLOCKS = 30  # most blocks that advice asks for
+LR_TOLERANCE = 0.4  # half-width in octaves that is narrow enough for the learning rate
 
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
-    """The distance h [axis] of a block's corners from its centre, in octaves, so that the corners
-    stay well below the learning rates that diverge.
+    """The distance h [axis] of a block's corners from its centre, in octaves. On the axis of the
+    learning rate, h is limited, so that the corners stay below the rates that diverged.
     """
-    wide = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
-    other_spans = [min(max(wide / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
+    lr_span = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
+    other_spans = [min(max(lr_span / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
     above = [o.point.x[0] - pooled.optima[o.point.level, 0] for o in outcomes(done) if not o.finite]
     cliff = min((distance for distance in above if distance > 0), default=math.inf)
-    return np.array([min(wide, max(CLIFF_SHARE * cliff, NARROWEST)), *other_spans])
+    return np.array([min(lr_span, max(CLIFF_SHARE * cliff, NARROWEST)), *other_spans])
 
 
-def signs(axes: int, block: int) -> Array:
-    """The corners of a block [run, axis] in units of h: a full factorial design for up to two axes,
-    for more axes a fraction in which the signs of the last axes follow from the others.
+def signs(axes: int, number: int) -> Array:
+    """The corners [run, axis] of a level's block `number`, in units of h.
 
-    Every second block has these derived signs reversed, so that two blocks separate effects that
-    one confounds.
+    Two axes or fewer have a full factorial design. More axes have a fraction of it, in which the
+    sign of a last axis is a product of leading signs. Blocks with odd numbers reverse this product,
+    so that two blocks together separate effects that a single block confounds.
     """
     followers = FOLLOWERS.get(axes, ())
     corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes - len(followers))))
-    sign = 1.0 if block % 2 == 0 else -1.0
+    sign = 1.0 if number % 2 == 0 else -1.0
     return np.column_stack(
         [corners, *(sign * corners[:, list(leaders)].prod(axis=1) for leaders in followers)]
     )
 
 
 def tolerances(pooled: Fit) -> Array:
-    """The half-widths [axis] at the target, in octaves, at which no more runs are added. They cost
-    equally much loss on every axis, within bounds.
+    """The half-widths [axis] at the target, in octaves, that are narrow enough. An error of this
+    size costs the same loss on every axis, within bounds.
     """
     other_tolerances = [
         min(max(LR_TOLERANCE / math.sqrt(ratio), LR_TOLERANCE), 1.2) for ratio in pooled.ratios[1:]
@@ -74,8 +74,8 @@ def tolerances(pooled: Fit) -> Array:
 
 
 def block_centre(done: Sequence[Done], pooled: Fit, level: int) -> Array:
-    """The centre [axis] of a level's next block: the expected optimum, or lower learning rates
-    where all runs of the last block diverged.
+    """The centre [axis] of a level's next block: the expected optimum, but with a lower learning
+    rate if all runs of the last block diverged.
     """
     centre: Array = pooled.optima[level].copy()
     last = last_block(done, level)
@@ -85,8 +85,8 @@ def block_centre(done: Sequence[Done], pooled: Fit, level: int) -> Array:
 
 
 def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tuple[Array, Array]:
-    """Centre and half-spans [axis] of a level's next block. Both keep the corners inside the walls
-    and apart from each other.
+    """Centre and half-spans [axis] of a level's next block, such that all corners lie inside the
+    walls.
     """
     fitted = [ladder.axes[i] for i in ladder.fitted]
     spans = np.minimum(
@@ -103,7 +103,7 @@ def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tupl
 def block(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int
 ) -> tuple[Point, ...]:
-    """The points of a level's block; the number of the block is its seed."""
+    """The points of a level's block `number`, which is also the seed of its runs."""
     fitted = [ladder.axes[i] for i in ladder.fitted]
     centre, spans = place(ladder, done, pooled, level)
     corners = centre + spans * signs(len(fitted), number)
@@ -115,12 +115,12 @@ def block(
 
 
 def blocks_run(done: Sequence[Done], level: int) -> int:
-    """The number of seeds used at a level so far; the base grid is seed 0."""
+    """The number of seeds run at a level so far; the base grid has seed 0."""
     return len({o.point.seed for stage in done for o in stage.outcomes if o.point.level == level})
 
 
 def last_block(done: Sequence[Done], level: int) -> tuple[Outcome, ...]:
-    """The outcomes of a level's newest seed."""
+    """The outcomes of the last seed run at a level."""
     results = outcomes(done, level)
     newest = max((o.point.seed for o in results), default=0)
     return tuple(o for o in results if o.point.seed == newest)
@@ -132,8 +132,10 @@ def top_level(done: Sequence[Done]) -> int:
 
 
 def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, OptimumPlace]:
-    """The place of the top level's optimum, by fitted axis. Where all runs of the last block
-    diverged, the optimum is taken to lie below its learning rates.
+    """The place of the top level's optimum on each fitted axis.
+
+    If all runs of the last block diverged, the optimum is assumed to lie below the learning rates
+    of that block; if these include the lowest rate allowed, only the learning rate has an entry.
     """
     top = top_level(done)
     last = last_block(done, top)
@@ -151,32 +153,34 @@ def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, O
 
 
 def block_cost(ladder: Ladder, level: int) -> float:
-    """The cost of a block at a level."""
+    """The cost of a block at a level, in runs at the base width."""
     return len(signs(len(ladder.fitted), 0)) * ladder.costs[level]
 
 
 def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
-    """The `tolerances` [axis], infinite for an axis whose optimum lies beyond a wall, since more
-    runs would not find it.
+    """The `tolerances` [axis], infinite on an axis whose optimum lies beyond a wall, since no
+    further run could bracket that optimum.
     """
     beyond = axes_at(top_places(ladder, done, pooled), OptimumPlace.BEYOND_WALL)
     return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))
 
 
 def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bool:
-    """Whether every interval at the target is narrow enough under this covariance."""
-    most = tolerances(pooled) if tolerance is None else tolerance
-    return bool(np.all(pooled.target_half_widths(covariance) <= most))
+    """Whether, under this covariance of the parameters, every half-width at the target is at most
+    `tolerance`, by default `tolerances(pooled)`.
+    """
+    limits = tolerances(pooled) if tolerance is None else tolerance
+    return bool(np.all(pooled.target_half_widths(covariance) <= limits))
 
 
 def greedy(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float
 ) -> Iterator[tuple[int, Array]]:
-    """The levels of the next blocks, each with the covariance expected after it, as long as their
-    cost is at most `left`.
+    """The levels of the next blocks, each with the covariance of the parameters expected after that
+    block, as long as the blocks together cost at most `left`.
 
-    Each block is the one that reduces the sum of variance / tolerance^2 most per cost. The level
-    above the top one is a candidate too.
+    Each block is chosen to reduce the sum over axes of variance / tolerance^2 most per cost.
+    Candidates are the levels run so far and the next one above them.
     """
     axes, tolerance = len(ladder.fitted), needed(ladder, done, pooled)
     used = {

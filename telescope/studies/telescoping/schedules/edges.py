@@ -1,11 +1,12 @@
 """The search beyond a border at which the optimum lies.
 
-This is the edge rule of `robust`: while the optimum of the base grid is within a quarter step of a
-border, try two more values of the learning rate beyond it (one more value of any other axis), at
-the nearest values of the other axes; at most four times, and never beyond a wall.
+This is the edge rule of `robust`. While the optimum at the base width lies within a quarter step of
+a border, the rule adds values beyond that border: two of the learning rate, or one of any other
+axis. The other axes take the values nearest to their optimum. There are at most four rounds, and no
+value lies beyond a wall.
 
-Parts: `base_window_edges`, the borders at which the optimum lies · `base_places`, the same as flags
-· `beyond_the_edge`, the points to try.
+Parts: `base_window_edges`, the borders at which the optimum lies · `base_places`, these borders as
+flags · `beyond_the_edge`, the points to try.
 """
 
 from collections.abc import Sequence
@@ -24,11 +25,11 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.schedules.places import OptimumPlace
 from telescope.trials.lattice import snap
 
-EDGE_ROUNDS = 4  # at most; under `paper`, per level
+EDGE_ROUNDS = 4  # most rounds of an edge rule; under `paper`, at each level
 
 
 def borders(ladder: Ladder, results: Sequence[Outcome]) -> list[tuple[float, float]]:
-    """The ends, in octaves by axis, of the values tried and the user's range together."""
+    """The lowest and highest octaves of each axis, among the values tried and the user's range."""
     columns = zip(*[o.point.x for o in results], strict=True)
     return [
         (min(axis.low, *xs), max(axis.high, *xs))
@@ -37,11 +38,12 @@ def borders(ladder: Ladder, results: Sequence[Outcome]) -> list[tuple[float, flo
 
 
 def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
-    """Pairs (axis, side) for every border of the base window at which the optimum lies; side is -1
-    for the low border and +1 for the high one.
+    """Pairs (axis, side), one for each border of the base window at which the optimum lies; side is
+    -1 for the low border and +1 for the high border.
 
-    The optimum is at a border where the fitted optimum or the lowest point of the grid is within a
-    quarter step of it. Where every run diverged, it is taken to lie below the learning rates tried.
+    The optimum lies at a border if the fitted optimum or the grid's point of lowest loss is within
+    a quarter step of that border. If every run diverged, the optimum is assumed to lie below the
+    learning rates tried.
     """
     results = outcomes(done, level=0)
     pooled = pooled_fit(ladder, done)
@@ -60,17 +62,15 @@ def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, 
 
 
 def side_of(low: float, high: float, places: Sequence[float]) -> int:
-    """-1 if any of the places lies at or below `low`, else +1 if any lies at or above `high`, else
-    0.
-    """
+    """-1 if a place lies at or below `low`, else +1 if a place lies at or above `high`, else 0."""
     if min(places) <= low:
         return -1
     return int(max(places) >= high)
 
 
 def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
-    """New points beyond the borders at which the optimum lies; none where it lies inside, or at a
-    wall.
+    """New points beyond the borders at which the optimum lies; empty after EDGE_ROUNDS rounds, or
+    if the optimum lies inside or at a wall.
     """
     if sum(stage.name == "edge" for stage in done) == EDGE_ROUNDS:
         return ()
@@ -96,7 +96,7 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
 
 
 def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
-    """The place of the base window's optimum, by axis, for axes on which it lies at a border."""
+    """The place of the optimum on each axis on which it lies at a border of the base window."""
     limits = borders(ladder, outcomes(done, level=0))
     places = {}
     for i, side in base_window_edges(ladder, done):
@@ -116,8 +116,10 @@ def star(
     fixed: int,
     value: float,
 ) -> list[tuple[float, ...]]:
-    """The x with `value` on the axis `fixed`, and elsewhere the values nearest to the centre, then
-    the same with each other axis moved to its next two values.
+    """Points x with `value` on the axis `fixed`, in the shape of a star.
+
+    The first has the values nearest to `centre` on all other axes. In every further point, one
+    fitted axis takes its second or third nearest value instead.
     """
     nearest = [
         sorted(extended_values(axis, *ends), key=partial(_distance, at))[: 3 if axis.fitted else 1]
@@ -133,7 +135,7 @@ def star(
 
 
 def extended_values(axis: Axis, low: float, high: float) -> list[float]:
-    """The axis's grid values, continued at their step to the borders of the runs."""
+    """The axis's grid values, continued in equal steps to the borders `low` and `high`."""
     if axis.step == 0:
         return list(axis.values)
     below, above = (
@@ -144,5 +146,5 @@ def extended_values(axis: Axis, low: float, high: float) -> list[float]:
 
 
 def _distance(centre: float, value: float) -> tuple[float, float]:
-    """A sort key: distance from the centre, and of two values as near, the lower first."""
+    """A sort key: nearest to the centre first, and the lower of two equally near values first."""
     return abs(value - centre), value

@@ -1,14 +1,15 @@
 """The published rule for telescoping, Algorithm 1 of arXiv 2505.02222.
 
-It runs a full grid at the base width. At each doubling of the width it runs fewer points, closer
-together, around the argmin of the level before, without interpolation, edge rule or noise model.
-The argmin is of means over seeds, and a diverged run is worse than any other. `PaperOptions` hold
-the choices that the text leaves open; their defaults are its literal reading, and the report
-records the choices. `windows` defines how windows shrink and how samplers fill them.
+The rule runs a full grid at the base width. At each doubling of the width it runs fewer points,
+closer together, around the point of the level below with the lowest mean loss over seeds; a
+diverged run makes this mean infinite. Read literally, the rule has no interpolation, edge rule or
+noise model. `PaperOptions` holds the choices that the paper leaves open; the defaults are the
+literal reading, and the report records the choices. `windows` defines how windows shrink and how
+samplers fill them.
 
-Parts: `next_stage`, the fold · `opening`, the first stage of a level · `sampler_batch` ·
-`edge_rule_points`, `grid_borders`, `reported_edges` · `ended`, `flat` · `paper_method`, the options
-for the report.
+Parts: `next_stage` · `opening`, the first stage of a level · `sampler_batch`, the next points of a
+sampler · `edge_rule_points`, `grid_borders`, `reported_edges`, optima at borders · `ended`, `flat`,
+the end of the rule · `most_runs`, `paper_method`, for forecasts and reports.
 """
 
 import math
@@ -39,7 +40,7 @@ PUBLISHED = PaperOptions()
 def next_stage(
     ladder: Ladder, done: Sequence[Done], options: PaperOptions = PUBLISHED
 ) -> Stage | None:
-    """The next stage of the rule; None where it has ended."""
+    """The next stage of the rule; None if the rule has ended."""
     if not done:
         return opening(ladder, done, 0, options)
     level = top_level(done)
@@ -66,7 +67,7 @@ def opening(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOpti
 def sampler_batch(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> Stage | None:
-    """The next points of a sampler at a level; None after all its batches."""
+    """The next points of a sampler at a level; None after the level's last batch."""
     sampler = windows.sampler_of(ladder, options)
     sizes = samplers.stage_sizes(sampler, windows.points(ladder, level, options))
     batch = len(stages_at(done, level))
@@ -86,15 +87,15 @@ def sampler_batch(
 def edge_rule_points(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> Stage | None:
-    """The points that the edge rule adds to a level's grid; None where the optimum lies inside, or
-    no more points may be tried.
+    """The points that the edge rule adds to a level's grid; None if there is no edge rule, the
+    optimum lies inside, or no more points may be tried.
     """
     stages = stages_at(done, level)
     if options.edge not in ("extend", "recentre") or len(stages) > EDGE_ROUNDS:
         return None
-    below, window = list(done[: len(done) - len(stages)]), grid_of(stages[0])
+    earlier, window = list(done[: len(done) - len(stages)]), grid_of(stages[0])
     for rounds in range(1, len(stages) + 1):
-        window = beyond(ladder, [*below, *stages[:rounds]], level, window, options)
+        window = beyond(ladder, [*earlier, *stages[:rounds]], level, window, options)
     points_run = {o.point for o in outcomes(done, level)}
     new_points = tuple(
         point for point in grid(level, window, ladder.seeds) if point not in points_run
@@ -103,7 +104,7 @@ def edge_rule_points(
 
 
 def grid_of(stage: Done) -> list[X]:
-    """The values of each axis in a stage that was a complete grid."""
+    """The values of each axis in a stage that ran a complete grid."""
     return [
         tuple(sorted(set(column)))
         for column in zip(*[o.point.x for o in stage.outcomes], strict=True)
@@ -113,8 +114,8 @@ def grid_of(stage: Done) -> list[X]:
 def beyond(
     ladder: Ladder, done: Sequence[Done], level: int, window: Sequence[X], options: PaperOptions
 ) -> list[X]:
-    """The window with more values beyond each border at which the optimum lies: one more under
-    `extend`; under `recentre` half as many as there are, dropping as many at the other end.
+    """The window with new values beyond each border at which the optimum lies. `extend` adds one
+    value; `recentre` adds half as many as the window has, and drops as many at the other end.
     """
     result = list(window)
     for i, side in grid_borders(done, level, options):
@@ -132,12 +133,12 @@ def beyond(
 def grid_borders(
     done: Sequence[Done], level: int, options: PaperOptions
 ) -> tuple[tuple[int, int], ...]:
-    """Pairs (axis, side) where a level's lowest mean lies on the first (-1) or last (+1) value of
-    its grid, and no value inside is as low.
+    """Pairs (axis, side), one for each axis on which the lowest mean loss of a level lies at the
+    first (side -1) or the last (side +1) value, and at no other.
 
-    Axes with too few values are left out: of fewer than four the lowest often lies at an end by
-    design, of fewer than three always. Where all runs diverged, the optimum is taken to lie below
-    the learning rates tried.
+    An axis with one or two values is left out, since its best value is always at an end; under
+    `edge: ignore`, an axis with three values too. If all runs diverged, the optimum is assumed to
+    lie below the learning rates tried.
     """
     means, least = seed_means(outcomes(done, level)), 4 if options.edge == "ignore" else 3
     if not any(map(math.isfinite, means.values())):
@@ -159,11 +160,12 @@ def grid_borders(
 def reported_edges(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions, fit: Fit | None
 ) -> tuple[tuple[int, int], ...]:
-    """Pairs (axis, side) as a report shows them: the `grid_borders` of a grid.
+    """The pairs (axis, side) that a report shows; for a grid, the `grid_borders`.
 
-    Among the scattered points of a sampler, the lowest is often an outer one. There the fitted
-    optimum decides: it is reported where it lies outside the range tried, at wider levels, whose
-    windows are narrow, only where its whole interval does.
+    Among the scattered points of a sampler, the point of lowest loss is often an outer one, so the
+    fitted optimum decides instead. At the base width an axis is reported if this optimum lies
+    outside the range tried; at wider levels, whose windows are narrow, only if the whole interval
+    of the optimum does. Without a fit no axis is reported.
     """
     means = seed_means(outcomes(done, level))
     if windows.is_grid(ladder, options) or not any(map(math.isfinite, means.values())):
@@ -184,7 +186,7 @@ def reported_edges(
 
 
 def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
-    """Whether this level is the last."""
+    """Whether the rule ends after this level."""
     if level + 1 == ladder.levels or (
         options.edge == "fail" and grid_borders(done, level, options)
     ):
@@ -193,8 +195,8 @@ def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
 
 
 def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
-    """Whether the optimum moved by at most a step from the level below, on a grid that could have
-    shown a larger move.
+    """Whether the optimum moved by at most one step from the level below, among values that could
+    have shown a larger move.
     """
     tried = outcomes(done, level)
     if grid_borders(done, level, options) or any(
@@ -210,7 +212,7 @@ def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 
 
 def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The number of runs at a level after all rounds of an edge rule."""
+    """The largest number of runs at a level, with all rounds of the edge rule."""
     if options.edge == "extend":
         axes = windows.swept(ladder)
         return ladder.seeds * math.prod(
@@ -229,7 +231,7 @@ def paper_method(ladder: Ladder, options: PaperOptions) -> tuple[dict[str, str],
         for f in fields(options)
         if getattr(options, f.name) is not None
     }
-    # mesh: the first step of a grid is range / (points - 1)
+    # `mesh: range` states that the first step of a grid is range / (points - 1)
     chosen |= {"sampler": windows.sampler_of(ladder, options), "mesh": "range"}
     if options.points != "odd_floor":
         del chosen["floor"]

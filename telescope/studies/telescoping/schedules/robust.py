@@ -1,21 +1,24 @@
 """The greedy rule for telescoping with noisy losses and an unknown drift law.
 
-Each round is a function of the outcomes of the rounds before it:
+Each round is a function of the outcomes of the earlier rounds:
 
-1. `grid`      the user's grid at the base width (for three or more fitted axes, 2^(k+2) scrambled
-               Sobol points instead), and `edge`: while the optimum lies at a border, more points
-               beyond it (`edges`)
+1. `grid`      the user's grid at the base width, or 2^(k+2) scrambled Sobol points for k >= 3
+               fitted axes; then `edge`, points beyond a border at which the optimum lies (`edges`)
 2. `shape`     four blocks at the base width (`blocks`), to learn the bowl and the noise
-3. `climb`     two blocks at the next width; 4. one at the width after it; `recentre`: another block
-               at the top level, if its optimum lies outside the corners of its last block
+3. `climb`     two blocks at the second width
+4. `climb`     one block at the third width
 5. `top-up`    blocks where they reduce the uncertainty at the target most per cost, until the
                intervals are narrow enough or the budget is spent
 
-The budget is in runs at the base width. It reserves one block for every level that is still *owed*:
-up to three widths must be reached, as far as ladder and budget allow, to test the drift law.
+After each round from 2 on, `recentre` adds a block at the top level if the optimum there lies
+outside the corners of that level's last block.
 
-Parts: `next_stage` · `base_grid`, `forecast`, `budget`, known before any run · `blocks_stage`,
-`first_blocks`, `top_up`, the later rounds.
+The budget is in runs at the base width. To test the drift law, the ladder must reach three widths,
+as far as its levels and the budget allow. A level that it must still reach is *owed*; the budget
+reserves one block for each owed level.
+
+Parts: `next_stage` · `base_grid`, `forecast`, `budget`, which are known before any run ·
+`blocks_stage`, `first_blocks`, `top_up`, the later rounds.
 """
 
 import hashlib
@@ -51,18 +54,18 @@ from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from telescope.trials.lattice import snap
 
 BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
-RECENTRINGS = 4  # most in a row
-SHAPE_BLOCKS = 4
-CLIMB_BLOCKS = (2, 1)  # at the first two doublings
-TOP_UP_BLOCKS = 4  # most per round
-LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0  # of the default budget, in costs of rounds 1 to 4
-OPENING_BLOCKS = (
-    2  # at a new level in a top-up; the round ends with them, so that they are evaluated
-)
+RECENTRINGS = 4  # most `recentre` stages in a row
+SHAPE_BLOCKS = 4  # blocks of round 2
+CLIMB_BLOCKS = (2, 1)  # blocks at the second and the third width
+TOP_UP_BLOCKS = 4  # most blocks per top-up
+# bounds of the default budget, as multiples of the cost of rounds 1 to 4
+LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0
+# blocks at a new level after which a top-up ends, so that the next stage can use their losses
+OPENING_BLOCKS = 2
 
 
 def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
-    """The next stage; None where the answer is good enough or the budget allows no more runs."""
+    """The next stage; None if the answer is precise enough, or no more runs are possible."""
     if not done:
         return Stage("grid", base_grid(ladder))
     if done[-1].name in ("grid", "edge"):
@@ -102,7 +105,7 @@ def base_grid(ladder: Ladder) -> tuple[Point, ...]:
     """The points of the base grid."""
     if len(ladder.fitted) < 3:
         return grid(0, [axis.values for axis in ladder.axes], seeds=1)
-    from scipy.stats import qmc  # takes a second to import, and few studies need it
+    from scipy.stats import qmc  # this import takes a second, and few studies need it
 
     fitted = [ladder.axes[i] for i in ladder.fitted]
     seed = int(hashlib.sha256(repr(ladder.axes).encode()).hexdigest()[:8], 16)
@@ -118,8 +121,8 @@ def base_grid(ladder: Ladder) -> tuple[Point, ...]:
 
 
 def forecast(ladder: Ladder) -> tuple[int, ...]:
-    """The runs per level of rounds 1 to 4, which are known beforehand. The edge rule and top-ups
-    add to them.
+    """The number of runs per level in rounds 1 to 4. The stages `edge`, `recentre` and `top-up` add
+    runs that depend on losses.
     """
     corners = len(signs(len(ladder.fitted), 0))
     blocks = [
@@ -136,9 +139,9 @@ def forecast(ladder: Ladder) -> tuple[int, ...]:
 def budget(ladder: Ladder) -> float:
     """The default budget, in runs at the base width.
 
-    It is the cost of the published rule, which costs equally much at every level, within bounds in
-    proportion to rounds 1 to 4: the published rule costs less than these for one hyperparameter,
-    and ten times as much for three.
+    It is the cost of the published rule, points^k at every level for k fitted axes, but at least
+    LEAST_BUDGET and at most MOST_BUDGET times the cost of rounds 1 to 4. For one hyperparameter the
+    published rule costs less than these rounds; for three, ten times as much.
     """
     published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
     certain = math.fsum(
@@ -148,8 +151,8 @@ def budget(ladder: Ladder) -> float:
 
 
 def last_owed(ladder: Ladder) -> int:
-    """The highest level that must be reached: the third, which tests the drift law, or a lower one
-    where the ladder or the budget ends before it.
+    """The highest level that must be reached: the third, so that the drift law can be tested, or
+    the last level that the ladder has and the budget allows.
     """
     cost, level = float(base_runs(ladder)), 0
     while (
@@ -167,7 +170,7 @@ def spent(ladder: Ladder, done: Sequence[Done]) -> float:
 
 
 def reserve(ladder: Ladder, top: int) -> float:
-    """The cost of one block at every level above `top` that is still owed."""
+    """The cost of one block at each owed level above `top`."""
     return sum(block_cost(ladder, level) for level in range(top + 1, last_owed(ladder) + 1))
 
 
@@ -175,15 +178,15 @@ def reserve(ladder: Ladder, top: int) -> float:
 class RequestedBlocks:
     """The blocks that a stage requests at a level."""
 
-    stage: str
+    stage: str  # name of the stage
     level: int
-    blocks: int
+    blocks: int  # number of blocks
 
 
 def blocks_stage(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, request: RequestedBlocks
 ) -> Stage | None:
-    """As many of the requested blocks as the budget allows; None where it allows none."""
+    """A stage of as many requested blocks as the budget allows; None if it allows no block."""
     level = request.level
     left = ladder.max_base_runs - spent(ladder, done) - reserve(ladder, max(level, top_level(done)))
     count = min(request.blocks, math.floor(left / block_cost(ladder, level) + 1e-9))
@@ -197,8 +200,8 @@ def blocks_stage(
 
 
 def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
-    """Whether another block at the top level could find the optimum that the last block missed. It
-    cannot where lr's optimum lies beyond a wall.
+    """Whether the last block at the top level missed the optimum and another block could find it;
+    no block can if the learning rate's optimum lies beyond a wall.
     """
     places = top_places(ladder, done, pooled)
     return (
@@ -207,7 +210,7 @@ def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
 
 
 def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """The first blocks at the next width, or a top-up where no level is owed."""
+    """The first blocks at the next width if it is owed; else a top-up."""
     level = top_level(done) + 1
     if level > last_owed(ladder):
         return top_up(ladder, done, pooled)
@@ -217,8 +220,8 @@ def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | N
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """A round of blocks where they reduce the uncertainty most; None where the uncertainty is small
-    enough, the budget is spent, or lr cannot be bracketed.
+    """A round of blocks where they reduce the uncertainty most; None if the intervals are narrow
+    enough, the budget is spent, or a wall keeps the learning rate from being bracketed.
     """
     tolerance = needed(ladder, done, pooled)
     if OptimumPlace.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(

@@ -1,13 +1,12 @@
 """Samplers, which fill a window whose complete grid would cost too much.
 
-`qmc` spreads a scrambled Sobol sequence over the window; `gp` and `tpe` begin with half of the
-points spread in the same way and then ask Optuna for batches of fixed size. A sampler keeps no
-state: every batch builds it anew from the runs so far, in sorted order, with a seed derived from
-the request, so that a replay proposes the same points. Proposals lie on the planning lattice and do
-not repeat.
+`qmc` spreads a scrambled Sobol sequence over the window. `gp` and `tpe` spread the first half of
+the points in the same way, then ask Optuna for batches of BATCH points. A sampler keeps no state:
+each batch builds a new one from the sorted runs so far and a seed derived from the request, so that
+a replay proposes the same points. Proposals lie on the planning lattice and are distinct.
 
 Parts: `Box`, a window · `propose`, the next points · `spread`, Sobol points · `ask`, Optuna's
-points · `optuna_study`, runs as an Optuna study · `quietly`.
+points · `optuna_study`, runs as an Optuna study · `quietly`, Optuna without logs.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 BATCH = 8  # points per stage of gp and tpe
 ATTEMPTS = 16  # Sobol sequences, or proposals per point, before a window counts as full
 
-X = tuple[float, ...]
+X = tuple[float, ...]  # octaves of a point on each axis
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,9 @@ class Box:
 
 
 def stage_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
-    """The points in each stage of a level: all in one where they do not depend on losses."""
+    """The number of points in each stage of a level. `qmc` has one stage, since its points do not
+    depend on losses.
+    """
     if sampler == "qmc":
         return (trials,)
     rest = trials // 2
@@ -62,8 +63,10 @@ def stage_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
 def propose(
     sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, key: object
 ) -> tuple[X, ...]:
-    """The next points to try, given the points `seen` in this window with their losses. The seed is
-    derived from `key`, which identifies the request.
+    """The next `count` points to try, or fewer if the window is full.
+
+    `seen` holds the points tried in this window, with their losses. The seed is derived from `key`,
+    which identifies the request.
     """
     seed = int(hashlib.sha256(repr(key).encode()).hexdigest()[:8], 16)
     known_points = {x for x, _ in seen}
@@ -79,7 +82,7 @@ def propose(
 
 def spread(box: Box, count: int, seed: int) -> Iterator[X]:
     """The points of several scrambled Sobol sequences, one sequence after the other."""
-    from scipy.stats import qmc  # takes a second to import, and few studies need it
+    from scipy.stats import qmc  # this import takes a second, and few studies need it
 
     for attempt in range(ATTEMPTS):
         cube = qmc.Sobol(len(box.low), scramble=True, rng=seed + attempt).random_base2(
@@ -108,14 +111,11 @@ def ask(
 def optuna_study(
     box: Box, seen: Sequence[tuple[X, float]], sampler: Sampler, seed: int
 ) -> tuple["optuna.Study", "dict[str, optuna.distributions.BaseDistribution]"]:
-    """An Optuna study with these runs, and its search space, in which axes are named by their
-    index.
-
-    Values are log(1 + % above the lowest loss), which flattens the walls of the bowl; diverged runs
-    are worse than the worst finite one.
+    """An Optuna study of the runs `seen`, and its search space, in which the name of an axis is its
+    index. The values of the study are the `heights` of the losses.
     """
     with extra("service"):
-        import optuna  # late, for a quick start
+        import optuna  # imported here, so that commands start quickly
 
     optuna_sampler: optuna.samplers.BaseSampler = optuna.samplers.RandomSampler(seed)
     if sampler == "gp":
@@ -140,7 +140,9 @@ def optuna_study(
 
 
 def heights(losses: Sequence[float]) -> list[float]:
-    """Losses as log(1 + % above the lowest); a diverged run is one higher than the highest."""
+    """Losses as log(1 + % above the lowest loss), which flattens the sides of the bowl; for a
+    diverged run, 1 more than the highest of these values.
+    """
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:
         return [0.0] * len(losses)
@@ -153,11 +155,11 @@ def heights(losses: Sequence[float]) -> list[float]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence Optuna's logs and experimental warnings, and run torch in one thread, so that its
-    sums are repeatable.
+    """Silence Optuna's logs and all warnings, and run torch in one thread, so that torch's sums are
+    repeatable.
     """
     with extra("service"):
-        import optuna  # late, for a quick start
+        import optuna  # imported here, so that commands start quickly
     import torch
 
     level, threads = optuna.logging.get_verbosity(), torch.get_num_threads()

@@ -1,14 +1,15 @@
-"""The windows of the published rule, level by level, and their number of runs.
+"""The windows of the published rule at each level, and the number of runs in them.
 
-At each doubling of the width the points per hyperparameter are multiplied by 4^(-1/k), where k is
-the number of hyperparameters with more than one point, and the spacing is halved, around the
-optimum of the level before; `PaperOptions` names the other readings. A window that would cross a
-wall is moved inside it, so that the size of every grid is known beforehand. Where a grid would cost
-too much, a sampler fills the window; the window and the number of runs then shrink as they would
-for a grid whose points are not rounded.
+A window is centred on the optimum of the level below. At each doubling of the width, the number of
+points per hyperparameter is multiplied by 4^(-1/k) and their spacing is halved; k is the number of
+hyperparameters with more than one point. `PaperOptions` names other readings of the rule. A window
+that would cross a wall is moved inside, so that the size of every grid is known beforehand.
 
-Parts: `points_at`, `points`, `runs`, the sizes · `window_centre` · `grid_values`, `step_at`, for
-grids · `box`, `crowded`, for samplers.
+A sampler fills windows for which a grid would cost too much. The window and the number of runs then
+shrink as for a grid whose number of points is not rounded.
+
+Parts: `points_at`, `points`, `runs`, sizes · `window_centre` · `grid_values`, `step_at`, grids ·
+`box`, `crowded`, windows of samplers.
 """
 
 import math
@@ -21,8 +22,8 @@ from telescope.studies.telescoping.question.parts import PaperOptions, Sampler
 from telescope.studies.telescoping.schedules import samplers
 from telescope.trials.lattice import OCTAVE_PARTS, snap
 
-LARGEST_GRID = 2  # hyperparameters up to which `auto` uses a grid
-LEAST_SAMPLED = 4  # points of a sampler at any level
+LARGEST_GRID = 2  # most hyperparameters for which `auto` uses a grid
+LEAST_SAMPLED = 4  # least points of a sampler at a level
 
 
 def swept(ladder: Ladder) -> int:
@@ -31,7 +32,7 @@ def swept(ladder: Ladder) -> int:
 
 
 def sampler_of(ladder: Ladder, options: PaperOptions) -> Sampler:
-    """The sampler that fills the windows."""
+    """The sampler that fills the windows; `grid` for complete grids."""
     if options.sampler != "auto":
         return options.sampler
     return "grid" if swept(ladder) <= LARGEST_GRID else "tpe"
@@ -43,8 +44,8 @@ def is_grid(ladder: Ladder, options: PaperOptions) -> bool:
 
 
 def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
-    """The points of a hyperparameter's grid at a level: points x 4^(-level / axes), rounded as the
-    options say.
+    """The number of grid points of a hyperparameter at a level: `points` x 4^(-level / `axes`),
+    rounded according to the options.
     """
     if level == 0 or points == 1:
         return points
@@ -59,7 +60,7 @@ def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
 
 
 def points(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The number of distinct points at a level, without points that an edge rule adds."""
+    """The number of distinct points at a level, before an edge rule adds points."""
     if is_grid(ladder, options):
         return math.prod(
             points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes
@@ -69,12 +70,12 @@ def points(ladder: Ladder, level: int, options: PaperOptions) -> int:
 
 
 def runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The number of runs at a level, exact unless an edge rule adds to it."""
+    """The number of runs at a level, before an edge rule adds runs."""
     return ladder.seeds * points(ladder, level, options)
 
 
 def step_factor(axes: int, options: PaperOptions) -> float:
-    """The factor of the grid step per doubling."""
+    """The factor by which the step of a grid changes per doubling."""
     factors: dict[str, float] = {"halve": 0.5, "root4": 4.0 ** (-1 / axes), "extent": 1.0}
     return factors[options.narrow]
 
@@ -82,20 +83,20 @@ def step_factor(axes: int, options: PaperOptions) -> float:
 def step_at(
     ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions
 ) -> float:
-    """Octaves between the points of an axis at a level. Under `recentre`, each level whose optimum
-    was far from its first window takes back one refinement.
+    """Octaves between neighbouring grid points of an axis at a level. Under `edge: recentre`, each
+    lower level whose optimum was far from its first window undoes one refinement.
     """
-    taken_back = 0
+    undone = 0
     if options.edge == "recentre":
-        taken_back = sum(far_from_window(ladder, done, below, options) for below in range(level))
-    return axis.step * step_factor(swept(ladder), options) ** (level - taken_back)
+        undone = sum(far_from_window(ladder, done, below, options) for below in range(level))
+    return axis.step * step_factor(swept(ladder), options) ** (level - undone)
 
 
 def far_from_window(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> bool:
-    """Whether a level's optimum lies more than a window's width from the middle of its first
-    window.
+    """Whether a level's optimum lies more than the width of its first window from the middle of
+    that window.
     """
     best, first = optimum(ladder, done, level, options), stages_at(done, level)[0].outcomes
     spans = [
@@ -109,7 +110,7 @@ def far_from_window(
 
 
 def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
-    """The best point run at a level."""
+    """The optimum of a level: one of its points, chosen according to `select`."""
     vertex = per_level.vertex(ladder, done, level) if options.select == "seed_mean_fit" else None
     return selected(done, level, vertex.x if vertex else {})
 
@@ -127,6 +128,7 @@ def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: Pap
     for i, x in last.items():
         centre[i] = x
         if options.centre == "richardson" and i in before:
+            # 1/n at the last three levels, in units of 1/base width
             narrow, wide, wider = (2.0 ** -ladder.heights[level + j] for j in (-2, -1, 0))
             centre[i] += (x - before[i]) * (wide - wider) / (narrow - wide)
     return tuple(centre)
@@ -162,8 +164,8 @@ def box(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions)
 
 
 def crowded(ladder: Ladder, options: PaperOptions) -> int:
-    """The number of points at the first level whose window has too few places for them on the
-    planning lattice; 0 where all fit.
+    """The number of points at the first level whose window has too few lattice points for a
+    sampler; 0 if all windows have enough, or are grids.
     """
     for level in range(0 if is_grid(ladder, options) else ladder.levels):
         room = math.prod(
@@ -177,8 +179,8 @@ def crowded(ladder: Ladder, options: PaperOptions) -> int:
 def resolution(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> list[float]:
-    """Octaves between neighbouring points of a level by axis; an average where points are
-    scattered.
+    """Octaves between neighbouring points of a level, by axis; an average for the scattered points
+    of a sampler.
     """
     if is_grid(ladder, options):
         return [step_at(ladder, done, axis, level, options) for axis in ladder.axes]

@@ -21,7 +21,7 @@ from surfaces.batch_laws import Law
 from telescope.studies.compute_time.kind import KIND
 from telescope.studies.compute_time.question import Question
 from telescope.studies.registry import parse
-from telescope.train.flops import flops_by
+from telescope.train.flops import flops_until
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 
@@ -98,7 +98,7 @@ class Trainer:
         return Measurement(
             step,
             step * spec.horizon.batch_tokens,
-            flops_by(spec, step, diverged),
+            flops_until(spec, step, diverged),
             0.001 * own_steps,
             metrics,
         )

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from telescope.studies.coordinates.check import NAMED, assess
+from telescope.studies.coordinates.check import MOST_NAMED, assess
 from telescope.studies.coordinates.design import design
 from telescope.studies.coordinates.reasons import BeyondGate
 from telescope.trials.outcome import Measurement, completed
@@ -36,4 +36,4 @@ def test_own_updates_and_the_logits_come_before_what_follows_from_them(
     assert because is not None
     assert isinstance(because.finding, BeyondGate)
     assert [f"{layer.part}/{layer.layer}" for layer in because.finding.worst] == worst
-    assert (because.finding.failed, len(worst) <= NAMED) == (failed, True)
+    assert (because.finding.failed, len(worst) <= MOST_NAMED) == (failed, True)

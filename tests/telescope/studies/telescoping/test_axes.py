@@ -296,7 +296,7 @@ REFUSED = [
         "momentum",
         {"low": 0.95, "high": 0.9, "points": 3},
         "search.momentum.low",
-        "leave it out to hold it fixed",
+        "leave the range out to hold momentum fixed",
     ),
     ("momentum", {"low": 0.9, "high": 0.901, "points": 3}, "search.momentum.points", "too close"),
     ("momentum", 0.9, "search.momentum", "block of fields"),
