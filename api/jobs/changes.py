@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, json_problems
-from telescope.studies.telescoping.question.documents import FIELD, FROM_TEXT
+from telescope.studies.telescoping.question.documents import FROM_TEXT, SWEEP_OVER
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
 
@@ -38,13 +38,13 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
             for name, value in data.items()
             if name not in FROM_TEXT or name in data_patch
         }
-        sweep = new_document.get(FIELD)
-        if FIELD not in patch and isinstance(sweep, dict) and sweep.get("data"):
+        sweep = new_document.get(SWEEP_OVER)
+        if SWEEP_OVER not in patch and isinstance(sweep, dict) and sweep.get("data"):
             entries = [
                 {name: value for name, value in entry.items() if name not in FROM_TEXT}
                 for entry in sweep["data"]
             ]
-            new_document[FIELD] = sweep | {"data": entries}
+            new_document[SWEEP_OVER] = sweep | {"data": entries}
     model, model_patch = document.get("model"), patch.get("model")
     if isinstance(model, dict) and isinstance(model_patch, dict):
         if "factory" in model_patch and "content" not in model_patch:
@@ -76,7 +76,7 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not (equals and all(path.split("."))):
-            message = "must be FIELD=VALUE, such as limits.max_base_runs=400"
+            message = "must be SWEEP_OVER=VALUE, such as limits.max_base_runs=400"
             raise InvalidInput.of("--set", message, assignment)
         try:
             value = from_yaml(text)

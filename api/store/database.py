@@ -13,7 +13,7 @@ import migrations
 from api.store.engines import open_engines, translated_errors
 from api.store.tables import specs, trials
 from telescope.errors import Unavailable
-from telescope.studies.telescoping.question.documents import data_blocks
+from telescope.studies.telescoping.question.documents import data_sections
 from telescope.trials.data import ORIGIN
 from telescope.trials.spec import TrialSpec
 
@@ -60,7 +60,7 @@ class Database:
         digest, and the job that first stored a spec may have read equal tokens from another path.
         """
         spec = self._spec(row.digest, row.document)
-        blocks = data_blocks(json.loads(row.study))
+        blocks = data_sections(json.loads(row.study))
         matching = (block for block in blocks if block.get("content") == spec.data.content)
         data = next(matching, blocks[0])
         origin = {

@@ -88,7 +88,7 @@ def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
     """A model with the hash of its code. Raises InvalidInput if the model cannot read this
     vocabulary."""
     try:
-        return model.resolved(vocab_size)
+        return model.pinned(vocab_size)
     except InvalidInput as error:
         problems = tuple(problem.moved("model", field) for problem in error.problems)
         raise InvalidInput.because(problems) from error

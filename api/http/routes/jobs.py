@@ -32,7 +32,7 @@ from api.store.rows import JobRow
 from api.store.store import Store
 from telescope.client.resources import Job, JobDetail
 from telescope.studies import registry
-from telescope.studies.telescoping.question.documents import FIELD
+from telescope.studies.telescoping.question.documents import SWEEP_OVER
 
 RETRY_AFTER = {"Retry-After": "2"}
 DETAIL = TypeAdapter(JobDetail)
@@ -140,7 +140,7 @@ def clone(
     """
     document = patched(store.study_document(job_id), changes)
     # Paths that the patch keeps were admitted with the original job, perhaps by the command line.
-    may_name_new_paths = not changes.keys().isdisjoint({"data", FIELD})
+    may_name_new_paths = not changes.keys().isdisjoint({"data", SWEEP_OVER})
     submission = Submission(
         document,
         server_settings=settings,

@@ -1,9 +1,9 @@
 """The answer to any target loss: tokens, steps and hours to reach it, and how optimizers compare.
 
 `Analysis.of` reads and smooths the courses of all runs once; its methods then answer any target
-loss. The computations are those of `telescope.statistics`: `tokens_to_loss` (where each course
-crosses the target), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio` and
-`frontier`. `tables` makes the rows.
+loss. The statistics come from `telescope.statistics`: `tokens_to_loss` (the point at which each
+course crosses the target), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio`
+and `frontier`. `tables` turns them into rows.
 
 Parts: `Arm`, one optimizer's runs · `Analysis`.
 """
@@ -28,8 +28,8 @@ from telescope.statistics.tokens_to_loss import (
     smoothed,
 )
 from telescope.studies.compute_time.fold import BatchProgress, StudyProgress, progress
-from telescope.studies.compute_time.question import READ, Question
-from telescope.studies.compute_time.reasons import NothingToRead, NotReached, Unread
+from telescope.studies.compute_time.question import READING_TEXTS, Question
+from telescope.studies.compute_time.reasons import NoAnswer, NothingToRead, NotReached
 from telescope.studies.compute_time.rows import (
     BatchAnswer,
     FrontierAnswer,
@@ -46,7 +46,7 @@ from telescope.studies.compute_time.tables import (
     trend_start,
 )
 from telescope.studies.compute_time.times import step_time_assumptions
-from telescope.studies.compute_time.wording import unread_words
+from telescope.studies.compute_time.wording import no_answer_words
 from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
 
@@ -55,8 +55,8 @@ from telescope.trials.types import OptimizerName
 class Arm:
     """The runs of an optimizer: a row of the smoothed courses for each batch and seed."""
 
-    batches: tuple[BatchProgress, ...]  # batches with a course
-    rows: slice  # of this optimizer in the smoothed courses
+    batches: tuple[BatchProgress, ...]  # the batches with a course
+    rows: slice  # the rows of this optimizer in the smoothed courses
     batch_tokens: NDArray[np.int64]  # [run]
     seeds: NDArray[np.int64]  # [run]
 
@@ -65,18 +65,18 @@ class Arm:
         return self.batches[0].optimizer
 
     def at(self, batch_tokens: float) -> BatchProgress:
-        """The batch of this size."""
+        """The progress at a batch size."""
         return next(batch for batch in self.batches if batch.batch_tokens == batch_tokens)
 
     def readings(self, crossings: Crossings) -> Readings:
-        """The readings of these runs, from the crossings of all courses."""
+        """The readings of this optimizer's runs, from the crossings of all courses."""
         own = Crossings(crossings.tokens[self.rows], crossings.outcome[self.rows])
         return Readings.of(self.batch_tokens, self.seeds, own)
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """All courses of a study, smoothed, to be read at any target loss."""
+    """All courses of a study, smoothed; they can be read at any target loss."""
 
     question: Question
     courses: Smoothed
@@ -159,7 +159,8 @@ class Analysis:
         """
         arms = {arm.optimizer: (arm, readings) for arm, readings in self.readings(target_loss)}
         if not {"adamw", "muon"} <= arms.keys():
-            note = f"a ratio needs runs of both optimizers; these are of {', '.join(arms)} only"
+            names = ", ".join(arms)
+            note = f"a ratio needs runs of both optimizers; there are only runs of {names}"
             return RatioAnswer.without_rows(target_loss, self.read, note)
         (adamw, first), (muon, second) = arms["adamw"], arms["muon"]
         rows = tuple(
@@ -191,31 +192,31 @@ class Analysis:
         smoothing = (
             f"smoothed twice by a moving mean of {window} points" if window > 1 else "not smoothed"
         )
-        source = f"held-out loss {READ[self.question.runs.reading]}"
+        source = f"held-out loss {READING_TEXTS[self.question.runs.reading]}"
         crossing = "the first lasting crossing, interpolated linearly in log tokens"
         return f"{source}; {smoothing}; {crossing}"
 
     @cached_property
-    def reached(self) -> tuple[float, float] | None:
+    def loss_range(self) -> tuple[float, float] | None:
         """The highest and the lowest loss on any course; None if there are no losses."""
         recorded = np.arange(self.courses.loss.shape[1]) < self.courses.curves.points[:, None]
         losses = self.courses.loss[recorded]
         return (float(losses.max()), float(losses.min())) if len(losses) else None
 
-    def unread(self, target_loss: float) -> Unread | None:
+    def no_answer(self, target_loss: float) -> NoAnswer | None:
         """The reason why no run reached a loss; None if a run did."""
-        if self.reached is None:
+        if self.loss_range is None:
             return NothingToRead(target_loss=target_loss)
         outcomes = self.courses.crossings(target_loss).outcome
         if np.isin(outcomes, (TargetOutcome.REACHED, TargetOutcome.EARLY)).any():
             return None
-        high, low = self.reached
+        high, low = self.loss_range
         return NotReached(target_loss=target_loss, highest_loss=high, lowest_loss=low)
 
     def readings(self, target_loss: float) -> list[tuple[Arm, Readings]]:
-        """Each optimizer's tokens to a loss. Raises InvalidInput if no run reached it."""
-        if unread := self.unread(target_loss):
-            raise InvalidInput.of("target_loss", unread_words(unread), target_loss)
+        """Each optimizer's tokens to a loss. Raises InvalidInput if no run reached the loss."""
+        if reason := self.no_answer(target_loss):
+            raise InvalidInput.of("target_loss", no_answer_words(reason), target_loss)
         crossings = self.courses.crossings(target_loss)
         return [(arm, arm.readings(crossings)) for arm in self.arms]
 

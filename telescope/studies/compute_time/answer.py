@@ -2,7 +2,7 @@
 
 `Analysis` answers each target loss. The verdict is `resolved` if all runs of every optimizer at
 every batch reached all target losses, with hyperparameters about which there are no doubts. The
-report on a running study covers the trials so far.
+report on a running study covers its trials so far.
 
 Parts: `answer`, the report · `target_answer` · `verdict`, `answer_doubts` · `batch_report`.
 """
@@ -44,7 +44,7 @@ from telescope.studies.compute_time.report import (
 )
 from telescope.studies.compute_time.rows import BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import measured_step_seconds
-from telescope.studies.compute_time.wording import doubts_words, unread_words, words
+from telescope.studies.compute_time.wording import doubts_words, no_answer_words, words
 from telescope.studies.kind import Ended
 from telescope.trials.outcome import Trial
 
@@ -66,7 +66,7 @@ def answer(
         *(search.progress.trials for search in searches), *map(trials_of_batch, batches)
     )
     paid = [trial for trial in used if not trial.reused]
-    high, low = analysis.reached or (None, None)
+    high, low = analysis.loss_range or (None, None)
     return OptimizerComparison(
         final=not study_progress.missing or ended is not None,
         verdict=decision,
@@ -90,16 +90,16 @@ def answer(
 
 def target_answer(analysis: Analysis, target_loss: float) -> AtTarget:
     """The answer to a target loss."""
-    if unread := analysis.unread(target_loss):
+    if no_answer := analysis.no_answer(target_loss):
         return AtTarget(
             target_loss=target_loss,
             reached=False,
             muon=None,
-            sentence=unread_words(unread),
+            sentence=no_answer_words(no_answer),
             batches=None,
             ratio=None,
             dominance=None,
-            because=unread,
+            because=no_answer,
         )
     batches, ratio = analysis.batch_sizes(target_loss), analysis.token_ratio(target_loss)
     return AtTarget(
@@ -124,7 +124,7 @@ def standing(ratio: RatioAnswer) -> Standing | None:
 
 
 def answer_sentence(ratio: RatioAnswer) -> str:
-    """The answer to a target, as text."""
+    """The answer to a target loss, as text."""
     if not ratio.rows:
         return ratio.note
     values = [row.ratio for row in ratio.rows if row.ratio is not None and row.pairs]
@@ -143,7 +143,7 @@ def answer_sentence(ratio: RatioAnswer) -> str:
             return f"{text}; whether the ratio falls with the batch is not resolved"
         case None:
             cause = "fewer than two batches lie beyond both critical batches"
-            return f"{text}; whether it lasts is unknown, because {cause}"
+            return f"{text}; whether the advantage lasts is unknown, because {cause}"
 
 
 def verdict(
@@ -169,10 +169,10 @@ def answer_doubts(
     batches = [batch for batch in study_progress.batches if batch.setting]
     for doubts in dict.fromkeys(batch.setting.doubts for batch in batches if batch.setting):
         yield from doubts
-    if borrowed := [
+    if extrapolated := [
         batch for batch in batches if batch.setting and batch.setting.source == "extrapolated"
     ]:
-        yield Borrowed(batches=optimizer_batches(borrowed))
+        yield Borrowed(batches=optimizer_batches(extrapolated))
     if not targets:
         yield NoTargets()
     for target in targets:

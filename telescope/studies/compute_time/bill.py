@@ -1,9 +1,10 @@
 """The expected cost of a compute-time study.
 
 The lower bound assumes that every search finds its optimum inside the first grid and every course
-reaches the lowest target in its first stage. The upper bound assumes every extension of a grid and
-every doubling of a course. The actual cost depends on losses that are not known yet, so there is no
-figure in between. A run that a search and a course share is trained once, but counted twice.
+reaches the lowest target loss in its first stage. The upper bound assumes every extension of a grid
+and every doubling of a course. The actual cost depends on losses that are not known yet, so the
+forecast gives only the two bounds. A run that a search and a course share is trained once, but
+counted twice.
 
 Parts: `most_trials`, `trials_upper_bound` · `all_searches`, `all_runs`, the trials of a bound ·
 `preview` -> `Bill`.
@@ -32,12 +33,12 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class RunsCost:
-    """The cost of some runs."""
+    """The cost of a set of runs."""
 
     trials: int
     tokens: int
     flops: float
-    seconds: float  # of one worker
+    seconds: float  # seconds of one worker
 
     def __add__(self, other: "RunsCost") -> "RunsCost":
         return RunsCost(
@@ -57,15 +58,17 @@ class BatchPreview:
 
     optimizer: OptimizerName
     batch_tokens: int
-    tuning: RunsCost  # at least; zero if nothing is tuned at this batch
-    least: RunsCost  # tuning included
-    most: RunsCost
+    tuning: RunsCost  # lower bound of the tuning; zero if nothing is tuned at this batch
+    least: RunsCost  # lower bound, tuning included
+    most: RunsCost  # upper bound, tuning included
     pace: Pace
 
 
 @dataclass(frozen=True)
 class Bill:
-    """The expected cost. `expected` equals `least`, the cost if nothing has to be extended."""
+    """The expected cost of a study. In each span, `expected` equals `least`: the cost if no grid is
+    extended and no course doubled.
+    """
 
     trials: Span
     tokens: Span
@@ -73,12 +76,12 @@ class Bill:
     seconds: Span  # with `parallel` trials at once
     parallel: int
     estimated: bool  # true if the seconds rest on an assumed speed
-    assumes: str
+    assumes: str  # the assumptions of both bounds, as text
     batches: tuple[BatchPreview, ...]
 
 
 def most_trials(question: Question) -> int:
-    """The largest possible number of trials."""
+    """The largest number of trials that a study can need."""
     searches, runs = all_searches(question, most=True), all_runs(question, most=True)
     return sum(len(specs) for specs in (*searches, *runs))
 
@@ -138,8 +141,8 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 
 
 def preview(question: Question, machine: Machine | None = None) -> Bill:
-    """The forecast. The question's data should be resolved, since the vocabulary affects the
-    cost.
+    """The forecast of a study. The cost depends on the vocabulary size, so the question's data
+    should contain it.
     """
     machine = machine or Machine()
     limits = [question.limits.max_parallel, machine.slots]
@@ -155,7 +158,7 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
         parallel=parallel,
         estimated=any(row.pace.estimated for row in rows),
         assumes=(
-            "least: every optimum inside its grid, every run short; "
+            "least: every optimum inside its grid, no run doubled; "
             "most: all extensions and doublings"
         ),
         batches=tuple(rows),
@@ -168,17 +171,17 @@ def batch_previews(question: Question, machine: Machine) -> list[BatchPreview]:
     least_runs, most_runs = all_runs(question, most=False), all_runs(question, most=True)
     least_tuning = {key_of(specs): specs for specs in all_searches(question, most=False)}
     most_tuning = {key_of(specs): specs for specs in all_searches(question, most=True)}
-    for fewest, all_specs in zip(least_runs, most_runs, strict=True):
-        speed, key = pace_of(question, fewest[0], machine), key_of(fewest)
+    for least_specs, most_specs in zip(least_runs, most_runs, strict=True):
+        speed, key = pace_of(question, least_specs[0], machine), key_of(least_specs)
         tuning = cost_of_runs(least_tuning.get(key, ()), speed)
         full_tuning = cost_of_runs(most_tuning.get(key, ()), speed)
         rows.append(
             BatchPreview(
-                optimizer=fewest[0].optimizer.name,
-                batch_tokens=fewest[0].horizon.batch_tokens,
+                optimizer=least_specs[0].optimizer.name,
+                batch_tokens=least_specs[0].horizon.batch_tokens,
                 tuning=tuning,
-                least=tuning + cost_of_runs(fewest, speed),
-                most=full_tuning + cost_of_runs(all_specs, speed),
+                least=tuning + cost_of_runs(least_specs, speed),
+                most=full_tuning + cost_of_runs(most_specs, speed),
                 pace=speed,
             )
         )
@@ -191,14 +194,14 @@ def key_of(specs: tuple[TrialSpec, ...]) -> tuple[str, int]:
 
 
 def pace_of(question: Question, spec: TrialSpec, machine: Machine) -> Pace:
-    """The speed of runs of this shape: measured, or assumed without measured rates."""
+    """The speed of runs like this one: measured, or assumed if no rates were measured."""
     if machine.rates:
         return pace(machine.rates, spec.optimizer.name, spec.model.width, spec.horizon.batch_tokens)
     return assumed(trial_flops(spec) / spec.own_steps, question.model.depth)
 
 
 def cost_of_runs(specs: tuple[TrialSpec, ...], speed: Pace) -> RunsCost:
-    """The cost of runs, one after the other."""
+    """The cost of runs that one worker trains one after the other."""
     flops = math.fsum(map(trial_flops, specs))
     tokens = sum(spec.own_steps * spec.horizon.batch_tokens for spec in specs)
     return RunsCost(len(specs), tokens, flops, flops / speed.flops_per_second)

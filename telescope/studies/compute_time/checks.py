@@ -14,14 +14,16 @@ from telescope.trials.horizon import HorizonSpec, batch_problem
 from telescope.trials.lattice import OCTAVE_PARTS
 from telescope.trials.optimizer import clip_problems
 
-FEWEST_STEPS = 20  # of a run; fewer steps give no curve to read
+FEWEST_STEPS = 20  # steps of a run; with fewer, its curve is too short to read losses off
 MOST_BATCHES = 64
 MOST_STEPS = 2**31 - 1
-SMALLEST, LARGEST = 1e-9, 1e9  # of a learning rate
+LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
 
 
 def checked(question: Question) -> Question:
-    """The question itself. Raises InvalidInput with all its problems."""
+    """The question, unchanged. Raises InvalidInput with its `problems`, or else with its
+    `budget_problems`.
+    """
     refusals = tuple(problems(question)) or tuple(budget_problems(question))
     if refusals:
         raise InvalidInput.because(refusals)
@@ -29,10 +31,10 @@ def checked(question: Question) -> Question:
 
 
 def problems(question: Question) -> Iterator[Problem]:
-    """All problems except those of the number and length of runs."""
+    """The problems of a question, except problems of the number and length of runs."""
     names = question.optimizers
     if not names:
-        yield Problem("optimizer", "an empty list; name muon, adamw, or both", [])
+        yield Problem("optimizer", "is an empty list; name muon, adamw, or both", [])
     if len(set(names)) < len(names):
         yield Problem("optimizer", "names an optimizer twice; name each once", list(names))
     for name in ("width", "base_width"):
@@ -46,7 +48,7 @@ def problems(question: Question) -> Iterator[Problem]:
             yield Problem(f"target_losses.{i}", "is named twice; name each loss once", loss)
     runs = question.runs
     if runs.warmup_tokens is not None and runs.warmup_tokens > runs.tokens / 2:
-        message = f"is more than half of runs.tokens, {runs.tokens}; use a twentieth of it"
+        message = f"is more than half of runs.tokens, {runs.tokens}; use a twentieth of runs.tokens"
         yield Problem("runs.warmup_tokens", message, runs.warmup_tokens)
     for problem in architecture_problems(question.model):
         yield under("model", problem)
@@ -86,7 +88,7 @@ def batch_problems(question: Question) -> Iterator[Problem]:
     shortest, least = min(run_tokens, tuning_tokens), FEWEST_STEPS * question.batches[-1]
     if shortest < least:
         field = "runs.tokens" if shortest == run_tokens else "tuning.tokens"
-        remedy = f"use {least} or more, or smaller batches"
+        remedy = f"use {least} tokens or more, or smaller batches"
         message = f"gives the largest batch fewer than {FEWEST_STEPS} steps; {remedy}"
         yield Problem(field, message, shortest)
 
@@ -98,12 +100,12 @@ def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Probl
         message = f"does not divide batch {batch}; use a divisor of every larger batch"
         yield Problem("runs.micro_batch_tokens", message, micro)
     elif micro % context:
-        message = f"is not a multiple of the context, {context} tokens; use one"
+        message = f"is not a multiple of the context, {context} tokens; use a multiple"
         yield Problem("runs.micro_batch_tokens", message, micro)
 
 
 def source_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the source of hyperparameters; there must be exactly one."""
+    """Problems of the source of hyperparameters: there must be exactly one source."""
     untuned = bool(question.given) or question.from_jobs is not None
     if untuned == (question.tuning is not None):
         message = "hyperparameters need exactly one source; set `tuning`, `given` or `from_jobs`"
@@ -119,7 +121,7 @@ def tuning_problems(question: Question, tuning: Tuning) -> Iterator[Problem]:
     batches, field = list(tuning.batch_tokens), "tuning.batch_tokens"
     unknown = [batch for batch in batches if batch not in question.batches]
     if unknown:
-        message = "names batches that are not in batch_tokens; choose among those"
+        message = "names batches that are not in batch_tokens; choose from batch_tokens"
         yield Problem(field, message, unknown)
     if len(set(batches)) < len(batches):
         yield Problem(field, "names a batch twice; name each once", batches)
@@ -136,8 +138,8 @@ def rate_problems(tuning: Tuning) -> Iterator[Problem]:
     if lr.low >= lr.high:
         message = f"low {lr.low:g} is not below high {lr.high:g}; swap them, or use `given`"
         yield Problem("tuning.lr.low", message, lr.low)
-    elif lr.low < SMALLEST or lr.high > LARGEST:
-        limits = f"{SMALLEST:g} to {LARGEST:g}"
+    elif lr.low < LOWEST_LR or lr.high > HIGHEST_LR:
+        limits = f"{LOWEST_LR:g} to {HIGHEST_LR:g}"
         message = f"learning rates must lie within {limits}; choose a narrower range"
         yield Problem("tuning.lr", message, lr.low)
     elif lr.points < 3:
@@ -159,7 +161,7 @@ def given_problems(question: Question) -> Iterator[Problem]:
             yield Problem(f"given.{i}", f"repeats {optimizer} at batch {batch}; give each once")
     missing = [name for name in question.optimizers if name not in dict(keys)]
     if question.given and missing:
-        remedy = "give some for at least one batch, or drop the optimizer"
+        remedy = "give them for at least one batch, or drop the optimizer"
         yield Problem("given", f"has no hyperparameters for {', '.join(missing)}; {remedy}")
 
 
@@ -177,6 +179,6 @@ def budget_problems(question: Question) -> Iterator[Problem]:
     if most <= MOST_TRIALS:  # the exact count of more trials would take too long
         most = most_trials(question)
     if most > question.limits.max_trials:
-        remedy = "raise it to that, or use fewer batches, seeds, points or doublings"
+        remedy = f"raise it to {most}, or use fewer batches, seeds, points or doublings"
         message = f"the study may need {most} trials; {remedy}"
         yield Problem("limits.max_trials", message, question.limits.max_trials)

@@ -15,7 +15,7 @@ from typing import Any
 
 from telescope.errors import InvalidInput
 from telescope.studies.compute_time.question import Question
-from telescope.studies.compute_time.reasons import Marked
+from telescope.studies.compute_time.reasons import Reservation
 from telescope.studies.compute_time.runs import Course, Setting, course, horizon_of
 from telescope.studies.compute_time.tuning import (
     BatchHyperparameters,
@@ -51,8 +51,8 @@ class BatchProgress:
     batch_tokens: int
     setting: Setting | None  # None until the hyperparameters are known
     courses: tuple[Course, ...]  # one per seed
-    timed: Trial | None
-    missing: tuple[TrialSpec, ...]
+    timed: Trial | None  # the run that times a step; None until it is completed
+    missing: tuple[TrialSpec, ...]  # runs of the current stage
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def search_at(
     question: Question, optimizer: OptimizerName, batch_tokens: int, completed: Mapping[str, Trial]
 ) -> SearchProgress:
     """The search at one batch so far."""
-    assert question.tuning is not None, "there are tuned batches only where there is tuning"
+    assert question.tuning is not None, "only a study with tuning has tuned batches"
     base = candidates(question, optimizer)
     return search_progress(question.tuning, question.runs, base, batch_tokens, completed)
 
@@ -114,22 +114,22 @@ def hyperparameters(
     question: Question, optimizer: OptimizerName, searches: Sequence[TuningSearch]
 ) -> list[BatchHyperparameters | PendingSearch]:
     """An optimizer's hyperparameters, given or tuned, in ascending order of batch."""
-    stated: list[BatchHyperparameters | PendingSearch] = [
+    from_document: list[BatchHyperparameters | PendingSearch] = [
         BatchHyperparameters(
             batch_tokens=values.batch_tokens,
             lr=values.lr,
             weight_decay=values.weight_decay,
             source="job" if values.job else "given",
-            doubts=(Marked(mark=values.mark),) if values.mark else (),
+            doubts=(Reservation(mark=values.mark),) if values.mark else (),
         )
         for values in question.given
         if values.optimizer == optimizer
     ]
-    tuned = [
+    from_searches = [
         search.progress.hyperparameters or PendingSearch(search.progress.batch_tokens)
         for search in searches
     ]
-    return sorted(stated + tuned, key=lambda entry: entry.batch_tokens)
+    return sorted(from_document + from_searches, key=lambda entry: entry.batch_tokens)
 
 
 def progress_at(
@@ -139,34 +139,34 @@ def progress_at(
     entries: tuple[BatchHyperparameters | PendingSearch, ...],
     completed: Mapping[str, Trial],
 ) -> BatchProgress:
-    """The progress of an optimizer at a batch; `entries` are its hyperparameters at all batches.
+    """The progress of an optimizer at a batch, from the optimizer's hyperparameters at any batches.
 
-    Raises InvalidInput if there are hyperparameters for no batch.
+    Raises InvalidInput if the optimizer has no hyperparameters at any batch.
     """
     if not entries:
-        remedy = "give some, or submit the study to a service, which takes them from its jobs"
-        message = f"has hyperparameters for no batch; {remedy}"
+        remedy = "give some, or submit the study to a service, which takes them from the jobs"
+        message = f"has no hyperparameters for {optimizer}; {remedy}"
         raise InvalidInput.of("given", message)
-    near = neighbours(batch_tokens, entries)
-    decided = [entry for entry in near if not isinstance(entry, PendingSearch)]
-    if len(decided) < len(near):
+    nearest = neighbours(batch_tokens, entries)
+    known = [entry for entry in nearest if not isinstance(entry, PendingSearch)]
+    if len(known) < len(nearest):
         return BatchProgress(
             optimizer, batch_tokens, setting=None, courses=(), timed=None, missing=()
         )
-    setting = setting_of(question, optimizer, hyperparameters_at(batch_tokens, decided))
+    setting = setting_of(question, optimizer, hyperparameters_at(batch_tokens, known))
     courses = tuple(
         course(question.runs, setting, seed, question.lowest, completed)
         for seed in range(question.seeds)
     )
     timing = timed_spec(question, setting)
-    untimed = () if timing.digest in completed else (timing,)
+    missing_timing = () if timing.digest in completed else (timing,)
     return BatchProgress(
         optimizer=optimizer,
         batch_tokens=batch_tokens,
         setting=setting,
         courses=courses,
         timed=completed.get(timing.digest),
-        missing=tuple(spec for course in courses for spec in course.missing) + untimed,
+        missing=tuple(spec for course in courses for spec in course.missing) + missing_timing,
     )
 
 
@@ -193,7 +193,7 @@ def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
 def setting_of(
     question: Question, optimizer: OptimizerName, values: BatchHyperparameters
 ) -> Setting:
-    """What all runs of an optimizer at a batch have in common."""
+    """The setting that all runs of an optimizer at a batch share."""
     base = candidates(question, optimizer)
     return Setting(
         optimizer=replace(base.optimizer, lr=values.lr, weight_decay=values.weight_decay),

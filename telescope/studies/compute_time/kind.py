@@ -1,4 +1,4 @@
-"""`kind: compute_time` as a value: question, checks, fold, answer and forecast."""
+"""The `Kind` value of compute-time studies: question, checks, plan, answer and forecast."""
 
 from collections.abc import Sequence
 

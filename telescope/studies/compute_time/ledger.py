@@ -72,12 +72,12 @@ def fixed_hyperparameters(question: Question, optimizer: OptimizerName) -> str:
 
 
 def source_jobs(question: Question) -> tuple[str, ...]:
-    """The jobs that hyperparameters were taken from."""
+    """The ids of the jobs that hyperparameters were taken from."""
     return tuple(dict.fromkeys(values.job for values in question.given if values.job))
 
 
 def trials_of_batch(batch: BatchProgress) -> tuple[Trial, ...]:
-    """The completed trials at a batch."""
+    """The completed trials of an optimizer at a batch."""
     timed = (batch.timed,) if batch.timed else ()
     return tuple(trial for course in batch.courses for trial in course.trials) + timed
 
@@ -88,7 +88,5 @@ def unique_trials(*groups: Sequence[Trial]) -> list[Trial]:
 
 
 def tokens_after_branch(trial: Trial) -> int:
-    """The tokens that a trial was trained on, without the steps of the trial that it branches
-    off.
-    """
+    """The tokens that a trial itself was trained on, without the steps of its trunk."""
     return (trial.step - trial.spec.branch_step) * trial.spec.horizon.batch_tokens

@@ -2,9 +2,9 @@
 
 It has three panels:
 
-- hours against devices: a line through each optimizer's frontier, with filled markers where a step
-  was timed and hollow markers where its time is modelled; faint markers for rows off the frontier,
-  and an arrow on each bound;
+- hours against devices: a line through each optimizer's frontier, with filled markers for measured
+  and hollow markers for modelled step times; faint markers for rows off the frontier, and an arrow
+  on each bound;
 - AdamW's tokens over Muon's against batch size, with intervals and the line at 1;
 - tokens against batch size, with intervals, arrows on bounds, and the critical batch of the
   piecewise law, B*.
@@ -37,7 +37,7 @@ with extra("plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-COLOURS: dict[OptimizerName, str] = {"muon": "#0072b2", "adamw": "#d55e00"}  # of Okabe and Ito
+COLOURS: dict[OptimizerName, str] = {"muon": "#0072b2", "adamw": "#d55e00"}  # from Okabe and Ito
 MARKERS: dict[OptimizerName, str] = {"muon": "o", "adamw": "s"}
 RATIO = "#009e73"
 ARROW = 1.35  # the factor from a bound to the head of its arrow
@@ -109,7 +109,7 @@ def _draw_optimizer(axes: Axes, name: OptimizerName, rows: Sequence[FrontierRow]
 def _draw_points(
     axes: Axes, name: OptimizerName, rows: Sequence[FrontierRow], size: float, alpha: float = 1.0
 ) -> None:
-    """Draw markers: filled if the step was timed, hollow if its time is modelled."""
+    """Draw markers: filled for measured and hollow for modelled step times."""
     for origin, face in ((Origin.MEASURED, COLOURS[name]), (Origin.MODELLED, "white")):
         points = [(row.devices, row.hours or 0.0) for row in rows if row.origin == origin]
         if points:
@@ -183,7 +183,7 @@ def _is_bound(row: BatchRow) -> bool:
 
 
 def _draw_critical_batch(axes: Axes, summary: BatchSummary) -> None:
-    """Draw B* of an optimizer by the piecewise law, with its interval if that is bounded."""
+    """Draw an optimizer's B* by the piecewise law, with its interval if both ends are known."""
     name = summary.optimizer
     for law in summary.critical:
         if law.form == "piecewise" and law.batch_tokens is not None:
@@ -206,7 +206,7 @@ class Whisker:
 def _draw_interval(
     axes: Axes, whisker: Whisker, colour: str, marker: str = "o", hollow: bool = False
 ) -> None:
-    """Draw a marker, a whisker over its interval, and an arrow at an open end."""
+    """Draw a marker, a whisker over the interval, and an arrow for each open end."""
     x, value = whisker.x, whisker.value
     ends = [end for end in (whisker.low, whisker.high) if end]
     axes.plot([x] * (len(ends) + 1), [value, *ends], "-", color=colour, lw=1.4, zorder=4)

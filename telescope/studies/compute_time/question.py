@@ -21,14 +21,12 @@ from telescope.trials.types import (
     Positive,
 )
 
-MOST_TRIALS = 100_000  # of a study
+MOST_TRIALS = 100_000  # the highest limit on the trials of a study
 Reading = Literal["constant", "cooldown", "full"]
-READ = {
+READING_TEXTS = {
     "constant": "along the curve of a run at a constant learning rate, without cooldown",
-    "cooldown": (
-        "from the final losses of cooldowns that branch off a run at a constant learning rate"
-    ),
-    "full": "from the final losses of separate runs, each with a schedule of its own length",
+    "cooldown": "at the end of cooldowns that branch off a run at a constant learning rate",
+    "full": "at the end of separate runs, each with a learning-rate schedule of its own length",
 }
 
 
@@ -39,8 +37,8 @@ class BatchModel(Preset):
     width: Width
     """Width of the model in every run."""
     base_width: Width | None = None
-    """The width that learning rates are relative to; by default `width`. Hyperparameters of a
-    telescope job are relative to that job's base width."""
+    """The width that hyperparameters are stated for; by default `width`. A telescope job states
+    hyperparameters for its own base width."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -51,12 +49,12 @@ class BatchModel(Preset):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Doublings:
-    """Batch sizes in tokens: low, twice that, and so on up to high."""
+    """Batch sizes in tokens: `low` and its doublings up to `high`."""
 
     low: Count
     """Smallest batch, in tokens; a multiple of the context."""
     high: Count
-    """Largest batch, in tokens; the last doubling of `low` at or below it is used."""
+    """Upper limit of the batches, in tokens; the largest batch may be smaller."""
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -66,50 +64,54 @@ class Doublings:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Runs:
-    """The length of the runs, and the reading of losses."""
+    """The length of the runs, and how losses are read off them."""
 
     tokens: Count
-    """Tokens of each run, before any doubling; at least 20 steps of the largest batch."""
+    """Tokens of each run before any doubling: at least 20 steps of the largest batch."""
     doublings: Annotated[int, Field(ge=0, le=8)] = 2
     """Maximal number of times that a run is doubled if it has not reached the lowest target loss.
     """
     reading: Reading = "constant"
-    """constant: along the curve at a constant learning rate; cooldown: from cooldowns that branch
-    off it; full: from separate full runs."""
+    """How losses are read off runs: constant, along the curve of a run at a constant learning
+    rate; cooldown, at the end of cooldowns that branch off such a run; full, at the end of
+    separate runs."""
     cooldown_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.2
-    """Under cooldown: the last share of each run, in which the learning rate falls linearly to 0.
+    """Under cooldown: share of a run, at its end, in which the learning rate falls linearly to 0.
     """
     lengths: Annotated[int, Field(ge=2, le=64)] = 6
-    """Under cooldown and full: lengths per batch and seed, half an octave apart; before any
-    doubling, `tokens` is the longest."""
+    """Under cooldown and full: number of run lengths per batch and seed, half an octave apart;
+    before any doubling, the longest is `tokens`."""
     warmup_tokens: Count | None = None
-    """Tokens of the warm-up, at most half of `tokens`; by default a twentieth of them."""
+    """Tokens of the warm-up, at most half of `tokens`; by default a twentieth of `tokens`."""
     evaluations: Annotated[int, Field(ge=20, le=200)] = 100
-    """Under constant: number of held-out losses along `tokens`."""
+    """Under constant: number of held-out losses that a run measures per `tokens`."""
     evaluation_tokens: Count = 4096
     """Held-out tokens per evaluation, the same for every run."""
     micro_batch_tokens: Count | None = None
     """Tokens per forward pass, for batches that do not fit into memory. Larger batches are split
-    into micro-batches of this size, which must divide each of them and be a multiple of the
-    context."""
+    into micro-batches of this size, which must divide every larger batch and be a multiple of
+    the context."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Tuning:
-    """The search: learning rates and weight decays that every optimizer tries in short runs."""
+    """The search for hyperparameters: the learning rates and weight decays that each optimizer
+    tries in short runs.
+    """
 
     lr: Range
-    """Learning rates, the same for all optimizers; where the best lies at an end, the grid is
-    extended beyond it."""
+    """Learning rates, the same for all optimizers. If the best lies at an end of the grid, the grid
+    is extended beyond that end."""
     weight_decay: NonNegative | tuple[NonNegative, ...] = 0.1
     """Weight decay: a value, or several to compare."""
     batch_tokens: tuple[Count, ...] = ()
-    """Batches to tune at, in tokens; by default all. At other batches hyperparameters are
-    interpolated between the nearest two, or taken from the nearest one, and marked."""
+    """Batches to tune at, in tokens; by default all. Between tuned batches, hyperparameters are
+    interpolated; beyond them, the values of the nearest tuned batch are used. The report says so.
+    """
     tokens: Count | None = None
     """Tokens of each tuning run; by default `runs.tokens`."""
     extensions: Annotated[int, Field(ge=0, le=8)] = 3
-    """Maximal number of times that the grid is extended, by two points each."""
+    """Maximal number of times that the grid is extended, by two points each time."""
     seeds: Count = 1
     """Runs per learning rate and weight decay."""
 
@@ -121,14 +123,15 @@ class Given:
     optimizer: OptimizerName
     """Optimizer that the hyperparameters are for."""
     batch_tokens: Count
-    """Batch that they are for, in tokens. At other batches they are interpolated between the
-    nearest two, or taken from the nearest one, and marked."""
+    """Batch that the hyperparameters are for, in tokens. Between given batches, hyperparameters are
+    interpolated; beyond them, the values of the nearest given batch are used. The report says so.
+    """
     lr: Positive
-    """Learning rate at the base width; of Muon in a Muon run."""
+    """Learning rate at the base width; in a Muon run, Muon's."""
     weight_decay: NonNegative = 0.1
     """Weight decay at the base width."""
     job: str = ""
-    """Id of the telescope job that found the hyperparameters; empty if the user gives them."""
+    """Id of the telescope job that found the hyperparameters; empty if there is no job."""
     mark: str = ""
     """A reservation about the hyperparameters, which the report repeats."""
 
@@ -140,12 +143,12 @@ class FromJobs:
     jobs: Annotated[tuple[str, ...], Field(min_length=1)]
     """Ids of the jobs."""
     force: bool = False
-    """Accept jobs of another model, corpus or parametrisation too; the result is marked."""
+    """Accept jobs of another model, corpus or parametrisation too; the report then says so."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Hardware:
-    """The devices of the frontier; the time of a step is then modelled."""
+    """A description of the devices, from which the time of a step is modelled."""
 
     device_flops_per_second: Positive
     """Peak FLOP/s of a device, in the training precision: 989e12 for an H100 in bf16."""
@@ -157,20 +160,20 @@ class Hardware:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Devices:
-    """The device counts of the frontier, and the devices."""
+    """The numbers of devices that hours are reported for, and a description of the devices."""
 
     counts: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
-    """Numbers of devices; at each batch, the numbers that divide its sequences evenly are used."""
+    """Numbers of devices; at each batch, only numbers that divide its sequences evenly are used."""
     hardware: Hardware | None = None
-    """Description of the devices. By default a device is a worker of this installation, whose step
-    is measured; several in parallel are modelled from that."""
+    """Description of the devices. By default a device is a worker of this installation: the time of
+    a step is measured on one worker and modelled for several."""
     bandwidth_bytes_per_second: Positive = 1.25e9
     """Bandwidth between workers of this installation, in bytes per second; by default 10 Gbit/s."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class BatchLimits:
-    """Limits of a job."""
+    """Limits of a compute-time job."""
 
     max_parallel: Count | None = None
     """Trials that run at once; by default as many as there are workers."""
@@ -196,24 +199,24 @@ class Question:
     optimizer: OptimizerName | tuple[OptimizerName, ...] = ("muon", "adamw")
     """Optimizers to compare, or a single one."""
     adamw_lr_ratio: Positive = 0.5
-    """In a Muon run: learning rate of the groups that AdamW trains over Muon's, at the base width.
-    """
+    """In a Muon run: AdamW's learning rate divided by Muon's, at the base width."""
     parametrisation: Parametrisation = "mup"
     """Rules by which hyperparameters change from base_width to width: mup is muP, in spectral form
     for Muon; mup-paper is the table of arXiv 2505.02222 as printed; standard scales initial values
     only."""
     optimizer_options: OptimizerOptions = field(default_factory=OptimizerOptions)
-    """Options of the optimizers that the study does not tune."""
+    """Optimizer options that the study does not tune."""
     model: BatchModel
     """The model that every run trains."""
     data: DataSpec
-    """Text that the runs train on, and its tokenizer."""
+    """Corpus or mixture that the runs train on, and its tokenizer."""
     batch_tokens: tuple[Count, ...] | Doublings
-    """Batch sizes in tokens: a list of at most 64, or doublings from `low` to `high`; multiples of
-    the context."""
+    """Batch sizes in tokens, multiples of the context: a list of at most 64, or doublings from
+    `low` up to `high`."""
     target_losses: tuple[Positive, ...] = ()
-    """Held-out losses to reach, in nats per token; the report answers each, and runs end below the
-    lowest. Others can be queried afterwards. Without any, each run is as long as `runs.tokens`.
+    """Held-out losses to reach, in nats per token. The report has an answer for each; a run
+    that has not reached the lowest is doubled, up to `runs.doublings` times. Other losses can be
+    queried afterwards. Without target losses, no run is doubled.
     """
     runs: Runs
     """Length of the runs, and how losses are read off them."""
@@ -224,8 +227,8 @@ class Question:
     from_jobs: FromJobs | None = None
     """Finished telescope jobs whose answers give the hyperparameters."""
     seeds: Count = 2
-    """Runs per optimizer and batch, with the same seeds, hence the same data, for both optimizers;
-    intervals need at least two."""
+    """Number of seeds per optimizer and batch. Both optimizers use the same seeds, hence the same
+    data; intervals need at least two seeds."""
     devices: Devices = field(default_factory=Devices)
     """Devices that hours are reported for."""
     limits: BatchLimits = field(default_factory=BatchLimits)
@@ -246,12 +249,12 @@ class Question:
 
     @property
     def lowest(self) -> float | None:
-        """The lowest target loss."""
+        """The lowest target loss; None without target losses."""
         return min(self.target_losses, default=None)
 
     @property
     def tuned_batches(self) -> tuple[int, ...]:
-        """The batches at which hyperparameters are tuned, ascending."""
+        """The batches at which hyperparameters are tuned, ascending; empty without tuning."""
         return (
             () if self.tuning is None else tuple(sorted(self.tuning.batch_tokens)) or self.batches
         )

@@ -1,11 +1,11 @@
-"""Reasons for a compute-time study's verdict as values: a class for each reason and doubt, with its
-numbers.
+"""Reasons for a compute-time study's verdict, each a value: one class per reason or doubt, with
+its numbers.
 
-Decisions depend on the class. Its text is in `wording`.
+Decisions depend on the class; `wording` gives the text.
 
-Parts: `OptimizerBatch` · `HyperparameterDoubt`, doubts about hyperparameters · `Unread`, why a
-target loss has no answer · `Doubt`, all doubts about an answer · `Reason`: `StudyStopped`,
-`RunsPending`, `Doubted`, `Resolved`.
+Parts: `OptimizerBatch` · `HyperparameterDoubt`, a doubt about hyperparameters · `NoAnswer`, the
+reason why a target loss has no answer · `Doubt`, any doubt about an answer · `Reason`:
+`StudyStopped`, `RunsPending`, `Doubted`, `Resolved`.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class EveryRateDiverged:
 
 @dataclass(frozen=True, kw_only=True)
 class BestAtEdge:
-    """The best learning rate of a search lies at an end of the rates tried."""
+    """The best learning rate of a search is the lowest or highest that was tried."""
 
     code: Literal["best_at_edge"] = "best_at_edge"
     batch_tokens: int
@@ -50,15 +50,15 @@ class BestAtEdge:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Marked:
-    """The document has a reservation about its given hyperparameters."""
+class Reservation:
+    """The document states a reservation about hyperparameters that it gives."""
 
     code: Literal["marked"] = "marked"
-    mark: str
+    mark: str  # the text of the reservation
 
 
 HyperparameterDoubt = Annotated[
-    EveryRateDiverged | BestAtEdge | Marked, Field(discriminator="code")
+    EveryRateDiverged | BestAtEdge | Reservation, Field(discriminator="code")
 ]
 
 # Target losses without an answer
@@ -66,7 +66,7 @@ HyperparameterDoubt = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NothingToRead:
-    """No run has points yet."""
+    """No run has recorded a held-out loss yet."""
 
     code: Literal["nothing_to_read"] = "nothing_to_read"
     target_loss: float
@@ -78,18 +78,18 @@ class NotReached:
 
     code: Literal["not_reached"] = "not_reached"
     target_loss: float
-    highest_loss: float  # of all runs
+    highest_loss: float  # the highest loss of any run
     lowest_loss: float
 
 
-Unread = Annotated[NothingToRead | NotReached, Field(discriminator="code")]
+NoAnswer = Annotated[NothingToRead | NotReached, Field(discriminator="code")]
 
 # Other doubts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Borrowed:
-    """Batches use the hyperparameters of the nearest batch."""
+    """Some batches use the hyperparameters of the nearest batch that has its own."""
 
     code: Literal["borrowed"] = "borrowed"
     batches: tuple[OptimizerBatch, ...]
@@ -104,7 +104,7 @@ class NoTargets:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsCensored:
-    """Batches have runs that did not reach a target loss."""
+    """Some batches have runs that did not reach a target loss."""
 
     code: Literal["runs_censored"] = "runs_censored"
     target_loss: float
@@ -113,7 +113,7 @@ class RunsCensored:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsDiverged:
-    """Batches have runs that diverged before a target loss."""
+    """Some batches have runs that diverged before they reached a target loss."""
 
     code: Literal["runs_diverged"] = "runs_diverged"
     target_loss: float
@@ -122,7 +122,7 @@ class RunsDiverged:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsEarly:
-    """Batches have runs that were below a target loss at their first point."""
+    """Some batches have runs that were below a target loss at their first point."""
 
     code: Literal["runs_early"] = "runs_early"
     target_loss: float
@@ -131,7 +131,7 @@ class RunsEarly:
 
 @dataclass(frozen=True, kw_only=True)
 class OneSeed:
-    """The study has a single seed, so its noise is unknown."""
+    """The study has a single seed, so the noise of its runs is unknown."""
 
     code: Literal["one_seed"] = "one_seed"
 
@@ -139,7 +139,7 @@ class OneSeed:
 Doubt = Annotated[
     EveryRateDiverged
     | BestAtEdge
-    | Marked
+    | Reservation
     | NothingToRead
     | NotReached
     | Borrowed
@@ -183,8 +183,8 @@ class Resolved:
     """Every run reached every target loss."""
 
     code: Literal["resolved"] = "resolved"
-    tuned: bool  # hyperparameters were tuned in this study, with optima inside their ranges
-    jobs: tuple[str, ...] = ()  # the source of hyperparameters; empty if the user gave them
+    tuned: bool  # true if this study tuned its hyperparameters
+    jobs: tuple[str, ...] = ()  # the jobs that hyperparameters were taken from
 
 
 Reason = Annotated[StudyStopped | RunsPending | Doubted | Resolved, Field(discriminator="code")]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from telescope.statistics.frontier import Dominance
 from telescope.statistics.token_ratio import Standing
-from telescope.studies.compute_time.reasons import Reason, Unread
+from telescope.studies.compute_time.reasons import NoAnswer, Reason
 from telescope.studies.compute_time.rows import BatchAnswer, RatioAnswer, Source
 from telescope.trials.types import OptimizerName
 
@@ -19,34 +19,35 @@ Verdict = Literal["resolved", "unresolved"]
 
 @dataclass(frozen=True)
 class BatchReport:
-    """An optimizer at a batch: its hyperparameters, and the progress of its runs."""
+    """The hyperparameters of an optimizer at a batch, and the progress of its runs there."""
 
     optimizer: OptimizerName
     batch_tokens: int
     lr: float
     weight_decay: float
     source: Source
-    doubt: str  # about the hyperparameters; empty if there is none
-    runs: int
-    diverged: int
-    trained_tokens: float  # of the longest course
-    lowest_loss: float | None  # held-out, at any point of its courses
-    step_seconds: float | None  # measured by a run that had a worker to itself
-    run_seconds: float  # seconds of workers that its runs took
+    doubt: str  # doubts about the hyperparameters, as text; empty without doubts
+    runs: int  # number of completed runs of the courses
+    diverged: int  # number of these runs that diverged
+    trained_tokens: float  # tokens of the longest course
+    lowest_loss: float | None  # lowest held-out loss of any course
+    step_seconds: float | None  # seconds per step, measured by a run that had a worker to itself
+    run_seconds: float  # seconds of all runs, each on one worker
 
 
 @dataclass(frozen=True)
 class Granted:
-    """The tuning and training that an optimizer received: an entry of the ledger, by which the
-    fairness of the comparison can be judged."""
+    """The tuning and training that an optimizer received: an entry of the ledger, which shows
+    whether the comparison is fair.
+    """
 
     optimizer: OptimizerName
-    hyperparameters: str  # their source as text: tuned here, given, or from jobs
+    hyperparameters: str  # the source of hyperparameters as text: tuned here, given, or from jobs
     tuning_trials: int
     tuned_batches: tuple[int, ...]
     lr_low: float | None  # lowest learning rate tried; None without tuning
-    lr_high: float | None
-    lr_octaves: float
+    lr_high: float | None  # highest learning rate tried
+    lr_octaves: float  # octaves from lr_low to lr_high
     weight_decays: tuple[float, ...]
     edges: tuple[str, ...]  # doubts about searches, such as a best learning rate at the edge
     tuning_tokens: int
@@ -56,7 +57,7 @@ class Granted:
     schedule: str
     fixed: str  # hyperparameters that were not tuned, as text
     precision: str
-    trials: int  # tuning included, as in all that follow
+    trials: int  # number of trials, tuning included, as in the fields below
     diverged: int
     tokens: int
     flops: float
@@ -68,20 +69,22 @@ class AtTarget:
     """The answer to one target loss."""
 
     target_loss: float
-    reached: bool  # by at least one run
-    # Muon against AdamW, in tokens: ahead or behind if all batches with a resolved standing agree;
-    # None if there is no batch to compare at
+    reached: bool  # true if at least one run reached the loss
+    # Muon's standing against AdamW, in tokens: ahead or behind if all batches with a resolved
+    # standing agree; None if the optimizers cannot be compared at any batch
     muon: Standing | None
     sentence: str
     batches: BatchAnswer | None
     ratio: RatioAnswer | None
-    dominance: Dominance | None  # of AdamW's iso-loss curve (first) and Muon's (second)
-    because: Unread | None = None  # why no run reached the loss; None in older reports
+    # comparison of the iso-loss curves of AdamW (first) and Muon (second)
+    dominance: Dominance | None
+    # the reason why no run reached the loss; None if a run did, and in older reports
+    because: NoAnswer | None = None
 
 
 @dataclass(frozen=True)
 class OptimizerComparison:
-    """The study's answer."""
+    """The report: verdict, answers, hyperparameters, ledger and cost."""
 
     final: bool
     verdict: Verdict
@@ -93,8 +96,8 @@ class OptimizerComparison:
     batches: tuple[BatchReport, ...]
     ledger: tuple[Granted, ...]
     trials: int
-    reused: int
-    tokens: int
+    reused: int  # number of trials that other jobs had trained
+    tokens: int  # tokens of the other trials, as in flops and seconds
     flops: float
     seconds: float
     because: Reason | None = None  # the reason as a value; None in older reports

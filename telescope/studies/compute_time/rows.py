@@ -2,7 +2,8 @@
 
 The tables are computed for any target loss from the curves of the finished runs. Rows are flat, so
 that JSON, CSV and a printed table have the same fields; an infinite number is None. Intervals are
-90 % intervals over seeds.
+90 % intervals over seeds. A batch is *settled* if at least one of its runs reached the loss, and
+all other runs diverged.
 
 Parts: `FrontierRow`, `FrontierAnswer` · `BatchRow`, `BatchSummary`, `BatchAnswer` · `RatioRow`,
 `RatioAnswer`.
@@ -21,22 +22,24 @@ Source = Literal["tuned", "interpolated", "extrapolated", "given", "job"]
 
 @dataclass(frozen=True)
 class FrontierRow:
-    """An optimizer at a batch on a number of devices."""
+    """The hours of an optimizer at a batch on a number of devices."""
 
     optimizer: OptimizerName
     batch_tokens: int
     devices: int
-    hours: float | None  # None if every run diverged
+    hours: float | None  # hours to the loss; None if every run diverged
     hours_low: float | None
     hours_high: float | None  # None if the interval is open
     step_seconds: float
-    origin: Origin  # of the step time
-    share_of_peak: float | None  # MFU; None if the device's peak is not known
-    censored: bool  # a run did not reach the loss: hours are a lower bound, and not on the frontier
-    # a run was below the loss at its first point: hours are an upper bound, and not on the frontier
+    origin: Origin  # origin of the step time: measured or modelled
+    share_of_peak: float | None  # MFU; None if the peak is unknown
+    # true if a run did not reach the loss: then hours are a lower bound, and off the frontier
+    censored: bool
+    # true if a run was below the loss at its first point: then hours are an upper bound, and off
+    # the frontier
     early: bool
-    diverged: int  # number of runs that diverged, which are left out
-    on_frontier: bool  # no other row of this optimizer dominates it in devices and hours
+    diverged: int  # number of runs that diverged, which do not count in hours
+    on_frontier: bool  # true if no other row of this optimizer dominates this row
 
     @property
     def bound(self) -> bool:
@@ -46,12 +49,13 @@ class FrontierRow:
 
 @dataclass(frozen=True)
 class FrontierAnswer:
-    """Hours against devices to a loss."""
+    """Hours to a loss against the number of devices."""
 
     target_loss: float
     read: str  # how the loss was read off the runs, as text
-    rows: tuple[FrontierRow, ...]  # by optimizer, devices, batch
-    # of AdamW's curve (first) and Muon's (second); None if they have no device counts in common
+    rows: tuple[FrontierRow, ...]  # sorted by optimizer, devices, batch
+    # comparison of the frontiers of AdamW (first) and Muon (second); None if they share no device
+    # counts
     dominance: Dominance | None
     model: str  # the assumptions of modelled step times, as text
 
@@ -62,26 +66,27 @@ class BatchRow:
 
     optimizer: OptimizerName
     batch_tokens: int
-    tokens: float | None  # T_L(B), a bound if a run is censored or early; None if all runs diverged
+    # tokens to the loss: a bound if a run is censored or early; None if all runs diverged
+    tokens: float | None
     tokens_low: float | None
     tokens_high: float | None
-    steps: float | None  # S_L(B)
+    steps: float | None  # steps to the loss
     steps_low: float | None
     steps_high: float | None
     reached: int  # number of runs with each outcome
     censored: int
     early: int
     diverged: int
-    on_frontier: bool  # no other batch of this optimizer dominates it in tokens and steps
+    on_frontier: bool  # true if no other batch of this optimizer needs fewer tokens and steps
     lr: float
     weight_decay: float
-    source: Source  # of lr and weight decay
+    source: Source  # source of lr and weight decay
 
 
 @dataclass(frozen=True)
 class CriticalBatch:
-    """The critical batch, up to which tokens stay constant, by one form of the law. A batch beyond
-    the batches that were run is None.
+    """The critical batch, up to which the tokens to a loss stay constant, by one form of the law of
+    tokens against batch size. A critical batch beyond the batches that were run is None.
     """
 
     form: Literal["piecewise", "smooth"]
@@ -91,9 +96,9 @@ class CriticalBatch:
     fewest_tokens: float
     residual_percent: float
     p_of_misfit: float | None  # small if the form does not fit
-    slope: float | None  # of log steps beyond the critical batch; None for the smooth form
-    left_out_low: float | None  # least and greatest critical batch with one batch left out
-    left_out_high: float | None
+    slope: float | None  # slope of log steps beyond the critical batch; None for the smooth form
+    left_out_low: float | None  # lowest critical batch of the fits that leave one batch out
+    left_out_high: float | None  # highest critical batch of these fits
 
 
 @dataclass(frozen=True)
@@ -115,25 +120,25 @@ class BatchAnswer:
 
     target_loss: float
     read: str
-    rows: tuple[BatchRow, ...]  # by optimizer, batch
+    rows: tuple[BatchRow, ...]  # sorted by optimizer, batch
     optimizers: tuple[BatchSummary, ...]
 
 
 @dataclass(frozen=True)
 class RatioRow:
-    """AdamW's cost over Muon's at a batch; ratios are above 1 if Muon needs less."""
+    """AdamW's cost divided by Muon's at a batch; ratios are above 1 if Muon needs less."""
 
     batch_tokens: int
-    ratio: float | None  # R_L(B), of tokens
+    ratio: float | None  # ratio of tokens
     ratio_low: float | None
     ratio_high: float | None
-    flops_ratio: float | None  # of FLOPs, the optimizers' own included
-    hours_ratio: float | None  # of measured hours on one worker; None if they were not measured
+    flops_ratio: float | None  # ratio of FLOPs, those of the optimizers included
+    hours_ratio: float | None  # ratio of hours on one worker; None if steps were not timed
     gap_tokens: float | None  # AdamW's tokens minus Muon's
     gap_low: float | None
     gap_high: float | None
     pairs: int  # pairs of runs with the same seed; 0 if the row is a bound
-    muon: Standing  # in tokens
+    muon: Standing  # Muon's standing in tokens
 
 
 @dataclass(frozen=True)
@@ -142,16 +147,17 @@ class RatioAnswer:
 
     target_loss: float
     read: str
-    rows: tuple[RatioRow, ...]  # by batch
-    # the larger of both critical batches, None if it lies beyond the batches that were run; without
-    # a critical batch, the middle batch
+    rows: tuple[RatioRow, ...]  # sorted by batch
+    # the first batch of the trend: the larger of the two critical batches, or None if that lies
+    # beyond the batches that were run; without critical batches, the median batch
     trend_from_batch_tokens: float | None
-    trend: Direction | None  # of R from that batch on; None with fewer than two settled batches
-    exponent: float | None  # R ~ B^exponent
+    # trend of the ratio from that batch on; None with fewer than two settled batches
+    trend: Direction | None
+    exponent: float | None  # the ratio changes as batch^exponent
     exponent_low: float | None
     exponent_high: float | None
-    p_falling: float | None  # small values speak against a ratio that does not fall
-    note: str  # why there are no rows; empty if there are rows
+    p_falling: float | None  # p-value of the hypothesis that the ratio does not fall
+    note: str  # the reason why there are no rows; empty if there are rows
 
     @classmethod
     def without_rows(cls, target_loss: float, read: str, note: str) -> Self:

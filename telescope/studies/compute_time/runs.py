@@ -1,11 +1,11 @@
 """The runs of an optimizer at a batch and seed, and the loss curve that they give.
 
-A *course* is loss against tokens. The study's *reading* determines the runs that it is made of:
+A *course* is loss against tokens. The study's *reading* determines which losses it consists of:
 
     constant    the held-out losses along a run at a constant learning rate, a *trunk*, which ends a
                 little below the lowest target
-    cooldown    the final losses of cooldowns that branch off a trunk, each at a length of its own
-    full        the final losses of separate runs of these lengths, each decaying to zero
+    cooldown    the final losses of cooldowns that branch off a trunk, each after another length
+    full        the final losses of separate runs of several lengths, each decaying to zero
 
 Lengths are half an octave apart. The length of a course that has not reached the lowest target is
 doubled, as often as the study allows; a trunk is extended by a branch at its last step. Plans
@@ -37,14 +37,14 @@ from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
 Decay = Literal["constant", "linear", "wsd"]
-# share of the lowest target by which a trunk goes below it, so that the crossing lies inside the
-# smoothed curve
+# a trunk ends once its loss is below (1 - STOP_MARGIN) x the lowest target, so that the crossing
+# lies inside the smoothed curve
 STOP_MARGIN = 0.03
 
 
 @dataclass(frozen=True)
 class Setting:
-    """An optimizer at a batch, with everything that its runs share."""
+    """Everything that the runs of an optimizer at a batch share."""
 
     optimizer: OptimizerSpec
     model: ModelSpec
@@ -56,7 +56,7 @@ class Setting:
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """Loss against tokens of an optimizer, batch and seed so far."""
+    """Loss against tokens so far, for an optimizer, batch and seed."""
 
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]  # runs of the current stage
@@ -73,7 +73,7 @@ class Course:
 def course(
     runs: Runs, setting: Setting, seed: int, lowest: float | None, completed: Mapping[str, Trial]
 ) -> Course:
-    """The course from the completed trials by their digests; `lowest` is the lowest target loss."""
+    """The course of the completed trials, keyed by digest; `lowest` is the lowest target loss."""
     trials: list[Trial] = []
     for stage in range(1 + (runs.doublings if lowest is not None else 0)):
         for specs in stage_parts(runs, setting, seed, lowest, stage):
@@ -173,7 +173,7 @@ def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: Decay) -> Horiz
 
 
 def steps_of(tokens: float, batch_tokens: int) -> int:
-    """The number of steps that is nearest to so many tokens, at least one."""
+    """The number of steps that comes nearest to `tokens`, at least one."""
     return max(1, round(tokens / batch_tokens))
 
 
@@ -217,7 +217,7 @@ def end_of(runs: Runs, batch_tokens: int, stage: int) -> int:
 
 
 def threshold(runs: Runs, lowest: float) -> float:
-    """The loss at which a course needs no further doubling."""
+    """The loss at or below which a course needs no further doubling."""
     return float(f"{lowest * (1 - STOP_MARGIN):.6g}") if runs.reading == "constant" else lowest
 
 
@@ -227,13 +227,13 @@ def is_trunk(spec: TrialSpec) -> bool:
 
 
 def final(trial: Trial) -> float:
-    """The final loss; infinite if it is missing or not finite."""
+    """The final loss of a trial; infinite if it is missing or not finite."""
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
 def read_course(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...]) -> Course:
-    """The course that these trials give: all their held-out losses under the reading constant, the
-    final losses of all but the trunks under other readings.
+    """The course of these trials: all their held-out losses under the reading constant; under other
+    readings the final losses, except of trunks and diverged trials.
     """
     diverged = any(trial.diverged for trial in trials)
     if runs.reading == "constant":
@@ -250,8 +250,8 @@ def read_course(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...])
 
 
 def held_out(trial: Trial) -> tuple[Array, Array]:
-    """Tokens and held-out losses along a run. If only the final loss is held-out, it is the only
-    point, since the rest of the outline is training loss.
+    """Tokens and held-out losses along a run. If the outline holds training losses, the final loss
+    is the only point.
     """
     outline = trial.outline
     if outline is None:

@@ -1,7 +1,7 @@
 """The rows that answer a target loss, from the readings of runs.
 
-Parts: `frontier_rows` · `batch_rows`, and `summary` of them · `ratio_row`, and `trend_start`, the
-first batch of the trend · `finite`.
+Parts: `frontier_rows` · `batch_rows`, and `summary`, of all batches · `ratio_row`, and
+`trend_start`, the first batch of the trend · `finite`.
 """
 
 import itertools
@@ -115,7 +115,7 @@ def summary(batches: Sequence[BatchProgress], readings: Readings) -> BatchSummar
 
 
 def critical(form: Form) -> CriticalBatch:
-    """The critical batch by one fitted form."""
+    """The critical batch by one form of the law, with the quality of the fit."""
     left_out = form.left_out if isinstance(form, Piecewise) else ()
     return CriticalBatch(
         form="piecewise" if isinstance(form, Piecewise) else "smooth",
@@ -158,11 +158,11 @@ def ratio_row(first: BatchProgress, second: BatchProgress, tokens: RatioAt) -> R
 
 
 def trend_start(first: Readings, second: Readings) -> float:
-    """The first batch of a trend: the larger of both critical batches, or the median of the batches
-    if there is no critical batch.
+    """The first batch of a trend: the larger of the two critical batches, or the median batch if
+    there is no critical batch.
 
-    It is inf if the tokens of an optimizer do not rise within the batches that were run, since then
-    no batch lies beyond both critical batches.
+    The result is inf if the tokens of an optimizer do not rise within the batches that were run,
+    since then no batch lies beyond both critical batches.
     """
     batches = [critical_batch(first), critical_batch(second)]
     fitted = [batch for batch in batches if batch is not None]
@@ -170,5 +170,5 @@ def trend_start(first: Readings, second: Readings) -> float:
 
 
 def finite(value: float) -> float | None:
-    """The value; None if it is not finite, since JSON cannot represent it."""
+    """The value; None if it is infinite or nan, which JSON cannot represent."""
     return value if math.isfinite(value) else None

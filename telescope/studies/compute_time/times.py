@@ -2,8 +2,8 @@
 
 If the study describes its hardware, every step time is modelled for that hardware
 (`telescope.statistics.step_time`). Otherwise a device is a worker of this installation: the time on
-one worker is measured, as the median step of a run that had the worker to itself, and the time on
-several workers is modelled as on copies of it, connected at a stated bandwidth.
+one worker is measured, as the median step of a run that had the worker to itself; the time on
+several workers is modelled as if they were copies of this worker, connected at a stated bandwidth.
 
 Parts: `step_of`, the cost of a step · `measured_step_seconds` · `step_times` ·
 `step_time_assumptions`, as text.
@@ -22,7 +22,7 @@ from telescope.studies.compute_time.runs import Setting
 from telescope.train.flops import newton_schulz_flops, parameters, training_flops_per_token
 from telescope.trials.outcome import Trial
 
-GRADIENT_BYTES = 4  # of each parameter: float32
+GRADIENT_BYTES = 4  # bytes of a parameter's gradient, in float32
 
 
 def step_of(setting: Setting) -> StepCost:
@@ -51,8 +51,8 @@ def measured_step_seconds(timed: Trial | None) -> float | None:
 def step_times(
     devices: Devices, setting: Setting, seconds: float | None
 ) -> list[tuple[StepTime, float | None]]:
-    """The time of a step on each device count that divides the batch, with the share of the
-    devices' peak if that peak is known; `seconds` is the measured time on one worker.
+    """The time of a step on each device count that divides the batch, and the share of peak FLOP/s
+    that the step reaches, None if the peak is unknown. `seconds` is measured on one worker.
     """
     step = step_of(setting)
     counts = [count for count in sorted(set(devices.counts)) if splits_evenly(step, count)]
@@ -85,9 +85,9 @@ def step_time_assumptions(devices: Devices) -> str:
     )
     if hardware := devices.hardware:
         peak = f"{hardware.device_flops_per_second / 1e12:.4g} TFLOP/s per device"
-        speed = f"{peak}, {hardware.share_of_peak:.0%} of it reached"
-        bandwidth = f"{hardware.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each"
+        speed = f"{peak}, {hardware.share_of_peak:.0%} of this peak"
+        bandwidth = f"{hardware.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each device"
         return f"modelled for {speed}, {bandwidth}: {form}"
-    bandwidth = f"{devices.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each"
+    bandwidth = f"{devices.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each device"
     device = "one device is a worker of this installation, as measured"
-    return f"{device}; several are modelled as copies of it, {bandwidth}: {form}"
+    return f"{device}; several are modelled as copies of this worker, {bandwidth}: {form}"

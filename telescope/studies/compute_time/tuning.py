@@ -1,14 +1,14 @@
 """The search for an optimizer's learning rate at a batch size, with the same effort for each
 optimizer.
 
-The search is a grid of short runs, the same for every optimizer, under the schedule of the reading.
-If the lowest mean loss over seeds lies at an end of the grid, two more points are run beyond it, as
-often as the study allows. Otherwise the learning rate is the vertex of the parabola through the
-lowest point and its neighbours. If weight decays are compared, each has its own grid, and the one
-with the lowest vertex is chosen.
+The search is a grid of short runs, the same for every optimizer, whose learning rate decays as the
+study's reading requires. If the lowest mean loss over seeds lies at an end of the grid, two more
+points are run beyond this end, as often as the study allows. Otherwise the learning rate is the
+vertex of the parabola through the lowest point and its neighbours. If weight decays are compared,
+each has its own grid, and the weight decay with the lowest vertex is chosen.
 
 Between tuned batches, log lr and log weight decay are interpolated linearly in log batch; beyond
-them, the values of the nearest batch are used. Both are marked by their source.
+the tuned batches, the values of the nearest are used. The `source` of the values states this.
 
 Parts: `Candidates` · `RateSweep`, the learning rates of one weight decay · `search_progress` ->
 `SearchProgress`, at a tuned batch · `neighbours`, `hyperparameters_at` -> `BatchHyperparameters`,
@@ -59,7 +59,8 @@ class Candidates:
 @lru_cache(maxsize=65_536)
 def with_values(optimizer: OptimizerSpec, lr: float, weight_decay: float) -> OptimizerSpec:
     """The optimizer with another learning rate and weight decay; cached, since planning asks for
-    the same values again and again."""
+    the same values repeatedly.
+    """
     return replace(optimizer, lr=lr, weight_decay=weight_decay)
 
 
@@ -102,7 +103,8 @@ class RateSweep:
     @property
     def vertex(self) -> tuple[float, float]:
         """Octaves and loss of the vertex of the parabola through the lowest point and its
-        neighbours; at an end of the grid or beside a diverged run, those of the lowest point.
+        neighbours. If the lowest point is at an end of the grid or beside a diverged run, that
+        point is the vertex.
         """
         i = self.best
         around = slice(i - 1, i + 2)
@@ -115,13 +117,13 @@ class RateSweep:
 
 
 def first_rates(tuning: Tuning) -> tuple[float, ...]:
-    """The first learning rates, in octaves, on the lattice of planned numbers."""
+    """The learning rates of the first grid, in octaves, rounded as all planned numbers are."""
     low, high = math.log2(tuning.lr.low), math.log2(tuning.lr.high)
     return tuple(snap(x) for x in np.linspace(low, high, tuning.lr.points))
 
 
 def extended(octaves: Sequence[float], edge: Edge) -> tuple[float, ...]:
-    """A grid with BEYOND more points at one end, at the spacing of its points there."""
+    """A grid with BEYOND more points at one end, in steps of the last gap at that end."""
     if edge == "low":
         gap = octaves[1] - octaves[0]
         return (*(snap(octaves[0] - gap * i) for i in range(BEYOND, 0, -1)), *octaves)
@@ -157,7 +159,7 @@ def search_progress(
     batch_tokens: int,
     completed: Mapping[str, Trial],
 ) -> SearchProgress:
-    """The search at a batch so far, from the completed trials by their digests."""
+    """The search at a batch so far, from the completed trials, keyed by digest."""
     octaves, trials = first_rates(tuning), dict[str, Trial]()
     for extension in range(tuning.extensions + 1):
         specs = {
@@ -190,7 +192,7 @@ def search_progress(
 def best_sweep(
     tuning: Tuning, octaves: tuple[float, ...], finished: Mapping[tuple[float, float, int], Trial]
 ) -> RateSweep:
-    """The sweep with the lowest vertex, from the trials by weight decay, octaves and seed."""
+    """The sweep with the lowest vertex; `finished` is keyed by weight decay, octaves and seed."""
     losses = {key: final(trial) for key, trial in finished.items()}
 
     def mean_loss(decay: float, x: float) -> float:
@@ -204,7 +206,7 @@ def best_sweep(
 
 
 def search_doubts(best: RateSweep, batch_tokens: int) -> Iterator[HyperparameterDoubt]:
-    """Doubts about the result of a search, the sweep with the lowest vertex."""
+    """Doubts about the result of a search; `best` is the sweep with the lowest vertex."""
     if not math.isfinite(min(best.losses)):
         yield EveryRateDiverged(
             batch_tokens=batch_tokens, lr_low=2 ** best.octaves[0], lr_high=2 ** best.octaves[-1]
@@ -234,8 +236,8 @@ class PendingSearch:
 def neighbours(
     batch_tokens: int, entries: Sequence[BatchHyperparameters | PendingSearch]
 ) -> tuple[BatchHyperparameters | PendingSearch, ...]:
-    """The entries that determine the hyperparameters of a batch: its own, or the nearest on either
-    side. All entries are in ascending order of batch.
+    """The entries that determine the hyperparameters of a batch: the batch's own entry, or the
+    nearest entry on either side. `entries` are in ascending order of batch.
     """
     exact = tuple(entry for entry in entries if entry.batch_tokens == batch_tokens)
     below = [entry for entry in entries if entry.batch_tokens < batch_tokens]
@@ -264,7 +266,7 @@ def hyperparameters_at(
 
 
 def interpolated_rate(left: float, right: float, share: float) -> float:
-    """The linear interpolation in octaves; if a value is 0, the nearer value."""
+    """The interpolation between two values, linear in octaves; if one is 0, the nearer value."""
     if left == right or min(left, right) <= 0:
         return left if share <= 0.5 else right
     return from_octaves((1 - share) * math.log2(left) + share * math.log2(right))

@@ -1,7 +1,7 @@
 """The text of a compute-time study's reasons and doubts. No decision depends on it.
 
-Parts: `words`, a reason · `doubt_words`, `doubts_words` · `unread_words`, why a target loss has no
-answer · `origin_words`, the origin of hyperparameters.
+Parts: `words`, of a reason · `doubt_words`, `doubts_words`, of doubts · `no_answer_words`, of the
+reason why a target loss has no answer · `origin_words`, of the origin of hyperparameters.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from telescope.studies.compute_time.reasons import (
     Doubt,
     Doubted,
     EveryRateDiverged,
-    Marked,
+    NoAnswer,
     NoTargets,
     NothingToRead,
     NotReached,
     OneSeed,
     OptimizerBatch,
     Reason,
+    Reservation,
     Resolved,
     RunsCensored,
     RunsDiverged,
     RunsEarly,
     RunsPending,
     StudyStopped,
-    Unread,
 )
 from telescope.studies.kind import end_text
 from telescope.trials.types import OPTIMIZER_TITLES
@@ -42,7 +42,7 @@ def words(reason: Reason) -> str:
             return doubts_words(doubts)
         case Resolved(tuned=tuned, jobs=jobs):
             origin = "found inside their ranges" if tuned else origin_words(jobs)
-            return f"every run reached every target loss, at hyperparameters {origin}"
+            return f"every run reached every target loss; hyperparameters: {origin}"
 
 
 def doubts_words(doubts: Sequence[Doubt]) -> str:
@@ -57,14 +57,14 @@ def doubt_words(doubt: Doubt) -> str:
             return f"every learning rate from {low:.3g} to {high:.3g} diverged at batch {batch}"
         case BestAtEdge(batch_tokens=batch, edge=edge, lr=lr):
             return f"the best learning rate at batch {batch} is the {edge}est tried, {lr:.3g}"
-        case Marked(mark=mark):
+        case Reservation(mark=mark):
             return mark
         case NothingToRead(target_loss=loss) | NotReached(target_loss=loss):
-            return f"loss {loss:g}: {unread_words(doubt)}"
+            return f"loss {loss:g}: {no_answer_words(doubt)}"
         case Borrowed(batches=batches):
             return (
-                "batches use the hyperparameters of the nearest tuned batch, "
-                f"which may not suit them: {batch_names(batches)}"
+                f"{batch_names(batches)} use the hyperparameters of the nearest tuned batch, "
+                "which may not suit them"
             )
         case NoTargets():
             return "the study sets no target_losses; query any loss with `telescope frontier`"
@@ -72,13 +72,14 @@ def doubt_words(doubt: Doubt) -> str:
             return f"some runs ended before they reached loss {loss:g}: {batch_names(batches)}"
         case RunsDiverged(target_loss=loss, batches=batches):
             return (
-                f"some runs diverged before loss {loss:g}; "
-                f"the answer rests on the others: {batch_names(batches)}"
+                f"some runs diverged before they reached loss {loss:g} ({batch_names(batches)}); "
+                "the answer rests on the other runs"
             )
         case RunsEarly(target_loss=loss, batches=batches):
             return (
-                f"some runs were below loss {loss:g} at their first point, "
-                f"so their tokens are an upper bound: {batch_names(batches)}"
+                f"some runs were below loss {loss:g} at their first point "
+                f"({batch_names(batches)}), "
+                "so their tokens are an upper bound"
             )
         case OneSeed():
             return (
@@ -87,11 +88,11 @@ def doubt_words(doubt: Doubt) -> str:
             )
 
 
-def unread_words(unread: Unread) -> str:
-    """The reason why a target loss has no answer."""
-    match unread:
+def no_answer_words(reason: NoAnswer) -> str:
+    """The text of the reason why a target loss has no answer."""
+    match reason:
         case NothingToRead():
-            return "no run has points yet; query again once runs have finished"
+            return "no run has recorded a loss yet; query again once runs have finished"
         case NotReached(highest_loss=high, lowest_loss=low):
             return f"no run reached it; losses range from {high:.4g} down to {low:.4g}"
 

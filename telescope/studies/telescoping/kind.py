@@ -10,7 +10,7 @@ from telescope.studies.telescoping.fold.ladders import coordinate_design, each_l
 from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.forecast.preview import Preview, preview
 from telescope.studies.telescoping.question import documents, variants
-from telescope.studies.telescoping.question.models import AnyLadder
+from telescope.studies.telescoping.question.models import AnyLadderModel
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.report import Report
 from telescope.trials.outcome import Trial
@@ -30,7 +30,7 @@ def plan(question: Question, trials: Sequence[Trial]) -> Plan:
     return Plan(missing, all(progress.ended for _, progress in ladders))
 
 
-def models(question: Question) -> tuple[AnyLadder, ...]:
+def models(question: Question) -> tuple[AnyLadderModel, ...]:
     """The models of all variants."""
     return tuple(variant.question.model for variant in variants.variants(question))
 
@@ -61,5 +61,5 @@ KIND = Kind(
     variant_of=variants.variant_of,
     expand=documents.expand,
     collapse=documents.collapse,
-    as_given=documents.as_given,
+    as_given=documents.in_user_terms,
 )

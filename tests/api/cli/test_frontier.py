@@ -259,9 +259,9 @@ def test_a_missing_ratio_has_a_reason_and_a_bound_has_no_pairs(
         tables.token_ratio,
         rows=(),
         trend=None,
-        note="a ratio needs runs of both optimizers; these are of muon only",
+        note="a ratio needs runs of both optimizers; there are only runs of muon",
     )
-    assert "A ratio needs runs of both optimizers; these are of muon only." in printed(
+    assert "A ratio needs runs of both optimizers; there are only runs of muon." in printed(
         replace(tables, token_ratio=no_ratio)
     )
     bound = replace(

@@ -326,7 +326,7 @@ def test_a_job_without_finished_runs_is_refused_with_that_reason(
 ) -> None:
     job, _ = record.create_job(document())
     refused = problem(service.get(f"/v1/jobs/{job.id}/frontier", params={"target_loss": 2}), 422)
-    assert "no run has points yet" in refused["detail"]
+    assert "no run has recorded a loss yet" in refused["detail"]
 
 
 def test_every_status_and_media_type_is_documented(service: TestClient) -> None:

@@ -32,7 +32,7 @@ def printed(trials: int | None = None) -> str:
 def test_a_report_has_each_loss_the_verdict_the_batches_and_the_tuning_budget() -> None:
     output = printed()
     assert "Loss 2: AdamW needs" in output
-    assert "resolved: every run reached every target loss, at hyperparameters given" in output
+    assert "resolved: every run reached every target loss; hyperparameters: given" in output
     assert "Muon ahead" in output
     assert "Tuning granted to each optimizer:" in output
     assert "Bill: 26 trials" in output

@@ -17,7 +17,7 @@ from telescope.models.user_model import UserModel
 from telescope.parametrisation import mup
 from telescope.parametrisation.roles import Role
 from telescope.studies import registry  # imports all ladders
-from telescope.studies.telescoping.question.models import AnyLadder, LadderModel, LadderModule
+from telescope.studies.telescoping.question.models import AnyLadderModel, LadderModel, LadderModule
 from telescope.studies.telescoping.question.parts import NamedData, NamedModel
 from telescope.train.flops import hidden_parameters, orthogonalised
 from telescope.trials.architecture import Architecture
@@ -49,7 +49,7 @@ SPECS: dict[str, AnyModel] = {
     ),
 }
 WIDTHS = {"base_width": 16, "calibration_width": 32, "target_width": 64}
-LADDERS: dict[str, AnyLadder] = {
+LADDERS: dict[str, AnyLadderModel] = {
     "ours": LadderModel(**WIDTHS, head_dim=8),
     "deeper": LadderModel(**WIDTHS, head_dim=8, target_depth=4),
     "a user's": LadderModule(
@@ -179,7 +179,7 @@ def families_of(union: Any) -> set[str]:
 
 
 def test_every_table_has_every_family_that_is_declared() -> None:
-    assert families_of(AnyModel) == families_of(AnyLadder) == set(FAMILIES) == set(EXPORTED)
+    assert families_of(AnyModel) == families_of(AnyLadderModel) == set(FAMILIES) == set(EXPORTED)
 
 
 @each_spec
@@ -265,7 +265,7 @@ def test_the_depth_rule_changes_nothing_at_the_base_depth() -> None:
 
 
 @each_ladder
-def test_a_ladder_has_the_interface_that_studies_need(ladder: AnyLadder) -> None:
+def test_a_ladder_has_the_interface_that_studies_need(ladder: AnyLadderModel) -> None:
     assert list(ladder.problems()) == []
     assert ladder.width_problem(ladder.base_width, "mup") is None
     assert ladder.target.width == 64
@@ -277,7 +277,7 @@ def test_a_ladder_has_the_interface_that_studies_need(ladder: AnyLadder) -> None
 
 def test_resolving_adds_the_hash_of_its_code_to_a_users_ladder_only() -> None:
     ours, users = LADDERS["ours"], LADDERS["a user's"]
-    assert ours.resolved(VOCAB_SIZE) is ours
-    resolved = users.resolved(256)
+    assert ours.pinned(VOCAB_SIZE) is ours
+    resolved = users.pinned(256)
     assert resolved == replace(users, content=resolved.content)
     assert len(resolved.content) == 32

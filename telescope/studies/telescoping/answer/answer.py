@@ -136,7 +136,7 @@ def ladder_report(variant: Variant, progress: LadderProgress, ended: Ended | Non
         importance=rounded(ped_anova(ladder, done)) if done else {},
         explained=rounded(explained(ladder, done, fit)) if fit else {},
         variant=variant.name,
-        differs=dict(variant.differs),
+        differs=dict(variant.differing_fields),
         because=because,
     )
 

@@ -63,7 +63,7 @@ def together(question: Question, reports: Sequence[Report]) -> Report:
         for variant, report in zip(variants(question), reports, strict=True)
     )
     verdict, because = worst(answers)
-    best = best_ladder(ladders) if question.sweep_over.block == "model" else None
+    best = best_ladder(ladders) if question.sweep_over.section == "model" else None
     return Report(
         final=all(report.final for report in reports),
         verdict=verdict,
@@ -112,7 +112,7 @@ def common_level(ladders: Sequence[LadderReport]) -> int | None:
 def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComparison:
     """The comparison of the variants so far."""
     assert question.sweep_over is not None
-    level, block = common_level(ladders), question.sweep_over.block
+    level, block = common_level(ladders), question.sweep_over.section
     return VariantComparison(
         over=block,
         width=None if level is None else question.model.widths[level],

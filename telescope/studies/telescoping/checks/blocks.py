@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from telescope.errors import InvalidInput, Problem, under
 from telescope.studies.telescoping.question import pairing
-from telescope.studies.telescoping.question.models import AnyLadder
+from telescope.studies.telescoping.question.models import AnyLadderModel
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import variants
 from telescope.trials.horizon import batch_problem
@@ -27,7 +27,7 @@ def block_problems(question: Question) -> list[Problem]:
     ]
     if question.sweep_over is None:
         return problems
-    block, own = question.sweep_over.block, list[Problem]()
+    block, own = question.sweep_over.section, list[Problem]()
     for i, variant in enumerate(variants(question)):
         entry = f"sweep_over.{block}.{i}"
         for problem in block_problems(variant.question):
@@ -54,7 +54,7 @@ def _clip_problems(question: Question) -> list[Problem]:
     return [Problem(f"optimizer_options.{option}", message, getattr(options, option))]
 
 
-def _model_problems(model: AnyLadder, parametrisation: Parametrisation) -> list[Problem]:
+def _model_problems(model: AnyLadderModel, parametrisation: Parametrisation) -> list[Problem]:
     try:
         problems = list(model.problems())
     except InvalidInput as error:  # without a readable module, no width can be checked

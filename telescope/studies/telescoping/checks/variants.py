@@ -25,7 +25,7 @@ def sweep_problems(question: Question) -> Iterator[Problem]:
     if sweep.model is None and sweep.data is None:
         yield Problem("sweep_over", "varies nothing; name two or more, or leave it out")
         return
-    field = f"sweep_over.{sweep.block}"
+    field = f"sweep_over.{sweep.section}"
     yield from _name_problems(field, [entry.name for entry in sweep.entries])
     for i, entry in enumerate(sweep.model or ()):
         for width in WIDTHS:
@@ -65,7 +65,7 @@ def duplicate_problems(question: Question) -> Iterator[Problem]:
         if digest in first_names:
             message = f"{variant.name} is the same as {first_names[digest]}"
             yield Problem(
-                f"sweep_over.{question.sweep_over.block}.{i}",
+                f"sweep_over.{question.sweep_over.section}.{i}",
                 f"{message}; change a field, or leave it out",
             )
         first_names.setdefault(digest, variant.name)

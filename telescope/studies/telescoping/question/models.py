@@ -1,14 +1,15 @@
-"""The models of a ladder at all its widths: the built-in transformer, or a user's module.
+"""The model at all widths of a ladder: telescope's Transformer, or a user's module.
 
-Both families provide the same methods: the model at a width, its problems, its assumptions, and its
-departures from the model of the paper. Nothing else in this kind of study depends on the family.
+`LadderModel` and `LadderModule` have the same methods, so that callers need not know the family:
+the model at a width, problems, assumptions, and departures from the model of arXiv 2505.02222.
 
-Parts: `LadderWidths` · `LadderModel`, `LadderModule`, `AnyLadder` (either) · `DepthChange`.
+Parts: `LadderWidths` · `LadderModel`, `LadderModule`, `AnyLadderModel` (either of the two) ·
+`DepthChange`.
 """
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass as value
+from dataclasses import dataclass as plain_dataclass
 from dataclasses import replace
 from typing import Annotated
 
@@ -24,9 +25,9 @@ from telescope.trials.presets import Preset
 from telescope.trials.types import STRICT, DescribesInherited, Parametrisation
 
 
-@value(frozen=True)
+@plain_dataclass(frozen=True)
 class DepthChange:
-    """The depths of a target that is deeper or shallower than the trials."""
+    """The depths, in Transformer blocks, of the trials and of a target that differs in depth."""
 
     trained: int
     target: int
@@ -34,30 +35,30 @@ class DepthChange:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LadderWidths:
-    """The widths of a ladder: trials run from the base width up to the calibration width, by
-    doublings; the answer holds at the target width.
+    """The widths of a ladder: trials run at the base width and its doublings up to the calibration
+    width; the answer holds at the target width.
     """
 
     base_width: Width
     """The narrowest width, which has the dense grid and at which every width factor is 1."""
     calibration_width: Width
-    """The widest width at which trials run: base_width times a power of two."""
+    """The widest width of the search: base_width times a power of two."""
     target_width: Width
     """The width that the answer is for; at least calibration_width."""
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The trained widths: base, doubled up to calibration."""
+        """The widths of the search, ascending: base_width and its doublings."""
         doublings = round(math.log2(self.calibration_width / self.base_width))
         return tuple(self.base_width * 2**i for i in range(doublings + 1))
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LadderModel(Preset, LadderWidths):
-    """The built-in transformer at all widths of a ladder."""
+    """telescope's Transformer at all widths of a ladder."""
 
     target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Number of blocks of the final run, if different from `depth`, at which all trials run."""
+    """Number of Transformer blocks of the final run; by default `depth`, as in all trials."""
 
     def at(self, width: int) -> ModelSpec:
         """The model at one width."""
@@ -75,26 +76,26 @@ class LadderModel(Preset, LadderWidths):
 
     @property
     def depth_change(self) -> DepthChange | None:
-        """The depths of the trials and of the final run; None where they are the same."""
+        """The depths of the trials and of the final run; None if they are the same."""
         if self.target_depth is None or self.target_depth == self.depth:
             return None
         return DepthChange(self.depth, self.target_depth)
 
     def problems(self) -> Iterable[Problem]:
-        """The problems of the architecture, at any width."""
+        """The problems of the architecture that do not depend on the width."""
         return (under("model", problem) for problem in architecture_problems(self))
 
     def width_problem(self, width: int, parametrisation: Parametrisation) -> str | None:
-        """Why the model cannot be built at a width; None where it can."""
+        """Why the model cannot be built at a width; None if it can."""
         return width_problem(self, width)
 
-    def resolved(self, vocab_size: int) -> "LadderModel":
-        """The model itself: its code is telescope's own, and it accepts any vocabulary."""
+    def pinned(self, vocab_size: int) -> "LadderModel":
+        """The model itself: it has no user code to pin, and it accepts any vocabulary."""
         return self
 
     def departures(self) -> Iterator[str]:
-        """Differences from the model of arXiv 2505.02222, each as a clause that begins with `which`
-        or `whose` and follows `departs from the paper`.
+        """Departures from the model of arXiv 2505.02222, each a clause with `which` or `whose` that
+        follows `departs from the paper,`.
         """
         if not self.tied_embeddings:
             yield "whose head is tied to the embedding: here it is a separate matrix"
@@ -104,8 +105,8 @@ class LadderModel(Preset, LadderWidths):
             )
 
     def assumptions(self, validated: bool) -> Iterator[str]:
-        """The assumptions on which an answer rests at the target; `validated`: whether the study
-        trains there too.
+        """The assumptions about the model on which the answer at the target rests; `validated` is
+        true if the study also trains at the target width.
         """
         scores = "1/sqrt(head size)" if self.attention_scale == "inverse_sqrt" else "8/head size"
         size = (
@@ -114,7 +115,7 @@ class LadderModel(Preset, LadderWidths):
             else f"{self.head_dim} and {self.rotated_dim} rotated"
         )
         larger = (
-            ": a larger head needs attention_scale: inverse"
+            "; a larger head needs attention_scale inverse"
             if self.attention_scale == "inverse_sqrt" and not self.qk_norm
             else ""
         )
@@ -123,9 +124,9 @@ class LadderModel(Preset, LadderWidths):
             yield f"depth: {self.depth} blocks at every width and at the target"
         else:
             rule = f"CompleteP's rule with alpha {self.depth_exponent:g} (arXiv 2505.01618)"
-            tests = "only the runs at the target test" if validated else "no trial tests"
+            test = "only by the runs at the target" if validated else "by no trial"
             depths = f"trained at {change.trained} blocks, transferred to {change.target}"
-            yield f"depth: {depths} by {rule}, which {tests}"
+            yield f"depth: {depths} by {rule}, tested {test}"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -148,47 +149,48 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
         return None
 
     def problems(self) -> Iterable[Problem]:
-        """No problems. Raises InvalidInput where the module's code has changed, or its parameters
-        cannot be read at any width.
+        """Always empty. Raises InvalidInput if the code no longer has the hash in `content`, or if
+        the module's parameters cannot be read.
         """
         if self.content and (content := factory.content(self.factory)) != self.content:
-            remedy = "leave content out to accept it, or restore the code"
+            remedy = "leave content out to accept the new code, or restore the old"
             message = f"the code of {self.factory} now has hash {content}; {remedy}"
             raise InvalidInput.of("model.content", message, self.content)
         user_model.parameter_readings(self.at(self.base_width))
         return ()
 
     def width_problem(self, width: int, parametrisation: Parametrisation) -> str | None:
-        """Why the model cannot be built at a width; None where it can."""
+        """Why the model cannot be built at a width; None if it can."""
         return user_model.width_problem(self.at(width), parametrisation)
 
-    def resolved(self, vocab_size: int) -> "LadderModule":
-        """The model with the hash of its code. Raises InvalidInput where the code has changed since
-        it was imported, or the module does not accept tokens of this vocabulary.
+    def pinned(self, vocab_size: int) -> "LadderModule":
+        """The model with the hash of its code in `content`. Raises InvalidInput if the code has
+        changed since this process imported it, or if the module does not accept all tokens of this
+        vocabulary.
         """
         content = factory.content(self.factory)
         if factory.content.__wrapped__(self.factory) != content:
-            message = "its code has changed since this process imported it; restart telescope"
+            message = "the code has changed since telescope imported it; restart telescope"
             raise InvalidInput.of("model.factory", message, self.factory)
-        resolved = replace(self, content=content)
-        user_model.check_vocabulary(resolved.at(resolved.base_width), vocab_size)
-        return resolved
+        pinned = replace(self, content=content)
+        user_model.check_vocabulary(pinned.at(pinned.base_width), vocab_size)
+        return pinned
 
     def departures(self) -> Iterator[str]:
-        """Differences from the model of arXiv 2505.02222, as in `LadderModel.departures`."""
-        yield "which uses a different model: initial values are the factory's at the base width"
+        """Departures from the model of arXiv 2505.02222, as in `LadderModel.departures`."""
+        yield "which uses another model: here the factory sets initial values at the base width"
 
     def assumptions(self, validated: bool) -> Iterator[str]:
-        """The assumptions on which an answer rests at the target."""
-        values = f"initial values are its own at width {self.base_width}, scaled"
-        yield f"model: {self.factory} changes only its width; {values}"
+        """The assumptions about the model on which the answer at the target rests."""
+        values = f"initial values are scaled from the factory's at width {self.base_width}"
+        yield f"model: only the width of {self.factory} changes; {values}"
         yield (
             "attention: head size and the scale of scores are the same at every width, "
             "or scores fall as 1/head size"
         )
 
 
-AnyLadder = Annotated[
+AnyLadderModel = Annotated[
     Annotated[LadderModel, Tag("transformer")] | Annotated[LadderModule, Tag("module")],
     Discriminator(family),
 ]

@@ -1,16 +1,16 @@
 """The compatibility of scaling rules, and the assumptions of an answer.
 
-A *pairing* is the combination of a ladder's rules: Muon's update scale with its lr rule, the
-weight-decay rule, the scale of attention, the form of the head. For some pairings theory expects
-the optimum to move with width; this is an *objection*. A pairing that is most likely a mistake is
-refused, unless the study sets `force_pairing`. A control, or a pairing that a paper states, runs
-and is marked unsound; the coordinate check reports on such a ladder, but does not refuse it.
+A *pairing* is the combination of rules in a ladder: Muon's update scale and lr rule, the
+weight-decay rule, the scale of attention scores, the form of the head. An *objection* to a pairing
+is a reason why theory expects the optimum to move with width. A pairing that is most likely a
+mistake is refused, unless the study sets `force_pairing`. A control, or a pairing that a paper
+states, runs and is reported as unsound; its ladder runs even if it fails the coordinate check.
 
-*Assumptions* are what an answer rests on where the final run differs from the trials in more than
-width. They are printed with the answer, so that none is applied silently.
+*Assumptions* are the conditions under which an answer holds for a final run that differs from the
+trials in more than width. They are printed with the answer, never applied silently.
 
-Parts: `Objection`, `objections` · `pairing_problems`, the refusals · `pairing`, `as_checked` ·
-`assumptions`.
+Parts: `Objection`, `objections` · `pairing_problems`, the refusals · `pairing`, and `as_checked`,
+the pairing after the coordinate check · `assumptions`.
 """
 
 from collections.abc import Iterator
@@ -38,14 +38,14 @@ class Refusal:
 class Objection:
     """A reason why theory expects the optimum to move with width."""
 
-    field: str  # the field of the document at fault, with its value
-    value: str | int
+    field: str  # the document's field at fault
+    value: str | int  # the value of that field
     reason: str
-    refusal: Refusal | None = None  # None where such a ladder runs without being forced
+    refusal: Refusal | None = None  # None if the ladder runs even without `force_pairing`
 
 
 def optimizer_with_rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
-    """The optimizer of a study with its rules; its base values are placeholders."""
+    """An optimizer with the study's rules; learning rate and weight decay are placeholders."""
     options = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__
@@ -62,18 +62,18 @@ def optimizer_with_rules(question: Question, optimizer: OptimizerName) -> Optimi
 def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection, ...]:
     """All objections to a ladder's pairing."""
     spec = optimizer_with_rules(question, optimizer)
-    against = list(_depth(question))
+    found = list(_depth(question))
     if question.parametrisation == "standard":
         reason = (
             "standard is a control: it does not scale learning rates with width, "
             "so the best values are expected to fall"
         )
-        return (Objection("parametrisation", "standard", reason), *against)
+        return (Objection("parametrisation", "standard", reason), *found)
     if optimizer == "muon":
-        against += [*_update(spec), *_shared_key(question, spec)]
+        found += [*_update(spec), *_shared_key(question, spec)]
     if question.search.weight_decay != 0:
-        against += _decay(spec)
-    return tuple(against)
+        found += _decay(spec)
+    return tuple(found)
 
 
 def _update(spec: OptimizerSpec) -> Iterator[Objection]:
@@ -106,15 +106,15 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
-    """The objection to update scales that assume a fixed aspect ratio, where attention is mla: the
-    rotary key that mla's heads share keeps its fan-out as its fan-in grows.
+    """The objection, under mla, to update scales that assume a fixed aspect ratio: the rotary key
+    that all heads share keeps its fan-out while its fan-in grows.
     """
     scale = mup.chosen_update_scale(spec)
     if not shares_rotary_key(question) or scale == "spectral_ratio":
         return
-    growth = "grow as m^0.5 relative to the rest"
     reason = (
-        f"with update scale {scale}, updates of mla's shared rotary key, of fixed fan-out, {growth}"
+        f"with update scale {scale}, updates of mla's shared rotary key, whose fan-out is fixed, "
+        "grow as m^0.5 relative to the other updates"
     )
     yield Objection(
         "optimizer_options.update_scale",
@@ -125,7 +125,7 @@ def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def shares_rotary_key(question: Question) -> bool:
-    """Whether all heads are known to share one rotary key, as mla's do."""
+    """Whether the attention is known and all its heads share one rotary key, as in mla."""
     attention = question.model.known_attention()
     return attention is not None and attention.shares_rotary_key
 
@@ -147,11 +147,11 @@ def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _depth(question: Question) -> Iterator[Objection]:
-    """The objection to a depth change outside `mup`, for which the depth rule was derived."""
+    """The objection to a change of depth except under `mup`, for which its rule was derived."""
     change = question.model.depth_change
     if change is None or question.parametrisation == "mup":
         return
-    reason = f"{question.parametrisation} has no depth rule; CompleteP's is applied"
+    reason = f"{question.parametrisation} has no depth rule; CompleteP's rule is applied"
     yield Objection(
         "model.target_depth",
         change.target,
@@ -161,10 +161,10 @@ def _depth(question: Question) -> Iterator[Objection]:
 
 
 def pairing_problems(question: Question) -> tuple[Problem, ...]:
-    """The refusals: rules that cannot apply, and pairings with a refused objection, unless the
-    question forces them.
+    """The refusals: options without effect and, unless `force_pairing` is set, objections that
+    refuse a pairing.
     """
-    problems = list(_meaningless(question))
+    problems = list(_options_without_effect(question))
     if not question.force_pairing:
         for optimizer in question.optimizers:
             for objection in objections(question, optimizer):
@@ -175,7 +175,7 @@ def pairing_problems(question: Question) -> tuple[Problem, ...]:
     return tuple(dict.fromkeys(problems))
 
 
-def _meaningless(question: Question) -> Iterator[Problem]:
+def _options_without_effect(question: Question) -> Iterator[Problem]:
     """Problems of options that have no effect on the study's optimizers or model."""
     for name in ("update_scale", "muon_lr_rule", "muon_split"):
         value = getattr(question.optimizer_options, name)
@@ -189,7 +189,7 @@ def _meaningless(question: Question) -> Iterator[Problem]:
         question.model.known_attention() is None
         and question.optimizer_options.muon_split == "heads"
     ):
-        remedy = "leave it out, and set the rows of a head in model.splits"
+        remedy = "leave heads out, and set the rows of a head in model.splits"
         message = f"telescope does not know the heads of a user's model; {remedy}"
         yield Problem("optimizer_options.muon_split", message, "heads")
     if question.model.head_form == "rescaled" and question.parametrisation != "mup":
@@ -200,7 +200,7 @@ def _meaningless(question: Question) -> Iterator[Problem]:
 
 def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
     """The rules of a ladder, with remarks on them."""
-    spec, against = optimizer_with_rules(question, optimizer), objections(question, optimizer)
+    spec, found = optimizer_with_rules(question, optimizer), objections(question, optimizer)
     is_muon, attention = optimizer == "muon", question.model.known_attention()
     eps = mup.TABLE[spec.parametrisation, Role.HIDDEN, "adamw"].eps
     return Pairing(
@@ -211,20 +211,20 @@ def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
         eps_rule="inverse" if eps == -1.0 and not is_muon else "constant",
         attention_scale=attention.scale if attention else None,
         head_form=None if spec.parametrisation == "standard" else question.model.head_form,
-        sound=not against,
-        forced=any(objection.refusal for objection in against),
-        remarks=(*(objection.reason for objection in against), *_notes(question, spec)),
+        sound=not found,
+        forced=any(objection.refusal for objection in found),
+        remarks=(*(objection.reason for objection in found), *_notes(question, spec)),
     )
 
 
 def as_checked(rules: Pairing, check: CoordinateReport | None) -> Pairing:
-    """The pairing, with a remark where it is unsound and fails the coordinate check. A sound
-    pairing that fails gets none: its ladder is refused, and the verdict gives the reason.
+    """The pairing, with a remark if it is unsound and fails the coordinate check. A sound pairing
+    that fails gets no remark: its ladder is refused, and the verdict gives the reason.
     """
     if rules.sound or check is None or check.verdict != "fail":
         return rules
     cause = "the ladder runs anyway, since its pairing is known to be unsound"
-    remark = f"the coordinate check fails; {cause}: {check.reason}"
+    remark = f"the coordinate check fails ({check.reason}); {cause}"
     return replace(rules, remarks=(*rules.remarks, remark))
 
 
@@ -241,8 +241,8 @@ def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
         )
     if spec.name == "adamw" and mup.chosen_weight_decay_rule(spec) == "sqrt_width":
         yield (
-            "weight decay as sqrt(m) keeps top singular values equal (arXiv 2510.15262); "
-            "a constant lr x weight decay would need m"
+            "weight decay grows as sqrt(m), which keeps top singular values equal (arXiv "
+            "2510.15262); a constant lr x weight decay needs weight decay that grows as m"
         )
     if spec.parametrisation == "mup-paper":
         yield from (
@@ -251,15 +251,18 @@ def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 
 def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
-    """Departures of a `mup-paper` ladder from arXiv 2505.02222, chosen or by default, each as a
-    clause that begins with `which` or `whose`.
+    """Departures of a `mup-paper` ladder from arXiv 2505.02222, chosen or by default, each a clause
+    with `which` or `whose`.
     """
     as_printed = OptimizerSpec(
         name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper"
     )
     chosen = (mup.chosen_update_scale, mup.chosen_muon_lr_rule) if spec.name == "muon" else ()
     if any(rule(spec) != rule(as_printed) for rule in (*chosen, mup.chosen_weight_decay_rule)):
-        yield "which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
+        yield (
+            "which pairs update scale 0.2 sqrt(max(fan_out, fan_in)) with lr that falls as 1/m "
+            "and keeps weight decay constant"
+        )
     if spec.name == "muon" and (question.search.adamw_lr_ratio or question.adamw_lr_ratio != 1):
         ratio = "swept" if question.search.adamw_lr_ratio else f"{question.adamw_lr_ratio:g}"
         yield f"which uses one lr for Muon's and AdamW's groups: here adamw_lr_ratio is {ratio}"
@@ -271,8 +274,8 @@ def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 
 def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]:
-    """The assumptions on which the answer rests beyond width, in words. None is applied to the
-    answer except the depth rule, if the study asks for it.
+    """The assumptions of an answer about anything but width, as text. Only the depth rule changes
+    the answer, if the study sets another depth for the target.
     """
     return tuple(_assumptions(question, optimizer))
 
@@ -281,9 +284,9 @@ def _assumptions(question: Question, optimizer: OptimizerName) -> Iterator[str]:
     horizon = question.horizon
     guess = ", a guess for Muon" if optimizer == "muon" else ""
     yield (
-        f"tokens: every width trains on the same {horizon.tokens:,}; for kappa times as many, "
-        "lr x kappa^-0.5 (arXiv 2512.22382; fits range from kappa^-0.3 to kappa^-0.7, and Step "
-        f"Law's has the opposite sign) and weight decay x 1/kappa{guess}"
+        f"tokens: every width trains on the same {horizon.tokens:,} tokens; for kappa times as "
+        "many, lr x kappa^-0.5 (arXiv 2512.22382; fits range from kappa^-0.3 to kappa^-0.7, and "
+        f"Step Law's exponent has the opposite sign) and weight decay x 1/kappa{guess}"
     )
     yield (
         f"batch: {horizon.batch_tokens:,} tokens; for kappa times as many, in AdamW's groups: "
@@ -293,5 +296,5 @@ def _assumptions(question: Question, optimizer: OptimizerName) -> Iterator[str]:
     if optimizer == "muon":
         swept = isinstance(question.search.adamw_lr_ratio, Range)
         held = "" if swept else f", {question.adamw_lr_ratio:g}, and was not tuned"
-        yield f"ratio: AdamW's lr over Muon's is the same at every width{held}"
+        yield f"ratio: AdamW's lr divided by Muon's is the same at every width{held}"
     yield from question.model.assumptions(validated=question.validate_at_target)

@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 
 from telescope.studies.ranges import Range
 from telescope.studies.telescoping.axes import SCALES, AxisName
-from telescope.studies.telescoping.question.models import AnyLadder
+from telescope.studies.telescoping.question.models import AnyLadderModel
 from telescope.studies.telescoping.question.parts import (
     Estimator,
     Limits,
@@ -30,60 +30,58 @@ class Question:
     name: str = "telescope"
     """Name of the job in lists and pictures."""
     optimizer: OptimizerName | tuple[OptimizerName, ...] = "muon"
-    """Optimizer of the trials, or a list of both to compare them: a ladder for each. In a Muon run,
-    AdamW trains embeddings, head and norms."""
+    """Optimizer of the trials, or a list of both optimizers to compare, each with its own ladder.
+    In a Muon run, AdamW trains embeddings, head and norms."""
     adamw_lr_ratio: Positive = 0.5
-    """In a Muon run: learning rate of the groups that AdamW trains over Muon's, at the base width,
-    where it is not swept."""
+    """In a Muon run: AdamW's learning rate divided by Muon's, at the base width, unless `search`
+    sweeps it."""
     parametrisation: Parametrisation = "mup"
     """Rules by which hyperparameters change with width: mup is muP, in spectral form for Muon;
     mup-paper is the table of arXiv 2505.02222 as printed; standard scales initial values only, as a
     control."""
     optimizer_options: OptimizerOptions = field(default_factory=OptimizerOptions)
-    """Options of the optimizers that the study does not sweep."""
-    model: AnyLadder
-    """The model at all its widths: telescope's Transformer (`family: transformer`) or a module of
-    the user's (`family: module`)."""
+    """Optimizer options that the study does not sweep."""
+    model: AnyLadderModel
+    """The model at all its widths: telescope's Transformer (`family: transformer`) or a user's
+    module (`family: module`)."""
     data: DataSpec
-    """Text that the trials train on, and its tokenizer."""
+    """Corpus or mixture that the trials train on, and its tokenizer."""
     horizon: HorizonSpec = field(default_factory=lambda: HorizonSpec(steps=120, batch_tokens=512))
     """Length, batch size and learning-rate schedule of every trial; by default 120 steps of 512
     tokens."""
     search: Search
     """Hyperparameters to sweep, and their ranges."""
     schedule: Literal["robust", "paper"] = "robust"
-    """Order of the trials: robust adds blocks of runs where they reduce the uncertainty most; paper
-    is Algorithm 1 of arXiv 2505.02222."""
+    """Rule that chooses the trials: robust adds blocks of runs at the levels where they reduce the
+    uncertainty most; paper is Algorithm 1 of arXiv 2505.02222."""
     paper: PaperOptions = field(default_factory=PaperOptions)
     """Options of `schedule: paper`."""
     estimator: Estimator | None = None
     """Estimator of the answer: pooled fits all widths at once, per_level fits each width, argmin
-    takes the best point of the widest. By default pooled, and under `paper` argmin, as published.
+    takes the best point at the widest width. By default pooled; under `schedule: paper` argmin.
     """
     seeds: Count = 1
-    """Runs per point under `paper`; `robust` adds seeds itself, where they reduce the uncertainty
-    most per cost.
-    """
+    """Runs per point under `schedule: paper`; `schedule: robust` chooses its seeds itself."""
     limits: Limits = field(default_factory=Limits)
-    """Limits of the job; one that is reached ends the search, and the answer is then unresolved."""
+    """Limits of the job. When a limit is reached, the search ends and the answer is unresolved."""
     sweep_over: SweepOver | None = None
-    """Compare architectures or texts: separate ladders for each entry, which has a name and the
-    fields that differ from `model` or `data`.
+    """Architectures or corpora to compare. Each entry has a name, the fields that differ from
+    `model` or `data`, and ladders of its own.
     """
     reuse: bool = True
-    """Reuse finished runs of other jobs that are identical in every respect instead of training
-    them again; they cost nothing.
+    """Reuse identical finished runs of other jobs instead of training them again; reused runs cost
+    nothing.
     """
     force_pairing: bool = False
-    """Run incompatible scaling rules anyway; the result is marked."""
+    """Run incompatible scaling rules anyway; the report then says that they are forced."""
     coordinates: Literal["check", "skip"] = "check"
     """First check in a few steps whether the parametrisation keeps the size of updates constant
-    over the widths. A failure ends the ladder, unless its pairing is known to be unsound; then it
-    is only reported.
+    over the widths. A failure ends the ladder, unless its pairing is known to be unsound; then the
+    failure is only reported.
     """
     validate_at_target: bool = False
     """At the end, also train at the target width, at the reported learning rate and around it, and
-    report its cost there."""
+    report how much loss this learning rate costs there."""
 
     @property
     def estimated_by(self) -> Estimator:
@@ -92,12 +90,12 @@ class Question:
 
     @property
     def optimizers(self) -> tuple[OptimizerName, ...]:
-        """The optimizers; every variant has a ladder for each."""
+        """The optimizers as a tuple; every variant has a ladder for each of them."""
         return (self.optimizer,) if isinstance(self.optimizer, str) else self.optimizer
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """The batch sizes in tokens: only one."""
+        """The batch sizes in tokens; this kind of study has a single one."""
         return (self.horizon.batch_tokens,)
 
 

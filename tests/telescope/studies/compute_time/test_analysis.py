@@ -83,7 +83,7 @@ def test_where_no_batch_lies_beyond_both_critical_batches_there_is_no_trend() ->
         "AdamW's critical batch is passed"
     )
     assert (answer.trend_from_batch_tokens, answer.trend, answer.exponent) == (None, None, None)
-    assert "whether it lasts is unknown" in answer_sentence(answer)
+    assert "whether the advantage lasts is unknown" in answer_sentence(answer)
 
 
 @pytest.mark.parametrize("counts", [(1,), (1, 2, 3, 8, 64)])
@@ -206,19 +206,19 @@ def test_a_target_that_no_run_reached_is_refused_with_the_range_that_was() -> No
     result = analysis({"tokens": 250_000, "doublings": 0})
     with pytest.raises(InvalidInput, match="no run reached it; losses range from") as refusal:
         result.frontier(1.0)
-    assert result.reached is not None
-    assert result.unread(1.0) == NotReached(
-        target_loss=1.0, highest_loss=result.reached[0], lowest_loss=result.reached[1]
+    assert result.loss_range is not None
+    assert result.no_answer(1.0) == NotReached(
+        target_loss=1.0, highest_loss=result.loss_range[0], lowest_loss=result.loss_range[1]
     )
-    assert result.unread(TARGET) is None
-    assert f"down to {result.reached[1]:.4g}" in refusal.value.problems[0].message
+    assert result.no_answer(TARGET) is None
+    assert f"down to {result.loss_range[1]:.4g}" in refusal.value.problems[0].message
     assert refusal.value.problems[0].field == "target_loss"
 
 
 def test_before_any_run_has_ended_there_is_nothing_to_read() -> None:
-    with pytest.raises(InvalidInput, match="no run has points yet"):
+    with pytest.raises(InvalidInput, match="no run has recorded a loss yet"):
         Analysis.of(study(), []).token_ratio(2.0)
-    assert Analysis.of(study(), []).unread(2.0) == NothingToRead(target_loss=2.0)
+    assert Analysis.of(study(), []).no_answer(2.0) == NothingToRead(target_loss=2.0)
 
 
 def test_one_optimizer_alone_has_a_frontier_and_no_ratio() -> None:
@@ -227,7 +227,7 @@ def test_one_optimizer_alone_has_a_frontier_and_no_ratio() -> None:
     assert result.frontier(TARGET).dominance is None
     ratio = result.token_ratio(TARGET)
     assert (ratio.rows, ratio.trend) == ((), None)
-    assert "both optimizers; these are of muon only" in ratio.note
+    assert "both optimizers; there are only runs of muon" in ratio.note
 
 
 def test_an_answer_can_be_limited_to_one_optimizer() -> None:

@@ -30,7 +30,7 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
     assert (report.final, report.verdict) == (True, "resolved")
     assert (
         report.reason
-        == "every run reached every target loss, at hyperparameters found inside their ranges"
+        == "every run reached every target loss; hyperparameters: found inside their ranges"
     )
     (target,) = report.targets
     assert (target.reached, target.muon) == (True, "ahead")
@@ -53,7 +53,7 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
         ),
         (
             {"tuning": {"lr": RANGE, "batch_tokens": [128, 512]}},
-            "the nearest tuned batch, which may not suit them: Muon at 2048, AdamW at 2048",
+            "Muon at 2048, AdamW at 2048 use the hyperparameters of the nearest tuned batch",
         ),
     ],
 )
@@ -76,10 +76,7 @@ def test_a_seed_that_diverged_is_a_doubt_though_the_others_reached_the_loss() ->
     )
     assert (row.optimizer, row.batch_tokens, row.reached, row.diverged) == ("muon", 512, 2, 1)
     assert report.verdict == "unresolved"
-    assert (
-        "some runs diverged before loss 2; the answer rests on the others: Muon at 512"
-        in report.reason
-    )
+    assert "some runs diverged before they reached loss 2 (Muon at 512)" in report.reason
 
 
 def test_a_study_that_goes_on_or_was_ended_says_so() -> None:

@@ -53,8 +53,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ),
     ({"seeds": 10**9}, "limits.max_trials", "or use fewer batches, seeds"),
     (TUNED | {"tuning": {"lr": LR | {"points": 10**9}}}, "tuning.lr.points", "use fewer"),
-    ({"runs": {"tokens": 50_000}}, "runs.tokens", "use 81920 or more, or smaller batches"),
-    (TUNED | {"tuning": {"lr": LR, "tokens": 50_000}}, "tuning.tokens", "use 81920 or more"),
+    ({"runs": {"tokens": 50_000}}, "runs.tokens", "use 81920 tokens or more, or smaller batches"),
+    (TUNED | {"tuning": {"lr": LR, "tokens": 50_000}}, "tuning.tokens", "use 81920 tokens or more"),
     ({"target_losses": [2.0, 2.0]}, "target_losses.1", "name each loss once"),
     ({"runs": FEW | {"warmup_tokens": 300_000}}, "runs.warmup_tokens", "use a twentieth"),
     (
@@ -67,7 +67,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         TUNED | {"tuning": {"lr": LR, "batch_tokens": [64]}},
         "tuning.batch_tokens",
-        "choose among those",
+        "choose from batch_tokens",
     ),
     (
         TUNED | {"tuning": {"lr": LR, "batch_tokens": [128, 128]}},
@@ -89,11 +89,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "several that differ",
     ),
     ({"given": [*GIVEN["given"], GIVEN["given"][0]]}, "given.2", "give each once"),
-    ({"given": GIVEN["given"][:1]}, "given", "has no hyperparameters for adamw; give some"),
+    ({"given": GIVEN["given"][:1]}, "given", "has no hyperparameters for adamw; give them"),
     (
         {"limits": {"max_trials": 47}},
         "limits.max_trials",
-        "the study may need 48 trials; raise it to that",
+        "the study may need 48 trials; raise it to 48",
     ),
 ]
 
@@ -133,6 +133,6 @@ def test_what_can_be_run_is_accepted(change: dict[str, Any]) -> None:
 def test_planning_without_the_hyperparameters_of_jobs_is_refused() -> None:
     waiting = parse(document(from_jobs={"jobs": ["job-1"]})).question
     with pytest.raises(
-        InvalidInput, match="submit the study to a service, which takes them from its jobs"
+        InvalidInput, match="submit the study to a service, which takes them from the jobs"
     ):
         KIND.of(waiting).plan(())

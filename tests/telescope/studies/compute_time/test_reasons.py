@@ -16,13 +16,13 @@ from telescope.studies.compute_time.reasons import (
     Doubt,
     Doubted,
     EveryRateDiverged,
-    Marked,
     NoTargets,
     NothingToRead,
     NotReached,
     OneSeed,
     OptimizerBatch,
     Reason,
+    Reservation,
     Resolved,
     RunsCensored,
     RunsDiverged,
@@ -48,10 +48,10 @@ DOUBTS: list[tuple[Any, str]] = [
         BestAtEdge(batch_tokens=512, edge="low", lr=2.0**-9),
         "the best learning rate at batch 512 is the lowest tried, 0.00195",
     ),
-    (Marked(mark="of another corpus"), "of another corpus"),
+    (Reservation(mark="of another corpus"), "of another corpus"),
     (
         NothingToRead(target_loss=2.0),
-        "loss 2: no run has points yet; query again once runs have finished",
+        "loss 2: no run has recorded a loss yet; query again once runs have finished",
     ),
     (
         NotReached(target_loss=1.5, highest_loss=5.54321, lowest_loss=1.51111),
@@ -60,8 +60,8 @@ DOUBTS: list[tuple[Any, str]] = [
     (
         Borrowed(batches=BATCHES),
         (
-            "batches use the hyperparameters of the nearest tuned batch, which may not suit them: "
-            "Muon at 512, AdamW at 2048"
+            "Muon at 512, AdamW at 2048 use the hyperparameters of the nearest tuned batch, "
+            "which may not suit them"
         ),
     ),
     (NoTargets(), "the study sets no target_losses; query any loss with `telescope frontier`"),
@@ -71,13 +71,14 @@ DOUBTS: list[tuple[Any, str]] = [
     ),
     (
         RunsDiverged(target_loss=2.25, batches=BATCHES[:1]),
-        "some runs diverged before loss 2.25; the answer rests on the others: Muon at 512",
+        "some runs diverged before they reached loss 2.25 (Muon at 512); "
+        "the answer rests on the other runs",
     ),
     (
         RunsEarly(target_loss=9.0, batches=BATCHES[1:]),
         (
-            "some runs were below loss 9 at their first point, so their tokens are an upper bound: "
-            "AdamW at 2048"
+            "some runs were below loss 9 at their first point (AdamW at 2048), "
+            "so their tokens are an upper bound"
         ),
     ),
     (
@@ -93,12 +94,12 @@ REASONS: list[tuple[Any, str]] = [
     (Doubted(doubts=ALL), "; ".join(text for _, text in DOUBTS)),
     (
         Resolved(tuned=True),
-        "every run reached every target loss, at hyperparameters found inside their ranges",
+        "every run reached every target loss; hyperparameters: found inside their ranges",
     ),
-    (Resolved(tuned=False), "every run reached every target loss, at hyperparameters given"),
+    (Resolved(tuned=False), "every run reached every target loss; hyperparameters: given"),
     (
         Resolved(tuned=False, jobs=("a", "b")),
-        "every run reached every target loss, at hyperparameters from jobs a, b",
+        "every run reached every target loss; hyperparameters: from jobs a, b",
     ),
 ]
 
@@ -174,8 +175,8 @@ def test_a_doubt_that_batches_share_is_listed_once() -> None:
         [trial for stage in rounds(question, Trainer()) for trial in stage]
     )
     assert isinstance(report.because, Doubted)
-    assert [doubt for doubt in report.because.doubts if isinstance(doubt, Marked)] == [
-        Marked(mark="of another corpus")
+    assert [doubt for doubt in report.because.doubts if isinstance(doubt, Reservation)] == [
+        Reservation(mark="of another corpus")
     ]
     assert {batch.doubt for batch in report.batches} == {"of another corpus"}
 

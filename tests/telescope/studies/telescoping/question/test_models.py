@@ -59,7 +59,7 @@ def options(**changes: Any) -> dict[str, Any]:
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
-    "changed code": (document_with({"content": "0" * 32}), "model.content", "restore the code"),
+    "changed code": (document_with({"content": "0" * 32}), "model.content", "restore the old"),
     "muon by heads": (options(muon_split="heads"), "optimizer_options.muon_split", "model.splits"),
     "qk_clip": (options(qk_clip=100), "optimizer_options.qk_clip", "leave it out"),
     "logits": (
@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "variant's code": (
         beside_ours(content="0" * 32),
         "sweep_over.model.1.content",
-        "restore the code",
+        "restore the old",
     ),
     "variant's vocabulary": (
         beside_ours(factory=f"{AWKWARD}:plain"),

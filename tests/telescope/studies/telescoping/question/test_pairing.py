@@ -150,7 +150,8 @@ def test_what_departs_from_the_paper_says_so_and_is_refused_where_it_is_wrong_to
     assert better.sound
     assert better.remarks[0] == (
         "departs from the paper, "
-        "which pairs 0.2 sqrt(max) with lr as 1/m and leaves weight decay alone"
+        "which pairs update scale 0.2 sqrt(max(fan_out, fan_in)) with lr that falls as 1/m "
+        "and keeps weight decay constant"
     )
     assert (
         "inverse_sqrt"
@@ -379,7 +380,7 @@ def test_a_forced_depth_rule_outside_mup_is_marked() -> None:
         | {"force_pairing": True}
     )
     assert rules.forced
-    assert "CompleteP's is applied" in rules.remarks[1]
+    assert "CompleteP's rule is applied" in rules.remarks[1]
 
 
 # Assumptions
@@ -398,7 +399,7 @@ def test_an_answer_says_what_it_takes_for_granted() -> None:
     assert "0.5, and was not tuned" in by_topic["ratio"]
     assert "1/sqrt(head size)" in by_topic["attention"]
     assert "trained at 2 blocks, transferred to 8" in by_topic["depth"]
-    assert "no trial tests" in by_topic["depth"]
+    assert "tested by no trial" in by_topic["depth"]
 
 
 def test_the_depth_rule_is_no_untested_assumption_where_the_target_is_trained() -> None:
@@ -406,8 +407,8 @@ def test_the_depth_rule_is_no_untested_assumption_where_the_target_is_trained() 
         parse(document_with(model={"target_depth": 8}) | {"validate_at_target": True}).question,
         "muon",
     )
-    assert "no trial tests" not in text[-1]
-    assert "only the runs at the target test" in text[-1]
+    assert "tested by no trial" not in text[-1]
+    assert "tested only by the runs at the target" in text[-1]
 
 
 def test_assumptions_are_those_of_the_ladder() -> None:
@@ -418,7 +419,7 @@ def test_assumptions_are_those_of_the_ladder() -> None:
     assert not any("Muon" in line for line in adamw)
     assert "8/head size" in adamw[2]
     tuned = pairing.assumptions(study(3), "muon")
-    assert "ratio: AdamW's lr over Muon's is the same at every width" in tuned
+    assert "ratio: AdamW's lr divided by Muon's is the same at every width" in tuned
 
 
 def test_nothing_assumed_is_applied() -> None:

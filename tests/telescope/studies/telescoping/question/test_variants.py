@@ -365,7 +365,7 @@ def test_an_entry_says_what_differs_and_the_study_says_it_again() -> None:
     plain, tied, _ = variants(question)
     assert plain.question.model == question.model
     assert tied.question.model == replace(question.model, tied_embeddings=True)
-    assert (plain.differs, tied.differs) == ({}, {"tied_embeddings": True})
+    assert (plain.differing_fields, tied.differing_fields) == ({}, {"tied_embeddings": True})
 
 
 def test_what_an_entry_leaves_out_follows_the_block_but_for_what_was_found_in_its_text() -> None:
