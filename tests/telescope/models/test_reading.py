@@ -196,7 +196,7 @@ def test_fused_matrices_are_split_as_the_user_sets() -> None:
     ("split", "words"),
     [
         (MatrixLayout(parts=(5, 1, 1)), "cannot be split into parts of sizes 5:1:1"),
-        (MatrixLayout(block_rows=7), "into blocks of 7"),
+        (MatrixLayout(block_rows=7), "into pieces of 7 rows"),
     ],
 )
 def test_a_split_that_does_not_fit_is_refused(split: MatrixLayout, words: str) -> None:
