@@ -133,7 +133,7 @@ def test_an_unsound_pairing_that_fails_its_check_is_run_all_the_same_and_the_ans
     assert ladder.cost.trials == unchecked.cost.trials + 12
     (text,) = set(ladder.pairing.remarks) - set(unchecked.pairing.remarks)
     assert "coordinate check fails" in text
-    assert text.endswith(ladder.coordinates.reason)
+    assert ladder.coordinates.reason in text
     assert "coordinate check" not in " ".join(
         run_study(KIND.of(checking(**changes)), FLAT).ladders[0].pairing.remarks
     )
