@@ -1,10 +1,10 @@
 """States of a submitted job, and the transitions between them.
 
-`JobState` lists the states, and `next_job_state` permits the legal transitions. `Verb` lists the
+`JobState` lists the states, and `next_job_state` permits only legal transitions. `Verb` lists the
 requests that users can make, and `state_after_verb` returns the state that a verb leads to. A verb
-on a running job is only requested: the coordinator, which alone handles the job's trials, carries
-it out. Until then, `prospect` returns the state that the request leads to, and further verbs are
-checked against that state.
+on a running job is recorded as a request, which the coordinator carries out, since it alone handles
+the job's trials. Until then, further verbs are checked against the state that the request leads to
+(`prospect`).
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
         {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    # A job that ended at a limit has its result too; other limits need a clone.
+    # Final even for a job that ended at a limit: to change a limit, clone the job.
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
@@ -36,13 +36,14 @@ def next_job_state(current: JobState, to: JobState) -> JobState:
 def state_after_verb(current: JobState, verb: Verb) -> JobState:
     """Return the state that a verb leads to; raise Conflict if the verb does not apply.
 
-    Retry applies only to jobs that have ended, all other verbs only to jobs that have not.
+    Retry applies only to jobs that have ended; all other verbs apply only to unended jobs.
     """
     if current is JobState.SUCCEEDED and verb is Verb.RETRY:
         remedy = "clone it to change the question; finished trials are reused"
         raise Conflict(f"a job that is {current} has its result; {remedy}")
     if current.terminal is not (verb is Verb.RETRY):
-        raise Conflict(f"a job that is {current} has {'' if current.terminal else 'not '}ended")
+        reason = "has ended" if current.terminal else "has not ended"
+        raise Conflict(f"cannot {verb} a job that is {current}: the job {reason}")
     return next_job_state(current, TARGET[verb])
 
 
@@ -52,8 +53,9 @@ TARGET: Mapping[Verb, JobState] = {
     Verb.RESUME: JobState.QUEUED,
     Verb.RETRY: JobState.QUEUED,
 }
+"""The state that each verb leads to."""
 
 
 def prospect(state: JobState, requested: Verb | None) -> JobState:
-    """Return the state of a job once its requested verb, if any, is carried out."""
+    """Return the state of a job after its requested verb; without a request, its current state."""
     return TARGET[requested] if requested else state

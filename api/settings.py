@@ -26,21 +26,20 @@ class Settings(BaseSettings):
     database_url: str = Field(default_factory=lambda: f"sqlite:///{home() / 'telescope.db'}")
     """The database: sqlite:///path, or postgresql://user:password@host/database."""
     executor: Literal["ray", "ray_tune", "local"] = "ray"
-    """What runs the trials: Ray workers, Ray Tune (slower to dispatch, but it has loggers), or one
-    thread of the coordinator."""
+    """Executor of the trials. ray: Ray workers; ray_tune: Ray Tune, which starts trials more slowly
+    but supports loggers; local: one thread of the coordinator."""
     tune_loggers: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb"], ...], NoDecode] = ()
     """Ray Tune loggers that receive the trials, separated by commas; only with ray_tune. Each needs
     its own package and reads its own environment variables."""
     ray_address: str | None = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS"))
-    """Address of a running Ray cluster, by default RAY_ADDRESS.
-
-    Without one, a local Ray is started.
-    """
+    """Address of a running Ray cluster, by default RAY_ADDRESS; without an address, a local Ray is
+    started."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Trials to run at once on Ray; by default as many as the machine or the cluster offers."""
+    """Number of trials that Ray runs at once; by default as many as fit on the machine or the
+    cluster."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
-    """GPUs per worker, may be a fraction; by default one where there are GPUs. 0 makes CPU workers
-    everywhere."""
+    """GPUs per worker, possibly a fraction; by default 1 if the cluster has GPUs, else 0. With 0,
+    all workers train on CPUs."""
     checkpoint_dir: Path = Field(default_factory=lambda: home() / "checkpoints")
     """Folder of the trials' checkpoints."""
     shared_storage: bool = False
@@ -51,17 +50,18 @@ class Settings(BaseSettings):
     path."""
     factories: Annotated[tuple[str, ...], NoDecode] = ()
     """Model factories that jobs submitted over HTTP may name, separated by commas:
-    package.module:function, or a pattern such as package.models:*. Naming a factory runs its code,
-    which is sent to the workers. Factories are also looked for in TELESCOPE_FACTORY_PATH."""
+    package.module:function, or a pattern such as package.models:*. A job that names a factory runs
+    the factory's code in the service and on the workers. TELESCOPE_FACTORY_PATH lists folders in
+    which factories are also looked for."""
     host: str = "127.0.0.1"
     """Address that the HTTP server listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
-    """Port that the HTTP server listens on; 0 picks a free one."""
+    """Port that the HTTP server listens on; 0 picks a free port."""
     compile: Literal["auto", "never"] = "auto"
-    """auto: workers compile training steps where a compiler exists and the remaining steps repay
-    the compilation."""
+    """auto: workers compile training steps if a compiler exists and the remaining steps repay the
+    compilation; never: workers do not compile."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
-    """Operational failures of a trial after which the trial and its job fail."""
+    """Number of operational failures of one trial after which the trial and its job fail."""
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
     """Seconds between the coordinator's polls for new jobs and verbs."""
 

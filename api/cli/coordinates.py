@@ -1,7 +1,7 @@
 """`telescope coordinates FILE`: the coordinate check of a job, without running the job.
 
 Every telescope job begins with this check: a few training steps at several widths. The command runs
-them in this process, on one core, and prints one row per layer, and the verdict.
+these steps in this process, on one core, and prints a table of the layers and the verdict.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from telescope.studies.kind import AnyStudy
 
 COLOURS = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
-PARTS = {"moved": "its output", "own": "by its own update"}
+PARTS = {"moved": "output", "own": "output, by its own update alone"}
 
 
 def coordinates(
@@ -35,13 +35,13 @@ def coordinates(
     """Check that the size of a job's updates does not change with width.
 
     This is the premise of transfer across widths. The check trains a few steps on this machine and
-    takes seconds. Exit status 1 if it fails.
+    takes seconds. The exit status is 1 if the check fails.
 
     Example: telescope coordinates job.yaml --plot check.png
     """
-    import torch  # late, for a quick start
+    import torch  # here, for a quick start
 
-    from api.jobs.submission import Submission, opened  # late, for a quick start
+    from api.jobs.submission import Submission, opened  # here, for a quick start
 
     study = opened(Submission(job_file.read_job_file(file)))
     ladders = selected_ladders(study, optimizer)
@@ -56,35 +56,38 @@ def coordinates(
     else:
         show_check(reports, console())
     if plot:
-        from telescope.studies.coordinates.plot import draw  # late, for a quick start
+        from telescope.studies.coordinates.plot import draw  # here, for a quick start
 
         draw(reports, plot, study.question.name)
     raise typer.Exit(1 if any(report.verdict == "fail" for report in reports.values()) else 0)
 
 
 def selected_ladders(study: "AnyStudy", optimizer: str | None) -> list[Any]:
-    """Return the study's ladders, or only those of one optimizer.
+    """Return the study's ladders, or only the ladders of one optimizer.
 
-    Raises InvalidInput if the study has no ladders, or none of this optimizer.
+    Raises InvalidInput if the study has no ladders, or no ladder of this optimizer.
     """
-    from telescope.studies import registry  # late, for a quick start
+    from telescope.studies import registry  # here, for a quick start
 
     if study.kind.ladders is None:
         kinds = ", ".join(kind.name for kind in registry.KINDS.values() if kind.ladders)
-        message = f"trains at one width, but the check compares several; give a job of kind {kinds}"
+        message = (
+            "jobs of this kind train at one width, but the check compares several; "
+            f"give a job of kind {kinds}"
+        )
         raise InvalidInput.of("kind", message, study.kind.name)
     ladders = list(study.kind.ladders(study.question))
     selected = [ladder for ladder in ladders if optimizer in (None, ladder.optimizer)]
     if not selected:
         optimizers = ", ".join(dict.fromkeys(ladder.optimizer for ladder in ladders))
-        message = f"the job has no such ladder; choose from {optimizers}"
+        message = f"the job has no ladder of this optimizer; choose from {optimizers}"
         raise InvalidInput.of("optimizer", message, optimizer)
     return selected
 
 
 def run_check(design: Any, name: str, output: Console) -> Any:
-    """Run the check of one ladder, and show its progress if `output` is a terminal."""
-    from telescope.studies.coordinates.check import carry_out  # late, for a quick start
+    """Run the check of one ladder; show progress if `output` is a terminal."""
+    from telescope.studies.coordinates.check import carry_out  # here, for a quick start
     from telescope.train.loop import train_one
 
     with output.status(f"{name}: coordinate check") as status:
@@ -99,7 +102,7 @@ def run_check(design: Any, name: str, output: Console) -> Any:
 
 def check_document(ladders: Sequence[Any], reports: Sequence[Any]) -> dict[str, Any]:
     """The reports of all ladders as one JSON document."""
-    from telescope.studies import registry  # late, for a quick start
+    from telescope.studies import registry  # here, for a quick start
 
     documents = [
         {"optimizer": ladder.optimizer, "variant": ladder.variant}

@@ -1,8 +1,8 @@
 """Commands about corpora.
 
-`telescope corpus add` registers a text under a name, `telescope corpus list` lists the names that
-jobs can use. The names are stored in TELESCOPE_HOME, which `telescope serve` and `telescope run` on
-this machine share.
+`telescope corpus add` registers a file or folder under a name, `telescope corpus list` lists the
+names that jobs can use. The names are stored in TELESCOPE_HOME, which `telescope serve` and
+`telescope run` on this machine share.
 """
 
 from pathlib import Path
@@ -33,11 +33,11 @@ def corpus_add(
     ] = "text",
     as_json: AsJson = False,
 ) -> None:
-    """Register a text of your own as a corpus.
+    """Register a file or folder of your own as a corpus.
 
     Example: telescope corpus add novels ~/novels
     """
-    from telescope.data.corpora import register  # late, for a quick start
+    from telescope.data.corpora import register  # here, for a quick start
 
     corpus = register(name, path, text_field)
     if as_json:
@@ -52,7 +52,7 @@ def corpus_list(as_json: AsJson = False) -> None:
 
     Example: telescope corpus list
     """
-    from telescope.data.corpora import available  # late, for a quick start
+    from telescope.data.corpora import available  # here, for a quick start
 
     if as_json:
         show_json({"items": json_value(list(available()))})

@@ -1,9 +1,9 @@
-"""`make demo`: telescope end to end, through its public HTTP interface.
+"""`make demo`: telescope end to end, through the public HTTP interface.
 
 The demonstration starts a service of its own (`telescope serve` with SQLite, a local Ray, a free
 port, and all files below ./demo-result), POSTs the packaged quick-start job, follows the job,
 prints the result, and writes it as JSON and as a plot. It stops the service, also after a failure
-or Ctrl-C. The exit status is that of `telescope result`.
+or Ctrl-C. It exits with the same status as `telescope result`.
 """
 
 import json
@@ -61,13 +61,13 @@ def main() -> int:
 
 @contextmanager
 def running_service(folder: Path) -> Iterator[str]:
-    """Start a service with all its files in an empty folder; yield its URL; stop it at the end."""
+    """Run a service with its files in `folder`, which is emptied first; yield the service's URL."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     port = port_to_use("127.0.0.1", 0)
-    own_settings = ("TELESCOPE_", "RAY_ADDRESS")
+    not_inherited = ("TELESCOPE_", "RAY_ADDRESS")
     inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith(own_settings)
+        name: value for name, value in os.environ.items() if not name.startswith(not_inherited)
     }
     environment = inherited | {
         "TELESCOPE_HOME": str(folder.resolve() / "home"),
@@ -90,7 +90,7 @@ def running_service(folder: Path) -> Iterator[str]:
 def wait_until_ready(url: str, child: Child) -> None:
     """Wait until the service is ready.
 
-    Raises Unavailable, with the service's last message, if it ends or takes too long.
+    Raises Unavailable, with the last message, if the service ends or takes too long.
     """
     deadline = time.monotonic() + START_SECONDS
     last_message = "it did not respond"
@@ -106,17 +106,17 @@ def wait_until_ready(url: str, child: Child) -> None:
 
 
 def demonstrate(client: Client, document: object, folder: Path) -> int:
-    """POST the job, follow it, print and write its result; return the exit status."""
+    """POST the job, follow its progress, print and write its result; return the exit status."""
     job = client.submit(document)
     print(f"POST {client.url}/v1/jobs with {JOB.name}: {job.id}\n", flush=True)
     ended = follow(progress_updates(client, job.id), console())
     if ended.state is not JobState.SUCCEEDED:
         raise Unavailable(f"the job is {ended.state}: {ended.reason}")
-    document = client.document(job.id)
-    report, target_width = telescoping.parse_report(document), telescoping.target_width(job.study)
+    result = client.document(job.id)
+    report, target_width = telescoping.parse_report(result), telescoping.target_width(job.study)
     telescoping.show(report, target_width, console())
     as_json, as_picture = folder / "result.json", folder / "result.png"
-    as_json.write_text(json.dumps(document, indent=2) + "\n")
+    as_json.write_text(json.dumps(result, indent=2) + "\n")
     pictures.plot_report(report, client.trials(job.id), target_width, as_picture, job.name)
     print(f"Written: {as_json}, {as_picture}\n{NEXT}")
     return 0 if report.verdict == "resolved" else 1

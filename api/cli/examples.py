@@ -1,4 +1,4 @@
-"""`telescope examples`: list the packaged examples, or print one of them."""
+"""`telescope examples`: list the packaged examples, or print an example."""
 
 import sys
 from typing import Annotated
@@ -17,7 +17,7 @@ def examples(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the packaged examples, or print one of them.
+    """List the packaged examples, or print the example NAME.
 
     Example: telescope examples quickstart > job.yaml
     """

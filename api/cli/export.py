@@ -1,8 +1,8 @@
 """`telescope export JOB --to torch|megatron|json`: a result in the format of another trainer.
 
-The command prints the text or writes it to a file. It gets the text from the service. Without
---url and without a running service it reads this installation's database, so that the result of a
-finished `telescope run` can be exported.
+The command gets the text of the export from the service, and prints it or writes it to a file. If
+no service is running and --url is absent, the text is made from this installation's database, so
+that the result of a finished `telescope run` can be exported.
 """
 
 import sys
@@ -29,7 +29,7 @@ def export(
     to: Annotated[
         Format,
         typer.Option(
-            help="torch: a Python file; megatron: flags for Megatron-LM; json: a document.",
+            help="torch: a Python file; megatron: flags for Megatron-LM; json: a JSON document.",
             show_default=False,
         ),
     ],
@@ -38,7 +38,7 @@ def export(
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option(help="Variant to export, if the job compares architectures or texts."),
+        typer.Option(help="Variant to export, if the job compares architectures or corpora."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -70,7 +70,7 @@ def export(
 def fetch_export(
     job_id: str, to: Format, optimizer: OptimizerName | None, variant: str | None, url: str | None
 ) -> str:
-    """Export by the service, or from this installation's database."""
+    """Get the text of an export from the service or else, without --url, from the database."""
     settings, _ = configured({})
     try:
         with Client(url or local_url(settings), patience_seconds=3.0 if url else 0.0) as client:
@@ -78,7 +78,7 @@ def fetch_export(
     except Unavailable:
         if url:
             raise
-    from api.cli import solo  # late, for a quick start
+    from api.cli import solo  # here, for a quick start
     from api.jobs.exports import export_job
     from telescope.export import ExportRequest
 

@@ -1,8 +1,8 @@
 """`telescope frontier JOB --target-loss X`: the tables of a compute-time job at a target loss.
 
 The service computes three tables: hours against devices, tokens against batch size, and the ratio
-of AdamW's tokens to Muon's. The command prints them, plots them, or prints one of them as CSV. The
-target may be any loss that the job's runs reached.
+of AdamW's tokens to Muon's. The command prints and plots the tables, or prints one table as CSV. X
+may be any loss that the job's runs reached.
 """
 
 import sys
@@ -45,8 +45,8 @@ def frontier(
 ) -> None:
     """Show hours to a loss against devices, and whether Muon stays ahead as batches grow.
 
-    Prints three tables: hours against devices, tokens against batch size, and AdamW's tokens over
-    Muon's.
+    Prints three tables: hours against devices, tokens against batch size, and the ratio of AdamW's
+    tokens to Muon's.
 
     Example: telescope frontier JOB --target-loss 2.1 --plot frontier.png
     """
@@ -55,13 +55,14 @@ def frontier(
         raise InvalidInput.of("--csv", message, csv.value)
     with Client(url or local_url(configured({})[0]), patience_seconds=3.0) as client:
         if csv:
-            only = None if csv is Csv.TOKEN_RATIO else optimizer  # a ratio is of both
+            only = None if csv is Csv.TOKEN_RATIO else optimizer  # a ratio needs both optimizers
             sys.stdout.write(client.csv(job_id, csv.value, target_loss, optimizer=only))
         if csv and not plot:
             return
         documents = fetch_tables(client, job_id, target_loss, optimizer)
         name = client.job(job_id).name if plot else ""
-    from api.terminal.frontier import parse_tables, plot_tables, show_tables  # late: a quick start
+    # here, for a quick start
+    from api.terminal.frontier import parse_tables, plot_tables, show_tables
 
     tables = parse_tables(documents)
     if as_json:
@@ -76,7 +77,7 @@ def fetch_tables(
     client: Client, job_id: str, target_loss: float, optimizer: str | None = None
 ) -> dict[str, Any]:
     """Fetch the three tables of a job from a service, as documents."""
-    from telescope.studies import registry  # late, for a quick start
+    from telescope.studies import registry  # here, for a quick start
 
     tables = {
         "frontier": client.frontier(job_id, target_loss, optimizer=optimizer),

@@ -1,6 +1,7 @@
-"""Job files: YAML 1.2 (place 2e-3 is a number), or JSON if the name ends in .json.
+"""Job files: YAML 1.2 (in which 2e-3 is a number), or JSON if the name ends in .json.
 
-Syntax errors name line and column. `telescope.studies.registry` validates the fields of a job.
+A message about a syntax error names line and column. `telescope.studies.registry` validates the
+fields of a job.
 """
 
 import json
@@ -16,7 +17,7 @@ START = "start from the output of `telescope examples quickstart`"
 
 
 def read_job_file(file: Path) -> Any:
-    """Return the document in a job file; raise InvalidInput with the place of what is wrong."""
+    """Return the document in a job file; raise InvalidInput if it cannot be read or parsed."""
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -47,7 +48,7 @@ def _json(text: str, file: Path) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise InvalidInput.of("", f"{file} is not JSON: {place}: {error.msg}") from None
+        raise InvalidInput.of("", f"{file} is not JSON: {error.msg} ({place})") from None
     except ValueError as error:  # an integer of thousands of digits
         raise InvalidInput.of("", f"{file} is not JSON: {error}") from None
 
@@ -57,8 +58,8 @@ def _yaml(text: str, file: Path) -> Any:
         return from_yaml(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         problem = " ".join(str(error.problem or error.context).split())
-        raise InvalidInput.of("", f"{file} is not YAML: {place}{problem}") from None
+        raise InvalidInput.of("", f"{file} is not YAML: {problem}{place}") from None
     except YAMLError as error:
         raise InvalidInput.of("", f"{file} is not YAML: {' '.join(str(error).split())}") from None

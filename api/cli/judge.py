@@ -36,7 +36,7 @@ def judge(
     Example: telescope judge sweep.csv --target-width 1024
     """
     content = read_table(file)
-    from api.terminal import telescoping  # late, for a quick start
+    from api.terminal import telescoping  # here, for a quick start
     from telescope.studies import registry
     from telescope.studies.telescoping.judge.formats import read_csv
     from telescope.studies.telescoping.judge.judge import judge
@@ -48,16 +48,15 @@ def judge(
     else:
         telescoping.show_judgement(judgement, console())
     if plot:
-        from api.terminal import pictures  # late: imports matplotlib
+        from api.terminal import pictures  # here: loads matplotlib
 
         pictures.plot_judgement(judgement, sweep.rows, plot, file.name)
     raise typer.Exit(0 if judgement.verdict == "resolved" else 1)
 
 
 def read_table(file: Path) -> bytes:
-    """Read a CSV table, at most one byte more than the limit, by which `read_csv` detects a longer
-    file."""
-    from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # late, for a quick start
+    """Read a CSV table, at most one byte beyond the limit that `read_csv` enforces."""
+    from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # here, for a quick start
 
     try:
         with file.open("rb") as stream:

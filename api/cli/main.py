@@ -1,9 +1,9 @@
 """The commands of `telescope`.
 
-This module defines the commands about jobs: `run` needs no service, the others send requests to a
-service (`--url`). Commands that start the processes of a service are in `api.cli.service`, and each
-other command in a module of its name. With `--json`, standard output is one JSON document, also
-after a failure.
+This module defines the commands about jobs. `run`, and `preview` without `--url`, need no service;
+the rest send requests to a service (`--url`). Commands that start the processes of a service are in
+`api.cli.service`; every other command is in a module of the same name. With `--json`, standard
+output is one JSON document, even after a failure.
 
 Exit status: 0 done · 1 verdict not resolved · 2 invalid input · 3 a failure of the job, or of
 something that telescope depends on · 130 interrupted.
@@ -29,7 +29,7 @@ from api.cli.frontier import frontier
 from api.cli.judge import judge
 from api.cli.options import AsJson, JobFile, JobId, Plot, ServiceUrl
 from api.cli.output import Commands, JobInterrupted, console, json_value, show_json
-from api.cli.remote import RemoteFindings, conclude, connect, progress_updates
+from api.cli.remote import RemoteResult, conclude, connect, progress_updates
 from api.cli.service import ExecutorName, Workers, configured, processes
 from api.job_states import JobState
 from api.terminal import progress
@@ -80,21 +80,21 @@ def run(
     """
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give either a job file or --resume JOB")
-    from api.cli import solo  # late, for a quick start
+    from api.cli import solo  # here, for a quick start
     from api.jobs.exports import EXPORTERS
     from api.jobs.submission import Submission, create_job, opened
 
     settings, environment = configured({"executor": executor, "workers": workers})
     submission = Submission(job_file.read_job_file(file)) if file else None
-    # before the database is opened, so that an invalid job leaves no files behind
+    # The study is opened before the database, so that an invalid job leaves no files behind.
     new_study = opened(submission) if submission else None
     with solo.installation(settings) as store:
         new_job = create_job(new_study, submission, store) if new_study and submission else None
         job = new_job or solo.resume_job(store, resume or "")
-        ended, findings = solo.run_to_end(store, job.id, settings, environment, console(as_json))
-        if findings.parsed.kind.name in EXPORTERS and not as_json:
+        ended, job_result = solo.run_to_end(store, job.id, settings, environment, console(as_json))
+        if job_result.parsed.kind.name in EXPORTERS and not as_json:
             print(f"To export the result to another trainer: telescope export {job.id} --to torch")
-        conclude(ended, findings, plot, as_json)
+        conclude(ended, job_result, plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
@@ -114,11 +114,13 @@ def submit(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> No
 
 @app.command(rich_help_panel=JOBS)
 def preview(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> None:
-    """Forecast a job's trials and cost without running it; with --url, the service computes them.
+    """Forecast a job's trials and cost without running the job.
+
+    With --url, the service makes the forecast; else this machine does.
 
     Example: telescope preview job.yaml
     """
-    from api.jobs import machine  # late, for a quick start
+    from api.jobs import machine  # here, for a quick start
     from api.jobs.submission import Submission, opened
     from api.terminal.views import view_of
     from telescope.studies import registry
@@ -162,7 +164,7 @@ def watch(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> Non
 def result(
     job_id: JobId, url: ServiceUrl = None, plot: Plot = None, as_json: AsJson = False
 ) -> None:
-    """Print a job's result; while it runs, the interim result.
+    """Print a job's result, or the interim result if the job has not ended.
 
     Exit status 1 unless the result is final and resolved.
 
@@ -171,7 +173,7 @@ def result(
     with connect(url) as client:
         job = client.job(job_id)
         state = progress.job_progress(job, (), datetime.now(UTC), None)
-        conclude(state, RemoteFindings(client, job, client.document(job_id)), plot, as_json)
+        conclude(state, RemoteResult(client, job, client.document(job_id)), plot, as_json)
 
 
 @app.command(rich_help_panel=JOBS)
@@ -193,7 +195,7 @@ def jobs(url: ServiceUrl = None, as_json: AsJson = False) -> None:
         trials = f"{job.trials_done}/{job.trials_total}"
         table.add_row(job.id, job.name, _state(job), trials, best, created)
     hint = "telescope examples quickstart > job.yaml; telescope submit job.yaml"
-    console().print(table if all_jobs else f"No jobs yet. Submit one: {hint}")
+    console().print(table if all_jobs else f"No jobs yet. Submit a job: {hint}")
 
 
 @app.command(rich_help_panel=JOBS)
@@ -248,7 +250,7 @@ def clone(
 
     Example: telescope clone JOB --set limits.max_base_runs=400
     """
-    from api.jobs.changes import patch_of  # late, for a quick start
+    from api.jobs.changes import patch_of  # here, for a quick start
 
     patch = patch_of(changes or ())
     _verb(lambda client, job: client.clone(job, patch), job_id, url, as_json)
@@ -264,7 +266,7 @@ app.add_typer(processes)
 
 
 def _verb(verb: Callable[[Client, str], Job], job_id: str, url: str | None, as_json: bool) -> None:
-    """Send a verb to the service and print the job's new state."""
+    """Send a request about a job to the service; print the job that the service returns."""
     with connect(url) as client:
         job = verb(client, job_id)
     if as_json:

@@ -12,7 +12,7 @@ from telescope.extras import require_extra
 
 
 def _plottable(file: Path | None) -> Path | None:
-    """Raise MissingPackage before the work starts, not once there is a result to plot."""
+    """Return the file; raise MissingPackage now, before any work, if no plot can be drawn."""
     if file:
         require_extra("plots")
     return file

@@ -1,11 +1,12 @@
 """Output of commands, for people and for programs.
 
-People read results on standard output and errors on standard error: field, remedy, value. With
-`--json`, programs get one document on standard output, the result or `{"error": ...}`; all other
-output goes to standard error.
+People read results on standard output and errors on standard error; an error names the field, the
+remedy and the value. With `--json`, programs get one document on standard output, the result or
+`{"error": ...}`; all other output goes to standard error.
 
-Parts: `JobInterrupted` · `Commands`, the group that turns errors into messages and exit statuses ·
-`console`, `show_json`, `json_value` for results · `explain` for errors.
+Parts: `JobInterrupted`, the error after Ctrl-C · `Commands`, the group that turns errors into
+messages and exit statuses · `console`, `show_json`, `json_value`, for results · `explain`, for
+errors.
 """
 
 import json
@@ -23,7 +24,7 @@ from typer.exceptions import TyperException
 
 from telescope.errors import InvalidInput, TelescopeError
 
-PIPED_WIDTH = 120  # columns of tables that are not printed to a terminal
+PIPED_WIDTH = 120  # characters per line if output does not go to a terminal
 
 
 class JobInterrupted(TelescopeError):
@@ -76,7 +77,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            raise JobInterrupted("stopped by Ctrl-C before it finished") from None
+            raise JobInterrupted("the command was stopped by Ctrl-C before it finished") from None
 
 
 def console(as_json: bool = False) -> Console:
@@ -86,12 +87,12 @@ def console(as_json: bool = False) -> Console:
 
 
 def show_json(document: Any) -> None:
-    """Print the document of a `--json` command, the only one on standard output."""
+    """Print the one JSON document of a `--json` command to standard output."""
     print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def json_value(value: Any) -> Any:
-    """Convert a frozen value, or a list of them, to plain JSON types."""
+    """Convert a value of a dataclass, or a list of such values, to plain JSON types."""
     if isinstance(value, list):
         return list(map(json_value, value))
     return TypeAdapter(type(value)).dump_python(value, mode="json")
@@ -132,7 +133,7 @@ def _error_document(error: TelescopeError) -> dict[str, Any]:
 
 
 def _json_or_repr(value: Any) -> Any:
-    """The offending value itself if JSON can hold it, else its repr."""
+    """Return the value if JSON can represent it, else its repr."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):

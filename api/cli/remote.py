@@ -19,16 +19,16 @@ from telescope.client.resources import JobDetail, TrialSummary
 from telescope.errors import TelescopeError
 
 if TYPE_CHECKING:
-    from api.terminal.views import Findings
+    from api.terminal.views import JobResult
 
 
 def connect(url: str | None) -> Client:
-    """Connect to the service at `url`, by default this machine's."""
+    """Return a client of the service at `url`, by default the service on this machine."""
     return Client(url or local_url(configured({})[0]), patience_seconds=3.0)
 
 
 def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressView]:
-    """Yield the progress of a job now and after each change until it has ended."""
+    """Yield the progress of a job, now and after each change, until the job has ended."""
     forecast_flops = None
     for i, job in enumerate(client.watch(job_id)):
         if i == 0 and not job.terminal:
@@ -37,11 +37,11 @@ def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressV
 
 
 def _forecast_flops(client: Client, job: JobDetail) -> float | None:
-    """Return the FLOPs that the preview expects of the whole job; None if there is no preview.
+    """Return the FLOPs that the preview expects for the whole job; None if there is no preview.
 
-    A failed preview must not end `telescope watch`.
+    A preview that fails must not end `telescope watch`, so None is returned then too.
     """
-    from telescope.studies import registry  # late, for a quick start
+    from telescope.studies import registry  # here, for a quick start
 
     if job.kind not in registry.KINDS:
         return None
@@ -52,8 +52,8 @@ def _forecast_flops(client: Client, job: JobDetail) -> float | None:
 
 
 @dataclass(frozen=True)
-class RemoteFindings:
-    """The result of a job that a service runs; it satisfies `api.terminal.views.Findings`."""
+class RemoteResult:
+    """The result of a job of a service, as an `api.terminal.views.JobResult`."""
 
     client: Client
     job: JobDetail
@@ -76,21 +76,21 @@ class RemoteFindings:
 
 
 def conclude(
-    job: progress.ProgressView, findings: "Findings", plot: Path | None, as_json: bool
+    job: progress.ProgressView, result: "JobResult", plot: Path | None, as_json: bool
 ) -> None:
     """Print a job's result, plot it if `plot` is given, and exit.
 
     Exit status: 0 for a final, resolved report, 3 for a failed job, else 1.
     """
-    from api.terminal.views import view_of  # late, for a quick start
+    from api.terminal.views import view_of  # here, for a quick start
 
-    view, report = view_of(findings.study["kind"]), findings.report
+    view, report = view_of(result.study["kind"]), result.report
     if as_json:
         show_json(report)
     else:
-        view.show(report, findings.study, console())
+        view.show(report, result.study, console())
     if plot:
-        view.picture(findings, plot)
+        view.picture(result, plot)
     if job.state in (JobState.FAILED, JobState.CANCELLED):
         reason = job.reason or "cancelled by a user"
         print(f"The job is {job.state}: {reason}", file=sys.stderr)

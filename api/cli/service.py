@@ -2,7 +2,8 @@
 
 `serve` runs the whole service on one machine: it migrates the database, then keeps the processes
 `api` and `coordinator` alive. docker-compose runs `migrate`, `api` and `coordinator` separately.
-Options override `TELESCOPE_*` environment variables, and child processes receive them as such.
+Options override `TELESCOPE_*` environment variables; child processes receive the options as such
+variables.
 """
 
 import logging
@@ -26,7 +27,7 @@ Host = Annotated[
     str | None,
     typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from other machines."),
 ]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free one.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free port.")]
 ExecutorName = Annotated[
     Literal["ray", "ray_tune", "local"] | None,
     typer.Option("--executor", help="Executor of trials: Ray, Ray Tune, or a single thread."),
@@ -96,9 +97,9 @@ def api(
 
     Example: telescope api --port 8765
     """
-    import uvicorn  # late, for a quick start
+    import uvicorn  # here, for a quick start
 
-    from api.http.app import create_app  # late, for a quick start
+    from api.http.app import create_app  # here, for a quick start
 
     settings, _ = configured({"host": host, "port": port, "database_url": database_url})
     _set_up_process(leash)
@@ -122,14 +123,14 @@ def coordinator(
 ) -> None:
     """Start only the coordinator, which plans trials and dispatches them to workers.
 
-    Of several coordinators on one database, one is active and the others stand by.
+    If several coordinators share a database, only one works; the rest stand by.
 
     Example: telescope coordinator --executor ray
     """
     options = {"executor": executor, "workers": workers, "database_url": database_url}
     settings, _ = configured(options)
     _set_up_process(leash)
-    from api.coordinator.main import main  # late, for a quick start
+    from api.coordinator.main import main  # here, for a quick start
 
     main(settings)
 
@@ -146,7 +147,8 @@ def migrate(database_url: Database = None) -> None:
 def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     """Return the settings with a command's options applied, and the environment of child processes.
 
-    An option that is None leaves its setting unchanged. Raises InvalidInput for invalid settings.
+    An option that is None leaves its setting unchanged. Raises InvalidInput for invalid settings,
+    and MissingPackage if trials run on Ray and Ray is not installed.
     """
     overrides = {name: value for name, value in options.items() if value is not None}
     try:
@@ -157,7 +159,7 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         raise InvalidInput.because(problems) from None
     runs_trials = "executor" in options
     if runs_trials and settings.executor != "local":
-        # checked before `serve` starts a coordinator, which would fail and be restarted for ever
+        # before `serve` starts a coordinator, which would fail and be restarted for ever
         require_extra("ray")
     if runs_trials and settings.tune_loggers and settings.executor != "ray_tune":
         message = (
@@ -169,14 +171,14 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
 
 
 def local_url(settings: Settings) -> str:
-    """URL of this machine's service, for a client on this machine."""
-    everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
-    host = everywhere.get(settings.host, settings.host)
+    """The URL at which a client on this machine reaches the service."""
+    loopbacks = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
+    host = loopbacks.get(settings.host, settings.host)
     return f"http://{host}:{settings.port}"
 
 
 def _problem(detail: Any, options: Collection[str]) -> Problem:
-    """Convert pydantic's error about a setting; the field names its option and variable."""
+    """Convert pydantic's error; the problem's field names the setting's option and variable."""
     name = str(detail["loc"][0])
     variable = f"TELESCOPE_{name.upper()}"
     field = f"--{name.replace('_', '-')} (or {variable})" if name in options else variable
@@ -184,7 +186,7 @@ def _problem(detail: Any, options: Collection[str]) -> Problem:
 
 
 def _set_up_process(leash: bool) -> None:
-    """Set up logging of a long-lived process; with `leash`, end it when its parent ends."""
+    """Set up logging of a long-lived process, which ends with its parent if `leash` is true."""
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -198,7 +200,7 @@ def _set_up_process(leash: bool) -> None:
 
 def _migrate(settings: Settings) -> None:
     """Migrate the database; raise Unavailable if it cannot be reached."""
-    import migrations  # late, for a quick start
+    import migrations  # here, for a quick start
     from api.store.engines import translated_errors
 
     with translated_errors():

@@ -1,13 +1,13 @@
-"""One job on a laptop, without a service.
+"""One job on this machine, without a service.
 
 `telescope run` writes the job into the database of this installation and starts a coordinator as a
-child process, the same process that `telescope serve` starts, so that jobs have one code path. It
-reports progress until the job has ended, then ends the child. If another coordinator is already
-running, that one runs the job, and the child only waits.
+child process, as `telescope serve` does, so that all jobs take one code path. The command reports
+progress until the job has ended, then ends the child. If a coordinator is already running, that
+coordinator runs the job, and the child only waits.
 
 Ctrl-C, pressed once or repeatedly, pauses the job: its checkpoints stay, and `parting_message`
-describes the state reached. If the coordinator dies twice before it has changed the job, the job is
-paused too, and the error message quotes the last line of the log.
+describes the state that the job has reached. If the coordinator dies twice before it has changed
+the job, the job is paused too, and the error message quotes the last line of the log.
 """
 
 import os
@@ -38,15 +38,15 @@ from telescope.studies import registry
 from telescope.studies.kind import AnyStudy
 
 POLL_SECONDS = 0.5
-PAUSE_SECONDS = 2.0  # for the coordinator to carry out a pause
-SLOW_SECONDS = 10.0  # without a change of the job, until the coordinator's last log line is shown
-MOST_DEATHS = 2  # of a coordinator before it has changed the job
+PAUSE_SECONDS = 2.0  # time for the coordinator to carry out a pause
+SLOW_SECONDS = 10.0  # time without a change of the job after which the last log line is shown
+MOST_DEATHS = 2  # deaths of the coordinator, before any change of the job, that pause the job
 LOG_NAME, LOG_BEGINS = "run.log", "a coordinator starts\n"
 
 
 @contextmanager
 def installation(settings: Settings) -> Iterator[Store]:
-    """Migrate and open the database of this installation."""
+    """Migrate and open the database of this installation; close it at the end."""
     with translated_errors():
         migrations.upgrade(settings.database_url)
     store = Store(settings.database_url)
@@ -69,7 +69,7 @@ def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def running_coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
-    """Run a coordinator during the block; its output is appended to a log in TELESCOPE_HOME."""
+    """Run a coordinator in the `with` body; append its output to a log in TELESCOPE_HOME."""
     with open(home() / LOG_NAME, "ab") as log:
 
         def note(line: str) -> None:
@@ -86,8 +86,8 @@ def running_coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
 
 def run_to_end(
     store: Store, job_id: str, settings: Settings, environment: Mapping[str, str], output: Console
-) -> tuple[progress.ProgressView, "LocalFindings"]:
-    """Run a job under a coordinator until it has ended; return its last progress and its result.
+) -> tuple[progress.ProgressView, "LocalResult"]:
+    """Run a job until it has ended; return its last progress and its result.
 
     Raises JobInterrupted after Ctrl-C.
     """
@@ -98,13 +98,16 @@ def run_to_end(
     except KeyboardInterrupt:
         raise JobInterrupted(parting_message(store.job(job_id)), job_id) from None
     report = reports.latest(store.job(job_id), store)
-    return ended, LocalFindings(store, job_id, study, report)
+    return ended, LocalResult(store, job_id, study, report)
 
 
 def show_until_ended(
     store: Store, job_id: str, child: Child, study: AnyStudy, output: Console
 ) -> progress.ProgressView:
-    """Show a job's progress until it has ended; on Ctrl-C pause it and raise KeyboardInterrupt."""
+    """Show a job's progress until the job has ended.
+
+    On Ctrl-C, the job is paused and KeyboardInterrupt is raised.
+    """
     forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
         try:
@@ -116,7 +119,7 @@ def show_until_ended(
 
 @contextmanager
 def interruptible_once() -> Iterator[None]:
-    """Raise KeyboardInterrupt on the first signal in the block; ignore later signals.
+    """Raise KeyboardInterrupt on the first signal in the `with` body; ignore later signals.
 
     A second Ctrl-C must not disturb the pause that the first one requested.
     """
@@ -135,13 +138,16 @@ def interruptible_once() -> Iterator[None]:
 def supervised_progress(
     store: Store, job_id: str, child: Child, forecast_flops: float | None
 ) -> Iterator[progress.ProgressView]:
-    """Yield the job's progress until it has ended; restart the coordinator if it dies."""
+    """Yield a job's progress until the job has ended; restart the coordinator whenever it dies.
+
+    Raises Unavailable if the coordinator dies twice before it has changed the job.
+    """
     first_version, began = store.job(job_id).version, time.monotonic()
     while True:
         job, trials = store.job(job_id), variants.every_trial(store, job_id)
         update = progress.job_progress(job, trials, datetime.now(UTC), forecast_flops)
-        is_late = child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
-        no_coordinator = is_late and job.version == first_version
+        is_overdue = child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
+        no_coordinator = is_overdue and job.version == first_version
         if no_coordinator:
             cause = f"its coordinator, whose last log line is: {last_log_line(child)}"
             update = replace(update, waiting_for=cause)
@@ -151,24 +157,24 @@ def supervised_progress(
         child.tend()
         if no_coordinator and child.deaths >= MOST_DEATHS:
             request_pause(store, job_id)
-            remedy = f"fix that, then continue with: telescope run --resume {job_id}"
-            cause = f"{last_log_line(child)} (log: {home() / LOG_NAME})"
+            remedy = f"fix the cause, then run `telescope run --resume {job_id}`"
+            cause = f"{last_log_line(child)} (log {home() / LOG_NAME})"
             raise Unavailable(f"the coordinator does not start: {cause}; {remedy}")
         time.sleep(POLL_SECONDS)
 
 
 def last_log_line(child: Child) -> str:
-    """Return the last line that the child itself logged: why it ended, or what it waits for."""
+    """Return the last line that the child itself logged, such as the reason why it ended."""
     log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
     lines = [line.strip() for line in log.splitlines()]
-    by_parent = f"{child.name} ended with status"
-    logged = [line for line in lines if line and not line.startswith(by_parent)]
-    return logged[-1] if logged else "nothing"
+    parents_note = f"{child.name} ended with status"
+    own_lines = [line for line in lines if line and not line.startswith(parents_note)]
+    return own_lines[-1] if own_lines else "nothing"
 
 
 @dataclass(frozen=True)
-class LocalFindings:
-    """The result of a job in this installation's database; it satisfies `views.Findings`."""
+class LocalResult:
+    """The result of a job in this installation's database, as an `api.terminal.views.JobResult`."""
 
     store: Store
     job_id: str
@@ -193,7 +199,10 @@ class LocalFindings:
 
 
 def resume_job(store: Store, job_id: str) -> JobRow:
-    """Resume a job that is paused, failed, cancelled, or left without a coordinator."""
+    """Resume a paused job, or retry a failed or cancelled one; a job under way is unchanged.
+
+    Raises Conflict if the job has succeeded.
+    """
     job = store.job(job_id)
     if job.state is JobState.SUCCEEDED:
         remedy = "run its file again for a new job"
@@ -219,7 +228,7 @@ def request_pause(store: Store, job_id: str) -> JobRow:
 
 
 def parting_message(job: JobRow) -> str:
-    """Describe what happens to a job after Ctrl-C, and how to continue it or see its result."""
+    """Describe a job's state after Ctrl-C, and how to continue the job or see its result."""
     next_state, resume = prospect(job.state, job.requested), f"telescope run --resume {job.id}"
     if job.state is JobState.PAUSED:
         return f"Paused; finished work is kept. Resume with: {resume}"

@@ -1,4 +1,4 @@
-"""Entry point of `telescope`: check that its packages are installed, then run `api.cli.main`."""
+"""Entry point of `telescope`: check that all packages are installed, then run `api.cli.main`."""
 
 import sys
 
@@ -13,7 +13,7 @@ def main() -> int:
     except MissingPackage as error:
         print(error.message, file=sys.stderr)
         return error.exit_status
-    from api.cli.main import app  # late: without the extra it cannot be imported
+    from api.cli.main import app  # here: the import fails without the extra
 
     app(prog_name="telescope")
     return 0

@@ -1,7 +1,7 @@
 """The packaged examples, which `telescope examples` lists and prints.
 
-`EXAMPLES` describes each file. `huggingface` holds the model that `llama.yaml` trains; a hash of
-its bytes is part of the identity of those trials, so the file is never reformatted.
+`EXAMPLES` describes each file. `huggingface.py` holds the model that `llama.yaml` trains; a hash of
+this file is part of the identity of every trial of the model, so the file is never reformatted.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Example:
-    """A packaged file, and one line about what it shows."""
+    """A packaged file, and one line that summarises it."""
 
     file: str
     summary: str
@@ -33,7 +33,7 @@ EXAMPLES: Mapping[str, Example] = {
         "architectures.yaml", "three architectures side by side, a ladder for each"
     ),
     "mixtures": Example(
-        "mixtures.yaml", "code, prose and a mixture of both as training text, side by side"
+        "mixtures.yaml", "code, prose and a mixture of both as training data, side by side"
     ),
     "compute_time": Example(
         "compute_time.yaml", "Muon against AdamW: tokens to a loss at each batch size"
@@ -45,7 +45,7 @@ EXAMPLES: Mapping[str, Example] = {
 
 
 def example(name: str) -> Example:
-    """Return the example with this name; raise InvalidInput with all names if there is none."""
+    """Return the example with this name; raise InvalidInput, which lists all names, if unknown."""
     if name not in EXAMPLES:
         raise InvalidInput.of("NAME", f"must be one of: {', '.join(EXAMPLES)}", name)
     return EXAMPLES[name]

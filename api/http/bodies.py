@@ -1,7 +1,7 @@
 """Request bodies, parsed to plain JSON values that every database can store.
 
-`telescope.studies.registry` validates the fields of a job, and `api.jobs.admission` the files and
-code that it names.
+`telescope.studies.registry` then validates the fields of a job, and `api.jobs.admission` the files
+and code that the job names.
 
 Parts: `BodyLimit`, a middleware · `parse_body` · `require_known_parameters`.
 """
@@ -22,24 +22,23 @@ from telescope.errors import InvalidInput, Problem, closest_name_hint, key_probl
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
-YAML_CHARACTERS = 1 << 14  # the YAML parser, in pure Python, needs about half a second for them
-DEEPEST = 32  # levels of nesting
+YAML_CHARACTERS = 1 << 14  # the parser, in pure Python, takes about half a second for this number
+MAX_NESTING = 32  # lists and mappings around a value
 LARGEST_INTEGER = 2**53
-NO_JSON = (tokens.AnchorToken, tokens.AliasToken, tokens.TagToken, tokens.DirectiveToken)
-OPENING = (
+YAML_ONLY_TOKENS = (tokens.AnchorToken, tokens.AliasToken, tokens.TagToken, tokens.DirectiveToken)
+OPENING_TOKENS = (
     tokens.FlowSequenceStartToken,
     tokens.FlowMappingStartToken,
     tokens.BlockSequenceStartToken,
     tokens.BlockMappingStartToken,
 )
-CLOSING = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, tokens.BlockEndToken)
+CLOSING_TOKENS = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, tokens.BlockEndToken)
 
 
 class BodyLimit:
-    """Middleware that refuses a body above `BODY_BYTES` while it is read.
+    """Middleware that stops reading a body once it exceeds `BODY_BYTES`.
 
-    The error becomes a problem document, unlike the framework's own limit, which answers in plain
-    text.
+    The error becomes a problem document; the framework's own limit would answer in plain text.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -49,7 +48,7 @@ class BodyLimit:
         """Serve one request."""
         read_bytes = 0
 
-        async def limited() -> Message:
+        async def receive_limited() -> Message:
             nonlocal read_bytes
             message = await receive()
             read_bytes += len(message.get("body", b""))
@@ -58,7 +57,7 @@ class BodyLimit:
                 raise HTTPException(413, detail)
             return message
 
-        await self.app(scope, limited, send)
+        await self.app(scope, receive_limited, send)
 
 
 def parse_body(
@@ -66,7 +65,7 @@ def parse_body(
     content_type: str | None,
     alternative: str = "YAML as Content-Type: application/yaml",
 ) -> Any:
-    """Parse a JSON or YAML body; `alternative` names another format in the message on bad JSON.
+    """Parse a JSON or YAML body; a message about invalid JSON also suggests `alternative`.
 
     Raises InvalidInput with the place of a syntax error, or with each value that cannot be stored.
     """
@@ -76,7 +75,7 @@ def parse_body(
         value = _yaml(text) if media in YAML_TYPES else json.loads(text)
         problems = tuple(_unstorable(value, ()))
     except RecursionError:
-        message = f"nests deeper than {DEEPEST} levels; a job needs at most 4"
+        message = f"has more than {MAX_NESTING} nested lists and mappings; a job needs at most 4"
         raise InvalidInput.of("", message) from None
     except (OverflowError, ValueError, YAMLError) as error:
         reason = " ".join(str(error).split())
@@ -92,7 +91,7 @@ def parse_body(
 def require_known_parameters(query: Mapping[str, str], *names: str) -> None:
     """Raise RequestValidationError for query parameters other than `names`.
 
-    To ignore a mistyped filter would change the answer.
+    Ignoring a mistyped filter would change the answer.
     """
     unknown = {name: value for name, value in query.items() if name not in names}
     if unknown:
@@ -109,20 +108,20 @@ def require_known_parameters(query: Mapping[str, str], *names: str) -> None:
 
 
 def _yaml(text: str) -> Any:
-    """Parse YAML 1.2, where 2e-3 is a number, limited to the features that JSON has.
+    """Parse YAML 1.2 (in which 2e-3 is a number), restricted to the features that JSON has.
 
-    Aliases can expand to billions of nodes; tags and directives have no use here.
+    Aliases can expand to billions of nodes; tags and directives are of no use in a job.
     """
     if len(text) > YAML_CHARACTERS:
         limit = f"{len(text)} characters, more than the limit of {YAML_CHARACTERS}"
         raise ValueError(f"{limit}; send JSON instead")
     depth = 0
     for token in YAML(typ="safe", pure=True).scan(text):
-        if isinstance(token, NO_JSON):
+        if isinstance(token, YAML_ONLY_TOKENS):
             features = "anchors (&name), aliases (*name), tags (!name) and directives (%NAME)"
             raise YAMLError(f"{features} are not supported; write plain values")
-        depth += isinstance(token, OPENING) - isinstance(token, CLOSING)
-        if depth > DEEPEST:
+        depth += isinstance(token, OPENING_TOKENS) - isinstance(token, CLOSING_TOKENS)
+        if depth > MAX_NESTING:
             raise RecursionError
     return from_yaml(text)
 
@@ -130,9 +129,9 @@ def _yaml(text: str) -> Any:
 def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
     """Yield a problem for each value that JSON in UTF-8 (RFC 7493) or a database cannot hold.
 
-    These are keys other than text, lone surrogates, U+0000, and integers beyond 2^53.
+    Such values are keys that are not strings, lone surrogates, U+0000, and integers beyond 2^53.
     """
-    if len(path) > DEEPEST:
+    if len(path) > MAX_NESTING:
         raise RecursionError
     match value:
         case dict():

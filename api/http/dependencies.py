@@ -1,9 +1,9 @@
 """Dependencies of the route handlers: store, settings, the request's document, shared parameters.
 
-Handlers are short and synchronous: they run on threads and wait for the database. Rules of all
-routes: lists are paged (a `page_size` above 1000 counts as 1000); a job and its result carry an
-ETag, and a poll with If-None-Match costs one query; a repeated verb is not an error.
-`api.http.errors` converts exceptions to problem+json.
+Handlers are short; most are synchronous and run on threads, in which they wait for the database.
+All routes follow the same rules: long lists are paged (a `page_size` above 1000 counts as 1000); a
+job and its result carry an ETag, and a poll with If-None-Match costs one query; a repeated verb is
+not an error. `api.http.errors` converts exceptions to problem+json.
 """
 
 from typing import Annotated, Any
@@ -41,7 +41,7 @@ def document_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> A
 
 
 def changes_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> Any:
-    """The merge patch of a clone; empty without a body."""
+    """The merge patch in the body of a clone request; empty without a body."""
     return document_of(request, body) if body else {}
 
 
@@ -49,11 +49,11 @@ def study_of(
     document: Annotated[Any, Depends(document_of)],
     settings: Annotated[Settings, Depends(settings_of)],
 ) -> AnyStudy:
-    """The study in the body, its corpus opened and tokenised."""
+    """The study in the body, with its corpora opened and tokenised."""
     return opened(Submission(document, settings))
 
 
-Rows = Annotated[Store, Depends(store_of)]
+CurrentStore = Annotated[Store, Depends(store_of)]
 Study = Annotated[AnyStudy, Depends(study_of)]
 JobId = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
 TrialId = Annotated[int, Path(ge=0, le=INT32)]
@@ -66,7 +66,7 @@ PageToken = Annotated[
 Points = Annotated[
     int,
     Query(
-        ge=2, le=10_000, description="Approximate number of points that each curve is thinned to."
+        ge=2, le=10_000, description="Approximate number of points to which each curve is thinned."
     ),
 ]
 Width = Annotated[int | None, Query(ge=1, le=INT32)]

@@ -5,8 +5,8 @@ Every error is a document `application/problem+json` (RFC 9457) with the same me
 field with its JSON pointer (RFC 6901), its value and the remedy. An unforeseen exception is a 500
 without internals; the log has the traceback.
 
-Parts: `ProblemDocument`, `FieldProblem`, the schema · `problem_response` · `install`, which
-registers the four handlers · `error_responses`, for OpenAPI.
+Parts: `FieldProblem`, `ProblemDocument`, the schemas · `error_responses`, for OpenAPI ·
+`problem_response`, which builds a response · `install`, which registers the four handlers.
 """
 
 import json
@@ -25,7 +25,7 @@ from telescope import errors
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
-LONGEST_VALUE = 300  # characters of an offending value that are echoed
+LONGEST_VALUE = 300  # characters of an invalid value that the response repeats
 CODES = {
     400: "bad_request",
     404: "no_such_path",
@@ -34,7 +34,7 @@ CODES = {
     413: "content_too_large",
 }
 
-DETAILS = {  # in place of the framework's, which only repeat the status
+DETAILS = {  # replacements of the framework's details, which only repeat the status
     404: "there is no such path; GET /docs lists all paths",
     405: "this path does not allow this method; GET /docs lists the methods of each path",
 }
@@ -74,7 +74,7 @@ class ProblemDocument(BaseModel):
 
 
 def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI entries of error responses with these statuses."""
+    """The OpenAPI entries of error responses, by status."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         status: {"description": HTTPStatus(status).phrase, "content": content}
@@ -89,7 +89,7 @@ def pointer(field: str) -> str:
 
 
 def echoed(value: Any) -> Any:
-    """Return a value if its JSON is short, else its text, cut to `LONGEST_VALUE` characters."""
+    """Return a value with short JSON unchanged, any other as text cut to `LONGEST_VALUE`."""
     try:
         if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= LONGEST_VALUE:
             return value
@@ -119,7 +119,7 @@ def problem_response(
 
 
 def install(app: FastAPI) -> None:
-    """Register handlers that turn every exception into a problem."""
+    """Register handlers that turn every exception into a problem document."""
     app.add_exception_handler(errors.TelescopeError, _telescope_error)
     app.add_exception_handler(RequestValidationError, _invalid_parameter)
     app.add_exception_handler(HTTPException, _http_error)

@@ -1,10 +1,10 @@
 """Parts of the OpenAPI document that do not follow from the handlers' signatures.
 
-Handlers take request bodies, reports and previews as plain documents, so their schemas are added
-here. `Study`, `Report` and `Preview` are unions over the registered kinds of study, with the
-discriminator `kind`. Schema names are short and unique: the types that a kind registers are named
-after the kind (`ComputeTimeReport`); every other class has its own name, prefixed with its module
-only if another class has the same name.
+Handlers take request bodies, and return reports and previews, as plain documents, so the schemas of
+these documents are added here. `Study`, `Report` and `Preview` are unions over the registered kinds
+of study, with the discriminator `kind`. Schema names are short and unique: the types that a kind
+registers are named after the kind (`ComputeTimeReport`); any other schema has the name of its
+class, prefixed with the class's module only if several classes share the name.
 """
 
 from collections import Counter
@@ -55,14 +55,14 @@ MODES: Mapping[Part, JsonSchemaMode] = {
     "report": "serialization",
     "preview": "serialization",
 }
-EXTENDED = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}
+PARENTS = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}  # schemas and their parents
 
 
 def add_schemas(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
     """Add the schemas of bodies, reports, previews and problems to FastAPI's document."""
     schemas = document["components"]["schemas"]
-    for detail, plain in EXTENDED.items():  # pydantic describes only a class's own fields
-        schemas[detail]["properties"] |= schemas[plain]["properties"]
+    for child, parent in PARENTS.items():  # pydantic describes only a class's own fields
+        schemas[child]["properties"] |= schemas[parent]["properties"]
     add_class_schema(schemas, "NewJudgement", NewJudgement, "validation")
     add_class_schema(schemas, "Problem", errors.ProblemDocument, "serialization")
     schemas.update(study_schemas(tuple(kinds), schemas))
@@ -90,12 +90,12 @@ def reference(name: str) -> dict[str, str]:
 
 
 def set_response_schema(operation: dict[str, Any], name: str) -> None:
-    """Set the schema of an operation's response 200."""
+    """Set the schema of an operation's response with status 200."""
     operation["responses"]["200"]["content"] = {"application/json": {"schema": reference(name)}}
 
 
 def either(media: dict[str, Any]) -> dict[str, Any]:
-    """Offer a body as JSON or YAML."""
+    """Return the OpenAPI content of a body that may be JSON or YAML."""
     return dict.fromkeys(("application/json", "application/yaml"), media)
 
 
@@ -103,13 +103,14 @@ def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode
     """Add the schema of a class, under `name`, and of the classes that it refers to."""
     schema = TypeAdapter(cls).json_schema(ref_template=REFERENCE, mode=mode)
     definitions = schema.pop("$defs", {})
-    schemas.update(definitions | {name: schema | {"title": name}})  # generators name classes by it
+    # Client generators name classes by the title.
+    schemas.update(definitions | {name: schema | {"title": name}})
 
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> Schemas:
     """Schemas of each kind's question, report and preview, and the three unions over the kinds.
 
-    `existing` are the schemas that the document has already.
+    `existing` holds the schemas that are in the document already.
     """
     inputs = [
         ((kind.name, part), mode, TypeAdapter(getattr(kind, part)))
@@ -118,28 +119,28 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> 
     ]
     references, schema = TypeAdapter.json_schemas(inputs, ref_template=REFERENCE)
     definitions: Schemas = schema["$defs"]
-    registered = {
+    part_of_schema = {
         reference["$ref"].removeprefix(PREFIX): kind_and_part
         for (kind_and_part, _), reference in references.items()
     }
-    for name, (kind, part) in registered.items():
-        if part != "question":  # a question contains its `kind`; the service adds it to the others
+    for name, (kind, part) in part_of_schema.items():
+        if part != "question":  # the service adds `kind` to reports and previews
             schema = definitions[name]
             kind_schema = {"kind": {"const": kind, "title": "Kind", "type": "string"}}
             schema["properties"] = kind_schema | schema["properties"]
             schema["required"] = ["kind", *schema.get("required", ())]
-    titles = {name: title(*kind_and_part) for name, kind_and_part in registered.items()}
+    titles = {name: title(*kind_and_part) for name, kind_and_part in part_of_schema.items()}
     names = short_names(definitions, titles, existing)
-    renamed = {
+    final_schemas = {
         names[name]: renamed_references(schema, names) for name, schema in definitions.items()
     }
-    for name, schema in renamed.items():
-        schema["title"] = name  # client generators name classes by it
-    return renamed | {union: union_over(kinds, part) for part, union in UNIONS.items()}
+    for name, schema in final_schemas.items():
+        schema["title"] = name  # client generators name classes by the title
+    return final_schemas | {union: union_over(kinds, part) for part, union in UNIONS.items()}
 
 
 def title(kind: str, part: Part) -> str:
-    """The schema name of a kind's part: `compute_time`, `report` -> ComputeTimeReport."""
+    """The schema name of a part of a kind: `compute_time`, `report` -> ComputeTimeReport."""
     return "".join(word.capitalize() for word in (*kind.split("_"), part))
 
 
@@ -154,29 +155,30 @@ def union_over(kinds: Iterable[Kind[Any, Any, Any]], part: Part) -> dict[str, An
 
 
 def short_names(
-    definitions: Schemas, registered: Mapping[str, str], existing: Schemas
+    definitions: Schemas, titles: Mapping[str, str], existing: Schemas
 ) -> dict[str, str]:
     """Map pydantic's schema names to the names in the document.
 
-    Pydantic prefixes a class's name with its module if several classes have the name. `registered`
-    maps the schemas of kinds to their names, `existing` are the schemas in the document already.
+    Pydantic prefixes the name of a class with its module if several classes have the same name.
+    `titles` maps pydantic's names of the kinds' schemas to their names in the document;
+    `existing` holds the schemas that are in the document already.
     """
-    short = {name: registered.get(name, name.rpartition("__")[2]) for name in definitions}
-    count = Counter((*short.values(), *UNIONS.values()))
+    class_names = {name: titles.get(name, name.rpartition("__")[2]) for name in definitions}
+    count = Counter((*class_names.values(), *UNIONS.values()))
 
     def is_free(name: str) -> bool:
-        """True if no other class has this name; FastAPI may have entered the same class."""
-        same_name = existing.get(short[name], definitions[name])
-        return count[short[name]] == 1 and same_name == definitions[name]
+        """True if no other class has the short name; FastAPI may have added this class already."""
+        schema_of_name = existing.get(class_names[name], definitions[name])
+        return count[class_names[name]] == 1 and schema_of_name == definitions[name]
 
     return {
-        name: short[name] if name in registered or is_free(name) else qualified(name)
+        name: class_names[name] if name in titles or is_free(name) else qualified(name)
         for name in definitions
     }
 
 
 def qualified(name: str) -> str:
-    """Shorten a module's prefix: telescope__studies__compute_time__rows__A -> ComputeTimeRowsA."""
+    """Shorten pydantic's name: telescope__studies__compute_time__rows__A -> ComputeTimeRowsA."""
     *modules, class_name = name.removeprefix("telescope__studies__").split("__")
     return (
         "".join(word.capitalize() for module in modules for word in module.split("_")) + class_name

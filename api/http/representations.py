@@ -1,8 +1,8 @@
-"""Content negotiation: JSON or CSV, and ETags.
+"""Representations of responses: the negotiated format, JSON or CSV, and ETags.
 
 `preferred` reads an Accept header (RFC 9110, section 12.5.1); `csv_text` writes rows as CSV
 (RFC 4180); `entity_tag` makes an ETag of everything that a representation depends on, and
-`matches_etag` compares it with If-None-Match.
+`matches_etag` compares an ETag with If-None-Match.
 """
 
 import csv
@@ -23,9 +23,10 @@ CSV = "text/csv"
 
 
 def preferred(accept: str, offered: Sequence[str]) -> str | None:
-    """Return the offered media type that an Accept header ranks highest; None if it accepts none.
+    """Return the offered media type that an Accept header ranks highest.
 
-    Among types of equal weight, the first one wins.
+    Among types of equal weight, the first offered wins. Returns None if the header accepts no
+    offered type.
     """
     ranges = {"*/*": 1.0}
     if accept.strip():
@@ -35,7 +36,7 @@ def preferred(accept: str, offered: Sequence[str]) -> str | None:
 
 
 def _media_range(text: str) -> tuple[str, float] | None:
-    """Parse a media range and its weight; parameters other than q are ignored."""
+    """Parse a media range and its weight, without parameters other than q; None if malformed."""
     media, *parameters = (part.strip().lower() for part in text.split(";"))
     weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
     try:
@@ -45,7 +46,7 @@ def _media_range(text: str) -> tuple[str, float] | None:
 
 
 def _weight(media: str, ranges: dict[str, float]) -> float:
-    """The weight of the most specific range that contains the media type."""
+    """The weight of the most specific range that contains the media type; 0 if no range does."""
     for media_range in (media, f"{media.partition('/')[0]}/*", "*/*"):
         if media_range in ranges:
             return ranges[media_range]
@@ -53,9 +54,9 @@ def _weight(media: str, ranges: dict[str, float]) -> float:
 
 
 def csv_text(rows: Iterable[Any], row_type: type) -> str:
-    """Format values of one dataclass as CSV with one column per field.
+    """Format rows, which are values of the dataclass `row_type`, as CSV with a column per field.
 
-    None is an empty cell; numbers keep all their digits.
+    None becomes an empty cell; numbers keep all their digits.
     """
     names = [field.name for field in fields(row_type)]
     buffer = io.StringIO()
@@ -66,7 +67,7 @@ def csv_text(rows: Iterable[Any], row_type: type) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """Spell booleans as in JSON."""
+    """Spell a boolean as in JSON; return any other value unchanged."""
     return json.dumps(value) if isinstance(value, bool) else value
 
 
@@ -76,13 +77,13 @@ def entity_tag(*parts: Any) -> str:
 
 
 def matches_etag(tag: str, if_none_match: str | None) -> bool:
-    """True if If-None-Match contains this ETag."""
+    """True if If-None-Match contains this ETag, or `*`."""
     tags = {item.strip().removeprefix("W/") for item in (if_none_match or "").split(",")}
     return tag in tags or "*" in tags
 
 
 def tag_of(row: JobRow) -> str:
-    """The ETag of a job and of its result: the job's version."""
+    """The ETag of a job and of the job's result, which is the job's version."""
     return f'"{row.version}"'
 
 

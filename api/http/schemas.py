@@ -2,8 +2,8 @@
 
 `telescope.client.resources` declares the resources; the rows of `api.store` extend them. This
 module has the pages and lists of resources, and the request bodies. The text below a field becomes
-its OpenAPI description. Reports, previews and the rows of tables at a target loss are documents of
-their study (`telescope.studies`, `api.http.openapi`).
+the field's OpenAPI description. Each kind of study declares its reports, previews and table rows
+(`telescope.studies`).
 
 Parts: `ItemPage` · `TrialWithSpec` · `Level`, `Levels` · `Curves` · `FrontierPage`, `BatchPage`,
 `RatioPage` · `Corpora`, `NewCorpus` · `SweepRunBody`, `NewJudgement` · `Health`.
@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 
 
 class Resource(BaseModel):
-    """A schema that is read from a row's attributes; the text below a field is its description."""
+    """The base of schemas whose values may be read from the attributes of a row."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -46,7 +46,8 @@ class ItemPage(Resource, Generic[Item]):
 class TrialWithSpec(TrialSummary):
     """A trial with its full specification."""
 
-    spec: TrialSpec = field(kw_only=True)  # a document to clients: newer servers may add fields
+    # Clients read the specification as a plain document, since newer servers may add fields.
+    spec: TrialSpec = field(kw_only=True)
 
 
 class Curves(Resource):
@@ -77,12 +78,12 @@ class FrontierPage(ItemPage[FrontierRow]):
 
     target_loss: float
     read: str
-    """How the loss was read."""
+    """How the losses were read off the runs."""
     dominance: Dominance | None
-    """Comparison of AdamW's curve (first) with Muon's (second) over the device counts that both
-    have; null if there are none."""
+    """Comparison of AdamW's frontier (first) with Muon's (second) over the device counts that both
+    contain; null if they share no device count."""
     model: str
-    """Assumptions of the step times that were not measured."""
+    """Assumptions behind the step times that were not measured."""
 
 
 class BatchPage(ItemPage[BatchRow]):
@@ -90,7 +91,7 @@ class BatchPage(ItemPage[BatchRow]):
 
     target_loss: float
     read: str
-    """How the loss was read."""
+    """How the losses were read off the runs."""
     optimizers: list[BatchSummary]
     """Token-optimal and critical batches."""
 
@@ -100,20 +101,20 @@ class RatioPage(ItemPage[RatioRow]):
 
     target_loss: float
     read: str
-    """How the loss was read."""
+    """How the losses were read off the runs."""
     trend_from_batch_tokens: float | None
     """Start of the trend: the larger critical batch of the two optimizers, or the middle of the
     batches if there is no critical batch."""
     trend: Direction | None
     """Trend of the ratio from that batch on."""
     exponent: float | None
-    """The ratio grows as this power of the batch."""
+    """The ratio grows as the batch to this power."""
     exponent_low: float | None
     exponent_high: float | None
     p_falling: float | None
     """Probability of an exponent this low if the ratio did not fall."""
     note: str
-    """Why there are no items; empty if there are some."""
+    """Why there are no items; empty if there are items."""
 
 
 class Corpora(Resource):
@@ -145,10 +146,10 @@ class SweepRunBody(Resource):
     loss: float | Literal["nan", "inf"] | None
     """Final loss, above 0; null, "nan" or "inf" if the run diverged."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """Weight decay; given in every row or in none."""
+    """Weight decay; given in every row or in no row."""
     seed: int | None = None
-    """Random seed; given in every row or in none. Without it, repeated runs of a point count as
-    seeds 0, 1, ... in their order."""
+    """Random seed; given in every row or in no row. Without seeds, repeated runs of one point
+    count as seeds 0, 1, ... in their order."""
 
 
 class NewJudgement(Resource):
@@ -166,4 +167,4 @@ class Health(Resource):
 
     status: Literal["ok"] = "ok"
     parts: dict[str, str]
-    """State of each part of the service; if one is missing, the response is a 503 that names it."""
+    """State of each part of the service; a missing part is named by a 503 response instead."""

@@ -1,8 +1,8 @@
 """The corpora and factories that a job may name over HTTP.
 
-Every client that can reach the port can name files of the server's machine. A path is therefore
+Any client that can reach the port could name any file of the server's machine. A path is therefore
 admitted only below the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`);
-names of corpora are always admitted. A model factory is code, and runs only if the operator lists
+names of corpora are always admitted. A model factory is code, and is run only if the operator lists
 it in TELESCOPE_FACTORIES (`require_factories`).
 """
 
@@ -16,13 +16,13 @@ from telescope.errors import InvalidInput, Problem
 from telescope.trials.data import DataSpec
 
 
-def require_open(texts: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
-    """Raise InvalidInput if data blocks name paths outside `roots`; names of corpora pass.
+def require_open(data_by_field: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
+    """Raise InvalidInput if a corpus or a tokenizer is a path outside `roots`.
 
-    `texts` maps the field of each data block to the block.
+    `data_by_field` maps fields of the document, such as `data`, to their values.
     """
     problems = []
-    for field, data in texts.items():
+    for field, data in data_by_field.items():
         for part in data.parts:
             if corpora.is_path(part.corpus) and not is_open(part.corpus, roots):
                 names = ", ".join(corpus.name for corpus in corpora.available())
@@ -38,7 +38,8 @@ def require_open(texts: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
 def require_factories(document: Any, patterns: Sequence[str], path: str = "") -> None:
     """Raise InvalidInput if a document names, at any depth, a factory that is not in `patterns`.
 
-    Call it before the factory's code is imported. `path` is the field of the document itself.
+    The check must precede the import of a factory's code. `path` is the field that holds
+    `document`; empty for a whole document.
     """
     children: Iterable[tuple[Any, Any]] = ()
     if isinstance(document, Mapping):
@@ -48,7 +49,7 @@ def require_factories(document: Any, patterns: Sequence[str], path: str = "") ->
     for key, value in children:
         field = f"{path}.{key}".lstrip(".")
         if key == "factory" and isinstance(value, str) and not is_listed(value, patterns):
-            allowed = f"allowed: {', '.join(patterns)}" if patterns else "it allows none"
+            allowed = f"allowed: {', '.join(patterns)}" if patterns else "no factory is allowed"
             remedy = "ask its operator to list it in TELESCOPE_FACTORIES"
             message = f"this server does not allow this factory ({allowed}); {remedy}"
             raise InvalidInput.of(field, message, value)
@@ -70,7 +71,7 @@ def is_open(path: str, roots: Sequence[Path]) -> bool:
 
 
 def path_remedy(roots: Sequence[Path]) -> str:
-    """Describe what is wrong with a path outside the roots, and what to do about it."""
+    """Describe what is wrong with a path outside the roots, and the remedy."""
     if roots:
         folders = ", ".join(map(str, roots))
         place = f"below {folders} (TELESCOPE_DATA_ROOTS of the server)"

@@ -1,10 +1,10 @@
 """Changes of a study's document, by a JSON merge patch (RFC 7396).
 
 A field in the patch replaces the field of the document, null restores a field's default, and all
-other fields stay. Exception: values that were derived from the corpus or the preset are dropped if
-the patch names another one. On the command line a patch is written as assignments, such as
+other fields stay. Exception: if the patch names another corpus, preset or factory, the values
+derived from the old one are dropped. On the command line a patch is written as assignments, such as
 `limits.max_base_runs=400`. `telescope.studies.registry` validates the changed document like any
-other.
+other document.
 """
 
 from collections.abc import Iterable
@@ -18,44 +18,44 @@ from telescope.studies.telescoping.question.documents import FROM_TEXT, SWEEP_OV
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
 
-CORPUS = {*ORIGIN, "validation_fraction"}  # fields of a data block that determine its tokens
+CORPUS = {*ORIGIN, "validation_fraction"}  # fields of `data` that determine the tokens
 
 
 def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     """Return the document with the patch applied.
 
-    If the patch changes the corpus or the preset, the values derived from it are dropped, to be
-    derived again. Raises InvalidInput if the patch is not a mapping.
+    If the patch names another corpus, preset or factory, the values derived from the old one are
+    dropped. Raises InvalidInput if the patch is not a mapping.
     """
     if not isinstance(patch, dict):
         message = "must map the fields to change to values, such as {limits: {max_base_runs: 400}}"
         raise InvalidInput.of("", message, patch)
-    changed: dict[str, Any] = merged(document, patch)
-    data, data_patch = changed.get("data"), patch.get("data")
+    new_document: dict[str, Any] = merged(document, patch)
+    data, data_patch = new_document.get("data"), patch.get("data")
     if isinstance(data, dict) and isinstance(data_patch, dict) and data_patch.keys() & CORPUS:
-        changed["data"] = {
+        new_document["data"] = {
             name: value
             for name, value in data.items()
             if name not in FROM_TEXT or name in data_patch
         }
-        sweep = changed.get(SWEEP_OVER)
+        sweep = new_document.get(SWEEP_OVER)
         if SWEEP_OVER not in patch and isinstance(sweep, dict) and sweep.get("data"):
-            blocks = [
-                {name: value for name, value in block.items() if name not in FROM_TEXT}
-                for block in sweep["data"]
+            entries = [
+                {name: value for name, value in entry.items() if name not in FROM_TEXT}
+                for entry in sweep["data"]
             ]
-            changed[SWEEP_OVER] = sweep | {"data": blocks}
+            new_document[SWEEP_OVER] = sweep | {"data": entries}
     model, model_patch = document.get("model"), patch.get("model")
     if isinstance(model, dict) and isinstance(model_patch, dict):
         if "factory" in model_patch and "content" not in model_patch:
-            changed["model"].pop("content", None)  # the digest of the former factory's code
+            new_document["model"].pop("content", None)  # the digest of the old factory's code
         if "preset" in model_patch:
-            changed["model"] = merged(without_preset(model), model_patch)
-    return changed
+            new_document["model"] = merged(without_preset(model), model_patch)
+    return new_document
 
 
 def merged(target: object, patch: object) -> Any:
-    """Apply a merge patch (RFC 7396, section 2)."""
+    """Return `target` with a merge patch applied (RFC 7396, section 2)."""
     if not isinstance(patch, dict):
         return patch
     result = dict(target) if isinstance(target, dict) else {}
@@ -76,7 +76,7 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not (equals and all(path.split("."))):
-            message = "must be FIELD=VALUE, such as limits.max_base_runs=400"
+            message = "must be SWEEP_OVER=VALUE, such as limits.max_base_runs=400"
             raise InvalidInput.of("--set", message, assignment)
         try:
             value = from_yaml(text)
@@ -91,7 +91,7 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
         for parent in parents:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
-                message = f"{parent} is given both as a value and by its fields; give only one"
+                message = f"{parent} is given both as a value and by its fields; give either"
                 raise InvalidInput.of("--set", message, assignment)
         inner[last] = value
     return patch

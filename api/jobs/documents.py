@@ -1,4 +1,4 @@
-"""Documents as users write them: YAML 1.2, where 2e-3 is a number."""
+"""The parser of documents that users write: YAML 1.2, in which 2e-3 is a number."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from ruamel.yaml.error import YAMLError
 
 
 def from_yaml(text: str) -> Any:
-    """Parse YAML; raise YAMLError for every failure, also if ruamel.yaml raises another error."""
+    """Parse YAML; raise YAMLError if the text is not valid, RecursionError if nested too deeply."""
     try:
         return YAML(typ="safe", pure=True).load(text)
     except TypeError:  # a list of mappings as a key

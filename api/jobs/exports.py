@@ -1,7 +1,8 @@
 """Export of a job's result to another trainer.
 
 `export_job` reads a job's study, its latest report and its completed trials, and passes them to
-`telescope.export`. The service uses it; so does the command line if no service is running.
+`telescope.export`. The service calls this function, and so does the command line if no service is
+running.
 """
 
 from collections.abc import Callable
@@ -29,8 +30,9 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     """Export a job's result in the requested format.
 
     Raises:
-        InvalidInput: the job's kind has no hyperparameters to export.
-        NotExportable: the job has no report yet, or the format cannot express its result.
+        InvalidInput: the job's kind has no hyperparameters to export, or the job has no such
+            optimizer or variant.
+        NotExportable: the job has no result to export yet, or the format cannot express it.
     """
     exporter = EXPORTERS.get(job.kind)
     if exporter is None:
@@ -66,7 +68,7 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
 def telescoping_export(
     question: Question, document: dict[str, Any], source: SourceJob, request: ExportRequest
 ) -> str:
-    """Export the hyperparameters of a telescoping report at the target."""
+    """Export the hyperparameters at the target from the document of a telescoping report."""
     report = TypeAdapter(Report).validate_python(document)
     return export.exported(question, report, source, request)
 

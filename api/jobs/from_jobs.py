@@ -1,13 +1,12 @@
 """Hyperparameters of a compute-time study, taken from the results of telescope jobs.
 
 The values are taken at submission. Each job named in `from_jobs` supplies the base learning rate
-and weight decay of its result, at its own batch size, for every optimizer that the study compares.
-The
-job must equal the study in model, base width, corpus, context, parametrisation and optimizer
-options. A job that differs is refused, unless `force` is set; then each of its values is marked
-with the fields that differ. The values are written into `given`, so that the study no longer
-depends on the jobs. From a job that compares architectures or texts, the variant that differs least
-from the study is used.
+and weight decay of its result, at the job's batch size, for every optimizer that the study
+compares. The job must equal the study in model, base width, corpus, context, parametrisation and
+optimizer options. A job that differs is refused unless `force` is set, which marks the values of
+the job with the fields that differ. The values are written into `given`, so that the study no
+longer depends on the jobs. A job with several variants supplies the values of the variant that
+differs least from the study.
 
 Parts: `with_hyperparameters`, the study with its hyperparameters · `nearest_variant` of a job ·
 `differing_fields` between a study and a job.
@@ -34,16 +33,16 @@ from telescope.trials.architecture import Architecture
 
 
 def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:
-    """Return a resolved study with the hyperparameters of the jobs that it names, if any.
+    """Return a study with the hyperparameters of the jobs that the study names, if any.
 
-    Raises InvalidInput if a job has no hyperparameters, or differs from the study.
+    Raises InvalidInput if a job has no hyperparameters, or differs from the study without `force`.
     """
-    fill_in = FILLED.get(study.kind.name)
+    fill_in = FILLERS.get(study.kind.name)
     return study.kind.of(fill_in(study.question, store)) if fill_in else study
 
 
 def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuestion:
-    """Return a compute-time question with the values of the jobs that it names in `given`."""
+    """Return a compute-time question whose `given` holds the values of the jobs in `from_jobs`."""
     if question.from_jobs is None or question.given:
         return question
     hyperparameters, problems = list[Given](), list[Problem]()
@@ -57,7 +56,7 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
     supplied = {values.optimizer for values in hyperparameters}
     missing = [optimizer for optimizer in question.optimizers if optimizer not in supplied]
     if not problems and missing:
-        remedy = "name a job that has, or drop the optimizer"
+        remedy = "name a job with such a result, or drop the optimizer"
         message = f"none of these jobs has a result for {', '.join(missing)}; {remedy}"
         problems.append(Problem("from_jobs.jobs", message, list(question.from_jobs.jobs)))
     if problems:
@@ -66,8 +65,12 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
 
 
 def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Given]:
-    """Yield the values that one job supplies for each optimizer of the study."""
-    assert study.from_jobs is not None, "only studies that name jobs draw from them"
+    """Yield the values that one job supplies for each optimizer of the study.
+
+    Raises InvalidInput if the job does not exist, has not succeeded, or differs from the study
+    without `force`.
+    """
+    assert study.from_jobs is not None, "only a study that names jobs takes values from them"
     try:
         job = store.job(job_id)
     except NotFound:
@@ -83,7 +86,7 @@ def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> It
     variant, differing = nearest_variant(study, question)
     if differing and not study.from_jobs.force:
         closest = f" (its closest variant is {variant.name})" if variant.name else ""
-        remedy = "make them equal, or set from_jobs.force: true; the result is then marked"
+        remedy = "make them equal, or set from_jobs.force to true, which marks the result"
         message = f"differs from this study in {', '.join(differing)}{closest}; {remedy}"
         raise InvalidInput.of("", message, job_id)
     for ladder in report["ladders"]:
@@ -98,7 +101,7 @@ def nearest_variant(
 ) -> tuple[Variant, list[str]]:
     """Return the variant of a job that differs least from a study, and the fields that differ.
 
-    Most jobs have a single variant.
+    A job without `sweep_over` has a single variant.
     """
     compared = [
         (variant, list(differing_fields(study, variant.question))) for variant in variants(question)
@@ -109,7 +112,7 @@ def nearest_variant(
 def values_of_ladder(
     ladder: dict[str, Any], question: TelescopingQuestion, job_id: str, differing: list[str]
 ) -> Given:
-    """Return the values of one ladder of a job's report, marked with their caveats."""
+    """Return the values of one ladder of a job's report, with their caveats in `mark`."""
     values = ladder["hyperparameters"]
     marks = [f"forced: job {job_id} differs in {', '.join(differing)}"] if differing else []
     if ladder["verdict"] != "resolved":
@@ -125,7 +128,7 @@ def values_of_ladder(
 
 
 def differing_fields(study: ComputeTimeQuestion, question: TelescopingQuestion) -> Iterator[str]:
-    """Yield the fields in which a study and a job differ, if hyperparameters depend on them."""
+    """Yield the fields that matter for hyperparameters and differ between a study and a job."""
     for name in Architecture.__dataclass_fields__:
         if getattr(study.model, name) != getattr(question.model, name, None):
             yield f"model.{name}"
@@ -146,5 +149,5 @@ def differing_fields(study: ComputeTimeQuestion, question: TelescopingQuestion) 
         yield "adamw_lr_ratio"
 
 
-FILLED: dict[str, Callable[[Any, Store], Any]] = {COMPUTE_TIME.name: with_given}
-"""By kind of study: the function that takes hyperparameters from jobs."""
+FILLERS: dict[str, Callable[[Any, Store], Any]] = {COMPUTE_TIME.name: with_given}
+"""The functions that take hyperparameters from jobs, by kind of study."""

@@ -1,7 +1,7 @@
 """Measurements of this installation that forecasts use.
 
-The measurements are the past speed of its workers, the number of trials that it runs at once, and
-the size of its curves. A forecast never fails for lack of measurements.
+The measurements are the past speed of the workers, the number of trials that run at once, and the
+size of curves. A forecast never fails for lack of measurements.
 """
 
 import os
@@ -15,7 +15,7 @@ from telescope.studies.forecast.pace import Machine
 
 
 def slots(settings: Settings) -> int:
-    """Number of trials that run at once, as far as the settings and this machine tell."""
+    """Number of trials that run at once: the setting, or else one per CPU of this machine."""
     return 1 if settings.executor == "local" else settings.workers or os.cpu_count() or 1
 
 
@@ -25,7 +25,7 @@ def measurements_in_database(settings: Settings, store: Store) -> Machine:
 
 
 def measurements_in_installation(settings: Settings) -> Machine:
-    """Return the measurements in this installation's database; none if it cannot be read."""
+    """Return the measurements in this installation's database; no speeds if it cannot be read."""
     url = settings.database_url
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         return Machine((), slots(settings), encode)

@@ -1,8 +1,10 @@
-"""The one path from a document to a job: parse, admit, resolve, fill in, store.
+"""The one path from a document to a job.
 
-Submissions, previews and clones over HTTP take this path, and so do `telescope run`, `preview` and
-`coordinates`. They differ in what they admit: a document sent over HTTP may name only corpora and
-factories that the operator lists; a document on this machine may name any.
+The document is parsed into a study and admitted (`admission`), the study's corpora are opened,
+hyperparameters are taken from the jobs that the study names, and the job is stored. Submissions,
+previews and clones over HTTP take this path, and so do `telescope run`, `preview` and
+`coordinates`. Only admission differs: a document sent over HTTP may name only paths and factories
+that the operator lists; a file on this machine may name any.
 
 Parts: `Submission`, a document and its origin · `opened`, from a submission to a study · `accept`,
 from a submission to a job · `create_job`, from a study to a job.
@@ -27,37 +29,39 @@ class Submission:
     """A document and its origin, which determines what the document may name."""
 
     document: Any
-    # Settings with the lists of permitted corpora and factories; None for a file on this machine.
-    listed: Settings | None = None
-    new_data: bool = True  # False if its texts were admitted with an earlier job
+    # Settings with the permitted folders and factories; None for a file on this machine.
+    server_settings: Settings | None = None
+    may_name_new_paths: bool = True  # False if all paths were admitted with an earlier job
     idempotency_key: str | None = None
-    request: Any = None  # the body that the key belongs to, if that is not the document
+    keyed_request: Any = None  # what a repeated key must match; None for the document
 
     @property
     def request_hash(self) -> str:
-        """Digest of the request; a repeated request with the same key must have the same."""
-        request = self.document if self.request is None else self.request
+        """Digest of the request, which a later request with the same key must match."""
+        request = self.document if self.keyed_request is None else self.keyed_request
         text = json.dumps(request, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def opened(submission: Submission) -> AnyStudy:
-    """Parse, admit and resolve a document into a study; its corpus is opened and tokenised.
+    """Parse and admit a document as a study, and open and tokenise the study's corpora.
 
-    Raises InvalidInput if the document is invalid, or names a corpus or factory that it may not.
+    Raises InvalidInput if the document is invalid, or names a path or factory that is not allowed.
     """
-    if submission.listed:
-        admission.require_factories(submission.document, submission.listed.factories)
+    settings = submission.server_settings
+    if settings:
+        admission.require_factories(submission.document, settings.factories)
     study = registry.parse(submission.document)
-    if submission.listed and submission.new_data:
-        admission.require_open(registry.texts(study), submission.listed.data_roots)
+    if settings and submission.may_name_new_paths:
+        admission.require_open(registry.texts(study), settings.data_roots)
     return registry.resolved(study)
 
 
 def accept(submission: Submission, store: Store) -> JobRow:
-    """Create the job of a document, or return the job that an equal request with its key created.
+    """Create the job of a document, or return the job that an equal request with this key created.
 
-    A repeated request succeeds even if the corpus has disappeared since.
+    A repeated request therefore succeeds even if the corpus has disappeared. Raises
+    IdempotencyMismatch if the key was used with another request.
     """
     key = submission.idempotency_key
     earlier = store.job_of_key(key, submission.request_hash) if key else None
@@ -65,7 +69,7 @@ def accept(submission: Submission, store: Store) -> JobRow:
 
 
 def create_job(study: AnyStudy, submission: Submission, store: Store) -> JobRow:
-    """Create the job of an open study, with hyperparameters from the jobs that it names."""
+    """Create the job of a study, with hyperparameters from the jobs that the study names."""
     document = registry.to_document(with_hyperparameters(study, store))
     key, body_hash = submission.idempotency_key, submission.request_hash
     job, _ = store.create_job(document, idempotency_key=key, body_hash=body_hash)

@@ -1,9 +1,8 @@
 """Trials with their labels, including trials of old databases.
 
-A trial's row holds a label, its place in the study. Rows older than migration 0005 have no label:
-their ladder is derived from the optimizer, and their variant from the specification, which is
-loaded only for them. Their stage and level were known only to the plan that made them and stay
-null.
+A trial's row holds its label: the ladder, variant, stage and level of the trial. Rows older than
+migration 0005 have no label: their ladder is derived from the optimizer, and their variant from the
+specification, which is loaded for these rows only. Their stage and level stay null.
 """
 
 from collections.abc import Iterable, Iterator
@@ -40,10 +39,10 @@ def with_variants(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[
     study = registry.parse(store.study_document(job_id))
     specs = store.specs(job_id, unlabelled)
 
-    def labelled(row: TrialRow) -> TrialRow:
+    def with_label(row: TrialRow) -> TrialRow:
         if row.ladder is not None:
             return row
         variant = study.kind.variant_of(study.question, specs[row.digest])
         return replace(row, ladder=row.optimizer, variant=variant)
 
-    return tuple(map(labelled, rows))
+    return tuple(map(with_label, rows))

@@ -1,7 +1,7 @@
-"""Tables by batch size of a compute-time job at a target loss, and sentences that summarise them.
+"""The tables of a compute-time job with one row per batch size, and sentences that summarise them.
 
-`batch_table` and `batch_words`: tokens and steps of each optimizer · `ratio_table` and
-`ratio_words`: AdamW's tokens over Muon's.
+The tables are for one target loss. Parts: `batch_table` and `batch_words`, tokens and steps of each
+optimizer · `ratio_table` and `ratio_words`, the ratio of AdamW's tokens to Muon's.
 """
 
 from rich.table import Table
@@ -68,14 +68,14 @@ def batch_table(answer: BatchAnswer) -> Table:
 
 
 def _bound(row: BatchRow) -> str:
-    """The prefix of a number that is a bound rather than an estimate."""
+    """The prefix of a number that is a bound; empty for an estimate."""
     if row.tokens is None or bool(row.censored) == bool(row.early):
         return ""
     return "over " if row.censored else "under "
 
 
 def _outcomes(row: BatchRow) -> str:
-    """The number of runs that reached the loss, then the numbers of the other outcomes."""
+    """The number of runs that reached the loss, then the number of runs with each other outcome."""
     counts = {"censored": row.censored, "early": row.early, "diverged": row.diverged}
     others = [f"{count} {outcome}" for outcome, count in counts.items() if count]
     return ", ".join([str(row.reached), *others])
@@ -89,7 +89,7 @@ def batch_words(answer: BatchAnswer) -> list[str]:
 def _summary(summary: BatchSummary) -> list[str]:
     name = OPTIMIZER_TITLES[summary.optimizer]
     if not summary.critical:
-        needed = "it needs at least three batches at which every run reached the loss"
+        needed = "a fit needs at least three batches at which every run reached the loss"
         return [f"{name}: no critical batch; {needed}."]
     batch = _batch(summary.token_optimal_batch)
     ends = interval_cell(summary.token_optimal_low, summary.token_optimal_high)
@@ -154,17 +154,17 @@ def _gap(row: RatioRow) -> str:
 
 
 def ratio_words(answer: RatioAnswer) -> list[str]:
-    """Sentences on the trend of the ratio."""
+    """Sentences on the trend of the ratio, or on the reason why no trend is known."""
     if answer.note:
         return [f"{answer.note[:1].upper()}{answer.note[1:]}."]
     if answer.trend is None or answer.trend_from_batch_tokens is None:
         return [
-            "No trend: it needs at least two batches beyond the critical batches of both "
-            "optimizers, at which every run of both reached the loss."
+            "No trend: a trend needs at least two batches, beyond the critical batches of both "
+            "optimizers, at which every run reached the loss."
         ]
     start = short_amount(answer.trend_from_batch_tokens)
     since = f"From a batch of {start} tokens on, the ratio {TRENDS[answer.trend]}"
-    exponent, ends, p = "its exponent has no value", "", ""
+    exponent, ends, p = "the exponent is unknown", "", ""
     if answer.exponent is not None:
         exponent = f"it grows as batch^{answer.exponent:+.2f}"
     if None not in (answer.exponent_low, answer.exponent_high):

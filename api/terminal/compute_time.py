@@ -1,8 +1,9 @@
 """Terminal output of a compute-time study.
 
-The output of a report lists the answer to each target loss, the verdict with its reason, the
+The output of a report lists the answer for each target loss, the verdict with its reason, the
 settings of every batch, and the tuning granted to each optimizer. `show` prints a report,
-`show_bill` a forecast of its cost. `api.terminal.frontier` prints the tables at any target loss.
+`show_bill` the forecast cost of a study. `api.terminal.frontier` prints the tables at any target
+loss.
 """
 
 from typing import Any
@@ -51,7 +52,7 @@ def show(report: OptimizerComparison, console: Console) -> None:
     console.print(f"Loss measured as: {report.read}.\n", soft_wrap=True)
     if report.batches:
         console.print(batch_settings(report.batches), "", sep="\n")
-    console.print("Granted to each optimizer:", tuning_table(report.ledger), "", sep="\n")
+    console.print("Tuning granted to each optimizer:", tuning_table(report.ledger), "", sep="\n")
     trials = f"{report.trials} trials"
     if report.reused:
         trials = f"{report.reused} of {report.trials} trials reused"
@@ -70,7 +71,7 @@ def tokens_to_loss(target: AtTarget) -> Table:
         "90 % interval",
         "verdict",
     )
-    assert target.batches is not None, "printed only where the loss was reached"
+    assert target.batches is not None, "printed only if the loss was reached"
     rows = {(row.optimizer, row.batch_tokens): row for row in target.batches.rows}
     ratios = {row.batch_tokens: row for row in target.ratio.rows} if target.ratio else {}
     for batch in sorted({batch for _, batch in rows}):
@@ -91,7 +92,7 @@ def tokens_to_loss(target: AtTarget) -> Table:
 
 
 def tokens_cell(row: BatchRow) -> str:
-    """One optimizer's tokens at one batch, and the number of diverged runs."""
+    """One optimizer's tokens at one batch, and the number of diverged runs, if any."""
     if row.tokens is None:
         return "diverged"
     diverged = f" ({row.diverged} diverged)" if row.diverged else ""
@@ -108,7 +109,7 @@ def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
         "from",
         "runs",
         "lowest loss",
-        "tokens, longest",
+        "tokens of longest run",
         "step",
     )
     output = empty_table("", *columns)
@@ -162,7 +163,7 @@ def _lr_tried(grant: Granted) -> str:
 
 
 def show_bill(document: dict[str, Any], console: Console) -> None:
-    """Print the forecast cost of a study, from the document of its bill."""
+    """Print the forecast cost of a study; `document` is the study's `Bill`."""
     bill = TypeAdapter(Bill).validate_python(document)
     columns = ("least trials", "most", "least tokens", "most", "least FLOP", "most")
     output = empty_table("", "batch", *columns)

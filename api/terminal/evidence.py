@@ -27,11 +27,11 @@ LAW_TEXTS = {
     "a/sqrt(n)": "as 1/sqrt(width)",
     "constant per doubling": "by a constant per doubling",
 }
-LEAST_R_SQUARED = 0.9  # for a scaling law to be reported
+LEAST_R_SQUARED = 0.9  # the smallest R^2 at which a scaling law is reported
 
 
 def error_budget_table(ladder: LadderReport) -> Table:
-    """The table of the parts of the uncertainty of every fitted hyperparameter."""
+    """The table of the sources of uncertainty, one row per fitted hyperparameter."""
     output = empty_table("uncertainty, octaves", *PARTS.values(), "all", "largest part")
     for name, budget in ladder.error_budget.items():
         parts = [f"{getattr(budget, part):.2f}" for part in PARTS]
@@ -67,8 +67,8 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
         cost = f"{regret}, which takes {last.compute:.2g} % more compute to make up for"
         yield f"Copying width {smallest}'s optimum to width {last.width} would cost {cost}."
     at_ends = transfer.lr_interval_cost
-    losses = f"{at_ends.low:.2g} % and {at_ends.high:.2g} % above its optimum"
-    yield f"At the ends of the interval of lr the loss is {losses}."
+    losses = f"{at_ends.low:.2g} % and {at_ends.high:.2g} % above the loss at the optimum"
+    yield f"At the ends of lr's interval the loss is {losses}."
     if fit := ladder.scaling_fit:
         expected = ""
         if loss := transfer.loss_at_target:
@@ -84,17 +84,17 @@ def scaling(fit: ScalingFit, size: str, levels: int, expected: str = "") -> str:
     if fit.r_squared < LEAST_R_SQUARED:
         best_fit = f"the best fit has R^2 {fit.r_squared:.2f}"
         return f"The loss at the optimum follows no law in {size} ({best_fit})."
-    tested = "determined by three levels, so not tested"
+    test_note = "fitted exactly by three levels, so not tested"
     if levels > 3:
-        tested = f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %"
+        test_note = f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %"
     law = f"{fit.A:.3g} / {size}^{fit.exponent:.3g} + {fit.E:.3g}"
-    return f"The loss at the optimum falls as {law} ({tested}){expected}."
+    return f"The loss at the optimum falls as {law} ({test_note}){expected}."
 
 
 def importance(ladder: LadderReport) -> str:
-    """A sentence on the importance of each fitted hyperparameter; empty for a single one.
+    """A sentence on the importance of each hyperparameter; empty for a single hyperparameter.
 
-    The shares come from the model of the loss or, without it, from the grid at the base width.
+    The shares come from the fitted model of the loss or, without a model, from the base grid.
     """
     shares = ladder.explained or ladder.importance
     if len(shares) < 2:
@@ -112,4 +112,4 @@ def remedy_cost(remedy: Remedy) -> str:
     widths = ", ".join(map(str, remedy.widths))
     time = f", {duration(remedy.seconds)} of training" if remedy.seconds else ""
     cost = f"{remedy.base_runs:.0f} base runs: {amount(remedy.flops)}FLOP{time}"
-    return f"That takes runs at width {widths} that cost as much as {cost}."
+    return f"Resolving this ladder takes runs at width {widths} that cost as much as {cost}."

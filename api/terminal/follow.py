@@ -1,6 +1,7 @@
-"""A job's progress until it ends: a live picture on a terminal, plain lines where output is piped.
+"""A job's progress until the job ends: a live view on a terminal, plain lines if output is piped.
 
-Parts: `changed_lines`, plain text of what changed · `follow`, which prints it or the live view.
+Parts: `changed_lines`, plain lines about what changed · `follow`, which prints these lines or the
+live view.
 """
 
 import textwrap
@@ -11,16 +12,16 @@ from rich.live import Live
 
 from api.terminal.progress import LevelProgress, ProgressView, live_view, pace_line, trouble
 
-COLUMNS = 120  # of plain lines
-LONGEST_NAME = 32  # of a job, in plain lines
+COLUMNS = 120  # longest plain line, in characters
+LONGEST_NAME = 32  # longest job name in a plain line, in characters
 
 
 def changed_lines(view: ProgressView, before: ProgressView | None = None) -> list[str]:
     """Describe in plain text what changed since `before`; without `before`, everything.
 
-    No line is longer than `COLUMNS`. Where the text is longer, the pace is left out, then levels,
-    whose number is stated. A long text on what the job waits for, or why it failed, continues on
-    further lines.
+    No line is longer than `COLUMNS`. To fit, a line leaves out the pace, then some levels, and
+    states the number of these levels. A long explanation of what the job waits for, or why the job
+    failed, continues on further lines.
     """
     head = f"{shorten(view.name or view.id, LONGEST_NAME)}: {view.state.lower()}"
     levels = _changes(view, before)
@@ -40,9 +41,9 @@ def changed_lines(view: ProgressView, before: ProgressView | None = None) -> lis
 
 
 def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str | None:
-    """Join the head, as many levels as fit, and the longest tail that fits.
+    """Join the head, as many levels as fit, and the longest tail that fits with them.
 
-    Returns None if not even one level fits. The last tail is used only with a single level.
+    The last tail is used only with a single level. Returns None if not even one level fits.
     """
     least = min(1, len(levels))
     choices = [(count, tail) for count in range(len(levels), least - 1, -1) for tail in tails[:-1]]
@@ -55,17 +56,17 @@ def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str
 
 
 def _more(levels: int, printed: int) -> str:
-    """The number of changed levels that a line leaves out; empty for none."""
+    """State how many changed levels a line leaves out; empty if it prints all of them."""
     omitted = levels - printed
     more = "more " if printed else ""
     return f"{omitted} {more}{'level' if omitted == 1 else 'levels'}" if omitted else ""
 
 
 def _changes(view: ProgressView, before: ProgressView | None) -> list[str]:
-    """Describe each level that changed, levels with newly ended trials first."""
+    """Describe each level that changed; levels in which trials have ended come first."""
     earlier = {_key(level): level for level in before.levels} if before else {}
     several_optimizers = len({level.optimizer for level in view.levels}) > 1
-    ended, planned = list[str](), list[str]()
+    ended_lines, planned_lines = list[str](), list[str]()
     for level in view.levels:
         old = earlier.get(_key(level))
         if old == level:
@@ -77,8 +78,10 @@ def _changes(view: ProgressView, before: ProgressView | None) -> list[str]:
             best = f", best {level.best_loss:.4f} at lr {level.best_lr:.3g}"
         if old is None or (old.done, old.total) != (level.done, level.total):
             has_ended = level.done > (old.done if old else 0)
-            (ended if has_ended else planned).append(f"{name}: {level.done}/{level.total}{best}")
-    return ended + planned
+            (ended_lines if has_ended else planned_lines).append(
+                f"{name}: {level.done}/{level.total}{best}"
+            )
+    return ended_lines + planned_lines
 
 
 def _key(level: LevelProgress) -> tuple[object, ...]:
@@ -92,7 +95,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def _printed_state(view: ProgressView) -> tuple[object, ...]:
-    """The parts of a job's progress whose change is worth another line."""
+    """The parts of a job's progress whose changes are printed on a new line."""
     levels = tuple((_key(level), level.done, level.total) for level in view.levels)
     return view.state, view.waiting_for, levels
 

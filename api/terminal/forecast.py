@@ -1,7 +1,7 @@
 """Terminal output of the forecast of a telescoping study.
 
-The output lists the certain costs level by level; the least, expected and largest cost of each part
-of the study; time and disk space; the cheaper alternatives to the ladder; and advice where an
+The output lists the guaranteed minimum cost of each level; the least, expected and largest cost of
+each part of the study; time and disk space; the alternatives to the ladder; and advice if an
 alternative is better.
 """
 
@@ -20,7 +20,7 @@ SPAN = ("least", "expected", "most")
 
 
 def show_forecast(document: dict[str, Any], console: Console) -> None:
-    """Print the forecast cost of a study, from the document of its preview."""
+    """Print the forecast cost of a study; `document` is the study's `Preview`."""
     preview = TypeAdapter(Preview).validate_python(document)
     title = "Guaranteed minimum cost by width, then the cost of each part:"
     console.print(title, _level_table(preview), "", _cost_table(preview), "", sep="\n")
@@ -64,7 +64,7 @@ def _cost_table(preview: Preview) -> Table:
             output.add_row(f"{prefix}{line.name}", *_counts(line.trials), *_amounts(line.flops))
     output.add_section()
     totals = (*_counts(preview.trials), *_amounts(preview.flops))
-    output.add_row("[bold]all[/] (no job exceeds its most)", *totals)
+    output.add_row("[bold]all[/] (the cost cannot exceed the most)", *totals)
     return output
 
 

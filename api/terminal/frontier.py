@@ -1,12 +1,14 @@
 """Terminal output of a compute-time job's tables at a target loss.
 
-There are three tables, each with sentences that summarise it: hours against devices, tokens against
-batch size, and the ratio of AdamW's tokens to Muon's; the latter two are in
+There are three tables, each followed by sentences that summarise it: hours against devices, tokens
+against batch size, and the ratio of AdamW's tokens to Muon's. The second and the third are in
 `api.terminal.batch_tables`. A column of the first table tells whether a step time was measured or
-modelled. That table can have hundreds of rows; only those on the frontier are printed.
+modelled. The first table can have hundreds of rows, of which only the rows on the frontier are
+printed.
 
-Parts: `TargetLossTables` · `parse_tables` and `tables_at`, which make them from documents and from
-an analysis · `show_tables` · `plot_tables` · `frontier_table`, `frontier_words`.
+Parts: `TargetLossTables`, the three tables · `parse_tables` and `tables_at`, which make the tables
+from documents and from an analysis · `show_tables` · `plot_tables` · `frontier_table`,
+`frontier_words`, the first table and its sentences.
 """
 
 from collections.abc import Mapping, Sequence
@@ -59,24 +61,24 @@ def tables_at(target_loss: float, analysis: Analysis) -> TargetLossTables:
 def lowest_target_loss(target_losses: Sequence[float]) -> float:
     """Return the lowest of a study's target losses, which its plot shows.
 
-    Raises InvalidInput if the study has none.
+    Raises InvalidInput if the study names no target loss.
     """
     if not target_losses:
-        message = "needs a target loss, but the study names none"
-        remedy = "use: telescope frontier JOB --target-loss X --plot FILE"
+        message = "needs a target loss, but the study names no target loss"
+        remedy = "run `telescope frontier JOB --target-loss X --plot FILE` instead"
         raise InvalidInput.of("--plot", f"{message}; {remedy}")
     return min(target_losses)
 
 
 def plot_tables(tables: TargetLossTables, path: Path, title: str) -> None:
     """Plot the three tables to a file."""
-    from telescope.studies.compute_time.plot import draw  # late: imports matplotlib
+    from telescope.studies.compute_time.plot import draw  # here: loads matplotlib
 
     draw(tables.frontier, tables.batch_sizes, tables.token_ratio, path, title)
 
 
 def show_tables(tables: TargetLossTables, console: Console) -> None:
-    """Print the three tables, each with its sentences."""
+    """Print the three tables, each followed by its sentences."""
     hours, batches, ratio = tables.frontier, tables.batch_sizes, tables.token_ratio
     target_loss, read = hours.target_loss, escape(hours.read)
     console.print(f"\nTarget loss [bold]{target_loss:g}[/], measured as {read}.\n", soft_wrap=True)
@@ -92,7 +94,7 @@ def show_tables(tables: TargetLossTables, console: Console) -> None:
 
 
 def frontier_table(answer: FrontierAnswer) -> Table:
-    """The table of hours against devices, only rows on the frontier."""
+    """The table of hours against devices, with only the rows on the frontier."""
     output = empty_table(
         "optimizer",
         "devices",
@@ -119,7 +121,7 @@ def frontier_table(answer: FrontierAnswer) -> Table:
 
 
 def frontier_words(answer: FrontierAnswer) -> list[str]:
-    """Sentences on the leading optimizer, the omitted rows, and the assumptions of step times."""
+    """Sentences on the leading optimizer, the omitted rows, and the origin of step times."""
     sentences = [dominance_words(answer.dominance)]
     if omitted := [row for row in answer.rows if not row.on_frontier]:
         count = sum(row.bound for row in omitted)
@@ -128,7 +130,7 @@ def frontier_words(answer: FrontierAnswer) -> list[str]:
             cause = "a run did not reach the loss, or was below it at its first point"
             bounds = f", {count} of which are bounds because {cause}"
         rows = _row_count(omitted)
-        sentences.append(f"Not on the frontier: {rows}{bounds}. `--csv frontier` prints all.")
+        sentences.append(f"Not on the frontier: {rows}{bounds}. `--csv frontier` prints all rows.")
     if answer.model:
         sentences.append(f"Step times: {escape(answer.model)}.")
     return sentences
@@ -144,7 +146,7 @@ def dominance_words(dominance: Dominance | None) -> str:
     if first == last:
         return f"{ratio}, the only device count that both frontiers share."
     if not (dominance.first_ahead or dominance.second_ahead):
-        return f"{ratio}, in the geometric mean; neither is ahead anywhere."
+        return f"{ratio}, in the geometric mean; neither optimizer is ahead anywhere."
     if not (dominance.first_ahead and dominance.second_ahead):
         leader = "Muon" if dominance.second_ahead else "AdamW"
         return f"{ratio}, in the geometric mean; {leader} is ahead everywhere."

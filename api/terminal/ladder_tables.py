@@ -1,6 +1,6 @@
 """Tables of a telescoping report: hyperparameters, parameter groups, and levels of a ladder.
 
-A judged sweep has the tables of hyperparameters and levels too.
+The output of a judged sweep has the tables of hyperparameters and levels too.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ STATUSES = {
 
 
 def hyperparameter_table(ladder: LadderReport | Judgement) -> Table:
-    """Values and intervals of all hyperparameters of a ladder."""
+    """The table of the values and intervals of a ladder's hyperparameters."""
     table = empty_table("hyperparameter", "value", "90 % interval", "half-width", "verdict")
     for name, estimate in ladder.hyperparameters.items():
         interval = half_width = ""
@@ -39,7 +39,7 @@ def is_measured(estimate: Hyperparameter) -> bool:
 
 
 def parameter_group_table(ladder: LadderReport, target_width: int) -> Table:
-    """Settings of each parameter group at the target width."""
+    """The table of the settings at the target width, one row per parameter group."""
     columns = ("optimizer", "lr", "decay", "eps", "init std", "multiplier", "parameters", "layers")
     table = empty_table(f"at width {target_width}", *columns)
     for group in ladder.parameter_groups:
@@ -58,13 +58,13 @@ def parameter_group_table(ladder: LadderReport, target_width: int) -> Table:
 
 
 def _layers(names: Iterable[str]) -> str:
-    """The distinct names of parameters within their blocks, such as query, key, value."""
+    """The distinct last parts of parameter names, such as query, key, value."""
     last_parts = (name.removesuffix(".weight").rpartition(".")[2] for name in names)
     return ", ".join(dict.fromkeys(last_parts))
 
 
 def level_table(ladder: LadderReport | Judgement) -> Table:
-    """Trials, optima and edges of every level; one row per width."""
+    """The table of trials, optima and edges, one row per width."""
     other_axes = [name for name in ladder.levels[0].window if name != "lr"]
     table = empty_table(
         "width",
@@ -97,9 +97,9 @@ def level_table(ladder: LadderReport | Judgement) -> Table:
 
 
 def _optimum(ladder: LadderReport | Judgement, level: LevelReport, name: AxisName) -> str:
-    """The optimum of an axis at a level, and the range tried if it does not bracket the optimum."""
-    value, fitted = significant(level.optimum.get(name)), ladder.hyperparameters.get(name)
-    if fitted and fitted.status == "unbracketed":
+    """The optimum on an axis at a level, with the range tried if the optimum is unbracketed."""
+    value, estimate = significant(level.optimum.get(name)), ladder.hyperparameters.get(name)
+    if estimate and estimate.status == "unbracketed":
         return f"{value} (tried {range_text(level.window[name])})"
     return value
 

@@ -1,6 +1,7 @@
 """Plots of telescoping reports and of judged sweeps, as PNG files.
 
-`plot_report` and `plot_judgement` convert them for `telescope.studies.telescoping.plot`.
+`plot_report` and `plot_judgement` convert reports and judgements to the values that
+`telescope.studies.telescoping.plot` draws.
 """
 
 from collections.abc import Iterable
@@ -21,9 +22,9 @@ def plot_report(
 ) -> None:
     """Plot a study's report to a file."""
     runs = list(runs)
-    over = report.comparison.over if report.comparison else None
+    sweep_over = report.comparison.over if report.comparison else None
     ladders = [plotted_ladder(ladder, runs, target_width) for ladder in report.ladders]
-    plot.draw(ladders, path, title, over)
+    plot.draw(ladders, path, title, sweep_over)
 
 
 def plot_judgement(judgement: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
@@ -47,7 +48,7 @@ def plot_judgement(judgement: Judgement, rows: Iterable[Row], path: Path, title:
 def plotted_ladder(
     ladder: LadderReport, runs: list[TrialLike], target_width: int
 ) -> plot_data.PlottedLadder:
-    """Convert one ladder; `runs` are all runs of the job, of all ladders."""
+    """Convert one ladder to the values drawn; `runs` holds the runs of all ladders of the job."""
     key = (ladder.optimizer, ladder.variant, "loss")
     own_runs = [run for run in runs if (run.optimizer, run.variant or "", run.measure) == key]
     ended = [run for run in own_runs if run.loss is not None or run.diverged]
@@ -72,7 +73,7 @@ def plotted_ladder(
 def _plotted_validation(
     validation: Validation | None, lrs: list[float]
 ) -> tuple[plot_data.PlottedLevel, ...]:
-    """The runs at the target as one more level, if they show an optimum."""
+    """The runs at the target as a further level; empty if they show no optimum."""
     if validation is None or not lrs:
         return ()
     value, interval, loss = validation.optimum, validation.interval, validation.loss

@@ -1,12 +1,12 @@
 """Progress of a job on a terminal.
 
-`job_progress` condenses a job and its trials into a frozen `ProgressView`, `live_view` renders it
-on a terminal, and `api.terminal.follow` prints a stream of views. `telescope run` takes jobs and
-trials from the store, `telescope watch` and the demonstration take them from the HTTP client; both
-satisfy the protocols here. `api.terminal.views` prints finished results.
+`job_progress` summarises a job and its trials as a frozen `ProgressView`, `live_view` renders a
+view on a terminal, and `api.terminal.follow` prints a stream of views. `telescope run` takes jobs
+and trials from the store, `telescope watch` and the demonstration from the HTTP client; the types
+of both satisfy the protocols here. `api.terminal.views` prints finished results.
 
-Parts: `JobLike`, `TrialLike`, the input · `LevelProgress`, `ProgressView`, `job_progress` ·
-`duration`, `pace_line`, `trouble`, texts · `live_view`.
+Parts: `JobLike`, `TrialLike`, the input · `LevelProgress`, `ProgressView`, `job_progress`, the
+summary · `duration`, `pace_line`, `trouble`, pieces of text · `live_view`, the output.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,8 +23,8 @@ from rich.text import Text
 from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
-PACE_SECONDS = 60.0  # the time over which the pace is measured
-MEASURES = {  # in the order of their levels
+PACE_SECONDS = 60.0  # length of the most recent period, over which the pace is measured
+MEASURES = {  # names of levels, in the order of printing
     "coordinates": "coordinate check",
     "loss": "width",
     "time": "step times",
@@ -82,20 +82,20 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True)
 class LevelProgress:
-    """The trials of one optimizer at one width, and at one batch if the job has several.
+    """The trials of one optimizer at one width, and at one batch if the job has several batches.
 
-    Coordinate checks and step times form levels over all widths and batches. A job that compares
-    architectures or texts has separate levels for each of them.
+    The trials of a coordinate check form one level over all widths; the measurements of step times
+    form one level over all batches. Each variant of a job has separate levels.
     """
 
     optimizer: str
-    variant: str  # empty if there is only one
+    variant: str  # empty if the job compares no variants
     measure: str
     width: int | None  # None for all widths
     batch_tokens: int | None  # None for all batches, or if the job has only one batch
     done: int
     running: int
-    total: int  # planned so far
+    total: int  # trials planned so far
     best_loss: float | None
     best_lr: float | None
 
@@ -123,16 +123,16 @@ class ProgressView:
 def job_progress(
     job: JobLike, trials: Iterable[TrialLike], now: datetime, forecast_flops: float | None
 ) -> ProgressView:
-    """Condense a job and its trials.
+    """Summarise a job and its trials.
 
-    `forecast_flops` is the expected cost of the whole job by its preview, None if unknown; it
-    serves to estimate the time left.
+    `forecast_flops` is the cost that the preview expects for the whole job. If it is None, the time
+    left is unknown.
     """
     trials = list(trials)
     several_batches = len({trial.batch_tokens for trial in trials}) > 1
 
     def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
-        """Sort key: variant, optimizer, measure and, for losses, width and batch."""
+        """The level as a sort key: variant, optimizer, measure and, for losses, width and batch."""
         width = batch_tokens = 0
         if trial.measure == "loss":
             width, batch_tokens = trial.width, (several_batches and trial.batch_tokens) or 0
@@ -169,8 +169,8 @@ def _level(trials: Sequence[TrialLike], several_batches: bool) -> LevelProgress:
     width = trials[0].width if measure == "loss" else None
     batch_tokens = trials[0].batch_tokens if width and several_batches else None
     states = [TrialState(trial.state) for trial in trials]
-    finite = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None and width]
-    best_loss, best_lr = min(finite) if finite else (None, None)
+    losses = [(trial.loss, trial.lr) for trial in trials if trial.loss is not None and width]
+    best_loss, best_lr = min(losses) if losses else (None, None)
     done = sum(state.terminal for state in states)
     running = states.count(TrialState.RUNNING)
     return LevelProgress(
@@ -198,7 +198,7 @@ def duration(seconds: float) -> str:
 
 
 def pace_line(view: ProgressView) -> list[str]:
-    """Pace and time left of a job that has not ended, as far as they are known."""
+    """The pace and the time left, as far as they are known; empty if the job has ended."""
     parts = []
     if not view.state.terminal:
         if view.trials_per_minute is not None:
@@ -209,7 +209,7 @@ def pace_line(view: ProgressView) -> list[str]:
 
 
 def trouble(view: ProgressView) -> list[str]:
-    """What a running job waits for, or why an ended job did not succeed; empty for neither."""
+    """What a job waits for, or why an ended job did not succeed; empty if neither applies."""
     if not view.state.terminal:
         return [f"waiting for: {view.waiting_for}"] if view.waiting_for else []
     return [view.reason] if view.reason and view.state != JobState.SUCCEEDED else []
@@ -249,7 +249,7 @@ def live_view(view: ProgressView) -> RenderableType:
 
 
 def _losses(levels: Iterable[LevelProgress]) -> dict[str, list[float]]:
-    """The best losses of all levels by variant; losses of different texts cannot be compared."""
+    """The best losses of all levels, by variant: losses on different data cannot be compared."""
     losses: dict[str, list[float]] = {}
     for level in levels:
         if level.best_loss is not None:

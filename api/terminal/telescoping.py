@@ -3,9 +3,10 @@
 The output of a ladder states the result in a sentence, the verdict with its reason, the values to
 set per parameter group, the evidence at each width, and the cost.
 
-Parts: `parse_report`, from a document to the types of `telescope.studies.telescoping.report` ·
-`show`, for a report · `show_judgement`, for a sweep that was run elsewhere · functions that return
-one sentence or paragraph each. The tables are in `api.terminal.ladder_tables`.
+Parts: `parse_report`, from a document to a `telescope.studies.telescoping.report.Report` · `show`,
+which prints a report · `show_judgement`, which prints the judgement of a sweep that was run
+elsewhere · functions that return one sentence or paragraph each. The tables are in
+`api.terminal.ladder_tables`.
 """
 
 from collections.abc import Iterator
@@ -47,14 +48,14 @@ def target_width(study: dict[str, Any] | None) -> int:
 
 
 def show(report: Report, target_width: int, console: Console) -> None:
-    """Print a report: the comparison of variants, then each ladder, the best first."""
+    """Print a report: the comparison of variants, if any, then each ladder."""
     console.print()
     if report.comparison:
         variants.show_comparison(report, console)
     state = "" if report.final else " so far"
     for ladder, is_best in ranked(report):
         name = ladder_name(ladder.optimizer, ladder.variant)
-        title = f"{name} (the better one)" if is_best else name
+        title = f"{name} (the better optimizer)" if is_best else name
         console.rule(f"[bold]{title}", align="left", style="dim")
         show_result(ladder, target_width, state, console)
         show_evidence(ladder, console)
@@ -74,7 +75,7 @@ def show_result(ladder: LadderReport, target_width: int, state: str, console: Co
 
 
 def show_evidence(ladder: LadderReport, console: Console) -> None:
-    """Print what a ladder's result rests on: levels, checks, uncertainty, rules, and the cost."""
+    """Print the evidence for a ladder's result: levels, checks, uncertainty, rules, and cost."""
     if ladder.levels:
         console.print(level_table(ladder), "", sep="\n")
     if drift := ladder.drift:
@@ -97,9 +98,9 @@ def show_evidence(ladder: LadderReport, console: Console) -> None:
 
 
 def ranked(report: Report) -> Iterator[tuple[LadderReport, bool]]:
-    """Yield ladders grouped by variant, that of the best optimizer first.
+    """Yield the ladders of each variant, the best optimizer's ladder first.
 
-    The second value is True for the best ladder of a variant with several.
+    The second value is True for the best ladder of a variant that has several ladders.
     """
     best = {variant.name: variant.best for variant in report.variants} or {"": report.best}
     for variant, optimizer in best.items():
@@ -109,9 +110,9 @@ def ranked(report: Report) -> Iterator[tuple[LadderReport, bool]]:
 
 
 def coordinate_checks(ladder: LadderReport) -> list[str]:
-    """Sentences on the coordinate checks at the first steps and at the ends of the runs.
+    """Sentences on the coordinate checks at the first steps and at the last steps of the runs.
 
-    There are none for a refused ladder, since its verdict states the failed check.
+    A refused ladder has no such sentences: the reason for its verdict states the failed check.
     """
     if ladder.verdict == "refused":
         return []
@@ -162,7 +163,7 @@ def drift_sentence(drift: Drift) -> str:
 
 
 def result_sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
-    """The result in one sentence, or that there is none yet."""
+    """One sentence that states the result, or that there is no result yet."""
     if ladder.verdict == "unbracketed" and not ladder.hyperparameters:
         return f"No hyperparameters: {ladder.reason}."
     if not ladder.hyperparameters or ladder.verdict == "refused":
@@ -228,20 +229,20 @@ def scaling_rules(pairing: Pairing) -> str:
 
 def cost_paragraph(cost: Cost) -> str:
     """The cost of tuning, compared with the final run and with a sweep at the target."""
-    total = cost.final_run_flops / cost.share  # reused trials count with their original cost
+    total = cost.final_run_flops / cost.share  # includes the original cost of reused trials
     trials = (
         f"{cost.reused} of {cost.trials} trials reused" if cost.reused else f"{cost.trials} trials"
     )
-    spent = f"{amount(cost.tokens).rstrip()} tokens, {amount(cost.flops)}FLOP"
-    tuning = f"{trials}, {spent}, {cost.seconds:.0f} s of training"
-    counted = ", including the earlier cost of reused trials" if cost.reused else ""
+    amounts = f"{amount(cost.tokens).rstrip()} tokens, {amount(cost.flops)}FLOP"
+    tuning = f"{trials}, {amounts}, {cost.seconds:.0f} s of training"
+    reuse_note = ", including the earlier cost of reused trials" if cost.reused else ""
     final_run = f"the final run ({amount(cost.final_run_flops)}FLOP)"
-    share = f"{final_run} is {cost.share:.0%} of the total {amount(total)}FLOP{counted}"
-    saving = checked = ""
+    share = f"{final_run} is {cost.share:.0%} of the total {amount(total)}FLOP{reuse_note}"
+    saving_note = validation_note = ""
     if 0 < cost.saving < 1:
         factor = f"{1 / (1 - cost.saving):.1f} times as much"
-        saving = f"; a sweep of the full grid at the target would have cost {factor}"
+        saving_note = f"; a sweep of the full grid at the target would have cost {factor}"
     if cost.validation:
         at_target = f"{cost.validation.trials} trials and {amount(cost.validation.flops)}FLOP"
-        checked = f" ({at_target} of it at the target)"
-    return f"Bill: {tuning}{checked}; {share}{saving}.\n"
+        validation_note = f" ({at_target} of it at the target)"
+    return f"Bill: {tuning}{validation_note}; {share}{saving_note}.\n"

@@ -1,8 +1,9 @@
-"""Terminal output of a comparison of architectures or texts.
+"""Terminal output of a comparison of variants, which are architectures or corpora.
 
 The first table has one row per ladder: learning rate and weight decay at the target, with their
 intervals; drift; and size, cost and loss at the widest level that all ladders have finished. The
-second table has the distances between optima. A remark states how far the losses can be compared.
+second table has the distances between the variants' optima. A remark states whether the losses can
+be compared.
 """
 
 import json
@@ -38,11 +39,11 @@ def show_comparison(report: Report, console: Console) -> None:
 
 
 def ladder_rows(comparison: VariantComparison) -> Table:
-    """The table of the compared ladders, one row each."""
+    """The table of the compared ladders, one row per ladder."""
     at = "" if comparison.width is None else f" at {comparison.width}"
-    fitted = ("lr", "90 % interval", "weight decay", "90 % interval", "drift")
-    sizes = ("parameters", "FLOP of a run", f"loss{at}")
-    output = empty_table("variant", "optimizer", *fitted, *sizes, "verdict")
+    fit_columns = ("lr", "90 % interval", "weight decay", "90 % interval", "drift")
+    size_columns = ("parameters", "FLOP of a run", f"loss{at}")
+    output = empty_table("variant", "optimizer", *fit_columns, *size_columns, "verdict")
     for row in comparison.rows:
         verdict = f"[{COLOURS[row.verdict]}]{row.verdict}[/]"
         values = (*_values(row.lr), *_values(row.weight_decay), *_sizes(row))
@@ -51,7 +52,7 @@ def ladder_rows(comparison: VariantComparison) -> Table:
 
 
 def _values(estimate: Hyperparameter | None) -> tuple[str, str]:
-    """The cells of a hyperparameter: its value, and its interval or else its status."""
+    """The cells of a hyperparameter: the value, and the interval or, without one, the status."""
     if estimate is None:
         return "", ""
     has_interval = estimate.low < estimate.high
@@ -73,7 +74,7 @@ def _sizes(row: Compared) -> tuple[str, ...]:
 
 def distance_table(comparison: VariantComparison) -> Table:
     """The table of the distances between the variants' optima."""
-    columns = ("optimizer", "of", "against", "octaves", "90 % interval", "verdict")
+    columns = ("optimizer", "variant", "against variant", "octaves", "90 % interval", "verdict")
     output = empty_table("optimum of", *columns)
     for difference in comparison.differences:
         output.add_row(
@@ -95,7 +96,7 @@ def _verdict(difference: Difference) -> str:
 
 
 def best_words(report: Report) -> str:
-    """The best variant, or the best optimizer of each variant, as far as they are known."""
+    """State the best variant or, if unknown, the best optimizer of each variant."""
     if report.best_variant and report.best:
         return f"Lowest loss: [bold]{report.best_variant}[/], {OPTIMIZER_TITLES[report.best]}"
     best = [

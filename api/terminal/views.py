@@ -1,7 +1,7 @@
 """Terminal views, one per kind of study.
 
-`VIEWS` has an entry for each kind of study with a view of its own. `view_of` returns `GENERIC` for
-every other kind: it prints reports and forecasts as tables of their fields.
+`VIEWS` has an entry for each kind of study with a view of its own. For any other kind, `view_of`
+returns `GENERIC`, which prints reports and forecasts as tables of their fields.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +22,7 @@ from telescope.studies.telescoping.kind import KIND as TELESCOPING
 Document = dict[str, Any]
 
 
-class Findings(Protocol):
+class JobResult(Protocol):
     """The result of a job, read from a service or from this installation's database."""
 
     @property
@@ -43,33 +43,33 @@ class View:
 
     show: Callable[[Document, Document, Console], None]
     show_forecast: Callable[[Document, Console], None]
-    picture: Callable[[Findings, Path], None]
+    picture: Callable[[JobResult, Path], None]
 
 
 def show_telescoping(report: Document, study: Document, console: Console) -> None:
     telescoping.show(telescoping.parse_report(report), telescoping.target_width(study), console)
 
 
-def picture_telescoping(findings: Findings, path: Path) -> None:
-    from api.terminal import pictures  # late: imports matplotlib
+def picture_telescoping(result: JobResult, path: Path) -> None:
+    from api.terminal import pictures  # here: loads matplotlib
 
-    report = telescoping.parse_report(findings.report)
-    width = telescoping.target_width(findings.study)
-    pictures.plot_report(report, findings.trials(), width, path, findings.name)
+    report = telescoping.parse_report(result.report)
+    width = telescoping.target_width(result.study)
+    pictures.plot_report(report, result.trials(), width, path, result.name)
 
 
 def show_compute_time(report: Document, study: Document, console: Console) -> None:
     compute_time.show(compute_time.parse_report(report), console)
 
 
-def picture_compute_time(findings: Findings, path: Path) -> None:
+def picture_compute_time(result: JobResult, path: Path) -> None:
     """Plot the tables at the lowest of the study's target losses."""
-    tables = findings.tables(frontier.lowest_target_loss(findings.study["target_losses"]))
-    frontier.plot_tables(frontier.parse_tables(tables), path, findings.name)
+    tables = result.tables(frontier.lowest_target_loss(result.study["target_losses"]))
+    frontier.plot_tables(frontier.parse_tables(tables), path, result.name)
 
 
 def show_any(report: Document, study: Document, console: Console) -> None:
-    """Print a document as a table of its fields."""
+    """Print a report as a table of its fields."""
     console.print(fields(report))
 
 
@@ -78,9 +78,9 @@ def show_any_forecast(document: Document, console: Console) -> None:
     console.print(fields(document))
 
 
-def no_picture(findings: Findings, path: Path) -> None:
-    """Refuse to plot a kind that has no plot."""
-    message = f"jobs of kind {findings.study['kind']} have no plot; leave --plot out"
+def no_picture(result: JobResult, path: Path) -> None:
+    """Raise InvalidInput, since the kind of the job has no plot."""
+    message = f"jobs of kind {result.study['kind']} have no plot; leave --plot out"
     raise InvalidInput.of("--plot", message, str(path))
 
 
@@ -93,7 +93,7 @@ def fields(document: Mapping[str, Any]) -> Table:
 
 
 def cell(value: Any) -> Any:
-    """A value as a cell of the table that `fields` makes."""
+    """The content of a table cell that shows a value; nested values become nested tables."""
     if isinstance(value, Mapping):
         return fields(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -114,5 +114,5 @@ VIEWS: dict[str, View] = {
 
 
 def view_of(kind: str) -> View:
-    """The view of a kind of study, by its name."""
+    """The view of the kind of study with this name."""
     return VIEWS.get(kind, GENERIC)

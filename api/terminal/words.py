@@ -18,7 +18,7 @@ __all__ = [
     "significant",
 ]
 
-COLOURS = {  # of verdicts
+COLOURS = {  # colours of verdicts
     "resolved": "green",
     "unresolved": "yellow",
     "unbracketed": "yellow",
@@ -26,6 +26,7 @@ COLOURS = {  # of verdicts
 }
 LEFT_ALIGNED = (
     "variant",
+    "against variant",
     "verdict",
     "reason",
     "optimizer",
@@ -38,7 +39,7 @@ LEFT_ALIGNED = (
 
 def field_words(name: str) -> str:
     """Spell the name of a job's field with spaces."""
-    return "lr" if name == "lr" else name.replace("_", " ")
+    return name.replace("_", " ")
 
 
 def ladder_name(optimizer: str, variant: str = "") -> str:
@@ -78,7 +79,10 @@ def signed_amount(value: float | None) -> str:
 
 
 def interval_cell(low: float | None, high: float | None) -> str:
-    """Format an interval of a positive number; it is open at an end that is None."""
+    """Format a positive interval; without `low` it starts at 0, without `high` it ends at ∞.
+
+    Empty without both.
+    """
     if not low and high is None:
         return ""
     return f"{short_number(low) or '0'} to {short_number(high) or '∞'}"

@@ -44,9 +44,9 @@ class Pairs:
     """Log tokens of both optimizers, at the batch sizes and seeds at which both are settled."""
 
     batch_tokens: Array  # [batch]
-    means: Array  # [batch, optimizer], over the pairs
+    means: Array  # [batch, optimizer], mean log tokens of the pairs
     counts: Array  # [batch], number of pairs
-    covariance: Array  # [optimizer, optimizer], of the log tokens of one pair
+    covariance: Array  # [optimizer, optimizer], covariance of the log tokens of a pair
     dof: int  # degrees of freedom of the covariance
 
     @classmethod

@@ -79,7 +79,7 @@ def _branch(
 ) -> TrialSpec:
     assert step in trunk.kept_steps, f"the trunk keeps no state at step {step}"
     assert schedules_agree(trunk.horizon, horizon, step), (
-        f"trunk and branch have different learning rates before step {step}"
+        f"trunk and branch have different learning rates up to step {step}"
     )
     branch = Branch(trunk=trunk.digest, step=step)
     return replace(trunk, horizon=horizon, branch=branch, kept_steps=kept_steps)

@@ -63,8 +63,7 @@ def _validated(value: object) -> str | tuple[Part, ...]:
         case _:
             raise ValueError(
                 "must be a string that names a corpus, or a mapping of two or more corpora to "
-                "weights, such as "
-                "{python-stdlib: 7, python-docs: 3}"
+                "weights, such as {python-stdlib: 7, python-docs: 3}"
             )
     _check_parts(mixture)
     validated = (Part(part.corpus, float(part.weight)) for part in mixture)

@@ -17,7 +17,7 @@ from api.coordinator.loop import Coordinator
 from api.http.app import create_app
 from api.job_states import JobState
 from api.jobs.exports import EXPORTERS
-from api.jobs.from_jobs import FILLED
+from api.jobs.from_jobs import FILLERS
 from api.settings import Settings
 from api.store.record import CoordinatorStore
 from api.terminal.views import VIEWS, view_of
@@ -80,7 +80,7 @@ def test_a_new_kind_goes_from_a_posted_job_to_its_result(
     assert min(trials, key=lambda trial: trial["loss"])["lr"] == result["lr"]
     assert http.get(f"/v1/jobs/{job_id}").json()["study"]["first"] == 1e-6
 
-    registered_elsewhere = "duel" in {*VIEWS, *EXPORTERS, *FILLED}
+    registered_elsewhere = "duel" in {*VIEWS, *EXPORTERS, *FILLERS}
     assert not registered_elsewhere, "the kind needs more than its package and the registry"
     output = io.StringIO()
     view_of("duel").show(result, DUEL, Console(width=100, file=output))

@@ -2,7 +2,8 @@
 
 There are three formats: JSON, Python that needs only torch, and flags for Megatron-LM. The format
 is a query parameter rather than a negotiated media type, since the formats serve different
-purposes. A response, and so its ETag, depends only on the parameters and the job's version.
+purposes. A response depends only on the parameters, the job's version and telescope's version, from
+which its ETag is computed.
 """
 
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from api.http import bodies
-from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, Rows
+from api.http.dependencies import UNCHANGED, CurrentStore, IfNoneMatch, JobId
 from api.http.errors import error_responses
 from api.http.representations import JSON, entity_tag, matches_etag
 from api.jobs.exports import export_job
@@ -20,7 +21,7 @@ from telescope.trials.types import OptimizerName
 MEDIA: dict[Format, str] = {"json": JSON, "torch": "text/x-python", "megatron": "text/plain"}
 FORMATS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A JSON document, a Python file, or flags with a comment before each.",
+        "description": "A JSON document, a Python file, or flags, each below a comment.",
         "content": {JSON: {"schema": {"type": "object"}}}
         | {MEDIA[name]: {"schema": {"type": "string"}} for name in ("torch", "megatron")},
         "headers": {"ETag": {"schema": {"type": "string"}}},
@@ -57,7 +58,7 @@ Variant = Annotated[
 def export(
     request: Request,
     job_id: JobId,
-    store: Rows,
+    store: CurrentStore,
     to: To,
     optimizer: Optimizer = None,
     variant: Variant = None,
@@ -65,7 +66,8 @@ def export(
 ) -> Response:
     """Get the hyperparameters at the target in the format of another trainer.
 
-    409 names each rule that the format cannot express, or why there are no hyperparameters yet.
+    A 409 names each rule that the format cannot express, or states why there are no
+    hyperparameters yet.
     """
     bodies.require_known_parameters(request.query_params, "to", "optimizer", "variant")
     row = store.job(job_id)

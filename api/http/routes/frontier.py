@@ -1,11 +1,11 @@
 """Routes of a compute-time job's tables at a target loss.
 
 There are three tables, each computed for the loss in the query: hours against devices, tokens
-against batch size, and the ratio of the optimizers' tokens. They are sent as JSON in pages or, if
-the Accept header prefers it, as CSV with all rows. Each response carries an ETag of everything that
-it depends on. A poll with If-None-Match costs one query and no analysis. A request for another
-target loss of the same job version also costs one query, since the analysis is cached
-(`api.jobs.analyses`).
+against batch size, and the ratio of AdamW's tokens to Muon's. A table is sent as JSON in pages or,
+if the Accept header prefers CSV, as CSV with all rows. Each response carries an ETag of everything
+that the response depends on. A poll with If-None-Match costs one query and no analysis. A request
+for another target loss also costs one query while the job's version stays the same, since the
+analysis is cached (`api.jobs.analyses`).
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from api.http import bodies, schemas
-from api.http.dependencies import UNCHANGED, IfNoneMatch, JobId, PageSize, PageToken, Rows
+from api.http.dependencies import UNCHANGED, CurrentStore, IfNoneMatch, JobId, PageSize, PageToken
 from api.http.errors import error_responses
 from api.http.representations import CSV, JSON, csv_text, entity_tag, matches_etag, preferred
 from api.jobs.analyses import analysed, analysed_kinds
@@ -37,12 +37,12 @@ from telescope.trials.types import OptimizerName
 MOST_CSV_ROWS = 100_000
 DEFAULT_PAGE_SIZE = 50
 PARAMETERS = ("target_loss", "page_size", "page_token")
-TAGGED = {"ETag": {"schema": {"type": "string"}}, "Vary": {"schema": {"type": "string"}}}
+TABLE_HEADERS = {"ETag": {"schema": {"type": "string"}}, "Vary": {"schema": {"type": "string"}}}
 ALSO_CSV: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The rows with their summary; as CSV only the rows.",
+        "description": "The rows and their summary; in CSV, only the rows.",
         "content": {CSV: {"schema": {"type": "string"}}},
-        "headers": TAGGED,
+        "headers": TABLE_HEADERS,
     }
 }
 
@@ -64,7 +64,7 @@ class TableRequest:
     """The parameters that all three routes share."""
 
     http: Request
-    store: Rows
+    store: CurrentStore
     job_id: JobId
     target_loss: TargetLoss
     page_size: PageSize = 0
@@ -77,7 +77,7 @@ TableParameters = Annotated[TableRequest, Depends()]
 
 @router.get("/frontier", response_model=schemas.FrontierPage)
 def frontier(request: TableParameters, optimizer: Optimizer = None) -> Response:
-    """List hours to a loss against devices: each optimizer's best batch, and which is ahead."""
+    """List hours to a loss against devices, at each optimizer's best batch, and which leads."""
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = Table(
         "frontier",
@@ -90,7 +90,7 @@ def frontier(request: TableParameters, optimizer: Optimizer = None) -> Response:
 
 @router.get("/batch-sizes", response_model=schemas.BatchPage)
 def batch_sizes(request: TableParameters, optimizer: Optimizer = None) -> Response:
-    """List tokens and steps to a loss against batch size, and where tokens start to rise."""
+    """List tokens and steps to a loss against batch size, and the critical batches."""
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = Table(
         "batch-sizes",
@@ -103,7 +103,7 @@ def batch_sizes(request: TableParameters, optimizer: Optimizer = None) -> Respon
 
 @router.get("/token-ratio", response_model=schemas.RatioPage)
 def token_ratio(request: TableParameters) -> Response:
-    """List the ratio of AdamW's tokens to Muon's against batch size, and whether it falls."""
+    """List the ratio of AdamW's tokens to Muon's against batch size, and the ratio's trend."""
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS)
     table = Table(
         "token-ratio",
@@ -121,11 +121,11 @@ class Table:
     name: str
     row: type
     page: type[schemas.FrontierPage | schemas.BatchPage | schemas.RatioPage]
-    of: Callable[[Analysis], Answer]
+    compute: Callable[[Analysis], Answer]
 
 
 def negotiated_table(request: TableRequest, table: Table, optimizer: str | None = None) -> Response:
-    """Send a table in the media type that the client prefers, or 304 if the client has it."""
+    """Return a table in the client's preferred media type, or a 304 if the client has the table."""
     media = preferred_media(request.http)
     if media == CSV and (request.page_size or request.page_token):
         message = "does not apply to CSV, which has all rows; leave out page_size and page_token"
@@ -139,7 +139,7 @@ def negotiated_table(request: TableRequest, table: Table, optimizer: str | None 
     if matches_etag(tag, request.if_none_match):
         return Response(status_code=304, headers=headers)
     analysis = app.state.analyses.of(row, lambda: analysed(row.id, request.store))
-    answer = table.of(analysis)
+    answer = table.compute(analysis)
     if media == CSV:
         return Response(as_csv(answer, table), media_type=f"{CSV}; charset=utf-8", headers=headers)
     page_size = request.page_size or DEFAULT_PAGE_SIZE
@@ -150,7 +150,7 @@ def negotiated_table(request: TableRequest, table: Table, optimizer: str | None 
 
 
 def preferred_media(request: Request) -> str:
-    """Return the media type that the client prefers, JSON or CSV; 406 if it accepts neither."""
+    """Return the client's preferred media type, JSON or CSV; raise a 406 if it accepts neither."""
     media = preferred(",".join(request.headers.getlist("Accept")), (JSON, CSV))
     if media is None:
         raise HTTPException(406, f"rows are available as {JSON} or {CSV}; accept one of the two")

@@ -5,7 +5,7 @@ import asyncio
 from fastapi import APIRouter
 
 from api.http import schemas
-from api.http.dependencies import Rows
+from api.http.dependencies import CurrentStore
 from api.http.errors import error_responses
 from api.store.engines import CoordinatorLock
 from telescope.errors import Problem, TelescopeError, Unavailable
@@ -21,10 +21,10 @@ async def live() -> schemas.Health:
 
 
 @router.get("/readyz", responses=error_responses(503))
-async def ready(store: Rows) -> schemas.Health:
+async def ready(store: CurrentStore) -> schemas.Health:
     """Check that the database is reachable and up to date, and that a coordinator is running.
 
-    503 names what is missing.
+    A 503 names the part that is missing.
     """
     checks = {
         "database": store.check_revision,
@@ -38,7 +38,7 @@ async def ready(store: Rows) -> schemas.Health:
             missing.append(Problem(part, f"did not respond within {READY_SECONDS:g} s"))
         except TelescopeError as error:
             missing.append(Problem(part, error.message))
-        if missing:  # the coordinator is checked through the database
+        if missing:  # the check of the coordinator needs the database
             raise Unavailable("; ".join(map(str, missing)), tuple(missing))
     return schemas.Health(parts=dict.fromkeys(("api", *checks), "ok"))
 
@@ -48,7 +48,7 @@ def _require_coordinator(url: str) -> None:
     lock = CoordinatorLock(url)
     try:
         if lock.acquire():
-            remedy = "start one with `telescope coordinator` or `telescope serve`"
+            remedy = "run `telescope coordinator` or `telescope serve`"
             raise Unavailable(f"no coordinator is running, so jobs wait; {remedy}")
     finally:
         lock.release()

@@ -10,12 +10,12 @@ from pydantic import TypeAdapter
 from api.http import schemas
 from api.http.dependencies import (
     UNCHANGED,
+    CurrentStore,
     IdempotencyKey,
     IfNoneMatch,
     JobId,
     PageSize,
     PageToken,
-    Rows,
     Study,
     changes_of,
     document_of,
@@ -43,7 +43,7 @@ router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
 def submit(
     document: Annotated[Any, Depends(document_of)],
     settings: Annotated[Settings, Depends(settings_of)],
-    store: Rows,
+    store: CurrentStore,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> JobDetail:
@@ -59,11 +59,12 @@ def submit(
 
 @router.post("/jobs:preview", tags=["jobs"], responses=error_responses(413, 422))
 def preview(
-    study: Study, settings: Annotated[Settings, Depends(settings_of)], store: Rows
+    study: Study, settings: Annotated[Settings, Depends(settings_of)], store: CurrentStore
 ) -> Response:
-    """Forecast the trials and cost of a study, width by width, and of its alternatives.
+    """Forecast the trials and the cost of a study; nothing is trained.
 
-    Nothing is trained.
+    The forecast of a telescope study lists the cost of each width, and the alternatives to the
+    ladder, such as copying the optimum of the smallest width.
     """
     forecast = registry.preview(study, machine.measurements_in_database(settings, store))
     return JSONResponse({"kind": study.kind.name} | registry.report_document(forecast))
@@ -71,7 +72,7 @@ def preview(
 
 @router.get("/jobs", tags=["jobs"], responses=error_responses(422))
 def jobs(
-    store: Rows,
+    store: CurrentStore,
     page_size: PageSize = 0,
     page_token: PageToken = None,
     state: JobState | None = None,
@@ -87,7 +88,7 @@ def jobs(
     response_model=JobDetail,
     responses=error_responses(404, 422) | UNCHANGED,
 )
-def job(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
+def job(job_id: JobId, store: CurrentStore, if_none_match: IfNoneMatch = None) -> Any:
     """Get a job with its study."""
     row = store.job(job_id)
     if unchanged := not_modified(row, if_none_match):
@@ -96,25 +97,27 @@ def job(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
 
 
 @router.post("/jobs/{job_id}:cancel", tags=["jobs"], responses=error_responses(404, 409, 422))
-def cancel(job_id: JobId, store: Rows) -> Job:
+def cancel(job_id: JobId, store: CurrentStore) -> Job:
     """Cancel a job; the results of its trials stay readable."""
     return store.request(job_id, Verb.CANCEL)
 
 
 @router.post("/jobs/{job_id}:pause", tags=["jobs"], responses=error_responses(404, 409, 422))
-def pause(job_id: JobId, store: Rows) -> Job:
+def pause(job_id: JobId, store: CurrentStore) -> Job:
     """Pause a job: stop its trials and keep their checkpoints."""
     return store.request(job_id, Verb.PAUSE)
 
 
 @router.post("/jobs/{job_id}:resume", tags=["jobs"], responses=error_responses(404, 409, 422))
-def resume(job_id: JobId, store: Rows) -> Job:
+def resume(job_id: JobId, store: CurrentStore) -> Job:
     """Resume a paused job."""
     return store.request(job_id, Verb.RESUME)
 
 
 @router.post("/jobs/{job_id}:retry", tags=["jobs"], responses=error_responses(404, 409, 422))
-def retry(job_id: JobId, store: Rows, settings: Annotated[Settings, Depends(settings_of)]) -> Job:
+def retry(
+    job_id: JobId, store: CurrentStore, settings: Annotated[Settings, Depends(settings_of)]
+) -> Job:
     """Retry a failed or cancelled job: unfinished trials run again, finished ones are kept."""
     admission.require_factories(store.study_document(job_id), settings.factories)
     return store.request(job_id, Verb.RETRY)
@@ -127,25 +130,31 @@ def clone(
     job_id: JobId,
     changes: Annotated[Any, Depends(changes_of)],
     settings: Annotated[Settings, Depends(settings_of)],
-    store: Rows,
+    store: CurrentStore,
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> JobDetail:
-    """Create a job with the study of this one, changed by the body's merge patch (RFC 7396).
+    """Create a job from this job's study, changed by the merge patch (RFC 7396) in the body.
 
     Finished trials that both jobs share are reused.
     """
     document = patched(store.study_document(job_id), changes)
-    # Unchanged paths were admitted with the first job, perhaps on this machine's command line.
-    new_data = not changes.keys().isdisjoint({"data", SWEEP_OVER})
-    request = [job_id, changes]
-    row = accept(Submission(document, settings, new_data, idempotency_key, request), store)
+    # Paths that the patch keeps were admitted with the original job, perhaps by the command line.
+    may_name_new_paths = not changes.keys().isdisjoint({"data", SWEEP_OVER})
+    submission = Submission(
+        document,
+        server_settings=settings,
+        may_name_new_paths=may_name_new_paths,
+        idempotency_key=idempotency_key,
+        keyed_request=[job_id, changes],
+    )
+    row = accept(submission, store)
     response.headers.update(_headers(row))
     return _detail(row, store)
 
 
 def _headers(row: JobRow) -> dict[str, str]:
-    """Headers of a response that creates a job."""
+    """Headers of the response when a job is created."""
     return {"Location": f"/v1/jobs/{row.id}", "ETag": tag_of(row)} | RETRY_AFTER
 
 

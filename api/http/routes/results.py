@@ -7,12 +7,12 @@ from fastapi import APIRouter
 from api.http import schemas
 from api.http.dependencies import (
     UNCHANGED,
+    CurrentStore,
     IfNoneMatch,
     JobId,
     PageSize,
     PageToken,
     Points,
-    Rows,
     TrialId,
     Width,
 )
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
     response_model=dict[str, Any],
     responses=error_responses(404, 422) | UNCHANGED,
 )
-def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any:
+def result(job_id: JobId, store: CurrentStore, if_none_match: IfNoneMatch = None) -> Any:
     """Get the report of a job.
 
     While the job runs, `final` is false and the report has the levels decided so far.
@@ -44,7 +44,7 @@ def result(job_id: JobId, store: Rows, if_none_match: IfNoneMatch = None) -> Any
 
 
 @router.get("/jobs/{job_id}/levels", tags=["results"], responses=error_responses(404, 422))
-def levels(job_id: JobId, store: Rows) -> schemas.Levels:
+def levels(job_id: JobId, store: CurrentStore) -> schemas.Levels:
     """List the decided levels of all ladders: window, grid, optimum, interval."""
     report = reports.latest(store.job(job_id), store)
     items = [
@@ -59,14 +59,14 @@ def levels(job_id: JobId, store: Rows) -> schemas.Levels:
 @router.get("/jobs/{job_id}/trials", tags=["results"], responses=error_responses(404, 422))
 def trials(
     job_id: JobId,
-    store: Rows,
+    store: CurrentStore,
     page_size: PageSize = 0,
     page_token: PageToken = None,
     state: TrialState | None = None,
     width: Width = None,
     optimizer: OptimizerName | None = None,
 ) -> schemas.ItemPage[TrialSummary]:
-    """List a job's trials in the order of their planning."""
+    """List a job's trials in the order in which they were planned."""
     only = TrialFilter(state=state, width=width, optimizer=optimizer)
     page = store.trials(job_id, page_size or 50, page_token, only=only)
     labelled = variants.trials_page(store, job_id, page)
@@ -78,18 +78,18 @@ def trials(
 @router.get("/jobs/{job_id}/curves", tags=["results"], responses=error_responses(404, 422))
 def curves(
     job_id: JobId,
-    store: Rows,
+    store: CurrentStore,
     points: Points = 100,
     width: Width = None,
     optimizer: OptimizerName | None = None,
 ) -> schemas.Curves:
-    """List the curves of a job's trials, thinned so that spikes survive."""
+    """List the curves of a job's trials, thinned so that spikes remain visible."""
     thinned = store.curves(job_id, points, only=TrialFilter(width=width, optimizer=optimizer))
     return schemas.Curves(items=tuple(thinned))
 
 
 @router.get("/trials/{trial_id}", tags=["results"], responses=error_responses(404, 422))
-def trial(trial_id: TrialId, store: Rows) -> schemas.TrialWithSpec:
+def trial(trial_id: TrialId, store: CurrentStore) -> schemas.TrialWithSpec:
     """Get a trial with its specification."""
     row = store.trial(trial_id)
     (labelled,) = variants.with_variants(store, row.job_id, [row])
@@ -97,7 +97,7 @@ def trial(trial_id: TrialId, store: Rows) -> schemas.TrialWithSpec:
 
 
 @router.get("/trials/{trial_id}/curve", tags=["results"], responses=error_responses(404, 422))
-def curve(trial_id: TrialId, store: Rows, points: Points | None = None) -> Curve:
+def curve(trial_id: TrialId, store: CurrentStore, points: Points | None = None) -> Curve:
     """Get a trial's curve over all its attempts, with all points unless `points` is given."""
     full_curve = store.curve(trial_id)
     return thin(full_curve, points) if points else full_curve

@@ -230,7 +230,7 @@ def test_bounds_and_unfinished_runs_are_printed(served: tuple[str, str, Analysis
         (0.0, 2.0, "Muon is ahead everywhere"),
         (2.0, 0.0, "AdamW is ahead everywhere"),
         (1.0, 2.0, "the frontiers cross: Muon leads by 2, AdamW by 1 doublings"),
-        (0.0, 0.0, "neither is ahead anywhere"),
+        (0.0, 0.0, "neither optimizer is ahead anywhere"),
     ],
 )
 def test_the_optimizer_ahead_is_named(

@@ -47,7 +47,7 @@ def test_a_new_version_is_analysed_and_also_answers_for_older_ones() -> None:
 
 
 def test_the_least_recently_used_analysis_is_dropped() -> None:
-    analyses, made = Analyses(most=2), Recorder()
+    analyses, made = Analyses(capacity=2), Recorder()
     for name in ("a", "b", "a", "c"):
         analyses.of(job(name), made(name))
     assert made.names == ["a", "b", "c"]
@@ -58,7 +58,7 @@ def test_the_least_recently_used_analysis_is_dropped() -> None:
 
 
 def test_the_versions_of_one_job_occupy_one_place_in_the_cache() -> None:
-    analyses, made = Analyses(most=2), Recorder()
+    analyses, made = Analyses(capacity=2), Recorder()
     analyses.of(job("a"), made("a"))
     for version in range(5):
         analyses.of(job("b", version), made("b"))

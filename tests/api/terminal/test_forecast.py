@@ -82,7 +82,7 @@ def test_the_printed_forecast_has_the_bill_the_alternatives_and_the_advice() -> 
         "edge rule",
         "top-up",
         "runs at the target",
-        "all (no job exceeds its most)",
+        "all (the cost cannot exceed the most)",
     ):
         assert words in output
     for words in (

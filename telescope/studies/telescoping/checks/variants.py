@@ -19,7 +19,7 @@ def sweep_problems(question: Question) -> Iterator[Problem]:
     if sweep is None:
         return
     if sweep.model is not None and sweep.data is not None:
-        message = "varies model and data at once; keep one of them, or submit two jobs"
+        message = "varies model and data at once; keep one of them; for both, submit two jobs"
         yield Problem("sweep_over", message)
         return
     if sweep.model is None and sweep.data is None:
