@@ -183,7 +183,7 @@ def _is_bound(row: BatchRow) -> bool:
 
 
 def _draw_critical_batch(axes: Axes, summary: BatchSummary) -> None:
-    """Draw an optimizer's B* by the piecewise law, with its interval if both ends are known."""
+    """Draw an optimizer's B* by the piecewise law, with the interval if both ends are known."""
     name = summary.optimizer
     for law in summary.critical:
         if law.form == "piecewise" and law.batch_tokens is not None:

@@ -73,11 +73,11 @@ class BatchRow:
     steps: float | None  # steps to the loss
     steps_low: float | None
     steps_high: float | None
-    reached: int  # number of runs with each outcome
+    reached: int  # number of runs that reached the loss; the next three count other outcomes
     censored: int
     early: int
     diverged: int
-    on_frontier: bool  # true if no other batch of this optimizer needs fewer tokens and steps
+    on_frontier: bool  # true if no other batch of this optimizer dominates tokens and steps
     lr: float
     weight_decay: float
     source: Source  # source of lr and weight decay
@@ -95,7 +95,7 @@ class CriticalBatch:
     high: float | None
     fewest_tokens: float
     residual_percent: float
-    p_of_misfit: float | None  # small if the form does not fit
+    p_of_misfit: float | None  # p-value of the fit: small if the form does not fit
     slope: float | None  # slope of log steps beyond the critical batch; None for the smooth form
     left_out_low: float | None  # lowest critical batch of the fits that leave one batch out
     left_out_high: float | None  # highest critical batch of these fits
@@ -103,7 +103,7 @@ class CriticalBatch:
 
 @dataclass(frozen=True)
 class BatchSummary:
-    """The summary of an optimizer's batches."""
+    """The token-optimal batch and the critical batches of an optimizer."""
 
     optimizer: OptimizerName
     # the largest batch that needs at most 2 % more than the fewest tokens; None if it lies beyond
@@ -132,7 +132,7 @@ class RatioRow:
     ratio: float | None  # ratio of tokens
     ratio_low: float | None
     ratio_high: float | None
-    flops_ratio: float | None  # ratio of FLOPs, those of the optimizers included
+    flops_ratio: float | None  # ratio of FLOPs, optimizer steps included
     hours_ratio: float | None  # ratio of hours on one worker; None if steps were not timed
     gap_tokens: float | None  # AdamW's tokens minus Muon's
     gap_low: float | None

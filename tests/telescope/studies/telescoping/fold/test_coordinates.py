@@ -133,7 +133,7 @@ def test_an_unsound_pairing_that_fails_its_check_is_run_all_the_same_and_the_ans
     assert ladder.cost.trials == unchecked.cost.trials + 12
     (text,) = set(ladder.pairing.remarks) - set(unchecked.pairing.remarks)
     assert "coordinate check fails" in text
-    assert text.endswith(ladder.coordinates.reason)
+    assert ladder.coordinates.reason in text
     assert "coordinate check" not in " ".join(
         run_study(KIND.of(checking(**changes)), FLAT).ladders[0].pairing.remarks
     )
@@ -339,7 +339,7 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
         (
             "beyond_gate",
             (
-                ", beyond the gate of ±0.25; a weight-decay rule that does not match its lr rule "
+                ", beyond the gate of ±0.25; a weight-decay rule that does not match the lr rule "
                 "shows only here, not in the first steps"
             ),
         ),
