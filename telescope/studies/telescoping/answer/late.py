@@ -39,7 +39,7 @@ VERDICTS: Mapping[str, CoordinateVerdict] = {
     "across_gate": "unresolved",
 }
 CAUSE = (
-    "a weight-decay rule that does not match the lr rule shows only here, not in the first steps"
+    "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
 )
 
 
