@@ -1,7 +1,7 @@
 """The packaged examples, which `telescope examples` lists and prints.
 
-`EXAMPLES` describes each file. `huggingface.py` holds the model that `llama.yaml` trains; a hash of
-this file is part of the identity of every trial of the model, so the file is never reformatted.
+`EXAMPLES` describes each file. `huggingface` holds the model that `llama.yaml` trains; a hash of
+this module is part of the identity of every trial of the model, so it is never reformatted.
 """
 
 from collections.abc import Mapping

@@ -64,7 +64,7 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
 
 
 def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
-    """Return `to`. Raises Conflict if no trial changes from `current` to `to`."""
+    """Return `to`. Raises Conflict if the table has no such transition."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")
     return to

@@ -20,7 +20,7 @@ CSV_TYPES = frozenset({"text/csv", "application/csv"})
 def judge_sweep(
     request: Request, body: Annotated[bytes, Depends(body_of)], target_width: Width = None
 ) -> Judgement:
-    """Judge, by the rules of a job's result, whether a sweep's optimum transfers to a target width.
+    """Judge whether a sweep's optimum transfers to a target width, by the rules that judge a job.
 
     The sweep is a CSV table, or JSON that may include the target width.
     """

@@ -3,14 +3,14 @@
 For each role, the growth of the learning rate between two widths is compared with the growth that
 keeps the effect of an update constant in size:
 
-- Muon's lr for hidden matrices must cancel the growth of Muon's update scale beyond
+- Muon's lr for hidden matrices must cancel the growth of Muon's update scale relative to
   sqrt(fan_out / fan_in).
 - The entries of AdamW's updates are of size lr, and their effects add up over fan_in. So lr must be
   ~ 1/m for hidden matrices, and lr x multiplier ~ 1/m for the readout, with m the width multiplier.
   For the embedding, which is read one row at a time, lr x multiplier must be constant.
 
-Parts: `misfits`, the rules that do not fit · `exponents` -> an `Exponent`, actual and needed, for
-each `LrRule`.
+Parts: `misfits`, the rules that do not fit · `exponents`, one `Exponent` per role, with the actual
+and the needed value.
 """
 
 import math

@@ -30,7 +30,7 @@ class LayerSlope:
     """The growth of a layer's change with width."""
 
     layer: str
-    # change of the layer's output (`moved`), or contribution of the layer's own update (`own`)
+    # the change of the layer's output (`moved`), or the part of it due to its own update (`own`)
     part: Literal["moved", "own"]
     slope: float
     low: float  # ends of the 90 % interval
@@ -67,9 +67,10 @@ def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, 
 
 
 def judged_slope(name: str, slope: float, half_width: float, sizes: Sequence[float]) -> LayerSlope:
-    """A layer's slope with its verdict; `name` is a metric, `half_width` is half the interval. The
-    layer fails only if the growth over the widest doubling lies beyond the gate, too, since effects
-    that only narrow models show do not persist there.
+    """A layer's slope with its verdict; `name` is a metric, `half_width` is half the interval.
+
+    The layer fails only if its whole interval and its growth over the widest doubling both lie
+    beyond the gate: an effect that only narrow models show does not count.
     """
     part, _, layer = name.partition("/")
     last = sizes[-1] - sizes[-2]  # growth over the widest doubling

@@ -17,7 +17,7 @@ class Span:
         return Span(self.least * factor, self.expected * factor, self.most * factor)
 
     def within(self, limit: float) -> "Span":
-        """The forecast if a limit ends the study: no number exceeds the limit."""
+        """The forecast if `limit` ends the study: each value is capped at it."""
         return Span(min(self.least, limit), min(self.expected, limit), min(self.most, limit))
 
 

@@ -3,7 +3,7 @@
 The picture has a row per ladder. On the left, the evidence: held-out loss against learning rate, a
 line per width, the optimum of each level with its interval, and the answer at the target as a band.
 On the right, the method: the window of each level, narrowing as the width doubles, down to the
-interval at the untrained target width. If architectures or data are compared, a row above shows the
+interval at the target width. If architectures or data are compared, a row above shows the
 variants side by side: the optimum of the learning rate against width, and the lowest loss.
 
 Losses are averaged over seeds after each seed's offset from the first seed is removed. A line joins
@@ -35,8 +35,8 @@ with extra("plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-# Losses are marked at the top edge if they exceed the lowest loss of every width by more than this
-# share of the best loss.
+# Losses are marked at the top edge if they exceed the lowest loss of each single width by more than
+# this share of the lowest loss of all.
 WINDOW_OF_LOSS = 0.22
 Colour = tuple[float, float, float, float]  # red, green, blue, alpha
 
@@ -190,8 +190,8 @@ def _windows(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) -
 
 
 def _answer(axes: Axes, answer: PlottedEstimate, y: float, centre: float) -> None:
-    """The answer at the target: a star, its interval, and its numbers on the side of the centre
-    where there is more room.
+    """The answer at the target: a star, its interval, and its numbers on the side that faces
+    the centre, where there is more room.
     """
     ends = (answer.low, answer.high)
     axes.plot(ends, [y, y], "-", color=TARGET, lw=5, alpha=0.5, solid_capstyle="butt")
@@ -232,8 +232,8 @@ def _band(axes: Axes, ladder: PlottedLadder) -> None:
 
 
 def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
-    """The lowest and the highest loss drawn. Losses far above the lowest loss of every width say
-    little about the optimum.
+    """The lowest and the highest loss drawn. Losses far above the lowest loss of each single width
+    are left out: they say little about the optimum.
     """
     losses = [run.loss for run in ladder.runs if run.loss is not None]
     if not losses:

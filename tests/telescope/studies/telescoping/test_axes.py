@@ -299,7 +299,7 @@ REFUSED = [
         "leave the range out to hold momentum fixed",
     ),
     ("momentum", {"low": 0.9, "high": 0.901, "points": 3}, "search.momentum.points", "too close"),
-    ("momentum", 0.9, "search.momentum", "block of fields"),
+    ("momentum", 0.9, "search.momentum", "a mapping with fields"),
     (
         "warmup_fraction",
         {"low": 0.1, "high": 1.5, "points": 3},

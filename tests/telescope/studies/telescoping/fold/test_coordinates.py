@@ -339,7 +339,7 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
         (
             "beyond_gate",
             (
-                ", beyond the gate of ±0.25; a weight-decay rule that does not match the lr rule "
+                ", beyond the gate of ±0.25; a weight-decay rule that does not match its lr rule "
                 "shows only here, not in the first steps"
             ),
         ),
