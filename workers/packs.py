@@ -2,13 +2,13 @@
 
 Trials of one shape run faster as one program (telescope.train.pack), or compiled
 (telescope.train.compiled). A worker that first meets a shape measures which program is fastest
-(telescope.train.program), if enough trials of the shape are queued to repay the measurement. The
-measurement is repeated once enough trials are queued to repay compiling. Shapes with the same
-*graph* (`telescope.train.compiled.Graph`) share compiled code.
+(telescope.train.program), if enough trials of the shape are queued to repay the measurement. It
+measures again, with compiled programs, once enough trials are queued to repay compiling. Shapes
+with the same *graph* (`telescope.train.compiled.Graph`) share compiled code.
 
-A pack is at most the worker's share of the remaining work, or other workers would be idle at the
-end. All trials of a pack belong to one job, so that a lost corpus fails only one job. A trial that
-has failed before is trained alone and not compiled, since packing or the compiler may have been the
+A pack is at most the worker's share of the remaining work, so that no worker is idle at the end.
+All trials of a pack belong to one job, so that a lost corpus fails only one job. A trial that has
+failed before is trained alone and not compiled, since packing or the compiler may have been the
 cause. Trials of users' models, and trials that record every step (step times, attention logits),
 are trained alone too.
 
@@ -106,7 +106,7 @@ class Packs:
         return math.ceil(self._desk.flops_left() / self._workers() / trial_flops(first.spec))
 
     def _steps(self, first: Assignment) -> float:
-        """Steps per worker that remain of trials with the same graph as `first`."""
+        """Remaining steps per worker of trials with the same graph as `first`."""
         graph, own_steps = Graph.of(first.spec), first.spec.own_steps
         queued_steps = sum(
             assignment.spec.own_steps

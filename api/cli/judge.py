@@ -55,7 +55,7 @@ def judge(
 
 
 def read_table(file: Path) -> bytes:
-    """Read a CSV table, at most one byte beyond the limit that `read_csv` enforces."""
+    """Read a CSV table, or only so much of it that `read_csv` refuses it as too large."""
     from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # here, for a quick start
 
     try:

@@ -116,7 +116,7 @@ class ProgressView:
     waiting_for: str | None
     reason: str | None
     levels: tuple[LevelProgress, ...]
-    trials_per_minute: float | None  # over the last minute; None before the first trial has ended
+    trials_per_minute: float | None  # over the last minute; None if no trial ended in it
     seconds_left: float | None  # from the FLOPs left, at the pace of the last minute
 
 

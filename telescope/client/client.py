@@ -5,7 +5,7 @@
 types depend on the job's kind. Fields that only a newer service sends are left out. `document` and
 `levels` return JSON as the service sent it.
 
-The client raises the error of `telescope.errors` that the service reports, with all problems. While
+The client raises the error of `telescope.errors` that the service reports, with its problems. While
 the service cannot be reached, a request is repeated for `patience_seconds`; then the client raises
 `Unavailable`. Requests may be repeated, since submissions carry an Idempotency-Key.
 
@@ -86,8 +86,9 @@ class Client(JobRequests, Tables):
     def export(
         self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None
     ) -> str:
-        """The hyperparameters of a ladder, by default the best, at the target, as text for another
-        trainer. `to` is `torch` (Python), `megatron` (flags) or `json`."""
+        """The hyperparameters at the target, as text for another trainer: `to` is `torch` (Python),
+        `megatron` (flags) or `json`. `optimizer` and `variant` choose the ladder; the default is
+        the best ladder."""
         parameters = without_none({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text
 

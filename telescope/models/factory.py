@@ -26,7 +26,7 @@ from torch import nn
 from telescope.errors import FactoryLost, InvalidInput
 
 FIELD = "model.factory"
-PATH = "TELESCOPE_FACTORY_PATH"  # environment variable that lists folders, separated as in PATH
+PATH = "TELESCOPE_FACTORY_PATH"  # environment variable: folders separated by os.pathsep
 
 Factory = Callable[[int], nn.Module]
 
@@ -59,7 +59,7 @@ def _remedy(module_name: str, error: Exception) -> str:
         return "correct its code"
     if not f"{module_name}.".startswith(f"{error.name}."):
         return f"install {error.name} in telescope's environment, {sys.prefix}"
-    return f"put its package where Python finds it, or its folder into {PATH}"
+    return f"put its package where Python finds it, or add the folder that contains it to {PATH}"
 
 
 def look_in_folders() -> None:
@@ -77,7 +77,7 @@ def source_path(name: str) -> Path:
     package = importlib.util.find_spec(root)
     if package is None or not (package.origin or package.submodule_search_locations):
         raise InvalidInput.of(
-            FIELD, f"there is no package {root}; put its folder into {PATH}", name
+            FIELD, f"no package {root}; add the folder that contains it to {PATH}", name
         )
     if package.submodule_search_locations:
         return Path(next(iter(package.submodule_search_locations)))

@@ -1,7 +1,7 @@
-"""The rows that answer a target loss, from the readings of runs.
+"""The rows of the answer to a target loss, from the tokens that runs needed to reach it.
 
-Parts: `frontier_rows` · `batch_rows`, and `summary`, of all batches · `ratio_row`, and
-`trend_start`, the first batch of the trend · `finite`.
+Parts: `frontier_rows` · `batch_rows` · `summary` of all batches · `ratio_row` · `trend_start`, the
+batch at which the trend of the token ratio starts · `finite`.
 """
 
 import itertools
@@ -115,7 +115,7 @@ def summary(batches: Sequence[BatchProgress], readings: Readings) -> BatchSummar
 
 
 def critical(form: Form) -> CriticalBatch:
-    """The critical batch by one form of the law, with the quality of the fit."""
+    """The critical batch by one fitted form, piecewise or smooth, with the quality of the fit."""
     left_out = form.left_out if isinstance(form, Piecewise) else ()
     return CriticalBatch(
         form="piecewise" if isinstance(form, Piecewise) else "smooth",
@@ -158,8 +158,8 @@ def ratio_row(first: BatchProgress, second: BatchProgress, tokens: RatioAt) -> R
 
 
 def trend_start(first: Readings, second: Readings) -> float:
-    """The first batch of a trend: the larger of the two critical batches, or the median batch if
-    there is no critical batch.
+    """The batch at which the trend of the token ratio starts: the larger of the two critical
+    batches, or the median batch if there is no critical batch.
 
     The result is inf if the tokens of an optimizer do not rise within the batches that were run,
     since then no batch lies beyond both critical batches.

@@ -29,8 +29,8 @@ class LadderDurations:
         )
 
     def rest_seconds(self, flops: float) -> float:
-        """The seconds of runs of which only the FLOPs are known, at the lowest speed of any width
-        and with at most one block of runs in parallel.
+        """The seconds of runs of unknown levels, computed from their FLOPs: at the lowest speed of
+        any width, with at most one block of runs in parallel.
         """
         at_once: int = min(self.parallel, 2 ** min(len(self.ladder.fitted), 3))
         return max(0.0, flops) / min(self.flops_per_second) / at_once

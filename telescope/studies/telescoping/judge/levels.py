@@ -25,7 +25,7 @@ from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
 FEWEST_LRS = 3  # least learning rates with a finite loss for a resolved verdict
-APART = 0.5  # least octaves between a learning rate to add and any rate tried
+APART = 0.5  # an added learning rate is at least so many octaves from every rate tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +100,9 @@ def border_sides(
     for the low border, +1 for the high border.
 
     An optimum is at a border if the fitted optimum or the lowest point lies beyond the border, or
-    within a quarter of the last step before it. With two values, one is always the lowest, so only
-    a fitted optimum beyond them counts. If every run diverged, the optimum is taken to lie below
-    the learning rates tried.
+    inside it by at most a quarter of the outermost grid step. With two values, the better is always
+    a border, so only a fitted optimum beyond them counts. If every run diverged, the optimum is
+    taken to lie below the learning rates tried.
     """
     results = outcomes(done, level)
     if not any(o.finite for o in results):

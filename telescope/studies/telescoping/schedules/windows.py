@@ -2,11 +2,11 @@
 
 A window is centred on the optimum of the level below. At each doubling of the width, the number of
 points per hyperparameter is multiplied by 4^(-1/k) and their spacing is halved; k is the number of
-hyperparameters with more than one point. `PaperOptions` names other readings of the rule. A window
-that would cross a wall is moved inside, so that the size of every grid is known beforehand.
+hyperparameters with more than one point. `PaperOptions` offers other interpretations of the rule. A
+window that would cross a wall is moved inside, so that the size of every grid is known beforehand.
 
 A sampler fills windows for which a grid would cost too much. The window and the number of runs then
-shrink as for a grid whose number of points is not rounded.
+shrink by the same factors, without rounding the number of points.
 
 Parts: `points_at`, `points`, `runs`, sizes · `window_centre` · `grid_values`, `step_at`, grids ·
 `box`, `crowded`, windows of samplers.
@@ -84,7 +84,7 @@ def step_at(
     ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions
 ) -> float:
     """Octaves between neighbouring grid points of an axis at a level. Under `edge: recentre`, each
-    lower level whose optimum was far from its first window undoes one refinement.
+    lower level for which `far_from_window` holds cancels one narrowing of the step.
     """
     undone = 0
     if options.edge == "recentre":
@@ -95,8 +95,8 @@ def step_at(
 def far_from_window(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> bool:
-    """Whether a level's optimum lies more than the width of its first window from the middle of
-    that window.
+    """Whether a level's optimum is farther from the middle of its first window than that window is
+    long.
     """
     best, first = optimum(ladder, done, level, options), stages_at(done, level)[0].outcomes
     spans = [
@@ -164,8 +164,8 @@ def box(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions)
 
 
 def crowded(ladder: Ladder, options: PaperOptions) -> int:
-    """The number of points at the first level whose window has too few lattice points for a
-    sampler; 0 if all windows have enough, or are grids.
+    """The number of runs at the first level whose window has fewer than two points of the planning
+    lattice per run; 0 if there is no such level, or windows are grids.
     """
     for level in range(0 if is_grid(ladder, options) else ladder.levels):
         room = math.prod(
