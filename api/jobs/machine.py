@@ -15,7 +15,8 @@ from telescope.studies.forecast.pace import Machine
 
 
 def slots(settings: Settings) -> int:
-    """Number of trials that run at once: the setting, or else one per CPU of this machine."""
+    """Number of trials that run at once: 1 with the local executor, else as many as `workers` says,
+    by default one per CPU of this machine."""
     return 1 if settings.executor == "local" else settings.workers or os.cpu_count() or 1
 
 

@@ -84,14 +84,14 @@ class TrialTable(Database):
         return self._spec_of_trial(row)
 
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
-        """Return the specifications of a job's trials with these digests, at most one page."""
+        """Return the specifications of a job's trials by digest, for at most a page of digests."""
         with self._read() as connection:
             condition = (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
             self._load_specs(connection, digests, condition)
         return {digest: self._specs[digest] for digest in digests}
 
     def curve(self, trial_id: int) -> Curve:
-        """Return all points of a trial, over all its attempts.
+        """Return the whole curve of a trial, merged over its attempts.
 
         A reused trial has the curve of the trial whose outcome it reuses.
         """
@@ -133,7 +133,7 @@ class TrialTable(Database):
         ]
 
     def rates(self) -> list[TrainingRate]:
-        """Return the mean training speed of each shape and numerics, most recent first."""
+        """Return the mean training speed per shape and kind of worker, most recent first."""
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)
         speed = (func.count().label("trials"), flops_per_second.label("flops_per_second"))
@@ -148,7 +148,7 @@ class TrialTable(Database):
 
 
 def _outline(row: Any) -> Outline | None:
-    """The outline in a row; None for trials that completed before outlines were stored."""
+    """The outline in a row; None if none is stored, as for failed, stopped and old trials."""
     return None if row.blob is None else unpacked(row.blob, row.held_out)
 
 

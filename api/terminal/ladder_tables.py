@@ -1,6 +1,6 @@
 """Tables of a telescoping report: hyperparameters, parameter groups, and levels of a ladder.
 
-The output of a judged sweep has the tables of hyperparameters and levels too.
+`telescope judge` prints the tables of hyperparameters and levels too.
 """
 
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ from telescope.studies.telescoping.report import LadderReport
 from telescope.trials.types import OPTIMIZER_TITLES
 
 STATUSES = {
-    "swept": "compared, not fitted",
+    "swept": "best value tried, not fitted",
     "fixed": "as given",
-    "flat": "flat: no value in the interval costs more than the noise",
+    "flat": "flat: no value in the interval costs more than 0.2 % or the noise",
 }
 
 

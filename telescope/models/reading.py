@@ -170,8 +170,9 @@ def parameter_uses(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
             tokens = torch.arange(TRACED_TOKENS) % min(table_sizes, default=2)
             return uses(model, *[tokens.view(-1, 2)] * inputs)
     except Exception as error:  # a user's code can raise anything
+        call = "forward(tokens)" if inputs == 1 else "forward(tokens, targets)"
         message = (
-            "its model cannot be run on tokens of shape (1, 2): "
-            f"{type(error).__name__}: {error}; forward(tokens) must give logits"
+            "its model cannot be run on integer tokens of shape (windows, 2): "
+            f"{type(error).__name__}: {error}; {call} must give logits"
         )
         raise InvalidInput.of(FACTORY_FIELD, message) from error

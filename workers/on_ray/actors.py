@@ -55,7 +55,7 @@ class RayExecutor:
 
     @property
     def room(self) -> int:
-        """Number of assignments to hold: two packs per worker, since all packs may end at once."""
+        """Number of assignments to hold: for each worker, a pack in training and one that waits."""
         return 2 * self.slots * MOST_TOGETHER
 
     @property

@@ -63,8 +63,8 @@ def _ladder(question: Question, optimizer: OptimizerName) -> Ladder:
 def coordinate_design(question: Question, ladder: Ladder) -> Design:
     """The design of a ladder's coordinate check, at the middle of the ladder's ranges.
 
-    The FLOPs of the check are limited in proportion to the ladder's expected FLOPs and to its share
-    of `limits.max_flops`.
+    The check may cost a share of the ladder's expected FLOPs or a fixed minimum, whichever is
+    larger, and at most a share of the ladder's part of `limits.max_flops`.
     """
     middle = {axis.name: axis.value((axis.low + axis.high) / 2) for axis in ladder.axes}
     runs_by_level = (
