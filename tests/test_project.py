@@ -111,7 +111,44 @@ def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = page.read_text()
     code = "\n".join([*(body for _, body in FENCE.findall(text)), *re.findall(r"`[^`\n]+`", text)])
-    assert set(re.findall(r"\bmake (\w+)", code)) <= targets
+    # at the start of a command, not "to make up for" in what one prints
+    assert set(re.findall(r"^(?:[`$;&] ?)?make (\w+)", code, re.MULTILINE)) <= targets
+
+
+def test_the_readme_fits_its_limit() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_names_of_tests_can_be_scanned() -> None:
+    paths = [path for folder in ("tests", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    named = [
+        name for path in paths for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    ]
+    assert len(named) > 1000
+    assert not [name for name in named if len(name) > 90]
+
+
+def test_texts_use_plain_words() -> None:
+    words = re.compile(r"\b(mend|somebody|nobody|whoever|Likewise)\b")
+    folders = (
+        "telescope",
+        "api",
+        "workers",
+        "migrations",
+        "tests",
+        "benchmarks",
+        "surfaces",
+        "docs",
+    )
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    left_out = (ROOT / "docs/log", ROOT / "docs/log.md", ROOT / "tests/files", Path(__file__))
+    texts = [
+        path
+        for path in [*paths, *ROOT.glob("*.md"), *ROOT.glob("*.toml")]
+        if path.suffix in (".py", ".md", ".toml", ".yaml", ".yml")
+        and not any(path.is_relative_to(place) for place in left_out)
+    ]
+    assert [of for of in texts if words.search(of.read_text())] == []
 
 
 def test_every_direct_dependency_is_pinned_and_the_tests_run_on_the_pins() -> None:
