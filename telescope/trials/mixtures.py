@@ -48,7 +48,7 @@ def corpus_label(corpus: str | tuple[Part, ...]) -> str:
 
 def _validated(value: object) -> str | tuple[Part, ...]:
     """The corpus, or the parts of a mixture, sorted by name. Raises ValueError if the value is
-    neither, or a part has no name or an invalid weight."""
+    neither, if a corpus has an empty name, or if `_check_parts` refuses the mixture."""
     match value:
         case "":
             raise ValueError(
@@ -71,7 +71,8 @@ def _validated(value: object) -> str | tuple[Part, ...]:
 
 
 def _check_parts(mixture: tuple[Part, ...]) -> None:
-    """Raise ValueError for a mixture that cannot be drawn from."""
+    """Raise ValueError if a mixture has fewer than two parts, or a part has no name, an invalid
+    weight, or a share below SMALLEST_SHARE."""
     if len(mixture) < 2:
         raise ValueError(
             "a mixture has two parts or more; give a single corpus by its name or path alone, "

@@ -54,7 +54,7 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
         {TrialState.RUNNING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.RUNNING: frozenset(
-        # PENDING: the worker was lost
+        # PENDING: the worker was lost or released the trial, or a failed attempt is repeated
         {TrialState.PENDING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.COMPLETED: frozenset(),
@@ -64,7 +64,7 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
 
 
 def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
-    """Return `to`. Raises Conflict if the table has no such transition."""
+    """Return `to`. Raises Conflict if `TRANSITIONS` does not allow the change."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")
     return to
@@ -78,7 +78,8 @@ class Measurement:
     tokens: int
     flops: float
     seconds: float  # training time so far, over all attempts
-    # by name: train_loss, the mean since the previous point; loss, the held-out loss if measured
+    # by name: train_loss, the mean since the previous point; loss, the held-out loss if measured;
+    # and what else the run measures
     metrics: Mapping[str, float]
 
 
