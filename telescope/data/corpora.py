@@ -162,9 +162,9 @@ def registered() -> list[LocatedCorpus]:
 
 
 def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCorpus:
-    """Register a path under a name. Raises InvalidInput if the name is not valid, is that of a
-    built-in corpus, or the path has no first document that can be read; raises Conflict if the name
-    is registered for another path or text field."""
+    """Register a path under a name. Raises InvalidInput if the name is not valid or is that of
+    a built-in corpus, or if there is no first document that can be read; raises Conflict if the
+    name is registered for another path or text field."""
     if not NAME.fullmatch(name):
         raise InvalidInput.of(
             "name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name

@@ -2,9 +2,9 @@
 
 A job's `data.corpus` is one corpus, or a *mixture*: a mapping of two or more corpora to weights,
 `{python-stdlib: 7, python-docs: 3}`. A part's *share* is its weight over the sum of all weights.
-Every training window is drawn from a part with its share as the probability, and the held-out loss
-is the mean of the parts' losses, each weighted by its share (telescope.data). One corpus is a
-mixture of one part with share 1.
+Each training window comes from one part, drawn with the shares as probabilities. The held-out loss
+is the mean of the parts' losses, each weighted by its share (telescope.data). A single corpus is
+one part with share 1.
 
 Parts: `Part` · `CorpusOrMixture`, the type of `data.corpus` · `parts`, the parts with their shares
 as weights · `corpus_label`, the name of the data in messages.
