@@ -105,13 +105,14 @@ class Trial:
     seconds: float = 0.0
     failure: Failure | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """All metrics at the curve's last point, by name; empty until the trial ends."""
+    """All metrics at the curve's last point, by name; empty unless the trial completed."""
     reused: bool = False
     """True if an earlier job ran the trial, so that this job does not pay for it."""
     step: int = 0
-    """Number of steps taken, including the trunk's; 0 until the trial ends."""
+    """Number of steps taken up to the last recorded point, including the trunk's; 0 before the
+    first point."""
     outline: Outline | None = None
-    """Loss against tokens, for studies that read curves."""
+    """Loss against tokens, for studies that read curves; None if none is stored."""
 
     @property
     def digest(self) -> str:
