@@ -21,7 +21,7 @@ class Problem:
 
     field: str  # dotted path in the user's document; "" for the document itself
     message: str  # what is wrong, and the remedy
-    value: Any = None  # the offending value as the user wrote it
+    value: Any = None  # the offending value; None is not shown
 
     def __str__(self) -> str:
         value = "" if self.value is None else f" (given: {self.value!r})"
@@ -107,7 +107,7 @@ class InvalidInput(TelescopeError):
 
 
 class NotFound(TelescopeError):
-    """There is no such job, trial or corpus."""
+    """There is no such job, trial or other resource."""
 
     code, status, exit_status = "not_found", 404, 2
 
@@ -120,8 +120,8 @@ class Conflict(TelescopeError):
 
 
 class NotExportable(TelescopeError):
-    """There is no answer to export, or the export format cannot express a rule of the answer; each
-    of the `problems` names such a rule."""
+    """There is no answer to export, or the export format cannot express a rule of the answer; in
+    the second case, each of the `problems` names such a rule."""
 
     code, status, exit_status = "not_exportable", 409, 2
 

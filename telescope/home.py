@@ -1,6 +1,7 @@
 """The folder for files that outlive a process: `TELESCOPE_HOME`, by default `~/.telescope`.
 
-It holds token caches, registered corpora, checkpoints, compiled code and the SQLite database.
+It holds token caches, registered corpora and compiled code, the log of a service started by the
+command line and, unless settings move them, the service's checkpoints and SQLite database.
 """
 
 import os

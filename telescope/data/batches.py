@@ -6,8 +6,8 @@ in `content`. From then on the hash identifies the data: it covers the tokens, t
 shares of a mixture, but no path and no date. So equal text is equal data on every machine. If a
 corpus changes under its name, trials that were planned on it are refused with `CorpusLost`.
 
-The order of windows has no state: `batch` is a function of (seed, step) alone, and the held-out
-windows are the same for all trials.
+The order of windows has no state: `batch` computes the windows of a step from (seed, step) alone,
+and the held-out windows are the same for all trials.
 
 Parts: `resolve` and `check_length`, called when a job is accepted · `open_tokens`, `batch` and
 `validation_windows`, called in a trial.
@@ -135,8 +135,9 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
 
 
 def check_length(spec: DataSpec, batch_tokens: int) -> None:
-    """Raise InvalidInput if the training split of a part is shorter than the part's share of a
-    batch, or any split of a part is shorter than a window."""
+    """Raise InvalidInput if the training split of a part has no more tokens than the part's share
+    of a batch, or any split of a part has no more tokens than the context. One token more is
+    needed, since each token's target is the next token."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     for part, tokens in zip(spec.parts, prepared, strict=True):
@@ -151,7 +152,7 @@ def check_length(spec: DataSpec, batch_tokens: int) -> None:
 
 
 def _check_windows(spec: DataSpec, prepared: Sequence[Prepared]) -> None:
-    """Raise InvalidInput if a split of a part is shorter than a window."""
+    """Raise InvalidInput if a split of a part has no more tokens than the context."""
     required = (
         f"one window of {spec.context} + 1; give more text, or change context or "
         "validation_fraction"
@@ -203,8 +204,9 @@ def _map(folders: tuple[Path, ...], mixture: PreparedMixture) -> Tokens:
 
 
 def batch(train: TokenSplit, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
-    """The windows of one step: (windows, context + 1), a function of (seed, step) alone. A window's
-    part is drawn with the shares as probabilities, its position in the part uniformly."""
+    """The windows of one step: (windows, context + 1). For given data and sizes, they depend on
+    (seed, step) alone. A window's part is drawn with the shares as probabilities, its position in
+    the part uniformly."""
     key = np.array([seed % 2**64, step], np.uint64)
     # counter-based (Salmon et al. 2011), and used raw, so that changes in numpy's distributions
     # cannot change a batch

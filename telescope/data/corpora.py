@@ -33,8 +33,8 @@ FIELD = "data.corpus"
 BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# Names that python-stdlib leaves out: tests, which would be a third of the text, and configuration,
-# which differs between machines.
+# Names that python-stdlib leaves out: tests, which would be a third of the text; installed packages
+# and configuration, which differ between machines.
 OUTSIDE_STDLIB = re.compile(
     r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
 )
@@ -105,8 +105,9 @@ class LocatedCorpus:
                 raise InvalidInput.of(FIELD, str(error), self.name) from error
 
     def fingerprint(self) -> str:
-        """A text that changes with the path, size or modification time of a file of the corpus;
-        costs one `stat` per file."""
+        """A text that changes with the path, size or modification time of a file of the corpus, and
+        with the text field; costs one `stat` per file. Built-in corpora are looked at only once per
+        process."""
         if self.path is None:
             return f"{self.name} {_stdlib_fingerprint()}"
         return f"{self.text_field} {fingerprint(tuple(file for _, file in self.files()))}"
@@ -161,9 +162,9 @@ def registered() -> list[LocatedCorpus]:
 
 
 def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCorpus:
-    """Register a path under a name. Raises InvalidInput if the name is not valid or the first
-    document cannot be read, and Conflict if the name is registered for another path or text
-    field."""
+    """Register a path under a name. Raises InvalidInput if the name is not valid or is that of
+    a built-in corpus, or if there is no first document that can be read; raises Conflict if the
+    name is registered for another path or text field."""
     if not NAME.fullmatch(name):
         raise InvalidInput.of(
             "name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name
@@ -248,8 +249,8 @@ def _built_in_documents(corpus: str) -> tuple[Document, ...]:
 
 
 def docstrings(source: str) -> str:
-    """The docstrings of a Python module as prose, in source order; empty if the source does not
-    parse."""
+    """The docstrings of a Python module as prose, in source order; empty if there are none or the
+    source does not parse."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about outdated syntax in the source

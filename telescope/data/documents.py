@@ -48,8 +48,8 @@ class Document:
 
 
 def read_documents(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
-    """The non-empty documents of a file; `name` is the file's name within its corpus.
-    Raises Unreadable."""
+    """The non-empty documents of a file; `name` is the file's name within its corpus. Raises
+    Unreadable, and MissingPackage if a library for the format is not installed."""
     try:
         for document in _read(path, name, text_field):
             if len(document.content):

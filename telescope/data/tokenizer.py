@@ -3,8 +3,8 @@
 `data.tokenizer` is one of three:
 
 - `bytes`: 256 symbols, nothing to learn
-- `bpe-N`: a byte-level BPE of N entries, trained on the training split alone (Sennrich et al.,
-  arXiv 1508.07909; byte-level as in GPT-2)
+- `bpe-N`: a byte-level BPE of up to N entries, trained on the training split alone (Sennrich et
+  al., arXiv 1508.07909; byte-level as in GPT-2)
 - the path of a tokenizer.json
 
 If the tokenizer has an end-of-text token, every document ends in it: byte 0, which occurs in no
@@ -41,12 +41,12 @@ class Tokenizer:
 
     vocab_size: int
     encode: Callable[[Content], NDArray[Any]]  # a document -> ids (n,), with end-of-text
-    json: str | None = None  # content of a tokenizer.json that decodes the ids; None for bytes
+    json: str | None = None  # content of a tokenizer.json; None for bytes and token files
 
 
 def build_tokenizer(name: str, training_text: Callable[[], Iterable[str]]) -> Tokenizer:
     """The tokenizer that `data.tokenizer` names; a BPE is trained on `training_text`. Raises
-    InvalidInput if there is no such tokenizer."""
+    InvalidInput if there is no such tokenizer, or its file is not a tokenizer.json."""
     check_tokenizer_name(name)
     if path := tokenizer_path(name):
         return _from_file(path, name)

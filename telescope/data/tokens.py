@@ -4,10 +4,11 @@
 `TELESCOPE_HOME/tokens`, so that a second call costs one `stat` per source file:
 
     <content>/{train,validation}.bin    little-endian uint16 or uint32; `content` is the hash of
-                                        the tokens in both files
+                                        the tokens in both files and the size of the vocabulary
     <content>/meta.json                 the fields of `Prepared`
-    prepared/<key>.json                 the `content` of a corpus; `key` changes whenever a
-                                        source file does
+    <content>/tokenizer.json            the tokenizer, unless it is bytes or the corpus held tokens
+    prepared/<key>.json                 the `content` of a corpus; `key` changes whenever a source
+                                        file, the tokenizer or the validation fraction does
 
 Tokens are written to a temporary folder, which is then renamed, so several processes may prepare
 the same corpus: the first to finish wins. The split holds out whole documents (`held_out_names`);
@@ -41,7 +42,8 @@ Side = Literal["train", "validation"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A tokenized corpus: its content hash, size of vocabulary, and numbers of tokens."""
+    """A tokenized corpus: its content hash, size of vocabulary, number format of the token files,
+    and numbers of tokens."""
 
     content: str
     vocab_size: int
@@ -70,7 +72,7 @@ class Split:
 
     @classmethod
     def of(cls, corpus: LocatedCorpus, fraction: float) -> "Split":
-        """The split of a corpus, decided by the names of its documents alone."""
+        """The split of a corpus, decided by the fraction and the names of its documents alone."""
         names = [document.name for document in corpus.documents()]
         held_out = held_out_names(names, fraction) if len(names) > 1 else frozenset[str]()
         return cls(corpus, fraction, held_out)
@@ -95,8 +97,9 @@ def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     """The documents to hold out: those whose names' hashes, scaled to [0, 1), are below the
     fraction, but at least one document and never all.
 
-    The side of a document thus depends on its own name, so added documents do not move others. A
-    split made by nanoGPT's scripts (train.bin, val.bin) is kept.
+    Unless one of these two limits applies, the side of a document depends on its own name alone, so
+    added documents do not move others. A split made by nanoGPT's scripts (train.bin, val.bin) is
+    kept.
     """
     if validation_files := frozenset(filter(corpora.is_held_out, names)):
         return validation_files
@@ -143,8 +146,8 @@ class Sources:
         return tokenizer.build_tokenizer(self.tokenizer, training_text)
 
     def encoder(self, corpus: LocatedCorpus) -> Tokenizer:
-        """The tokenizer of a corpus. Raises InvalidInput if the spec names a tokenizer although one
-        of the corpora consists of tokens."""
+        """The tokenizer of a corpus. Raises InvalidInput if the spec names another tokenizer than
+        bytes, the default, although one of the corpora consists of tokens."""
         token_corpora = [corpus for corpus in self.corpora if corpus.holds_tokens]
         if token_corpora and self.tokenizer != "bytes":
             message = (

@@ -27,8 +27,8 @@ Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
 
 
 def rotary(context: int, rotated_dim: int, base: float) -> Angles:
-    """Angles of rotary position embeddings (arXiv 2104.09864). Each entry of the first half of a
-    head forms a rotated pair with the same entry of the second half."""
+    """Angles of rotary position embeddings (arXiv 2104.09864). Each entry in the first half of a
+    rotated vector forms a pair with the corresponding entry in the second half."""
     exponents = torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim
     frequencies = base**-exponents  # (R/2)
     positions = torch.arange(context, dtype=torch.float32)

@@ -1,6 +1,6 @@
 """The table of model families, and the model of a specification.
 
-`FAMILIES` has one line per family. `family_of` alone asks which family a specification belongs to.
+`FAMILIES` has one line per family. Only `family_of` looks up which family a specification has.
 """
 
 from collections.abc import Mapping

@@ -30,7 +30,8 @@ class ParameterReading:
 
     role: Role
     layout: MatrixLayout | None = None  # None for a VECTOR
-    # paths of the modules that use the parameter in a product and in a lookup
+    # paths of the modules that use the parameter in a product and in a lookup; product_at is also
+    # None if several modules use an untied parameter in products
     product_at: str | None = None
     embedded_at: str | None = None
 

@@ -3,8 +3,8 @@
 A factory is a function `width -> torch.nn.Module` that a job names as `package.module:function`. It
 is imported from Python's own path, or from the folders of TELESCOPE_FACTORY_PATH (by default the
 folder in which telescope was started). A factory's code determines the model, so the hash of the
-code is part of a trial's identity (`content`). The hash covers all Python files of the package that
-holds the factory, but not the packages that these files import.
+code is part of a trial's identity (`content`). The hash covers all Python files of the top-level
+package that holds the factory, but not other packages that these files import.
 
 Parts: `load` · `source_path` and `code`, a factory's files · `content` and `require_unchanged`,
 their hash.
@@ -32,7 +32,8 @@ Factory = Callable[[int], nn.Module]
 
 
 def load(name: str) -> Factory:
-    """The factory of this name. Raises InvalidInput if the factory cannot be imported."""
+    """The factory of this name. Raises InvalidInput if its module cannot be imported or has no
+    function of this name."""
     module_name, _, function = name.partition(":")
     look_in_folders()
     try:
@@ -70,8 +71,8 @@ def look_in_folders() -> None:
 
 
 def source_path(name: str) -> Path:
-    """The folder of the package, or the file of the module, that holds a factory's code. Raises
-    InvalidInput if there is no such package or module."""
+    """The folder of the top-level package, or the file of the module, that holds a factory's code.
+    Raises InvalidInput if there is no such package or module."""
     look_in_folders()
     root = re.split("[.:]", name)[0]
     package = importlib.util.find_spec(root)
@@ -101,7 +102,7 @@ def code(patterns: Iterable[str]) -> tuple[Path, ...]:
 @cache
 def content(name: str) -> str:
     """Hash of a factory's code, computed once per process from the names and bytes of all Python
-    files in the factory's package."""
+    files in the factory's top-level package."""
     source = source_path(name)
     files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
     code_hash = hashlib.sha256()

@@ -1,8 +1,8 @@
 """Forward multipliers of a user's model, as hooks on its modules.
 
-One hook scales the input of the module that computes the logits, another the output of the module
-that looks up the embedding. A hook is a picklable value, so it goes wherever its module goes: into
-copies, saved modules, compiled code and inference.
+One kind of hook scales the input of a module that applies a readout, the other the output of a
+module that applies an embedding. A hook is a picklable value, so it goes wherever its module goes:
+into copies, saved modules, compiled code and inference.
 
 Parts: `InputScale` and `OutputScale`, the hooks · `ForwardMultiplier`, a hook and its module ·
 `owner_path`, the path of that module.

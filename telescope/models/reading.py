@@ -1,7 +1,7 @@
 """The roles of a user's parameters, read off the model.
 
-A user's model is built at two widths or more, and the narrowest model runs a forward pass
-(telescope.models.uses). From the shapes of the parameters and their uses in this pass,
+A user's model is built at two widths or more, and the narrowest model runs two forward passes
+(`parameter_uses`). From the shapes of the parameters and their uses in the second pass,
 telescope.models.classification decides each parameter's role. If shapes and uses do not decide it,
 the model is refused with the name of the parameter, whose role the user then sets in `model.roles`.
 
@@ -40,8 +40,9 @@ def infer(
 
     `user_roles` are roles that the user sets, `splits` the pieces of fused matrices, both by
     patterns of parameter names. With `targets`, forward takes tokens and targets instead of tokens
-    alone. Raises InvalidInput with a problem for every parameter whose role is not clear, and for
-    every pattern that matches no parameter.
+    alone. Raises InvalidInput with a problem for every parameter whose role or split is not clear,
+    and for every pattern that matches no parameter; also if the models cannot be built or run, or
+    the names of their parameters differ.
     """
     user_roles, splits = user_roles or {}, splits or {}
     models = {width: build_module(factory, width) for width in sorted(set(widths))}
@@ -170,9 +171,9 @@ def parameter_uses(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
             tokens = torch.arange(TRACED_TOKENS) % min(table_sizes, default=2)
             return uses(model, *[tokens.view(-1, 2)] * inputs)
     except Exception as error:  # a user's code can raise anything
-        call = "forward(tokens)" if inputs == 1 else "forward(tokens, targets)"
+        required = ("forward(tokens) must give logits", "forward(tokens, targets) must give a loss")
         message = (
             "its model cannot be run on integer tokens of shape (windows, 2): "
-            f"{type(error).__name__}: {error}; {call} must give logits"
+            f"{type(error).__name__}: {error}; {required[inputs - 1]}"
         )
         raise InvalidInput.of(FACTORY_FIELD, message) from error

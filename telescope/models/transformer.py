@@ -141,7 +141,7 @@ class Transformer(nn.Module):
         return init_std(self, name, role, optimizer)
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
-        """Draw all parameters anew, in place."""
+        """Set all parameters to new initial values, in place."""
         initialise(self, optimizer, seed)
 
     def reseed(self, seed: int) -> None:
@@ -177,7 +177,8 @@ class Transformer(nn.Module):
 
 
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-    """Initial standard deviation of a parameter: the base value times muP's factor."""
+    """Initial standard deviation of a parameter: the base value times muP's factor, and for a
+    hidden matrix times `init_scale`."""
     parameter = model.get_parameter(name)
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = initial_values.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
@@ -190,8 +191,8 @@ def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec
 
 @torch.no_grad()
 def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
-    """Draw all parameters anew, in place, from one generator; the same seed gives the same values
-    on any device."""
+    """Draw all matrices anew, in place, from one generator, and set all vectors to 1; the same seed
+    gives the same values on any device."""
     generator = torch.Generator().manual_seed(seed)
     for name, role in model.parameter_roles().items():
         parameter = model.get_parameter(name)

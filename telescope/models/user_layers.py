@@ -13,7 +13,9 @@ from telescope.parametrisation.roles import Role
 
 
 def hidden_layers(model: nn.Module, readings: Mapping[str, ParameterReading]) -> dict[str, Layer]:
-    """The modules that multiply by one HIDDEN matrix of their own and do nothing else, by path."""
+    """A layer for each HIDDEN matrix that only its own module multiplies by; stacks of matrices and
+    convolutions are left out. The key is the module's path or, for every further matrix of the same
+    module, the parameter's name."""
     layers: dict[str, Layer] = {}
     for name, reading in readings.items():
         owner, _, own_name = name.rpartition(".")

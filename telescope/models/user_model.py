@@ -2,8 +2,9 @@
 
 muP is applied from outside: the module that the factory builds keeps its class, its names and its
 state dict. The *size* of a parameter is the root mean square of its initial values. Each parameter
-is scaled to its size at the base width times muP's factor, so a model at the base width stays as
-the factory made it. Forward multipliers are hooks (telescope.models.multipliers).
+but vectors is scaled to its size at the base width times muP's factor, so a model at the base width
+stays as the factory made it (unless `init_scale` scales its hidden matrices). Forward multipliers
+are hooks (telescope.models.multipliers).
 
 Parts: `parameter_readings` · `base_sizes`, at the base width · `width_problem` and
 `check_vocabulary` · `ModuleHolder`, the base class of `UserModel`.
@@ -63,7 +64,7 @@ def rms(x: Tensor) -> float:
 
 
 def width_problem(spec: ModuleSpec, parametrisation: Parametrisation) -> str | None:
-    """The reason why the model cannot be built at this width under a parametrisation, or None."""
+    """The reason why the model cannot be built at its width under a parametrisation, or None."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=()):
             UserModel(spec, parametrisation)
@@ -174,7 +175,8 @@ class UserModel(ModuleHolder):
 
     def multipliers(self) -> list[ForwardMultiplier]:
         """The forward multipliers that are not 1, in the order of their paths. Raises InvalidInput
-        if a parameter needs a multiplier, but is not applied by the module that owns it."""
+        if a parameter needs a multiplier, but is not applied by the module that owns it, or if a
+        tied head would have to be rescaled."""
         multipliers: set[ForwardMultiplier] = set()
         for name, reading in self.readings.items():
             self._require_scalable(name, reading)
@@ -203,7 +205,7 @@ class UserModel(ModuleHolder):
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
         """Draw all parameters anew: build the module again under this seed, then scale each
-        parameter to the size `init_std`."""
+        parameter to the size `init_std`; vectors and zeros stay as they are."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             self._build()
@@ -246,7 +248,7 @@ class UserModel(ModuleHolder):
         return mup.UNSCALED
 
     def hidden_layers(self) -> dict[str, Layer]:
-        """The modules that multiply by a HIDDEN matrix and do nothing else, by path."""
+        """The layers that multiply by a HIDDEN matrix of their own, by path."""
         return hidden_layers(self.module, self.readings)
 
     def scores(self) -> tuple[Scores, ...]:

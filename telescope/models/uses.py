@@ -57,7 +57,8 @@ PRODUCTS: Mapping[Any, tuple[Operand, ...]] = {
     aten._grouped_mm: (Operand(1, (1,), (0,)),),
 }
 CONVOLUTIONS = {aten.convolution, aten._convolution, aten.convolution_overrideable}
-# the indexed dimension of the table; for index_select, an argument gives it
+# The indexed dimension of the table; for index_select, an argument gives it. aten.index, too, is a
+# lookup, in every dimension that has an index.
 LOOKUPS = {aten.embedding: 0, aten.index_select: 0}
 COPIES = {aten.clone, aten._to_copy, aten.contiguous, aten.copy, aten._unsafe_view, aten.to}
 

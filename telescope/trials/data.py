@@ -21,15 +21,17 @@ class DataSpec:
     folder; or a mixture, a mapping of two or more of these to weights, such as {python-stdlib: 7,
     python-docs: 3}. Each weight is at least a millionth of their sum."""
     tokenizer: Annotated[str, Field(min_length=1)] = "bytes"
-    """bytes, bpe-N (a BPE of N entries trained on the corpus, or on all parts of a mixture), or the
-    path of a tokenizer.json."""
+    """bytes, bpe-N (a BPE of up to N entries trained on the corpus, or on all parts of a mixture),
+    or the path of a tokenizer.json. Leave it out if a corpus already holds tokens."""
     context: Annotated[int, Field(ge=2)] = 64
     """Tokens per training window, the context length of the model."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Share of each corpus that is held out for validation: whole documents, or the end of a single
-    document."""
+    """Approximate share of each corpus that is held out for validation: whole documents, or the end
+    of the document if the corpus has only one. A val.bin file next to a train.bin file is held out
+    whatever this share is."""
     content: str = ""
-    """Hash of the tokens and their split, filled in by telescope; a given hash must match."""
+    """Hash of the tokens, their split and the shares of a mixture, filled in by telescope; a given
+    hash must match."""
     vocab_size: Annotated[int, Field(ge=0)] = 0
     """Size of the vocabulary, filled in by telescope; a given size must match."""
 

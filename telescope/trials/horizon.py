@@ -1,5 +1,5 @@
-"""Specification of a run's length, batch size and learning-rate schedule, and of the branch at
-which it may begin."""
+"""Specification of a run's length, batch size and learning-rate schedule, and of the trunk that it
+may branch off."""
 
 import math
 from typing import Annotated, Literal
@@ -37,12 +37,13 @@ class HorizonSpec:
     final_lr_fraction: Fraction = 0.0
     """Learning rate at the end of the decay, as a share of the highest learning rate."""
     evaluation_tokens: Count = 16_384
-    """Held-out tokens that the loss is measured on, the same for every trial."""
+    """Number of held-out tokens that the loss is measured on, in whole windows, at least one per
+    corpus; fewer if fewer are held out. They are the same tokens for every trial."""
     evaluate_every: Count | None = None
     """Steps between evaluations of the held-out loss; by default only at the end."""
     record_every: Count | None = None
     """Steps between points of the curve; by default the smallest interval that gives at most 60
-    points."""
+    points. Each evaluation of the held-out loss adds a point, too."""
     stop_below_loss: Positive | None = None
     """End the run at the first held-out loss at or below this value, in nats per token; needs
     evaluate_every. Not available in telescope jobs: all their runs would end at the same loss."""
@@ -72,8 +73,8 @@ class HorizonSpec:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Branch:
-    """The trunk and the step from which a run may continue: up to this step, both have the same
-    model, optimizer, data, seed and learning rates."""
+    """The trunk and the step from which a run may continue: up to this step, run and trunk have the
+    same model, optimizer, data, seed and learning rates."""
 
     trunk: Annotated[str, Field(min_length=32, max_length=32)]
     """Digest of the trial that takes the first steps; `step` is one of its `kept_steps`."""

@@ -2,9 +2,9 @@
 
 A job's `data.corpus` is one corpus, or a *mixture*: a mapping of two or more corpora to weights,
 `{python-stdlib: 7, python-docs: 3}`. A part's *share* is its weight over the sum of all weights.
-Every training window is drawn from a part with its share as the probability, and the held-out loss
-is the mean of the parts' losses, each weighted by its share (telescope.data). One corpus is a
-mixture of one part with share 1.
+Each training window comes from one part, drawn with the shares as probabilities. The held-out loss
+is the mean of the parts' losses, each weighted by its share (telescope.data). A single corpus is
+one part with share 1.
 
 Parts: `Part` · `CorpusOrMixture`, the type of `data.corpus` · `parts`, the parts with their shares
 as weights · `corpus_label`, the name of the data in messages.
@@ -48,7 +48,7 @@ def corpus_label(corpus: str | tuple[Part, ...]) -> str:
 
 def _validated(value: object) -> str | tuple[Part, ...]:
     """The corpus, or the parts of a mixture, sorted by name. Raises ValueError if the value is
-    neither, or a part has no name or an invalid weight."""
+    neither, if a corpus has an empty name, or if `_check_parts` refuses the mixture."""
     match value:
         case "":
             raise ValueError(
@@ -71,7 +71,8 @@ def _validated(value: object) -> str | tuple[Part, ...]:
 
 
 def _check_parts(mixture: tuple[Part, ...]) -> None:
-    """Raise ValueError for a mixture that cannot be drawn from."""
+    """Raise ValueError if a mixture has fewer than two parts, or a part has no name, an invalid
+    weight, or a share below SMALLEST_SHARE."""
     if len(mixture) < 2:
         raise ValueError(
             "a mixture has two parts or more; give a single corpus by its name or path alone, "

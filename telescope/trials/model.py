@@ -2,7 +2,7 @@
 
 The specifications of both families have the methods `factories`, `known_depth` and
 `known_attention`, which need no torch; functions that need torch are in telescope.models.family.
-The three are not properties, because an exported file lists the properties of a `ModelSpec`.
+These three are not properties, since an exported file lists the properties of a `ModelSpec`.
 
 Parts: `ModelSpec`, a Transformer · `ModuleArchitecture`, a user's module without a width, and
 `ModuleSpec`, with a width · `AnyModel`, a specification of either family.

@@ -14,6 +14,6 @@ golden losses of `tests/telescope/train/test_loop.py` show such a change."""
 
 def numerics() -> str:
     """The arithmetic of this process as a string: torch version, device, telescope's revision."""
-    # 0.1.0 in every version: stored trials are reused until REVISION changes
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    # "0.1.0" stays in every version of telescope: stored trials are reused until REVISION changes
     return f"torch {torch.__version__} on {device}, telescope 0.1.0 revision {REVISION}"

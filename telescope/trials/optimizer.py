@@ -25,7 +25,8 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerOptions:
-    """Options of Muon and AdamW that a study does not sweep."""
+    """Options of Muon and AdamW besides their base hyperparameters. A study may sweep `init_scale`,
+    and `momentum` or, under AdamW, `beta1`; it does not sweep the others."""
 
     lr_convention: Literal["base_relative", "absolute"] = "base_relative"
     """For mup-paper: base_relative takes width factors relative to the base width, absolute takes
@@ -39,9 +40,10 @@ class OptimizerOptions:
     m^-1/2) or inverse (as 1/m); by default the rule that matches the update scale in this
     parametrisation."""
     weight_decay_rule: WeightDecayRule | None = None
-    """Change of weight decay with m = width / base width: fixed_tokens keeps learning rate x weight
-    decay constant, compute_optimal lets it fall as 1/m, sqrt_width raises AdamW's weight decay as
-    sqrt(m), constant does not change it. By default fixed_tokens under mup, otherwise constant."""
+    """Change of weight decay with m = width / base width. fixed_tokens: learning rate x weight
+    decay stays constant; compute_optimal: this product falls as 1/m; sqrt_width: AdamW's weight
+    decay grows as sqrt(m), and Muon's product stays constant; constant: weight decay itself stays
+    constant. By default fixed_tokens under mup, otherwise constant."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Muon's momentum: the share of the momentum buffer that a step keeps."""
     nesterov: bool = True

@@ -54,7 +54,7 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
         {TrialState.RUNNING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.RUNNING: frozenset(
-        # PENDING: the worker was lost
+        # PENDING: the worker was lost or released the trial, or a failed attempt is repeated
         {TrialState.PENDING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.COMPLETED: frozenset(),
@@ -64,7 +64,7 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
 
 
 def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
-    """Return `to`. Raises Conflict if the table has no such transition."""
+    """Return `to`. Raises Conflict if `TRANSITIONS` does not allow the change."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")
     return to
@@ -78,7 +78,8 @@ class Measurement:
     tokens: int
     flops: float
     seconds: float  # training time so far, over all attempts
-    # by name: train_loss, the mean since the previous point; loss, the held-out loss if measured
+    # by name: train_loss, the mean since the previous point; loss, the held-out loss if measured;
+    # and what else the run measures
     metrics: Mapping[str, float]
 
 
@@ -104,13 +105,14 @@ class Trial:
     seconds: float = 0.0
     failure: Failure | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """All metrics at the curve's last point, by name; empty until the trial ends."""
+    """All metrics at the curve's last point, by name; empty unless the trial completed."""
     reused: bool = False
     """True if an earlier job ran the trial, so that this job does not pay for it."""
     step: int = 0
-    """Number of steps taken, including the trunk's; 0 until the trial ends."""
+    """Number of steps taken up to the last recorded point, including the trunk's; 0 before the
+    first point."""
     outline: Outline | None = None
-    """Loss against tokens, for studies that read curves."""
+    """Loss against tokens, for studies that read curves; None if none is stored."""
 
     @property
     def digest(self) -> str:

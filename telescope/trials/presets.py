@@ -63,8 +63,9 @@ def with_preset(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_preset(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `model` section that differ from its preset (without a preset, from the
-    defaults). These fields stay if the preset changes."""
+    """The fields of a `model` section that its preset does not give: those with other values than
+    the preset's (without a preset, the defaults), and those that no preset has. They stay if the
+    preset changes."""
     defaults = preset_values(section) or values(Architecture())
     return {
         name: value

@@ -30,7 +30,7 @@ class TrialSpec:
     data: DataSpec
     horizon: HorizonSpec
     seed: int = field(default=0)
-    """Seed of both the initial values and the order of the data."""
+    """Seed of the initial values, the order of the data, and dropout in a user's model."""
     measure: Literal["loss", "coordinates", "time"] = "loss"
     """What the run measures. loss: its final held-out loss; coordinates: how far each layer's
     output moves in the first steps (telescope.studies.coordinates.check); time: the seconds of a
