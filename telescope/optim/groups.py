@@ -24,7 +24,7 @@ class ParameterGroup:
     role: Role
     optimizer: OptimizerName
     scaled_lr: float
-    weight_decay: float  # at this width; a step multiplies weights by 1 - scaled_lr * weight_decay
+    weight_decay: float  # at this width; a step shrinks weights by current lr x weight_decay
     eps: float | None  # term in AdamW's denominator; None for Muon
     init_std: float
     multiplier: float  # factor on the layer's output in the forward pass

@@ -13,8 +13,8 @@ from telescope.trials.optimizer import OptimizerSpec
 
 NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
-"""Most elements to orthogonalise at once. On a CPU, they fit into the cache; on a GPU, only the
-largest models have stacks that exceed the limit."""
+"""Most elements to orthogonalise at once, but at least one matrix per model. On a CPU, so many
+elements fit into the cache; on a GPU, only the largest models have stacks that exceed the limit."""
 
 
 class MuonMatrix:

@@ -7,7 +7,8 @@ from telescope.trials.horizon import HorizonSpec
 
 def lr_factor(horizon: HorizonSpec, step: int) -> float:
     """The factor on the scaled lr at `step`, which counts from 0. Warm-up rises linearly to 1. A
-    decay would end at step `horizon.steps`, one after the last, so no step has a factor of zero."""
+    decay would reach `final_lr_fraction` at step `horizon.steps`, one after the last step, so no
+    step has a factor of zero."""
     warmup = warmup_steps(horizon)
     if step < warmup:
         return (step + 1) / warmup

@@ -27,7 +27,7 @@ class MatrixLayout:
     columns: tuple[int, ...] = (1,)  # dimensions that form fan_in
     stack: tuple[int, ...] = ()  # dimensions that index separate matrices
     # relative numbers of rows of the pieces: with (4, 1, 1), the query has four times as many rows
-    # as the key and the value
+    # as the key and the value; with (), each matrix is one piece
     parts: tuple[int, ...] = ()
     # rows of each piece if all are equal, for instance the size of a head; overrides `parts`
     block_rows: int | None = None

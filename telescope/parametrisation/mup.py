@@ -167,7 +167,7 @@ WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], Decay] = {
     ("fixed_tokens", "adamw"): Decay(0.0, 1.0),
     ("fixed_tokens", "muon"): Decay(0.0, 1.0),
     # tokens grow with parameters: lr x weight decay of hidden matrices falls as 1/m
-    # (arXiv 2512.05620); AdamW's lr already falls as 1/m
+    # (arXiv 2512.05620); under muP, AdamW's lr already falls as 1/m
     ("compute_optimal", "adamw"): Decay(0.0, 0.0),
     ("compute_optimal", "muon"): Decay(-1.0, 1.0),
     # top singular values are equal at every width (arXiv 2510.15262): AdamW's weight decay grows as
@@ -252,7 +252,8 @@ def factors(
 ) -> Factors:
     """Factors for the parameters of one role; `depth` holds the factors of the depth rule.
 
-    Under `lr_convention: absolute`, the factor on the lr is a power of the width instead of m.
+    Under `lr_convention: absolute`, the factor on the lr is the same power of the width instead of
+    m; the other factors stay the same.
     """
     m, rule = model.multiplier, rule_of(model, optimizer.parametrisation, role, trained_by)
     lr = MUON_LR[chosen_muon_lr_rule(optimizer)] if trained_by == "muon" else rule.lr

@@ -3,11 +3,12 @@
     log T(B, seed) = log T_L(B) + error
 
 T(B, seed) is the number of tokens that the run with batch size B and this seed needed to reach the
-loss L. T_L(B) is estimated by the geometric mean over seeds. The error has one variance for all
-batch sizes of an optimizer and a loss, because two or three seeds of one batch size say little
-about the spread, whereas all batch sizes together say enough. The 90 % interval of log T_L(B) is a
-Student t interval. Its variance is the pooled variance divided by the number of seeds; each batch
-size adds its number of seeds minus one to the degrees of freedom.
+loss L. T_L(B) is estimated by the geometric mean over the seeds whose runs did not diverge. The
+error has one variance for all batch sizes of an optimizer and a loss, because two or three seeds of
+one batch size say little about the spread, whereas all batch sizes together say enough. The 90 %
+interval of log T_L(B) is a Student t interval. Its variance is the pooled variance divided by the
+number of these seeds; each settled batch size adds its number of such seeds minus one to the
+degrees of freedom.
 
 A batch size is *settled* if at least one of its runs reached the loss, and none was censored or
 early. The variance, and the fits of other modules, are computed from settled batch sizes only. The

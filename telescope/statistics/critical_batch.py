@@ -14,14 +14,15 @@ arXiv 1812.06162, who write it as (S / S_min - 1)(T / T_min - 1) = 1.
 The paper defines the token-optimal batch B_tok as the largest B with T(B) = min T (equation 6).
 Measured tokens are noisy, so here B_tok is the largest B at which the piecewise law needs at most
 (1 + TOLERANCE) T_min tokens: B* (1 + TOLERANCE)^(1 / (1 + s)), or inf if this value is above the
-largest batch size that was run.
+largest settled batch size.
 
 Intervals are profile likelihood intervals: they cover all parameters whose squared error exceeds
 the minimum by at most variance x t^2 (t is the Student t quantile), and the values of a quantity at
 all these parameters. The variance is estimated from the spread over seeds and the misfit of the
 form together. If the misfit is larger than seeds explain (the form does not hold, or some batch
 sizes are tuned less well), the variance is estimated from the misfit alone, with one observation
-per batch size. An interval that reaches the smallest or the largest batch size extends to 0 or inf.
+per batch size. The interval of B* extends to 0 or inf if it reaches the smallest or the largest
+settled batch size; the interval of B_crit does so only BEYOND doublings outside these batch sizes.
 
 Parts: `Observations`, the input of the fits · `piecewise` -> `Piecewise`, and `critical_batch`, B*
 alone · `smooth` -> `Smooth`. With fewer than three settled batch sizes these functions return None.
@@ -100,7 +101,7 @@ class Form:
     critical_batch: Estimate
     fewest_tokens: float  # T_min
     residuals: tuple[float, ...]  # residual of the mean log tokens at each settled batch size
-    p_of_misfit: float | None  # small if the form does not hold
+    p_of_misfit: float | None  # small if the form does not hold; None if it cannot be tested
 
     @property
     def residual_percent(self) -> float:
@@ -110,8 +111,8 @@ class Form:
 
 @dataclass(frozen=True)
 class Piecewise(Form):
-    """The fitted piecewise law. The critical batch is inf if tokens do not rise within the batch
-    sizes that were run."""
+    """The fitted piecewise law. The critical batch is inf if tokens do not rise within the
+    settled batch sizes."""
 
     slope: Estimate  # s
     token_optimal_batch: Estimate  # B_tok
@@ -181,7 +182,8 @@ class Hinges:
 
 def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
     """log B_tok, with the least and the greatest value over all fits whose squared error is at most
-    `limit`."""
+    `limit`. Beyond the largest batch size, the value and the upper end are inf, and the lower end
+    is the largest batch size."""
     largest, allowance = float(hinges.knots[-1]), math.log1p(tolerance)
     rise = float(hinges.rises[hinges.best])
     knots, lows, highs = hinges.region(limit)
@@ -229,7 +231,7 @@ def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | N
 
 def critical_batch(readings: Readings) -> float | None:
     """The critical batch of the piecewise law, without an interval: inf if tokens do not rise
-    within the batch sizes that were run, None with fewer than three settled batch sizes."""
+    within the settled batch sizes, None with fewer than three of them."""
     observed = Observations.of(readings)
     if len(observed.x) < FEWEST_BATCHES:
         return None

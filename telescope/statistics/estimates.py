@@ -69,7 +69,7 @@ class ScalingFit:
     exponent: float
     E: float
     r_squared: float  # share of the variance of the losses that the fit explains
-    residual: float  # root mean square of the residuals, in % of the loss
+    residual: float  # root mean square of the residuals, in % of the mean loss
 
 
 def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> ScalingFit | None:

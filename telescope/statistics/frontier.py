@@ -88,7 +88,8 @@ class Dominance:
     """Comparison of two iso-loss curves over the device counts that both cover. Areas are not
     negative; their unit is doublings of hours x doublings of devices."""
 
-    rows: tuple[AtDevices, ...]  # one for each device count at which either curve has a point
+    # one for each device count that both curves cover and at which either has a point
+    rows: tuple[AtDevices, ...]
     first_ahead: float  # area between the curves where the first optimizer needs fewer hours
     second_ahead: float  # area between the curves where the second optimizer needs fewer hours
 

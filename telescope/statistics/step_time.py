@@ -34,7 +34,7 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class DeviceCluster:
-    """Equal devices and the network between them."""
+    """Equal devices and the network between them. Raises InvalidInput for values out of range."""
 
     device_flops_per_second: float  # peak of one device, in the precision of training
     share_of_peak: float  # model FLOP utilisation: above 0 and at most 1
@@ -53,7 +53,8 @@ class DeviceCluster:
 
 @dataclass(frozen=True)
 class StepCost:
-    """Cost of one optimizer step on one batch."""
+    """Cost of one optimizer step on one batch. Raises InvalidInput for values out of range, or if
+    the batch does not consist of whole sequences."""
 
     batch_tokens: int
     sequence_tokens: int  # the smallest unit of work for a device

@@ -16,8 +16,9 @@ batch on, fitted by least squares; under the piecewise law of telescope.statisti
 the exponent is s_first - s_second. The trend's interval covers only the noise of seeds, since how
 well the learning rate was tuned at each batch size is part of the comparison.
 
-If either optimizer is not settled at a batch size, or if they share no seed there, the ratio is a
-bound, computed from both optimizers' intervals in `telescope.statistics.batch_readings`.
+If either optimizer is not settled at a batch size, or if there is no seed with which both reached
+the loss there, the ratio is a bound, computed from both optimizers' intervals in
+`telescope.statistics.batch_readings`. If all runs of either optimizer diverged, there is no ratio.
 
 Parts: `Pairs`, the paired runs · `ratios` -> a `RatioAt` per batch · `trend` -> `Trend`.
 """
@@ -159,7 +160,7 @@ class Trend:
 
     exponent: Estimate
     # probability of an exponent this low or lower if R does not fall; a small value means that R
-    # falls
+    # falls. If the noise is unknown or zero: 0 for an exponent below 0, otherwise 1.
     p_falling: float
     batches: int  # number of batch sizes
 

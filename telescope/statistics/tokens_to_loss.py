@@ -9,12 +9,13 @@ they extend to either side by an eighth of the tokens so far. Smoothing divides 
 points by about sqrt(1.5 SMOOTHED).
 
 Reading rule, `first sustained crossing`: a run reaches the target at the first smoothed point from
-which on SMOOTHED points in a row are at or below the target. The tokens are interpolated, linearly
-in log tokens, between this point and the previous point, which is above the target; nothing is
-extrapolated. (The reference, arXiv 2505.02222, section 2.4, specifies neither rule.) A run that did
-not reach the target is censored: reaching the target would have taken more tokens than the run was
-trained for. Censored runs are not dropped, since dropping them would favour the optimizer whose
-runs were shorter.
+which on SMOOTHED points in a row, or all remaining points if these are fewer, are at or below the
+target. The tokens are interpolated, linearly in log tokens, between this point and the previous
+point, which is above the target; nothing is extrapolated. (The reference, arXiv 2505.02222, section
+2.4, specifies neither rule.) If this point is the curve's first, the run is early: it needed at
+most the tokens of this point. A run that neither reached the target nor diverged is censored:
+reaching the target would have taken more tokens than the run was trained for. Censored runs are not
+dropped, since dropping them would favour the optimizer whose runs were shorter.
 
 Parts: `LossCurves`, the input · `smoothed` -> `Smoothed` · `Smoothed.crossings` -> `Crossings`,
 with a `TargetOutcome` for each run.
@@ -69,7 +70,7 @@ class LossCurves:
 
     tokens: NDArray[np.floating]  # [run, point], ascending
     loss: NDArray[np.floating]  # [run, point]
-    points: NDArray[np.int64]  # [run], number of points that are recorded and finite
+    points: NDArray[np.int64]  # [run], number of recorded points before a loss that is not finite
     diverged: NDArray[np.bool_]  # [run]
 
     @classmethod
@@ -116,7 +117,8 @@ class LossCurves:
 class Crossings:
     """The tokens that each run needed to reach a loss, and its outcome."""
 
-    # [run]: inf if the run diverged, its last tokens if it was censored, its first if early
+    # [run]: inf if the run diverged before the target, its last tokens if it was censored, the
+    # tokens of its first point if it was early
     tokens: Array
     outcome: NDArray[np.int8]  # [run], a `TargetOutcome`
 

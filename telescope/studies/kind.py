@@ -1,7 +1,7 @@
 """The interface of a kind of study, and a study: a question with its kind.
 
 A kind is a frozen value. Code outside the kind's package uses only the fields of `Kind`, so a new
-kind is a package with a `Kind` and a line in `telescope.studies.registry`.
+kind is a package with a `Kind` and an entry in `telescope.studies.registry.KINDS`.
 
 Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, the fields that
 all kinds share · `Kind`, with the defaults of its fields · `Study`.
@@ -27,7 +27,7 @@ class Label:
 
     ladder: OptimizerName
     stage: str
-    level: int | None = None  # None for coordinate checks and runs at the target
+    level: int | None = None  # None for trials that belong to no level of a ladder
     variant: str = ""  # empty if the study compares no variants
 
 

@@ -13,8 +13,8 @@ from telescope.models.build import FAMILIES
 
 
 def typed_problems(question_type: type, error: ValidationError) -> Iterator[Problem]:
-    """One problem per field. Errors about the branches of a union are merged into one problem,
-    and left out if a field inside the union has a problem of its own.
+    """One problem per field. Errors about the branches of a union are merged into one problem.
+    A field's problem is left out if a field inside it has a problem of its own.
     """
     by_field: dict[str, list[Problem]] = {}
     for detail in error.errors(include_url=False):

@@ -1,6 +1,6 @@
 """The kinds of study, and the conversion between studies and documents.
 
-`KINDS` has a line per kind. `parse` turns a user's document, loaded from JSON or YAML, into a
+`KINDS` holds all kinds by name. `parse` turns a user's document, loaded from JSON or YAML, into a
 validated study, or refuses the document with problems that each name a field and a remedy;
 `to_document` is the inverse of `parse`. `resolved` fills in facts about the data and the users'
 code, such as hashes.
@@ -56,7 +56,7 @@ def texts(study: AnyStudy) -> dict[str, DataSpec]:
 def resolved(study: AnyStudy) -> AnyStudy:
     """The study with its corpora located, hashed and counted, and the code of users' models hashed.
 
-    Raises InvalidInput if a corpus or model cannot be used.
+    Raises InvalidInput if a corpus or model cannot be used, or if the question fails its check.
     """
     kind, question = study.kind, study.question
     corpora, problems = list[DataSpec](), list[Problem]()
@@ -77,8 +77,8 @@ def resolved(study: AnyStudy) -> AnyStudy:
 
 
 def resolved_data(data: DataSpec, batch_tokens: int) -> DataSpec:
-    """The data with their location, hash and size. Raises InvalidInput if the corpus
-    cannot be read or is shorter than a batch."""
+    """The data with their location, hash and size. Raises InvalidInput if a corpus cannot be read
+    or is too short for its share of a batch, or a split is shorter than a window."""
     corpus = resolve(data)
     check_length(corpus, batch_tokens)
     return corpus

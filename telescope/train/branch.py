@@ -1,6 +1,6 @@
 """Runs that share their first steps.
 
-A *trunk* trains at a constant learning rate and stores its state at some steps
+A *trunk* trains at a constant learning rate after warm-up and stores its state at some steps
 (`TrialSpec.kept_steps`); a *branch* continues from such a state. `cooldown` gives a branch that
 decays the learning rate from a step of its trunk on: one trunk and several short branches give the
 final losses of runs of several lengths. `extension` gives a branch that continues a trunk beyond
@@ -11,7 +11,7 @@ an assertion checks that in the shared steps the learning rates of branch and tr
 branch can be trained without its trunk, and gives the same points after the shared steps
 (telescope.train.loop).
 
-A branch does not inherit `evaluate_every` and `stop_below_loss` from its trunk.
+A branch does not inherit `evaluate_every`, `stop_below_loss` and `kept_steps` from its trunk.
 """
 
 import math

@@ -2,7 +2,7 @@
 
 A checkpoint is replaced as a whole: it is written to a temporary file, flushed to disk, then
 renamed. The previous checkpoint stays, and is used if the newest cannot be read. If neither can be
-read in the current format, the trial starts from the beginning.
+read in the current format, the trial starts as if it had no checkpoint.
 
 The folder of a job's checkpoints also holds the states that trunks stored for their branches
 (`kept_path`). These states are kept until the job ends. A branch without a checkpoint begins at its
@@ -70,8 +70,8 @@ class CheckpointFile:
         CheckpointFile(kept_path(self.path.parent, digest, state["step"])).save(state)
 
     def due(self) -> bool:
-        """True if `every_seconds` have passed since the last save, or without a save since this
-        object was made."""
+        """True if `every_seconds` have passed since the last save or, before the first save, since
+        this object was made."""
         return time.monotonic() - self._saved_at >= self.every_seconds
 
     def save(self, state: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ Newton-Schulz in bf16, and any high learning rate, amplify the effect to as much
 1,200 steps, just as they amplify a change of 1e-7 in the initial weights (docs/performance.md). A
 different seed changes the loss more than rounding does, and estimates treat both changes as noise.
 
-Parts: `Graph`, the shapes that a graph depends on · `obstacle`, the reason why nothing can be
+Parts: `Graph`, the properties that a graph depends on · `obstacle`, the reason why nothing is
 compiled · `expected_seconds`, `compile_graph`, `record_seconds`, `ensure_compiled` ·
 `compiled_losses`.
 """
@@ -66,7 +66,7 @@ _failures: list[str] = []  # errors of compilations in this process
 
 @dataclass(frozen=True)
 class Graph:
-    """The shapes that a compiled graph depends on; trials with equal values share a graph."""
+    """The properties that a compiled graph depends on; trials with equal values share a graph."""
 
     model: AnyModel
     parametrisation: Parametrisation
@@ -91,7 +91,7 @@ class Graph:
 @cache
 def cache_folder() -> Path:
     """Folder for compiled code: TORCHINDUCTOR_CACHE_DIR if that is set, otherwise a folder for this
-    combination of model source, versions of torch and Python, processor and device."""
+    combination of compiled source, versions of torch and Python, processor and device."""
     if folder := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
         return Path(folder)
     cpuinfo = Path("/proc/cpuinfo")
@@ -108,7 +108,7 @@ def cache_folder() -> Path:
 
 
 def obstacle() -> str | None:
-    """The reason why this process cannot compile anything, or None."""
+    """The reason why this process compiles nothing, or None."""
     if os.environ.get(COMPILE) == "never":
         return f"{COMPILE} is never"
     if _failures:
@@ -124,7 +124,8 @@ def obstacle() -> str | None:
 
 def expected_seconds(graph: Graph) -> float:
     """Expected seconds that a worker spends on compiling: few if this machine has compiled the
-    graph before; otherwise the last recorded compile time, or FIRST_SECONDS without a record."""
+    graph before; otherwise the compile time that was recorded last, of any graph, or FIRST_SECONDS
+    without a readable record."""
     if graph.record.exists():
         return CACHED_SECONDS if _compiled.cache_info().currsize else FIRST_CACHED_SECONDS
     try:

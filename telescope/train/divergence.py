@@ -2,8 +2,8 @@
 
 A run diverges if its loss is not finite, or if its loss stays above the loss of the first step for
 more than a quarter of the run and more than 20 steps. The longest such stretch of steps is counted
-on the device, and the count is read only when a point of the curve is recorded; since the count
-never falls, the recording interval does not change the result.
+on the device, and the count is read only when a point of the curve is recorded. Since the count
+never falls, the recording interval decides when divergence is noticed, but not whether.
 """
 
 import math

@@ -13,9 +13,9 @@ attention; to compare, use plain attention.)
 All work of a run is counted, training and measurements: held-out losses (forward passes), and the
 probes of the first steps or of the end (telescope.train.probes). A forecast counts as many held-out
 tokens as the spec asks for; a curve counts the tokens that were actually read. A run that diverges
-skips its last held-out loss and the measurements at its end; a run that ends at `stop_below_loss`
-skips only these measurements. The steps and held-out losses that a branch shares with its trunk are
-not counted.
+skips the held-out loss of its last step and the measurements at its end; a run that ends early at
+`stop_below_loss` skips only these measurements. The steps and held-out losses that a branch shares
+with its trunk are not counted.
 
 The model's family counts the matrices and the forward pass (telescope.models.family).
 
@@ -120,7 +120,7 @@ def ending_flops(spec: TrialSpec) -> float:
 
 def evaluations_until(spec: TrialSpec, step: int, diverged: bool) -> int:
     """Number of held-out losses that a run has measured up to `step`, its trunk's excluded. A run
-    that diverges skips the last held-out loss."""
+    that diverges at `step` skips the held-out loss that is due there, if any."""
     steps = spec.horizon.steps
     every = (spec.horizon.evaluate_every or steps) if spec.measure == "loss" else steps
     due = step // every + (step == steps and steps % every > 0)
@@ -144,5 +144,5 @@ def flops_until(
 
 @lru_cache(maxsize=65_536)
 def trial_flops(spec: TrialSpec) -> float:
-    """Operations of the whole run."""
+    """Operations of the whole run, if it does not end early; without the steps of its trunk."""
     return flops_until(spec, spec.horizon.steps)

@@ -23,8 +23,10 @@ The `measure` of a trial decides what the trial records:
 - `coordinates` (telescope.studies.coordinates.check): all steps, which are few, read the first
   batch, and each point records how far every layer's output has moved.
 - `time`: every step is a point, and the last point records the median time of a step.
-- `loss`: the last point also records the final size of the hidden matrices
+- `loss`: the point of the last step also records the final size of the hidden matrices
   (telescope.train.probes).
+
+A run that diverges records neither this time nor this size.
 
 If the optimizer's options ask for it, training also records the largest attention logits, and clips
 them (telescope.optim.qk_clip).
@@ -128,6 +130,9 @@ def train(
     A trial continues from its checkpoint, or else from its trunk's state, if there is one. Before
     each step, every trial for which `stopping(index)` is true leaves. `losses` is the program:
     telescope.train.pack.losses, or telescope.train.compiled.compiled_losses.
+
+    Trials that measure coordinates run one after the other instead, by `pack.losses` and without
+    checkpoints; such a trial leaves after a step.
     """
     shapes = {pack.shape(spec) for spec in specs}
     assert len(shapes) == 1, "the trials of a pack must have one shape"

@@ -49,8 +49,9 @@ def shape(spec: TrialSpec) -> str:
 
 
 def _common_spec(spec: TrialSpec) -> TrialSpec:
-    """The spec with fixed values for the seed and for the hyperparameters in which members may
-    differ. Members may differ in all that does not change shapes or operations."""
+    """The spec with fixed values in all fields in which members may differ: the seed, the branch,
+    the kept steps, the target loss, the learning-rate schedule, and those hyperparameters that
+    change neither shapes nor operations."""
     optimizer = replace(
         spec.optimizer,
         lr=1.0,
@@ -81,7 +82,7 @@ def packable(model: AnyModel) -> bool:
 
 def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
     """Mean cross-entropy, in nats per token, of each model on its own windows of T + 1 tokens; on a
-    GPU computed in bf16."""
+    GPU computed in bf16. A model that computes its own loss must be the only one."""
     with torch.autocast("cuda", torch.bfloat16) if windows.is_cuda else nullcontext():
         if (own := models[0].own_loss(windows[0])) is not None:
             return own[None]

@@ -35,7 +35,9 @@ from telescope.models.family import Layer, Model
 
 MOVED, OWN, LATE = "moved/", "own/", "late/"
 LOGITS = "logits"
-KEPT_TOKENS = 512  # number of tokens of the batch, evenly spaced, whose activations are compared
+# activations are compared at this number of evenly spaced tokens of the batch, or at up to twice as
+# many; in a smaller batch, at all tokens
+KEPT_TOKENS = 512
 POWER_STEPS = 12  # steps of the power iteration for spectral norms
 VECTORS = 4  # vectors of that iteration; the largest of several norms converges faster than one
 
@@ -51,8 +53,8 @@ class Beginning:
         self._forward(lambda name, output: self.outputs.update({name: output}))
 
     def metrics(self) -> dict[str, float]:
-        """log2 of the RMS of each quantity. Layers that have not moved are left out: while the
-        output head is zero, no gradient reaches them."""
+        """log2 of the RMS of each quantity. Quantities that are not finite are left out, and so are
+        layers that have not moved: while the output head is zero, no gradient reaches them."""
         rms: dict[str, float] = {}
 
         def compare(name: str, output: Tensor) -> None:
@@ -94,7 +96,7 @@ class Ending:
 
     def metrics(self) -> dict[str, float]:
         """The median spectral norms of each kind of hidden matrix and of its last update, and the
-        RMS change of the last features."""
+        RMS change of the last features, if telescope knows where to read them."""
         weights = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         updates = {path: weights[path] - before for path, before in self.weights.items()}
         values: defaultdict[str, list[float]] = defaultdict(list)

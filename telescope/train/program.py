@@ -1,9 +1,9 @@
 """The fastest way for a worker to run trials of one shape: how many together, and compiled or not.
 
 A short measurement on random tokens decides. Packs of 1, 2, 4, ... trials are timed until a size
-needs more time per trial than the previous one. Then, if compiling is expected to save more time
-over the remaining steps than it costs, packs are timed again as compiled programs. The fastest
-program is chosen, or a simpler program that is nearly as fast.
+needs over 5 % more time per trial than the previous one. Then, if compiling is expected to save
+more time over the remaining steps than it costs, packs are timed again as compiled programs. The
+fastest program is chosen, or a simpler program that is nearly as fast.
 
 Parts: `Program`, the result · `choose` · `fastest`, `time_in_turns` and `stepper`, the measurement
 · `trial_bytes`, `free_bytes`, the limits on memory.
@@ -41,14 +41,15 @@ class Program:
     members: int = 1  # number of trials that run together
     compiled: bool = False
     # number of steps per worker that would repay the time of compiling; inf if compiling was
-    # tried or is impossible
+    # tried or is impossible, or if nothing was measured
     repaid_steps: float = math.inf
     reason: str = ""  # why it is compiled or not
 
 
 def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
     """The fastest program for trials of this shape, at most `max_members` of them together; each
-    worker has `steps` steps of the same graph left to run."""
+    worker has `steps` steps of the same graph left to run. One trial at a time, not compiled and
+    without a measurement, if a trial needs more memory than packs may take."""
     if trial_bytes(spec) > free_bytes():
         return Program(reason="not measured: a trial needs more memory than packs may take")
     eager = fastest(spec, max_members, pack.losses)

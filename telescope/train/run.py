@@ -33,7 +33,8 @@ class RunState:
     """Losses of a run at a point of its curve, and whether the run diverged."""
 
     train_loss: float  # mean training loss since the last point
-    loss: float | None  # held-out loss; inf if the run diverged, None if no held-out loss is due
+    # held-out loss; inf if it is not finite or the run diverged, None if no held-out loss is due
+    loss: float | None
     diverged: bool
 
 
@@ -110,7 +111,8 @@ class TrainingRun:
         return self.held_out.loss(self.model, self.device)
 
     def prepare_ending(self) -> None:
-        """Before the last step, store the values that the measurement of that step needs."""
+        """Before the last step of a run that measures the loss, store the values that the
+        measurement of that step needs."""
         if self.spec.measure == "loss" and self.step + 1 == self.spec.horizon.steps:
             self.ending = probes.Ending(self.model, self.batch(self.step)[:1, :-1])
 

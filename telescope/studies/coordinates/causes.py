@@ -58,7 +58,8 @@ def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
 
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
-    """The exponents for hidden matrices, readout and embedding, between two runs."""
+    """The exponents for hidden matrices, readout and embedding, between two runs. Without a readout
+    if embeddings are tied."""
     octaves = math.log2(wide.model.width / narrow.model.width)
     narrow_groups, wide_groups = groups_of(narrow), groups_of(wide)
 
@@ -89,7 +90,8 @@ def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
 
 
 def groups_of(spec: TrialSpec) -> dict[Role, ParameterGroup]:
-    """One parameter group of each role; all groups of a role scale alike with width."""
+    """One parameter group of each role; in all groups of a role, lr and multiplier scale alike with
+    width."""
     return {
         group.role: group
         for group in describe_groups(spec.model, spec.data.vocab_size, spec.optimizer)

@@ -11,7 +11,9 @@ with width, and compares the slope with the gate: the largest exponent, of eithe
 - **fail**: the whole 90 % interval of some slope lies beyond the gate, and so does the growth over
   the widest doubling alone. A wrong exponent shows at the widest doubling, too; an effect of narrow
   models does not.
-- **unresolved**: neither pass nor fail, or there are fewer than four widths, or a run diverged.
+- **unresolved**: neither pass nor fail, or there are fewer than four widths, or a run diverged, or
+  there is no change that every run measured.
+- **skipped**: the job skips the check, or the budget is too small for it.
 
 The check cannot see effects of weight decay, long horizons or slow drift; the late check can
 (`telescope.studies.telescoping.answer.late`).
@@ -161,8 +163,9 @@ class CheckProgress:
 def step(plan: Design, done: Mapping[str, Trial]) -> CheckProgress:
     """The progress of a check; `done` contains the completed trials by digest.
 
-    If the verdict after the first seeds is unresolved, a few more seeds are run. Nothing is run if
-    there are too few widths for a verdict.
+    If the slopes leave the verdict after the first seeds unresolved, more seeds are run, as far as
+    the budget allows. Nothing is run if the budget allows no check, or if there are too few widths
+    for a verdict.
     """
     if not plan.seeds:
         return CheckProgress((), (), skipped(plan, TooCostly()))

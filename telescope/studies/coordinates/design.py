@@ -17,7 +17,7 @@ from telescope.trials.types import Parametrisation
 
 FEWEST_WIDTHS = 4  # fewest widths for a verdict
 SEEDS, FEWEST_SEEDS = 3, 2
-MORE_SEEDS = 5  # number of seeds after an unresolved verdict
+MORE_SEEDS = 5  # most seeds after an unresolved verdict
 STEPS, FEWEST_STEPS = 8, 4
 WINDOWS = 8  # windows of tokens in the fixed batch
 # the check's budget: this share of the job's FLOPs or these seconds, whichever is larger
@@ -86,8 +86,9 @@ def check_run(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
 def widths_of(
     model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
 ) -> tuple[int, ...]:
-    """The base width and up to three doublings that do not exceed the target; if these are fewer
-    than four widths, also up to two halvings of the base width.
+    """The base width and up to three doublings that do not exceed the target. If these are fewer
+    than four widths, halvings of the base width are added, at most two, if the model can be built
+    at them.
     """
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
     halved = [
@@ -108,7 +109,8 @@ def design(
     """The design of a ladder's check, from a trial at the base width.
 
     `job_flops` is the expected cost of the whole job, `max_flops` the job's limit. If the budget
-    that follows is too small for the full check, the check has fewer seeds, then fewer steps.
+    that follows is too small for the full check, the check has fewer seeds, then fewer steps, and
+    finally no seeds: it is skipped.
     """
     widths = widths_of(
         base.model, base.model.base_width, target_width, base.optimizer.parametrisation

@@ -4,7 +4,7 @@ The picture has a row per ladder and a line per layer: log2 of the RMS change af
 steps, as a mean over seeds, against width. All lines begin at zero, so that slopes can be compared.
 The left panel shows the change of each layer's output, the right panel the contribution of the
 layer's own update. The shaded wedge is the gate: a line that leaves the wedge grows or shrinks too
-fast with width. Failing layers are named.
+fast with width. The steepest failing layers are named.
 
 Parts: `draw`.
 """

@@ -49,14 +49,15 @@ class DivergedAtWidths:
 
 @dataclass(frozen=True, kw_only=True)
 class NothingMoved:
-    """No layer changed in every run, so no slope can be fitted."""
+    """There is no change of a layer that every run measured, so no slope can be fitted."""
 
     code: Literal["nothing_moved"] = "nothing_moved"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondGate:
-    """Some layers fail: their slopes lie beyond the gate with the whole interval."""
+    """Some layers fail: the whole interval of the slope, and the growth over the widest doubling,
+    lie beyond the gate."""
 
     code: Literal["beyond_gate"] = "beyond_gate"
     worst: tuple[LayerSlope, ...]  # the failing layers that the reason names

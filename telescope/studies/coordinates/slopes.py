@@ -40,7 +40,8 @@ class LayerSlope:
 
 
 def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, ...]:
-    """Slope and interval of each change that every run measured, the steepest first."""
+    """Slope and interval of each change that every run measured, the steepest first; needs at least
+    two seeds."""
     seeds = sorted({trial.spec.seed for trial in trials})
     metrics = {(trial.spec.model.width, trial.spec.seed): trial.metrics for trial in trials}
     names = [
@@ -70,7 +71,8 @@ def judged_slope(name: str, slope: float, half_width: float, sizes: Sequence[flo
     """A layer's slope with its verdict; `name` is a metric, `half_width` is half the interval.
 
     The layer fails only if its whole interval and its growth over the widest doubling both lie
-    beyond the gate: an effect that only narrow models show does not count.
+    beyond the gate: an effect that only narrow models show does not count. Otherwise, the layer
+    passes if its slope is within the gate, and is unresolved if not.
     """
     part, _, layer = name.partition("/")
     last = sizes[-1] - sizes[-2]  # growth over the widest doubling

@@ -63,7 +63,7 @@ def finding_words(finding: Finding) -> str:
             return f"over widths {narrowest} to {widest}, {law}; the gate is ±{gate}"
         case AcrossGate(seeds=seeds, steepest=steepest, gate=gate):
             law = layer_words(steepest)
-            return f"with {seeds} seeds, {law}: its interval straddles the gate of ±{gate}"
+            return f"with {seeds} seeds, {law}; beyond the gate of ±{gate}, but not clearly"
 
 
 def layer_words(layer: LayerSlope) -> str:

@@ -2,7 +2,8 @@
 
 Curves are kept. The size of a curve is estimated by encoding a synthetic curve with the same number
 of points, and includes the curve's outline. Checkpoints are deleted when their trial has ended. A
-running trial has at most two checkpoints, each with parameters and optimizer state in float32.
+running trial has at most two checkpoints, each with parameters and optimizer state in float32. The
+states that trunks store for their branches are not counted.
 """
 
 import math
@@ -28,7 +29,7 @@ class Disk:
     """The disk space that a study takes."""
 
     curves_bytes: int  # all curves, at the end of the study
-    checkpoint_bytes: int  # all checkpoints, at the time when they take the most
+    checkpoint_bytes: int  # checkpoints of all running trials, when they take the most
 
 
 def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes]) -> int:
@@ -63,7 +64,7 @@ def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:
 
 
 def checkpoint_bytes(spec: TrialSpec) -> int:
-    """Bytes of a running trial's checkpoints."""
+    """Most bytes of a running trial's checkpoints."""
     vocab_size = max(1, spec.data.vocab_size)  # vocab_size is 0 before data are resolved
     groups = describe_groups(spec.model, vocab_size, spec.optimizer, spec.data.context)
     floats = sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)
