@@ -67,10 +67,11 @@ class Runs:
     """The length of the runs, and how losses are read off them."""
 
     tokens: Count
-    """Tokens of each run before any doubling: at least 20 steps of the largest batch."""
+    """Tokens of a run, or of the longest of several lengths, before any doubling: at least 20 steps
+    of the largest batch."""
     doublings: Annotated[int, Field(ge=0, le=8)] = 2
-    """Maximal number of times that a run is doubled if it has not reached the lowest target loss.
-    """
+    """Maximal number of times that a run is doubled if it has not reached the lowest target loss;
+    under constant, a loss 3 % below it."""
     reading: Reading = "constant"
     """How losses are read off runs: constant, along the curve of a run at a constant learning
     rate; cooldown, at the end of cooldowns that branch off such a run; full, at the end of
@@ -101,7 +102,7 @@ class Tuning:
 
     lr: Range
     """Learning rates, the same for all optimizers. If the best lies at an end of the grid, the grid
-    is extended beyond that end."""
+    is extended beyond that end, unless `extend` is false."""
     weight_decay: NonNegative | tuple[NonNegative, ...] = 0.1
     """Weight decay: a value, or several to compare."""
     batch_tokens: tuple[Count, ...] = ()
