@@ -88,8 +88,9 @@ class Client(JobRequests, Tables):
         self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None
     ) -> str:
         """The hyperparameters at the target, as text for another trainer: `to` is `torch` (Python),
-        `megatron` (flags) or `json`. `optimizer` and `variant` choose the ladder; the default is
-        the best ladder."""
+        `megatron` (flags) or `json`. `optimizer` and `variant` choose the ladder, by default the
+        best; `variant` is required if the losses of the job's variants cannot be compared. Raises
+        NotExportable if there is no answer, or if the format cannot express the answer."""
         parameters = without_none({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text
 

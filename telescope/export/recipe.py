@@ -106,8 +106,8 @@ def lr_factor(step: int) -> float:
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
-    """Set gains to 1, biases to 0, and parameters of a group with an init_std of 0 to 0. Draw all
-    others, in the model's order, from one generator on the CPU, so that a seed gives the same
+    """Set gains to 1, and biases and groups with an init_std of 0 to zero. Draw all other
+    parameters, in the model's order, from one generator on the CPU, so that a seed gives the same
     values on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}

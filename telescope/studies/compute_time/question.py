@@ -134,7 +134,8 @@ class Given:
     job: str = ""
     """Id of the telescope job that found the hyperparameters; empty if there is no job."""
     mark: str = ""
-    """A reservation about the hyperparameters, which the report repeats."""
+    """A reservation about the hyperparameters; the report repeats it, and the verdict is
+    unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -144,7 +145,8 @@ class FromJobs:
     jobs: Annotated[tuple[str, ...], Field(min_length=1)]
     """Ids of the jobs."""
     force: bool = False
-    """Accept jobs of another model, corpus or parametrisation too; the report then says so."""
+    """Accept jobs that differ in model, base width, corpus, context, parametrisation or optimizer
+    options too; the report then says so, and the verdict is unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
