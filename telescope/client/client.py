@@ -1,13 +1,14 @@
 """A synchronous Python client of a telescope service.
 
-`Client` has one method per endpoint of `/v1`. Its methods return frozen values: the resources of
+`Client` has a method for every endpoint of `/v1`. Most return frozen values: the resources of
 `telescope.client.resources`, and the reports, previews and answers of `telescope.studies`, whose
 types depend on the job's kind. Fields that only a newer service sends are left out. `document` and
-`levels` return JSON as the service sent it.
+`levels` return JSON as the service sent it, `export` and `csv` return text.
 
 The client raises the error of `telescope.errors` that the service reports, with its problems. While
-the service cannot be reached, a request is repeated for `patience_seconds`; then the client raises
-`Unavailable`. Requests may be repeated, since submissions carry an Idempotency-Key.
+the service cannot be reached or reports `Unavailable`, a request is repeated for
+`patience_seconds`; then the client raises `Unavailable`. Requests may be repeated, since
+submissions carry an Idempotency-Key.
 
     with Client("http://127.0.0.1:8765") as client:
         job = client.submit({"kind": "telescope", ...})
@@ -87,8 +88,9 @@ class Client(JobRequests, Tables):
         self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None
     ) -> str:
         """The hyperparameters at the target, as text for another trainer: `to` is `torch` (Python),
-        `megatron` (flags) or `json`. `optimizer` and `variant` choose the ladder; the default is
-        the best ladder."""
+        `megatron` (flags) or `json`. `optimizer` and `variant` choose the ladder, by default the
+        best; `variant` is required if the losses of the job's variants cannot be compared. Raises
+        NotExportable if there is no answer, or if the format cannot express the answer."""
         parameters = without_none({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text
 
@@ -104,5 +106,5 @@ class Client(JobRequests, Tables):
 
     def ready(self) -> dict[str, str]:
         """The state of each part of the service, by the part's name. Raises Unavailable at once,
-        without retries, if a part is missing."""
+        without retries, if a part is missing or the service cannot be reached."""
         return dict(self.json("GET", "/readyz", patience_seconds=0.0)["parts"])

@@ -34,7 +34,8 @@ ERRORS: Mapping[str, type[TelescopeError]] = {
 
 
 class Connection:
-    """A connection to one service; a context manager. Not thread-safe."""
+    """A connection to one service; a context manager. Not thread-safe. Raises InvalidInput if the
+    url is not the address of a service."""
 
     def __init__(
         self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0
@@ -119,7 +120,8 @@ class Connection:
 
 def _checked(response: httpx.Response) -> httpx.Response:
     """The response, if its status is no error. Otherwise raises the error that its problem+json
-    document describes."""
+    document describes; without such a document, Unavailable for a gateway's error, else
+    TelescopeError."""
     if not response.is_error:
         return response
     try:
@@ -146,7 +148,7 @@ def _error_class(code: str, status: int) -> type[TelescopeError]:
 
 
 def _is_loopback(host: str) -> bool:
-    """True if the host is this machine, which must be reached without a proxy."""
+    """True for localhost and loopback addresses, which must be reached without a proxy."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -40,7 +40,7 @@ class JobState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True if the job has ended; only a retry continues it."""
+        """True if the job has ended; a retry continues it, unless it succeeded."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -101,7 +101,7 @@ class Job:
 
     @property
     def terminal(self) -> bool:
-        """True if the job has ended; only a retry continues it."""
+        """True if the job has ended; a retry continues it, unless it succeeded."""
         return self.state.terminal
 
 
@@ -139,7 +139,8 @@ class TrialSummary:
     loss: float | None
     """Final held-out loss; null before the trial is completed, and if it diverged."""
     diverged: bool
-    """True if the loss was not finite or stayed above its start: the worst possible result."""
+    """True if the loss was not finite or stayed above its start for long: the worst possible
+    result."""
     step: int
     """Step of the last point of the trial's curve."""
     steps: int
@@ -166,7 +167,7 @@ class TrialSummary:
     """The stage of the ladder in which the trial was planned; null in trials of old databases."""
     level: int | None = None
     """The level of the ladder, 0 at the base width; null in trials of old databases and in trials
-    without a level, which are coordinate checks and runs at the target."""
+    without a level: coordinate checks, runs at the target, and trials of compute-time jobs."""
     variant: str = ""
     """The variant of the trial; empty if the job compares no variants."""
 

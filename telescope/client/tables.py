@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 class Tables(Pages):
     """Requests for the tables of a compute-time job. All raise InvalidInput if no run reached the
-    target loss."""
+    target loss, or if the job is of another kind."""
 
     def frontier(
         self, job_id: str, target_loss: float, *, optimizer: str | None = None
     ) -> "FrontierAnswer":
         """Hours against devices: `rows`, `dominance`, and the assumptions about step times. Without
-        `optimizer`, the rows of both optimizers."""
+        `optimizer`, the rows of both optimizers; `dominance` always compares both."""
         from telescope.studies.compute_time.rows import FrontierAnswer
 
         return as_type(FrontierAnswer, self._table(job_id, "frontier", target_loss, optimizer))
@@ -41,7 +41,8 @@ class Tables(Pages):
     def csv(
         self, job_id: str, table: str, target_loss: float, *, optimizer: str | None = None
     ) -> str:
-        """The rows of a table as CSV. `table` is `frontier`, `batch-sizes` or `token-ratio`."""
+        """The rows of a table as CSV. `table` is `frontier`, `batch-sizes`, or `token-ratio`, for
+        which `optimizer` must be None. Raises InvalidInput also if there are too many rows."""
         parameters = without_none({"target_loss": target_loss, "optimizer": optimizer})
         return self.send(
             "GET", f"{job_path(job_id)}/{table}", params=parameters, headers={"Accept": "text/csv"}

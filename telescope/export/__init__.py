@@ -45,7 +45,8 @@ def exported(question: Question, report: Report, source: SourceJob, request: Exp
     """The answer in the requested format.
 
     Raises NotExportable if the ladder has no answer or the format cannot express the answer,
-    InvalidInput if the request selects no ladder of the report.
+    InvalidInput if the request selects no ladder of the report, or names no variant although none
+    is the best.
     """
     run = final_run(question, report, source, request.optimizer, request.variant)
     return FORMATS[request.to](run)

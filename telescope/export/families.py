@@ -89,7 +89,7 @@ TRANSFORMER: Exported[ModelSpec, Transformer] = Exported(
 
 def user_model_preparation(model: UserModel, optimizer: OptimizerSpec) -> ModelPreparation:
     """The preparation of a model that a factory builds. The model is rescaled unless telescope
-    keeps the factory's initial values, as it does at the base width."""
+    keeps the factory's initial values, as it does at the base width with an `init_scale` of 1."""
     spec = model.spec
     rescaled = not model.keeps_initial_values(optimizer)
     lines = (

@@ -174,7 +174,8 @@ def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
     """The ladder to export. Raises NotExportable if the ladder's answer is missing or refused,
-    InvalidInput if the arguments select no ladder of the report."""
+    InvalidInput if the arguments select no ladder of the report, or name no variant although none
+    is the best."""
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
         remedy = (

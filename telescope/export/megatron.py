@@ -1,9 +1,9 @@
 """An answer as flags for Megatron-LM, or the reasons why Megatron-LM cannot express it.
 
 Megatron-LM has one learning rate (`--lr`), a second one for embedding and readout
-(`--decoupled-lr`), one weight decay and one eps. For matrices that Adam trains, `--use-mup` divides
-the learning rate and, in a run without Muon, eps by the width multiplier; the flag also adds a
-multiplier of the logits.
+(`--decoupled-lr`), one weight decay and one eps. `--use-mup` divides the learning rate of hidden
+matrices that Adam trains by the width multiplier, and in a run without Muon also the eps of hidden
+matrices and readout; the flag also adds multipliers of the embedding's output and of the logits.
 
 So the closest flags are chosen first; then the values that Megatron-LM derives from these flags
 (`megatron_settings.realised`) are compared with each parameter group of the answer. Every
@@ -68,7 +68,7 @@ class Flag:
 
 def flags_text(run: FinalRun) -> str:
     """The flags, each after a comment. Raises NotExportable with all rules of the answer that flags
-    cannot express."""
+    cannot express, or if flags cannot describe the model."""
     problems = tuple(megatron_refusals(run))
     if problems:
         raise NotExportable.because("Megatron-LM's flags cannot express this answer", problems)

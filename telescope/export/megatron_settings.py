@@ -76,7 +76,7 @@ REMEDIES: Mapping[tuple[Role, str], str] = {
 
 @dataclass(frozen=True)
 class MegatronSettings:
-    """The values of the flags that concern optimizers."""
+    """The values of the flags for learning rates, weight decay, eps and muP's multipliers."""
 
     muon: bool
     lr: float

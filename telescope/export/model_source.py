@@ -1,10 +1,10 @@
 """The source code of a model, so that the model can be built without telescope.
 
 The source of `telescope.models.transformer.Transformer` and of everything that it needs is copied
-unchanged; a second version written by hand would sooner or later be a different model. Two things
-are not copied: a call to muP (`mup.attention_factor(spec)`) is replaced by its value for this
-model, and methods that only telescope's training calls are left out, such as `parameter_roles`. The
-specification becomes a plain namespace.
+unchanged; a second version written by hand would sooner or later be a different model. There are
+three exceptions: a call to muP (`mup.attention_factor(spec)`) is replaced by its value for this
+model; methods that only telescope's training calls, such as `parameter_roles`, are left out, and so
+are comments for linters and type checkers. The specification becomes a plain namespace.
 
 Parts: `ModelSource` · `source_of` · `Definitions`, which collects the code by following names.
 """

@@ -47,7 +47,8 @@ MULTIPLIERS: tuple[tuple[str, str, float], ...] = ()
 
 def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The groups of torch.optim.Muon and the groups of torch.optim.AdamW, which together hold each
-    parameter once. Raises ValueError with the parameters in which the model and GROUPS differ."""
+    parameter once. Raises ValueError with the parameters in which the model and GROUPS differ, or
+    that are in two groups."""
     parameters = dict(model.named_parameters())
     grouped = [name for group in GROUPS for name in group.names]
     mismatches = {
@@ -105,8 +106,9 @@ def lr_factor(step: int) -> float:
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
-    """Draw all parameters, in the model's order, from one generator on the CPU, so that a seed
-    gives the same values on any device."""
+    """Set gains to 1, and biases and groups with an init_std of 0 to zero. Draw all other
+    parameters, in the model's order, from one generator on the CPU, so that a seed gives the same
+    values on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():

@@ -74,7 +74,8 @@ def module_text(run: FinalRun) -> str:
 
 
 def code_text(run: FinalRun, model: ModelSource | None) -> str:
-    """The text of the file with this source of the model; if None, the reader builds the model."""
+    """The text of the file with this source of the model; if None, the reader builds the model.
+    Raises NotExportable as `module_text` does."""
     problems = tuple(torch_refusals(run))
     if problems:
         raise NotExportable.because(

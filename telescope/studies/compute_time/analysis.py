@@ -154,8 +154,8 @@ class Analysis:
         )
 
     def token_ratio(self, target_loss: float) -> RatioAnswer:
-        """AdamW's tokens over Muon's at each batch, and the trend of the ratio. Raises InvalidInput
-        if no run reached the loss.
+        """AdamW's tokens over Muon's at each batch, and the trend of the ratio. If there are no
+        rows, a note gives the reason. Raises InvalidInput if no run reached the loss.
         """
         arms = {arm.optimizer: (arm, readings) for arm, readings in self.readings(target_loss)}
         if not {"adamw", "muon"} <= arms.keys():
@@ -198,7 +198,7 @@ class Analysis:
 
     @cached_property
     def loss_range(self) -> tuple[float, float] | None:
-        """The highest and the lowest loss on any course; None if there are no losses."""
+        """The highest and the lowest loss on any smoothed course; None if there are no losses."""
         recorded = np.arange(self.courses.loss.shape[1]) < self.courses.curves.points[:, None]
         losses = self.courses.loss[recorded]
         return (float(losses.max()), float(losses.min())) if len(losses) else None

@@ -1,8 +1,8 @@
 """The report of a compute-time study, from its trials.
 
-`Analysis` answers each target loss. The verdict is `resolved` if all runs of every optimizer at
-every batch reached all target losses, with hyperparameters about which there are no doubts. The
-report on a running study covers its trials so far.
+`Analysis` answers each target loss. The verdict is `resolved` if there are at least one target loss
+and two seeds, if all runs of every optimizer at every batch reached all target losses, and if there
+are no doubts about the hyperparameters. The report on a running study covers its trials so far.
 
 Parts: `answer`, the report · `target_answer` · `verdict`, `answer_doubts` · `batch_report`.
 """
@@ -142,7 +142,7 @@ def answer_sentence(ratio: RatioAnswer) -> str:
         case Direction.UNRESOLVED:
             return f"{text}; whether the ratio falls with the batch is not resolved"
         case None:
-            cause = "fewer than two batches lie beyond both critical batches"
+            cause = "too few batches beyond the critical batches have runs of both optimizers"
             return f"{text}; whether the advantage lasts is unknown, because {cause}"
 
 
@@ -165,7 +165,8 @@ def verdict(
 def answer_doubts(
     question: Question, study_progress: StudyProgress, targets: Sequence[AtTarget]
 ) -> Iterator[Doubt]:
-    """The doubts about an answer; a doubt that several batches share is yielded once."""
+    """The doubts about an answer. Batches that have the same doubts about their hyperparameters
+    yield these doubts once."""
     batches = [batch for batch in study_progress.batches if batch.setting]
     for doubts in dict.fromkeys(batch.setting.doubts for batch in batches if batch.setting):
         yield from doubts

@@ -3,8 +3,9 @@
 The lower bound assumes that every search finds its optimum inside the first grid and every course
 reaches the lowest target loss in its first stage. The upper bound assumes every extension of a grid
 and every doubling of a course. The actual cost depends on losses that are not known yet, so the
-forecast gives only the two bounds. A run that a search and a course share is trained once, but
-counted twice.
+forecast gives only the two bounds. Both count all steps of each run, although a run that diverges
+ends early, as does a trunk under the reading constant once it is far enough below the lowest
+target. Both also count a run twice if a search and a course share it, although it is trained once.
 
 Parts: `most_trials`, `trials_upper_bound` · `all_searches`, `all_runs`, the trials of a bound ·
 `preview` -> `Bill`.
@@ -81,7 +82,8 @@ class Bill:
 
 
 def most_trials(question: Question) -> int:
-    """The largest number of trials that a study can need."""
+    """The largest number of trials that a study can need; runs that a search and a course share are
+    counted twice."""
     searches, runs = all_searches(question, most=True), all_runs(question, most=True)
     return sum(len(specs) for specs in (*searches, *runs))
 

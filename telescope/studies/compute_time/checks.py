@@ -1,5 +1,5 @@
-"""Checks of a well-typed compute-time document. Each problem names a field, a value and a
-remedy."""
+"""Checks of a well-typed compute-time document. Each problem names a field and a remedy, and the
+value unless it is missing or has several parts."""
 
 import math
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def checked(question: Question) -> Question:
 
 
 def problems(question: Question) -> Iterator[Problem]:
-    """The problems of a question, except problems of the number and length of runs."""
+    """The problems of a question, except its `budget_problems`."""
     names = question.optimizers
     if not names:
         yield Problem("optimizer", "is an empty list; name muon, adamw, or both", [])
@@ -65,8 +65,8 @@ def problems(question: Question) -> Iterator[Problem]:
 
 
 def batch_problems(question: Question) -> Iterator[Problem]:
-    """Problems of batch sizes: ill-formed lists, batches that do not split into windows, and too
-    few steps at the largest batch.
+    """Problems of batch sizes: ill-formed lists, batches that do not split into windows or into
+    micro-batches, and too few steps at the largest batch.
     """
     if not question.batches:
         message = "names no batch; list some, or give low and high, with high at least low"
@@ -105,7 +105,8 @@ def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Probl
 
 
 def source_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the source of hyperparameters: there must be exactly one source."""
+    """Problems of the source of hyperparameters: they must be either tuned, or known from `given`
+    or `from_jobs`."""
     untuned = bool(question.given) or question.from_jobs is not None
     if untuned == (question.tuning is not None):
         message = "hyperparameters need exactly one source; set `tuning`, `given` or `from_jobs`"

@@ -52,7 +52,8 @@ class BatchProgress:
     setting: Setting | None  # None until the hyperparameters are known
     courses: tuple[Course, ...]  # one per seed
     timed: Trial | None  # the run that times a step; None until it is completed
-    missing: tuple[TrialSpec, ...]  # runs of the current stage
+    # runs that can start now, the one that times a step included; empty without a setting
+    missing: tuple[TrialSpec, ...]
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ It has three panels:
 - hours against devices: a line through each optimizer's frontier, with filled markers for measured
   and hollow markers for modelled step times; faint markers for rows off the frontier, and an arrow
   on each bound;
-- AdamW's tokens over Muon's against batch size, with intervals and the line at 1;
-- tokens against batch size, with intervals, arrows on bounds, and the critical batch of the
-  piecewise law, B*.
+- AdamW's tokens over Muon's against batch size, with intervals, hollow markers for bounds, the line
+  at 1, and the batch from which on the trend is fitted;
+- tokens against batch size, with intervals, hollow markers for bounds, and the critical batch of
+  the piecewise law, B*.
+
+In the last two panels, an arrow marks an interval that has no lower or no upper end.
 
 Colour-blind readers can tell the colours and markers apart.
 
@@ -195,7 +198,7 @@ def _draw_critical_batch(axes: Axes, summary: BatchSummary) -> None:
 
 @dataclass(frozen=True)
 class Whisker:
-    """A value and its interval; an open end is None."""
+    """A value and its interval; a missing lower end is None or 0, a missing upper end None."""
 
     x: float
     value: float
@@ -206,7 +209,7 @@ class Whisker:
 def _draw_interval(
     axes: Axes, whisker: Whisker, colour: str, marker: str = "o", hollow: bool = False
 ) -> None:
-    """Draw a marker, a whisker over the interval, and an arrow for each open end."""
+    """Draw a marker, a whisker over the interval, and an arrow for each missing end."""
     x, value = whisker.x, whisker.value
     ends = [end for end in (whisker.low, whisker.high) if end]
     axes.plot([x] * (len(ends) + 1), [value, *ends], "-", color=colour, lw=1.4, zorder=4)

@@ -67,10 +67,11 @@ class Runs:
     """The length of the runs, and how losses are read off them."""
 
     tokens: Count
-    """Tokens of each run before any doubling: at least 20 steps of the largest batch."""
+    """Tokens of a run, or of the longest of several lengths, before any doubling: at least 20 steps
+    of the largest batch."""
     doublings: Annotated[int, Field(ge=0, le=8)] = 2
-    """Maximal number of times that a run is doubled if it has not reached the lowest target loss.
-    """
+    """Maximal number of times that a run is doubled if it has not reached the lowest target loss;
+    under constant, a loss 3 % below it."""
     reading: Reading = "constant"
     """How losses are read off runs: constant, along the curve of a run at a constant learning
     rate; cooldown, at the end of cooldowns that branch off such a run; full, at the end of
@@ -101,7 +102,7 @@ class Tuning:
 
     lr: Range
     """Learning rates, the same for all optimizers. If the best lies at an end of the grid, the grid
-    is extended beyond that end."""
+    is extended beyond that end, unless `extend` is false."""
     weight_decay: NonNegative | tuple[NonNegative, ...] = 0.1
     """Weight decay: a value, or several to compare."""
     batch_tokens: tuple[Count, ...] = ()
@@ -133,7 +134,8 @@ class Given:
     job: str = ""
     """Id of the telescope job that found the hyperparameters; empty if there is no job."""
     mark: str = ""
-    """A reservation about the hyperparameters, which the report repeats."""
+    """A reservation about the hyperparameters; the report repeats it, and the verdict is
+    unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -143,7 +145,8 @@ class FromJobs:
     jobs: Annotated[tuple[str, ...], Field(min_length=1)]
     """Ids of the jobs."""
     force: bool = False
-    """Accept jobs of another model, corpus or parametrisation too; the report then says so."""
+    """Accept jobs that differ in model, base width, corpus, context, parametrisation or optimizer
+    options too; the report then says so, and the verdict is unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

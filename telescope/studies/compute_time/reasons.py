@@ -31,7 +31,7 @@ class OptimizerBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class EveryRateDiverged:
-    """No learning rate of a search gave a finite loss."""
+    """No learning rate of a search gave a finite mean loss, since a run diverged at each."""
 
     code: Literal["every_rate_diverged"] = "every_rate_diverged"
     batch_tokens: int
@@ -66,7 +66,7 @@ HyperparameterDoubt = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NothingToRead:
-    """No run has recorded a held-out loss yet."""
+    """No run has given a held-out loss: none has finished, or all diverged before their first."""
 
     code: Literal["nothing_to_read"] = "nothing_to_read"
     target_loss: float
@@ -104,7 +104,7 @@ class NoTargets:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsCensored:
-    """Some batches have runs that did not reach a target loss."""
+    """Some batches have runs that neither reached a target loss nor diverged."""
 
     code: Literal["runs_censored"] = "runs_censored"
     target_loss: float
@@ -180,7 +180,7 @@ class Doubted:
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """Every run reached every target loss."""
+    """Every run reached every target loss, and there are no doubts."""
 
     code: Literal["resolved"] = "resolved"
     tuned: bool  # true if this study tuned its hyperparameters

@@ -30,9 +30,10 @@ class BatchReport:
     runs: int  # number of completed runs of the courses
     diverged: int  # number of these runs that diverged
     trained_tokens: float  # tokens of the longest course
-    lowest_loss: float | None  # lowest held-out loss of any course
-    step_seconds: float | None  # seconds per step, measured by a run that had a worker to itself
-    run_seconds: float  # seconds of all runs, each on one worker
+    lowest_loss: float | None  # lowest held-out loss of any course; None if there is none yet
+    # seconds per step, measured by a run that had a worker to itself; None until that run is done
+    step_seconds: float | None
+    run_seconds: float  # seconds of the completed runs, the one that times a step included
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Granted:
     hyperparameters: str  # the source of hyperparameters as text: tuned here, given, or from jobs
     tuning_trials: int
     tuned_batches: tuple[int, ...]
-    lr_low: float | None  # lowest learning rate tried; None without tuning
+    lr_low: float | None  # lowest learning rate tried; None without completed tuning trials
     lr_high: float | None  # highest learning rate tried
     lr_octaves: float  # octaves from lr_low to lr_high
     weight_decays: tuple[float, ...]
@@ -71,7 +72,7 @@ class AtTarget:
     target_loss: float
     reached: bool  # true if at least one run reached the loss
     # Muon's standing against AdamW, in tokens: ahead or behind if all batches with a resolved
-    # standing agree; None if the optimizers cannot be compared at any batch
+    # standing agree; None if no run reached the loss, or if no batch allows a comparison
     muon: Standing | None
     sentence: str
     batches: BatchAnswer | None
@@ -90,14 +91,16 @@ class OptimizerComparison:
     verdict: Verdict
     reason: str
     read: str  # how losses were read off the runs, as text
-    highest_loss: float | None  # targets between this loss and the lowest can be queried
+    # highest and lowest loss on any smoothed course, between which targets can be queried; None if
+    # no loss was recorded
+    highest_loss: float | None
     lowest_loss: float | None
     targets: tuple[AtTarget, ...]
     batches: tuple[BatchReport, ...]
     ledger: tuple[Granted, ...]
     trials: int
     reused: int  # number of trials that other jobs had trained
-    tokens: int  # tokens of the other trials, as in flops and seconds
+    tokens: int  # tokens of the trials that this job trained, as in flops and seconds
     flops: float
     seconds: float
     because: Reason | None = None  # the reason as a value; None in older reports

@@ -28,18 +28,19 @@ class FrontierRow:
     batch_tokens: int
     devices: int
     hours: float | None  # hours to the loss; None if every run diverged
-    hours_low: float | None
-    hours_high: float | None  # None if the interval is open
+    hours_low: float | None  # 0 if the interval has no lower end
+    hours_high: float | None  # None if the interval has no upper end
     step_seconds: float
     origin: Origin  # origin of the step time: measured or modelled
     share_of_peak: float | None  # MFU; None if the peak is unknown
-    # true if a run did not reach the loss: then hours are a lower bound, and off the frontier
+    # true if a run neither reached the loss nor diverged: then hours are a lower bound, and off the
+    # frontier
     censored: bool
     # true if a run was below the loss at its first point: then hours are an upper bound, and off
     # the frontier
     early: bool
     diverged: int  # number of runs that diverged, which do not count in hours
-    on_frontier: bool  # true if no other row of this optimizer dominates this row
+    on_frontier: bool  # true if hours are an estimate that no other one of this optimizer dominates
 
     @property
     def bound(self) -> bool:
@@ -54,8 +55,8 @@ class FrontierAnswer:
     target_loss: float
     read: str  # how the loss was read off the runs, as text
     rows: tuple[FrontierRow, ...]  # sorted by optimizer, devices, batch
-    # comparison of the frontiers of AdamW (first) and Muon (second); None if they share no device
-    # counts
+    # comparison of the frontiers of AdamW (first) and Muon (second), even if the rows are of one
+    # optimizer only; None if no device count lies within the range of both frontiers
     dominance: Dominance | None
     model: str  # the assumptions of modelled step times, as text
 
@@ -68,8 +69,8 @@ class BatchRow:
     batch_tokens: int
     # tokens to the loss: a bound if a run is censored or early; None if all runs diverged
     tokens: float | None
-    tokens_low: float | None
-    tokens_high: float | None
+    tokens_low: float | None  # 0 if the interval has no lower end
+    tokens_high: float | None  # None if the interval has no upper end
     steps: float | None  # steps to the loss
     steps_low: float | None
     steps_high: float | None
@@ -77,7 +78,9 @@ class BatchRow:
     censored: int
     early: int
     diverged: int
-    on_frontier: bool  # true if no other batch of this optimizer dominates tokens and steps
+    # true if the batch is settled and no other settled batch of this optimizer dominates it in
+    # tokens and steps
+    on_frontier: bool
     lr: float
     weight_decay: float
     source: Source  # source of lr and weight decay
@@ -85,8 +88,9 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class CriticalBatch:
-    """The critical batch, up to which the tokens to a loss stay constant, by one form of the law of
-    tokens against batch size. A critical batch beyond the batches that were run is None.
+    """The critical batch, beyond which the tokens to a loss rise, by one form of the law of tokens
+    against batch size. In the piecewise form it is None if the tokens do not rise within the
+    batches that were run; in the smooth form it may lie outside these batches.
     """
 
     form: Literal["piecewise", "smooth"]
@@ -95,10 +99,13 @@ class CriticalBatch:
     high: float | None
     fewest_tokens: float
     residual_percent: float
-    p_of_misfit: float | None  # p-value of the fit: small if the form does not fit
+    # p-value of the fit: small if the form does not fit; None if there are too few batches or seeds
+    p_of_misfit: float | None
     slope: float | None  # slope of log steps beyond the critical batch; None for the smooth form
-    left_out_low: float | None  # lowest critical batch of the fits that leave one batch out
-    left_out_high: float | None  # highest critical batch of these fits
+    # lowest and highest critical batch of the fits that leave one batch out; None for the smooth
+    # form, with fewer than four settled batches, and for an infinite critical batch
+    left_out_low: float | None
+    left_out_high: float | None
 
 
 @dataclass(frozen=True)
@@ -106,8 +113,8 @@ class BatchSummary:
     """The token-optimal batch and the critical batches of an optimizer."""
 
     optimizer: OptimizerName
-    # the largest batch that needs at most 2 % more than the fewest tokens; None if it lies beyond
-    # the batches that were run
+    # the largest batch that needs at most 2 % more than the fewest tokens, by the piecewise law;
+    # None if it lies beyond the batches that were run, or with fewer than three settled batches
     token_optimal_batch: float | None
     token_optimal_low: float | None
     token_optimal_high: float | None
@@ -148,12 +155,13 @@ class RatioAnswer:
     target_loss: float
     read: str
     rows: tuple[RatioRow, ...]  # sorted by batch
-    # the first batch of the trend: the larger of the two critical batches, or None if that lies
-    # beyond the batches that were run; without critical batches, the median batch
+    # the first batch of the trend: the larger critical batch, or the median of AdamW's batches if
+    # none could be fitted; None without rows, or if an optimizer's tokens do not rise within the
+    # batches that were run
     trend_from_batch_tokens: float | None
-    # trend of the ratio from that batch on; None with fewer than two settled batches
+    # trend of the ratio from that batch on; None if fewer than two batches there have pairs of runs
     trend: Direction | None
-    exponent: float | None  # the ratio changes as batch^exponent
+    exponent: float | None  # the ratio changes as batch^exponent; None without a trend
     exponent_low: float | None
     exponent_high: float | None
     p_falling: float | None  # p-value of the hypothesis that the ratio does not fall

@@ -7,9 +7,9 @@ A *course* is loss against tokens. The study's *reading* determines which losses
     cooldown    the final losses of cooldowns that branch off a trunk, each after another length
     full        the final losses of separate runs of several lengths, each decaying to zero
 
-Lengths are half an octave apart. The length of a course that has not reached the lowest target is
-doubled, as often as the study allows; a trunk is extended by a branch at its last step. Plans
-depend on final losses only.
+Lengths are half an octave apart. The length of a course whose final losses are all above
+`threshold` is doubled, as often as the study allows; a trunk is extended by a branch at its last
+step. Plans depend on final losses only.
 
 Parts: `Setting` · `Course` · `course`, from the completed trials · `stage_parts`, the runs of a
 stage: `trunk`, `cooled_down`, `full` · `horizon_of`, `lengths`, the lengths of runs ·
@@ -37,8 +37,8 @@ from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
 Decay = Literal["constant", "linear", "wsd"]
-# a trunk ends once its loss is below (1 - STOP_MARGIN) x the lowest target, so that the crossing
-# lies inside the smoothed curve
+# under the reading constant, a trunk ends once its loss is at most (1 - STOP_MARGIN) x the lowest
+# target, so that the crossing lies inside the smoothed curve
 STOP_MARGIN = 0.03
 
 
@@ -59,10 +59,10 @@ class Course:
     """Loss against tokens so far, for an optimizer, batch and seed."""
 
     trials: tuple[Trial, ...]
-    missing: tuple[TrialSpec, ...]  # runs of the current stage
+    missing: tuple[TrialSpec, ...]  # runs of the current part of a stage
     tokens: Array  # [point], ascending
     loss: Array  # [point]
-    diverged: bool
+    diverged: bool  # true if any of the trials diverged
 
     @property
     def ended(self) -> bool:
@@ -73,7 +73,8 @@ class Course:
 def course(
     runs: Runs, setting: Setting, seed: int, lowest: float | None, completed: Mapping[str, Trial]
 ) -> Course:
-    """The course of the completed trials, keyed by digest; `lowest` is the lowest target loss."""
+    """The course of the completed trials, keyed by digest; `lowest` is the lowest target loss, None
+    without target losses."""
     trials: list[Trial] = []
     for stage in range(1 + (runs.doublings if lowest is not None else 0)):
         for specs in stage_parts(runs, setting, seed, lowest, stage):
@@ -183,8 +184,8 @@ def course_warmup_steps(runs: Runs, batch_tokens: int) -> int:
 
 
 def lengths(runs: Runs, batch_tokens: int, stage: int) -> tuple[int, ...]:
-    """The lengths, in steps, of the runs that a stage adds: half an octave apart, and long enough
-    for warm-up and cooldown.
+    """The lengths, in steps, of the runs that a stage adds: half an octave apart, without those too
+    short for warm-up and cooldown; if all are too short, only the longest.
     """
     first, last = (1 - runs.lengths, 0) if stage == 0 else (2 * stage - 1, 2 * stage)
     steps = sorted(
@@ -250,8 +251,8 @@ def read_course(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...])
 
 
 def held_out(trial: Trial) -> tuple[Array, Array]:
-    """Tokens and held-out losses along a run. If the outline holds training losses, the final loss
-    is the only point.
+    """Tokens and held-out losses along a run; empty without an outline. If the outline holds
+    training losses, the final loss is the only point, provided it is finite.
     """
     outline = trial.outline
     if outline is None:

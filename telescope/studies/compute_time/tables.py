@@ -31,8 +31,8 @@ from telescope.studies.compute_time.times import measured_step_seconds, step_of,
 def frontier_rows(
     devices: Devices, batches: Sequence[BatchProgress], readings: Readings
 ) -> list[FrontierRow]:
-    """An optimizer's hours at each batch, on each device count that divides the batch;
-    `on_frontier` marks rows that no other row dominates.
+    """An optimizer's hours at each batch whose step time is known, on each device count that
+    divides the batch. `on_frontier` marks estimates, not bounds, that no other estimate dominates.
     """
     by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[FrontierRow]()
     for reading in tokens_at(readings):
@@ -66,8 +66,8 @@ def frontier_rows(
 
 
 def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[BatchRow]:
-    """An optimizer's tokens and steps at each batch; `on_frontier` marks rows that no other row
-    dominates.
+    """An optimizer's tokens and steps at each batch; `on_frontier` marks settled batches that no
+    other settled batch dominates.
     """
     by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[BatchRow]()
     for reading in tokens_at(readings):
@@ -158,8 +158,8 @@ def ratio_row(first: BatchProgress, second: BatchProgress, tokens: RatioAt) -> R
 
 
 def trend_start(first: Readings, second: Readings) -> float:
-    """The batch at which the trend of the token ratio starts: the larger of the two critical
-    batches, or the median batch if there is no critical batch.
+    """The batch at which the trend of the token ratio starts: the larger of the critical batches
+    that could be fitted, or the median of the first optimizer's batches if none could.
 
     The result is inf if the tokens of an optimizer do not rise within the batches that were run,
     since then no batch lies beyond both critical batches.

@@ -52,7 +52,8 @@ def step_times(
     devices: Devices, setting: Setting, seconds: float | None
 ) -> list[tuple[StepTime, float | None]]:
     """The time of a step on each device count that divides the batch, and the share of peak FLOP/s
-    that the step reaches, None if the peak is unknown. `seconds` is measured on one worker.
+    that the step reaches, None if the peak is unknown. `seconds` is measured on one worker. Empty
+    if the study describes no hardware and `seconds` is None.
     """
     step = step_of(setting)
     counts = [count for count in sorted(set(devices.counts)) if splits_evenly(step, count)]

@@ -3,12 +3,14 @@ optimizer.
 
 The search is a grid of short runs, the same for every optimizer, whose learning rate decays as the
 study's reading requires. If the lowest mean loss over seeds lies at an end of the grid, two more
-points are run beyond this end, as often as the study allows. Otherwise the learning rate is the
+points are run beyond this end, as often as the study allows; if the lowest still lies at an end,
+the learning rate there is used, and the report states a doubt. Otherwise the learning rate is the
 vertex of the parabola through the lowest point and its neighbours. If weight decays are compared,
-each has its own grid, and the weight decay with the lowest vertex is chosen.
+each is run at all points of the grid, and the weight decay with the lowest vertex is chosen.
 
 Between tuned batches, log lr and log weight decay are interpolated linearly in log batch; beyond
-the tuned batches, the values of the nearest are used. The `source` of the values states this.
+the tuned batches, the values of the nearest tuned batch are used. The `source` of the values states
+which. Given hyperparameters are treated like tuned ones.
 
 Parts: `Candidates` · `RateSweep`, the learning rates of one weight decay · `search_progress` ->
 `SearchProgress`, at a tuned batch · `neighbours`, `hyperparameters_at` -> `BatchHyperparameters`,
@@ -70,7 +72,9 @@ class SearchProgress:
 
     batch_tokens: int
     hyperparameters: "BatchHyperparameters | None"  # None while runs are missing
-    edge: Edge | None  # the end of the grid at which the best learning rate lies
+    # the end of the grid at which the best learning rate lies; None if it lies inside, or while
+    # runs are missing
+    edge: Edge | None
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]  # runs of the current stage
 

@@ -63,7 +63,7 @@ def doubt_words(doubt: Doubt) -> str:
             return f"loss {loss:g}: {no_answer_words(doubt)}"
         case Borrowed(batches=batches):
             return (
-                f"{batch_names(batches)} use the hyperparameters of the nearest tuned batch, "
+                f"{batch_names(batches)} use the hyperparameters of the nearest other batch, "
                 "which may not suit them"
             )
         case NoTargets():

@@ -53,7 +53,7 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
         ),
         (
             {"tuning": {"lr": RANGE, "batch_tokens": [128, 512]}},
-            "Muon at 2048, AdamW at 2048 use the hyperparameters of the nearest tuned batch",
+            "Muon at 2048, AdamW at 2048 use the hyperparameters of the nearest other batch",
         ),
     ],
 )

@@ -60,7 +60,7 @@ DOUBTS: list[tuple[Any, str]] = [
     (
         Borrowed(batches=BATCHES),
         (
-            "Muon at 512, AdamW at 2048 use the hyperparameters of the nearest tuned batch, "
+            "Muon at 512, AdamW at 2048 use the hyperparameters of the nearest other batch, "
             "which may not suit them"
         ),
     ),
