@@ -63,7 +63,8 @@ class LevelReport:
     # optimum and interval are empty if every run diverged
     optimum: dict[AxisName, float]
     interval: dict[AxisName, Interval]
-    best_loss: float | None  # lowest mean loss of a point over its seeds
+    # lowest mean loss of a point over its seeds; None if every point has a diverged run
+    best_loss: float | None
     # loss at the fitted optimum, averaged over seeds; comparable across levels and ladders
     fitted_loss: float | None
     # sd of a run between seeds at the same point, % of the loss; None without repeats
@@ -200,7 +201,8 @@ class Cost:
 
     `share` is the final run's share of the total compute of tuning and final run. `saving` is the
     share of the compute that is saved compared with a full grid at the target. Both describe the
-    method rather than this job, so they include the cost of reused runs, unlike all other sums.
+    method rather than this job, so they include the cost of reused runs, unlike `tokens`, `flops`
+    and `seconds`.
     """
 
     levels: tuple[LevelCost, ...]

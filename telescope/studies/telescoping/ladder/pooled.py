@@ -269,7 +269,8 @@ def pooled_at_target(
     their posterior probability.
 
     The learning rate is lowered by skew x variance / 2, which minimises the expected loss in a
-    skewed bowl; its interval stays unchanged. None without a run at the base width.
+    skewed bowl, but not below its interval, which stays unchanged. None without a run at the base
+    width.
     """
     pooled, laws = fit(runs, layout), laws_at_target(runs, layout)
     if pooled is None or laws is None:
