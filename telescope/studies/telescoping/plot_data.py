@@ -42,7 +42,8 @@ class PlottedLevel:
     low: float
     high: float
     optimum: PlottedEstimate | None
-    best_loss: float | None  # lowest loss; None if all runs diverged
+    # lowest mean loss of a point or, at the target, the loss at the optimum; None without one
+    best_loss: float | None
 
 
 @dataclass(frozen=True)
