@@ -4,8 +4,8 @@ All planning is in octaves: one octave is a factor of 2 in a hyperparameter. Pla
 the *planning lattice*, the multiples of 1/64 octave (`telescope.trials.lattice`). Momentum is swept
 in octaves of 1 - momentum, so that 0.9 lies as far from 0.95 as 0.95 does from 0.975; high momenta
 therefore lie at low octaves. A *wall* is a limit beyond which no value may be tried: an end of the
-user's range, unless the search may leave that range, or the end of the possible values (for the
-warm-up, the whole run).
+user's range or, if the search may leave that range, an end of the scale (for the warm-up, the whole
+run).
 
 Parts: `AxisName` · `AxisScale` and `SCALES`, the table · `Axis`, a swept hyperparameter on the
 planning lattice.
@@ -122,8 +122,8 @@ class Axis:
         return low <= x <= high
 
     def inside(self, centre: float, half: float) -> float:
-        """The nearest centre whose window, `half` octaves to each side, crosses no wall; the middle
-        between the walls if the window does not fit between them.
+        """The point nearest to `centre` whose window, `half` octaves to each side, crosses no
+        wall; the middle between the walls if the window does not fit between them.
         """
         low, high = self.walls
         return (
@@ -131,8 +131,8 @@ class Axis:
         )
 
     def value(self, x: float) -> float:
-        """The planned value, rounded to 12 digits so that no platform's last bit changes a
-        digest.
+        """The planned value, rounded to 12 significant digits so that no platform's last bit
+        changes a digest.
         """
         return float(f"{self.scale.value(snap(x)):.12g}")
 

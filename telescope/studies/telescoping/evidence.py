@@ -63,7 +63,7 @@ class LevelReport:
     # optimum and interval are empty if every run diverged
     optimum: dict[AxisName, float]
     interval: dict[AxisName, Interval]
-    best_loss: float | None  # lowest mean loss of a point over its seeds
+    best_loss: float | None  # lowest mean loss of a point over its seeds; None without a finite one
     # loss at the fitted optimum, averaged over seeds; comparable across levels and ladders
     fitted_loss: float | None
     # sd of a run between seeds at the same point, % of the loss; None without repeats
@@ -200,7 +200,8 @@ class Cost:
 
     `share` is the final run's share of the total compute of tuning and final run. `saving` is the
     share of the compute that is saved compared with a full grid at the target. Both describe the
-    method rather than this job, so they include the cost of reused runs, unlike all other sums.
+    method rather than this job, so they include the cost of reused runs, unlike `tokens`, `flops`
+    and `seconds`.
     """
 
     levels: tuple[LevelCost, ...]
@@ -240,7 +241,8 @@ class Validation:
     """The validation of the ladder's learning rate by real runs at the target width, with the other
     hyperparameters held fixed.
 
-    Percentages are of the loss at the optimum; intervals run from the 5 % to the 95 % point.
+    Regrets are in % of the loss at the optimum; intervals run from the 5 % to the 95 % point. All
+    fields about the optimum are None if fewer than two learning rates have a finite loss.
     """
 
     width: int
@@ -250,14 +252,14 @@ class Validation:
     lr: float  # the ladder's learning rate
     stated: Interval  # the ladder's interval of lr
     loss: float | None  # mean over the seeds at this lr; None if a run diverged
-    loss_error: float | None  # standard error of the mean
-    seed_noise: float | None  # sd of a run between seeds at the same point, % of the loss
-    optimum: float | None  # optimal lr by a bowl fitted to these runs; None without a fit
+    loss_error: float | None  # standard error of `loss`
+    seed_noise: float | None  # sd of a run between seeds, % of the loss; None without repeats
+    optimum: float | None  # optimal lr by a bowl fitted to these runs
     interval: Interval | None
     regret: float | None  # loss at the ladder's lr above the loss at the optimum, in %
     regret_interval: Interval | None
     held: bool | None  # whether the optimum lies within the stated interval
-    contradicted: bool  # whether the two intervals do not overlap
+    contradicted: bool  # whether the two intervals exist and do not overlap
     settled: bool  # whether these runs alone resolve the optimum
 
 

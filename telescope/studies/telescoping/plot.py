@@ -8,8 +8,8 @@ variants side by side: the optimum of the learning rate against width, and the l
 
 Losses are averaged over seeds after each seed's offset from the first seed is removed. A line joins
 the runs at one weight decay, the one that was tried with the most learning rates; runs at other
-weight decays are faint dots. Diverged runs, and losses far above the rest, are marked at the top
-edge.
+weight decays are faint dots. Diverged runs, and losses far above the lowest of every width, are
+marked at the top edge.
 
 `draw` writes the file; `plot_data` defines the data that it draws.
 """
@@ -140,7 +140,7 @@ def _losses(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) ->
             [lr for lr, _ in means], list(means.values()), "o", ms=3, color=colour, alpha=0.3, mew=0
         )
         if line:
-            # two points are corners around the optimum, not a curve
+            # two points or fewer are corners around the optimum, not a curve
             style = "-o" if len(line) > 2 else ":o"
             axes.plot(
                 *zip(*line, strict=True),
@@ -232,8 +232,8 @@ def _band(axes: Axes, ladder: PlottedLadder) -> None:
 
 
 def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
-    """The lowest and the highest loss drawn. Losses far above the lowest loss of each single width
-    are left out: they say little about the optimum.
+    """The lowest and the highest loss on the axis. The range leaves out losses far above the lowest
+    loss of each single width, which say little about the optimum.
     """
     losses = [run.loss for run in ladder.runs if run.loss is not None]
     if not losses:
@@ -249,7 +249,9 @@ def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
 
 
 def _lr_range(ladder: PlottedLadder) -> tuple[float, float]:
-    """The range of all learning rates drawn, and a quarter of an octave more on each side."""
+    """The range of the runs, the windows and the answer's interval, and a quarter of an octave more
+    on each side.
+    """
     rates = [run.lr for run in ladder.runs]
     rates += [lr for level in ladder.levels for lr in (level.low, level.high)]
     rates += [ladder.target.low, ladder.target.high] if ladder.target else []

@@ -42,7 +42,8 @@ class PlottedLevel:
     low: float
     high: float
     optimum: PlottedEstimate | None
-    best_loss: float | None  # lowest loss; None if all runs diverged
+    # lowest mean loss of a point or, at the target, the loss at the optimum; None without one
+    best_loss: float | None
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,9 @@ class PlottedLadder:
 
 
 def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
-    """Mean loss over the seeds of each setting at a width. Each seed's losses are first shifted by
-    their mean difference from the first seed, over the settings that both seeds ran.
+    """Mean finite loss over the seeds of each setting at a width. Before that, each seed's mean
+    difference from the first seed, over the settings at which both have a finite loss, is
+    subtracted from its losses.
     """
     losses: dict[int, dict[Setting, float]] = defaultdict(dict)
     for run in runs:

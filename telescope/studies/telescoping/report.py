@@ -49,13 +49,14 @@ class LadderReport:
     error_budget: dict[AxisName, ErrorBudget] = field(default_factory=dict)
     climb: Climb | None = None
     transfer: Transfer | None = None
-    # None unless the study asks for validation and the runs at the target have ended
+    # None unless the study asks for validation and a stage of runs at the target has ended
     validation: Validation | None = None
     # the coordinate check before the first stage; None until the check has ended
     coordinates: CoordinateReport | None = None
-    # the coordinate check at the end of the runs; None with too few widths
+    # the coordinate check at the end of the runs; None with too few widths or unsuitable runs
     late: LateReport | None = None
-    remedy: Remedy | None = None  # None unless the interval is too wide and more runs would help
+    # None unless the ladder has ended unresolved and more blocks of runs should resolve it
+    remedy: Remedy | None = None
     method: Method | None = None
     # importance of each axis with three values or more, by PED-ANOVA over the base grid
     importance: dict[AxisName, float] = field(default_factory=dict)
@@ -131,10 +132,11 @@ class Report:
     final: bool
     verdict: Verdict
     reason: str
-    # None if variants differ in their data, since their losses are not comparable
+    # optimizer of the ladder with the lowest loss; None without comparable losses, as between
+    # variants that differ in their data
     best: OptimizerName | None
     ladders: tuple[LadderReport, ...]
-    best_variant: str = ""  # the architecture with the lowest loss at equal width
+    best_variant: str = ""  # the architecture with the lowest loss at equal width, if compared
     variants: tuple[VariantReport, ...] = ()
     comparison: VariantComparison | None = None
     because: Reason | None = None  # the reason as a value; None in older reports

@@ -16,8 +16,8 @@ from telescope.trials.types import Parametrisation
 
 
 def block_problems(question: Question) -> list[Problem]:
-    """Problems of these sections. A problem that only a variant has names a field of the variant's
-    entry in `sweep_over`.
+    """Problems of these sections. A problem that only a variant has names the variant's entry in
+    `sweep_over`, or a field of this entry.
     """
     problems = [
         *_model_problems(question.model, question.parametrisation),

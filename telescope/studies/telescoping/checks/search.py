@@ -66,7 +66,7 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
 
 
 def limit_problems(question: Question) -> list[Problem]:
-    """The first problem of the limits, if any; each ladder needs at least its base grid."""
+    """The first problem of `limits` or `paper.trials`, if any; a ladder needs its base grid."""
     ladders = all_ladders(question)
     for ladder in ladders:
         if question.schedule == "paper" and (crowded := windows.crowded(ladder, question.paper)):

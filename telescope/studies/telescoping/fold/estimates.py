@@ -61,8 +61,8 @@ def last_step(done: Sequence[Done], axis: int) -> float:
 def target_estimates(
     question: Question, ladder: Ladder, done: Sequence[Done]
 ) -> dict[int, Estimate]:
-    """The estimates of the study's estimator at the target, in octaves by axis. An axis without a
-    fit gets its best value; except under `argmin`, its interval then has width 0.
+    """The estimates of the study's estimator at the target, in octaves by axis. An axis that the
+    estimator leaves out gets its best value, with an interval of width 0.
     """
     pooled = pooled_estimates(ladder, done)
     top = max((o.point.level for o in outcomes(done) if o.finite), default=0)

@@ -55,7 +55,7 @@ def next_stage(
 def coordinate_step(
     question: Question, ladder: Ladder, completed: Mapping[str, Trial]
 ) -> CheckProgress:
-    """The progress of the coordinate check, a ladder's first stage; empty if it is skipped."""
+    """The progress of the coordinate check, a ladder's first stage; without runs if skipped."""
     plan = coordinate_design(question, ladder)
     return (
         step(plan, completed)

@@ -6,7 +6,8 @@ Let x be the octaves of the fitted hyperparameters, with the learning rate x_1. 
              x_T   the optimum at the target
              D     the optimum at the base width minus the optimum at the target
              W_i   the share of D that remains at the level, from 1 at the base width to 0 at the
-                   target; phi selects the drift law: 0 is a/n, 0.47 a/sqrt(n), 1 constant
+                   target; phi selects the drift law: 0 for a/n, 0.47 for a/sqrt(n) (nearly), 1
+                   for a constant drift per doubling
              e_i   the deviation of the level from the drift law
     bowl     f_i(x) = A exp(d_i) [B(v) + sum_j R_j u_j^2]
              f_i   the height of the loss above the loss at the optimum, in % of the loss

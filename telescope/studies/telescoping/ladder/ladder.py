@@ -151,7 +151,7 @@ def seed_noise(results: Sequence[Outcome]) -> float | None:
 
 def argmin(results: Sequence[Outcome]) -> X:
     """The x with the lowest mean loss over its seeds; among equals, the x with the lowest learning
-    rate. If every x has a diverged run, only finite runs count.
+    rate. If every x has a diverged run, only finite runs count, unless there are none.
     """
     means = seed_means(results)
     if math.isinf(min(means.values())):
@@ -166,7 +166,7 @@ def stages_at(done: Sequence[Done], level: int) -> list[Done]:
 
 def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
     """A level's x of lowest mean loss. If `near` holds a fitted optimum on some axes, the x nearest
-    to that optimum instead.
+    to that optimum instead, among those without a diverged run.
     """
     results = outcomes(done, level)
     best, columns = argmin(results), list(zip(*[o.point.x for o in results], strict=True))
@@ -212,8 +212,8 @@ def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
 
 
 def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
-    """The pooled model of the outcomes so far; None if the learning rate is not fitted or no loss
-    at the base width is finite.
+    """The pooled model of the outcomes so far; None if the learning rate is not fitted, or if no
+    run at the base width is in the `pool`.
     """
     return fit(pool(ladder, done), ladder.layout) if done and 0 in ladder.fitted else None
 

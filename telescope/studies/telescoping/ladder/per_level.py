@@ -2,9 +2,10 @@
 
 This is the simple alternative to the pooled model. At each level, a quadratic in octaves with a
 free height per seed is fitted by least squares to the runs around the point of lowest loss. The
-vertices are extrapolated to the target by weighted least squares of x*(n) = x* - a/n, where n is
-the width; for two levels this is Richardson's extrapolation. The interval assumes that this law
-holds. It includes a bias, the same at all levels, since a bowl is not a parabola.
+vertices are extrapolated to the target by weighted least squares of x*(n) = x*(inf) - a/n, where n
+is the width; for two levels this is Richardson's extrapolation. The interval is wider if three or
+more levels deviate from this law by more than their errors. It includes a bias, the same at all
+levels, since a bowl is not a parabola.
 
 Parts: `Vertex`, `vertex`, `vertices` · `noise` · `Carried`, an extrapolated optimum with the parts
 of its error · `level_optimum`, `carried_to_target`, estimates by axis.
@@ -68,9 +69,9 @@ class Carried:
 def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
     """The optimum of a level; None if the learning rate has no optimum between the values tried.
 
-    An axis is held at its best value if it has fewer than three values, or if the vertex lies
-    outside the values tried on it. As long as the quadratic has no minimum, the last axis that is
-    not yet held is held too.
+    An axis is held at its best value if it is merely swept, if the level has fewer than three
+    values of it, or if the vertex lies outside the values tried on it. As long as no quadratic with
+    a minimum can be fitted, the last axis not yet held is held, too.
     """
     results = outcomes(done, level)
     axes = [i for i in ladder.fitted if len({o.point.x[i] for o in results}) > 2]
@@ -95,7 +96,7 @@ def axes_outside(optimum: Vertex, results: Sequence[Outcome]) -> list[int]:
 
 def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
     """The vertex of the quadratic in `axes` (learning rate first) around the point of lowest loss;
-    None if the quadratic has no minimum, or too few runs.
+    None if it has no minimum, or if the runs do not determine it.
     """
     best = argmin(results)
     near = nearest_runs(results, best, axes)
@@ -237,9 +238,10 @@ def _at_target(
 ) -> Carried:
     """The optimum of an axis at the target, by weighted least squares over the vertices of the
     levels. Its variance is larger if the vertices deviate from the law by more than their errors.
+    A single vertex is the optimum at the target, too, with the unknown drift as a source of error.
     """
     sigma, dof = noise
-    # the regressor of a, which is 0 at the target
+    # the regressor of the law's `a`, up to sign and scale; 0 at the target
     w = np.array(
         [2.0 ** -ladder.heights[level] - 2.0**-ladder.doublings for level in level_vertices]
     )

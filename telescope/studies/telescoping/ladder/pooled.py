@@ -39,8 +39,8 @@ def minimise(
     sample: Sample, layout: ParameterSlots, theta: Array, weights: Array, prior: tuple[Array, Array]
 ) -> Array:
     """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by
-    Levenberg-Marquardt from `theta`; r are the residuals, w their weights;
-    mean and precision are the prior's.
+    Levenberg-Marquardt from `theta`; r are the residuals, w their weights; mean and precision are
+    the prior's.
     """
     mean, precision = prior
 
@@ -129,8 +129,8 @@ class Fit:
         """The largest number of standard errors by which a group of runs is better than the bowl.
 
         The runs are grouped by their distance from the optimum along an axis, in whole octaves;
-        groups of fewer than three runs are left out. The figure reveals a bowl of the wrong form
-        and is insensitive to noise.
+        groups of fewer than three runs are left out. The figure, 0 without any group, reveals a
+        bowl of the wrong form and is insensitive to noise.
         """
         sample = self.sample
         heights = bowl(self.layout, self.theta, sample.level, sample.x)
@@ -269,7 +269,8 @@ def pooled_at_target(
     their posterior probability.
 
     The learning rate is lowered by skew x variance / 2, which minimises the expected loss in a
-    skewed bowl; its interval stays unchanged. None without a run at the base width.
+    skewed bowl, but not below its interval, which stays unchanged. None without a run at the base
+    width.
     """
     pooled, laws = fit(runs, layout), laws_at_target(runs, layout)
     if pooled is None or laws is None:

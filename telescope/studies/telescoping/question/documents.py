@@ -56,8 +56,9 @@ def collapse(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def inherited(own: Mapping[str, Any], section: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """The fields that an entry with section `own` inherits: all fields of the job's section, or
-    only that section's widths if the entry has another model family or preset.
+    """The fields of the job's section that `collapse` does not repeat in an entry with section
+    `own` if they are equal: all of them, or only the widths if the entry has another model family
+    or preset.
     """
     if part == "model" and any(own.get(name) != section.get(name) for name in ("family", "preset")):
         return {name: section[name] for name in LadderWidths.__dataclass_fields__}
@@ -94,8 +95,8 @@ def section_difference(own: Mapping[str, Any], section: Mapping[str, Any]) -> di
 
 
 def in_user_terms(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
-    """The problems of an expanded document, in terms of the user's document; a problem of an
-    inherited field is reported once, for the job's section.
+    """The problems of an expanded document, at most one per field, in terms of the user's document;
+    a problem of an inherited field is reported once, for the job's section.
     """
     by_field = {problem.field: problem for problem in problems}
     located = (_in_user_document(problem, document, by_field) for problem in by_field.values())

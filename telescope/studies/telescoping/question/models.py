@@ -166,7 +166,7 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
     def pinned(self, vocab_size: int) -> "LadderModule":
         """The model with the hash of its code in `content`. Raises InvalidInput if the code has
         changed since this process imported it, or if the module does not accept all tokens of this
-        vocabulary.
+        vocabulary or does not return the output that it declares.
         """
         content = factory.content(self.factory)
         if factory.content.__wrapped__(self.factory) != content:

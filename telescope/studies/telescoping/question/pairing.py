@@ -3,8 +3,8 @@
 A *pairing* is the combination of rules in a ladder: Muon's update scale and lr rule, the
 weight-decay rule, the scale of attention scores, the form of the head. An *objection* to a pairing
 is a reason why theory expects the optimum to move with width. A pairing that is most likely a
-mistake is refused, unless the study sets `force_pairing`. A control, or a pairing that a paper
-states, runs and is reported as unsound; its ladder runs even if it fails the coordinate check.
+mistake is refused, unless the study sets `force_pairing`. A pairing that runs despite an objection
+is reported as unsound; its ladder runs even if it fails the coordinate check.
 
 *Assumptions* are the conditions under which an answer holds for a final run that differs from the
 trials in more than width. They are printed with the answer, never applied silently.

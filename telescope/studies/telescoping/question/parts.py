@@ -150,18 +150,20 @@ class PaperOptions:
     beyond the border; recentre moves the window by half its size; fail ends the ladder."""
     select: Literal["argmin", "seed_mean_fit"] = "argmin"
     """A level's optimum: argmin is the point with the lowest mean loss over the seeds;
-    seed_mean_fit is the point nearest to the vertex of a quadratic through these means.
+    seed_mean_fit is the point nearest to the vertex of a quadratic through the level's runs, or the
+    argmin if there is no vertex.
     """
     nc: Literal["fixed", "stop_when_flat"] = "fixed"
-    """End of the climb: fixed is calibration_width; stop_when_flat is the width at which the
-    optimum has moved by at most one grid step since the previous level."""
+    """End of the climb: fixed is calibration_width; stop_when_flat is the first width at which the
+    optimum has moved by at most one grid step since the previous level, or calibration_width if
+    there is none."""
     sampler: Literal["auto"] | Sampler = "auto"
     """Sampler of a window: grid is the whole grid, qmc a Sobol sequence, gp Optuna's Gaussian
     process (half a second of planning per point), tpe Optuna's TPE; auto is grid for up to two
     hyperparameters, and tpe for more."""
     trials: Count | None = None
     """Points of a sampler other than grid at the base width, and a quarter as many after each
-    doubling; by default 2^(k+3) for k hyperparameters."""
+    doubling, but at least 4; by default 2^(k+3) for k hyperparameters."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -174,10 +176,10 @@ class Limits:
     """Trials of the job, not counting the coordinate check; each ladder may use an equal share."""
     max_base_runs: Positive | None = None
     """Budget of each ladder under `schedule: robust`, in units of a run at the base width; by
-    default points^k x levels for k hyperparameters, but at least 1.5 and at most 3 times the cost
-    of the first four rounds.
+    default points^k x levels, for lr's points and k hyperparameters with 3 points or more, but at
+    least 1.5 and at most 3 times the cost of the first four rounds.
     """
     max_flops: Positive | None = None
-    """FLOPs of the job's trials; each ladder may use an equal share."""
+    """FLOPs of the job's trials, coordinate checks included; each ladder may use an equal share."""
     max_seconds: Positive | None = None
     """Seconds that the job runs, pauses excluded; once they have passed, no new stage begins."""

@@ -63,7 +63,8 @@ class Question:
     seeds: Count = 1
     """Runs per point under `schedule: paper`; `schedule: robust` chooses its seeds itself."""
     limits: Limits = field(default_factory=Limits)
-    """Limits of the job. When a limit is reached, the search ends and the answer is unresolved."""
+    """Limits of the job. When one of them ends the search, the answer is unresolved, except that
+    max_base_runs leaves the answer to the runs so far."""
     sweep_over: SweepOver | None = None
     """Architectures or corpora to compare. Each entry has a name, the fields that differ from
     `model` or `data`, and ladders of its own.

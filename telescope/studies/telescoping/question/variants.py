@@ -73,7 +73,7 @@ def share_of(limits: Limits, variants: int) -> Limits:
 
 
 def variant_of(question: Question, spec: TrialSpec) -> str:
-    """The name of the variant that plans a run; empty without `sweep_over`."""
+    """The name of the variant that plans a run; empty without `sweep_over` or a match."""
     matching = (
         variant
         for variant in variants(question)

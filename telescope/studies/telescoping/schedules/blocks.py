@@ -39,7 +39,7 @@ LR_TOLERANCE = 0.4  # half-width in octaves that is narrow enough for the learni
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
     """The distance h [axis] of a block's corners from its centre, in octaves. On the axis of the
-    learning rate, h is limited, so that the corners stay below the rates that diverged.
+    learning rate, rates that diverged limit h, as CLIFF_SHARE and NARROWEST state.
     """
     lr_span = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
     other_spans = [min(max(lr_span / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]

@@ -2,8 +2,9 @@
 
 This is the edge rule of `robust`. While the optimum at the base width lies within a quarter step of
 a border, the rule adds values beyond that border: two of the learning rate, or one of any other
-axis. The other axes take the values nearest to their optimum. There are at most four rounds, and no
-value lies beyond a wall.
+axis. The other axes take the values nearest to their optimum; in further points, one fitted axis at
+a time takes its second or third nearest. There are at most four rounds, and no value lies beyond a
+wall.
 
 Parts: `base_window_edges`, the borders at which the optimum lies · `base_places`, these borders as
 flags · `beyond_the_edge`, the points to try.
@@ -38,12 +39,12 @@ def borders(ladder: Ladder, results: Sequence[Outcome]) -> list[tuple[float, flo
 
 
 def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
-    """Pairs (axis, side), one for each border of the base window at which the optimum lies; side is
-    -1 for the low border and +1 for the high border.
+    """Pairs (axis, side), one for each fitted axis on which the optimum lies at a border of the
+    base window; side is -1 for the low border and +1 for the high border.
 
-    The optimum lies at a border if the fitted optimum or the grid's point of lowest loss is within
-    a quarter step of that border. If every run diverged, the optimum is assumed to lie below the
-    learning rates tried.
+    The optimum lies at a border if the fitted optimum, or the point of lowest loss in the base grid
+    and beyond its edges, is within a quarter step of that border. Without a pooled fit, as when
+    every run diverged, the optimum is assumed to lie below the learning rates tried.
     """
     results = outcomes(done, level=0)
     pooled = pooled_fit(ladder, done)

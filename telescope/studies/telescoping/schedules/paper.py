@@ -4,8 +4,8 @@ The rule runs a full grid at the base width. At each doubling of the width it ru
 closer together, around the point of the level below with the lowest mean loss over seeds; a
 diverged run makes this mean infinite. Read literally, the rule has no interpolation, edge rule or
 noise model. `PaperOptions` holds the choices that the paper leaves open; the defaults are the
-literal reading, and the report records the choices. `windows` defines how windows shrink and how
-samplers fill them.
+literal reading if the windows are grids, and the report records the choices. `windows` defines how
+windows shrink and how samplers fill them.
 
 Parts: `next_stage` · `opening`, the first stage of a level · `sampler_batch`, the next points of a
 sampler · `edge_rule_points`, `grid_borders`, `reported_edges`, optima at borders · `ended`, `flat`,
@@ -160,7 +160,8 @@ def grid_borders(
 def reported_edges(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions, fit: Fit | None
 ) -> tuple[tuple[int, int], ...]:
-    """The pairs (axis, side) that a report shows; for a grid, the `grid_borders`.
+    """The pairs (axis, side) that a report shows: the `grid_borders` for a grid, or if all runs
+    diverged.
 
     Among the scattered points of a sampler, the point of lowest loss is often an outer one, so the
     fitted optimum decides instead. At the base width an axis is reported if this optimum lies
@@ -195,8 +196,8 @@ def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
 
 
 def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
-    """Whether the optimum moved by at most one step from the level below, among values that could
-    have shown a larger move.
+    """Whether the optimum moved by at most one step per axis from the level below. False if it lies
+    at a border, or if an axis has too few values to show a larger move.
     """
     tried = outcomes(done, level)
     if grid_borders(done, level, options) or any(

@@ -3,7 +3,8 @@
 Each round is a function of the outcomes of the earlier rounds:
 
 1. `grid`      the user's grid at the base width, or 2^(k+2) scrambled Sobol points for k >= 3
-               fitted axes; then `edge`, points beyond a border at which the optimum lies (`edges`)
+               fitted axes, at each combination of the values of merely swept axes; then `edge`,
+               points beyond a border at which the optimum lies (`edges`)
 2. `shape`     four blocks at the base width (`blocks`), to learn the bowl and the noise
 3. `climb`     two blocks at the second width
 4. `climb`     one block at the third width
@@ -11,7 +12,7 @@ Each round is a function of the outcomes of the earlier rounds:
                intervals are narrow enough or the budget is spent
 
 After each round from 2 on, `recentre` adds a block at the top level if the optimum there lies
-outside the corners of that level's last block.
+outside the corners of that level's last block, at most RECENTRINGS times in a row.
 
 The budget is in runs at the base width. To test the drift law, the ladder must reach three widths,
 as far as its levels and the budget allow. A level that it must still reach is *owed*; the budget
@@ -139,9 +140,9 @@ def forecast(ladder: Ladder) -> tuple[int, ...]:
 def budget(ladder: Ladder) -> float:
     """The default budget, in runs at the base width.
 
-    It is the cost of the published rule, points^k at every level for k fitted axes, but at least
-    LEAST_BUDGET and at most MOST_BUDGET times the cost of rounds 1 to 4. For one hyperparameter the
-    published rule costs less than these rounds; for three, ten times as much.
+    It is the cost of the published rule, points^k at every level, for lr's points and k fitted
+    axes, but at least LEAST_BUDGET and at most MOST_BUDGET times the cost of rounds 1 to 4. For one
+    hyperparameter the published rule costs less than these rounds; for three, ten times as much.
     """
     published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
     certain = math.fsum(
@@ -220,8 +221,9 @@ def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | N
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """A round of blocks where they reduce the uncertainty most; None if the intervals are narrow
-    enough, the budget is spent, or a wall keeps the learning rate from being bracketed.
+    """A round of blocks where they reduce the uncertainty most per cost; None if the intervals are
+    narrow enough and the last block has not `missed` the optimum, if the budget is spent, or if a
+    wall keeps the learning rate from being bracketed.
     """
     tolerance = needed(ladder, done, pooled)
     if OptimumPlace.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(

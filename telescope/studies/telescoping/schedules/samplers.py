@@ -141,7 +141,7 @@ def optuna_study(
 
 def heights(losses: Sequence[float]) -> list[float]:
     """Losses as log(1 + % above the lowest loss), which flattens the sides of the bowl; for a
-    diverged run, 1 more than the highest of these values.
+    diverged run, 1 more than the highest of these values. All are 0 if every run diverged.
     """
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:

@@ -6,7 +6,8 @@ hyperparameters with more than one point. `PaperOptions` offers other interpreta
 window that would cross a wall is moved inside, so that the size of every grid is known beforehand.
 
 A sampler fills windows for which a grid would cost too much. The window and the number of runs then
-shrink by the same factors, without rounding the number of points.
+shrink by the same factors, without rounding the points per hyperparameter, but a level has at least
+LEAST_SAMPLED points.
 
 Parts: `points_at`, `points`, `runs`, sizes · `window_centre` · `grid_values`, `step_at`, grids ·
 `box`, `crowded`, windows of samplers.
@@ -23,11 +24,11 @@ from telescope.studies.telescoping.schedules import samplers
 from telescope.trials.lattice import OCTAVE_PARTS, snap
 
 LARGEST_GRID = 2  # most hyperparameters for which `auto` uses a grid
-LEAST_SAMPLED = 4  # least points of a sampler at a level
+LEAST_SAMPLED = 4  # least points of a sampler at a level, unless `trials` is smaller
 
 
 def swept(ladder: Ladder) -> int:
-    """The number k of hyperparameters with more than one point."""
+    """The number k of hyperparameters with more than one point, at least 1."""
     return max(1, sum(axis.points > 1 for axis in ladder.axes))
 
 
@@ -95,8 +96,8 @@ def step_at(
 def far_from_window(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> bool:
-    """Whether a level's optimum is farther from the middle of its first window than that window is
-    long.
+    """Whether, on any axis, a level's optimum is farther from the middle of its first window than
+    that window is long.
     """
     best, first = optimum(ladder, done, level, options), stages_at(done, level)[0].outcomes
     spans = [
@@ -164,8 +165,8 @@ def box(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions)
 
 
 def crowded(ladder: Ladder, options: PaperOptions) -> int:
-    """The number of runs at the first level whose window has fewer than two points of the planning
-    lattice per run; 0 if there is no such level, or windows are grids.
+    """The number of points at the first level whose window has fewer than two points of the
+    planning lattice for each of them; 0 if there is no such level, or windows are grids.
     """
     for level in range(0 if is_grid(ladder, options) else ladder.levels):
         room = math.prod(
