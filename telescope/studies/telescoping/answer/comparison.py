@@ -129,7 +129,8 @@ def ladder_row(
     variant: Variant, ladder: Ladder, report: LadderReport, level: int | None
 ) -> Compared:
     """A ladder's row in the comparison. Parameters, FLOPs and loss are at `level`; they are None
-    without a level, or if the ladder is refused or has no hyperparameters. So is an infinite loss.
+    without a level, or if the ladder is refused or has no hyperparameters. An infinite loss is
+    None, too.
     """
     question = variant.question
     values = report.hyperparameters if report.verdict != "refused" else {}
