@@ -68,7 +68,7 @@ def batch_table(answer: BatchAnswer) -> Table:
 
 
 def _bound(row: BatchRow) -> str:
-    """The prefix of a number that is a bound; empty for an estimate."""
+    """The prefix of a number that is a bound; empty for any other number, and without a number."""
     if row.tokens is None or bool(row.censored) == bool(row.early):
         return ""
     return "over " if row.censored else "under "

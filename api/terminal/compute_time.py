@@ -92,7 +92,10 @@ def tokens_to_loss(target: AtTarget) -> Table:
 
 
 def tokens_cell(row: BatchRow) -> str:
-    """One optimizer's tokens at one batch, and the number of diverged runs, if any."""
+    """One optimizer's tokens at one batch, with the number of diverged runs, if any.
+
+    The tokens are marked if they are a bound; without tokens, the cell is `diverged`.
+    """
     if row.tokens is None:
         return "diverged"
     diverged = f" ({row.diverged} diverged)" if row.diverged else ""

@@ -77,13 +77,14 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
 
 
 def scaling(fit: ScalingFit, size: str, levels: int, expected: str = "") -> str:
-    """A sentence on the law by which the loss at the optimum falls with size.
+    """A sentence on the power law by which the loss at the optimum falls with size, if any fits.
 
     `size` names the variable of the fit, `levels` is the number of its points.
     """
     if fit.r_squared < LEAST_R_SQUARED:
         best_fit = f"the best fit has R^2 {fit.r_squared:.2f}"
-        return f"The loss at the optimum follows no law in {size} ({best_fit})."
+        variable = "the number of parameters" if size == "parameters" else size
+        return f"The loss at the optimum follows no power law of {variable} ({best_fit})."
     test_note = "fitted exactly by three levels, so not tested"
     if levels > 3:
         test_note = f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %"
@@ -99,12 +100,12 @@ def importance(ladder: LadderReport) -> str:
     shares = ladder.explained or ladder.importance
     if len(shares) < 2:
         return ""
-    by = "of the variance of the loss, by the model"
+    by = "as shares of the variance of the loss in the model"
     if not ladder.explained:
-        by = "by the base grid (PED-ANOVA)"
+        by = "from the base grid (PED-ANOVA)"
     largest_first = sorted(shares.items(), key=lambda item: -item[1])
     listed = ", ".join(f"{field_words(name)} {share:.0%}" for name, share in largest_first)
-    return f"Importance within the searched range: {listed} {by}."
+    return f"Importance within the searched range, {by}: {listed}."
 
 
 def remedy_cost(remedy: Remedy) -> str:

@@ -43,7 +43,8 @@ def changed_lines(view: ProgressView, before: ProgressView | None = None) -> lis
 def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str | None:
     """Join the head, as many levels as fit, and the longest tail that fits with them.
 
-    The last tail is used only with a single level. Returns None if not even one level fits.
+    The last tail is used only with a single level, or if there are no levels. Returns None if not
+    even that fits.
     """
     least = min(1, len(levels))
     choices = [(count, tail) for count in range(len(levels), least - 1, -1) for tail in tails[:-1]]
@@ -63,7 +64,10 @@ def _more(levels: int, printed: int) -> str:
 
 
 def _changes(view: ProgressView, before: ProgressView | None) -> list[str]:
-    """Describe each level that changed; levels in which trials have ended come first."""
+    """Describe each level in which trials have ended or were added.
+
+    Levels in which trials have ended come first.
+    """
     earlier = {_key(level): level for level in before.levels} if before else {}
     several_optimizers = len({level.optimizer for level in view.levels}) > 1
     ended_lines, planned_lines = list[str](), list[str]()

@@ -1,8 +1,7 @@
 """Terminal output of the forecast of a telescoping study.
 
 The output lists the guaranteed minimum cost of each level; the least, expected and largest cost of
-each part of the study; time and disk space; the alternatives to the ladder; and advice if an
-alternative is better.
+each part of the study; time and disk space; the alternatives to each ladder; and advice, if any.
 """
 
 from typing import Any

@@ -78,7 +78,7 @@ def plot_tables(tables: TargetLossTables, path: Path, title: str) -> None:
 
 
 def show_tables(tables: TargetLossTables, console: Console) -> None:
-    """Print the three tables, each followed by its sentences."""
+    """Print the sentences of each of the three tables, below the table if it has rows."""
     hours, batches, ratio = tables.frontier, tables.batch_sizes, tables.token_ratio
     target_loss, read = hours.target_loss, escape(hours.read)
     console.print(f"\nTarget loss [bold]{target_loss:g}[/], measured as {read}.\n", soft_wrap=True)

@@ -97,7 +97,7 @@ def level_table(ladder: LadderReport | Judgement) -> Table:
 
 
 def _optimum(ladder: LadderReport | Judgement, level: LevelReport, name: AxisName) -> str:
-    """The optimum on an axis at a level, with the range tried if the optimum is unbracketed."""
+    """The optimum on an axis at a level, with the range tried if the axis is unbracketed."""
     value, estimate = significant(level.optimum.get(name)), ladder.hyperparameters.get(name)
     if estimate and estimate.status == "unbracketed":
         return f"{value} (tried {range_text(level.window[name])})"

@@ -125,8 +125,8 @@ def job_progress(
 ) -> ProgressView:
     """Summarise a job and its trials.
 
-    `forecast_flops` is the cost that the preview expects for the whole job. If it is None, the time
-    left is unknown.
+    `forecast_flops` is the cost that the preview expects for the whole job. The time left is
+    unknown if this cost is None or already spent, or if no trial ended in the last minute.
     """
     trials = list(trials)
     several_batches = len({trial.batch_tokens for trial in trials}) > 1

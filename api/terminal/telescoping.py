@@ -62,7 +62,7 @@ def show(report: Report, target_width: int, console: Console) -> None:
 
 
 def show_result(ladder: LadderReport, target_width: int, state: str, console: Console) -> None:
-    """Print a ladder's result, its verdict, and the values to set."""
+    """Print the fields of a ladder's variant, the result, the verdict, and the values to set."""
     if ladder.differs:
         fields = escape(variants.differing_values(ladder))
         console.print(f"[dim]{ladder.variant}: {fields}.[/]", soft_wrap=True)
@@ -163,7 +163,7 @@ def drift_sentence(drift: Drift) -> str:
 
 
 def result_sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
-    """One sentence that states the result, or that there is no result yet."""
+    """One sentence that states the hyperparameters at the target, or that there are none."""
     if ladder.verdict == "unbracketed" and not ladder.hyperparameters:
         return f"No hyperparameters: {ladder.reason}."
     if not ladder.hyperparameters or ladder.verdict == "refused":
@@ -228,7 +228,10 @@ def scaling_rules(pairing: Pairing) -> str:
 
 
 def cost_paragraph(cost: Cost) -> str:
-    """The cost of tuning, compared with the final run and with a sweep at the target."""
+    """The cost of tuning, compared with the final run and with a sweep at the target.
+
+    The sweep is left out if it costs less than tuning and final run together.
+    """
     total = cost.final_run_flops / cost.share  # includes the original cost of reused trials
     trials = (
         f"{cost.reused} of {cost.trials} trials reused" if cost.reused else f"{cost.trials} trials"

@@ -3,7 +3,7 @@
 The first table has one row per ladder: learning rate and weight decay at the target, with their
 intervals; drift; and size, cost and loss at the widest level that all ladders have finished. The
 second table has the distances between the variants' optima. A remark states whether the losses can
-be compared.
+be compared. Refused ladders and ladders without hyperparameters have neither loss nor distances.
 """
 
 import json
@@ -96,7 +96,7 @@ def _verdict(difference: Difference) -> str:
 
 
 def best_words(report: Report) -> str:
-    """State the best variant or, if unknown, the best optimizer of each variant."""
+    """State the best variant or, if unknown, the best optimizer of each variant that has one."""
     if report.best_variant and report.best:
         return f"Lowest loss: [bold]{report.best_variant}[/], {OPTIMIZER_TITLES[report.best]}"
     best = [

@@ -38,7 +38,7 @@ LEFT_ALIGNED = (
 
 
 def field_words(name: str) -> str:
-    """Spell the name of a job's field with spaces."""
+    """Spell a name, such as that of a job's field, with spaces in place of underscores."""
     return name.replace("_", " ")
 
 

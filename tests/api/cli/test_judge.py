@@ -110,7 +110,9 @@ def test_a_law_that_does_not_fit_the_losses_is_not_stated(tmp_path: Path) -> Non
     ]
     file.write_text("\n".join(["width,lr,loss", *runs]))
     output = judge(file).stdout
-    assert "The loss at the optimum follows no law in width (the best fit has R^2 0." in output
+    assert (
+        "The loss at the optimum follows no power law of width (the best fit has R^2 0." in output
+    )
     assert "Loss at the optimum falls" not in output
 
 

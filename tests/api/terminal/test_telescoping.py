@@ -39,7 +39,7 @@ def test_a_sound_pairing_has_one_line_and_every_assumption_has_one() -> None:
 
 def test_importance_comes_from_the_fitted_model_if_there_is_one() -> None:
     (line,) = [line for line in printed().splitlines() if line.startswith("Importance")]
-    assert line.endswith("of the variance of the loss, by the model.")
+    assert "as shares of the variance of the loss in the model:" in line
     assert "PED-ANOVA" not in line
 
 
@@ -80,7 +80,7 @@ def test_a_law_that_does_not_fit_the_losses_is_not_stated() -> None:
     assert ladder.scaling_fit is not None
     for r_squared, beginning in (
         (0.95, "The loss at the optimum falls as"),
-        (0.07, "The loss at the optimum follows no law in parameters"),
+        (0.07, "The loss at the optimum follows no power law of the number of parameters"),
     ):
         changed = replace(ladder, scaling_fit=replace(ladder.scaling_fit, r_squared=r_squared))
         assert [

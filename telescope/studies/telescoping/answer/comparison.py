@@ -1,10 +1,10 @@
 """The answers of several ladders, and of several variants, side by side.
 
 Optimizers of one variant, and architectures trained on the same data, are compared by their loss at
-the optimum of the widest level that all ladders have finished. Equal width is neither equal
-parameters nor equal FLOPs, so the report states parameters and FLOPs too. Losses on different
-corpora, or under different tokenizers, are not comparable; a study that compares data has no best
-variant.
+the optimum of the widest level that all ladders have finished; refused ladders and ladders without
+hyperparameters are left out. Equal width is neither equal parameters nor equal FLOPs, so the report
+states parameters and FLOPs too. Losses on different corpora, or under different tokenizers, are not
+comparable; a study that compares data has no best variant.
 
 A study over variants needs the answer of every variant, so its verdict is the worst verdict of any
 variant, and its reason names the variants with this verdict. From worst to best, verdicts are
@@ -128,8 +128,9 @@ def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComp
 def ladder_row(
     variant: Variant, ladder: Ladder, report: LadderReport, level: int | None
 ) -> Compared:
-    """A ladder's row in the comparison. Parameters, FLOPs and loss are at `level`, or None without
-    a level.
+    """A ladder's row in the comparison. Parameters, FLOPs and loss are at `level`; they are None
+    without a level, or if the ladder is refused or has no hyperparameters. An infinite loss is
+    None, too.
     """
     question = variant.question
     values = report.hyperparameters if report.verdict != "refused" else {}

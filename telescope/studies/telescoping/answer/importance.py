@@ -23,11 +23,12 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, 
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.samplers import Box, X, optuna_study, quietly
 
-FEWEST_VALUES = 3  # fewest values of an axis; of two values, one always has most of the better runs
+# The fewest values of an axis. One of two values has most of the better runs even by chance.
+FEWEST_VALUES = 3
 # The share of points that count as better. The usual 10 % of a base grid would be two or three
 # points, too few for a stable result.
 BEST = 0.25
-LEAST_POINTS = 20  # least points of a grid for PED-ANOVA, so that five count as better
+LEAST_POINTS = 20  # fewest points of a grid for PED-ANOVA, so that five count as better
 NODES = 7  # quadrature nodes per axis
 
 

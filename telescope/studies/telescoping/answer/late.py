@@ -44,8 +44,9 @@ CAUSE = (
 
 
 def late_report(progress: LadderProgress) -> LateReport | None:
-    """The late check of a ladder so far; None if fewer than two widths have measured runs, or if
-    the runs cannot separate the effect of width from the effects of the axes.
+    """The late check of a ladder so far. None if fewer than two widths have runs near the optimum,
+    if no quantity was measured in all of these runs, or if the runs are too few or too alike to
+    separate the effect of width from the effects of the axes.
     """
     near = runs_near_best(progress)
     widths = tuple(sorted({trial.spec.model.width for _, trial in near}))

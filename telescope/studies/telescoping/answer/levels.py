@@ -151,7 +151,9 @@ def drift(fit: Fit, levels: int) -> Drift | None:
 
 
 def cost(question: Question, progress: LadderProgress) -> Cost:
-    """The cost of a ladder so far. Runs reused from other jobs count as trials without cost."""
+    """The cost of a ladder so far. Runs reused from other jobs count as trials without cost, but
+    `share` and `saving` include their original cost.
+    """
     ladder = progress.ladder
     levels = [level_cost(progress, level, width) for level, width in enumerate(ladder.widths)]
     at_target = level_cost(progress, ladder.levels, ladder.target_width)

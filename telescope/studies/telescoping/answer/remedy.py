@@ -2,12 +2,12 @@
 
 The remedy's blocks are the blocks that `schedules.robust` would run with a larger budget: first the
 blocks of its rounds 2 to 4 that the budget did not allow, then further blocks until every interval
-at the target is narrow enough. If the intervals of the pooled fit are narrow enough already, or the
-optimum still drifts, more runs at the same widths do not help; the remedy is then a block at the
-next width.
+at the target is narrow enough. If the optimum still drifts, or if no block of these rounds is
+missing and the intervals of the pooled fit are narrow enough already, more runs at the same widths
+do not help; the remedy is then a block at the next width, if there is one.
 
-Parts: `missing_blocks` · `remedy`, the missing blocks with their cost · `advice`, the remedy as a
-remark.
+Parts: `missing_blocks` · `remedy`, the missing blocks with their cost · `advice`, a remark that
+names the missing blocks, or another measure if no blocks suffice.
 """
 
 import math
@@ -25,8 +25,8 @@ from telescope.studies.telescoping.schedules import blocks, robust
 
 
 def missing_blocks(progress: LadderProgress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
-    """The level of each block that should be run to resolve the ladder; empty if no blocks suffice.
-    `drifting` states that the optimum still drifts.
+    """The level of each block that should be run to resolve the ladder. Empty if no blocks suffice,
+    or if the schedule has no budget. `drifting` states that the optimum still drifts.
     """
     ladder, top = progress.ladder, blocks.top_level(progress.done)
     if (ladder.levels == 1 and ladder.doublings) or not ladder.has_budget:
@@ -67,8 +67,8 @@ def after(progress: LadderProgress, fit: Fit, levels: Sequence[int]) -> Array:
 
 
 def remedy(progress: LadderProgress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
-    """The missing blocks and their cost; None if no blocks suffice. Seconds assume the speed of the
-    ladder's own runs.
+    """The missing blocks and their cost; None without missing blocks. The seconds assume the speed
+    of the ladder's own runs; they are None if all runs were reused from other jobs.
     """
     ladder, levels = progress.ladder, missing_blocks(progress, fit, drifting)
     if not levels:
@@ -92,7 +92,9 @@ def remedy(progress: LadderProgress, fit: Fit, bill: Cost, drifting: bool = Fals
 
 
 def advice(progress: LadderProgress, fit: Fit, drifting: bool = False) -> Remark:
-    """The remedy as a remark, without its cost."""
+    """The remark that names the missing blocks and the budget that they need, or that advises
+    another measure if no blocks suffice.
+    """
     ladder, levels = progress.ladder, missing_blocks(progress, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.RAISE_CALIBRATION_WIDTH)

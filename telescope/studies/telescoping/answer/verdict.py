@@ -12,6 +12,9 @@ gives the verdict:
   levels
 - **resolved** otherwise
 
+If the runs at the target contradict the learning rate of a complete ladder, `answer` replaces the
+verdict by unresolved.
+
 The tolerances of the other hyperparameters are half-widths that cost as much loss as the learning
 rate's tolerance, within bounds. Such a hyperparameter is *flat* if the worst point of its interval
 costs almost nothing and no group of runs is better than the model allows. A study has the verdict
@@ -153,8 +156,8 @@ def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
     over which the shift is measured: as a `Span`, and in doublings.
 
     The shift is measured from the widest level that lies a doubling or more below `top`. Without
-    such a level, the shift from the lowest level is divided by its doublings. With a single level,
-    the shift is 0.
+    such a level, it is the shift from the lowest level, divided by the doublings up to `top`. With
+    a single level, it is 0.
     """
     if top == 0:
         return 0.0, "one", 1.0

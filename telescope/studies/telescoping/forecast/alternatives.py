@@ -4,10 +4,10 @@ The alternatives are to copy the optimum of the smallest width, to copy it from 
 seeds per point, to look up a published law, or to sweep the target itself. The error of an
 alternative that trains is the error of its argmin on noisy bowls, the same on which the ladder is
 rehearsed (`rehearsal`), so that choices differ by method and not by chance. For the law, only the
-regret that its authors report is given.
+regret that its authors report is given, within the range of the law's fit.
 
 Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `recommendation`, advice if
-telescoping is not worth its cost or the answer is likely to be unresolved.
+telescoping may not be worth its cost, or if the answer is likely to be unresolved.
 """
 
 import math
@@ -52,8 +52,9 @@ class Choice:
     name: str
     trials: int
     flops: float
-    error: float | None  # root mean square of the learning rate's error, in octaves
-    regret: float | None  # mean regret at the target, in % of the loss
+    # root mean square of the learning rate's error, in octaves; None if unknown
+    error: float | None
+    regret: float | None  # mean regret at the target, in % of the loss; None if unknown
     lr: float | None  # None unless known beforehand
     note: str  # how the choice is made, and what its figures rest on
 
@@ -183,7 +184,7 @@ def cheaper_choices(choices: Sequence[Choice]) -> list[str]:
 
 def least_budget(ladder: Ladder) -> float:
     """The budget, in runs at the base width, that suffices to fit a bowl and to reach three widths:
-    the grid, two blocks at the base width, and one block at each of the next two widths.
+    the grid, two blocks at the base width, and one block at each of the next two widths, if any.
     """
     climb = sum(block_cost(ladder, level) for level in range(1, min(ladder.levels, 3)))
     return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climb
@@ -192,7 +193,9 @@ def least_budget(ladder: Ladder) -> float:
 def recommendation(
     question: Question, ladder: Ladder, bill: Bill, choices: Sequence[Choice]
 ) -> tuple[str, ...]:
-    """Advice if an alternative is better, or if the answer is likely to be unresolved."""
+    """Advice if an alternative is better, if tuning costs more than the final run, or if the budget
+    or the number of widths is too small for a reliable answer.
+    """
     grid, final_flops = robust.base_runs(ladder), final_run_flops(question, ladder)
     tuning_flops, target = bill.flops.expected, ladder.target_width
     width_ratio = target / ladder.widths[0]

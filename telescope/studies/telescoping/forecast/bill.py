@@ -1,8 +1,9 @@
 """The bill of a ladder: its runs and their cost, counted beforehand.
 
-Under `paper` every run is known, unless an edge rule may add runs or a flat optimum may end the
-ladder early. Under `robust` the grid and rounds 2 to 4 are known and give the least number of runs;
-the budget gives the most; the expected number is the mean of a few rehearsals (`rehearsal`).
+Under `paper` every run is known, unless an edge rule may add runs or end the ladder early, or a
+flat optimum may end it early. Under `robust` the grid and rounds 2 to 4 are known and give the
+least number of runs; the budget gives the most; the expected number is the mean of a few rehearsals
+(`rehearsal`).
 
 Neither the coordinate check nor the runs at the target count towards the budget in base runs. The
 coordinate check does not count towards the limit on trials either. All runs are assumed to train to
@@ -225,8 +226,8 @@ def total_flops(ladder: Ladder, runs: Mapping[int, float]) -> float:
 
 
 def coordinate_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
-    """The line of the coordinate check; empty if the check is skipped or has too few widths. The
-    upper bound includes the further seeds that an unclear verdict needs.
+    """The line of the coordinate check; empty if the check is skipped, or has too few
+    widths or no seeds. The upper bound includes the further seeds that an unclear verdict needs.
     """
     design = coordinate_design(question, ladder)
     widths = len(design.widths)

@@ -9,8 +9,8 @@ from telescope.studies.telescoping.ladder.ladder import Ladder
 
 @dataclass(frozen=True)
 class LadderDurations:
-    """The durations of a ladder's runs and stages, with `parallel` runs at once. A stage ends when
-    its last run ends.
+    """The durations of a ladder's runs and stages, with `parallel` runs at once. Within a stage,
+    the runs of a level start when the last run of the level before has ended.
     """
 
     ladder: Ladder

@@ -79,8 +79,8 @@ class Preview:
     parallel: int
     estimated: bool  # whether the seconds rest on an assumed speed
     disk: Disk
-    final_run_flops: float
-    share: float
+    final_run_flops: float  # the largest over the ladders
+    share: float  # FLOPs of this final run, as a share of all tuning and this run together
     assumes: str  # the assumptions behind the expected figures
     advice: tuple[str, ...]
     ladders: tuple[LadderPreview, ...]
@@ -205,7 +205,8 @@ def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | 
 
 def seconds_of(clock: LadderDurations, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
     """The seconds until the last run ends: the least for the certain runs, the expected for the
-    stages of the rehearsals, and the most for all runs that the limits allow.
+    mean of the rehearsals (for the certain runs if there are none), and the most for all runs that
+    the limits allow. All three include the coordinate check and the runs at the target.
     """
     counts = dict(enumerate(bill.known))
     certain_seconds = math.fsum(

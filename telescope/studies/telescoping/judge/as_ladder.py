@@ -42,7 +42,7 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
 
 def axis_of(sweep: Sweep, name: AxisName) -> Axis:
     """A swept column as an axis. The axis has as many points as the width with the most values;
-    values at which every run diverged do not count.
+    values at which every run diverged do not count, unless every run of the sweep diverged.
     """
     tried = {octaves(row, name) for row in sweep.rows}
     counts = [
@@ -53,7 +53,7 @@ def axis_of(sweep: Sweep, name: AxisName) -> Axis:
 
 
 def octaves(row: Row, name: AxisName) -> float:
-    """The value of a run's hyperparameter, in octaves."""
+    """The value of a run's hyperparameter, in octaves; 0 for a weight decay of 0, or for none."""
     return math.log2(row.lr if name == "lr" else row.weight_decay or 1.0)
 
 

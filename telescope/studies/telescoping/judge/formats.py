@@ -67,7 +67,9 @@ def read_csv(content: bytes) -> Sweep:
 
 
 def check_columns(columns: Sequence[str]) -> None:
-    """Raise InvalidInput if a needed column is missing, or if a column name appears twice."""
+    """Raise InvalidInput if a needed column is missing, or if the name of a needed or an optional
+    column appears more than once.
+    """
     hint = f"rename the column that holds it (the columns are {', '.join(columns)})"
     missing = [Problem(name, f"no such column; {hint}") for name in NEEDED if name not in columns]
     counts = Counter(columns)

@@ -76,10 +76,12 @@ class Judgement:
     hyperparameters: dict[AxisName, Hyperparameter]
     levels: tuple[JudgedLevel, ...]
     drift: Drift | None
-    # predicted cost of using the narrowest width's optimum at each wider width and at the target
+    # predicted cost of using the narrowest width's optimum at each wider width and at the target;
+    # empty without a fit, or if there is only one width
     copying: tuple[Copying, ...]
     # measured cost, at the widest width, of using the narrowest width's lowest point, in % of the
-    # loss; None if that point was not run at the widest width, or diverged there
+    # loss; None if that point was not run at the widest width or diverged there, or if there is
+    # only one width
     measured_regret: float | None
     scaling_fit: ScalingFit | None  # fit of the loss at each width's optimum against width
     notes: tuple[str, ...]  # remarks on how the sweep was interpreted

@@ -1,8 +1,11 @@
 """The verdict on the optimum of a single width, from the sweep's runs at that width.
 
-    unbracketed   the lowest loss or the fitted optimum is at a border of the runs, or all diverged
-    unresolved    fewer than three learning rates with finite losses, no fit, or an interval wider
-                  than +-0.5 octave
+Only the learning rate affects the verdict. The first case that applies gives the verdict:
+
+    unbracketed   every run diverged
+    unresolved    fewer than three learning rates have finite losses
+    unbracketed   the lowest loss or the fitted optimum is at a border of the runs
+    unresolved    there is no fit, or the interval is wider than +-0.5 octave
     resolved      otherwise
 
 Parts: `judged_level` -> `JudgedLevel` · `level_verdict` · `border_sides` · `missing_lrs`.
@@ -24,7 +27,7 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
-FEWEST_LRS = 3  # least learning rates with a finite loss for a resolved verdict
+FEWEST_LRS = 3  # fewest learning rates with a finite loss for a resolved verdict
 APART = 0.5  # an added learning rate is at least so many octaves from every rate tried
 
 

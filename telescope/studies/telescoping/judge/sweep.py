@@ -5,8 +5,8 @@ A sweep has a row per finished run, with `width`, `lr`, `loss` and, if they were
 EXPLODED times the best loss at its width. Without a seed column, repeats of a point count as seeds
 0, 1, .. in the order of their rows.
 
-Parts: `Row` · `Sweep` · `sweep_of`, which checks rows one by one and together · `refuse`, the error
-with all problems.
+Parts: `Row` · `Sweep` · `sweep_of`, which checks rows one by one and together · `refuse`, which
+raises an error that lists the first problems and counts the others.
 """
 
 import math
@@ -30,7 +30,7 @@ from telescope.studies.telescoping.judge.records import (
 NEEDED, OPTIONAL = ("width", "lr", "loss"), ("weight_decay", "seed")
 EXPLODED = 1000.0  # multiple of the width's best loss beyond which a loss counts as diverged
 MOST_BYTES, MOST_ROWS, MOST_WIDTHS, MOST_SEEDS = 10_000_000, 4000, 12, 32
-MOST_PROBLEMS = 10  # most problems in one error
+MOST_PROBLEMS = 10  # most problems that one error lists
 
 
 @dataclass(frozen=True, order=True)
@@ -168,7 +168,9 @@ def without_exploded(rows: Sequence[Row], notes: tuple[str, ...]) -> Sweep:
 
 
 def refuse(problems: Sequence[Problem]) -> None:
-    """Raise InvalidInput with the first MOST_PROBLEMS problems, if there are any."""
+    """Raise InvalidInput with the first MOST_PROBLEMS problems and the number of further problems,
+    if there are any problems.
+    """
     if not problems:
         return
     more = len(problems) - MOST_PROBLEMS
