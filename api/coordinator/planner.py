@@ -55,8 +55,10 @@ class Planner:
     def plan(self, job: JobRow, numerics: str | None, held: Collection[int]) -> PlanOutcome:
         """Insert the trials that a job's study needs now.
 
-        Pending trials that other jobs trained with equal `numerics` are reused, unless the executor
-        holds them (`held`).
+        No trials are inserted if the job ends, because a trial failed, the study is done, or the
+        time is over before a new stage. If the study permits reuse, pending trials that other jobs
+        trained with equal `numerics` are reused, unless they have begun or the executor holds them
+        (`held`).
         """
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)
