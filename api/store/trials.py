@@ -141,7 +141,8 @@ class TrialTable(Database):
     def rates(self) -> list[TrainingRate]:
         """Return the mean training speed per shape and kind of worker, most recent first.
 
-        Only completed trials of the search that a job trained itself, with one numerics, count.
+        Completed trials of the search count, unless they were reused, or resumed with other
+        numerics, or are older than the column `batch_tokens`.
         """
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)
