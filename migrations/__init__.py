@@ -1,9 +1,10 @@
 """Migrations of the database schema (alembic).
 
-`upgrade` migrates a database to the newest revision, `downgrade` to an older one; `current` returns
-the revision of a database, `head` the revision that this version of telescope needs. Migrations use
-an engine of their own, with SQLite's foreign keys disabled: alembic's batch mode rebuilds a table
-under another name and drops the old one, which would delete every row that references it.
+`upgrade` migrates a database to a newer revision, by default the newest, `downgrade` to an older
+one; `current` returns the revision of a database, `head` the revision that this version of
+telescope needs. Migrations use an engine of their own, with SQLite's foreign keys disabled:
+alembic's batch mode rebuilds a table under another name and drops the old one, which would delete
+every row that references it.
 A lock makes simultaneous migrations run one after the other.
 """
 

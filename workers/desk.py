@@ -70,7 +70,8 @@ class Desk:
     def close(self) -> None:
         """Hand out no more assignments and emit no more events.
 
-        Threads that wait in `take` get None.
+        Queued assignments are dropped, running trials are marked to stop, and threads that wait in
+        `take` get None.
         """
         with self._changed:
             self._closed = True
@@ -113,7 +114,8 @@ class Desk:
     def give_back(self, assignments: Sequence[Assignment]) -> None:
         """Put assignments that were taken but not begun back at the front of the queue.
 
-        If the stop of an assignment was requested, the attempt ends instead.
+        An attempt whose stop was requested ends instead, and one that has ended is ignored. A
+        closed desk queues nothing.
         """
         with self._changed:
             for assignment in reversed(assignments):
@@ -147,7 +149,7 @@ class Desk:
         return running is not None and running.stopping
 
     def runs(self, assignment: Assignment) -> bool:
-        """True if this attempt has begun and not ended."""
+        """True if a worker has taken this attempt and the attempt has not ended."""
         running = self._running.get(assignment.trial_id)
         return running is not None and running.assignment.attempt == assignment.attempt
 

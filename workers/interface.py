@@ -6,8 +6,8 @@ the same contract suite, `tests/workers/test_contract.py`:
 - `submit` hands over trials and returns at once; the executor may queue them.
 - `stop` requests the end of a trial; the answer is a `Stopped` event, or the terminal event that
   came first.
-- `events` waits up to `timeout` seconds and returns the events since the last call, in order within
-  each trial.
+- `events` waits up to `timeout` seconds for the first event and returns the events since the last
+  call, in order within each trial.
 - `close` ends every process that the executor started; trials still running are lost, not failed.
 
 The contract of events: for each submitted (trial, attempt) there is one `Started`, then any number
@@ -39,7 +39,8 @@ class Assignment:
     # Id of the trial's job. Workers take trials of the job with the fewest running trials; all
     # trials of a pack belong to one job.
     job: str = ""
-    # Number of operational failures so far; a pause, or the end of a coordinator, is not a failure.
+    # Number of operational failures since the job was last retried; a pause, or the end of a
+    # coordinator, is not a failure.
     failures: int = 0
 
 
@@ -98,9 +99,13 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Some workers could not be placed in time (30 s by default), or all are placed again."""
+    """Some workers are missing, or all are placed again.
 
-    reason: str | None  # what a worker needs and what is free; None if all workers are placed
+    A worker is missing if it is not placed in time (30 s by default), if the cluster is too small
+    for it, or if its process could not start.
+    """
+
+    reason: str | None  # why a worker is missing; None if all workers are placed
 
 
 Event = Started | Measured | Finished | Failed | Stopped | Waiting
@@ -117,7 +122,7 @@ class Executor(Protocol):
 
     @property
     def room(self) -> int:
-        """Number of assignments to hold: enough to train and to queue for the next free workers.
+        """Number of unfinished assignments to keep submitted: those in training, and a queue.
 
         A worker may train several assignments at once.
         """
@@ -125,7 +130,7 @@ class Executor(Protocol):
 
     @property
     def numerics(self) -> str | None:
-        """Numerics of the worker that was warmed up last; None before any worker is warm."""
+        """Numerics of one of the newest warm workers; None while no worker has reported any."""
         ...
 
     def submit(self, *assignments: Assignment) -> None:

@@ -2,7 +2,7 @@
 
 One thread trains pack after pack. This executor is for small machines, notebooks and tests; curves
 are the same as with any other executor. A process cannot kill its own thread, so `stop` and `close`
-take effect at the trial's next step.
+take effect at the trial's next step, or after the measurement of a program.
 """
 
 import threading

@@ -1,16 +1,17 @@
 """Packs: which trials a worker trains together, and by which program.
 
 Trials of one shape run faster as one program (telescope.train.pack), or compiled
-(telescope.train.compiled). A worker that first meets a shape measures which program is fastest
-(telescope.train.program), if enough trials of the shape are queued to repay the measurement. It
-measures again, with compiled programs, once enough trials are queued to repay compiling. Shapes
-with the same *graph* (`telescope.train.compiled.Graph`) share compiled code.
+(telescope.train.compiled). The first worker that meets a shape measures which program is fastest
+(telescope.train.program), if enough steps are queued to repay the measurement. Compiled programs
+are measured only if enough steps are queued to repay compiling; if these are queued only later, the
+shape is measured again. Shapes with the same *graph* (`telescope.train.compiled.Graph`) share
+compiled code.
 
 A pack is at most the worker's share of the remaining work, so that no worker is idle at the end.
 All trials of a pack belong to one job, so that a lost corpus fails only one job. A trial that has
 failed before is trained alone and not compiled, since packing or the compiler may have been the
-cause. Trials of users' models, and trials that record every step (step times, attention logits),
-are trained alone too.
+cause. Trials of users' models, trials that measure coordinates or step times, and trials that
+observe attention logits are trained alone too.
 
 Parts: `Pack`, the trials that a worker takes · `Packs`, which makes packs from a desk.
 """
@@ -31,8 +32,8 @@ from workers.interface import Assignment
 log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8  # largest number of trials in a pack
-# A shape is measured if at least this many steps are queued; a measurement takes as long as 20 to
-# 110 steps.
+# A shape is measured if at least this many steps are left: those of a pack, or those of all trials
+# with the same graph, per worker. A measurement takes as long as 20 to 110 steps.
 REPAID_STEPS = 1000
 
 
@@ -45,7 +46,7 @@ class Pack:
 
 
 class MeasurementAbandoned(Exception):
-    """The measurement was abandoned, because the stop of its trial was requested."""
+    """The measurement was abandoned, since its trial should stop or the desk was closed."""
 
 
 Measure = Callable[[Assignment, int, float], Program]
@@ -76,8 +77,8 @@ class Packs:
         """Wait for the next assignment; return a pack of this assignment and others like it.
 
         The pack is empty if there is no assignment for `timeout` seconds, or the desk closes.
-        `measure` runs `telescope.train.program.choose` on this worker's device, and raises
-        MeasurementAbandoned if a stop of the assignment was requested.
+        `measure` runs `telescope.train.program.choose` on this worker's device, and may raise
+        MeasurementAbandoned if the assignment should stop or the desk closes.
         """
         first = self._desk.take(timeout)
         if first is None:
@@ -106,7 +107,7 @@ class Packs:
         return math.ceil(self._desk.flops_left() / self._workers() / trial_flops(first.spec))
 
     def _steps(self, first: Assignment) -> float:
-        """Remaining steps per worker of trials with the same graph as `first`."""
+        """Steps per worker of `first` and the queued trials with its graph; at least `first`'s."""
         graph, own_steps = Graph.of(first.spec), first.spec.own_steps
         queued_steps = sum(
             assignment.spec.own_steps
@@ -116,7 +117,10 @@ class Packs:
         return max(own_steps, (own_steps + queued_steps) / self._workers())
 
     def _measure(self, first: Assignment, steps: float, measure: Measure) -> None:
-        """Measure and store the fastest program; do nothing while another worker measures."""
+        """Measure and store the fastest program; do nothing while another worker measures.
+
+        If the measurement fails, trials of this shape are trained alone.
+        """
         if not self._measuring.acquire(blocking=False):
             return
         spec = first.spec

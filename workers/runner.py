@@ -41,9 +41,10 @@ from workers.interface import (
 )
 
 FLUSH_POINTS = 100  # number of points that are reported without waiting for the interval
-# Interval between reports, per trial of the pack: the coordinator writes a transaction per event.
+# Interval between a trial's reports, multiplied by the number of trials in the pack, since the
+# coordinator writes a transaction per report.
 FLUSH_SECONDS = 0.5
-TRACEBACK_LINES = 6  # number of lines in the message of a failure
+TRACEBACK_LINES = 6  # number of lines of the traceback in the message of a failure
 
 
 def run_attempts(

@@ -1,7 +1,7 @@
 """The dispatcher: it submits pending trials to the executor and records the executor's events.
 
-The dispatcher keeps track of the trials that the executor holds (`_flights`). Each event is
-recorded in one transaction that names the attempt, so that an event about an earlier attempt
+The dispatcher keeps track of the trials that the executor holds (`_flights`). Each event of a trial
+is recorded in one transaction that names the attempt, so that an event about an earlier attempt
 changes nothing. The store (`record`) decides whether a failed trial is retried.
 """
 
@@ -43,8 +43,8 @@ class Dispatcher:
         self._checkpoints = checkpoints
         self._max_attempts = max_attempts
         self._flights: dict[int, Assignment] = {}  # by trial id
-        # True if the last dispatch left no trial pending; reset by polls, plans and attempts that
-        # end without finishing.
+        # True if the last dispatch left no trial pending; reset by polls, by plans that insert
+        # trials, and by attempts that end without finishing.
         self._nothing_pending = False
         self.waiting_for: str | None = None  # reason of the last `Waiting` event
         self.numerics: str | None = None  # the workers' numerics at the last `new_numerics`
@@ -70,9 +70,9 @@ class Dispatcher:
     def dispatch(self, jobs: Mapping[str, JobRow]) -> None:
         """Submit as many pending trials of these jobs as the executor has room for.
 
-        The job with the fewest trials in flight goes first; among such jobs, the oldest. Nothing is
-        submitted before a worker has reported its numerics, since the numerics decide which trials
-        can be reused.
+        The job with the fewest trials in flight goes first; among such jobs, the oldest. No job
+        exceeds its `max_parallel`. Nothing is submitted before a worker has reported its
+        numerics, since the numerics decide which trials can be reused.
         """
         room = self._executor.room - len(self._flights)
         if self.numerics is None or self._nothing_pending or room <= 0:

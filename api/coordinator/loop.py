@@ -3,6 +3,7 @@
 The loop repeats `Coordinator.step`:
 
     poll jobs and verbs -> wait for events -> record the events -> dispatch trials -> plan trials
+    -> dispatch the new trials
 
 Trials are dispatched before planning, and before workers are free: a worker that ends a trial finds
 the next trial already queued, and waits neither for a transaction nor for a plan. Within a job, the
@@ -10,12 +11,13 @@ longest pending trial goes first, whatever its stage and ladder.
 
 The state of the loop may be lost at any moment: a new coordinator reads the rows, resumes
 interrupted trials from their checkpoints, and plans every study again. This is safe because a
-study's plan is a pure function of its trials, and because every write about a trial names the
+study's plan is a pure function of its trials, and because every record of a trial's event names the
 attempt.
 
-An operational failure costs a trial one of its attempts; the failure of the last attempt fails the
-job. A study that raises an exception fails only its own job. While the database is unreachable,
-events wait in `_inbox`; nothing is lost.
+An operational failure costs a trial one of its attempts; the failure of the last attempt, or a
+failure that another attempt would repeat, fails the trial and its job. A study that raises an
+exception fails only its own job. While the database is unreachable, events wait in `_inbox`;
+nothing is lost.
 
 Parts: `Coordinator` · `take_up`, which starts jobs and carries out verbs · `require_lock`.
 """
@@ -74,7 +76,8 @@ class Coordinator:
     def run(self, stop: threading.Event, lock: CoordinatorLock) -> None:
         """Recover, then step until `stop` is set; wait while the database is unreachable.
 
-        Raises Superseded if another coordinator has taken over.
+        Raises Superseded if another coordinator has taken over, and WorkersLost if the executor can
+        no longer run anything.
         """
         recovered = False
         while not stop.is_set():
@@ -90,7 +93,7 @@ class Coordinator:
                 time.sleep(RECONNECT_SECONDS)
 
     def step(self) -> None:
-        """Run one turn: poll, record events, dispatch, plan, dispatch."""
+        """Run one turn: poll if a poll is due, record events, dispatch, plan, dispatch."""
         if time.monotonic() >= self._next_poll:
             self._poll()
             self._next_poll = time.monotonic() + self._poll_seconds
@@ -111,7 +114,10 @@ class Coordinator:
         self._dispatch()
 
     def _poll(self) -> None:
-        """Carry out verbs, start queued jobs, and drop jobs that no longer run."""
+        """Carry out verbs, start queued jobs, and drop jobs that no longer run.
+
+        New jobs, and jobs that are out of time, are marked for planning.
+        """
         running = {}
         for active in self._record.active_jobs():
             job = take_up(active, self._record, self._planner)
@@ -186,7 +192,7 @@ class Coordinator:
 
 
 def take_up(job: JobRow, record: CoordinatorStore, planner: Planner) -> JobRow:
-    """Carry out a job's requested verb, or start the job if it is queued; return the new row."""
+    """Carry out a job's requested verb, or start the job if it is queued; return the job."""
     if job.requested is Verb.CANCEL:
         report = planner.summary(job.id, Ended(EndCause.CANCELLED))
         if report:
@@ -197,7 +203,7 @@ def take_up(job: JobRow, record: CoordinatorStore, planner: Planner) -> JobRow:
     elif job.state is JobState.QUEUED:
         job = record.begin_job(job.id)
         log.info("job %s (%s) is %s", job.id, job.name, job.state)
-        # Replace the final report that a retried job has from its earlier end.
+        # A retried job still has the report of its earlier end: replace it.
         if job.trials_done and (report := planner.summary(job.id)):
             record.put_result(job.id, report, final=False)
     return job

@@ -55,8 +55,10 @@ class Planner:
     def plan(self, job: JobRow, numerics: str | None, held: Collection[int]) -> PlanOutcome:
         """Insert the trials that a job's study needs now.
 
-        Pending trials that other jobs trained with equal `numerics` are reused, unless the executor
-        holds them (`held`).
+        If a trial has failed or the study is done, the job ends instead. A job that is out of time
+        gets no more trials, and ends after the stage that has begun. If the study permits
+        reuse, pending trials that other jobs trained with equal `numerics` are reused, unless they
+        have begun or the executor holds them (`held`).
         """
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)

@@ -159,7 +159,7 @@ def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None
 
 
 def hold_leash() -> None:
-    """Start a thread that ends this process when its parent ends, which closes standard input.
+    """Start a thread that ends this process when the end of its parent closes standard input.
 
     The thread sends this process SIGTERM; after a grace period, it kills all descendants and exits.
     """

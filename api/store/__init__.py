@@ -1,4 +1,4 @@
-"""The database: the only package with SQL.
+"""The database: the only package with SQL, apart from `migrations`.
 
 In reading order: `tables` · connections: `engines`, `database` · types: `rows`, `pages`,
 `curves` · SQL statements shared by the modules after them: `statements` · reads and writes of the

@@ -8,10 +8,10 @@ keeps the smallest and the largest loss of each bucket, so that spikes survive. 
 also has an outline (`outline_of`, `packed`, `unpacked`), for studies that read the curves of a
 whole job.
 
-The blob of a chunk is a header (`HEADER`), the names of the metrics as JSON, and the columns step,
-tokens, flops, seconds, metrics..., compressed by zlib. The blob of an outline is a float32 array
-[2, points] of tokens and losses; it is not compressed, so that one query can read ten thousand
-outlines.
+The blob of a chunk is a header (`HEADER`), the names of the metrics as JSON, and the columns,
+compressed by zlib: step, tokens, flops, seconds, metrics.... The blob of an outline is a float32
+array [2, points] of tokens and losses; it is not compressed, so that one query can read ten
+thousand outlines.
 """
 
 import json
@@ -94,7 +94,7 @@ def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
 
 
 def thin(curve: Curve, points: int) -> Curve:
-    """Thin a curve to about `points` points.
+    """Thin a curve to about `points` points, or up to twice as many with held-out losses.
 
     The first and the last point are kept, and in each bucket of steps the points with the smallest
     and the largest train_loss (without train_loss, the first metric). All held-out losses are kept

@@ -54,7 +54,7 @@ class Database:
             yield connection
 
     def _spec_of_trial(self, row: Any) -> TrialSpec:
-        """Return a trial's spec with the corpus path of the trial's own job.
+        """Return a trial's spec with the corpus and tokenizer that the trial's own job names.
 
         `row` has the columns digest, document (the stored spec) and study. Jobs share specs by
         digest, and the job that first stored a spec may have read equal tokens from another path.

@@ -89,7 +89,10 @@ class CoordinatorLock:
         self._connection: Connection | None = None
 
     def acquire(self) -> bool:
-        """Take the lock; return False if another coordinator holds it."""
+        """Take the lock; return False if another coordinator holds it.
+
+        Raises Unavailable if PostgreSQL cannot be reached.
+        """
         if self._url.get_backend_name() == "sqlite":
             return self._lock_file()
         with translated_errors():

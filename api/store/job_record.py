@@ -34,9 +34,10 @@ class JobRecord(Store):
             return [as_job(row) for row in connection.execute(query)]
 
     def begin_job(self, job_id: str) -> JobRow:
-        """Start a queued job, unless it has been paused or cancelled meanwhile.
+        """Start a queued job, unless its state has changed meanwhile or a verb is requested.
 
-        The job's failed and stopped trials become pending, for another attempt. Returns the job.
+        The job's failed and stopped trials become pending, for another attempt, and their failures
+        are counted from 0 again. Returns the job.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)

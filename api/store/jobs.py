@@ -40,7 +40,10 @@ class IdempotencyMismatch(Conflict):
 
 
 class JobTable(Database):
-    """Reads and writes of jobs; each method is one transaction."""
+    """Reads and writes of jobs; each method is one transaction.
+
+    Only `create_job` needs a second transaction, if its idempotency key was used before.
+    """
 
     def create_job(
         self,
@@ -116,7 +119,7 @@ class JobTable(Database):
             return page([as_job(row) for row in rows], page_size, listing)
 
     def study_document(self, job_id: str) -> dict[str, Any]:
-        """Return the document of a job's study, as it was accepted."""
+        """Return the document of a job's study, as accepted; raise NotFound if there is no job."""
         query = select(studies.c.document).where(studies.c.job_id == job_id)
         with self._read() as connection:
             document = connection.execute(query).scalar()
@@ -126,7 +129,10 @@ class JobTable(Database):
         return study
 
     def result(self, job_id: str) -> dict[str, Any] | None:
-        """Return a job's latest report, interim or final; None before the first report."""
+        """Return a job's latest report, interim or final; None before the first report.
+
+        Raises NotFound if there is no such job.
+        """
         query = (
             select(jobs.c.id, results.c.document)
             .outerjoin_from(jobs, results)
@@ -142,8 +148,8 @@ class JobTable(Database):
         """Request a verb of a job; return the job. Repeating a request changes nothing.
 
         The coordinator carries out the verbs of a running job, and the cancellation of a job that
-        has been started; all other verbs are carried out at once. Raises Conflict if the job's
-        state does not permit the verb.
+        has been started; all other verbs are carried out at once. Resuming a running job withdraws
+        its requested pause. Raises Conflict if the job's state does not permit the verb.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)

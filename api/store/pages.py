@@ -17,7 +17,10 @@ MAX_PAGE_SIZE = 1000
 
 
 def row_limit(page_size: int) -> int:
-    """Number of rows to read for a page: one more than the page holds, to detect a next page."""
+    """Number of rows to read for a page: one more than the page holds, to detect a next page.
+
+    A page holds at most `MAX_PAGE_SIZE` rows. Raises InvalidInput if `page_size` is less than 1.
+    """
     if page_size < 1:
         raise InvalidInput.of("page_size", "must be at least 1", page_size)
     return min(page_size, MAX_PAGE_SIZE) + 1
@@ -44,7 +47,7 @@ def _token(listing: str, key: Any) -> str:
 def continued_after(page_token: str, listing: str, key_type: type) -> Any:
     """Return the sort key in a page token.
 
-    Raises InvalidInput if the token is from another list, or its key has another type.
+    Raises InvalidInput if the token is from another list, or is not a valid token.
     """
     padding = "=" * (-len(page_token) % 4)
     try:

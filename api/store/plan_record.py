@@ -54,9 +54,9 @@ class PlanRecord(JobRecord):
     def reuse_trials(self, job_id: str, numerics: str, held: Collection[int] = ()) -> int:
         """Complete pending trials with the outcomes of equal trials of other jobs.
 
-        Trials are equal if their digests and the numerics of their workers are equal. Trials that
-        have begun, or are in `held`, are left out. Returns the number of completed trials, which
-        have no curve of their own and spend no FLOPs.
+        A trial of another job is equal if it has the same digest and was trained with `numerics`.
+        Pending trials that have begun, or are in `held`, are left out. Returns the number of trials
+        that this completes; they have no curve of their own and spend no FLOPs.
         """
         not_begun = (trials.c.flops_spent == 0) & trials.c.id.not_in(held)
         is_pending = (trials.c.job_id == job_id) & (trials.c.state == TrialState.PENDING)

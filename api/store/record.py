@@ -2,8 +2,8 @@
 
 `CoordinatorStore` is the store with all writes that only the coordinator makes. The writes about
 jobs are in `api.store.job_record`, the writes about planned trials in `api.store.plan_record`. A
-write about a running trial names the `attempt` and changes nothing unless that attempt is still
-current, so that late and repeated reports are harmless.
+write about an event names the `attempt` and changes nothing unless that attempt is still current,
+so that late and repeated reports are harmless.
 """
 
 import json
@@ -37,11 +37,11 @@ class CoordinatorStore(PlanRecord):
             return connection.execute(lost.values(values)).rowcount
 
     def trial_started(self, trial_id: int, attempt: int, begun: Begun) -> bool:
-        """Record that a worker began an attempt; return False if the attempt is not current.
+        """Record that a worker began an attempt; return False if the attempt is not pending.
 
         Steps recorded after the attempt's checkpoint no longer count, since they are trained again.
         The steps that a branch shares with its trunk count for the trunk only. The numerics become
-        MIXED if the steps before the checkpoint had other numerics.
+        MIXED if the steps before the checkpoint had other or unknown numerics.
         """
         resumed_step, numerics, branch = begun.resumed_step, begun.numerics, begun.branch
         trunk_steps = branch.step if branch else 0
@@ -71,7 +71,7 @@ class CoordinatorStore(PlanRecord):
     def trial_measured(self, trial_id: int, attempt: int, points: Sequence[Measurement]) -> bool:
         """Record new points of a curve.
 
-        Returns False if the attempt is not current, or the points are recorded already.
+        Returns False if the attempt is not running, or the points are recorded already.
         """
         with self._write() as connection:
             return _record_points(connection, trial_id, attempt, points)
@@ -79,7 +79,7 @@ class CoordinatorStore(PlanRecord):
     def trial_finished(self, trial_id: int, outcome: Trial, points: Sequence[Measurement]) -> bool:
         """Record that a trial completed, diverged or not; `points` are the rest of its curve.
 
-        Returns False if the attempt is not current.
+        Returns False if the attempt is not running.
         """
         values: dict[str, Any] = {
             "state": outcome.state,
@@ -111,7 +111,7 @@ class CoordinatorStore(PlanRecord):
         """Record a failed attempt: the trial becomes pending again, or fails.
 
         The trial fails if the failure is not retryable, or was the last of `max_attempts`. Returns
-        the trial's new row, or None if the attempt was over already.
+        the trial's new row, or None if the attempt is over.
         """
         with self._write() as connection:
             row = the_trial(connection, trial_id, lock=True)
@@ -134,7 +134,7 @@ class CoordinatorStore(PlanRecord):
     def trial_released(self, trial_id: int, attempt: int) -> bool:
         """Record a stopped attempt: the trial becomes pending again, unless its job has ended.
 
-        Returns False if the attempt is not current.
+        Returns False if the attempt is over.
         """
         with self._write() as connection:
             values = {"state": TrialState.PENDING, "attempt": attempt + 1}
@@ -150,7 +150,7 @@ def _numerics_of_trunk(branch: Branch) -> ColumnElement[str | None]:
 def _record_points(
     connection: Connection, trial_id: int, attempt: int, points: Sequence[Measurement]
 ) -> bool:
-    """Record new points; return False if the attempt is not current, or the points are recorded."""
+    """Record new points; return False if the attempt is not running, or they are recorded."""
     last = points[-1]
     values = {
         "step": last.step,

@@ -33,7 +33,7 @@ class JobRow(Job):
     max_parallel: int | None
     max_seconds: float | None
     running_since: datetime | None  # None while the job does not run
-    running_seconds: float  # time spent running before `running_since`
+    running_seconds: float  # time spent running, without the time since `running_since`
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Pending:
 
     trial_id: int
     attempt: int  # number of the next attempt, from 1
-    failures: int  # number of failed attempts
+    failures: int  # number of failed attempts since the job was last retried
     spec: TrialSpec
 
 

@@ -84,7 +84,10 @@ def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
 def move_job(
     connection: Connection, job: JobRow, to: JobState, reason: str | None = None
 ) -> JobRow:
-    """Change a job's state and return the job; the only function that changes the state."""
+    """Change a job's state and return the job; raise Conflict if the change is not permitted.
+
+    No other function changes the state.
+    """
     moment = now()
     elapsed = (moment - job.running_since).total_seconds() if job.running_since else 0.0
     return change_job(

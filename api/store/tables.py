@@ -1,10 +1,11 @@
 """The tables of the database.
 
-`jobs` and `trials` hold only scalars, so that lists stay cheap; documents have separate tables
-(`studies`, `results`, `specs`). A trial is identified within its job by the digest of its spec. A
-write about an attempt other than the current `attempt` changes nothing. Curves are stored in
-`chunks`, and an outline of each completed trial's curve in `outlines`. `migrations` creates the
-schema, and a test compares it with these models.
+`jobs` and `trials` hold only scalars and short texts, so that lists stay cheap; documents have
+separate tables (`studies`, `results`, `specs`). A trial is identified within its job by the digest
+of its spec. A write about an attempt other than the current `attempt` changes nothing. Curves are
+stored in `chunks`, and outlines of completed trials' curves in `outlines`; trials that were reused
+or completed before migration 0004 have no outline. `migrations` creates the schema, and a test
+compares it with these models.
 """
 
 from datetime import UTC, datetime
@@ -131,7 +132,7 @@ trials = Table(
     Column("step", Integer, nullable=False, server_default=text("0")),
     Column("steps", Integer, nullable=False),
     Column("batch_tokens", Integer),
-    # Forecast FLOPs of the whole run.
+    # Forecast FLOPs of the whole run; 0 in rows older than migration 0003.
     Column("flops_planned", Double, nullable=False, server_default=text("0")),
     Column("flops", Double, nullable=False, server_default=text("0")),
     Column("flops_spent", Double, nullable=False, server_default=text("0")),

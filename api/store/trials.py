@@ -84,7 +84,10 @@ class TrialTable(Database):
         return self._spec_of_trial(row)
 
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
-        """Return the specifications of a job's trials by digest, for at most a page of digests."""
+        """Return specifications by digest; each digest must be that of one of the job's trials.
+
+        `digests` become parameters of one query, so a caller passes at most a page of them.
+        """
         with self._read() as connection:
             condition = (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
             self._load_specs(connection, digests, condition)
@@ -104,7 +107,10 @@ class TrialTable(Database):
     def curves(
         self, job_id: str, points: int = 100, only: TrialFilter = ALL_TRIALS
     ) -> tuple[Curve, ...]:
-        """Return the curves of a job's trials, thinned for display."""
+        """Return the curves of a job's trials, each thinned to about `points` points.
+
+        Trials without points are left out.
+        """
         columns = select(trials.c.id.label("trial_id"), chunks.c.attempt, chunks.c.blob)
         joined = columns.join_from(trials, chunks, chunks.c.trial_id == TRAINED_ID)
         query = _filtered(joined, job_id, only).order_by(trials.c.id)
@@ -133,7 +139,11 @@ class TrialTable(Database):
         ]
 
     def rates(self) -> list[TrainingRate]:
-        """Return the mean training speed per shape and kind of worker, most recent first."""
+        """Return the mean training speed per shape and kind of worker, most recent first.
+
+        Completed trials of the search count, unless they were reused, or resumed with other
+        numerics, or are older than the column `batch_tokens`.
+        """
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)
         speed = (func.count().label("trials"), flops_per_second.label("flops_per_second"))

@@ -1,4 +1,4 @@
-"""Columns of trials: measure, last metrics, numerics, batch, and the id of the reused trial."""
+"""Columns of trials: measure, last metrics, numerics, tokens per batch, id of the reused trial."""
 
 import sqlalchemy as sa
 from alembic import op

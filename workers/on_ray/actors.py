@@ -71,7 +71,11 @@ class RayExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once if it is queued, at its next step if it runs."""
+        """End a trial: at once if it is queued, at its next step if it runs.
+
+        A worker that does not end the trial within `STUCK_SECONDS` of `workers.on_ray.slot` is
+        killed.
+        """
         self._desk.stop(trial_id)
         for slot in self._slots:
             slot.cancel(trial_id)
@@ -79,7 +83,7 @@ class RayExecutor:
     def events(self, timeout: float) -> Sequence[Event]:
         """Return the events since the last call; wait up to `timeout` seconds for the first.
 
-        Raises WorkersLost if Ray's head is gone.
+        Raises WorkersLost if Ray's head or this machine's node is gone, or a slot's thread failed.
         """
         if not self._closed:
             self._require_ray()
@@ -103,7 +107,7 @@ class RayExecutor:
         return Demand.suited(ray.cluster_resources(), self._gpus_per_worker)
 
     def _grow(self) -> None:
-        """Open a slot for every worker that fits.
+        """Open a slot for every worker that fits, up to the largest number of workers.
 
         There is at least one slot, which emits a `Waiting` event if its worker cannot be placed.
         """

@@ -1,8 +1,8 @@
 """The Ray cluster that workers run on: connection, capacity, and liveness.
 
 `RayCluster.connect` starts a local Ray or joins a running cluster; `close` ends a local Ray with
-all its processes. `Demand` is what one worker needs from the cluster: a CPU, a GPU, or a share of a
-GPU.
+all its processes. `Demand` is what one worker needs from the cluster: a CPU, a share of a GPU, or
+one or more GPUs.
 
 A local Ray differs from Ray's defaults: its authentication token is in memory instead of a file in
 the user's home; it has no usage reports and no dashboard; its temporary folder is deleted when it
@@ -92,7 +92,7 @@ class Joining:
     # Address of a cluster; None for the address in RAY_ADDRESS, or a local Ray if that is not set.
     address: str | None = None
     shared_storage: bool = False  # True if all nodes see checkpoints and corpora at the same paths
-    # GPUs per worker, possibly a fraction; 0 for CPU workers; None for one if there are GPUs.
+    # GPUs per worker, possibly a fraction; 0 for CPU workers; None for one, or 0 without GPUs.
     gpus_per_worker: float | None = None
     code: tuple[Path, ...] = ()  # packages and modules that workers must be able to import
 

@@ -53,7 +53,7 @@ class Flights:
         self.desk, self.demand = desk, demand
         self._placement, self._patience_seconds = placement, patience_seconds
         self._held: dict[str, Flight] = {}
-        self.numerics: str | None = None  # numerics of the worker that was warmed up last
+        self.numerics: str | None = None  # the numerics that a worker reported last
         self.over = False  # True once the experiment should end
 
     def __len__(self) -> int:
@@ -161,7 +161,7 @@ class StopScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(self.STOP if self._flights.should_stop(trial.trial_id) else self.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Return the trial that a free worker takes: the newest waiting trial.
+        """Return the trial that a free worker takes: the newest waiting trial, or None.
 
         Tune starts a worker for each waiting trial, and abandons this start if the trial gets a
         free worker instead. If the oldest trial came first, as in Tune's default, trials shorter
@@ -197,7 +197,10 @@ class EventReporter(Callback):  # type: ignore[misc]
             self._loggers.on_trial_start(trial=trial, **info)
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Emit a step's event, after removing it from the result, which Tune keeps."""
+        """Emit a step's event, and pass its points to the loggers.
+
+        The event is removed from the result, since Tune keeps all results.
+        """
         self._flights.numerics = result.pop("numerics", self._flights.numerics)
         event = result.pop("event", None)
         if event is None:

@@ -7,8 +7,8 @@ configured to retry and restart nothing.
 
 The code relies on measurements of Ray 2.60. A pack runs as one streaming call. Cancelling this
 stream would end all trials of the pack, so a single trial leaves the pack through a separate call,
-in a second thread of the actor, which takes effect within 10 ms. Dropping the stream does not stop
-it. The death of an actor is noticed within milliseconds.
+in a second thread of the actor, which takes effect within 10 ms. Dropping the stream does not
+stop the pack. The death of an actor is noticed within milliseconds.
 
 Parts: `Shared`, values for all slots of an executor · `Slot`, one actor and its thread ·
 `report_death` · `first_line`, of an error. The actor's class is `workers.on_ray.worker.Worker`.
@@ -36,8 +36,8 @@ TRIALS_PER_WORKER = 500  # number of trials after which a worker is replaced
 # A worker is killed if it does not answer within this time after a trial, or does not end a trial
 # within this time after its stop was requested.
 STUCK_SECONDS = 10.0
-# Time limit for measuring the fastest program, which takes a second without compiling, but minutes
-# if a deep model is compiled.
+# Time limit for finding the fastest program by measurement: the measurement takes a second without
+# compiling, but minutes if a deep model is compiled.
 MEASURING_SECONDS = 600.0
 IDLE_SECONDS = 2.0  # interval between checks of an idle worker
 FRESH_SECONDS = 0.25  # time after a response in which a worker counts as alive
@@ -121,7 +121,7 @@ class Slot:
     def _replace(self) -> None:
         """Start an actor and wait until it is warm; report a shortage if the wait is too long.
 
-        Returns without an actor if the cluster changes and a worker now needs other resources.
+        Returns without a warm actor if the demand changes, the start fails, or the desk closes.
         """
         self._retire()
         demand = self._shared.demand()
@@ -166,7 +166,8 @@ class Slot:
         return True
 
     def _choose(self, first: Assignment, max_members: int, steps: float) -> Program:
-        """Measure the fastest program on the actor; retire an actor that hangs or must stop."""
+        """Find the fastest program by measurement on the actor; retire an actor that has no result
+        in time (TimeoutError), or whose trial should stop (MeasurementAbandoned)."""
         program = self._actor.choose.remote(first.spec, max_members, steps)
         begun = time.monotonic()
         while not ray.wait([program], timeout=POLL_SECONDS)[0]:
@@ -226,6 +227,9 @@ _ACTOR = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={ASID
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, since Ray's have many; the type if it has none."""
+    """The first line of an error's message, or the error's type if the message is empty.
+
+    Ray's messages have many lines.
+    """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -156,7 +156,7 @@ class TuneExecutor:
 
     @property
     def numerics(self) -> str | None:
-        """Numerics of the worker that was warmed up last; None while an experiment begins."""
+        """The numerics that a worker reported last; None while an experiment begins."""
         return self._flights.numerics
 
     def submit(self, *assignments: Assignment) -> None:
