@@ -70,13 +70,14 @@ def merged(target: object, patch: object) -> Any:
 def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
     """Build a patch from assignments such as `search.lr.high=0.5`.
 
-    Values are YAML; null restores a field's default.
+    Values are YAML; null restores a field's default. Raises InvalidInput if an assignment cannot be
+    parsed, or if two assignments contradict each other.
     """
     patch: dict[str, Any] = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not (equals and all(path.split("."))):
-            message = "must be SWEEP_OVER=VALUE, such as limits.max_base_runs=400"
+            message = "must be FIELD=VALUE, such as limits.max_base_runs=400"
             raise InvalidInput.of("--set", message, assignment)
         try:
             value = from_yaml(text)
