@@ -55,7 +55,7 @@ class FieldProblem(BaseModel):
     message: str
     """What is wrong, and the remedy."""
     value: Any = None
-    """The value in the request; a long value is cut, as text."""
+    """The value in the request; a long value is cut and given as text."""
 
 
 class ProblemDocument(BaseModel):

@@ -106,11 +106,13 @@ class RatioPage(ItemPage[RatioRow]):
     """Batch at which the trend starts: the larger critical batch of the two optimizers, null if it
     is beyond the batches that were run; the median batch if there is no critical batch."""
     trend: Direction | None
-    """Trend of the ratio from that batch on; null with fewer than two settled batches."""
+    """Trend of the ratio from that batch on; null if it would rest on fewer than two batches."""
     exponent: float | None
     """The ratio changes as the batch to this power; null if there is no trend."""
     exponent_low: float | None
+    """Lower end of the exponent's interval; null if there is no trend, or no lower end."""
     exponent_high: float | None
+    """Upper end of the exponent's interval; null if there is no trend, or no upper end."""
     p_falling: float | None
     """Probability of an exponent at most this high if the ratio does not fall with the batch."""
     note: str

@@ -31,7 +31,7 @@ def trials_page(store: Store, job_id: str, page: Page[TrialRow]) -> Page[TrialRo
 
 
 def with_variants(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
-    """Return `rows`, trials of a job and at most a page of them, each with ladder and variant."""
+    """Return `rows`, at most a page of a job's trials, each with its ladder and variant."""
     rows = tuple(rows)
     unlabelled = [row.digest for row in rows if row.ladder is None]
     if not unlabelled:

@@ -102,6 +102,6 @@ def trial(trial_id: TrialId, store: CurrentStore) -> schemas.TrialWithSpec:
 
 @router.get("/trials/{trial_id}/curve", tags=["results"], responses=error_responses(404, 422))
 def curve(trial_id: TrialId, store: CurrentStore, points: Points | None = None) -> Curve:
-    """Get a trial's curve, merged over its attempts; `points` thins it, by default it is whole."""
+    """Get a trial's curve, merged over its attempts, with all points unless `points` is given."""
     full_curve = store.curve(trial_id)
     return thin(full_curve, points) if points else full_curve
