@@ -36,7 +36,8 @@ def next_job_state(current: JobState, to: JobState) -> JobState:
 def state_after_verb(current: JobState, verb: Verb) -> JobState:
     """Return the state that a verb leads to; raise Conflict if the verb does not apply.
 
-    Retry applies only to jobs that have ended; all other verbs apply only to unended jobs.
+    Retry applies to failed and cancelled jobs. The other verbs apply to jobs that have not ended,
+    as far as `TRANSITIONS` permits: only a paused job can be resumed, for example.
     """
     if current is JobState.SUCCEEDED and verb is Verb.RETRY:
         remedy = "clone it to change the question; finished trials are reused"

@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     """Address of a running Ray cluster, by default RAY_ADDRESS; without an address, a local Ray is
     started."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Number of trials that Ray runs at once; by default as many as fit on the machine or the
-    cluster."""
+    """Number of trials that run at once; by default as many as fit on the machine or the Ray
+    cluster. The local executor ignores this setting and runs one trial at a time."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
     """GPUs per worker, possibly a fraction; by default 1 if the cluster has GPUs, else 0. With 0,
     all workers train on CPUs."""

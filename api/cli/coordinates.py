@@ -1,7 +1,8 @@
 """`telescope coordinates FILE`: the coordinate check of a job, without running the job.
 
-Every telescope job begins with this check: a few training steps at several widths. The command runs
-these steps in this process, on one core, and prints a table of the layers and the verdict.
+A telescope job begins with this check, a few training steps at several widths, unless its field
+`coordinates` is `skip`. The command always runs these steps, in this process and on one core, and
+prints a table of the layers and the verdict.
 """
 
 from collections.abc import Mapping, Sequence

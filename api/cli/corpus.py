@@ -1,6 +1,6 @@
 """Commands about corpora.
 
-`telescope corpus add` registers a file or folder under a name, `telescope corpus list` lists the
+`telescope corpus add` registers a file or folder under a name; `telescope corpus list` lists the
 names that jobs can use. The names are stored in TELESCOPE_HOME, which `telescope serve` and
 `telescope run` on this machine share.
 """

@@ -3,7 +3,8 @@
 The demonstration starts a service of its own (`telescope serve` with SQLite, a local Ray, a free
 port, and all files below ./demo-result), POSTs the packaged quick-start job, follows the job,
 prints the result, and writes it as JSON and as a plot. It stops the service, also after a failure
-or Ctrl-C. It exits with the same status as `telescope result`.
+or Ctrl-C. Exit status: 0 if the verdict is resolved, else 1; 3 if the service does not start or the
+job does not succeed; 130 after Ctrl-C.
 """
 
 import json

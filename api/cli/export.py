@@ -1,7 +1,7 @@
 """`telescope export JOB --to torch|megatron|json`: a result in the format of another trainer.
 
 The command gets the text of the export from the service, and prints it or writes it to a file. If
-no service is running and --url is absent, the text is made from this installation's database, so
+no service is available and no URL is given, the text is made from this installation's database, so
 that the result of a finished `telescope run` can be exported.
 """
 
@@ -38,7 +38,7 @@ def export(
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option(help="Variant to export, if the job compares architectures or corpora."),
+        typer.Option(help="Variant to export (default: the best, if losses can be compared)."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -70,7 +70,10 @@ def export(
 def fetch_export(
     job_id: str, to: Format, optimizer: OptimizerName | None, variant: str | None, url: str | None
 ) -> str:
-    """Get the text of an export from the service or else, without --url, from the database."""
+    """Get the text of an export from the service.
+
+    If the service is unavailable and `url` is None, the text is made from the local database.
+    """
     settings, _ = configured({})
     try:
         with Client(url or local_url(settings), patience_seconds=3.0 if url else 0.0) as client:

@@ -1,7 +1,7 @@
 """Job files: YAML 1.2 (in which 2e-3 is a number), or JSON if the name ends in .json.
 
-A message about a syntax error names line and column. `telescope.studies.registry` validates the
-fields of a job.
+A message about a syntax error names line and column, if the parser reports them.
+`telescope.studies.registry` validates the fields of a job.
 """
 
 import json
@@ -17,7 +17,11 @@ START = "start from the output of `telescope examples quickstart`"
 
 
 def read_job_file(file: Path) -> Any:
-    """Return the document in a job file; raise InvalidInput if it cannot be read or parsed."""
+    """Return the document in a job file.
+
+    Raises InvalidInput if the file cannot be read or parsed, or if its content is not a mapping of
+    plain JSON values.
+    """
     try:
         text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -5,8 +5,8 @@ the rest send requests to a service (`--url`). Commands that start the processes
 `api.cli.service`; every other command is in a module of the same name. With `--json`, standard
 output is one JSON document, even after a failure.
 
-Exit status: 0 done · 1 verdict not resolved · 2 invalid input · 3 a failure of the job, or of
-something that telescope depends on · 130 interrupted.
+Exit status: 0 done · 1 no final and resolved verdict, or a failed coordinate check · 2 invalid
+input · 3 a failure of the job, or of something that telescope depends on · 130 interrupted.
 
 Commands import heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) only when they run, so that
 `--help` prints at once.
@@ -45,8 +45,9 @@ app = typer.Typer(
         "the optimum to the wide one."
     ),
     epilog=(
-        "Exit status: 0 done, 1 verdict not resolved, 2 invalid input, 3 the job or something that "
-        "telescope depends on failed, 130 interrupted."
+        "Exit status: 0 done, 1 no final and resolved verdict or a failed coordinate check, "
+        "2 invalid input, 3 the job or something that telescope depends on failed, "
+        "130 interrupted."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -64,7 +65,7 @@ def run(
     resume: Annotated[
         str | None,
         typer.Option(
-            metavar="JOB", help="Id of a job to resume instead of starting one from FILE."
+            metavar="JOB", help="Id of a job to resume or retry, instead of a new job from FILE."
         ),
     ] = None,
     executor: ExecutorName = None,
@@ -143,6 +144,8 @@ def preview(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> N
 def watch(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
     """Follow a job until it ends.
 
+    Exit status: 0 if the job succeeds, 3 if it fails or is cancelled.
+
     Example: telescope watch JOB
     """
     with connect(url) as client:
@@ -166,7 +169,7 @@ def result(
 ) -> None:
     """Print a job's result, or the interim result if the job has not ended.
 
-    Exit status 1 unless the result is final and resolved.
+    Exit status: 0 if the result is final and resolved, 3 if the job failed, else 1.
 
     Example: telescope result JOB --plot result.png
     """

@@ -28,7 +28,7 @@ PIPED_WIDTH = 120  # characters per line if output does not go to a terminal
 
 
 class JobInterrupted(TelescopeError):
-    """The user pressed Ctrl-C; `job` is the id of the job that was running, if any."""
+    """The user pressed Ctrl-C; `job` is the id of the job that was run or watched, if any."""
 
     code, exit_status = "interrupted", 130
 

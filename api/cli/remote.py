@@ -37,9 +37,10 @@ def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressV
 
 
 def _forecast_flops(client: Client, job: JobDetail) -> float | None:
-    """Return the FLOPs that the preview expects for the whole job; None if there is no preview.
+    """Return the FLOPs that the preview expects for the whole job; None if it expects no number.
 
-    A preview that fails must not end `telescope watch`, so None is returned then too.
+    None also if this version does not know the job's kind, or if the preview fails, which must not
+    end `telescope watch`.
     """
     from telescope.studies import registry  # here, for a quick start
 

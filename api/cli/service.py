@@ -35,7 +35,7 @@ ExecutorName = Annotated[
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", help="Trials to run at once (default: as many as the machine offers)."
+        "--workers", help="Trials that Ray runs at once (default: as many as fit on the machine)."
     ),
 ]
 Database = Annotated[

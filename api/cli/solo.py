@@ -89,7 +89,7 @@ def run_to_end(
 ) -> tuple[progress.ProgressView, "LocalResult"]:
     """Run a job until it has ended; return its last progress and its result.
 
-    Raises JobInterrupted after Ctrl-C.
+    Raises JobInterrupted after Ctrl-C, and Unavailable if the coordinator does not start.
     """
     study = registry.parse(store.study_document(job_id))
     try:
@@ -121,7 +121,8 @@ def show_until_ended(
 def interruptible_once() -> Iterator[None]:
     """Raise KeyboardInterrupt on the first signal in the `with` body; ignore later signals.
 
-    A second Ctrl-C must not disturb the pause that the first one requested.
+    The signals are SIGINT (Ctrl-C), SIGTERM and SIGHUP. A second Ctrl-C must not disturb the pause
+    that the first one requested.
     """
     interrupted = False
 
@@ -164,7 +165,10 @@ def supervised_progress(
 
 
 def last_log_line(child: Child) -> str:
-    """Return the last line that the child itself logged, such as the reason why it ended."""
+    """Return the last line that the child itself logged, such as the reason why it ended.
+
+    If the child has logged no line, the text is "nothing".
+    """
     log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
     lines = [line.strip() for line in log.splitlines()]
     parents_note = f"{child.name} ended with status"

@@ -67,7 +67,8 @@ def parse_body(
 ) -> Any:
     """Parse a JSON or YAML body; a message about invalid JSON also suggests `alternative`.
 
-    Raises InvalidInput with the place of a syntax error, or with each value that cannot be stored.
+    Raises InvalidInput with the reason why the body cannot be parsed, or with a problem for each
+    value that cannot be stored.
     """
     media = (content_type or "application/json").partition(";")[0].strip().lower()
     try:
@@ -110,7 +111,9 @@ def require_known_parameters(query: Mapping[str, str], *names: str) -> None:
 def _yaml(text: str) -> Any:
     """Parse YAML 1.2 (in which 2e-3 is a number), restricted to the features that JSON has.
 
-    Aliases can expand to billions of nodes; tags and directives are of no use in a job.
+    Aliases can expand to billions of nodes; tags and directives are of no use in a job. Raises
+    ValueError or YAMLError for text that is too long or not supported, and RecursionError if it is
+    nested too deeply.
     """
     if len(text) > YAML_CHARACTERS:
         limit = f"{len(text)} characters, more than the limit of {YAML_CHARACTERS}"
@@ -129,7 +132,8 @@ def _yaml(text: str) -> Any:
 def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
     """Yield a problem for each value that JSON in UTF-8 (RFC 7493) or a database cannot hold.
 
-    Such values are keys that are not strings, lone surrogates, U+0000, and integers beyond 2^53.
+    Such values are keys that are not strings, text with a lone surrogate or U+0000, and integers
+    whose absolute value is 2^53 or more. Raises RecursionError if the value is nested too deeply.
     """
     if len(path) > MAX_NESTING:
         raise RecursionError
@@ -148,5 +152,5 @@ def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
             message = "contains U+0000 or a lone surrogate; remove the character"
             yield Problem(".".join(path), message, value)
         case int() if abs(value) >= LARGEST_INTEGER:
-            message = "is beyond 2^53, which JSON does not represent exactly; give a smaller number"
+            message = "is not between -2^53 and 2^53, so JSON may change it; give a smaller number"
             yield Problem(".".join(path), message, str(value))

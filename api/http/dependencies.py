@@ -1,9 +1,10 @@
 """Dependencies of the route handlers: store, settings, the request's document, shared parameters.
 
 Handlers are short; most are synchronous and run on threads, in which they wait for the database.
-All routes follow the same rules: long lists are paged (a `page_size` above 1000 counts as 1000); a
-job and its result carry an ETag, and a poll with If-None-Match costs one query; a repeated verb is
-not an error. `api.http.errors` converts exceptions to problem+json.
+All routes follow the same rules: lists of jobs, trials and table rows are paged (a `page_size`
+above 1000 counts as 1000); a job and its result carry an ETag, and a poll with If-None-Match costs
+one query if nothing has changed; a repeated verb is not an error. `api.http.errors` converts
+exceptions to problem+json.
 """
 
 from typing import Annotated, Any

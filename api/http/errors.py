@@ -25,7 +25,7 @@ from telescope import errors
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
-LONGEST_VALUE = 300  # characters of an invalid value that the response repeats
+LONGEST_VALUE = 300  # bytes of JSON, or characters of text, of an invalid value that is repeated
 CODES = {
     400: "bad_request",
     404: "no_such_path",
@@ -50,11 +50,12 @@ class FieldProblem(BaseModel):
     field: str
     """Dotted path in the document, or the parameter's name; empty for the whole document."""
     pointer: str | None = None
-    """JSON pointer into the request body; null for a parameter or a header."""
+    """JSON pointer into the body of a POST request; null for an invalid parameter or header, and
+    for requests without a body."""
     message: str
     """What is wrong, and the remedy."""
     value: Any = None
-    """The value in the request."""
+    """The value in the request; a long value is cut and given as text."""
 
 
 class ProblemDocument(BaseModel):
@@ -89,7 +90,7 @@ def pointer(field: str) -> str:
 
 
 def echoed(value: Any) -> Any:
-    """Return a value with short JSON unchanged, any other as text cut to `LONGEST_VALUE`."""
+    """Return a value unchanged if its JSON is short; else return it as text, cut if it is long."""
     try:
         if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= LONGEST_VALUE:
             return value
@@ -143,9 +144,9 @@ def _telescope_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
-    """Convert the framework's error about a path, query or header parameter.
+    """Convert the framework's error about a parameter, or about the body that registers a corpus.
 
-    Bodies are parsed by `api.http.bodies` and fail as InvalidInput.
+    All other bodies are parsed by `api.http.bodies` and fail as InvalidInput.
     """
     assert isinstance(error, RequestValidationError)
     fields = []
@@ -166,7 +167,7 @@ def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
 
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:
-    """Convert an error of the framework: unknown path, wrong method, body too large."""
+    """Convert an HTTPException: unknown path, wrong method, no acceptable format, large body."""
     assert isinstance(error, HTTPException)
     status = error.status_code
     code = CODES.get(status, f"http_{status}")

@@ -167,7 +167,7 @@ def short_names(
     count = Counter((*class_names.values(), *UNIONS.values()))
 
     def is_free(name: str) -> bool:
-        """True if no other class has the short name; FastAPI may have added this class already."""
+        """True if the short name belongs to no other class, here or in FastAPI's document."""
         schema_of_name = existing.get(class_names[name], definitions[name])
         return count[class_names[name]] == 1 and schema_of_name == definitions[name]
 

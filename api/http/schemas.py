@@ -80,8 +80,8 @@ class FrontierPage(ItemPage[FrontierRow]):
     read: str
     """How the losses were read off the runs."""
     dominance: Dominance | None
-    """Comparison of AdamW's frontier (first) with Muon's (second) over the device counts that both
-    contain; null if they share no device count."""
+    """Comparison of AdamW's frontier (first) with Muon's (second) over the range of device counts
+    that they have in common; null if there is none."""
     model: str
     """Assumptions behind the step times that were not measured."""
 
@@ -103,16 +103,18 @@ class RatioPage(ItemPage[RatioRow]):
     read: str
     """How the losses were read off the runs."""
     trend_from_batch_tokens: float | None
-    """Start of the trend: the larger critical batch of the two optimizers, or the middle of the
-    batches if there is no critical batch."""
+    """Batch at which the trend starts: the larger critical batch of the two optimizers, null if it
+    is beyond the batches that were run; the median batch if there is no critical batch."""
     trend: Direction | None
-    """Trend of the ratio from that batch on."""
+    """Trend of the ratio from that batch on; null if it would rest on fewer than two batches."""
     exponent: float | None
-    """The ratio grows as the batch to this power."""
+    """The ratio changes as the batch to this power; null if there is no trend."""
     exponent_low: float | None
+    """Lower end of the exponent's interval; null if there is no trend, or no lower end."""
     exponent_high: float | None
+    """Upper end of the exponent's interval; null if there is no trend, or no upper end."""
     p_falling: float | None
-    """Probability of an exponent this low if the ratio did not fall."""
+    """Probability of an exponent at most this high if the ratio does not fall with the batch."""
     note: str
     """Why there are no items; empty if there are items."""
 
@@ -131,7 +133,7 @@ class NewCorpus(Resource):
     )
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-    """Lower-case letters, digits, _ and -."""
+    """At most 64 lower-case letters, digits, _ and -; the first is a letter or a digit."""
     path: Annotated[str, Field(min_length=1, max_length=4096)]
     """A file or folder below one of the folders in TELESCOPE_DATA_ROOTS."""
     text_field: Annotated[str, Field(min_length=1, max_length=256)] = "text"

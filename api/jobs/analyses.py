@@ -2,9 +2,9 @@
 
 Analysing a finished compute-time job of 10,000 runs takes a second; computing a table from the
 analysis takes milliseconds. `Analyses` keeps the analyses of the most recently used jobs, each for
-the job's newest version. When the version of a running job rises, the job is analysed again.
-Handlers use the cache from many threads: while one thread analyses a job, only threads that need
-the same analysis wait.
+the job's newest version. Once the version of a running job has risen, the next request for its
+tables analyses the job again. Handlers use the cache from many threads: while one thread analyses a
+job, only threads that need the same analysis wait.
 
 Parts: `analysed`, an analysis from the database · `analysed_kinds`, the kinds of study whose jobs
 have analyses · `Analyses`, the cache.

@@ -1,10 +1,10 @@
 """Changes of a study's document, by a JSON merge patch (RFC 7396).
 
 A field in the patch replaces the field of the document, null restores a field's default, and all
-other fields stay. Exception: if the patch names another corpus, preset or factory, the values
-derived from the old one are dropped. On the command line a patch is written as assignments, such as
-`limits.max_base_runs=400`. `telescope.studies.registry` validates the changed document like any
-other document.
+other fields stay. Exception: if the patch sets a field from which other values are derived
+(`CORPUS`, `model.preset`, `model.factory`), the old derived values are dropped. On the command line
+a patch is written as assignments, such as `limits.max_base_runs=400`. `telescope.studies.registry`
+validates the changed document like any other document.
 """
 
 from collections.abc import Iterable
@@ -24,8 +24,8 @@ CORPUS = {*ORIGIN, "validation_fraction"}  # fields of `data` that determine the
 def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     """Return the document with the patch applied.
 
-    If the patch names another corpus, preset or factory, the values derived from the old one are
-    dropped. Raises InvalidInput if the patch is not a mapping.
+    Derived values are dropped if the patch sets the field that they are derived from, unless it
+    sets the values, too. Raises InvalidInput if the patch is not a mapping.
     """
     if not isinstance(patch, dict):
         message = "must map the fields to change to values, such as {limits: {max_base_runs: 400}}"
@@ -70,13 +70,14 @@ def merged(target: object, patch: object) -> Any:
 def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
     """Build a patch from assignments such as `search.lr.high=0.5`.
 
-    Values are YAML; null restores a field's default.
+    Values are YAML; null restores a field's default. Raises InvalidInput if an assignment cannot be
+    parsed, if JSON cannot hold its value, or if it sets a field of a value that is not a mapping.
     """
     patch: dict[str, Any] = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not (equals and all(path.split("."))):
-            message = "must be SWEEP_OVER=VALUE, such as limits.max_base_runs=400"
+            message = "must be FIELD=VALUE, such as limits.max_base_runs=400"
             raise InvalidInput.of("--set", message, assignment)
         try:
             value = from_yaml(text)

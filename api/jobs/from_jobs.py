@@ -3,10 +3,11 @@
 The values are taken at submission. Each job named in `from_jobs` supplies the base learning rate
 and weight decay of its result, at the job's batch size, for every optimizer that the study
 compares. The job must equal the study in model, base width, corpus, context, parametrisation and
-optimizer options. A job that differs is refused unless `force` is set, which marks the values of
-the job with the fields that differ. The values are written into `given`, so that the study no
-longer depends on the jobs. A job with several variants supplies the values of the variant that
-differs least from the study.
+optimizer options, and in `adamw_lr_ratio` if the study compares Muon; and it must not have tuned
+any other hyperparameter. A job that differs is refused unless `force` is set, which marks the
+values of the job with the fields that differ. The values are written into `given`, so that the
+study no longer depends on the jobs. A job with several variants supplies the values of the variant
+that differs least from the study.
 
 Parts: `with_hyperparameters`, the study with its hyperparameters · `nearest_variant` of a job ·
 `differing_fields` between a study and a job.
@@ -42,7 +43,10 @@ def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:
 
 
 def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuestion:
-    """Return a compute-time question whose `given` holds the values of the jobs in `from_jobs`."""
+    """Return a compute-time question whose `given` holds the values of the jobs in `from_jobs`.
+
+    A question that names no jobs, or whose `given` is filled already, is returned unchanged.
+    """
     if question.from_jobs is None or question.given:
         return question
     hyperparameters, problems = list[Given](), list[Problem]()
@@ -67,8 +71,8 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
 def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Given]:
     """Yield the values that one job supplies for each optimizer of the study.
 
-    Raises InvalidInput if the job does not exist, has not succeeded, or differs from the study
-    without `force`.
+    Raises InvalidInput if the job does not exist, is not a telescope job, has not succeeded, or
+    differs from the study without `force`.
     """
     assert study.from_jobs is not None, "only a study that names jobs takes values from them"
     try:

@@ -1,10 +1,10 @@
 """The one path from a document to a job.
 
 The document is parsed into a study and admitted (`admission`), the study's corpora are opened,
-hyperparameters are taken from the jobs that the study names, and the job is stored. Submissions,
-previews and clones over HTTP take this path, and so do `telescope run`, `preview` and
-`coordinates`. Only admission differs: a document sent over HTTP may name only paths and factories
-that the operator lists; a file on this machine may name any.
+hyperparameters are taken from the jobs that the study names, and the job is stored. Submissions and
+clones over HTTP take this path, and so does `telescope run`; previews and `telescope coordinates`
+stop once the corpora are open. Only admission differs: a document sent over HTTP may name only
+paths and factories that the operator lists; a file on this machine may name any.
 
 Parts: `Submission`, a document and its origin · `opened`, from a submission to a study · `accept`,
 from a submission to a job · `create_job`, from a study to a job.
@@ -60,8 +60,8 @@ def opened(submission: Submission) -> AnyStudy:
 def accept(submission: Submission, store: Store) -> JobRow:
     """Create the job of a document, or return the job that an equal request with this key created.
 
-    A repeated request therefore succeeds even if the corpus has disappeared. Raises
-    IdempotencyMismatch if the key was used with another request.
+    A repeated request therefore succeeds even if the corpus has disappeared. Raises InvalidInput as
+    `opened` does, and IdempotencyMismatch if the key was used with another request.
     """
     key = submission.idempotency_key
     earlier = store.job_of_key(key, submission.request_hash) if key else None

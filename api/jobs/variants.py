@@ -17,7 +17,7 @@ LARGE_PAGE = 1000
 
 
 def every_trial(store: Store, job_id: str, state: TrialState | None = None) -> Iterator[TrialRow]:
-    """Yield all trials of a job, page by page."""
+    """Yield the trials of a job, by default in every state; they are read page by page."""
     token: str | None = ""
     while token is not None:
         page = store.trials(job_id, LARGE_PAGE, token or None, only=TrialFilter(state=state))
@@ -31,7 +31,7 @@ def trials_page(store: Store, job_id: str, page: Page[TrialRow]) -> Page[TrialRo
 
 
 def with_variants(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
-    """Return trials of a job, at most a page, each with its ladder and variant."""
+    """Return `rows`, at most a page of a job's trials, each with its ladder and variant."""
     rows = tuple(rows)
     unlabelled = [row.digest for row in rows if row.ladder is None]
     if not unlabelled:

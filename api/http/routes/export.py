@@ -21,7 +21,7 @@ from telescope.trials.types import OptimizerName
 MEDIA: dict[Format, str] = {"json": JSON, "torch": "text/x-python", "megatron": "text/plain"}
 FORMATS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A JSON document, a Python file, or flags, each below a comment.",
+        "description": "A JSON document, a Python file, or commented flags for Megatron-LM.",
         "content": {JSON: {"schema": {"type": "object"}}}
         | {MEDIA[name]: {"schema": {"type": "string"}} for name in ("torch", "megatron")},
         "headers": {"ETag": {"schema": {"type": "string"}}},
@@ -48,8 +48,8 @@ Optimizer = Annotated[
 Variant = Annotated[
     str | None,
     Query(
-        description="Variant to export, if the job compares several; required if their losses "
-        "cannot be compared."
+        description="Variant to export, if the job compares several; by default the best one. "
+        "Required if their losses cannot be compared."
     ),
 ]
 
@@ -67,7 +67,7 @@ def export(
     """Get the hyperparameters at the target in the format of another trainer.
 
     A 409 names each rule that the format cannot express, or states why there are no
-    hyperparameters yet.
+    hyperparameters to export.
     """
     bodies.require_known_parameters(request.query_params, "to", "optimizer", "variant")
     row = store.job(job_id)

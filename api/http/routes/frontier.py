@@ -3,9 +3,9 @@
 There are three tables, each computed for the loss in the query: hours against devices, tokens
 against batch size, and the ratio of AdamW's tokens to Muon's. A table is sent as JSON in pages or,
 if the Accept header prefers CSV, as CSV with all rows. Each response carries an ETag of everything
-that the response depends on. A poll with If-None-Match costs one query and no analysis. A request
-for another target loss also costs one query while the job's version stays the same, since the
-analysis is cached (`api.jobs.analyses`).
+that the response depends on. If nothing has changed, a poll with If-None-Match costs one query and
+no analysis. A request for another target loss also costs one query as long as the analysis of the
+job's current version is in the cache (`api.jobs.analyses`).
 """
 
 from collections.abc import Callable

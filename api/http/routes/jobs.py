@@ -49,8 +49,8 @@ def submit(
 ) -> JobDetail:
     """Submit a study as a job.
 
-    The response is sent once the study is validated and its corpus opened; the coordinator then
-    runs the job.
+    The response is sent once the study is validated, its corpora are opened, and the job is stored;
+    the coordinator then runs the job.
     """
     row = accept(Submission(document, settings, idempotency_key=idempotency_key), store)
     response.headers.update(_headers(row))
@@ -139,7 +139,8 @@ def clone(
     Finished trials that both jobs share are reused.
     """
     document = patched(store.study_document(job_id), changes)
-    # Paths that the patch keeps were admitted with the original job, perhaps by the command line.
+    # Paths that the patch keeps were admitted with the original job, which may have come from
+    # `telescope run`, with any path of this machine.
     may_name_new_paths = not changes.keys().isdisjoint({"data", SWEEP_OVER})
     submission = Submission(
         document,

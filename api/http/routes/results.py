@@ -37,7 +37,8 @@ router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
 def result(job_id: JobId, store: CurrentStore, if_none_match: IfNoneMatch = None) -> Any:
     """Get the report of a job.
 
-    While the job runs, `final` is false and the report has the levels decided so far.
+    Until the job ends, `final` is false and the report has what is decided so far, such as the
+    first levels of each ladder.
     """
     row = store.job(job_id)
     return not_modified(row, if_none_match) or tagged(row, reports.latest(row, store))
@@ -45,7 +46,10 @@ def result(job_id: JobId, store: CurrentStore, if_none_match: IfNoneMatch = None
 
 @router.get("/jobs/{job_id}/levels", tags=["results"], responses=error_responses(404, 422))
 def levels(job_id: JobId, store: CurrentStore) -> schemas.Levels:
-    """List the decided levels of all ladders: window, grid, optimum, interval."""
+    """List the decided levels of all ladders: window, grid, optimum, interval.
+
+    The list is empty for a job without ladders.
+    """
     report = reports.latest(store.job(job_id), store)
     items = [
         {"optimizer": ladder["optimizer"], "variant": ladder.get("variant", ""), **level}
@@ -98,6 +102,6 @@ def trial(trial_id: TrialId, store: CurrentStore) -> schemas.TrialWithSpec:
 
 @router.get("/trials/{trial_id}/curve", tags=["results"], responses=error_responses(404, 422))
 def curve(trial_id: TrialId, store: CurrentStore, points: Points | None = None) -> Curve:
-    """Get a trial's curve over all its attempts, with all points unless `points` is given."""
+    """Get a trial's curve, merged over its attempts, with all points unless `points` is given."""
     full_curve = store.curve(trial_id)
     return thin(full_curve, points) if points else full_curve
