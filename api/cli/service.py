@@ -38,7 +38,7 @@ Workers = Annotated[
         "--workers", help="Trials that Ray runs at once (default: as many as fit on the machine)."
     ),
 ]
-Database = Annotated[
+DatabaseUrl = Annotated[
     str | None,
     typer.Option(
         "--database-url", help="Database: sqlite:///file or postgresql://user:password@host/name."
@@ -55,7 +55,7 @@ def serve(
     port: Port = None,
     executor: ExecutorName = None,
     workers: Workers = None,
-    database_url: Database = None,
+    database_url: DatabaseUrl = None,
     leash: Leash = False,
 ) -> None:
     """Start the whole service on this machine: API and coordinator; Ctrl-C stops it.
@@ -91,7 +91,7 @@ def serve(
 
 @processes.command(rich_help_panel="Service")
 def api(
-    host: Host = None, port: Port = None, database_url: Database = None, leash: Leash = False
+    host: Host = None, port: Port = None, database_url: DatabaseUrl = None, leash: Leash = False
 ) -> None:
     """Start only the HTTP API; `serve` starts it with a coordinator.
 
@@ -118,7 +118,7 @@ def api(
 def coordinator(
     executor: ExecutorName = None,
     workers: Workers = None,
-    database_url: Database = None,
+    database_url: DatabaseUrl = None,
     leash: Leash = False,
 ) -> None:
     """Start only the coordinator, which plans trials and dispatches them to workers.
@@ -136,7 +136,7 @@ def coordinator(
 
 
 @processes.command(rich_help_panel="Service")
-def migrate(database_url: Database = None) -> None:
+def migrate(database_url: DatabaseUrl = None) -> None:
     """Migrate the database to the schema of this version of telescope.
 
     Example: telescope migrate --database-url sqlite:///jobs.db

@@ -55,8 +55,8 @@ def study_of(
 
 
 CurrentStore = Annotated[Store, Depends(store_of)]
-Study = Annotated[AnyStudy, Depends(study_of)]
-JobId = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
+PostedStudy = Annotated[AnyStudy, Depends(study_of)]
+JobIdPath = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
 TrialId = Annotated[int, Path(ge=0, le=INT32)]
 PageSize = Annotated[
     int, Query(ge=0, description="Items per page, at most 1000; 0 means the server's default.")
@@ -64,13 +64,13 @@ PageSize = Annotated[
 PageToken = Annotated[
     str | None, Query(max_length=512, description="The `next_page_token` of the previous page.")
 ]
-Points = Annotated[
+CurvePoints = Annotated[
     int,
     Query(
         ge=2, le=10_000, description="Approximate number of points to which each curve is thinned."
     ),
 ]
-Width = Annotated[int | None, Query(ge=1, le=INT32)]
+WidthQuery = Annotated[int | None, Query(ge=1, le=INT32)]
 IfNoneMatch = Annotated[
     str | None, Header(description="ETag of an earlier response; 304 if nothing has changed since.")
 ]

@@ -18,7 +18,7 @@ from api.http import errors
 from api.http.schemas import NewJudgement
 from telescope.studies.kind import Kind
 
-Part = Literal["question", "report", "preview"]
+SchemaPart = Literal["question", "report", "preview"]
 Schemas = dict[str, Any]  # JSON schemas by name
 
 EXAMPLE = {
@@ -49,8 +49,8 @@ SWEEP = """width,lr,loss
 """
 PREFIX = "#/components/schemas/"
 REFERENCE = PREFIX + "{model}"
-UNIONS: Mapping[Part, str] = {"question": "Study", "report": "Report", "preview": "Preview"}
-MODES: Mapping[Part, JsonSchemaMode] = {
+UNIONS: Mapping[SchemaPart, str] = {"question": "Study", "report": "Report", "preview": "Preview"}
+MODES: Mapping[SchemaPart, JsonSchemaMode] = {
     "question": "validation",
     "report": "serialization",
     "preview": "serialization",
@@ -139,12 +139,12 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> 
     return final_schemas | {union: union_over(kinds, part) for part, union in UNIONS.items()}
 
 
-def title(kind: str, part: Part) -> str:
+def title(kind: str, part: SchemaPart) -> str:
     """The schema name of a part of a kind: `compute_time`, `report` -> ComputeTimeReport."""
     return "".join(word.capitalize() for word in (*kind.split("_"), part))
 
 
-def union_over(kinds: Iterable[Kind[Any, Any, Any]], part: Part) -> dict[str, Any]:
+def union_over(kinds: Iterable[Kind[Any, Any, Any]], part: SchemaPart) -> dict[str, Any]:
     references = {kind.name: REFERENCE.format(model=title(kind.name, part)) for kind in kinds}
     discriminator = {"propertyName": "kind", "mapping": references}
     return {

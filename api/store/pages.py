@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from api.store.rows import Page, Row
+from api.store.rows import Page, RowType
 from telescope.errors import InvalidInput
 
 MAX_PAGE_SIZE = 1000
@@ -33,7 +33,9 @@ def page(rows: list[Any], page_size: int, listing: str) -> Page[Any]:
     return Page(tuple(rows[:size]), token)
 
 
-def cut(rows: Sequence[Row], page_size: int, page_token: str | None, listing: str) -> Page[Row]:
+def cut(
+    rows: Sequence[RowType], page_size: int, page_token: str | None, listing: str
+) -> Page[RowType]:
     """Cut a page from rows in memory; `listing` names everything that the rows depend on."""
     start = continued_after(page_token, listing, int) if page_token else 0
     end = start + row_limit(page_size) - 1

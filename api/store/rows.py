@@ -15,14 +15,14 @@ from telescope.trials.horizon import Branch
 from telescope.trials.outcome import Failure, TrialState
 from telescope.trials.spec import TrialSpec
 
-Row = TypeVar("Row")
+RowType = TypeVar("RowType")
 
 
 @dataclass(frozen=True)
-class Page(Generic[Row]):
+class Page(Generic[RowType]):
     """A page of a list; `next_page_token` requests the next page and is None on the last page."""
 
-    items: tuple[Row, ...]
+    items: tuple[RowType, ...]
     next_page_token: str | None
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from api.terminal.progress import duration
 from api.terminal.words import amount, empty_table
-from telescope.studies.compute_time.bill import Bill
+from telescope.studies.compute_time.bill import BatchForecast
 from telescope.studies.compute_time.report import (
     AtTarget,
     BatchReport,
@@ -167,7 +167,7 @@ def _lr_tried(grant: Granted) -> str:
 
 def show_bill(document: dict[str, Any], console: Console) -> None:
     """Print the forecast cost of a study; `document` is the study's `Bill`."""
-    bill = TypeAdapter(Bill).validate_python(document)
+    bill = TypeAdapter(BatchForecast).validate_python(document)
     columns = ("least trials", "most", "least tokens", "most", "least FLOP", "most")
     output = empty_table("", "batch", *columns)
     for row in bill.batches:

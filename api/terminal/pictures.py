@@ -12,7 +12,7 @@ from api.terminal.words import ladder_name
 from telescope.studies.telescoping import plot, plot_data
 from telescope.studies.telescoping.evidence import LevelReport, Validation
 from telescope.studies.telescoping.judge.judge import Judgement
-from telescope.studies.telescoping.judge.sweep import Row
+from telescope.studies.telescoping.judge.sweep import SweepRun
 from telescope.studies.telescoping.report import LadderReport, Report
 from telescope.studies.telescoping.schedules.validation import SEEDS as VALIDATION_SEEDS
 
@@ -27,7 +27,7 @@ def plot_report(
     plot.draw(ladders, path, title, sweep_over)
 
 
-def plot_judgement(judgement: Judgement, rows: Iterable[Row], path: Path, title: str) -> None:
+def plot_judgement(judgement: Judgement, rows: Iterable[SweepRun], path: Path, title: str) -> None:
     """Plot a judged sweep to a file."""
     runs = tuple(
         plot_data.PlottedRun(

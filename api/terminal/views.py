@@ -19,7 +19,7 @@ from telescope.errors import InvalidInput
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.telescoping.kind import KIND as TELESCOPING
 
-Document = dict[str, Any]
+JsonDocument = dict[str, Any]
 
 
 class JobResult(Protocol):
@@ -28,11 +28,11 @@ class JobResult(Protocol):
     @property
     def name(self) -> str: ...
     @property
-    def study(self) -> Document: ...
+    def study(self) -> JsonDocument: ...
     @property
-    def report(self) -> Document: ...
+    def report(self) -> JsonDocument: ...
     def trials(self) -> Iterable[TrialLike]: ...
-    def tables(self, target_loss: float) -> Document:
+    def tables(self, target_loss: float) -> JsonDocument:
         """The tables of a compute-time job at a target loss."""
         ...
 
@@ -41,12 +41,12 @@ class JobResult(Protocol):
 class View:
     """The view of one kind: functions that print a report, print a forecast, and write a plot."""
 
-    show: Callable[[Document, Document, Console], None]
-    show_forecast: Callable[[Document, Console], None]
+    show: Callable[[JsonDocument, JsonDocument, Console], None]
+    show_forecast: Callable[[JsonDocument, Console], None]
     picture: Callable[[JobResult, Path], None]
 
 
-def show_telescoping(report: Document, study: Document, console: Console) -> None:
+def show_telescoping(report: JsonDocument, study: JsonDocument, console: Console) -> None:
     telescoping.show(telescoping.parse_report(report), telescoping.target_width(study), console)
 
 
@@ -58,7 +58,7 @@ def picture_telescoping(result: JobResult, path: Path) -> None:
     pictures.plot_report(report, result.trials(), width, path, result.name)
 
 
-def show_compute_time(report: Document, study: Document, console: Console) -> None:
+def show_compute_time(report: JsonDocument, study: JsonDocument, console: Console) -> None:
     compute_time.show(compute_time.parse_report(report), console)
 
 
@@ -68,12 +68,12 @@ def picture_compute_time(result: JobResult, path: Path) -> None:
     frontier.plot_tables(frontier.parse_tables(tables), path, result.name)
 
 
-def show_any(report: Document, study: Document, console: Console) -> None:
+def show_any(report: JsonDocument, study: JsonDocument, console: Console) -> None:
     """Print a report as a table of its fields."""
     console.print(fields(report))
 
 
-def show_any_forecast(document: Document, console: Console) -> None:
+def show_any_forecast(document: JsonDocument, console: Console) -> None:
     """Print a forecast as a table of its fields."""
     console.print(fields(document))
 

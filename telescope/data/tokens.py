@@ -37,7 +37,7 @@ from telescope.errors import InvalidInput
 from telescope.home import home
 from telescope.trials.data import DataSpec
 
-Side = Literal["train", "validation"]
+SplitSide = Literal["train", "validation"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Prepared:
         """Folder of the token files."""
         return _tokens_home() / self.content
 
-    def map(self, side: Side) -> NDArray[Any]:
+    def map(self, side: SplitSide) -> NDArray[Any]:
         """The tokens of one side of the split, memory-mapped: (n,)."""
         return np.memmap(self.folder / f"{side}.bin", self.dtype, "r")
 
@@ -77,7 +77,7 @@ class Split:
         held_out = held_out_names(names, fraction) if len(names) > 1 else frozenset[str]()
         return cls(corpus, fraction, held_out)
 
-    def pieces(self) -> Iterator[tuple[Side, Content]]:
+    def pieces(self) -> Iterator[tuple[SplitSide, Content]]:
         """(side, content) of each document, or of the two pieces of a single document, in the order
         of the corpus."""
         for document in self.corpus.documents():

@@ -26,7 +26,7 @@ from telescope.parametrisation.roles import Role
 
 ROLES_FIELD, SPLITS_FIELD, FACTORY_FIELD = "model.roles", "model.splits", "model.factory"
 TRACED_TOKENS = 64  # upper limit of different tokens in the observed forward pass
-Value = TypeVar("Value")
+ValueType = TypeVar("ValueType")
 
 
 def infer(
@@ -95,7 +95,7 @@ def _unmatched(
             yield Problem(field, message, pattern)
 
 
-def matching_value(name: str, patterns: Mapping[str, Value]) -> Value | None:
+def matching_value(name: str, patterns: Mapping[str, ValueType]) -> ValueType | None:
     """The value whose pattern matches a parameter's name, or None. Raises Unclear if several
     patterns match and their values differ, since the order of patterns means nothing."""
     matching = {

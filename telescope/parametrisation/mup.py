@@ -153,7 +153,7 @@ def spectral_exponent(optimizer: OptimizerSpec) -> float:
 
 
 @dataclass(frozen=True)
-class Decay:
+class WeightDecayFactor:
     """Exponent of m in weight decay: `offset` - `share` x the lr's exponent. With share 1, the
     product of lr and weight decay scales as m^offset."""
 
@@ -161,21 +161,21 @@ class Decay:
     share: float
 
 
-WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], Decay] = {
+WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], WeightDecayFactor] = {
     # lr x weight decay is constant: weights average over the same number of steps at every width
     # (arXiv 2405.13698)
-    ("fixed_tokens", "adamw"): Decay(0.0, 1.0),
-    ("fixed_tokens", "muon"): Decay(0.0, 1.0),
+    ("fixed_tokens", "adamw"): WeightDecayFactor(0.0, 1.0),
+    ("fixed_tokens", "muon"): WeightDecayFactor(0.0, 1.0),
     # tokens grow with parameters: lr x weight decay of hidden matrices falls as 1/m
     # (arXiv 2512.05620); under muP, AdamW's lr already falls as 1/m
-    ("compute_optimal", "adamw"): Decay(0.0, 0.0),
-    ("compute_optimal", "muon"): Decay(-1.0, 1.0),
+    ("compute_optimal", "adamw"): WeightDecayFactor(0.0, 0.0),
+    ("compute_optimal", "muon"): WeightDecayFactor(-1.0, 1.0),
     # top singular values are equal at every width (arXiv 2510.15262): AdamW's weight decay grows as
     # sqrt(m); Muon keeps these values below update scale / weight decay
-    ("sqrt_width", "adamw"): Decay(0.0, 0.5),
-    ("sqrt_width", "muon"): Decay(0.0, 1.0),
-    ("constant", "adamw"): Decay(0.0, 0.0),
-    ("constant", "muon"): Decay(0.0, 0.0),
+    ("sqrt_width", "adamw"): WeightDecayFactor(0.0, 0.5),
+    ("sqrt_width", "muon"): WeightDecayFactor(0.0, 1.0),
+    ("constant", "adamw"): WeightDecayFactor(0.0, 0.0),
+    ("constant", "muon"): WeightDecayFactor(0.0, 0.0),
 }
 
 OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {

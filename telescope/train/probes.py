@@ -85,7 +85,7 @@ class Beginning:
                 receive(MOVED + LOGITS, probe_tokens(logits, every))
 
 
-class Ending:
+class RunEnding:
     """Stores a model's matrices before its last step; `metrics` returns the effect of that step,
     and the final size of the hidden matrices."""
 

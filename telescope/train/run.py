@@ -54,7 +54,7 @@ class TrainingRun:
         self.step = 0
         self.losses = LossHistory.empty(self.device)
         self.begin_interval()
-        self.ending: probes.Ending | None = None
+        self.ending: probes.RunEnding | None = None
         self.curve: list[Measurement] = []
         self.diverged = False
         self.stopped = False  # True if a held-out loss is at or below `stop_below_loss`
@@ -114,7 +114,7 @@ class TrainingRun:
         """Before the last step of a run that measures the loss, store the values that the
         measurement of that step needs."""
         if self.spec.measure == "loss" and self.step + 1 == self.spec.horizon.steps:
-            self.ending = probes.Ending(self.model, self.batch(self.step)[:1, :-1])
+            self.ending = probes.RunEnding(self.model, self.batch(self.step)[:1, :-1])
 
     @property
     def point_due(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from api.http import bodies
-from api.http.dependencies import UNCHANGED, CurrentStore, IfNoneMatch, JobId
+from api.http.dependencies import UNCHANGED, CurrentStore, IfNoneMatch, JobIdPath
 from api.http.errors import error_responses
 from api.http.representations import JSON, entity_tag, matches_etag
 from api.jobs.exports import export_job
@@ -41,11 +41,11 @@ To = Annotated[
         "cannot express the result."
     ),
 ]
-Optimizer = Annotated[
+OptimizerQuery = Annotated[
     OptimizerName | None, Query(description="Optimizer to export; by default the better one.")
 ]
 
-Variant = Annotated[
+VariantQuery = Annotated[
     str | None,
     Query(
         description="Variant to export, if the job compares several; by default the best one. "
@@ -57,11 +57,11 @@ Variant = Annotated[
 @router.get("/export", response_class=Response)
 def export(
     request: Request,
-    job_id: JobId,
+    job_id: JobIdPath,
     store: CurrentStore,
     to: To,
-    optimizer: Optimizer = None,
-    variant: Variant = None,
+    optimizer: OptimizerQuery = None,
+    variant: VariantQuery = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
     """Get the hyperparameters at the target in the format of another trainer.

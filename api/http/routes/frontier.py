@@ -16,7 +16,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.exceptions import HTTPException
 
 from api.http import bodies, schemas
-from api.http.dependencies import UNCHANGED, CurrentStore, IfNoneMatch, JobId, PageSize, PageToken
+from api.http.dependencies import (
+    UNCHANGED,
+    CurrentStore,
+    IfNoneMatch,
+    JobIdPath,
+    PageSize,
+    PageToken,
+)
 from api.http.errors import error_responses
 from api.http.representations import CSV, JSON, csv_text, entity_tag, matches_etag, preferred
 from api.jobs.analyses import analysed, analysed_kinds
@@ -55,7 +62,7 @@ router = APIRouter(
 TargetLoss = Annotated[
     float, Query(gt=0, allow_inf_nan=False, description="Held-out loss to reach.")
 ]
-Optimizer = Annotated[OptimizerName | None, Query(description="Only rows of this optimizer.")]
+OptimizerFilter = Annotated[OptimizerName | None, Query(description="Only rows of this optimizer.")]
 Answer = FrontierAnswer | BatchAnswer | RatioAnswer
 
 
@@ -65,7 +72,7 @@ class TableRequest:
 
     http: Request
     store: CurrentStore
-    job_id: JobId
+    job_id: JobIdPath
     target_loss: TargetLoss
     page_size: PageSize = 0
     page_token: PageToken = None
@@ -76,7 +83,7 @@ TableParameters = Annotated[TableRequest, Depends()]
 
 
 @router.get("/frontier", response_model=schemas.FrontierPage)
-def frontier(request: TableParameters, optimizer: Optimizer = None) -> Response:
+def frontier(request: TableParameters, optimizer: OptimizerFilter = None) -> Response:
     """List hours to a loss against devices, at each optimizer's best batch, and which leads."""
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = Table(
@@ -89,7 +96,7 @@ def frontier(request: TableParameters, optimizer: Optimizer = None) -> Response:
 
 
 @router.get("/batch-sizes", response_model=schemas.BatchPage)
-def batch_sizes(request: TableParameters, optimizer: Optimizer = None) -> Response:
+def batch_sizes(request: TableParameters, optimizer: OptimizerFilter = None) -> Response:
     """List tokens and steps to a loss against batch size, and the critical batches."""
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = Table(

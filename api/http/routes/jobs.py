@@ -13,10 +13,10 @@ from api.http.dependencies import (
     CurrentStore,
     IdempotencyKey,
     IfNoneMatch,
-    JobId,
+    JobIdPath,
     PageSize,
     PageToken,
-    Study,
+    PostedStudy,
     changes_of,
     document_of,
     settings_of,
@@ -59,7 +59,7 @@ def submit(
 
 @router.post("/jobs:preview", tags=["jobs"], responses=error_responses(413, 422))
 def preview(
-    study: Study, settings: Annotated[Settings, Depends(settings_of)], store: CurrentStore
+    study: PostedStudy, settings: Annotated[Settings, Depends(settings_of)], store: CurrentStore
 ) -> Response:
     """Forecast the trials and the cost of a study; nothing is trained.
 
@@ -88,7 +88,7 @@ def jobs(
     response_model=JobDetail,
     responses=error_responses(404, 422) | UNCHANGED,
 )
-def job(job_id: JobId, store: CurrentStore, if_none_match: IfNoneMatch = None) -> Any:
+def job(job_id: JobIdPath, store: CurrentStore, if_none_match: IfNoneMatch = None) -> Any:
     """Get a job with its study."""
     row = store.job(job_id)
     if unchanged := not_modified(row, if_none_match):
@@ -97,26 +97,26 @@ def job(job_id: JobId, store: CurrentStore, if_none_match: IfNoneMatch = None) -
 
 
 @router.post("/jobs/{job_id}:cancel", tags=["jobs"], responses=error_responses(404, 409, 422))
-def cancel(job_id: JobId, store: CurrentStore) -> Job:
+def cancel(job_id: JobIdPath, store: CurrentStore) -> Job:
     """Cancel a job; the results of its trials stay readable."""
     return store.request(job_id, Verb.CANCEL)
 
 
 @router.post("/jobs/{job_id}:pause", tags=["jobs"], responses=error_responses(404, 409, 422))
-def pause(job_id: JobId, store: CurrentStore) -> Job:
+def pause(job_id: JobIdPath, store: CurrentStore) -> Job:
     """Pause a job: stop its trials and keep their checkpoints."""
     return store.request(job_id, Verb.PAUSE)
 
 
 @router.post("/jobs/{job_id}:resume", tags=["jobs"], responses=error_responses(404, 409, 422))
-def resume(job_id: JobId, store: CurrentStore) -> Job:
+def resume(job_id: JobIdPath, store: CurrentStore) -> Job:
     """Resume a paused job."""
     return store.request(job_id, Verb.RESUME)
 
 
 @router.post("/jobs/{job_id}:retry", tags=["jobs"], responses=error_responses(404, 409, 422))
 def retry(
-    job_id: JobId, store: CurrentStore, settings: Annotated[Settings, Depends(settings_of)]
+    job_id: JobIdPath, store: CurrentStore, settings: Annotated[Settings, Depends(settings_of)]
 ) -> Job:
     """Retry a failed or cancelled job: unfinished trials run again, finished ones are kept."""
     admission.require_factories(store.study_document(job_id), settings.factories)
@@ -127,7 +127,7 @@ def retry(
     "/jobs/{job_id}:clone", status_code=202, tags=["jobs"], responses=error_responses(404, 413, 422)
 )
 def clone(
-    job_id: JobId,
+    job_id: JobIdPath,
     changes: Annotated[Any, Depends(changes_of)],
     settings: Annotated[Settings, Depends(settings_of)],
     store: CurrentStore,

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 
 from api.http import bodies
-from api.http.dependencies import Width, body_of
+from api.http.dependencies import WidthQuery, body_of
 from api.http.errors import error_responses
 from telescope.errors import InvalidInput
 from telescope.studies.telescoping.judge.formats import read_csv, read_document
@@ -18,7 +18,7 @@ CSV_TYPES = frozenset({"text/csv", "application/csv"})
 
 @router.post("/judgements", tags=["judgements"], responses=error_responses(413, 422))
 def judge_sweep(
-    request: Request, body: Annotated[bytes, Depends(body_of)], target_width: Width = None
+    request: Request, body: Annotated[bytes, Depends(body_of)], target_width: WidthQuery = None
 ) -> Judgement:
     """Judge whether a sweep's optimum transfers to a target width, by the rules that judge a job.
 

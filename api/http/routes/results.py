@@ -8,13 +8,13 @@ from api.http import schemas
 from api.http.dependencies import (
     UNCHANGED,
     CurrentStore,
+    CurvePoints,
     IfNoneMatch,
-    JobId,
+    JobIdPath,
     PageSize,
     PageToken,
-    Points,
     TrialId,
-    Width,
+    WidthQuery,
 )
 from api.http.errors import error_responses
 from api.http.representations import not_modified, tagged
@@ -34,7 +34,7 @@ router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
     response_model=dict[str, Any],
     responses=error_responses(404, 422) | UNCHANGED,
 )
-def result(job_id: JobId, store: CurrentStore, if_none_match: IfNoneMatch = None) -> Any:
+def result(job_id: JobIdPath, store: CurrentStore, if_none_match: IfNoneMatch = None) -> Any:
     """Get the report of a job.
 
     Until the job ends, `final` is false and the report has what is decided so far, such as the
@@ -45,7 +45,7 @@ def result(job_id: JobId, store: CurrentStore, if_none_match: IfNoneMatch = None
 
 
 @router.get("/jobs/{job_id}/levels", tags=["results"], responses=error_responses(404, 422))
-def levels(job_id: JobId, store: CurrentStore) -> schemas.Levels:
+def levels(job_id: JobIdPath, store: CurrentStore) -> schemas.Levels:
     """List the decided levels of all ladders: window, grid, optimum, interval.
 
     The list is empty for a job without ladders.
@@ -62,12 +62,12 @@ def levels(job_id: JobId, store: CurrentStore) -> schemas.Levels:
 
 @router.get("/jobs/{job_id}/trials", tags=["results"], responses=error_responses(404, 422))
 def trials(
-    job_id: JobId,
+    job_id: JobIdPath,
     store: CurrentStore,
     page_size: PageSize = 0,
     page_token: PageToken = None,
     state: TrialState | None = None,
-    width: Width = None,
+    width: WidthQuery = None,
     optimizer: OptimizerName | None = None,
 ) -> schemas.ItemPage[TrialSummary]:
     """List a job's trials in the order in which they were planned."""
@@ -81,10 +81,10 @@ def trials(
 
 @router.get("/jobs/{job_id}/curves", tags=["results"], responses=error_responses(404, 422))
 def curves(
-    job_id: JobId,
+    job_id: JobIdPath,
     store: CurrentStore,
-    points: Points = 100,
-    width: Width = None,
+    points: CurvePoints = 100,
+    width: WidthQuery = None,
     optimizer: OptimizerName | None = None,
 ) -> schemas.Curves:
     """List the curves of a job's trials, thinned so that spikes remain visible."""
@@ -101,7 +101,7 @@ def trial(trial_id: TrialId, store: CurrentStore) -> schemas.TrialWithSpec:
 
 
 @router.get("/trials/{trial_id}/curve", tags=["results"], responses=error_responses(404, 422))
-def curve(trial_id: TrialId, store: CurrentStore, points: Points | None = None) -> Curve:
+def curve(trial_id: TrialId, store: CurrentStore, points: CurvePoints | None = None) -> Curve:
     """Get a trial's curve, merged over its attempts, with all points unless `points` is given."""
     full_curve = store.curve(trial_id)
     return thin(full_curve, points) if points else full_curve

@@ -39,8 +39,8 @@ from telescope.studies.compute_time.reasons import (
 from telescope.studies.compute_time.report import (
     AtTarget,
     BatchReport,
+    ComparisonVerdict,
     OptimizerComparison,
-    Verdict,
 )
 from telescope.studies.compute_time.rows import BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import measured_step_seconds
@@ -151,7 +151,7 @@ def verdict(
     study_progress: StudyProgress,
     targets: Sequence[AtTarget],
     ended: Ended | None,
-) -> tuple[Verdict, Reason]:
+) -> tuple[ComparisonVerdict, Reason]:
     """The verdict and its reason."""
     if ended:
         return "unresolved", StudyStopped(by=ended.cause, detail=ended.detail)

@@ -66,7 +66,7 @@ class BatchPreview:
 
 
 @dataclass(frozen=True)
-class Bill:
+class BatchForecast:
     """The expected cost of a study. In each span, `expected` equals `least`: the cost if no grid is
     extended and no course doubled.
     """
@@ -142,7 +142,7 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
     return all_specs
 
 
-def preview(question: Question, machine: Machine | None = None) -> Bill:
+def preview(question: Question, machine: Machine | None = None) -> BatchForecast:
     """The forecast of a study. The cost depends on the vocabulary size, so the question's data
     should contain it.
     """
@@ -152,7 +152,7 @@ def preview(question: Question, machine: Machine | None = None) -> Bill:
     rows = batch_previews(question, machine)
     least = sum((row.least for row in rows), NOTHING)
     most = sum((row.most for row in rows), NOTHING)
-    return Bill(
+    return BatchForecast(
         trials=Span(least.trials, least.trials, most.trials),
         tokens=Span(least.tokens, least.tokens, most.tokens),
         flops=Span(least.flops, least.flops, most.flops),

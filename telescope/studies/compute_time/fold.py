@@ -16,7 +16,7 @@ from typing import Any
 from telescope.errors import InvalidInput
 from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.reasons import Reservation
-from telescope.studies.compute_time.runs import Course, Setting, course, horizon_of
+from telescope.studies.compute_time.runs import Course, RunSetting, course, horizon_of
 from telescope.studies.compute_time.tuning import (
     BatchHyperparameters,
     Candidates,
@@ -49,7 +49,7 @@ class BatchProgress:
 
     optimizer: OptimizerName
     batch_tokens: int
-    setting: Setting | None  # None until the hyperparameters are known
+    setting: RunSetting | None  # None until the hyperparameters are known
     courses: tuple[Course, ...]  # one per seed
     timed: Trial | None  # the run that times a step; None until it is completed
     # runs that can start now, the one that times a step included; empty without a setting
@@ -193,10 +193,10 @@ def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
 @lru_cache(maxsize=4096)
 def setting_of(
     question: Question, optimizer: OptimizerName, values: BatchHyperparameters
-) -> Setting:
+) -> RunSetting:
     """The setting that all runs of an optimizer at a batch share."""
     base = candidates(question, optimizer)
-    return Setting(
+    return RunSetting(
         optimizer=replace(base.optimizer, lr=values.lr, weight_decay=values.weight_decay),
         model=base.model,
         data=base.data,
@@ -207,7 +207,7 @@ def setting_of(
 
 
 @lru_cache(maxsize=4096)
-def timed_spec(question: Question, setting: Setting) -> TrialSpec:
+def timed_spec(question: Question, setting: RunSetting) -> TrialSpec:
     """The run that times a step."""
     horizon = horizon_of(question.runs, setting.batch_tokens, TIMED_STEPS, "constant")
     return TrialSpec(

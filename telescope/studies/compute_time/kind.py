@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.answer import answer
-from telescope.studies.compute_time.bill import Bill, preview
+from telescope.studies.compute_time.bill import BatchForecast, preview
 from telescope.studies.compute_time.checks import checked
 from telescope.studies.compute_time.fold import progress
 from telescope.studies.compute_time.question import Question
@@ -22,7 +22,7 @@ KIND = Kind(
     name="compute_time",
     question=Question,
     report=OptimizerComparison,
-    preview=Bill,
+    preview=BatchForecast,
     check=checked,
     plan=plan,
     answer=answer,

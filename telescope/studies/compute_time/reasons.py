@@ -15,7 +15,7 @@ from pydantic import Field
 
 from telescope.trials.types import OptimizerName
 
-Edge = Literal["low", "high"]
+RangeEnd = Literal["low", "high"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class BestAtEdge:
 
     code: Literal["best_at_edge"] = "best_at_edge"
     batch_tokens: int
-    edge: Edge
+    edge: RangeEnd
     lr: float
 
 

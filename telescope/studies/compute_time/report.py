@@ -14,7 +14,7 @@ from telescope.studies.compute_time.reasons import NoAnswer, Reason
 from telescope.studies.compute_time.rows import BatchAnswer, RatioAnswer, Source
 from telescope.trials.types import OptimizerName
 
-Verdict = Literal["resolved", "unresolved"]
+ComparisonVerdict = Literal["resolved", "unresolved"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class OptimizerComparison:
     """The report: verdict, answers, hyperparameters, ledger and cost."""
 
     final: bool
-    verdict: Verdict
+    verdict: ComparisonVerdict
     reason: str
     read: str  # how losses were read off the runs, as text
     # highest and lowest loss on any smoothed course, between which targets can be queried; None if

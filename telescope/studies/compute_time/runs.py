@@ -36,14 +36,14 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
-Decay = Literal["constant", "linear", "wsd"]
+LearningRateDecay = Literal["constant", "linear", "wsd"]
 # under the reading constant, a trunk ends once its loss is at most (1 - STOP_MARGIN) x the lowest
 # target, so that the crossing lies inside the smoothed curve
 STOP_MARGIN = 0.03
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunSetting:
     """Everything that the runs of an optimizer at a batch share."""
 
     optimizer: OptimizerSpec
@@ -71,7 +71,7 @@ class Course:
 
 
 def course(
-    runs: Runs, setting: Setting, seed: int, lowest: float | None, completed: Mapping[str, Trial]
+    runs: Runs, setting: RunSetting, seed: int, lowest: float | None, completed: Mapping[str, Trial]
 ) -> Course:
     """The course of the completed trials, keyed by digest; `lowest` is the lowest target loss, None
     without target losses."""
@@ -89,7 +89,7 @@ def course(
 
 
 def stage_parts(
-    runs: Runs, setting: Setting, seed: int, lowest: float | None, stage: int
+    runs: Runs, setting: RunSetting, seed: int, lowest: float | None, stage: int
 ) -> list[tuple[TrialSpec, ...]]:
     """The runs of a stage of a course, in parts that each depend on the previous part. Stage 0 is
     the first, stage n the nth doubling.
@@ -104,7 +104,9 @@ def stage_parts(
 
 
 @lru_cache(maxsize=65_536)
-def trunk(runs: Runs, setting: Setting, seed: int, lowest: float | None, stage: int) -> TrialSpec:
+def trunk(
+    runs: Runs, setting: RunSetting, seed: int, lowest: float | None, stage: int
+) -> TrialSpec:
     """The run at a constant learning rate after `stage` doublings."""
     batch_tokens, read_along = setting.batch_tokens, runs.reading == "constant"
     end = end_of(runs, batch_tokens, stage)
@@ -137,14 +139,14 @@ def trunk(runs: Runs, setting: Setting, seed: int, lowest: float | None, stage: 
 
 
 @lru_cache(maxsize=65_536)
-def cooled_down(runs: Runs, setting: Setting, seed: int, steps: int, stage: int) -> TrialSpec:
+def cooled_down(runs: Runs, setting: RunSetting, seed: int, steps: int, stage: int) -> TrialSpec:
     """A cooldown that branches off the trunk and ends at step `steps`."""
     cooling = cooling_steps(runs, steps)
     return cooldown(trunk(runs, setting, seed, None, stage), steps - cooling, cooling)
 
 
 @lru_cache(maxsize=65_536)
-def full(runs: Runs, setting: Setting, seed: int, steps: int) -> TrialSpec:
+def full(runs: Runs, setting: RunSetting, seed: int, steps: int) -> TrialSpec:
     """A separate run that decays to zero."""
     horizon = horizon_of(runs, setting.batch_tokens, steps, "linear")
     return TrialSpec(
@@ -156,7 +158,7 @@ def full(runs: Runs, setting: Setting, seed: int, steps: int) -> TrialSpec:
     )
 
 
-def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: Decay) -> HorizonSpec:
+def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: LearningRateDecay) -> HorizonSpec:
     """The horizon of a run: it begins with a warm-up of `warmup_tokens` and, under the decay wsd,
     ends with a cooldown.
     """

@@ -18,14 +18,14 @@ from telescope.statistics.step_time import (
     splits_evenly,
 )
 from telescope.studies.compute_time.question import Devices
-from telescope.studies.compute_time.runs import Setting
+from telescope.studies.compute_time.runs import RunSetting
 from telescope.train.flops import newton_schulz_flops, parameters, training_flops_per_token
 from telescope.trials.outcome import Trial
 
 GRADIENT_BYTES = 4  # bytes of a parameter's gradient, in float32
 
 
-def step_of(setting: Setting) -> StepCost:
+def step_of(setting: RunSetting) -> StepCost:
     """The cost of a step at a batch, in FLOPs and bytes."""
     model, optimizer, data = setting.model, setting.optimizer, setting.data
     flops_per_token = training_flops_per_token(model, data.vocab_size, data.context)
@@ -49,7 +49,7 @@ def measured_step_seconds(timed: Trial | None) -> float | None:
 
 
 def step_times(
-    devices: Devices, setting: Setting, seconds: float | None
+    devices: Devices, setting: RunSetting, seconds: float | None
 ) -> list[tuple[StepTime, float | None]]:
     """The time of a step on each device count that divides the batch, and the share of peak FLOP/s
     that the step reaches, None if the peak is unknown. `seconds` is measured on one worker. Empty

@@ -27,12 +27,12 @@ import numpy as np
 from telescope.studies.compute_time.question import Reading, Runs, Tuning
 from telescope.studies.compute_time.reasons import (
     BestAtEdge,
-    Edge,
     EveryRateDiverged,
     HyperparameterDoubt,
+    RangeEnd,
 )
 from telescope.studies.compute_time.rows import Source
-from telescope.studies.compute_time.runs import Decay, final, horizon_of, steps_of
+from telescope.studies.compute_time.runs import LearningRateDecay, final, horizon_of, steps_of
 from telescope.trials.data import DataSpec
 from telescope.trials.lattice import from_octaves, snap
 from telescope.trials.model import ModelSpec
@@ -40,7 +40,11 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
-DECAY: Mapping[Reading, Decay] = {"constant": "constant", "cooldown": "wsd", "full": "linear"}
+DECAY: Mapping[Reading, LearningRateDecay] = {
+    "constant": "constant",
+    "cooldown": "wsd",
+    "full": "linear",
+}
 BEYOND = 2  # points that one extension adds to a grid
 
 
@@ -74,7 +78,7 @@ class SearchProgress:
     hyperparameters: "BatchHyperparameters | None"  # None while runs are missing
     # the end of the grid at which the best learning rate lies; None if it lies inside, or while
     # runs are missing
-    edge: Edge | None
+    edge: RangeEnd | None
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]  # runs of the current stage
 
@@ -98,7 +102,7 @@ class RateSweep:
         return int(np.argmin(self.losses))
 
     @property
-    def edge(self) -> Edge | None:
+    def edge(self) -> RangeEnd | None:
         """The end of the grid at which the lowest loss lies; None if it lies inside."""
         if self.best == 0:
             return "low"
@@ -126,7 +130,7 @@ def first_rates(tuning: Tuning) -> tuple[float, ...]:
     return tuple(snap(x) for x in np.linspace(low, high, tuning.lr.points))
 
 
-def extended(octaves: Sequence[float], edge: Edge) -> tuple[float, ...]:
+def extended(octaves: Sequence[float], edge: RangeEnd) -> tuple[float, ...]:
     """A grid with BEYOND more points at one end, in steps of the last gap at that end."""
     if edge == "low":
         gap = octaves[1] - octaves[0]

@@ -61,7 +61,7 @@ def late_report(progress: LadderProgress) -> LateReport | None:
     by_name = slopes_in_log_width(x, log_sizes, names)
     slopes = tuple(sorted(by_name, key=lambda late: (-abs(late.slope), late.name)))
     verdict, because = late_verdict(slopes, widths)
-    return LateReport(verdict, words(because), slopes, widths, len(near), because)
+    return LateReport(verdict, late_words(because), slopes, widths, len(near), because)
 
 
 def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
@@ -145,7 +145,7 @@ def late_verdict(
     return VERDICTS[reason.code], reason
 
 
-def words(reason: LateReason) -> str:
+def late_words(reason: LateReason) -> str:
     """The text of a reason."""
     worst, gate = reason.worst, f"±{reason.gate}"
     law = f"width^{worst.slope:+.2f} ({worst.low:+.2f} to {worst.high:+.2f})"

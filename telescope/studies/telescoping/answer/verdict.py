@@ -53,7 +53,7 @@ FLAT_COST = 0.2  # highest cost of a flat hyperparameter, in % of the loss
 SURPRISE = 1.6  # largest `Fit.surprise` of a trusted bowl; 1 % of correct bowls exceed 1.6
 CALIBRATE_WIDER = Remark.of(Advice.CALIBRATE_WIDER)
 # the distance between the two widths of a shift, in doublings: one, several, or part of one
-Span = Literal["one", "several", "part"]
+DriftSpan = Literal["one", "several", "part"]
 
 
 def verdict_of(
@@ -151,7 +151,7 @@ def judged(
     )
 
 
-def last_move(fit: Fit, top: int) -> tuple[float, Span, float]:
+def last_move(fit: Fit, top: int) -> tuple[float, DriftSpan, float]:
     """The shift of the learning rate's optimum up to level `top`, in octaves, with the distance
     over which the shift is measured: as a `Span`, and in doublings.
 

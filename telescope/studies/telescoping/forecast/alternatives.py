@@ -21,7 +21,7 @@ from telescope.parametrisation.roles import Role
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.answer.levels import final_run_flops
 from telescope.studies.telescoping.evidence import amount, digits
-from telescope.studies.telescoping.forecast.bill import REHEARSALS, Bill
+from telescope.studies.telescoping.forecast.bill import REHEARSALS, LadderForecast
 from telescope.studies.telescoping.forecast.rehearsal import Bowl, Rehearsal
 from telescope.studies.telescoping.ladder.ladder import Ladder, Point
 from telescope.studies.telescoping.question.question import Question
@@ -60,7 +60,7 @@ class Choice:
 
 
 def choices(
-    question: Question, ladder: Ladder, bill: Bill, rehearsals: Sequence[Rehearsal]
+    question: Question, ladder: Ladder, bill: LadderForecast, rehearsals: Sequence[Rehearsal]
 ) -> tuple[Choice, ...]:
     """The ladder as the first choice, then the alternatives."""
     grid, narrow, target = robust.base_runs(ladder), ladder.widths[0], ladder.target_width
@@ -191,7 +191,7 @@ def least_budget(ladder: Ladder) -> float:
 
 
 def recommendation(
-    question: Question, ladder: Ladder, bill: Bill, choices: Sequence[Choice]
+    question: Question, ladder: Ladder, bill: LadderForecast, choices: Sequence[Choice]
 ) -> tuple[str, ...]:
     """Advice if an alternative is better, if tuning costs more than the final run, or if the budget
     or the number of widths is too small for a reliable answer.

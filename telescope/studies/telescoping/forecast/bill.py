@@ -46,7 +46,7 @@ class BillItem:
 
 
 @dataclass(frozen=True)
-class Bill:
+class LadderForecast:
     """The expected cost of a ladder. The upper bounds of the lines may add up to more than the
     bill's upper bound, since a limit holds for all lines together.
     """
@@ -60,7 +60,7 @@ class Bill:
     flops: Span
 
 
-def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal]) -> Bill:
+def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal]) -> LadderForecast:
     """The bill of a ladder, with means over the rehearsals as expected numbers."""
     counts, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
     schedule_lines = rounds(question, ladder, counts, rehearsals)
@@ -70,7 +70,7 @@ def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal])
     validation_lines = target_lines(question, ladder)
     schedule_runs = total(line.trials for line in schedule_lines).within(most_runs)
     runs = total([schedule_runs, *(line.trials for line in validation_lines)]).within(max_runs)
-    return Bill(
+    return LadderForecast(
         known=counts,
         lines=(*check_lines, *schedule_lines, *validation_lines),
         rounds=flops,

@@ -20,8 +20,8 @@ from telescope.studies.telescoping.fold.ladders import each_ladder
 from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.forecast.alternatives import Choice, choices, recommendation
 from telescope.studies.telescoping.forecast.bill import (
-    Bill,
     BillItem,
+    LadderForecast,
     bill_of,
     rehearsed,
     target_lines,
@@ -203,7 +203,9 @@ def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | 
     return None
 
 
-def seconds_of(clock: LadderDurations, bill: Bill, rehearsals: Sequence[Rehearsal]) -> Span:
+def seconds_of(
+    clock: LadderDurations, bill: LadderForecast, rehearsals: Sequence[Rehearsal]
+) -> Span:
     """The seconds until the last run ends: the least for the certain runs, the expected for the
     mean of the rehearsals (for the certain runs if there are none), and the most for all runs that
     the limits allow. All three include the coordinate check and the runs at the target.

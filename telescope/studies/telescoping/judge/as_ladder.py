@@ -10,7 +10,7 @@ Parts: `ladder_of` · `near_optimum`, the runs that the pooled model is fitted t
 import math
 
 from telescope.studies.telescoping.axes import Axis, AxisName
-from telescope.studies.telescoping.judge.sweep import Row, Sweep
+from telescope.studies.telescoping.judge.sweep import Sweep, SweepRun
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin
 
 NEAR = 2.0 + 1e-9  # octaves of lr to each side of the lowest point
@@ -30,7 +30,7 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
     )
     seeds = {seed: i for i, seed in enumerate(sorted({row.seed for row in sweep.rows}))}
 
-    def outcome(row: Row) -> Outcome:
+    def outcome(row: SweepRun) -> Outcome:
         x = tuple(octaves(row, name) for name in names)
         return Outcome(Point(sweep.widths.index(row.width), x, seeds[row.seed]), row.loss)
 
@@ -52,7 +52,7 @@ def axis_of(sweep: Sweep, name: AxisName) -> Axis:
     return Axis(name, min(tried), max(tried), max(counts) or len(tried), extend=True)
 
 
-def octaves(row: Row, name: AxisName) -> float:
+def octaves(row: SweepRun, name: AxisName) -> float:
     """The value of a run's hyperparameter, in octaves; 0 for a weight decay of 0, or for none."""
     return math.log2(row.lr if name == "lr" else row.weight_decay or 1.0)
 

@@ -34,7 +34,7 @@ MOST_PROBLEMS = 10  # most problems that one error lists
 
 
 @dataclass(frozen=True, order=True)
-class Row:
+class SweepRun:
     """A finished run; its loss is infinite if the run diverged."""
 
     width: int
@@ -53,7 +53,7 @@ class Row:
 class Sweep:
     """The runs of a sweep, and notes on how they were interpreted."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[SweepRun, ...]
     notes: tuple[str, ...]
 
     @property
@@ -76,8 +76,8 @@ def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
         name for name in OPTIONAL if any(row.cells.get(name) not in (None, "") for row in submitted)
     }
     parsed = [row_of(row, optional) for row in submitted]
-    rows = [row for row in parsed if isinstance(row, Row)]
-    refuse([problem for item in parsed if not isinstance(item, Row) for problem in item])
+    rows = [row for row in parsed if isinstance(row, SweepRun)]
+    refuse([problem for item in parsed if not isinstance(item, SweepRun) for problem in item])
     seeded = "seed" in optional
     if not seeded:
         rows, notes = with_seeds(rows, notes)
@@ -85,7 +85,7 @@ def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
     return without_exploded(rows, notes)
 
 
-def row_of(submitted: SweepRow, optional: Set[str]) -> Row | tuple[Problem, ...]:
+def row_of(submitted: SweepRow, optional: Set[str]) -> SweepRun | tuple[Problem, ...]:
     """The run in a row, or all problems of the row; `optional` are the optional columns in use."""
     columns = [column for column in (WEIGHT_DECAY, SEED) if column.name in optional] + [WIDTH, LR]
     if not is_diverged(submitted.cells["loss"]):
@@ -94,7 +94,7 @@ def row_of(submitted: SweepRow, optional: Set[str]) -> Row | tuple[Problem, ...]
     if problems := tuple(cell for cell in cells.values() if isinstance(cell, Problem)):
         return problems
     numbers = {name: cell for name, cell in cells.items() if not isinstance(cell, Problem)}
-    return Row(
+    return SweepRun(
         width=int(numbers["width"]),
         lr=numbers["lr"],
         weight_decay=numbers.get("weight_decay"),
@@ -103,11 +103,13 @@ def row_of(submitted: SweepRow, optional: Set[str]) -> Row | tuple[Problem, ...]
     )
 
 
-def with_seeds(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], tuple[str, ...]]:
+def with_seeds(
+    rows: Sequence[SweepRun], notes: tuple[str, ...]
+) -> tuple[list[SweepRun], tuple[str, ...]]:
     """The rows with repeats of a point numbered as seeds, in their order, and the notes with one
     about repeats, if there are any.
     """
-    repeats = Counter[Row]()
+    repeats = Counter[SweepRun]()
     seeded = []
     for row in rows:
         point = replace(row, loss=0.0)
@@ -120,12 +122,12 @@ def with_seeds(rows: Sequence[Row], notes: tuple[str, ...]) -> tuple[list[Row], 
 
 
 def joint_problems(
-    submitted: Sequence[SweepRow], rows: Sequence[Row], seeded: bool
+    submitted: Sequence[SweepRow], rows: Sequence[SweepRun], seeded: bool
 ) -> Iterable[Problem]:
     """Problems of the rows together: equal runs, too many seeds or widths, and a weight decay of 0
     beside others.
     """
-    places: dict[Row, SourceLine | RowAt] = {}
+    places: dict[SweepRun, SourceLine | RowAt] = {}
     for source, row in zip(submitted, rows, strict=True):
         first = places.setdefault(replace(row, loss=0.0), source.place)
         if first != source.place:
@@ -153,7 +155,7 @@ def joint_problems(
         yield Problem("weight_decay", f"{message}; {remedy}")
 
 
-def without_exploded(rows: Sequence[Row], notes: tuple[str, ...]) -> Sweep:
+def without_exploded(rows: Sequence[SweepRun], notes: tuple[str, ...]) -> Sweep:
     """The sweep; losses beyond EXPLODED times the best loss of their width count as diverged."""
     widths = {row.width for row in rows}
     best = {width: min(row.loss for row in rows if row.width == width) for width in widths}

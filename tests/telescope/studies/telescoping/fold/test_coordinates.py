@@ -16,7 +16,7 @@ from telescope.studies import run_study
 from telescope.studies.coordinates.check import CheckProgress
 from telescope.studies.kind import EndCause
 from telescope.studies.registry import parse, report_document, resolved
-from telescope.studies.telescoping.answer.late import late_report, words
+from telescope.studies.telescoping.answer.late import late_report, late_words
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.fold.progress import LadderProgress, exceeded, ladder_progress
 from telescope.studies.telescoping.fold.specs import trial_spec
@@ -325,7 +325,7 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
     )
     again = reasons.validate_json(reasons.dump_json(because))
     assert (again, hash(again)) == (because, hash(because))
-    assert words(again) == report.reason
+    assert late_words(again) == report.reason
     document = json.loads(TypeAdapter(LateReport).dump_json(report))
     stored = TypeAdapter(LateReport).validate_python(
         {name: value for name, value in document.items() if name != "because"}
@@ -354,7 +354,8 @@ def test_the_late_check_has_words_for_every_code(code: Any, end: str) -> None:
         "width^-0.30 (-0.40 to -0.20) over widths 32 to 128"
     )
     assert (
-        words(LateReason(code, worst, narrowest=32, widest=128, judged=3, gate=0.25)) == law + end
+        late_words(LateReason(code, worst, narrowest=32, widest=128, judged=3, gate=0.25))
+        == law + end
     )
 
 

@@ -11,7 +11,7 @@ from telescope.errors import InvalidInput
 from telescope.studies.telescoping.fold.progress import final_loss_of
 from telescope.studies.telescoping.judge.formats import read_csv, read_document, read_rows
 from telescope.studies.telescoping.judge.judge import Judgement, judge
-from telescope.studies.telescoping.judge.sweep import Row, Sweep
+from telescope.studies.telescoping.judge.sweep import Sweep, SweepRun
 from telescope.studies.telescoping.kind import KIND
 from telescope.trials.outcome import Trial, completed
 
@@ -38,7 +38,7 @@ def swept(
     """A surface's losses on a full grid in octaves at every width."""
     grid = [(w, x, d, s) for w in widths for x in lrs for d in decays for s in range(seeds)]
     rows = [
-        Row(
+        SweepRun(
             w,
             2.0**x,
             None if d is None else 2.0**d,
@@ -118,7 +118,7 @@ def test_a_jobs_own_trials_are_judged_as_the_job_judged_them(number: int) -> Non
     report = KIND.of(question).report(trials)
     specs = [trial.spec for trial in trials]
     rows = [
-        Row(s.model.width, s.optimizer.lr, s.optimizer.weight_decay, s.seed, final_loss_of(t))
+        SweepRun(s.model.width, s.optimizer.lr, s.optimizer.weight_decay, s.seed, final_loss_of(t))
         for s, t in zip(specs, trials, strict=True)
     ]
     judgement = judge(Sweep(tuple(rows), ()), 512)
@@ -255,7 +255,10 @@ def test_a_target_narrower_than_the_sweep_is_refused() -> None:
 def test_order_and_the_loss_of_each_width_times_a_constant_change_nothing() -> None:
     sweep = swept(random_surface(5, 1, noise=0.2), (32, 64, 128), seeds=2)
     scaled = Sweep(
-        tuple(Row(r.width, r.lr, None, r.seed + 7, r.loss * r.width) for r in reversed(sweep.rows)),
+        tuple(
+            SweepRun(r.width, r.lr, None, r.seed + 7, r.loss * r.width)
+            for r in reversed(sweep.rows)
+        ),
         (),
     )
     first, second = judge(sweep), judge(scaled)
@@ -273,7 +276,7 @@ def test_runs_that_diverged_are_not_fitted_but_count_as_worst() -> None:
     cut = judge(
         Sweep(
             tuple(
-                Row(r.width, r.lr, None, 0, r.loss if r.lr < 2**-2.5 else math.inf)
+                SweepRun(r.width, r.lr, None, 0, r.loss if r.lr < 2**-2.5 else math.inf)
                 for r in whole.rows
             ),
             (),
@@ -283,7 +286,7 @@ def test_runs_that_diverged_are_not_fitted_but_count_as_worst() -> None:
     lost = Sweep(
         (
             *whole.rows,
-            *(Row(r.width, r.lr, None, 1, math.inf) for r in whole.rows if r.lr == 2**-5),
+            *(SweepRun(r.width, r.lr, None, 1, math.inf) for r in whole.rows if r.lr == 2**-5),
         ),
         (),
     )
@@ -338,17 +341,17 @@ def test_columns_may_come_in_any_order_and_case_and_others_are_ignored() -> None
     text = "\ufeffLoss; model ;LR;Width;Seed\n2.5;a;1e-2;64;3\n;b;0.02;64;3\n\nNaN;c;.04;64.0;3\n"
     sweep = read_csv(text.encode())
     assert sweep.rows == (
-        Row(64, 0.01, None, 3, 2.5),
-        Row(64, 0.02, None, 3, math.inf),
-        Row(64, 0.04, None, 3, math.inf),
+        SweepRun(64, 0.01, None, 3, 2.5),
+        SweepRun(64, 0.02, None, 3, math.inf),
+        SweepRun(64, 0.04, None, 3, math.inf),
     )
     assert sweep.notes == ("ignored: model",)
-    assert read_csv(b"width\tlr\tloss\n64\t0.1\t2").rows == (Row(64, 0.1, None, 0, 2.0),)
+    assert read_csv(b"width\tlr\tloss\n64\t0.1\t2").rows == (SweepRun(64, 0.1, None, 0, 2.0),)
     assert read_csv(b"width,lr,weight_decay,seed,loss,\n64,0.1,,,2,").rows == (
-        Row(64, 0.1, None, 0, 2.0),
+        SweepRun(64, 0.1, None, 0, 2.0),
     )
     assert read_rows([{"Width": 64, "lr": "0.1", "loss": None, "weight_decay": None}]).rows == (
-        Row(64, 0.1, None, 0, math.inf),
+        SweepRun(64, 0.1, None, 0, math.inf),
     )
 
 
