@@ -9,6 +9,7 @@ messages and exit statuses · `console`, `show_json`, `json_value`, for results 
 errors.
 """
 
+import inspect
 import json
 import logging
 import os
@@ -39,6 +40,14 @@ class JobInterrupted(TelescopeError):
 
 class Commands(TyperGroup):
     """A command group that turns errors into a message and an exit status."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command, its help in paragraphs that fit any terminal."""
+        command = super().get_command(ctx, cmd_name)
+        if command is not None and command.help:
+            paragraphs = inspect.cleandoc(command.help).split("\n\n")
+            command.help = "\n\n".join(" ".join(text.split()) for text in paragraphs)
+        return command
 
     def main(
         self,
