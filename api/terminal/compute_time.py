@@ -166,7 +166,7 @@ def _lr_tried(grant: Granted) -> str:
 
 
 def show_bill(document: dict[str, Any], console: Console) -> None:
-    """Print the forecast cost of a study; `document` is the study's `Bill`."""
+    """Print the forecast cost of a study; `document` is its `BatchForecast`."""
     bill = TypeAdapter(BatchForecast).validate_python(document)
     columns = ("least trials", "most", "least tokens", "most", "least FLOP", "most")
     output = empty_table("", "batch", *columns)

@@ -7,10 +7,10 @@
   al., arXiv 1508.07909; byte-level as in GPT-2)
 - the path of a tokenizer.json
 
-If the tokenizer has an end-of-text token, every document ends in it: byte 0, which occurs in no
-text, or a token such as `<|endoftext|>`.
+Every document ends in the end-of-text token, if the tokenizer has one: under `bytes` it is byte 0,
+which occurs in no text, otherwise a token such as `<|endoftext|>`.
 
-Parts: `Tokenizer` · `build_tokenizer`, the tokenizer of a name · `from_tokens`, the tokenizer of
+Parts: `Tokenizer` · `build_tokenizer`, a tokenizer by its name · `from_tokens`, the tokenizer of
 token files · `check_tokenizer_name`, `tokenizer_path` and `bpe_size`, the meaning of a name.
 """
 

@@ -1,7 +1,7 @@
 """The run that is exported: the target model with the hyperparameters of a ladder's answer.
 
-The model is built as in training, so its parameter groups and shapes are exact, but on torch's meta
-device, without memory for values.
+The model is built as in training, but on torch's meta device, which holds no values; its parameter
+groups and shapes are exact.
 
 Parts: `SourceJob` and `UsedTrial`, the job and the trials behind the answer · `FinalRun` ·
 `final_run`, with `exported_ladder` · `KNOWN_OPTIONS`, `unknown_options`: a guard against options
@@ -67,8 +67,8 @@ KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
         "stop_below_loss",
     ),
 }
-"""The options that the torch and Megatron-LM formats express, need not express, or refuse. Both
-formats must handle an option before it is added here."""
+"""The options that the torch and Megatron-LM formats handle: they express, ignore or refuse them.
+Both formats must handle an option before it is added here."""
 
 REFUSED_OPTIONS = ("muon_split", "qk_clip")
 """Options that neither format can express; they are refused unless they have their defaults."""
@@ -132,7 +132,7 @@ class FinalRun:
 
     @property
     def numerics(self) -> tuple[str, ...]:
-        """The arithmetic of these trials, without repeats."""
+        """The numerics of `trials`, without repeats."""
         return tuple(sorted({trial.numerics for trial in self.trials if trial.numerics}))
 
     @property
@@ -174,8 +174,8 @@ def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
     """The ladder to export. Raises NotExportable if the ladder's answer is missing or refused,
-    InvalidInput if the arguments select no ladder of the report, or name no variant although none
-    is the best."""
+    InvalidInput if the arguments select no ladder of the report, or omit the variant and there is
+    no best one."""
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
         remedy = (

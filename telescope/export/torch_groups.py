@@ -1,7 +1,7 @@
 """The constants of an exported file: an answer's parameter groups, for torch.optim.Muon and AdamW.
 
-torch.optim.Muon (torch 2.13) multiplies the learning rate of an update, but not of weight decay, by
-a factor t: sqrt(max(1, fan_out / fan_in)) if adjust_lr_fn is `original`, 0.2 sqrt(max(fan_out,
+torch.optim.Muon (torch 2.13) multiplies the update, but not the weight decay, by a factor
+t: sqrt(max(1, fan_out / fan_in)) if adjust_lr_fn is `original`, 0.2 sqrt(max(fan_out,
 fan_in)) if it is `match_rms_adamw`. With s for telescope's update scale, a group of the file has
 
     lr = scaled_lr x s / t, so that lr x t equals telescope's scaled_lr x s,

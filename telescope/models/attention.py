@@ -45,7 +45,7 @@ def rotate(
 
 
 def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B heads T size"]:
-    """Split the output of a projection into heads, which are consecutive rows of the projection's
+    """Split the output of a projection into heads; each comes from consecutive rows of its
     matrix."""
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
@@ -107,7 +107,7 @@ class LatentAttention(Scores):
     projection into the queries.
 
     `key_rotary` has a fixed fan-out, like a readout. Its role is nevertheless HIDDEN, because muP
-    requires of its updates what it requires of every hidden matrix: under Muon, a spectral norm of
+    requires the same updates as for every hidden matrix: under Muon, a spectral norm of
     sqrt(fan_out / fan_in) (with the update scale spectral_ratio; the other scales assume constant
     aspect ratios); under AdamW, entries of order 1/m. Only its initial values need a special rule
     (telescope.parametrisation.initial_values).
@@ -141,7 +141,7 @@ class LatentAttention(Scores):
 def largest_logits(
     q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], scale: float
 ) -> Float[Tensor, "H"]:
-    """The largest signed logit of each head, over all windows and all pairs of positions that the
+    """The largest signed logit of each head, over the batch and all pairs of positions that the
     causal mask allows; computed in float32."""
     context, group = q.shape[2], q.shape[1] // k.shape[1]  # query heads per key head
     with torch.autocast(q.device.type, enabled=False):

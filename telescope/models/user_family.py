@@ -1,4 +1,4 @@
-"""The family of users' modules: counts from a factory's models, which are built and run.
+"""The family of users' modules: sizes and FLOPs, counted on models that the factory builds.
 
 Torch's FLOP counter counts the operations of one window at two narrow widths, including attention;
 a polynomial in width extends the counts to other widths.

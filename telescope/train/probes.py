@@ -14,9 +14,9 @@ quantities:
   If embeddings learn fast, the change of x hides that the learning rate of hidden matrices falls
   too fast with width; this metric shows such a fall.
 
-`Ending` measures at the end of a run: the spectral norms of each kind of hidden matrix and of its
-last update, divided by sqrt(fan_out / fan_in), and the RMS change of the last features by the last
-update. With a sound parametrisation, all of these stay constant across widths.
+`RunEnding` measures at the end of a run: the spectral norms of each kind of hidden matrix and of
+its last update, divided by sqrt(fan_out / fan_in), and the RMS change of the last features by the
+last update. With a sound parametrisation, all of these stay constant across widths.
 """
 
 import math

@@ -29,15 +29,15 @@ class OptimizerOptions:
     and `momentum` or, under AdamW, `beta1`; it does not sweep the others."""
 
     lr_convention: Literal["base_relative", "absolute"] = "base_relative"
-    """For mup-paper: base_relative takes width factors relative to the base width, absolute takes
-    powers of the width itself, as in the paper's table."""
+    """For mup-paper: values scale with powers of width / base width (base_relative) or of the width
+    itself (absolute), as in the paper's table."""
     update_scale: UpdateScale | None = None
     """Muon's factor on the orthogonalised update: spectral_ratio is sqrt(fan_out / fan_in),
     spectral_clamped the same but at least 1, rms_match 0.2 sqrt(max(fan_out, fan_in)), none 1. By
     default spectral_ratio under mup, and rms_match under mup-paper and standard."""
     muon_lr_rule: MuonLrRule | None = None
     """Change of Muon's learning rate with m = width / base width: constant, inverse_sqrt (as
-    m^-1/2) or inverse (as 1/m); by default the rule that matches the update scale in this
+    m^-1/2) or inverse (as 1/m); by default the rule that matches update_scale and the
     parametrisation."""
     weight_decay_rule: WeightDecayRule | None = None
     """Change of weight decay with m = width / base width. fixed_tokens: learning rate x weight
@@ -47,8 +47,8 @@ class OptimizerOptions:
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Muon's momentum: the share of the momentum buffer that a step keeps."""
     nesterov: bool = True
-    """Nesterov momentum in Muon: the update decays the buffer and adds the gradient a second
-    time."""
+    """Nesterov momentum in Muon: the update is the new buffer, decayed once more, plus the
+    gradient."""
     newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
     """Newton-Schulz iterations by which Muon orthogonalises an update."""
     newton_schulz_dtype: Literal["bfloat16", "float32"] = "bfloat16"

@@ -53,7 +53,7 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """The runs of an optimizer: a row of the smoothed courses for each batch and seed."""
+    """The runs of an optimizer: one row of the smoothed courses per batch and seed."""
 
     batches: tuple[BatchProgress, ...]  # the batches with a course
     rows: slice  # the rows of this optimizer in the smoothed courses

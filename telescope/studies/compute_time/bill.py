@@ -8,7 +8,7 @@ ends early, as does a trunk under the reading constant once it is far enough bel
 target. Both also count a run twice if a search and a course share it, although it is trained once.
 
 Parts: `most_trials`, `trials_upper_bound` · `all_searches`, `all_runs`, the trials of a bound ·
-`preview` -> `Bill`.
+`preview` -> `BatchForecast`.
 """
 
 import math

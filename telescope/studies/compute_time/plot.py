@@ -1,4 +1,4 @@
-"""The picture of the answer to a target loss.
+"""The picture of the answer at a target loss.
 
 It has three panels:
 
@@ -6,9 +6,9 @@ It has three panels:
   and hollow markers for modelled step times; faint markers for rows off the frontier, and an arrow
   on each bound;
 - AdamW's tokens over Muon's against batch size, with intervals, hollow markers for bounds, the line
-  at 1, and the batch from which on the trend is fitted;
-- tokens against batch size, with intervals, hollow markers for bounds, and the critical batch of
-  the piecewise law, B*.
+  at 1, and the smallest batch in the fit of the trend;
+- tokens against batch size, with intervals, hollow markers for bounds, and the critical batch, B*,
+  of the piecewise fit.
 
 In the last two panels, an arrow marks an interval that has no lower or no upper end.
 
@@ -186,7 +186,7 @@ def _is_bound(row: BatchRow) -> bool:
 
 
 def _draw_critical_batch(axes: Axes, summary: BatchSummary) -> None:
-    """Draw an optimizer's B* by the piecewise law, with the interval if both ends are known."""
+    """Draw an optimizer's B* by the piecewise fit, with the interval if both ends are known."""
     name = summary.optimizer
     for law in summary.critical:
         if law.form == "piecewise" and law.batch_tokens is not None:
@@ -243,7 +243,7 @@ def _short(value: float) -> str:
 
 
 def _set_batch_axis(axes: Axes) -> None:
-    """Set the x axis to batch sizes in octaves."""
+    """Set the x axis to batch sizes on a log2 scale."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}" if x < 1e5 else _short(x)))
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -11,7 +11,7 @@ Lengths are half an octave apart. The length of a course whose final losses are 
 `threshold` is doubled, as often as the study allows; a trunk is extended by a branch at its last
 step. Plans depend on final losses only.
 
-Parts: `Setting` · `Course` · `course`, from the completed trials · `stage_parts`, the runs of a
+Parts: `RunSetting` · `Course` · `course`, from the completed trials · `stage_parts`, the runs of a
 stage: `trunk`, `cooled_down`, `full` · `horizon_of`, `lengths`, the lengths of runs ·
 `read_course`.
 """

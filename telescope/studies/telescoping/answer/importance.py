@@ -23,7 +23,7 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, 
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.samplers import Box, X, optuna_study, quietly
 
-# The fewest values of an axis. One of two values has most of the better runs even by chance.
+# The fewest values of an axis. Of only two values, one has most of the better runs by chance.
 FEWEST_VALUES = 3
 # The share of points that count as better. The usual 10 % of a base grid would be two or three
 # points, too few for a stable result.

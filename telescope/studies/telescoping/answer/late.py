@@ -1,18 +1,18 @@
 """The late coordinate check: whether the parametrisation still holds at the end of the runs.
 
 The coordinate check of the first steps cannot see effects that need time, above all the effects of
-weight decay. Therefore every run ends by measuring the size of its hidden matrices and of its last
-step (`telescope.train.probes`), and this module compares these sizes between the levels of a
+weight decay. Therefore every run ends by measuring the size of its hidden matrices and of their
+last update (`telescope.train.probes`), and this module compares these sizes between the levels of a
 ladder. For each quantity it fits one least-squares line in log2 width to the runs near the optimum,
 with a further slope for each axis, because learning rates and decays differ a little between
 levels. Under `robust`, the runs near the optimum are the blocks, which lie evenly around it; under
 `paper`, they are the runs within an octave of the best run of their level. If the axes vary so
 closely with width that they could explain the slope, there is no report.
 
-Spectral norms are judged by the gate of the first check: the largest slope that passes. Last steps
-are reported, but not judged: late gradients are mostly noise, and the norm of a noisy AdamW step
-falls with width relative to the norm of a steady step, even under a correct parametrisation. If the
-late check fails, the report contains a warning; the study continues.
+Spectral norms are judged by the gate of the coordinate check, the largest slope that passes. Last
+updates are reported, but not judged: late gradients are mostly noise, and the norm of a noisy AdamW
+step falls with width relative to the norm of a steady step, even under a correct parametrisation.
+If the late check fails, the report contains a warning; the study continues.
 """
 
 from collections.abc import Mapping, Sequence

@@ -153,7 +153,7 @@ def judged(
 
 def last_move(fit: Fit, top: int) -> tuple[float, DriftSpan, float]:
     """The shift of the learning rate's optimum up to level `top`, in octaves, with the distance
-    over which the shift is measured: as a `Span`, and in doublings.
+    over which the shift is measured: as a `DriftSpan`, and in doublings.
 
     The shift is measured from the widest level that lies a doubling or more below `top`. Without
     such a level, it is the shift from the lowest level, divided by the doublings up to `top`. With

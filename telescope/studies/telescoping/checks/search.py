@@ -40,7 +40,7 @@ def search_problems(question: Question) -> list[Problem]:
 
 
 def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem | None:
-    """The problem of a range, None without one; its field is the end at fault, or `points`."""
+    """The problem of a range, or None; its field is `points` or the end at fault."""
     lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
     if swept.low >= swept.high:
         takes_number = name in ("lr", "weight_decay")
@@ -66,7 +66,7 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
 
 
 def limit_problems(question: Question) -> list[Problem]:
-    """The first problem of `limits` or `paper.trials`, if any; a ladder needs its base grid."""
+    """The first problem of `limits` or `paper.trials`: the base grid of each ladder must fit."""
     ladders = all_ladders(question)
     for ladder in ladders:
         if question.schedule == "paper" and (crowded := windows.crowded(ladder, question.paper)):

@@ -5,12 +5,12 @@ flat optimum may end it early. Under `robust` the grid and rounds 2 to 4 are kno
 least number of runs; the budget gives the most; the expected number is the mean of a few rehearsals
 (`rehearsal`).
 
-Neither the coordinate check nor the runs at the target count towards the budget in base runs. The
+Neither the coordinate check nor the runs at the target count towards `limits.max_base_runs`. The
 coordinate check does not count towards the limit on trials either. All runs are assumed to train to
 their end, although diverged runs cost less.
 
-Parts: `Bill`, `bill_of` · `BillItem`, a line of the bill · `known_runs`, the certain runs ·
-`rehearsed`, the rehearsals · `rounds`, `target_lines`, `coordinate_lines`, the lines.
+Parts: `LadderForecast`, `bill_of` · `BillItem`, a line of the bill · `known_runs`, the certain runs
+· `rehearsed`, the rehearsals · `rounds`, `target_lines`, `coordinate_lines`, the lines.
 """
 
 import math
@@ -29,7 +29,7 @@ from telescope.studies.telescoping.schedules.edges import EDGE_ROUNDS
 from telescope.train.flops import trial_flops
 
 REHEARSALS = 4  # rehearsals per variant, divided among its ladders
-LARGEST_REHEARSED = 1000  # most certain runs at one level of a ladder that is rehearsed
+LARGEST_REHEARSED = 1000  # maximum of certain runs per level of a rehearsed ladder
 # names of lines, by schedule: certain runs; runs of the edge rule; runs that depend on losses
 KNOWN = {"robust": "rounds 1 to 4", "paper": "grids"}
 EDGE, REST = "edge rule", {"robust": "top-up", "paper": "further levels"}
@@ -113,7 +113,7 @@ def is_exact(question: Question) -> bool:
 
 
 def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
-    """The number of certain runs per level, of the rounds or levels that fit into the limits."""
+    """The certain runs per level, counting only rounds or levels that fit into the limits."""
     max_runs, max_flops = job_limits(question)
 
     def fits(counts: Sequence[int]) -> bool:
@@ -202,8 +202,8 @@ def optional_line(
 
 def edge_points(ladder: Ladder) -> int:
     """The most points that the edge rule of `robust` adds per round: two values of the learning
-    rate and one value of every other fitted axis; each value with the best values of the remaining
-    axes, then with two neighbours along each of these axes.
+    rate and one value of every other fitted axis. Each value is run at the best point of the
+    remaining axes, and at the two neighbours of this point along each of them.
     """
     axes = len(ladder.fitted)
     return (axes + 1) * (1 + 2 * max(0, axes - 1))

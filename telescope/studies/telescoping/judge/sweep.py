@@ -5,8 +5,8 @@ A sweep has a row per finished run, with `width`, `lr`, `loss` and, if they were
 EXPLODED times the best loss at its width. Without a seed column, repeats of a point count as seeds
 0, 1, .. in the order of their rows.
 
-Parts: `Row` · `Sweep` · `sweep_of`, which checks rows one by one and together · `refuse`, which
-raises an error that lists the first problems and counts the others.
+Parts: `SweepRun` · `Sweep` · `sweep_of`, which checks rows one by one and together · `refuse`,
+which raises an error that lists the first problems and counts the others.
 """
 
 import math
@@ -106,8 +106,8 @@ def row_of(submitted: SweepRow, optional: Set[str]) -> SweepRun | tuple[Problem,
 def with_seeds(
     rows: Sequence[SweepRun], notes: tuple[str, ...]
 ) -> tuple[list[SweepRun], tuple[str, ...]]:
-    """The rows with repeats of a point numbered as seeds, in their order, and the notes with one
-    about repeats, if there are any.
+    """The rows, in which repeats of a point are numbered as seeds in the order of the rows; and the
+    notes, with a further note if there are repeats.
     """
     repeats = Counter[SweepRun]()
     seeded = []
