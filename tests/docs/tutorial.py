@@ -25,7 +25,7 @@ from tests.docs.blocks import FENCE, ROOT, Block, blocks
 PAGE = ROOT / "docs" / "tutorial.md"
 JOB = re.compile(r"job-[0-9a-z]{26}")
 SAVED = re.compile(r"`([\w.-]+\.yaml)`:\n+$")
-PROGRESS = re.compile(r": (queued|running|succeeded) \|")  # lines that depend on timing
+PROGRESS = re.compile(r": (queued|running|succeeded)( \||$)")  # lines that depend on timing
 LAST = "telescope submit"  # in the last line that a service prints when it is ready
 TIMES = re.compile(r"\d[\d.,]* (?:h|min|s|trials/min)\b")
 NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
