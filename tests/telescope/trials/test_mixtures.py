@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tokenizers
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from telescope.data import corpora, tokens
@@ -285,6 +285,7 @@ def test_each_part_has_its_share_of_the_held_out_windows_and_at_least_one() -> N
 
 
 @given(shares=st.lists(st.integers(1, 50), min_size=2, max_size=3), windows=st.integers(3, 60))
+@example(shares=[7, 2, 5], windows=7)
 def test_held_out_windows_add_up_to_the_evaluation_tokens(shares: list[int], windows: int) -> None:
     exact = [share / sum(shares) for share in shares]
     counts = [len(part) for part in validation_windows(split(*exact), windows * 4, 4)]
@@ -292,7 +293,8 @@ def test_held_out_windows_add_up_to_the_evaluation_tokens(shares: list[int], win
         count == max(1, count) and abs(count - windows * share) <= 1
         for count, share in zip(counts, exact, strict=True)
     )
-    assert sum(counts) == windows or min(exact) * windows < 1
+    # cumulative shares are rounded, so that a part of up to one window may get none, then one
+    assert sum(counts) == windows or min(exact) * windows <= 1
 
 
 def trial_on(data: DataSpec, evaluation_tokens: int) -> TrialSpec:
