@@ -48,9 +48,9 @@ class Block:
 def blocks(*pages: Path) -> Iterator[Block]:
     for page in pages or PAGES:
         text = page.read_text()
-        for found in FENCE.finditer(text):
-            line = text.count("\n", 0, found.start("language")) + 1
-            yield Block(page, line, found["language"], found["text"], found["reason"])
+        for match in FENCE.finditer(text):
+            line = text.count("\n", 0, match.start("language")) + 1
+            yield Block(page, line, match["language"], match["text"], match["reason"])
 
 
 OWN_MODEL = next(

@@ -46,10 +46,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield service.url
 
 
-PYTHON = [list(found) for _, found in groupby(of_languages("python"), key=lambda block: block.page)]
+PYTHON = [
+    list(page_blocks)
+    for _, page_blocks in groupby(of_languages("python"), key=lambda block: block.page)
+]
 
 
-@pytest.mark.parametrize("page", PYTHON, ids=lambda found: found[0].page.stem)
+@pytest.mark.parametrize("page", PYTHON, ids=lambda page_blocks: page_blocks[0].page.stem)
 def test_the_python_of_a_page_runs_in_order(
     page: list[Block], url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,16 +94,16 @@ def test_every_job_of_a_page_is_valid(block: Block) -> None:
 
 def job(block: Block) -> dict[str, Any]:
     """The job of a block: its own, or the quick start with the block's fields."""
-    found = YAML(typ="safe").load(block.text)
-    if "kind" in found:
-        return found
-    model = found.get("model", {})
+    document = YAML(typ="safe").load(block.text)
+    if "kind" in document:
+        return document
+    model = document.get("model", {})
     base = (
         BASE
         if model.get("family") != "module"
         else {name: value for name, value in BASE.items() if name != "model"}
     )
-    return merged(base, found)
+    return merged(base, document)
 
 
 def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -170,9 +173,9 @@ def routes() -> frozenset[tuple[str, str]]:
 
 
 def request(words: list[str]) -> tuple[str, str]:
-    (found,) = [word for word in words if word.startswith("http")]
+    (url,) = [word for word in words if word.startswith("http")]
     method = words[words.index("-X") + 1] if "-X" in words else "GET"
-    return method, re.sub(r"^https?://[^/]*|\?.*", "", found)
+    return method, re.sub(r"^https?://[^/]*|\?.*", "", url)
 
 
 @pytest.mark.parametrize(

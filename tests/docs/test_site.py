@@ -118,8 +118,8 @@ def foreign(site: Path) -> Iterator[str]:
 
 def broken(site: Path) -> dict[str, list[str]]:
     """Links and files of pages that do not exist, by page."""
-    found, missing = pages(site), defaultdict(list)
-    for path, page in found.items():
+    built, missing = pages(site), defaultdict(list)
+    for path, page in built.items():
         for url in (*page.links, *page.loads):
             parts = urlsplit(url)
             if parts.scheme or parts.netloc:
@@ -130,8 +130,8 @@ def broken(site: Path) -> dict[str, list[str]]:
             target = target / "index.html" if target.is_dir() else target
             if not target.exists() or (
                 parts.fragment
-                and target in found
-                and unquote(parts.fragment) not in found[target].ids
+                and target in built
+                and unquote(parts.fragment) not in built[target].ids
             ):
                 missing[str(path.relative_to(site))].append(url)
     return missing

@@ -92,7 +92,7 @@ def job_ids(lines: tuple[str, ...]) -> list[str]:
 def as_printed(done: Done, folder: Path, ids: dict[str, str]) -> Done:
     """The output with the ids, the folder and the address that the page has."""
     port = environment(folder)["TELESCOPE_PORT"]
-    changes = {str(folder): "/tmp/tutorial", f"127.0.0.1:{port}": "127.0.0.1:8765"}
+    changes = {str(folder): "/home/you/tutorial", f"127.0.0.1:{port}": "127.0.0.1:8765"}
     changes |= {actual: shown for shown, actual in ids.items()}
     text = "\n".join(done.output)
     for actual, shown in changes.items():
