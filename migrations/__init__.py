@@ -1,11 +1,15 @@
-"""Migrations of the database schema (alembic).
+"""Migrations of the database schema, by the library alembic.
 
-`upgrade` migrates a database to a newer revision, by default the newest, `downgrade` to an older
-one; `current` returns the revision of a database, `head` the revision that this version of
-telescope needs. Migrations use an engine of their own, with SQLite's foreign keys disabled:
-alembic's batch mode rebuilds a table under another name and drops the old one, which would delete
-every row that references it.
-A lock makes simultaneous migrations run one after the other.
+A revision is a numbered state of the schema. Each file of `migrations.versions` leads from one
+revision to the next. `upgrade` takes a database to a newer revision, by default the newest, and
+`downgrade` takes it to an older one. `current` returns the revision of a database. `head` returns
+the revision that this version of telescope needs. A lock makes simultaneous migrations run one
+after the other.
+
+Migrations use a database engine of their own, on which SQLite's foreign keys are disabled. The
+reason is the way in which alembic alters a table of SQLite: it copies the rows to a new table and
+drops the old table. With foreign keys enabled, dropping the old table would also delete the rows of
+other tables that reference it.
 """
 
 import fcntl
@@ -28,18 +32,24 @@ ADVISORY_LOCK = 0x7E1E_5C0E  # key of the migrations' lock on PostgreSQL
 
 
 class BrokenReferences(Exception):
-    """A migration left dangling references and was rolled back."""
+    """A migration left rows that reference missing rows, so it was rolled back."""
 
 
 def head(versions: Sequence[Path] = ()) -> str:
-    """Return the revision that this version of telescope needs."""
+    """Return the newest revision, which this version of telescope needs.
+
+    `versions` are folders with further revisions.
+    """
     revision = ScriptDirectory.from_config(_config(versions)).get_current_head()
     assert revision is not None  # there is at least one revision
     return revision
 
 
 def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
-    """Raise Unavailable if this version of telescope does not know the database's `revision`."""
+    """Raise Unavailable if this version of telescope does not know the revision of a database.
+
+    `revision` is None for a database without a revision, which is accepted.
+    """
     directory = ScriptDirectory.from_config(_config(versions))
     if revision and revision not in {script.revision for script in directory.walk_revisions()}:
         problem = f"the database is at revision {revision}, which this version does not know"
@@ -47,21 +57,21 @@ def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
 
 
 def current(url: str) -> str | None:
-    """Return the revision of a database; None if the database is empty."""
+    """Return the revision of a database. Return None if the database was never migrated."""
     engine = _engine(url)
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(url: str, revision: str = "head", versions: Sequence[Path] = ()) -> None:
-    """Upgrade a database to a revision; `versions` are further folders of revisions."""
+    """Upgrade a database to a revision. `versions` are folders with further revisions."""
     with _migrating(url) as connection:
         check_known(MigrationContext.configure(connection).get_current_revision(), versions)
         command.upgrade(_config(versions, connection), revision)
 
 
 def downgrade(url: str, revision: str, versions: Sequence[Path] = ()) -> None:
-    """Downgrade a database to a revision."""
+    """Downgrade a database to a revision. `versions` are folders with further revisions."""
     with _migrating(url) as connection:
         command.downgrade(_config(versions, connection), revision)
 
@@ -81,7 +91,7 @@ def _engine(url: str) -> Engine:
 
         @event.listens_for(engine, "connect")
         def _connected(connection, record) -> None:  # type: ignore[no-untyped-def]
-            connection.isolation_level = None  # else the driver would commit before DDL statements
+            connection.isolation_level = None  # the driver leaves BEGIN to `_begun`
             connection.execute("PRAGMA foreign_keys = OFF")
             connection.execute("PRAGMA busy_timeout = 30000")
 
@@ -94,14 +104,15 @@ def _engine(url: str) -> Engine:
 
 @contextmanager
 def _migrating(url: str) -> Iterator[Connection]:
-    """Open a transaction under the migrations' lock.
+    """Open a transaction while holding the lock of migrations.
 
-    On SQLite, where foreign keys are disabled, it is committed only if all references are valid.
+    SQLite's foreign keys are disabled, so on SQLite the references are checked at the end. If a row
+    references a missing row, the transaction is rolled back and BrokenReferences is raised.
     """
     engine = _engine(url)
     if engine.dialect.name == "sqlite":
         file = engine.url.database
-        assert file, "SQLite needs a file"
+        assert file, "migrations need an SQLite database in a file"
         with _lock_file(f"{file}.migrate-lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with engine.begin() as connection:
@@ -109,7 +120,7 @@ def _migrating(url: str) -> Iterator[Connection]:
                 broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
                 if broken:
                     first = tuple(broken[0])
-                    raise BrokenReferences(f"{len(broken)} dangling references, the first: {first}")
+                    raise BrokenReferences(f"{len(broken)} broken references; the first: {first}")
     else:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
@@ -121,6 +132,6 @@ def _lock_file(path: str) -> IO[str]:
         return open(path, "w")
     except OSError as error:
         setting = "--database-url (or TELESCOPE_DATABASE_URL)"
-        remedy = "give a file in an existing, writable folder"
-        message = f"cannot be written ({error.strerror}); {remedy}"
+        remedy = "give a database file in an existing, writable folder"
+        message = f"its lock file cannot be written ({error.strerror}); {remedy}"
         raise InvalidInput.of(setting, message, path) from error

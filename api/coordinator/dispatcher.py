@@ -1,8 +1,12 @@
-"""The dispatcher: it submits pending trials to the executor and records the executor's events.
+"""The dispatcher, which hands trials to the executor and records their events.
 
-The dispatcher keeps track of the trials that the executor holds (`_flights`). Each event of a trial
-is recorded in one transaction that names the attempt, so that an event about an earlier attempt
-changes nothing. The store (`record`) decides whether a failed trial is retried.
+A trial is one training run, and an executor trains trials (`workers.interface`). An attempt is one
+execution of a trial; a trial that was interrupted or failed may get another attempt. The executor
+reports events: an attempt has started, measured points of its curve, or ended.
+
+The dispatcher keeps the attempts that the executor has not ended yet in `_flights`. It records each
+event in one transaction that names the attempt. An event about an earlier attempt therefore changes
+nothing. The store (`CoordinatorStore`) decides whether a failed trial is tried again.
 """
 
 import logging
@@ -43,11 +47,11 @@ class Dispatcher:
         self._checkpoints = checkpoints
         self._max_attempts = max_attempts
         self._flights: dict[int, Assignment] = {}  # by trial id
-        # True if the last dispatch left no trial pending; reset by polls, by plans that insert
-        # trials, and by attempts that end without finishing.
+        # True if the last dispatch left no trial pending, so that the next needs no query. Set to
+        # False by each poll, by plans that insert trials, and by attempts that do not finish.
         self._nothing_pending = False
-        self.waiting_for: str | None = None  # reason of the last `Waiting` event
-        self.numerics: str | None = None  # the workers' numerics at the last `new_numerics`
+        self.waiting_for: str | None = None  # why workers are missing; None if all work
+        self.numerics: str | None = None  # numerics at the last call of `new_numerics`
 
     @property
     def held(self) -> Collection[int]:
@@ -55,24 +59,28 @@ class Dispatcher:
         return self._flights.keys()
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Return new events; wait up to `timeout` seconds for the first."""
+        """Return the new events of the executor; wait up to `timeout` seconds for the first."""
         return self._executor.events(timeout)
 
     def new_numerics(self) -> bool:
-        """True if the numerics of the workers have changed since the last call."""
+        """True if the numerics of the workers have changed since the last call.
+
+        Numerics are a string that names the workers' version of torch and their kind of device.
+        """
         before, self.numerics = self.numerics, self._executor.numerics
         return self.numerics != before
 
     def expect_pending(self) -> None:
-        """Make the next dispatch query for pending trials, since there may be new trials."""
+        """Make the next dispatch look for pending trials in the database."""
         self._nothing_pending = False
 
     def dispatch(self, jobs: Mapping[str, JobRow]) -> None:
         """Submit as many pending trials of these jobs as the executor has room for.
 
-        The job with the fewest trials in flight goes first; among such jobs, the oldest. No job
-        exceeds its `max_parallel`. Nothing is submitted before a worker has reported its
-        numerics, since the numerics decide which trials can be reused.
+        The next trial always comes from the job with the fewest trials in `_flights`. If several
+        jobs have the fewest, it comes from the oldest of them. No job exceeds its `max_parallel`.
+        Nothing is submitted before a worker has reported its numerics, since they decide which
+        trials of earlier jobs can be reused instead.
         """
         room = self._executor.room - len(self._flights)
         if self.numerics is None or self._nothing_pending or room <= 0:
@@ -100,10 +108,13 @@ class Dispatcher:
             load[job_id] += 1
         self._nothing_pending = read_all and not any(pending.values())
         self._flights |= {assignment.trial_id: assignment for assignment in assignments}
-        self._executor.submit(*assignments)  # in one call: trials of one shape may share a worker
+        self._executor.submit(*assignments)  # in one call, so that they may train together
 
     def record(self, event: Event) -> Assignment | None:
-        """Record an event; return the assignment that the event ends, or None."""
+        """Record an event.
+
+        If the event ends an attempt, return the attempt's assignment; otherwise return None.
+        """
         match event:
             case Started(trial_id, attempt, resumed_step, worker, numerics):
                 flight = self._flights.get(trial_id)
@@ -118,19 +129,19 @@ class Dispatcher:
                 self._record.set_waiting(reason)
                 self.waiting_for = reason
                 level = logging.WARNING if reason else logging.INFO
-                log.log(level, "workers: %s", reason or "available again")
+                log.log(level, "workers: %s", reason or "none is missing any more")
             case Finished() | Failed() | Stopped():
                 return self._record_end(event)
         return None
 
     def stop(self, job_id: str) -> None:
-        """Ask the executor to stop the trials of a job."""
+        """Ask the executor to stop all trials of a job."""
         for trial_id, flight in self._flights.items():
             if flight.job == job_id:
                 self._executor.stop(trial_id)
 
     def delete_checkpoints(self, job_id: str) -> None:
-        """Delete the checkpoints of a job if it has ended and none of its trials is in flight."""
+        """Delete the checkpoints of a job if the job and all its attempts have ended."""
         folder = self._checkpoints / job_id
         if not folder.exists() or any(flight.job == job_id for flight in self._flights.values()):
             return
@@ -142,12 +153,12 @@ class Dispatcher:
             shutil.rmtree(folder, ignore_errors=True)
 
     def delete_leftovers(self) -> None:
-        """Delete the checkpoints that ended jobs have left behind."""
+        """Delete all checkpoints of jobs that have ended."""
         for folder in self._checkpoints.glob("job-*"):
             self.delete_checkpoints(folder.name)
 
     def _record_end(self, event: Ending) -> Assignment | None:
-        """Record that an attempt ended; return the assignment, or None if it is not in flight."""
+        """Record the end of an attempt; return its assignment, or None if it is not in `_flights`."""
         flight = self._flights.get(event.trial_id)
         if flight is None or flight.attempt != event.attempt:
             return None
@@ -158,7 +169,7 @@ class Dispatcher:
                     log.debug("trial %d completed, loss %s", trial_id, outcome.loss)
             case Failed(trial_id, attempt, failure):
                 if row := self._record.trial_failed(trial_id, attempt, failure, self._max_attempts):
-                    message = "trial %d attempt %d failed, now %s: %s"
+                    message = "trial %d attempt %d failed; the trial is now %s: %s"
                     log.warning(message, trial_id, attempt, row.state, failure.message)
             case Stopped(trial_id, attempt):
                 self._record.trial_released(trial_id, attempt)
@@ -169,10 +180,10 @@ class Dispatcher:
 
 
 def delete_checkpoint(flight: Assignment) -> None:
-    """Delete the checkpoint of a trial that has finished."""
+    """Delete the checkpoint of a finished trial, given the assignment of its last attempt."""
     CheckpointFile(flight.checkpoint).delete()
 
 
 def within_limit(job: JobRow, load: int) -> bool:
-    """True if the job's `max_parallel` permits `load` trials in flight."""
+    """True if the job's `max_parallel` permits `load` trials at the same time."""
     return job.max_parallel is None or load <= job.max_parallel

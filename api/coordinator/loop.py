@@ -1,25 +1,28 @@
-"""The coordinator's loop: the one process that writes trials and curves.
+"""The coordinator's loop, which plans the trials of all running jobs and records their results.
 
-The loop repeats `Coordinator.step`:
+The coordinator is the only process that writes trials and curves. Its loop repeats
+`Coordinator.step`:
 
     poll jobs and verbs -> wait for events -> record the events -> dispatch trials -> plan trials
     -> dispatch the new trials
 
-Trials are dispatched before planning, and before workers are free: a worker that ends a trial finds
-the next trial already queued, and waits neither for a transaction nor for a plan. Within a job, the
-longest pending trial goes first, whatever its stage and ladder.
+A verb is a request of a user on a job, such as cancel. To plan is to insert the trials that a job's
+study needs next. To dispatch is to hand trials to the executor, which trains them on workers and
+reports events (`workers.interface`).
 
-The state of the loop may be lost at any moment: a new coordinator reads the rows, resumes
+The loop dispatches trials before it plans, and before workers are free. A worker that ends a trial
+therefore finds the next trial already queued, and waits neither for a transaction nor for a plan.
+Within a job, the longest pending trial goes first.
+
+The state of the loop may be lost at any moment. A new coordinator then reads the database, resumes
 interrupted trials from their checkpoints, and plans every study again. This is safe because a
-study's plan is a pure function of its trials, and because every record of a trial's event names the
-attempt.
+study's plan is a pure function of its trials, and because every record of an event names the
+attempt (the execution of the trial) that the event belongs to.
 
-An operational failure costs a trial one of its attempts; the failure of the last attempt, or a
-failure that another attempt would repeat, fails the trial and its job. A study that raises an
-exception fails only its own job. While the database is unreachable, events wait in `_inbox`;
-nothing is lost.
-
-Parts: `Coordinator` · `take_up`, which starts jobs and carries out verbs · `require_lock`.
+If an attempt fails for an operational reason, such as the death of a worker, the trial is usually
+tried again. The trial and its job fail once `max_attempts` attempts have failed, or if another
+attempt would fail in the same way. If a study raises an exception, only its own job fails. While
+the database is unreachable, events wait in `_inbox`, so that nothing is lost.
 """
 
 import logging
@@ -61,11 +64,14 @@ class Coordinator:
         self._poll_seconds = poll_seconds
         self._next_poll = 0.0
         self._jobs: dict[str, JobRow] = {}  # running jobs, oldest first
-        self._stale: set[str] = set()  # jobs whose study must be planned
-        self._inbox: deque[Event] = deque()
+        self._stale: set[str] = set()  # ids of jobs that must be planned again
+        self._inbox: deque[Event] = deque()  # events that are not recorded yet
 
     def recover(self) -> None:
-        """Take over from the last coordinator: requeue lost trials, delete obsolete checkpoints."""
+        """Take over from the last coordinator.
+
+        Trials that were running become pending again. The checkpoints of ended jobs are deleted.
+        """
         lost = self._record.requeue_lost()
         self._record.set_waiting(None)
         if lost:
@@ -93,7 +99,7 @@ class Coordinator:
                 time.sleep(RECONNECT_SECONDS)
 
     def step(self) -> None:
-        """Run one turn: poll if a poll is due, record events, dispatch, plan, dispatch."""
+        """Take the steps of the loop once; poll only if a poll is due."""
         if time.monotonic() >= self._next_poll:
             self._poll()
             self._next_poll = time.monotonic() + self._poll_seconds
@@ -116,7 +122,7 @@ class Coordinator:
     def _poll(self) -> None:
         """Carry out verbs, start queued jobs, and drop jobs that no longer run.
 
-        New jobs, and jobs that are out of time, are marked for planning.
+        New running jobs, and jobs that are out of time, are marked for planning.
         """
         running = {}
         for active in self._record.active_jobs():
@@ -129,13 +135,13 @@ class Coordinator:
         self._stale |= {job_id for job_id, job in running.items() if out_of_time(job)}
         self._jobs = running
         if self._dispatcher.waiting_for:
-            self._record.set_waiting(self._dispatcher.waiting_for)  # also on new jobs
+            self._record.set_waiting(self._dispatcher.waiting_for)  # so that new jobs state it too
 
     def _dispatch(self) -> None:
         self._dispatcher.dispatch(self._jobs)
 
     def _handle(self, event: Event) -> None:
-        """Record one event; if it ends an attempt, dispatch the next trial at once."""
+        """Record one event. If the event ends an attempt, dispatch more trials at once."""
         ended = self._dispatcher.record(event)
         if ended is None:
             return
@@ -147,7 +153,7 @@ class Coordinator:
             self._dispatcher.delete_checkpoints(ended.job)
 
     def _advance(self, job: JobRow) -> None:
-        """Plan a job until nothing more can be reused; an exception in the study fails the job."""
+        """Plan a job until no more trials are reused. If the study raises an error, the job fails."""
         try:
             while self._plan(job):
                 pass
@@ -156,12 +162,12 @@ class Coordinator:
         except TelescopeError as error:
             self._end_job(job, End(JobState.FAILED, f"its study failed: {error}"))
         except Exception as error:
-            log.exception("the study of job %s raised", job.id)
+            log.exception("the study of job %s raised an exception", job.id)
             reason = f"its study failed: {type(error).__name__}: {error}"
             self._end_job(job, End(JobState.FAILED, reason))
 
     def _plan(self, job: JobRow) -> bool:
-        """Plan a job once; return True if trials were reused and the job must be planned again."""
+        """Plan a job once. Return True if trials were reused, so that it must be planned again."""
         outcome = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
         if outcome.end:
             self._end_job(job, outcome.end)
@@ -169,7 +175,7 @@ class Coordinator:
         if outcome.new:
             self._dispatcher.expect_pending()
         if outcome.trials_to_report:
-            self._dispatch()  # before the report, for which no worker should wait
+            self._dispatch()  # before the report, so that no worker waits for it
             report = self._planner.report(job.id, outcome.trials_to_report)
             self._record.put_result(job.id, report, final=False)
         return outcome.reused > 0
@@ -184,7 +190,7 @@ class Coordinator:
         self._drop(job.id)
 
     def _drop(self, job_id: str) -> None:
-        """Stop the trials of a job that no longer runs, and forget the job."""
+        """Forget a job that no longer runs, and stop its trials."""
         self._jobs.pop(job_id, None)
         self._planner.forget(job_id)
         self._dispatcher.stop(job_id)
@@ -192,7 +198,10 @@ class Coordinator:
 
 
 def take_up(job: JobRow, record: CoordinatorStore, planner: Planner) -> JobRow:
-    """Carry out a job's requested verb, or start the job if it is queued; return the job."""
+    """Carry out the requested verb of a job, or start the job if it is queued.
+
+    Return the job as it is afterwards.
+    """
     if job.requested is Verb.CANCEL:
         report = planner.summary(job.id, Ended(EndCause.CANCELLED))
         if report:
@@ -203,16 +212,16 @@ def take_up(job: JobRow, record: CoordinatorStore, planner: Planner) -> JobRow:
     elif job.state is JobState.QUEUED:
         job = record.begin_job(job.id)
         log.info("job %s (%s) is %s", job.id, job.name, job.state)
-        # A retried job still has the report of its earlier end: replace it.
+        # A retried job still has the final report of its earlier end. Replace that report.
         if job.trials_done and (report := planner.summary(job.id)):
             record.put_result(job.id, report, final=False)
     return job
 
 
 def require_lock(lock: CoordinatorLock) -> None:
-    """Acquire the lock again if a broken connection released it.
+    """Acquire the coordinator's lock again if a broken connection released it.
 
-    Raises Superseded if another coordinator holds it.
+    Raises Superseded if another coordinator holds the lock.
     """
     if not (lock.held() or lock.acquire()):
         raise Superseded("another coordinator took over while this one was disconnected")

@@ -1,4 +1,7 @@
-"""The process of a coordinator, which runs the loop while it holds the coordinator lock."""
+"""The process of a coordinator, which runs the loop while it holds the coordinator's lock.
+
+The lock allows one coordinator at a time.
+"""
 
 import signal
 import threading
@@ -11,13 +14,13 @@ from api.store.record import CoordinatorStore
 from telescope.models import factory
 from workers.interface import Executor
 
-LOCK_POLL_SECONDS = 0.5
+LOCK_POLL_SECONDS = 0.5  # pause between attempts to acquire the lock
 
 
 def main(settings: Settings) -> None:
-    """Run the coordinator of an installation until SIGTERM or SIGINT.
+    """Run the coordinator of an installation until this process receives SIGTERM or SIGINT.
 
-    If another coordinator is running, wait until that coordinator ends.
+    If another coordinator is running, first wait until that coordinator ends.
     """
     stop = threading.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
@@ -46,12 +49,12 @@ def main(settings: Settings) -> None:
 
 
 def build_executor(settings: Settings) -> Executor:
-    """Create the executor that the settings name; import Ray only for an executor on Ray."""
+    """Create the executor that the settings name. Import Ray only if that executor uses Ray."""
     if settings.executor == "local":
         from workers.local import LocalExecutor
 
         return LocalExecutor()
-    from workers.on_ray.cluster import Joining  # here: a local executor needs no Ray
+    from workers.on_ray.cluster import Joining  # imports Ray
 
     code = tuple(factory.code(settings.factories))
     joining = Joining(settings.ray_address, settings.shared_storage, settings.gpus_per_worker, code)

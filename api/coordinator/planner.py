@@ -1,7 +1,8 @@
-"""The planner: it inserts the trials that a job's study needs next, and makes reports.
+"""The planner, which inserts the trials that a job needs next and makes the job's reports.
 
-A plan is a pure function of a study and its trials, so a planner keeps nothing that is not also in
-the database.
+The study of a job answers a question from trials, which are training runs. It plans the trials in
+stages: all trials of a stage are planned together. A plan is a pure function of the study and its
+trials, and all trials are in the database. A planner therefore needs no state of its own.
 """
 
 import logging
@@ -24,7 +25,7 @@ OUT_OF_TIME = Ended(EndCause.OUT_OF_TIME)
 
 @dataclass(frozen=True)
 class End:
-    """The state in which a job ends, the reason, and the final report."""
+    """The end of a job: the state that it ends in, the reason, and the final report."""
 
     state: JobState
     reason: str | None
@@ -36,8 +37,8 @@ class PlanOutcome:
     """The outcome of one plan of a job."""
 
     new: int = 0  # number of trials inserted
-    reused: int = 0  # number of trials completed with outcomes from other jobs
-    trials_to_report: tuple[Trial, ...] = ()  # for an interim report; empty if no report is due
+    reused: int = 0  # number of trials that got their outcome from another job
+    trials_to_report: tuple[Trial, ...] = ()  # trials of the interim report; empty if none is due
     end: End | None = None  # None while the job continues
 
 
@@ -56,9 +57,11 @@ class Planner:
         """Insert the trials that a job's study needs now.
 
         If a trial has failed or the study is done, the job ends instead. A job that is out of time
-        gets no more trials, and ends after the stage that has begun. If the study permits
-        reuse, pending trials that other jobs trained with equal `numerics` are reused, unless they
-        have begun or the executor holds them (`held`).
+        gets no more trials, and ends once the stages that have begun are complete.
+
+        If the study permits reuse, a pending trial gets the outcome of an equal trial of another
+        job that was trained with the same `numerics`. This excludes trials that have begun, and
+        trials in `held`, which the executor holds.
         """
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)
@@ -71,7 +74,7 @@ class Planner:
         present = self._record.trial_digests(job.id)
         new = tuple(planned for planned in plan.trials if planned.spec.digest not in present)
         if out_of_time(job):
-            if len(new) < len(plan.trials):  # stages that have begun are still completed
+            if len(new) < len(plan.trials):  # a stage that has begun is still completed
                 return PlanOutcome()
             report = self._report(job.id, study, trials, OUT_OF_TIME)
             return PlanOutcome(end=End(JobState.SUCCEEDED, str(OUT_OF_TIME), report))
@@ -84,11 +87,15 @@ class Planner:
         return PlanOutcome(len(new), reused, tuple(trials) if new else ())
 
     def report(self, job_id: str, trials: Sequence[Trial]) -> dict[str, Any]:
-        """Make the interim report on a running job's trials."""
+        """Make the interim report of a running job from its terminal trials."""
         return self._report(job_id, self._study(job_id), trials)
 
     def summary(self, job_id: str, ended: Ended | None = None) -> dict[str, Any] | None:
-        """Make the report on a job's completed trials; return None if the study raises an error."""
+        """Make the report of a job from its completed trials.
+
+        `ended` states why the job ended early, if it did. Return None if the study raises an
+        exception. Raises Unavailable if the database cannot be reached.
+        """
         try:
             study = registry.parse(self._record.study_document(job_id))
             trials = self._record.terminal_trials(job_id, outlines=study.kind.reads_curves)
@@ -97,7 +104,7 @@ class Planner:
         except Unavailable:
             raise
         except Exception:
-            log.exception("the study of job %s cannot report", job_id)
+            log.exception("the study of job %s raised an exception in its report", job_id)
             return None
 
     def _study(self, job_id: str) -> AnyStudy:
@@ -108,23 +115,24 @@ class Planner:
     def _report(
         self, job_id: str, study: AnyStudy, trials: Sequence[Trial], ended: Ended | None = None
     ) -> dict[str, Any]:
-        """Make the report on a study's terminal trials.
+        """Make the report of a study from its terminal trials.
 
-        If reports need outlines, the trials are read again with outlines, which plans do without.
+        Some kinds of study need outlines, which are shortened curves, for reports. For these kinds,
+        the trials are read again with their outlines, since trials for plans have none.
         """
         if study.kind.reads_curves:
             trials = self._record.terminal_trials(job_id, outlines=True)
         return registry.report_document(study.report(trials, ended))
 
     def _reuse(self, job_id: str, numerics: str, held: Collection[int]) -> int:
-        """Complete trials with outcomes from other jobs; return the number of these trials."""
+        """Complete trials with the outcomes of equal trials of other jobs; return their number."""
         reused = self._record.reuse_trials(job_id, numerics, list(held))
         if reused:
             log.info("job %s: %d trials reused from other jobs", job_id, reused)
         return reused
 
     def _failure_reason(self, job_id: str) -> str:
-        """Describe the failed trial that ends a job."""
+        """Describe the failed trial because of which a job fails."""
         row = self._record.trials(job_id, 1, only=TrialFilter(state=TrialState.FAILED)).items[0]
         times = "" if row.failures == 1 else f" {row.failures} times; the last failure"
         summary = (row.failure_message or "").partition("\n")[0]

@@ -1,15 +1,13 @@
-"""Supervision of the processes of one service.
+"""The supervisor, which keeps the processes of a service alive.
 
 `telescope serve` is a parent process with two children, `api` and `coordinator`. A child that dies
-is restarted after a pause, which doubles with each early death. Before the restart, all processes
-that the child started are killed (Ray's agents outlive their driver by about a minute). These
-processes are identified by a marker in the environment, which all descendants inherit.
+is restarted after a pause. The pause doubles with each death, and is short again after the child
+has lived for HEALTHY_SECONDS. Before the restart, all processes that the child started are killed,
+since some processes of Ray live on for about a minute. They are found by an environment variable
+that a child and all its descendants have (`workers.processes`).
 
-When the parent ends, even by SIGKILL, the children end too. Each child holds a *leash*: its
-standard input is a pipe that closes with the parent.
-
-Parts: `Child`, one process and its restarts · `on_signals`, `interruptible`, signal handling ·
-`supervise`, the loop · `end`, which ends children · `hold_leash`, for a child · `port_to_use`.
+When the parent ends, even by SIGKILL, the children end too. The standard input of each child is a
+pipe from the parent, called the *leash*. The operating system closes the pipe when the parent ends.
 """
 
 import os
@@ -29,15 +27,16 @@ from telescope.errors import Unavailable
 from workers.processes import MARKER, end_all
 
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 5.0  # time for a child to end after SIGTERM; Ctrl-C may take 10 s in total
+GRACE_SECONDS = 5.0  # time that a child has to end after SIGTERM
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 30.0
-HEALTHY_SECONDS = 30.0  # a child that lived this long gets the first pause again
+HEALTHY_SECONDS = 30.0  # a child that has lived this long gets the first pause again
 
 
 class Child:
-    """One process of the service: `python -P -m api.cli NAME --leash`, restarted whenever it dies.
+    """One process of the service, restarted whenever it dies.
 
-    -P keeps a folder `api` in the working directory from being imported instead.
+    The process runs `python -P -m api.cli NAME --leash`. Because of -P, Python does not import a
+    folder `api` in the working directory instead of telescope's package.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class Child:
         self.name = name
         self.environment = environment
         self.log = log
-        self.output = output  # None for the parent's standard error
+        self.output = output  # where its output goes; None for the parent's standard error
         self.deaths = 0
         self.pause_seconds = FIRST_PAUSE_SECONDS
         self.start()
@@ -70,7 +69,7 @@ class Child:
         )
 
     def tend(self) -> None:
-        """If the child has died, kill its descendants; restart it once the pause is over."""
+        """If the child has died, kill its descendants. If its pause is over, restart it."""
         time_now = time.monotonic()
         if self.restart_at is not None:
             if time_now >= self.restart_at:
@@ -86,11 +85,11 @@ class Child:
             self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
 
     def terminate(self) -> None:
-        """Send SIGTERM, unless the child is dead."""
+        """Send SIGTERM to the child, unless it is dead."""
         self.process.terminate()
 
     def sweep(self) -> None:
-        """Kill the process and all its remaining descendants."""
+        """Kill the child and all its descendants that are still alive."""
         end_all(self.marker, 1.0)
         self.process.wait()
         if self.process.stdin is not None:
@@ -99,7 +98,7 @@ class Child:
 
 @contextmanager
 def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
-    """Handle SIGINT, SIGTERM and SIGHUP with `handler` within the context."""
+    """Within the context, handle SIGINT, SIGTERM and SIGHUP with `handler`."""
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     previous = [signal.signal(number, handler) for number in signals]
     try:
@@ -110,7 +109,7 @@ def on_signals(handler: Callable[[int, FrameType | None], Any] | signal.Handlers
 
 
 def interruptible() -> AbstractContextManager[None]:
-    """Raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP within the context."""
+    """Within the context, raise KeyboardInterrupt on SIGINT, SIGTERM and SIGHUP."""
     return on_signals(signal.default_int_handler)
 
 
@@ -145,7 +144,11 @@ def supervise(
 
 
 def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None:
-    """End all children: SIGTERM, a grace period, then SIGKILL; further signals are ignored."""
+    """End all children and their descendants.
+
+    Each child receives SIGTERM. Those that still run after `grace_seconds` are killed.
+    Meanwhile, this process ignores SIGINT, SIGTERM and SIGHUP.
+    """
     with on_signals(signal.SIG_IGN):
         for child in children:
             child.terminate()
@@ -159,13 +162,14 @@ def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None
 
 
 def hold_leash() -> None:
-    """Start a thread that ends this process when the end of its parent closes standard input.
+    """Start a thread that ends this process when its parent ends.
 
-    The thread sends this process SIGTERM; after a grace period, it kills all descendants and exits.
+    Standard input closes when the parent ends. The thread then sends this process SIGTERM. If the
+    process still runs after GRACE_SECONDS, the thread kills its descendants and exits.
     """
 
     def wait() -> NoReturn:
-        while os.read(0, 1024):  # not sys.stdin: its lock would block shutdown
+        while os.read(0, 1024):  # sys.stdin would hold a lock that blocks shutdown
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(GRACE_SECONDS)
@@ -177,9 +181,10 @@ def hold_leash() -> None:
 
 
 def port_to_use(host: str, port: int) -> int:
-    """Return the port, or a free port if it is 0; raise Unavailable if the address is unusable.
+    """Return the port that the HTTP server should use: `port`, or a free port if `port` is 0.
 
-    Uvicorn itself would only log the failure and exit.
+    Raises Unavailable if the server cannot listen there. Without this check, Uvicorn, the HTTP
+    server, would log the failure and exit.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -1,8 +1,15 @@
-"""Use cases of jobs that HTTP and the command line share.
+"""Work on jobs that the HTTP interface and the command line share.
 
-In reading order: `documents`, the YAML parser · `submission`, from a document to a job, with
-`admission`, the files and code that a document may name, and `from_jobs`, hyperparameters of other
-jobs · `changes`, the merge patch of a clone · `machine`, measurements for forecasts · `variants`,
-the labels of trials · `analyses`, a cache of analyses · `reports`, the latest report of a job ·
-`exports`, results in the formats of other trainers.
+In reading order:
+
+- `documents`: the parser of documents in YAML
+- `submission`: the steps from a document to a job
+- `admission`: the files and the code that a document may name
+- `from_jobs`: hyperparameters from the results of other jobs
+- `changes`: the changes that a clone makes to a job's document
+- `machine`: facts about this installation, for forecasts
+- `variants`: trials with their labels
+- `analyses`: a cache of analyses
+- `reports`: the latest report of a job
+- `exports`: results in the formats of other trainers
 """

@@ -1,9 +1,13 @@
-"""The corpora and factories that a job may name over HTTP.
+"""The corpora, tokenizers and factories that a document sent over HTTP may name.
 
-Any client that can reach the port could name any file of the server's machine. A path is therefore
-admitted only below the folders that the operator lists in TELESCOPE_DATA_ROOTS (`require_open`);
-names of corpora are always admitted. A model factory is code, and is run only if the operator lists
-it in TELESCOPE_FACTORIES (`require_factories`).
+A document describes a job. It names a corpus (a text to train on) and a tokenizer, each by a name
+or by a path. Any client that can reach the server's port could give the path of any file on the
+server's machine. A path is therefore accepted only if it lies in one of the folders that the
+operator lists in TELESCOPE_DATA_ROOTS (`require_open`). Names are always accepted.
+
+A document may also name a factory, which is a user's function that builds a model. A factory is
+code, so the server runs it only if the operator lists it in TELESCOPE_FACTORIES
+(`require_factories`).
 """
 
 import fnmatch
@@ -17,16 +21,17 @@ from telescope.trials.data import DataSpec
 
 
 def require_open(data_by_field: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
-    """Raise InvalidInput if a corpus or a tokenizer is a path outside `roots`.
+    """Raise InvalidInput if a corpus or a tokenizer is a path outside the folders `roots`.
 
-    `data_by_field` maps fields of the document, such as `data`, to their values.
+    `data_by_field` maps the name of each field of the document that describes data, such as `data`,
+    to the field's value.
     """
     problems = []
     for field, data in data_by_field.items():
         for part in data.parts:
             if corpora.is_path(part.corpus) and not is_open(part.corpus, roots):
                 names = ", ".join(corpus.name for corpus in corpora.available())
-                message = f"{path_remedy(roots)}; or name a corpus: {names}"
+                message = f"{path_remedy(roots)}; or give the name of a corpus: {names}"
                 problems.append(Problem(f"{field}.corpus", message, part.corpus))
         if tokenizer.tokenizer_path(data.tokenizer) and not is_open(data.tokenizer, roots):
             message = f"{path_remedy(roots)}; or use bytes, or bpe-N such as bpe-4096"
@@ -36,10 +41,11 @@ def require_open(data_by_field: Mapping[str, DataSpec], roots: Sequence[Path]) -
 
 
 def require_factories(document: Any, patterns: Sequence[str], path: str = "") -> None:
-    """Raise InvalidInput if a document names, at any depth, a factory that is not in `patterns`.
+    """Raise InvalidInput if a document names a factory that matches none of `patterns`.
 
-    The check must precede the import of a factory's code. `path` is the field that holds
-    `document`; empty for a whole document.
+    The document is searched at any depth. Call this function before any code that imports the
+    factory. `path` is the field that holds `document`. It is empty if `document` is the user's
+    whole document.
     """
     children: Iterable[tuple[Any, Any]] = ()
     if isinstance(document, Mapping):
@@ -50,28 +56,28 @@ def require_factories(document: Any, patterns: Sequence[str], path: str = "") ->
         field = f"{path}.{key}".lstrip(".")
         if key == "factory" and isinstance(value, str) and not is_listed(value, patterns):
             allowed = f"allowed: {', '.join(patterns)}" if patterns else "no factory is allowed"
-            remedy = "ask its operator to list it in TELESCOPE_FACTORIES"
+            remedy = "ask its operator to list the factory in TELESCOPE_FACTORIES"
             message = f"this server does not allow this factory ({allowed}); {remedy}"
             raise InvalidInput.of(field, message, value)
         require_factories(value, patterns, field)
 
 
 def is_listed(factory: str, patterns: Sequence[str]) -> bool:
-    """True if one of the operator's patterns matches the factory."""
+    """True if one of the patterns, which may contain `*`, matches the name of the factory."""
     return any(fnmatch.fnmatchcase(factory, pattern) for pattern in patterns)
 
 
 def is_open(path: str, roots: Sequence[Path]) -> bool:
-    """True if the path, after following symbolic links, lies below one of the roots."""
+    """True if the path, with symbolic links followed, is one of `roots` or lies below one."""
     try:
         real = Path(path).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError):  # a name too long, a loop of links, no such user
+    except (OSError, RuntimeError, ValueError):  # for instance, the links form a loop
         return False
     return any(real.is_relative_to(root.resolve()) for root in roots)
 
 
 def path_remedy(roots: Sequence[Path]) -> str:
-    """Describe what is wrong with a path outside the roots, and the remedy."""
+    """Return the message about a path outside `roots`: what is wrong, and the remedy."""
     if roots:
         folders = ", ".join(map(str, roots))
         place = f"below {folders} (TELESCOPE_DATA_ROOTS of the server)"

@@ -1,13 +1,15 @@
-"""A cache of analyses, so that a table for another target loss costs one query.
+"""A cache of the analyses of compute-time jobs.
 
-Analysing a finished compute-time job of 10,000 runs takes a second; computing a table from the
-analysis takes milliseconds. `Analyses` keeps the analyses of the most recently used jobs, each for
-the job's newest version. Once the version of a running job has risen, the next request for its
-tables analyses the job again. Handlers use the cache from many threads: while one thread analyses a
-job, only threads that need the same analysis wait.
+A compute-time job trains models with several optimizers and batch sizes. Its report has tables that
+state what it costs to reach a target loss. Users can request such tables for any other target loss,
+too. All tables of a job are computed from one analysis of its trials. Analysing a job of 10,000
+trials takes a second; computing a table from the analysis takes milliseconds.
 
-Parts: `analysed`, an analysis from the database · `analysed_kinds`, the kinds of study whose jobs
-have analyses · `Analyses`, the cache.
+`Analyses` keeps the analyses of the most recently used jobs. Each analysis belongs to one version
+of its job. The version is a number that rises with every change of the job. Once the version of a
+running job has risen, the next request for a table analyses the job again. HTTP requests use the
+cache from many threads. While one thread analyses a job, only threads that need the same analysis
+wait.
 """
 
 import threading
@@ -19,11 +21,11 @@ from api.store.store import Store
 from telescope.studies import registry
 from telescope.studies.compute_time.analysis import Analysis
 
-MOST_CACHED = 4  # the analysis of a job of 10,000 runs takes about 30 MB
+MOST_CACHED = 4  # the analysis of a job of 10,000 trials takes about 30 MB
 
 
 def analysed(job_id: str, store: Store) -> Analysis:
-    """Analyse the runs that a job has finished so far."""
+    """Analyse the trials of a job that have ended so far."""
     study = registry.parse(store.study_document(job_id))
     assert study.kind.analyse is not None, "this kind of job has no analysis"
     trials = store.terminal_trials(job_id, outlines=True)
@@ -32,7 +34,7 @@ def analysed(job_id: str, store: Store) -> Analysis:
 
 
 def analysed_kinds() -> tuple[str, ...]:
-    """The names of the kinds of study whose jobs have analyses."""
+    """Return the names of the kinds of study that have analyses."""
     return tuple(kind.name for kind in registry.KINDS.values() if kind.analyse)
 
 
@@ -40,16 +42,16 @@ def analysed_kinds() -> tuple[str, ...]:
 class AnalysisSlot:
     """A place in the cache for the analysis of one version of a job.
 
-    The analysis may include data newer than `version`.
+    The analysis may include trials that ended after this version.
     """
 
     version: int
     lock: threading.Lock = field(default_factory=threading.Lock)
-    analysis: Analysis | None = None  # None until made
+    analysis: Analysis | None = None  # None until the analysis has been made
 
 
 class Analyses:
-    """The most recently used analyses, at most `capacity`; thread-safe."""
+    """The analyses of the `capacity` most recently used jobs; all threads may use it."""
 
     def __init__(self, capacity: int = MOST_CACHED) -> None:
         self._capacity = capacity
@@ -57,7 +59,10 @@ class Analyses:
         self._slots: dict[str, AnalysisSlot] = {}  # by job id, least recently used first
 
     def of(self, job: JobRow, make: Callable[[], Analysis]) -> Analysis:
-        """Return the analysis of this or a newer version of a job; call `make` if it is missing."""
+        """Return the analysis of this version, or of a newer version, of a job.
+
+        If the cache does not hold this analysis, call `make` to make it.
+        """
         slot = self._slot(job)
         with slot.lock:
             if slot.analysis is None:

@@ -1,10 +1,19 @@
-"""Changes of a study's document, by a JSON merge patch (RFC 7396).
+"""Changes of a job's document by a JSON merge patch (RFC 7396).
 
-A field in the patch replaces the field of the document, null restores a field's default, and all
-other fields stay. Exception: if the patch sets a field from which other values are derived
-(`CORPUS`, `model.preset`, `model.factory`), the old derived values are dropped. On the command line
-a patch is written as assignments, such as `limits.max_base_runs=400`. `telescope.studies.registry`
-validates the changed document like any other document.
+A document is the mapping that describes a job, and a patch is a mapping with the fields to change.
+A field in the patch replaces the same field of the document. Null removes the field from the
+document, which restores the field's default. All other fields stay. On the command line, a patch is
+written as assignments, such as `limits.max_base_runs=400`.
+
+Some fields of a document were derived from other fields when the job was submitted. If the patch
+sets the source of a derived field, the old derived value is dropped:
+
+- The hash of the tokens and the size of the vocabulary (the fields `FROM_TEXT` of `data`) are
+  derived from the corpus and the tokenizer (the fields `CORPUS` of `data`).
+- The hash of a factory's code, `model.content`, is derived from `model.factory`.
+- Fields of `model` that have a preset's values are derived from `model.preset`.
+
+`telescope.studies.registry` validates the changed document like any other document.
 """
 
 from collections.abc import Iterable
@@ -18,17 +27,17 @@ from telescope.studies.telescoping.question.documents import FROM_TEXT, SWEEP_OV
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
 
-CORPUS = {*ORIGIN, "validation_fraction"}  # fields of `data` that determine the tokens
+CORPUS = {*ORIGIN, "validation_fraction"}  # the fields of `data` that determine the tokens
 
 
 def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     """Return the document with the patch applied.
 
-    Derived values are dropped if the patch sets the field that they are derived from, unless it
-    sets the values, too. Raises InvalidInput if the patch is not a mapping.
+    If the patch sets the source of a derived field but not the derived field itself, the derived
+    field is dropped. Raises InvalidInput if the patch is not a mapping.
     """
     if not isinstance(patch, dict):
-        message = "must map the fields to change to values, such as {limits: {max_base_runs: 400}}"
+        message = "must be a mapping of fields to values, such as {limits: {max_base_runs: 400}}"
         raise InvalidInput.of("", message, patch)
     new_document: dict[str, Any] = merged(document, patch)
     data, data_patch = new_document.get("data"), patch.get("data")
@@ -48,7 +57,7 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     model, model_patch = document.get("model"), patch.get("model")
     if isinstance(model, dict) and isinstance(model_patch, dict):
         if "factory" in model_patch and "content" not in model_patch:
-            new_document["model"].pop("content", None)  # the digest of the old factory's code
+            new_document["model"].pop("content", None)  # the hash of the old factory's code
         if "preset" in model_patch:
             new_document["model"] = merged(without_preset(model), model_patch)
     return new_document
@@ -70,8 +79,10 @@ def merged(target: object, patch: object) -> Any:
 def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
     """Build a patch from assignments such as `search.lr.high=0.5`.
 
-    Values are YAML; null restores a field's default. Raises InvalidInput if an assignment cannot be
-    parsed, if JSON cannot hold its value, or if it sets a field of a value that is not a mapping.
+    The text after = is YAML, and null restores a field's default. Raises InvalidInput if an
+    assignment cannot be parsed, or if JSON cannot hold its value. Also raises InvalidInput if an
+    assignment sets a field to a value that is not a mapping, and a later assignment sets a field
+    inside that field.
     """
     patch: dict[str, Any] = {}
     for assignment in assignments:
@@ -92,7 +103,7 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
         for parent in parents:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
-                message = f"{parent} is given both as a value and by its fields; give either"
+                message = f"{parent} is given both as a value and by its fields; give only one"
                 raise InvalidInput.of("--set", message, assignment)
         inner[last] = value
     return patch

@@ -1,7 +1,7 @@
-"""Export of a job's result to another trainer.
+"""Export of a job's result in the format of another trainer.
 
 `export_job` reads a job's study, its latest report and its completed trials, and passes them to
-`telescope.export`. The service calls this function, and so does the command line if no service is
+`telescope.export`. The service calls this function. The command line calls it if no service is
 running.
 """
 
@@ -30,9 +30,10 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     """Export a job's result in the requested format.
 
     Raises:
-        InvalidInput: the job's kind has no hyperparameters to export, or the job has no such
-            optimizer or variant.
-        NotExportable: the job has no result to export yet, or the format cannot express it.
+        InvalidInput: jobs of this kind have no hyperparameters to export, or the request does not
+            select an optimizer and a variant of the report.
+        NotExportable: the job has no report yet, its report has no hyperparameters, or the format
+            cannot express the result.
     """
     exporter = EXPORTERS.get(job.kind)
     if exporter is None:
@@ -44,8 +45,8 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     study, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)
     if document is None:
         is_running = job.state is JobState.RUNNING
-        state = "has not finished a level yet" if is_running else f"is {job.state}"
-        message = "there are no hyperparameters to export before its first report"
+        state = "has no report yet" if is_running else f"is {job.state}"
+        message = "hyperparameters can be exported once it has its first report"
         raise NotExportable(f"job {job.id} {state}; {message}")
     used_trials = tuple(
         UsedTrial(
@@ -68,10 +69,13 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
 def telescoping_export(
     question: Question, document: dict[str, Any], source: SourceJob, request: ExportRequest
 ) -> str:
-    """Export the hyperparameters at the target from the document of a telescoping report."""
+    """Export the hyperparameters for the target width.
+
+    `document` is the report of a telescope job as JSON.
+    """
     report = TypeAdapter(Report).validate_python(document)
     return export.exported(question, report, source, request)
 
 
 EXPORTERS: dict[str, Exporter] = {TELESCOPING.name: telescoping_export}
-"""Exporters by kind of job; other kinds have no hyperparameters to export."""
+"""The exporter of each kind of job that has hyperparameters to export."""

@@ -1,16 +1,20 @@
 """Hyperparameters of a compute-time study, taken from the results of telescope jobs.
 
-The values are taken at submission. Each job named in `from_jobs` supplies the base learning rate
-and weight decay of its result, at the job's batch size, for every optimizer that the study
-compares. The job must equal the study in model, base width, corpus, context, parametrisation and
-optimizer options, and in `adamw_lr_ratio` if the study compares Muon; and it must not have tuned
-any other hyperparameter. A job that differs is refused unless `force` is set, which marks the
-values of the job with the fields that differ. The values are written into `given`, so that the
-study no longer depends on the jobs. A job with several variants supplies the values of the variant
-that differs least from the study.
+A compute-time study compares optimizers over batch sizes, and needs their hyperparameters. A
+telescope job searches for hyperparameters at one batch size. If the field `from_jobs` of a study
+names telescope jobs, the hyperparameters are taken from these jobs when the study is submitted.
+Each job supplies the learning rate and weight decay that it found, at its batch size, for every
+optimizer that the study compares and the job has a result for. The values are stored in the study's
+field `given`, so that the study no longer depends on the jobs.
 
-Parts: `with_hyperparameters`, the study with its hyperparameters · `nearest_variant` of a job ·
-`differing_fields` between a study and a job.
+A job must have the same architecture, base width, corpus, context, parametrisation and optimizer
+options as the study. If the study compares Muon, `adamw_lr_ratio` must be the same too. The job
+must not have tuned any hyperparameter besides learning rate and weight decay. A job that differs is
+refused, unless `from_jobs.force` is true. In that case its values are used, and each carries a
+remark that names the differences (`Given.mark`).
+
+A telescope job may compare several variants, which are models or texts. Such a job supplies the
+hyperparameters of the variant that differs from the study in the fewest fields.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,18 +38,20 @@ from telescope.trials.architecture import Architecture
 
 
 def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:
-    """Return a study with the hyperparameters of the jobs that the study names, if any.
+    """Return the study with hyperparameters from the jobs that it names.
 
-    Raises InvalidInput if a job has no hyperparameters, or differs from the study without `force`.
+    A study that names no jobs is returned unchanged. Raises InvalidInput if a job cannot supply
+    hyperparameters (`supplied_values`), or if no job has a result for an optimizer of the study.
     """
     fill_in = FILLERS.get(study.kind.name)
     return study.kind.of(fill_in(study.question, store)) if fill_in else study
 
 
 def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuestion:
-    """Return a compute-time question whose `given` holds the values of the jobs in `from_jobs`.
+    """Return the question of a compute-time study with hyperparameters from its jobs in `given`.
 
-    A question that names no jobs, or whose `given` is filled already, is returned unchanged.
+    A question that names no jobs is returned unchanged, and so is a question that has values in
+    `given` already.
     """
     if question.from_jobs is None or question.given:
         return question
@@ -60,7 +66,7 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
     supplied = {values.optimizer for values in hyperparameters}
     missing = [optimizer for optimizer in question.optimizers if optimizer not in supplied]
     if not problems and missing:
-        remedy = "name a job with such a result, or drop the optimizer"
+        remedy = "name a job that has one, or drop the optimizer"
         message = f"none of these jobs has a result for {', '.join(missing)}; {remedy}"
         problems.append(Problem("from_jobs.jobs", message, list(question.from_jobs.jobs)))
     if problems:
@@ -69,10 +75,11 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
 
 
 def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Given]:
-    """Yield the values that one job supplies for each optimizer of the study.
+    """Yield the hyperparameters that a job supplies, one `Given` per optimizer of the study.
 
-    Raises InvalidInput if the job does not exist, is not a telescope job, has not succeeded, or
-    differs from the study without `force`.
+    Optimizers that the job has no result for are left out. Raises InvalidInput if the job does not
+    exist, is not a telescope job, or has not succeeded. Also raises InvalidInput if the job differs
+    from the study and `from_jobs.force` is false.
     """
     assert study.from_jobs is not None, "only a study that names jobs takes values from them"
     try:
@@ -89,8 +96,8 @@ def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> It
         raise InvalidInput.of("", message, job_id)
     variant, differing = nearest_variant(study, question)
     if differing and not study.from_jobs.force:
-        closest = f" (its closest variant is {variant.name})" if variant.name else ""
-        remedy = "make them equal, or set from_jobs.force to true, which marks the result"
+        closest = f", even in its closest variant ({variant.name})" if variant.name else ""
+        remedy = "make these fields equal, or set from_jobs.force to true"
         message = f"differs from this study in {', '.join(differing)}{closest}; {remedy}"
         raise InvalidInput.of("", message, job_id)
     for ladder in report["ladders"]:
@@ -103,9 +110,9 @@ def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> It
 def nearest_variant(
     study: ComputeTimeQuestion, question: TelescopingQuestion
 ) -> tuple[Variant, list[str]]:
-    """Return the variant of a job that differs least from a study, and the fields that differ.
+    """Return the variant of a job that differs from a study in the fewest fields, and these fields.
 
-    A job without `sweep_over` has a single variant.
+    `question` is the job's question. A job without `sweep_over` has a single variant.
     """
     compared = [
         (variant, list(differing_fields(study, variant.question))) for variant in variants(question)
@@ -116,11 +123,16 @@ def nearest_variant(
 def values_of_ladder(
     ladder: dict[str, Any], question: TelescopingQuestion, job_id: str, differing: list[str]
 ) -> Given:
-    """Return the values of one ladder of a job's report, with their caveats in `mark`."""
+    """Return the hyperparameters that a job found for one optimizer, with remarks in `mark`.
+
+    `ladder` is the optimizer's part of the job's report.
+    """
     values = ladder["hyperparameters"]
     marks = [f"forced: job {job_id} differs in {', '.join(differing)}"] if differing else []
     if ladder["verdict"] != "resolved":
-        marks.append(f"job {job_id} is {ladder['verdict']} for {ladder['optimizer']}")
+        marks.append(
+            f"the verdict of job {job_id} for {ladder['optimizer']} is {ladder['verdict']}"
+        )
     return Given(
         optimizer=ladder["optimizer"],
         batch_tokens=question.horizon.batch_tokens,
@@ -132,7 +144,10 @@ def values_of_ladder(
 
 
 def differing_fields(study: ComputeTimeQuestion, question: TelescopingQuestion) -> Iterator[str]:
-    """Yield the fields that matter for hyperparameters and differ between a study and a job."""
+    """Yield the fields that affect hyperparameters and differ between a study and a job.
+
+    `question` is the job's question.
+    """
     for name in Architecture.__dataclass_fields__:
         if getattr(study.model, name) != getattr(question.model, name, None):
             yield f"model.{name}"
@@ -148,10 +163,10 @@ def differing_fields(study: ComputeTimeQuestion, question: TelescopingQuestion) 
         yield "optimizer_options"
     for name in SCALES:
         if name not in ("lr", "weight_decay") and isinstance(getattr(question.search, name), Range):
-            yield f"search.{name}, which the job tuned too"
+            yield f"search.{name} (tuned by the job)"
     if "muon" in study.optimizers and study.adamw_lr_ratio != question.adamw_lr_ratio:
         yield "adamw_lr_ratio"
 
 
 FILLERS: dict[str, Callable[[Any, Store], Any]] = {COMPUTE_TIME.name: with_given}
-"""The functions that take hyperparameters from jobs, by kind of study."""
+"""For each kind of study that may name jobs: the function that takes hyperparameters from them."""

@@ -1,7 +1,8 @@
-"""Measurements of this installation that forecasts use.
+"""Facts about this installation from which the cost of a job is forecast.
 
-The measurements are the past speed of the workers, the number of trials that run at once, and the
-size of curves. A forecast never fails for lack of measurements.
+The facts are the speed at which the workers trained earlier trials, the number of trials that run
+at once, and the function that encodes curves for the database, which determines their size. Without
+earlier trials, a forecast assumes a speed.
 """
 
 import os
@@ -15,18 +16,24 @@ from telescope.studies.forecast.pace import Machine
 
 
 def slots(settings: Settings) -> int:
-    """Number of trials that run at once: 1 with the local executor, else as many as `workers` says,
-    by default one per CPU of this machine."""
+    """Return the number of trials that run at once.
+
+    The local executor runs one trial at a time. For Ray, the number is the setting `workers`, by
+    default the number of CPUs of this machine.
+    """
     return 1 if settings.executor == "local" else settings.workers or os.cpu_count() or 1
 
 
 def measurements_in_database(settings: Settings, store: Store) -> Machine:
-    """Return the measurements in an open database."""
+    """Return the facts about this installation, with the speeds in an open database."""
     return Machine(tuple(store.rates()), slots(settings), encode)
 
 
 def measurements_in_installation(settings: Settings) -> Machine:
-    """Return the measurements in this installation's database; no speeds if it cannot be read."""
+    """Return the facts about this installation, with the speeds in its database.
+
+    If the database cannot be read, the result has no speeds.
+    """
     url = settings.database_url
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         return Machine((), slots(settings), encode)

@@ -10,10 +10,13 @@ from telescope.studies.kind import EndCause, Ended
 
 
 def latest(job: JobRow, store: Store) -> dict[str, Any]:
-    """Return the latest report with its `kind`; before the first report, a report on no trials."""
+    """Return the latest report of a job as JSON, with the job's kind in the field `kind`.
+
+    If the job has no report yet, make a report without trials.
+    """
     document = store.result(job.id)
     if document is None:
-        cancelled = job.state is JobState.CANCELLED  # before its first report
+        cancelled = job.state is JobState.CANCELLED  # cancelled before its first report
         study = registry.parse(store.study_document(job.id))
         report = study.report((), Ended(EndCause.CANCELLED) if cancelled else None)
         document = registry.report_document(report)

@@ -1,13 +1,14 @@
-"""The one path from a document to a job.
+"""The steps that turn a document into a job.
 
-The document is parsed into a study and admitted (`admission`), the study's corpora are opened,
-hyperparameters are taken from the jobs that the study names, and the job is stored. Submissions and
-clones over HTTP take this path, and so does `telescope run`; previews and `telescope coordinates`
-stop once the corpora are open. Only admission differs: a document sent over HTTP may name only
-paths and factories that the operator lists; a file on this machine may name any.
+1. The document is parsed into a study. A document that was sent over HTTP may name only paths and
+   factories that the operator lists (`api.jobs.admission`). A document from a file on this machine
+   may name any.
+2. The corpora of the study are opened, tokenised and hashed.
+3. If the study names other jobs, hyperparameters are taken from their results.
+4. The job is stored.
 
-Parts: `Submission`, a document and its origin · `opened`, from a submission to a study · `accept`,
-from a submission to a job · `create_job`, from a study to a job.
+Jobs that are submitted or cloned over HTTP take all steps, and so do the jobs of `telescope run`.
+Previews and `telescope coordinates` take the first two (`opened`).
 """
 
 import hashlib
@@ -26,27 +27,30 @@ from telescope.studies.kind import AnyStudy
 
 @dataclass(frozen=True)
 class Submission:
-    """A document and its origin, which determines what the document may name."""
+    """A document, where it came from, and the request that it belongs to."""
 
     document: Any
-    # Settings with the permitted folders and factories; None for a file on this machine.
+    # Settings that list the permitted folders and factories; None for a file on this machine.
     server_settings: Settings | None = None
-    may_name_new_paths: bool = True  # False if all paths were admitted with an earlier job
+    # False if the document contains only paths that were accepted with an earlier job.
+    may_name_new_paths: bool = True
     idempotency_key: str | None = None
-    keyed_request: Any = None  # what a repeated key must match; None for the document
+    # The request that a later request with the same key must repeat; None for the document.
+    keyed_request: Any = None
 
     @property
     def request_hash(self) -> str:
-        """Digest of the request, which a later request with the same key must match."""
+        """Hash of the request, by which a repeated request with the same key is recognised."""
         request = self.document if self.keyed_request is None else self.keyed_request
         text = json.dumps(request, sort_keys=True, default=repr)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 def opened(submission: Submission) -> AnyStudy:
-    """Parse and admit a document as a study, and open and tokenise the study's corpora.
+    """Parse a document into a study, check the names in it, and open and tokenise its corpora.
 
-    Raises InvalidInput if the document is invalid, or names a path or factory that is not allowed.
+    Raises InvalidInput if the document is invalid, if it names a path or factory that is not
+    allowed, or if a corpus or model cannot be used.
     """
     settings = submission.server_settings
     if settings:
@@ -58,10 +62,11 @@ def opened(submission: Submission) -> AnyStudy:
 
 
 def accept(submission: Submission, store: Store) -> JobRow:
-    """Create the job of a document, or return the job that an equal request with this key created.
+    """Create the job of a document.
 
-    A repeated request therefore succeeds even if the corpus has disappeared. Raises InvalidInput as
-    `opened` does, and IdempotencyMismatch if the key was used with another request.
+    If an earlier request with the same idempotency key created a job, return that job instead, even
+    if its corpus has disappeared. Raises IdempotencyMismatch if the earlier request was not the
+    same. Raises InvalidInput if `opened` or `with_hyperparameters` does.
     """
     key = submission.idempotency_key
     earlier = store.job_of_key(key, submission.request_hash) if key else None
@@ -69,7 +74,7 @@ def accept(submission: Submission, store: Store) -> JobRow:
 
 
 def create_job(study: AnyStudy, submission: Submission, store: Store) -> JobRow:
-    """Create the job of a study, with hyperparameters from the jobs that the study names."""
+    """Store the job of a study, with hyperparameters from the jobs that the study names."""
     document = registry.to_document(with_hyperparameters(study, store))
     key, body_hash = submission.idempotency_key, submission.request_hash
     job, _ = store.create_job(document, idempotency_key=key, body_hash=body_hash)

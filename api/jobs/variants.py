@@ -1,8 +1,11 @@
 """Trials with their labels, including trials of old databases.
 
-A trial's row holds its label: the ladder, variant, stage and level of the trial. Rows older than
-migration 0005 have no label: their ladder is derived from the optimizer, and their variant from the
-specification, which is loaded for these rows only. Their stage and level stay null.
+A label is the place of a trial in its study: the ladder (all trials of one optimizer), the variant
+(one of the models or texts that a job compares), the stage (the trials that are planned together),
+and the level (the width within the ladder). The row of a trial holds its label. Rows that were
+written before migration 0005 have no label. For these rows only, the ladder and the variant are
+derived: the ladder is named after the optimizer, and the variant follows from the specification of
+the trial. Their stage and level stay null.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,11 +16,14 @@ from api.store.store import Store
 from telescope.studies import registry
 from telescope.trials.outcome import TrialState
 
-LARGE_PAGE = 1000
+LARGE_PAGE = 1000  # number of trials per query
 
 
 def every_trial(store: Store, job_id: str, state: TrialState | None = None) -> Iterator[TrialRow]:
-    """Yield the trials of a job, by default in every state; they are read page by page."""
+    """Yield the trials of a job that are in `state`, each with its ladder and variant.
+
+    Without `state`, yield all trials. The trials are read page by page.
+    """
     token: str | None = ""
     while token is not None:
         page = store.trials(job_id, LARGE_PAGE, token or None, only=TrialFilter(state=state))
@@ -31,7 +37,7 @@ def trials_page(store: Store, job_id: str, page: Page[TrialRow]) -> Page[TrialRo
 
 
 def with_variants(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
-    """Return `rows`, at most a page of a job's trials, each with its ladder and variant."""
+    """Return `rows`, some trials of a job, each with its ladder and variant."""
     rows = tuple(rows)
     unlabelled = [row.digest for row in rows if row.ladder is None]
     if not unlabelled:

@@ -1,4 +1,7 @@
-"""Jobs with their studies and results, trials with their specs and curves."""
+"""Create the tables of jobs, specifications, results, studies, trials and chunks.
+
+A chunk is a piece of a trial's curve.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,9 @@
-"""Columns of trials: measure, last metrics, numerics, tokens per batch, id of the reused trial."""
+"""Add columns to the table of trials, and an index by digest.
+
+The columns are the kind of measurement (`measure`), the metrics of the last point, the numerics
+(the arithmetic that a trial was trained with), the tokens per batch, and the id of the trial whose
+outcome a trial reuses.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,8 +13,8 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# Plain SQL, which SQLite and PostgreSQL both accept; on SQLite, alembic's operation would rebuild
-# the table to add the foreign key.
+# Plain SQL, which SQLite and PostgreSQL both accept. On SQLite, alembic's own operation would
+# rebuild the whole table to add the foreign key.
 REUSED_FROM = (
     "ALTER TABLE trials ADD COLUMN reused_from INTEGER "
     "CONSTRAINT fk_trials_reused_from_trials REFERENCES trials (id)"

@@ -1,4 +1,8 @@
-"""Column of trials: forecast FLOPs, so that long trials are dispatched first; 0 if unknown."""
+"""Add a column to the table of trials: the FLOPs that a trial is expected to need.
+
+The coordinator starts the trials with the most expected FLOPs first. The column is 0 for trials
+that were planned before this revision.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,8 @@
-"""Table of outlines of completed trials' curves, for studies; older trials have no outline."""
+"""Create the table of outlines.
+
+An outline is the shortened curve of a completed trial, which studies read. Trials that completed
+before this revision have no outline.
+"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,1 +1,1 @@
-"""One file per schema revision."""
+"""One file per revision of the database schema."""

@@ -144,7 +144,7 @@ def test_a_job_that_tuned_a_value_that_the_study_fixes_is_refused(
     record: CoordinatorStore,
 ) -> None:
     job = finished(record, search=SEARCH | {"momentum": {"low": 0.9, "high": 0.97, "points": 2}})
-    assert "differs from this study in search.momentum, which the job tuned too" in refusal(
+    assert "differs from this study in search.momentum (tuned by the job)" in refusal(
         question_from(job), record
     )
 
@@ -157,7 +157,7 @@ def test_an_unresolved_result_is_used_and_marked(record: CoordinatorStore) -> No
         "Algorithm 1 has no interval"
     )
     assert {entry.mark for entry in resolved(question_from(job), record).given} == {
-        f"job {job} is unresolved for {name}" for name in ("muon", "adamw")
+        f"the verdict of job {job} for {name} is unresolved" for name in ("muon", "adamw")
     }
 
 
@@ -183,8 +183,9 @@ def test_the_variant_with_the_architecture_of_the_study_is_used(
     squared = question_from(
         job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True}
     )
-    assert "differs from this study in model.mlp (its closest variant is tied gelu)" in refusal(
-        squared, record
+    assert (
+        "differs from this study in model.mlp, even in its closest variant (tied gelu)"
+        in refusal(squared, record)
     )
 
 
