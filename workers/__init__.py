@@ -1,7 +1,13 @@
-"""Execution of trials: the executors, their interface, and the runner inside a worker.
+"""Execution of trials.
 
-In reading order: `interface`, the contract of every executor · `desk`, assignments and events of
-any executor · `packs`, which trials train together · `runner`, the code inside a worker · `local`,
-an executor in this process · `processes`, which kills the descendants of a dead process ·
-`on_ray`, executors on Ray.
+A trial is one training run. The coordinator hands trials to an executor, which trains them on one
+or more workers. In reading order:
+
+- `interface`: the contract of every executor
+- `desk`: the queues of assignments and events in an executor
+- `packs`: the choice of trials that a worker trains together
+- `runner`: the code that trains trials inside a worker
+- `local`: an executor in this process
+- `processes`: kills the descendants of a dead process
+- `on_ray`: executors on Ray
 """

@@ -1,10 +1,13 @@
-"""Queues of assignments and events, which all executors share.
+"""The desk: the queues of assignments and events that every executor has.
 
-A `Desk` stands between the coordinator and the threads that look after workers. The coordinator
-submits assignments, requests stops, and receives events. A worker's thread takes the next
-assignment, checks whether the trial should stop, and emits events. The desk enforces the contract
-of `workers.interface` for all executors: an attempt has one terminal event, and no event of the
-attempt follows, even if the trial's next attempt is already running.
+An assignment is one attempt at a trial (`workers.interface`). A `Desk` stands between the
+coordinator and the threads that look after workers. The coordinator submits assignments, requests
+stops, and receives events. The thread of a worker takes assignments, asks whether their trials
+should stop, and emits events.
+
+The desk enforces the contract of events for all executors: an attempt has exactly one terminal
+event. Events of an attempt that has ended are dropped, even if the next attempt at the trial is
+already running.
 """
 
 import queue
@@ -26,13 +29,13 @@ class RunningAssignment:
 
     @property
     def flops_left(self) -> float:
-        """FLOPs that remain of the trial."""
+        """FLOPs of the steps that the trial has left."""
         spec = self.assignment.spec
         return trial_flops(spec) * (spec.horizon.steps - self.step) / spec.own_steps
 
 
 class Desk:
-    """Assignments in, events out; thread-safe."""
+    """Hands assignments to workers, and their events to the coordinator; thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -48,7 +51,7 @@ class Desk:
             self._changed.notify_all()
 
     def stop(self, trial_id: int) -> None:
-        """End a queued trial at once; mark a running trial to stop; ignore any other trial."""
+        """End a queued trial at once, or mark a running trial to stop. Ignore any other trial."""
         with self._changed:
             queued = next((a for a in self._pending if a.trial_id == trial_id), None)
             if queued is not None:
@@ -58,7 +61,7 @@ class Desk:
                 running.stopping = True
 
     def events(self, timeout: float) -> Sequence[Event]:
-        """Wait up to `timeout` seconds for the first event; return all available events."""
+        """Return the events since the last call; wait up to `timeout` seconds for the first."""
         events: list[Event] = []
         try:
             events.append(self._events.get(block=timeout > 0, timeout=timeout))
@@ -91,9 +94,10 @@ class Desk:
             self._changed.wait_for(lambda: self._closed, seconds)
 
     def take(self, timeout: float | None = None) -> Assignment | None:
-        """Wait for the next assignment, from the job with the fewest running trials.
+        """Wait for an assignment and take it from the queue.
 
-        Returns None after `timeout` seconds, or if the desk closes.
+        The assignment is the first in the queue whose job has the fewest running trials. Return
+        None if there is no assignment for `timeout` seconds, or if the desk closes.
         """
         with self._changed:
             self._changed.wait_for(lambda: bool(self._pending) or self._closed, timeout)
@@ -106,16 +110,16 @@ class Desk:
     def take_matching(
         self, matches: Callable[[Assignment], bool], limit: int
     ) -> tuple[Assignment, ...]:
-        """Take up to `limit` queued assignments that match, without waiting."""
+        """Take up to `limit` queued assignments for which `matches` is true, without waiting."""
         with self._changed:
             matching = [assignment for assignment in self._pending if matches(assignment)]
             return tuple(self._begin(assignment) for assignment in matching[: max(0, limit)])
 
     def give_back(self, assignments: Sequence[Assignment]) -> None:
-        """Put assignments that were taken but not begun back at the front of the queue.
+        """Return assignments that were taken, but not begun, to the front of the queue.
 
-        An attempt whose stop was requested ends instead, and one that has ended is ignored. A
-        closed desk queues nothing.
+        If a stop of the trial was requested, the attempt ends as `Stopped` instead. Attempts that
+        have ended are ignored. A closed desk queues nothing.
         """
         with self._changed:
             for assignment in reversed(assignments):
@@ -138,13 +142,13 @@ class Desk:
             return tuple(self._pending)
 
     def flops_left(self) -> float:
-        """FLOPs that remain of all queued and running trials."""
+        """FLOPs of the steps that all queued and running trials have left."""
         with self._changed:
             queued = sum(trial_flops(assignment.spec) for assignment in self._pending)
             return queued + sum(running.flops_left for running in self._running.values())
 
     def stopping(self, trial_id: int) -> bool:
-        """True if a stop of this running trial was requested."""
+        """True if the trial is running and its stop was requested."""
         running = self._running.get(trial_id)
         return running is not None and running.stopping
 
@@ -154,7 +158,10 @@ class Desk:
         return running is not None and running.assignment.attempt == assignment.attempt
 
     def emit(self, event: Event) -> None:
-        """Emit an event, unless its attempt is not running or the desk is closed."""
+        """Queue an event for the coordinator.
+
+        Drop the event if its attempt is not running, or if the desk is closed.
+        """
         with self._changed:
             if self._closed:
                 return

@@ -1,20 +1,23 @@
-"""The interface between the coordinator and the executors that run trials.
+"""The interface between the coordinator and the executors.
 
-An executor has the four methods and three properties of the `Executor` protocol. All executors pass
-the same contract suite, `tests/workers/test_contract.py`:
+A trial is one training run, and an attempt is one execution of a trial. The coordinator submits
+attempts to an executor, which trains them on its workers and reports events. An executor has the
+four methods and three properties of the `Executor` protocol. All executors pass the same tests,
+`tests/workers/test_contract.py`:
 
-- `submit` hands over trials and returns at once; the executor may queue them.
-- `stop` requests the end of a trial; the answer is a `Stopped` event, or the terminal event that
-  came first.
-- `events` waits up to `timeout` seconds for the first event and returns the events since the last
-  call, in order within each trial.
-- `close` ends every process that the executor started; trials still running are lost, not failed.
+- `submit` hands over attempts and returns at once. The executor may queue them.
+- `stop` requests the end of a trial. The executor answers with a `Stopped` event, unless another
+  terminal event of the attempt comes first.
+- `events` returns the events since the last call, in order within each trial. It waits up to
+  `timeout` seconds for the first event.
+- `close` ends every process that the executor started. Trials that are still running get no
+  terminal event.
 
-The contract of events: for each submitted (trial, attempt) there is one `Started`, then any number
-of `Measured`, then exactly one of `Finished`, `Failed` or `Stopped`. A trial that never began may
-end without `Started`. Executors never retry. A `Waiting` event concerns the executor as a whole. An
-attempt that resumes sends the curve up to the checkpoint again, since the coordinator may not have
-recorded all of this curve.
+For each submitted attempt, there is one `Started` event, then any number of `Measured` events, and
+then exactly one terminal event: `Finished`, `Failed` or `Stopped`. An attempt that never began may
+end without `Started`. A `Waiting` event concerns the executor as a whole. Executors never retry a
+trial. An attempt that resumes from a checkpoint sends the curve up to the checkpoint again, since
+the coordinator may not have recorded all of it.
 """
 
 from collections.abc import Sequence
@@ -24,23 +27,23 @@ from typing import Protocol
 from telescope.trials.outcome import Failure, Measurement
 from telescope.trials.spec import TrialSpec
 
-# Environment variable: seconds between a trial's checkpoints, 30 by default.
+# Environment variable: the seconds between the checkpoints of a trial, 30 by default.
 CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One attempt at one trial, as handed to a worker."""
+    """One attempt at one trial, as it is submitted."""
 
     trial_id: int
     attempt: int
     spec: TrialSpec
     checkpoint: str  # path of the trial's checkpoint file, which all attempts share
-    # Id of the trial's job. Workers take trials of the job with the fewest running trials; all
-    # trials of a pack belong to one job.
+    # Id of the trial's job. A free worker takes a trial of the job with the fewest running trials.
+    # Trials that are trained together belong to one job.
     job: str = ""
-    # Number of operational failures since the job was last retried; a pause, or the end of a
-    # coordinator, is not a failure.
+    # Number of failed attempts since a user last retried the job. An attempt that ended because of
+    # a pause, or because a coordinator ended, is not counted.
     failures: int = 0
 
 
@@ -48,8 +51,10 @@ class Assignment:
 class Started:
     """A worker began the attempt.
 
-    `resumed_step` is 0 for a fresh start, and `branch.step` for a branch that begins at its trunk's
-    state.
+    `resumed_step` is the number of steps that are already done. It is 0 for a start from the
+    beginning, and the checkpoint's step for an attempt that resumes from a checkpoint. A branch is
+    a trial that continues from a stored state of another trial. For an attempt that begins at that
+    state, `resumed_step` is `branch.step`.
     """
 
     trial_id: int
@@ -61,7 +66,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Measured:
-    """New points of the trial's curve."""
+    """The trial has new points of its curve, which holds the losses by step."""
 
     trial_id: int
     attempt: int
@@ -72,17 +77,17 @@ class Measured:
 class Finished:
     """The trial trained to its end, reached `stop_below_loss`, or diverged.
 
-    The last point of the curve shows which of the three happened.
+    The last point of the curve shows which of the three cases it is.
     """
 
     trial_id: int
     attempt: int
-    points: tuple[Measurement, ...]  # the rest of the curve, the last point included
+    points: tuple[Measurement, ...]  # the points that follow the last `Measured`; at least one
 
 
 @dataclass(frozen=True)
 class Failed:
-    """An operational failure: an exception, a dead process, a lost corpus."""
+    """The attempt failed, for instance because of an exception or the death of a process."""
 
     trial_id: int
     attempt: int
@@ -91,7 +96,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The trial ended because of a call to `stop`."""
+    """The attempt ended because of a call of `stop`."""
 
     trial_id: int
     attempt: int
@@ -99,13 +104,13 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Some workers are missing, or all are placed again.
+    """Some workers are missing, or none is missing any more.
 
-    A worker is missing if it is not placed in time (30 s by default), if the cluster is too small
+    A worker is missing if it is not ready in time (30 s by default), if the cluster is too small
     for it, or if its process could not start.
     """
 
-    reason: str | None  # why a worker is missing; None if all workers are placed
+    reason: str | None  # why a worker is missing; None if no worker is missing any more
 
 
 Event = Started | Measured | Finished | Failed | Stopped | Waiting
@@ -113,24 +118,28 @@ TERMINAL = (Finished, Failed, Stopped)
 
 
 class Executor(Protocol):
-    """Runs trials; the docstring of this module is the contract."""
+    """Runs trials. The docstring of this module states the contract."""
 
     @property
     def slots(self) -> int:
-        """Number of workers that can train at once; the number may grow."""
+        """Number of workers. The number may grow."""
         ...
 
     @property
     def room(self) -> int:
-        """Number of unfinished assignments to keep submitted: those in training, and a queue.
+        """Number of unfinished assignments that the coordinator should keep submitted.
 
-        A worker may train several assignments at once.
+        The number covers the assignments that the workers train, and a queue. A worker may train
+        several assignments together.
         """
         ...
 
     @property
     def numerics(self) -> str | None:
-        """Numerics of one of the newest warm workers; None while no worker has reported any."""
+        """Numerics that a worker has reported: its version of torch and its kind of device.
+
+        None until a worker has reported any.
+        """
         ...
 
     def submit(self, *assignments: Assignment) -> None:
@@ -141,16 +150,16 @@ class Executor(Protocol):
         ...
 
     def stop(self, trial_id: int) -> None:
-        """Request the end of a submitted trial; ignore unknown and ended trials."""
+        """Request the end of a submitted trial. Ignore a trial that is unknown or has ended."""
         ...
 
     def events(self, timeout: float) -> Sequence[Event]:
         """Return the events since the last call; wait up to `timeout` seconds for the first.
 
-        Raises WorkersLost if the executor can no longer run anything.
+        Raises WorkersLost if the executor can run no more trials.
         """
         ...
 
     def close(self) -> None:
-        """End everything that the executor started; idempotent."""
+        """End everything that the executor started. Further calls do nothing."""
         ...

@@ -1,8 +1,12 @@
 """The executor that runs trials in this process, without Ray.
 
-One thread trains pack after pack. This executor is for small machines, notebooks and tests; curves
-are the same as with any other executor. A process cannot kill its own thread, so `stop` and `close`
-take effect at the trial's next step, or after the measurement of a program.
+It is meant for small machines, notebooks and tests. One thread trains pack after pack; a pack is a
+group of trials that are trained together (`workers.packs`). The curves of trials are the same as
+with any other executor.
+
+A process cannot kill its own thread. `stop` and `close` therefore take effect at the next training
+step. If the thread is measuring how fast packs of different sizes train, they take effect after the
+measurement.
 """
 
 import threading
@@ -15,11 +19,11 @@ from workers.desk import Desk
 from workers.interface import Assignment, Event
 from workers.packs import MOST_TOGETHER, Packs
 
-CLOSE_SECONDS = 10.0  # longest wait of close() for the trial's next step
+CLOSE_SECONDS = 10.0  # longest time that `close` waits for the thread
 
 
 class LocalExecutor:
-    """One worker thread in this process."""
+    """Runs trials in one thread of this process."""
 
     slots = 1
     room = 2 * MOST_TOGETHER
@@ -44,7 +48,7 @@ class LocalExecutor:
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """Stop the thread; idempotent."""
+        """Ask the thread to end, and wait for it. Further calls do nothing."""
         self._desk.close()
         self._thread.join(CLOSE_SECONDS)
 

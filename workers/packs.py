@@ -1,19 +1,19 @@
-"""Packs: which trials a worker trains together, and by which program.
+"""Packs: groups of trials that a worker trains together.
 
-Trials of one shape run faster as one program (telescope.train.pack), or compiled
-(telescope.train.compiled). The first worker that meets a shape measures which program is fastest
-(telescope.train.program), if enough steps are queued to repay the measurement. Compiled programs
-are measured only if enough steps are queued to repay compiling; if these are queued only later, the
-shape is measured again. Shapes with the same *graph* (`telescope.train.compiled.Graph`) share
-compiled code.
+Trials have the same *shape* if they differ only in seed, learning rate and similar numbers
+(`telescope.train.pack.shape`). Such trials often train faster together, as a pack, or by compiled
+code. A *program* states how trials of one shape are trained: the number of trials in a pack, and
+whether the code is compiled (`telescope.train.program`). The first worker that takes a trial of a
+shape measures which program is the fastest, if enough steps are queued to repay the time of the
+measurement. Shapes with the same *graph* (`telescope.train.compiled.Graph`) use the same compiled
+code. Compiled programs are measured only if enough steps with the same graph are queued to repay
+the time of compiling. If enough steps are queued only later, the shape is measured again then.
 
-A pack is at most the worker's share of the remaining work, so that no worker is idle at the end.
+A pack is at most one worker's share of the remaining work, so that no worker is idle at the end.
 All trials of a pack belong to one job, so that a lost corpus fails only one job. A trial that has
-failed before is trained alone and not compiled, since packing or the compiler may have been the
-cause. Trials of users' models, trials that measure coordinates or step times, and trials that
-observe attention logits are trained alone too.
-
-Parts: `Pack`, the trials that a worker takes · `Packs`, which makes packs from a desk.
+failed before is trained alone and not compiled, since packing or compiling may have caused the
+failure. Three other kinds of trial are trained alone and not compiled: trials of users' own models,
+trials that measure something other than the loss, and trials that observe attention logits.
 """
 
 import logging
@@ -32,8 +32,9 @@ from workers.interface import Assignment
 log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8  # largest number of trials in a pack
-# A shape is measured if at least this many steps are left: those of a pack, or those of all trials
-# with the same graph, per worker. A measurement takes as long as 20 to 110 steps.
+# A shape is measured if at least this many steps are left: either the steps of the next pack, or
+# the steps of all queued trials with the same graph, divided by the number of workers. A
+# measurement takes as long as 20 to 110 steps.
 REPAID_STEPS = 1000
 
 
@@ -42,18 +43,19 @@ class Pack:
     """Attempts at trials of one shape that a worker trains together; empty if there is no work."""
 
     assignments: tuple[Assignment, ...] = ()
-    compiled: bool = False
+    compiled: bool = False  # True if compiled code should train them
 
 
 class MeasurementAbandoned(Exception):
-    """The measurement was abandoned, since its trial should stop or the desk was closed."""
+    """A measurement was abandoned, since its trial should stop or the desk was closed."""
 
 
+# (trial, largest number of trials in a pack, steps per worker) -> the fastest program
 Measure = Callable[[Assignment, int, float], Program]
 
 
 def may_be_packed(assignment: Assignment) -> bool:
-    """True if the trial may be packed and compiled; False for every user model."""
+    """True if the trial may be trained with others and by compiled code."""
     spec = assignment.spec
     return (
         assignment.failures == 0
@@ -64,21 +66,21 @@ def may_be_packed(assignment: Assignment) -> bool:
 
 
 class Packs:
-    """Takes the assignments of a desk in packs; thread-safe."""
+    """Takes assignments from a desk in packs; thread-safe."""
 
     def __init__(self, desk: Desk, workers: Callable[[], int]) -> None:
         self._desk = desk
         self._workers = workers  # returns the number of workers that share the desk
-        self._programs: dict[str, Program] = {}  # the fastest program, by shape
-        self._graphs: dict[str, Graph] = {}  # the graph to compile, by shape
-        self._measuring = threading.Lock()
+        self._programs: dict[str, Program] = {}  # the fastest program by shape, once measured
+        self._graphs: dict[str, Graph] = {}  # the graph of each measured shape
+        self._measuring = threading.Lock()  # held during a measurement
 
     def take(self, timeout: float | None, measure: Measure) -> Pack:
-        """Wait for the next assignment; return a pack of this assignment and others like it.
+        """Wait for the next assignment. Return a pack of this assignment and others like it.
 
-        The pack is empty if there is no assignment for `timeout` seconds, or the desk closes.
-        `measure` runs `telescope.train.program.choose` on this worker's device, and may raise
-        MeasurementAbandoned if the assignment should stop or the desk closes.
+        Return an empty pack if there is no assignment for `timeout` seconds, or if the desk closes.
+        `measure` calls `telescope.train.program.choose` on this worker's device. It may raise
+        MeasurementAbandoned if the trial should stop or the desk closes.
         """
         first = self._desk.take(timeout)
         if first is None:
@@ -103,11 +105,14 @@ class Packs:
         return Pack((first, *self._desk.take_matching(fits, members - 1)), program.compiled)
 
     def _share(self, first: Assignment) -> int:
-        """One worker's share of all remaining work, as a number of trials like `first`."""
+        """Number of trials like `first` in one worker's share of all remaining work."""
         return math.ceil(self._desk.flops_left() / self._workers() / trial_flops(first.spec))
 
     def _steps(self, first: Assignment) -> float:
-        """Steps per worker of `first` and the queued trials with its graph; at least `first`'s."""
+        """Steps of `first` and all queued trials with its graph, divided by the number of workers.
+
+        The result is at least the number of steps of `first`.
+        """
         graph, own_steps = Graph.of(first.spec), first.spec.own_steps
         queued_steps = sum(
             assignment.spec.own_steps
@@ -117,9 +122,10 @@ class Packs:
         return max(own_steps, (own_steps + queued_steps) / self._workers())
 
     def _measure(self, first: Assignment, steps: float, measure: Measure) -> None:
-        """Measure and store the fastest program; do nothing while another worker measures.
+        """Measure the fastest program for the shape of `first`, and store it.
 
-        If the measurement fails, trials of this shape are trained alone.
+        Do nothing while another worker measures. If the measurement fails, trials of this shape are
+        trained alone.
         """
         if not self._measuring.acquire(blocking=False):
             return
@@ -138,7 +144,7 @@ class Packs:
         except Exception as error:
             program = Program()
             log.warning(
-                "width %d, %s: no packs, since they could not be measured: %s",
+                "width %d, %s: trials train alone, since packs could not be measured: %s",
                 spec.model.width,
                 spec.optimizer.name,
                 error,
@@ -151,9 +157,9 @@ class Packs:
             self._measure_again(Graph.of(spec))
 
     def _measure_again(self, graph: Graph) -> None:
-        """Let other shapes of a compiled graph be measured again when they are next taken.
+        """Let other shapes with this graph be measured again, since the graph is now compiled.
 
-        These shapes were not worth compiling, but can now use the compiled code.
+        These shapes were not worth compiling, but can now use the compiled code at no cost.
         """
         for shape_key, program in list(self._programs.items()):
             if self._graphs.get(shape_key) == graph and math.isfinite(program.repaid_steps):
@@ -162,8 +168,8 @@ class Packs:
     def record_failure(self, pack: Pack) -> None:
         """Record that a pack failed, perhaps for lack of memory.
 
-        The next packs of its shape are half as large; if the pack was a single compiled trial, the
-        shape is no longer compiled.
+        If the pack had several trials, the next packs of its shape are half as large. If it was a
+        single compiled trial, trials of its shape are no longer compiled.
         """
         shape_key, members = shape(pack.assignments[0].spec), len(pack.assignments)
         if members > 1:
@@ -174,6 +180,6 @@ class Packs:
         elif pack.compiled:
             self._programs[shape_key] = Program(reason="not compiled: a compiled trial failed")
             log.warning(
-                "width %d: no longer compiled, since a compiled trial failed",
+                "width %d: training is no longer compiled, since a compiled trial failed",
                 pack.assignments[0].spec.model.width,
             )

@@ -1,12 +1,12 @@
 """Processes that a dead process has left behind.
 
-Ray's agents outlive a killed driver by about a minute, reparented to init, some in process groups
-of their own. But their environment stays the same. A supervisor starts a child with a unique value
-of the environment variable `MARKER`, every descendant inherits the value, and `end_all` kills all
-processes with this value.
+When the process that started Ray is killed, some of Ray's processes live on for about a minute.
+Neither their parent nor their process group shows where they came from, but their environment does.
+A supervisor starts a child with a unique value of the environment variable `MARKER`. Every
+descendant of the child inherits this value, and `end_all` kills all processes that have it.
 
-Ray's agents rename themselves, which overwrites the environment that other processes see, unless
-`SPT_NOENV` is set; `workers.on_ray.cluster` sets it.
+Some of Ray's processes rename themselves, which overwrites the environment that other processes
+see. The environment variable `SPT_NOENV` prevents this; `workers.on_ray.cluster` sets it.
 """
 
 import os
@@ -20,7 +20,7 @@ POLL_SECONDS = 0.02
 
 
 def carrying(variable: str, value: str) -> set[psutil.Process]:
-    """Return the living processes, this one excluded, that were started with `variable=value`."""
+    """Return the living processes that were started with `variable=value`, except this one."""
     return {
         process
         for process in psutil.process_iter()
@@ -44,12 +44,13 @@ def alive(process: psutil.Process) -> bool:
 
 
 def end_all(marker: str, seconds: float, variable: str = MARKER) -> bool:
-    """Kill all processes started with `variable=marker`, and processes that they start meanwhile.
+    """Kill all processes that were started with `variable=marker`, except this one.
 
-    Returns True once all are dead, False if a process still lives after `seconds`.
+    Processes that they start meanwhile are killed, too. Return True once all are dead, or False if
+    a process still lives after `seconds`.
     """
     deadline = time.monotonic() + seconds
-    # kept, since a process that is about to end no longer has an environment
+    # remembered here, since a process that is about to end no longer has an environment
     killed: set[psutil.Process] = set()
     while living := carrying(variable, marker) | set(filter(alive, killed)):
         if time.monotonic() >= deadline:

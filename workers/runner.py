@@ -1,15 +1,14 @@
 """The runner, which trains trials inside a worker.
 
-`run_attempts` restores the checkpoint of each trial, or the trunk's state that a branch begins at,
-iterates the training loop, and yields the events of `workers.interface`: `Started`, points batched
-into `Measured`, and one terminal event. An exception becomes a `Failed` here, so that every
-executor reports failures in the same way; a diverged trial is `Finished`, since divergence is a
-result.
+`run_attempts` trains a pack, which is a group of trials that are trained together. It runs the
+training loop (`telescope.train.loop`) and yields the events of `workers.interface`: `Started`, then
+`Measured` with several points of the curve each, then one terminal event. Each trial continues from
+its checkpoint, if there is one. An exception becomes a `Failed` event here, so that all executors
+report failures in the same way. A trial that diverges becomes a `Finished` event, since divergence
+is a result.
 
-A worker process runs many trials. `warm_up` does in advance what would delay the first trial
-(torch's imports and first kernels), and `clean_up` restores the process after each pack.
-
-Parts: `run_attempts`, `AttemptReporter` · `warm_up`, `apply_settings`, `clean_up`.
+A worker process runs many trials. `warm_up` does in advance what would delay the first trial, and
+`clean_up` restores the state of the process after each pack.
 """
 
 import gc
@@ -40,21 +39,21 @@ from workers.interface import (
     Stopped,
 )
 
-FLUSH_POINTS = 100  # number of points that are reported without waiting for the interval
-# Interval between a trial's reports, multiplied by the number of trials in the pack, since the
-# coordinator writes a transaction per report.
+FLUSH_POINTS = 100  # this many points are reported at once, whatever the time since the last report
+# Seconds between two reports of a trial that is trained alone. In a pack, the time is multiplied by
+# the number of trials, since the coordinator writes one transaction per report.
 FLUSH_SECONDS = 0.5
-TRACEBACK_LINES = 6  # number of lines of the traceback in the message of a failure
+TRACEBACK_LINES = 6  # number of traceback lines in the message of a failure
 
 
 def run_attempts(
     assignments: Sequence[Assignment], stopping: Callable[[Assignment], bool], compile: bool = False
 ) -> Iterator[Event]:
-    """Run attempts at trials of one shape together, and yield their events.
+    """Train trials of one shape together, and yield their events.
 
-    `stopping` is called at each step and returns True if a trial should stop. `compile` requests a
-    compiled program, if compiling is possible. Closing the generator stops all trials. An exception
-    fails all trials that have not ended.
+    At each step, `stopping` is called for each trial and returns True if the trial should stop.
+    If `compile` is true, compiled code trains the trials, if compiling is possible. Closing the
+    generator stops all trials. An exception fails all trials that have not ended.
     """
     unfinished = list(assignments)
     failure: Failure | None = None
@@ -77,7 +76,7 @@ def run_attempts(
 
 
 class AttemptReporter:
-    """Converts the training loop's output for one attempt to events, with points in batches."""
+    """Converts the training loop's output for one attempt to events; collects points meanwhile."""
 
     def __init__(
         self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float
@@ -91,7 +90,7 @@ class AttemptReporter:
     def begin(self) -> Iterator[Event]:
         """Yield the first events of the attempt.
 
-        The curve up to the checkpoint is sent again, since a coordinator that died may not have
+        The curve up to the checkpoint is sent again, since the coordinator may have died before it
         recorded all of this curve.
         """
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
@@ -103,7 +102,7 @@ class AttemptReporter:
             yield Measured(trial_id, attempt, tuple(curve))
 
     def report(self, progress: Progress) -> Iterator[Event]:
-        """Yield the events for one item of the training loop's output."""
+        """Yield the events that follow from one item of the training loop's output."""
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
         match progress:
             case CurvePoint(_, measurement):
@@ -118,7 +117,7 @@ class AttemptReporter:
                 yield Stopped(trial_id, attempt)
 
     def _flush(self) -> Iterator[Event]:
-        """Yield the points since the last flush."""
+        """Yield an event with the points since the last flush, if there are any."""
         if self._points:
             yield Measured(self.assignment.trial_id, self.assignment.attempt, tuple(self._points))
             self._points, self._flushed = [], time.monotonic()
@@ -147,17 +146,17 @@ def _train(
 
 
 def _explain(error: Exception) -> str:
-    """Describe an error: one line with its message, then the end of the traceback."""
+    """Describe an error: its type and message, then the last lines of the traceback."""
     prefix = "out of memory: " if isinstance(error, (MemoryError, torch.OutOfMemoryError)) else ""
     lines = "".join(traceback.format_tb(error.__traceback__)).splitlines()
     return "\n".join([f"{prefix}{type(error).__name__}: {error}", *lines[-TRACEBACK_LINES:]])
 
 
 def warm_up() -> None:
-    """Do once what would delay the first trial.
+    """Do in advance what would delay the first trial.
 
-    Apply the settings, run the first kernels, import an optimizer, and create a CUDA context if
-    there is a GPU.
+    This applies the settings, runs a first computation, and imports an optimizer. If there is a
+    GPU, it also creates the CUDA context.
     """
     apply_settings()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -171,7 +170,8 @@ def warm_up() -> None:
 
 def apply_settings() -> None:
     """Apply the process-wide settings of torch that every trial requires."""
-    # one thread, since workers share a machine, and so that curves do not depend on the core count
+    # One thread, since several workers share a machine. Also, curves then do not depend on the
+    # number of cores.
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
     torch.set_float32_matmul_precision("highest")
@@ -179,10 +179,10 @@ def apply_settings() -> None:
 
 
 def clean_up() -> None:
-    """Free the memory of the last trials and restore the settings; compiled code is kept."""
+    """Free the memory of the last trials and apply the settings again. Compiled code stays."""
     gc.collect()
-    # Objects that outlive one trial outlive all trials. Without the freeze, every collection would
-    # visit torch's modules, which takes 50 ms.
+    # Objects that exist now, such as torch's modules, live until the process ends. After the
+    # freeze, collections skip these objects, which saves 50 ms each time.
     gc.freeze()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()

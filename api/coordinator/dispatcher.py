@@ -158,7 +158,7 @@ class Dispatcher:
             self.delete_checkpoints(folder.name)
 
     def _record_end(self, event: Ending) -> Assignment | None:
-        """Record the end of an attempt; return its assignment, or None if it is not in `_flights`."""
+        """Record an ended attempt; return its assignment, or None if it is not in `_flights`."""
         flight = self._flights.get(event.trial_id)
         if flight is None or flight.attempt != event.attempt:
             return None

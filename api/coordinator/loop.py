@@ -153,7 +153,7 @@ class Coordinator:
             self._dispatcher.delete_checkpoints(ended.job)
 
     def _advance(self, job: JobRow) -> None:
-        """Plan a job until no more trials are reused. If the study raises an error, the job fails."""
+        """Plan a job until no more trials are reused. An exception in its study fails the job."""
         try:
             while self._plan(job):
                 pass

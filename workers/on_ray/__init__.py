@@ -1,8 +1,14 @@
-"""Executors on Ray; no other package imports Ray.
+"""Executors on Ray, a framework that runs Python code on the machines of a cluster.
 
-In reading order: `cluster`, connection and capacity · `placement`, shortages of workers ·
-`worker`, the class inside an actor · `slot`, one warm actor and its thread · `actors`, the executor
-with one slot per worker · `experiment`, callbacks of Ray Tune · `tune`, the executor on Ray Tune.
+No other package imports Ray. In reading order:
+
+- `cluster`: the connection to Ray, and the number of workers that fit
+- `placement`: reports of workers that are missing
+- `worker`: the class that runs inside a Ray actor (a process of Ray that holds one object)
+- `slot`: one actor, and the thread that looks after it
+- `actors`: the executor that uses slots
+- `experiment`: the objects that Ray Tune calls
+- `tune`: the executor that uses Ray Tune
 """
 
 from telescope.extras import require_extra

@@ -1,8 +1,8 @@
 """The executor that runs trials on Ray actors.
 
-Each slot is a plain Ray actor that is warmed up once and runs many trials (`workers.on_ray.slot`).
-The actors run in a local Ray that the executor starts, or in a cluster that it joins
-(`workers.on_ray.cluster`).
+A Ray actor is a process of Ray that holds one object, here a worker. Each slot of the executor
+looks after one actor, which runs many trials (`workers.on_ray.slot`). The actors run in a local Ray
+that the executor starts, or in a Ray cluster that the executor joins (`workers.on_ray.cluster`).
 """
 
 import atexit
@@ -22,7 +22,7 @@ JOIN_SECONDS = 1.0  # longest wait for the end of a slot's thread
 
 
 class RayExecutor:
-    """Runs trials on warm Ray actors; the contract is in `workers.interface`."""
+    """Runs trials on Ray actors. The contract of its methods is in `workers.interface`."""
 
     def __init__(
         self,
@@ -31,10 +31,10 @@ class RayExecutor:
         joining: Joining = LOCAL,
         patience_seconds: float = 30.0,
     ) -> None:
-        """Start a local Ray or join a cluster, and start the actors, without waiting for them.
+        """Start a local Ray or join a cluster, and start the actors, but do not wait for them.
 
-        `workers` is the largest number of workers, by default as many as fit; `patience_seconds`
-        is the time before a shortage of resources is reported.
+        `workers` is the largest number of workers; by default, there are as many as fit.
+        `patience_seconds` is the time after which a worker that has not started is reported.
         """
         self._cluster = RayCluster.connect(joining, workers)
         self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
@@ -50,19 +50,20 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        """Number of workers that can train at once, which grows when nodes join the cluster."""
+        """Number of workers. It grows when nodes join the cluster."""
         return len(self._slots)
 
     @property
     def room(self) -> int:
-        """Number of assignments to hold: for each worker, a pack in training and one that waits."""
+        """Number of assignments in two packs per worker: one in training, and one that waits."""
         return 2 * self.slots * MOST_TOGETHER
 
     @property
     def numerics(self) -> str | None:
-        """Numerics of the newest slot that has had a warm worker.
+        """Numerics of the newest slot whose worker has reported any; None before that.
 
-        In a cluster with several kinds of device, other workers may have other numerics.
+        Numerics are a string that names a worker's version of torch and its device. In a cluster
+        with several kinds of device, other workers may have other numerics.
         """
         return next((slot.numerics for slot in reversed(self._slots) if slot.numerics), None)
 
@@ -83,14 +84,15 @@ class RayExecutor:
     def events(self, timeout: float) -> Sequence[Event]:
         """Return the events since the last call; wait up to `timeout` seconds for the first.
 
-        Raises WorkersLost if Ray's head or this machine's node is gone, or a slot's thread failed.
+        Raises WorkersLost if Ray's head process or Ray's node on this machine is gone, or if the
+        thread of a slot has failed.
         """
         if not self._closed:
             self._require_ray()
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End all workers, and all processes of a local Ray; idempotent."""
+        """End all workers, and all processes of a local Ray. Further calls do nothing."""
         if self._closed:
             return
         self._closed = True
@@ -103,20 +105,20 @@ class RayExecutor:
         self._cluster.close()
 
     def _demand(self) -> Demand:
-        """The resources that a worker needs in the cluster's present state."""
+        """Return the resources that a worker needs in the cluster's present state."""
         return Demand.suited(ray.cluster_resources(), self._gpus_per_worker)
 
     def _grow(self) -> None:
         """Open a slot for every worker that fits, up to the largest number of workers.
 
-        There is at least one slot, which emits a `Waiting` event if its worker cannot be placed.
+        There is at least one slot. It emits a `Waiting` event if its worker cannot be placed.
         """
         fitting = max(1, self._demand().fits(ray.cluster_resources()))
         for index in range(len(self._slots), min(self._workers or fitting, fitting)):
             self._slots.append(Slot(index, self._shared))
 
     def _require_ray(self) -> None:
-        """Raise WorkersLost if a slot's thread or Ray's head has failed; else use new nodes."""
+        """Raise WorkersLost if Ray or the thread of a slot has failed; otherwise use new nodes."""
         broken = next((slot.broken for slot in self._slots if slot.broken), None)
         if broken:
             raise WorkersLost(f"Ray failed: {first_line(broken)}") from broken

@@ -1,12 +1,15 @@
-"""The Ray cluster that workers run on: connection, capacity, and liveness.
+"""The Ray cluster that workers run on: the connection to it, its size, and whether it is alive.
 
-`RayCluster.connect` starts a local Ray or joins a running cluster; `close` ends a local Ray with
-all its processes. `Demand` is what one worker needs from the cluster: a CPU, a share of a GPU, or
-one or more GPUs.
+`RayCluster.connect` starts a local Ray or joins a running cluster. `close` disconnects, and ends a
+local Ray with all its processes. A `Demand` states what one worker needs from the cluster: one CPU,
+a share of a GPU, or one or more GPUs.
 
-A local Ray differs from Ray's defaults: its authentication token is in memory instead of a file in
-the user's home; it has no usage reports and no dashboard; its temporary folder is deleted when it
-ends; and this process keeps its handler of SIGTERM.
+A local Ray differs from Ray's defaults in four ways:
+
+- Its authentication token is in an environment variable instead of a file in the user's home.
+- It has no usage reports and no dashboard.
+- Its temporary folder is deleted when it ends.
+- This process keeps its own handler of SIGTERM.
 """
 
 import logging
@@ -30,16 +33,19 @@ from ray._private import auto_init_hook
 from telescope.errors import Unavailable, WorkersLost
 from workers.processes import end_all
 
-LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # marks the environment of a local Ray's processes
-# Small, since events travel inline; by default, the object store would claim 30 % of the memory.
+LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment variable that marks the processes of a local Ray
+# Size of Ray's object store. Events are small enough to be sent without it. By default, Ray would
+# reserve 30 % of the memory.
 OBJECT_STORE_BYTES = 100_000_000
-SHUTDOWN_SECONDS = 3.0  # longest wait for Ray to shut down, and for its processes to die
+SHUTDOWN_SECONDS = 3.0  # longest wait until Ray has shut down, and until its processes are dead
 CONNECT_SECONDS = 5.0  # longest wait for a cluster's address to answer
-CHECK_SECONDS = 2.0  # interval between checks of Ray's head
-# Time after the last response at which Ray counts as lost; Ray itself would end this process after
-# 60 s.
+CHECK_SECONDS = 2.0  # interval between checks of Ray's head, its central process
+# Ray counts as lost if its head has not responded for this time. Ray itself would end this process
+# after 60 s.
 HEAD_LOST_SECONDS = 8.0
-LONGEST_TEMPORARY_PATH = 40  # Ray appends some 65 characters; a socket's path has at most 107
+# Longest path of a temporary folder, in characters. Ray appends some 65 characters to form the path
+# of a socket, which has at most 107.
+LONGEST_TEMPORARY_PATH = 40
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,9 @@ class Demand:
     def suited(cls, total: Mapping[str, float], gpus_per_worker: float | None) -> "Demand":
         """Return the demand of a worker in a cluster with `total` resources.
 
-        A worker needs `gpus_per_worker` GPUs, or one CPU if that is 0. None stands for one GPU if
-        the cluster has GPUs, otherwise for one CPU.
+        The worker needs `gpus_per_worker` GPUs, or one CPU if `gpus_per_worker` is 0. If
+        `gpus_per_worker` is None, the worker needs one GPU if the cluster has GPUs, and otherwise
+        one CPU.
         """
         gpus = (1.0 if total.get("GPU", 0) else 0.0) if gpus_per_worker is None else gpus_per_worker
         return cls("GPU", gpus) if gpus else cls("CPU", 1.0)
@@ -65,18 +72,18 @@ class Demand:
         return {"num_cpus": 0.0, "num_gpus": 0.0, f"num_{self.resource.lower()}s": self.amount}
 
     def fits(self, total: Mapping[str, float]) -> int:
-        """The number of workers that the cluster could hold if it were empty."""
+        """Return the number of workers that the cluster could hold if it were empty."""
         available = total.get(self.resource, 0.0)
-        per_device = int(1 / self.amount + 1e-9)  # a share never spans two GPUs
+        per_device = int(1 / self.amount + 1e-9)  # 0 if a worker needs several devices
         return int(available) * per_device if per_device else int(available / self.amount)
 
     def shortage(self, total: Mapping[str, float], free: Mapping[str, float]) -> str:
-        """Describe why a worker is not placed: what it needs, what is free, and the total."""
+        """Describe why a worker is missing: what it needs, what is free, and the total."""
         demand = f"a worker asks for {self.amount:g} {self.resource}"
         total_amount = total.get(self.resource, 0.0)
         if not self.fits(total):
             supply = f"{total_amount:g} {self.resource} in total; add a node or ask for less"
-            return f"{demand}, which this Ray cluster never has: {supply}"
+            return f"{demand}, but this Ray cluster has only {supply}"
         unused = free.get(self.resource, 0.0)
         cause = "a worker's process is slow to start"
         if unused < self.amount:
@@ -87,12 +94,14 @@ class Demand:
 
 @dataclass(frozen=True)
 class Joining:
-    """Options of the connection to Ray, and what workers need."""
+    """How to connect to Ray, and what each worker needs."""
 
-    # Address of a cluster; None for the address in RAY_ADDRESS, or a local Ray if that is not set.
+    # Address of a cluster. None means the address in RAY_ADDRESS, or a local Ray if RAY_ADDRESS is
+    # not set.
     address: str | None = None
     shared_storage: bool = False  # True if all nodes see checkpoints and corpora at the same paths
-    # GPUs per worker, possibly a fraction; 0 for CPU workers; None for one, or 0 without GPUs.
+    # GPUs per worker, possibly a fraction. With 0, workers use CPUs. None means 1 if the cluster
+    # has GPUs, otherwise 0.
     gpus_per_worker: float | None = None
     code: tuple[Path, ...] = ()  # packages and modules that workers must be able to import
 
@@ -101,10 +110,10 @@ LOCAL = Joining()
 
 
 class RayCluster:
-    """The Ray cluster whose driver is this process."""
+    """The Ray cluster that this process is connected to."""
 
     def __init__(self, marker: str, folder: Path | None) -> None:
-        self._marker = marker
+        self._marker = marker  # value of LOCAL_MARKER; empty for a cluster that was joined
         self.folder = folder  # temporary folder of a local Ray; None for a cluster that was joined
         context = ray.get_runtime_context()
         self.address: str = context.gcs_address
@@ -113,10 +122,11 @@ class RayCluster:
 
     @classmethod
     def connect(cls, joining: Joining, workers: int | None) -> "RayCluster":
-        """Join a cluster, or start a local Ray for `workers` CPU workers, by default one per core.
+        """Join a cluster, or start a local Ray.
 
-        The code in `joining` is sent to the workers. Raises Unavailable if Ray cannot be joined or
-        started, or if the cluster has other nodes but no shared storage.
+        A local Ray has `workers` CPUs; by default, it has all CPUs of this machine. The code in
+        `joining` is sent to the workers. Raises Unavailable if Ray cannot be joined or started, or
+        if the cluster has other nodes but no shared storage.
         """
         address = joining.address or os.environ.get("RAY_ADDRESS") or None
         # otherwise a thread that calls Ray after the shutdown would start another Ray
@@ -144,7 +154,7 @@ class RayCluster:
     @classmethod
     def _join(cls, address: str, options: Mapping[str, Any]) -> "RayCluster":
         try:
-            # Ray itself would try for minutes, then end this process.
+            # Without this check, Ray would try for minutes, then end this process.
             if ":" in address and not _answers(address, CONNECT_SECONDS):
                 raise ConnectionError("nothing answers at this address")
             with _own_signals():
@@ -184,10 +194,10 @@ class RayCluster:
         return cls(marker, folder)
 
     def alive(self, seconds: float = 2.0) -> bool:
-        """True if Ray's head answers and this driver's node is alive.
+        """True if Ray's head answers within `seconds` and Ray's node on this machine is alive.
 
-        Without both, nothing can be scheduled. Ray itself notices a dead head after 60 s, and then
-        ends this process; it never reports a dead node.
+        If either is dead, Ray can start nothing. Ray itself notices a dead head after 60 s, and
+        then ends this process. It does not report that the node is dead.
         """
         if not _answers(self.address, seconds):
             return False
@@ -211,7 +221,7 @@ class RayCluster:
         return False
 
     def close(self) -> None:
-        """Disconnect from Ray; end every process of a local Ray."""
+        """Disconnect from Ray. If it is a local Ray, end all its processes."""
         shutdown = threading.Thread(
             target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True
         )
@@ -223,7 +233,7 @@ class RayCluster:
 
 
 def _answers(address: str, seconds: float) -> bool:
-    """True if a server listens at host:port."""
+    """True if a server accepts a connection at `address` (host:port) within `seconds`."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), seconds).close()
@@ -249,7 +259,7 @@ def _environment(**variables: str) -> Iterator[None]:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Restore the handler of SIGTERM, which Ray replaces when it starts in the main thread."""
+    """Keep the handler of SIGTERM, which Ray replaces when it starts in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

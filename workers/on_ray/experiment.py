@@ -1,8 +1,13 @@
-"""Callbacks of a Ray Tune experiment: searcher, scheduler and reporter.
+"""The objects that Ray Tune calls during an experiment: searcher, scheduler and reporter.
 
-Tune asks a searcher for the next trial (`DeskSearcher`), asks a scheduler whether to end a trial
-early (`StopScheduler`), and tells a callback what happened (`EventReporter`). The three share
-`Flights`, the trials that Tune holds.
+Ray Tune runs trials in experiments, and an experiment proceeds in turns. In a turn, Tune asks a
+searcher for new trials (`DeskSearcher`), and asks a scheduler which trial to run next and whether a
+trial should end early (`StopScheduler`). It also tells a callback what has happened
+(`EventReporter`). The three objects share a `Flights`, the record of the trials that Tune holds.
+
+The first trial of an experiment is the *warm-up*. It trains nothing: it starts a worker and reports
+the worker's numerics, a string that names the version of torch and the device. All other trials are
+assignments from a desk (`workers.desk`), which passes their events on to the coordinator.
 """
 
 import time
@@ -24,23 +29,23 @@ from workers.on_ray.cluster import Demand
 from workers.on_ray.placement import Placement
 from workers.on_ray.slot import PAUSE_SECONDS
 
-IDLE_SECONDS = 2.0  # interval between checks for the experiment's end, while there is no work
-WARM_UP = 0  # id of the warm-up, which has no assignment
+IDLE_SECONDS = 2.0  # interval between checks that the experiment goes on, while there are no trials
+WARM_UP = 0  # id of the warm-up; ids of assignments begin at 1
 ASSIGNMENT = TypeAdapter(Assignment)
 
 
 @dataclass
 class Flight:
-    """A trial that Tune holds; without an assignment, it warms up the first worker."""
+    """A trial that Tune holds."""
 
-    assignment: Assignment | None
-    since: float = field(default_factory=time.monotonic)  # time at which Tune received it
+    assignment: Assignment | None  # None for the warm-up
+    since: float = field(default_factory=time.monotonic)  # when Tune received the trial
     begun: bool = False
-    actor: Any = None  # the worker that runs the trial, once it has begun
+    actor: Any = None  # the worker that runs the trial; None until it begins
 
     @property
     def trial_id(self) -> int:
-        """The coordinator's id of the trial; WARM_UP without an assignment."""
+        """The coordinator's id of the trial, or WARM_UP for the warm-up."""
         return self.assignment.trial_id if self.assignment else WARM_UP
 
 
@@ -63,18 +68,18 @@ class Flights:
         return self._held[tune_id]
 
     def of(self, trial_id: int) -> Flight | None:
-        """Return the latest flight of a trial; None if Tune does not hold the trial.
+        """Return the latest flight of a trial, or None if Tune does not hold the trial.
 
-        A trial may have several flights, since Tune holds a failed attempt until the worker's error
-        arrives.
+        A trial may have several flights, since Tune holds a failed attempt until the error of its
+        worker arrives. The next attempt may begin before that.
         """
         flights = [flight for flight in self._held.values() if flight.trial_id == trial_id]
         return flights[-1] if flights else None
 
     def hold(self, tune_id: str, assignment: Assignment | None) -> dict[str, Any]:
-        """Record that Tune holds an assignment; return the assignment as JSON, which loggers show.
+        """Record that Tune holds an assignment. Return the assignment as a JSON document for Tune.
 
-        None stands for the warm-up, whose document is empty.
+        `assignment` is None for the warm-up, whose document is empty.
         """
         self._held[tune_id] = Flight(assignment)
         return ASSIGNMENT.dump_python(assignment, mode="json") if assignment else {}
@@ -89,7 +94,8 @@ class Flights:
     def end(self, tune_id: str) -> Flight:
         """Record that Tune no longer holds the trial.
 
-        A shortage during the warm-up lasts until the next warm-up begins.
+        If the trial had reported a shortage of workers, the shortage is over. A shortage during the
+        warm-up lasts until the next warm-up begins.
         """
         flight = self._held.pop(tune_id)
         if flight.assignment:
@@ -97,12 +103,15 @@ class Flights:
         return flight
 
     def should_stop(self, tune_id: str) -> bool:
-        """True if the trial should end early."""
+        """True if the trial should end early.
+
+        A trial ends early if its stop was requested; the warm-up, if the experiment should end.
+        """
         trial_id = self._held[tune_id].trial_id
         return self.over if trial_id == WARM_UP else self.desk.stopping(trial_id)
 
     def report_shortages(self) -> None:
-        """Report a shortage for each trial that has waited for too long, or can never begin."""
+        """Report a shortage for each trial that waits for too long or needs a larger cluster."""
         for flight in self._held.values():
             if not flight.begun:
                 total = ray.cluster_resources()
@@ -112,22 +121,23 @@ class Flights:
                     self._placement.set_shortage(flight.trial_id, shortage)
 
     def report_failed_start(self, reason: str) -> None:
-        """Report that the first worker's process could not start, and wait before the next one."""
+        """Report that the first worker's process could not start, then wait for a moment."""
         self._placement.set_shortage(WARM_UP, f"a worker's process could not start: {reason}")
         self.desk.wait_closed(PAUSE_SECONDS)
 
 
 class DeskSearcher(Searcher):  # type: ignore[misc]
-    """The searcher, called in each turn: it suggests the warm-up, then the desk's assignments."""
+    """The searcher. It suggests the warm-up first, then the assignments of the desk."""
 
     def __init__(self, flights: Flights) -> None:
         super().__init__()
         self._flights = flights
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """Return a trial's document; None if there is no trial now; FINISHED at the end.
+        """Return the document of the next trial, or FINISHED once the experiment should end.
 
-        If Tune holds no trial, wait for an assignment, since Tune itself would sleep for a second.
+        Return None if there is no trial now. If Tune holds no trial, wait for an assignment, since
+        Tune itself would sleep for a second.
         """
         flights = self._flights
         while not flights.over:
@@ -147,9 +157,9 @@ class DeskSearcher(Searcher):  # type: ignore[misc]
 
 
 class StopScheduler(FIFOScheduler):  # type: ignore[misc]
-    """The scheduler: it chooses the next trial, and ends trials whose stop was requested.
+    """The scheduler. It chooses the next trial, and ends trials that should stop.
 
-    Waiting trials end in the next turn, running trials at their next event.
+    A trial that waits for a worker ends in the next turn, and a running trial at its next event.
     """
 
     def __init__(self, flights: Flights) -> None:
@@ -157,16 +167,17 @@ class StopScheduler(FIFOScheduler):  # type: ignore[misc]
         self._flights = flights
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: Any) -> str:
-        """Decide at each event whether the trial goes on."""
+        """Decide after an event whether the trial goes on."""
         return str(self.STOP if self._flights.should_stop(trial.trial_id) else self.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Return the trial that a free worker takes: the newest waiting trial, or None.
+        """Return the newest trial that waits for a worker, or None if no trial waits.
 
-        Tune starts a worker for each waiting trial, and abandons this start if the trial gets a
-        free worker instead. If the oldest trial came first, as in Tune's default, trials shorter
-        than the start of a process would all run on one worker, since no second worker would ever
-        start.
+        Before that, end the waiting trials that should stop. The newest trial goes first for this
+        reason: Tune starts a worker for each waiting trial, but abandons this start if the trial
+        gets a free worker instead. If the oldest trial went first, as in Tune's default, one worker
+        would take all trials that are shorter than the start of a worker. No second worker would
+        ever start.
         """
         waiting = [
             trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING
@@ -179,7 +190,7 @@ class StopScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class EventReporter(Callback):  # type: ignore[misc]
-    """Converts Tune's callbacks to events, and to results for loggers, one result per point."""
+    """The callback. It emits events, and passes one result per point of a curve to loggers."""
 
     def __init__(self, flights: Flights, loggers: Sequence[Callback]) -> None:
         self._flights = flights
@@ -197,9 +208,9 @@ class EventReporter(Callback):  # type: ignore[misc]
             self._loggers.on_trial_start(trial=trial, **info)
 
     def on_trial_result(self, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Emit a step's event, and pass its points to the loggers.
+        """Emit the event that a result of Tune holds, and pass the event's points to the loggers.
 
-        The event is removed from the result, since Tune keeps all results.
+        The event is removed from the result, since Tune keeps all results in memory.
         """
         self._flights.numerics = result.pop("numerics", self._flights.numerics)
         event = result.pop("event", None)
@@ -221,7 +232,7 @@ class EventReporter(Callback):  # type: ignore[misc]
                 )
 
     def on_trial_complete(self, trial: Any, **info: Any) -> None:
-        """Emit `Stopped`, which the desk drops if the trial has already emitted `Finished`."""
+        """Emit `Stopped`. The desk drops this event if the trial has already emitted `Finished`."""
         flight = self._flights.end(trial.trial_id)
         if flight.assignment:
             if flight.begun:
@@ -236,7 +247,7 @@ class EventReporter(Callback):  # type: ignore[misc]
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)
         if flight.actor is not None:
-            # Tune itself would end the actor only in the next turn, which comes with the next trial
+            # Tune itself would end the actor only in the next turn, when it has another trial
             ray.kill(flight.actor)
         if flight.assignment is None:
             self._flights.report_failed_start(reason)
@@ -255,6 +266,6 @@ class EventReporter(Callback):  # type: ignore[misc]
 
 
 def _reason(trial: Any) -> str:
-    """Return the reason for a trial's failure: the line after the header of Tune's error file."""
+    """Return why a trial failed: the first line after the header of Tune's error file."""
     lines = Path(trial.error_file).read_text().splitlines() if trial.error_file else []
-    return next((line.strip() for line in lines[1:] if line.strip()), "no reason given")
+    return next((line.strip() for line in lines[1:] if line.strip()), "Tune gave no reason")

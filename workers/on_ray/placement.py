@@ -1,4 +1,8 @@
-"""Shortages: workers that Ray has not placed, reported as `Waiting` events."""
+"""Shortages of workers, reported as `Waiting` events.
+
+An executor has a shortage if one of its workers is not running. The reasons are that the cluster
+lacks resources, that the start takes long, or that the worker's process could not start.
+"""
 
 import threading
 
@@ -7,16 +11,20 @@ from workers.interface import Waiting
 
 
 class Placement:
-    """The current shortages of an executor; emits an event when their description changes."""
+    """The current shortages of an executor. Emits an event when their description changes."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._lock = threading.Lock()
-        self._shortages: dict[int, str] = {}  # reason by slot; under Tune, by trial
+        self._shortages: dict[int, str] = {}  # reason by slot; with Ray Tune, by trial id
         self._reported: str | None = None
 
     def set_shortage(self, slot: int, reason: str | None) -> None:
-        """Record why a slot has no worker; `reason` is None if the slot has a worker."""
+        """Record why a slot has no worker, or that it has one if `reason` is None.
+
+        A slot is the place of one worker. The executor on Ray Tune has no slots, and passes the id
+        of a trial that has no worker instead.
+        """
         with self._lock:
             if reason is None:
                 self._shortages.pop(slot, None)
@@ -25,7 +33,7 @@ class Placement:
             report = None
             if self._shortages:
                 first = next(iter(self._shortages.values()))
-                report = f"{len(self._shortages)} worker(s) not placed: {first}"
+                report = f"{len(self._shortages)} worker(s) are missing: {first}"
             if report != self._reported:
                 self._reported = report
                 self._desk.emit(Waiting(report))

@@ -1,17 +1,18 @@
-"""A slot: one warm Ray actor that runs pack after pack.
+"""A slot: one Ray actor, and the thread that looks after it.
 
-One thread per slot looks after the actor. The thread waits until Ray has placed the actor, and
-reports a shortage if placement takes long; it hands packs to the actor, passes events on, and
-replaces an actor that has died, failed, or run many trials. The coordinator retries trials; Ray is
-configured to retry and restart nothing.
+A Ray actor is a process of Ray that holds one object, here a `Worker` (`workers.on_ray.worker`). It
+trains pack after pack; a pack is a group of trials that are trained together. The thread of a slot
+starts the actor, hands packs to it, and passes their events on. If the start takes long, the thread
+reports a shortage. It replaces an actor that has died, that has failed, or that has run many
+trials. Only the coordinator retries trials; Ray is configured to retry and restart nothing.
 
-The code relies on measurements of Ray 2.60. A pack runs as one streaming call. Cancelling this
-stream would end all trials of the pack, so a single trial leaves the pack through a separate call,
-in a second thread of the actor, which takes effect within 10 ms. Dropping the stream does not
-stop the pack. The death of an actor is noticed within milliseconds.
+The code relies on measured properties of Ray 2.60:
 
-Parts: `Shared`, values for all slots of an executor · `Slot`, one actor and its thread ·
-`report_death` · `first_line`, of an error. The actor's class is `workers.on_ray.worker.Worker`.
+- A pack runs as one call of the actor, which streams events. Cancelling the call would end all
+  trials of the pack. To end one trial, the slot therefore makes a separate call, in a second thread
+  of the actor. It takes effect within 10 ms.
+- A call goes on if its stream is dropped.
+- The death of an actor is noticed within milliseconds.
 """
 
 import threading
@@ -33,15 +34,15 @@ from workers.on_ray.worker import ASIDE, Worker, worker_environment
 from workers.packs import MeasurementAbandoned, Pack, Packs
 
 TRIALS_PER_WORKER = 500  # number of trials after which a worker is replaced
-# A worker is killed if it does not answer within this time after a trial, or does not end a trial
-# within this time after its stop was requested.
+# A worker is killed if it does not answer a call within this time between two packs. It is also
+# killed if a trial does not end within this time after its stop was requested.
 STUCK_SECONDS = 10.0
-# Time limit for finding the fastest program by measurement: the measurement takes a second without
-# compiling, but minutes if a deep model is compiled.
+# Longest time of a measurement of the fastest program (`telescope.train.program`). A measurement
+# takes a second if nothing is compiled, but minutes if a deep model is compiled.
 MEASURING_SECONDS = 600.0
-IDLE_SECONDS = 2.0  # interval between checks of an idle worker
-FRESH_SECONDS = 0.25  # time after a response in which a worker counts as alive
-POLL_SECONDS = 0.2  # interval between checks of a worker that is not placed yet
+IDLE_SECONDS = 2.0  # interval between checks that an idle worker is alive
+FRESH_SECONDS = 0.25  # a worker that responded within this time counts as alive
+POLL_SECONDS = 0.2  # interval between checks of a worker that is starting or measuring
 PAUSE_SECONDS = 5.0  # pause after a worker's process could not start
 
 
@@ -51,34 +52,34 @@ class Shared:
 
     desk: Desk
     packs: Packs
-    demand: Callable[[], Demand]
+    demand: Callable[[], Demand]  # returns the resources that a worker needs
     placement: Placement
     patience_seconds: float  # time before a shortage is reported
 
     def report_shortage(self, slot: int, demand: Demand) -> None:
-        """Report that a slot has no worker, and what the cluster lacks."""
+        """Report that a slot has no worker, and why."""
         total, free = ray.cluster_resources(), ray.available_resources()
         self.placement.set_shortage(slot, demand.shortage(total, free))
 
 
 class Slot:
-    """One warm actor, and the thread that looks after it."""
+    """One actor, and the thread that looks after it."""
 
     def __init__(self, index: int, shared: Shared) -> None:
         self._index = index
         self._shared = shared
         self._desk, self._packs, self._placement = shared.desk, shared.packs, shared.placement
         self._actor: Any = None
-        self._assignments: tuple[Assignment, ...] = ()  # assignments of the running stream
+        self._assignments: tuple[Assignment, ...] = ()  # the running pack; empty if none runs
         self._last_response = 0.0  # time of the actor's last response
         self._lock = threading.Lock()
-        self.numerics: str | None = None  # numerics of the slot's latest warm worker
+        self.numerics: str | None = None  # numerics of the slot's latest worker
         self.broken: Exception | None = None  # the exception that ended the thread
         self.thread = threading.Thread(target=self._serve, name=f"ray-slot-{index}", daemon=True)
         self.thread.start()
 
     def cancel(self, trial_id: int) -> None:
-        """If this slot runs the trial, end the trial at its next step; kill an actor that hangs."""
+        """If the trial runs here, end it at its next step; kill an actor that does not obey."""
         with self._lock:
             running = [item for item in self._assignments if item.trial_id == trial_id]
             if not running:
@@ -95,7 +96,7 @@ class Slot:
                 self.kill()
 
     def kill(self) -> None:
-        """Kill the actor's process; the slot's thread then notices its death."""
+        """Kill the actor, if there is one. The thread then notices the death."""
         if (actor := self._actor) is not None:
             ray.kill(actor)
 
@@ -114,14 +115,14 @@ class Slot:
                     pack, trial_count = Pack(), trial_count + len(pack.assignments)
                     if not reusable or trial_count >= TRIALS_PER_WORKER:
                         self._retire()
-        # Ray is gone, or this code has a bug; the executor raises WorkersLost in the coordinator
+        # Ray is gone, or this code has a bug. The executor then raises WorkersLost in `events`.
         except Exception as error:
             self.broken = error
 
     def _replace(self) -> None:
-        """Start an actor and wait until it is warm; report a shortage if the wait is too long.
+        """Start an actor and wait until it is ready; report a shortage if the wait is too long.
 
-        Returns without a warm actor if the demand changes, the start fails, or the desk closes.
+        Return without a ready actor if the demand changes, the start fails, or the desk closes.
         """
         self._retire()
         demand = self._shared.demand()
@@ -143,7 +144,7 @@ class Slot:
         self._actor = None
 
     def _record_start(self, ready: Any) -> None:
-        """Record that the actor is warm, or report that its process could not start."""
+        """Record that the actor is ready, or report that its process could not start."""
         try:
             self.numerics = ray.get(ready)
             self._last_response = time.monotonic()
@@ -155,7 +156,7 @@ class Slot:
             self._desk.wait_closed(PAUSE_SECONDS)
 
     def _answers(self) -> bool:
-        """True if the actor has just responded, or is alive and becomes idle in time."""
+        """True if the actor responded a moment ago, or responds within STUCK_SECONDS."""
         if time.monotonic() - self._last_response < FRESH_SECONDS:
             return True
         try:
@@ -166,8 +167,10 @@ class Slot:
         return True
 
     def _choose(self, first: Assignment, max_members: int, steps: float) -> Program:
-        """Find the fastest program by measurement on the actor; retire an actor that has no result
-        in time (TimeoutError), or whose trial should stop (MeasurementAbandoned)."""
+        """Measure on the actor which program trains trials like `first` fastest.
+
+        Raises TimeoutError or MeasurementAbandoned. In both cases, the actor is killed first.
+        """
         program = self._actor.choose.remote(first.spec, max_members, steps)
         begun = time.monotonic()
         while not ray.wait([program], timeout=POLL_SECONDS)[0]:
@@ -176,19 +179,18 @@ class Slot:
                 raise MeasurementAbandoned
             if time.monotonic() - begun > MEASURING_SECONDS:
                 self._retire()
-                raise TimeoutError(f"no answer within {MEASURING_SECONDS:.0f} s")
+                raise TimeoutError(f"the worker did not answer within {MEASURING_SECONDS:.0f} s")
         measured: Program = ray.get(program)
         return measured
 
     def _follow(self, pack: Pack) -> bool:
-        """Run a pack and pass its events on; return False if the actor must not be used again."""
-        assignments, error = pack.assignments, "the worker's stream ended early"
+        """Run a pack and pass its events on. Return False if the actor must not be used again."""
+        assignments, error = pack.assignments, "its stream of events ended early"
         reusable = True
         with self._lock:
             stream, self._assignments = self._actor.run.remote(pack), assignments
         for assignment in assignments:
-            # a stop may have been requested before the stream began
-            if self._desk.stopping(assignment.trial_id):
+            if self._desk.stopping(assignment.trial_id):  # requested before the stream began
                 self.cancel(assignment.trial_id)
         try:
             for reference in stream:
@@ -205,7 +207,7 @@ class Slot:
         finally:
             with self._lock:
                 self._assignments = ()
-        # retired before the failure is reported, since the actor may still write checkpoints
+        # killed before the failure is reported, since the actor may still write checkpoints
         self._retire()
         self._packs.record_failure(pack)
         report_death(self._desk, assignments, error)
@@ -213,7 +215,10 @@ class Slot:
 
 
 def report_death(desk: Desk, assignments: Iterable[Assignment], error: str) -> None:
-    """End the running attempts of a dead worker, as `Stopped` if a stop was requested."""
+    """End the running attempts of a dead worker.
+
+    They end as `Stopped` if a stop was requested, and as `Failed` otherwise.
+    """
     failure = Failure("operational", f"worker process died: {error}")
     for assignment in filter(desk.runs, assignments):
         trial_id, attempt = assignment.trial_id, assignment.attempt
@@ -227,9 +232,9 @@ _ACTOR = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups={ASID
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or the error's type if the message is empty.
+    """Return the first line of an error's message, or the error's type if the message is empty.
 
-    Ray's messages have many lines.
+    The messages of Ray's errors have many lines.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

@@ -1,19 +1,21 @@
-"""The executor that runs trials on Ray Tune, for the sake of Tune's logger callbacks.
+"""The executor that runs trials on Ray Tune, so that Tune's loggers receive the curves.
 
-Tune experiments take the place of the slots of `workers.on_ray.actors`: a searcher hands out the
-desk's assignments, a `Trainable` on a reused actor trains them, and a callback passes events on.
-The desk, the worker, the cluster and the messages about shortages are the same as in
-`workers.on_ray.actors`, whose executor is faster (ADR 12).
+It is like the executor of `workers.on_ray.actors`, which is faster (ADR 12), except that Ray Tune
+manages the workers. Tune runs trials in experiments. A searcher gives it the assignments of the
+desk, a `Trainable` in a Ray actor (a process of Ray that holds one object) trains them, and a
+callback passes events on (`workers.on_ray.experiment`). An actor is used for many trials.
 
-The code relies on observations of Tune 2.60. Tune starts workers only for trials, so the first
-trial has no assignment: it warms a worker up and reports the worker's numerics. A trial cannot be
-stopped from outside, but Tune calls its scheduler at each result and in each turn. Tune waits
-without a message while other applications hold all CPUs, so each turn checks the age of trials that
-have not begun. Tune keeps all trials in memory, so an experiment ends after some hundreds of trials
-and the next experiment follows.
+The code relies on observed properties of Tune 2.60:
 
-Parts: `Attempt`, in the worker · `TuneExecutor` · `LOGGERS`, `logger`. The callbacks are in
-`workers.on_ray.experiment`.
+- Tune starts workers only for trials. The first trial of an experiment is therefore a warm-up: it
+  has no assignment, starts a worker, and reports the worker's numerics (a string that names its
+  version of torch and its device).
+- A trial cannot be stopped from outside. But Tune calls its scheduler at each result and in each
+  turn of its loop, and the scheduler may stop the trial.
+- While other applications hold all CPUs, Tune waits without a message. Each turn therefore checks
+  how long trials have waited.
+- Tune keeps all trials of an experiment in memory. An experiment therefore ends after some hundreds
+  of trials, and the next experiment follows.
 """
 
 import atexit
@@ -50,15 +52,15 @@ from workers.on_ray.slot import STUCK_SECONDS, TRIALS_PER_WORKER
 from workers.on_ray.worker import Worker, worker_environment
 from workers.packs import Pack
 
-CLOSE_SECONDS = 5.0  # time for running trials to reach an event, and for loggers to end
+CLOSE_SECONDS = 5.0  # longest wait of `close` until the experiment has ended
 ENVIRONMENT = {  # environment variables of Tune in this process
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV and JSON files
     "RAY_AIR_NEW_OUTPUT": "0",  # no tables
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # errors become events
-    "TUNE_DISABLE_AUTO_INIT": "1",  # a call after Ray's end starts no other Ray
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths stay unchanged
+    "TUNE_DISABLE_AUTO_INIT": "1",  # a call after the end of Ray starts no new Ray
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # the working directory stays the same
 }
-LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, class, options
+LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name: package, class, options
     "tensorboard": ("tensorboardX", "ray.tune.logger.TBXLoggerCallback", {}),
     "mlflow": (
         "mlflow",
@@ -70,26 +72,29 @@ LOGGERS: dict[str, tuple[str, str, dict[str, str]]] = {  # name -> package, clas
 
 
 class Attempt(tune.Trainable):  # type: ignore[misc]
-    """Runs attempts inside an actor's process; a step in Tune's sense returns one event."""
+    """Trains assignments inside an actor. Each of Tune's steps returns one event."""
 
     _events: Any = None
 
     def setup(self, config: dict[str, Any], environment: Mapping[str, str]) -> None:
-        """Warm up, once per process."""
+        """Construct the worker, once per process."""
         self._worker = Worker(environment)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next assignment, even if the previous assignment has not finished."""
+        """Begin the next assignment, even if the previous assignment has not finished.
+
+        An empty `new_config` stands for the warm-up.
+        """
         self.cleanup()
         if new_config:
             self._events = self._worker.run(Pack((ASSIGNMENT.validate_python(new_config),)))
         return True
 
     def step(self) -> dict[str, Any]:
-        """Return the next event, or in the warm-up the worker's numerics.
+        """Return the next event. In the warm-up, return the worker's numerics instead.
 
-        No event follows a failure; the RuntimeError then ends this process.
+        If a trial has failed, no event follows. Raise RuntimeError then, which ends this process.
         """
         if self._events is None:
             return {"numerics": self._worker.ready(), "done": True}
@@ -102,14 +107,14 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
         return {"event": event, "done": finished}
 
     def cleanup(self) -> None:
-        """Close the generator of the current trial, which restores the process."""
+        """End the current trial, and restore the state of the process."""
         if self._events is not None:
             self._events.close()
         self._events = None
 
 
 class TuneExecutor:
-    """Runs trials by Ray Tune on warm actors; the contract is in `workers.interface`."""
+    """Runs trials by Ray Tune. The contract of its methods is in `workers.interface`."""
 
     def __init__(
         self,
@@ -121,7 +126,7 @@ class TuneExecutor:
     ) -> None:
         """Start a local Ray or join a cluster, and start the first experiment.
 
-        `loggers` are names in LOGGERS; their files go to TELESCOPE_HOME/tune. See
+        `loggers` are names in LOGGERS, which write files to TELESCOPE_HOME/tune. See
         `workers.on_ray.actors.RayExecutor` for the other parameters.
         """
         os.environ.update(ENVIRONMENT)
@@ -138,7 +143,7 @@ class TuneExecutor:
         self._grow()
         self._broken: Exception | None = None
         self._closed = False
-        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # used without loggers
+        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # for Tune, without loggers
         self._thread = threading.Thread(target=self._work, name="ray-tune", daemon=True)
         self._thread.start()
         # a process that ends with an exception must leave no processes of Ray behind
@@ -146,17 +151,17 @@ class TuneExecutor:
 
     @property
     def slots(self) -> int:
-        """Number of workers that can train at once, which grows when nodes join the cluster."""
+        """Number of workers. It grows when nodes join the cluster."""
         return self._slots
 
     @property
     def room(self) -> int:
-        """Number of assignments to hold: one per worker, since Tune has no packs, and one more."""
+        """Number of assignments to hold: one per worker, and one that waits."""
         return self._slots + 1
 
     @property
     def numerics(self) -> str | None:
-        """The numerics that a worker reported last; None while an experiment begins."""
+        """The numerics that a worker reported last; None before the warm-up of an experiment."""
         return self._flights.numerics
 
     def submit(self, *assignments: Assignment) -> None:
@@ -167,8 +172,8 @@ class TuneExecutor:
         """End a trial: at once if it is queued, at its next event if it runs.
 
         If the trial has not ended after `STUCK_SECONDS`, the worker's process is killed. A worker
-        that hangs while it takes over the trial is not killed, since Tune has not yet reported
-        which worker has the trial.
+        that hangs before it begins the trial is not killed, since Tune has not yet reported which
+        worker has the trial.
         """
         self._desk.stop(trial_id)
         if flight := self._flights.of(trial_id):
@@ -179,26 +184,27 @@ class TuneExecutor:
     def events(self, timeout: float) -> Sequence[Event]:
         """Return the events since the last call; wait up to `timeout` seconds for the first.
 
-        Raises WorkersLost if Tune or Ray's head is gone.
+        Raises WorkersLost if Tune has failed, or if Ray's head process or Ray's node on this
+        machine is gone.
         """
         if not self._closed:
             self._require_ray()
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End the experiment, and all processes of a local Ray; idempotent."""
+        """End the experiment, and all processes of a local Ray. Further calls do nothing."""
         if self._closed:
             return
         self._closed = True
         atexit.unregister(self.close)
-        self._flights.over = True  # set first: closing the desk wakes threads that read it
+        self._flights.over = True  # before the desk wakes threads that read it
         self._desk.close()
         self._thread.join(CLOSE_SECONDS)
         self._cluster.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _demand(self) -> Demand:
-        """The resources that a worker needs in the cluster's present state."""
+        """Return the resources that a worker needs in the cluster's present state."""
         return Demand.suited(ray.cluster_resources(), self._gpus_per_worker)
 
     def _begin(self) -> None:
@@ -212,7 +218,7 @@ class TuneExecutor:
             while not self._desk.closed:
                 self._run()
                 self._begin()
-        # Ray is gone, a logger raised, or this code has a bug; `events` then raises WorkersLost
+        # Ray is gone, a logger failed, or this code has a bug; `events` then raises WorkersLost
         except Exception as error:
             self._broken = error
 
@@ -236,7 +242,7 @@ class TuneExecutor:
         )
 
     def _grow(self) -> None:
-        """Run more trials if more workers fit; end the experiment if the demand has changed."""
+        """Run more trials at once if more workers fit; end the experiment if the demand changed."""
         demand = self._demand()
         fitting = demand.fits(ray.cluster_resources())
         self._slots = max(self._slots, min(self._workers or fitting, fitting))
@@ -249,7 +255,7 @@ class TuneExecutor:
             ray.kill(flight.actor)
 
     def _require_ray(self) -> None:
-        """Raise WorkersLost if Tune or Ray's head has failed; otherwise use new nodes."""
+        """Raise WorkersLost if Tune or Ray has failed; otherwise use new nodes."""
         if self._broken:
             # the last line of Tune's errors is the cause
             reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]
@@ -259,7 +265,7 @@ class TuneExecutor:
 
 
 def logger(name: str) -> Any:
-    """Create a logger callback of Tune; raise Unavailable if its package is not installed."""
+    """Create a logger of Tune. Raises Unavailable if its package is not installed."""
     package, path, options = LOGGERS[name]
     if find_spec(package) is None:
         problem = f"TELESCOPE_TUNE_LOGGERS names {name}, but its package is missing"
@@ -269,7 +275,7 @@ def logger(name: str) -> Any:
 
 
 def _name(trial: Any) -> str:
-    """The name of a trial, for loggers and for its folder."""
+    """Return the name of a trial, which loggers show and which names its folder."""
     if not trial.config:
         return "warm-up"
     return f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}"

@@ -1,7 +1,8 @@
-"""The class that runs inside a Ray actor's process, and the environment variables of the process.
+"""The class that runs inside a Ray actor, and the actor's environment variables.
 
-A worker imports torch and warms its kernels before a trial arrives. Each pack of trials is a
-streaming call on the worker.
+A Ray actor is a process of Ray that holds one object, here a `Worker`. The worker imports torch and
+runs a first computation before trials arrive. A pack, which is a group of trials that are trained
+together, is one call of `Worker.run`. Ray streams the events that this call yields.
 """
 
 import os
@@ -17,18 +18,19 @@ from telescope.trials.spec import TrialSpec
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event
 from workers.packs import Pack
 
-# Concurrency group of the actor's second thread, for calls that do not wait for a stream.
+# The name of the actor's second thread, which answers calls while the first thread runs a pack. Ray
+# calls such a thread a concurrency group.
 ASIDE = "aside"
 
 
 class Worker:
-    """Runs trials inside an actor's process; it is warm when its constructor returns."""
+    """Runs trials inside an actor. When the constructor returns, the worker is ready for trials."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        # set before torch is imported, hence the imports below instead of at the top
+        # Set before torch is imported. The imports below are here for this reason.
         os.environ.update(environment, OMP_NUM_THREADS="1")
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a CPU worker on a machine with GPUs
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # hide GPUs from a CPU worker
         from telescope.train.program import choose
         from telescope.trials.numerics import numerics
         from workers import runner
@@ -39,15 +41,21 @@ class Worker:
         self._numerics = numerics()
 
     def ready(self) -> str:
-        """Return the worker's numerics; the call returns once the worker is warm and idle."""
+        """Return the worker's numerics, a string that names its version of torch and its device.
+
+        The call returns once the worker is constructed and idle.
+        """
         return self._numerics
 
     def choose(self, spec: TrialSpec, max_members: int, steps: float) -> Program:
-        """Return the fastest program for trials of this shape on this worker."""
+        """Measure the fastest way for this worker to train trials like `spec`.
+
+        See `telescope.train.program.choose` for the parameters.
+        """
         return self._choose(spec, max_members, steps)
 
     def run(self, pack: Pack) -> Iterator[Event]:
-        """Run the attempts of a pack, as a stream of events."""
+        """Run the attempts of a pack, and yield their events."""
         yield from self._run(
             pack.assignments,
             lambda assignment: (assignment.trial_id, assignment.attempt) in self._leaving,
@@ -59,16 +67,17 @@ class Worker:
 
     @ray.method(concurrency_group=ASIDE)  # type: ignore[untyped-decorator]
     def leave(self, assignment: Assignment) -> None:
-        """End this attempt at its next step."""
+        """Make the attempt end at its next step."""
         self._leaving.add((assignment.trial_id, assignment.attempt))
 
 
 def worker_environment() -> dict[str, str]:
-    """Return the environment variables that workers on any node take over from this process.
+    """Return the environment variables to set in every worker.
 
-    The variables are TELESCOPE_HOME, the checkpoint interval, and whether to compile. Workers use
-    factories whose code was sent to them or is installed; they search no folders, since folders of
-    another machine may hold other code.
+    TELESCOPE_HOME, the interval between checkpoints, and whether to compile have the values of this
+    process. TELESCOPE_FACTORY_PATH is empty, so that workers look for factories (users' functions
+    that build models) only in code that was sent to them or is installed. Folders of another
+    machine may hold other code.
     """
     environment = {"TELESCOPE_HOME": str(home().resolve()), factory.PATH: ""}
     for name in (CHECKPOINT_SECONDS, COMPILE):
