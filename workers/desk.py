@@ -35,7 +35,7 @@ class RunningAssignment:
 
 
 class Desk:
-    """Hands assignments to workers, and their events to the coordinator; thread-safe."""
+    """Hands assignments to workers, and events to the coordinator; thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

@@ -6,18 +6,18 @@ four methods and three properties of the `Executor` protocol. All executors pass
 `tests/workers/test_contract.py`:
 
 - `submit` hands over attempts and returns at once. The executor may queue them.
-- `stop` requests the end of a trial. The executor answers with a `Stopped` event, unless another
-  terminal event of the attempt comes first.
+- `stop` requests the end of a trial. The executor answers with a `Stopped` event, unless the
+  attempt ends in another way first.
 - `events` returns the events since the last call, in order within each trial. It waits up to
   `timeout` seconds for the first event.
-- `close` ends every process that the executor started. Trials that are still running get no
-  terminal event.
+- `close` ends every process that the executor started. Attempts that are still running get no
+  further event.
 
 For each submitted attempt, there is one `Started` event, then any number of `Measured` events, and
 then exactly one terminal event: `Finished`, `Failed` or `Stopped`. An attempt that never began may
 end without `Started`. A `Waiting` event concerns the executor as a whole. Executors never retry a
-trial. An attempt that resumes from a checkpoint sends the curve up to the checkpoint again, since
-the coordinator may not have recorded all of it.
+trial. An attempt that resumes from a checkpoint (the saved state of an earlier attempt) sends the
+curve up to the checkpoint again, since the coordinator may not have recorded all of this curve.
 """
 
 from collections.abc import Sequence
@@ -75,7 +75,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finished:
-    """The trial trained to its end, reached `stop_below_loss`, or diverged.
+    """The trial trained to its end, reached the loss `stop_below_loss` of its spec, or diverged.
 
     The last point of the curve shows which of the three cases it is.
     """

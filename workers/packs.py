@@ -3,11 +3,12 @@
 Trials have the same *shape* if they differ only in seed, learning rate and similar numbers
 (`telescope.train.pack.shape`). Such trials often train faster together, as a pack, or by compiled
 code. A *program* states how trials of one shape are trained: the number of trials in a pack, and
-whether the code is compiled (`telescope.train.program`). The first worker that takes a trial of a
-shape measures which program is the fastest, if enough steps are queued to repay the time of the
-measurement. Shapes with the same *graph* (`telescope.train.compiled.Graph`) use the same compiled
-code. Compiled programs are measured only if enough steps with the same graph are queued to repay
-the time of compiling. If enough steps are queued only later, the shape is measured again then.
+whether the code is compiled (`telescope.train.program`). A worker that takes a trial of a shape
+measures which program is the fastest, unless that is known already. It does not measure if too few
+steps are queued to repay the time of the measurement. Shapes with the same *graph*
+(`telescope.train.compiled.Graph`) use the same compiled code. Compiled programs are measured only
+if enough steps with the same graph are queued to repay the time of compiling. If enough steps are
+queued only later, the shape is measured again then.
 
 A pack is at most one worker's share of the remaining work, so that no worker is idle at the end.
 All trials of a pack belong to one job, so that a lost corpus fails only one job. A trial that has
@@ -40,7 +41,10 @@ REPAID_STEPS = 1000
 
 @dataclass(frozen=True)
 class Pack:
-    """Attempts at trials of one shape that a worker trains together; empty if there is no work."""
+    """Attempts at trials of one shape that a worker trains together.
+
+    A pack without attempts means that there is no work.
+    """
 
     assignments: tuple[Assignment, ...] = ()
     compiled: bool = False  # True if compiled code should train them
@@ -159,7 +163,7 @@ class Packs:
     def _measure_again(self, graph: Graph) -> None:
         """Let other shapes with this graph be measured again, since the graph is now compiled.
 
-        These shapes were not worth compiling, but can now use the compiled code at no cost.
+        These shapes were not worth compiling, but can now use the compiled code.
         """
         for shape_key, program in list(self._programs.items()):
             if self._graphs.get(shape_key) == graph and math.isfinite(program.repaid_steps):

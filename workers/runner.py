@@ -3,9 +3,10 @@
 `run_attempts` trains a pack, which is a group of trials that are trained together. It runs the
 training loop (`telescope.train.loop`) and yields the events of `workers.interface`: `Started`, then
 `Measured` with several points of the curve each, then one terminal event. Each trial continues from
-its checkpoint, if there is one. An exception becomes a `Failed` event here, so that all executors
-report failures in the same way. A trial that diverges becomes a `Finished` event, since divergence
-is a result.
+its checkpoint, if there is one. A branch, which is a trial that continues another trial, otherwise
+begins at the stored state of that trial. An exception becomes a `Failed` event here, so that all
+executors report failures in the same way. A trial that diverges ends with a `Finished` event, since
+divergence is a result.
 
 A worker process runs many trials. `warm_up` does in advance what would delay the first trial, and
 `clean_up` restores the state of the process after each pack.
@@ -52,7 +53,7 @@ def run_attempts(
     """Train trials of one shape together, and yield their events.
 
     At each step, `stopping` is called for each trial and returns True if the trial should stop.
-    If `compile` is true, compiled code trains the trials, if compiling is possible. Closing the
+    With `compile`, compiled code trains the trials where compiling is possible. Closing the
     generator stops all trials. An exception fails all trials that have not ended.
     """
     unfinished = list(assignments)
@@ -76,7 +77,7 @@ def run_attempts(
 
 
 class AttemptReporter:
-    """Converts the training loop's output for one attempt to events; collects points meanwhile."""
+    """Converts the training loop's output for one attempt to events of many points each."""
 
     def __init__(
         self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float

@@ -146,8 +146,8 @@ def supervise(
 def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None:
     """End all children and their descendants.
 
-    Each child receives SIGTERM. Those that still run after `grace_seconds` are killed.
-    Meanwhile, this process ignores SIGINT, SIGTERM and SIGHUP.
+    Each child receives SIGTERM. Those that still run after `grace_seconds` are killed. Meanwhile,
+    this process ignores SIGINT, SIGTERM and SIGHUP.
     """
     with on_signals(signal.SIG_IGN):
         for child in children:

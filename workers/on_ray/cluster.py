@@ -83,7 +83,7 @@ class Demand:
         total_amount = total.get(self.resource, 0.0)
         if not self.fits(total):
             supply = f"{total_amount:g} {self.resource} in total; add a node or ask for less"
-            return f"{demand}, but this Ray cluster has only {supply}"
+            return f"{demand}, but this Ray cluster has {supply}"
         unused = free.get(self.resource, 0.0)
         cause = "a worker's process is slow to start"
         if unused < self.amount:

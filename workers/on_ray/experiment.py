@@ -3,7 +3,7 @@
 Ray Tune runs trials in experiments, and an experiment proceeds in turns. In a turn, Tune asks a
 searcher for new trials (`DeskSearcher`), and asks a scheduler which trial to run next and whether a
 trial should end early (`StopScheduler`). It also tells a callback what has happened
-(`EventReporter`). The three objects share a `Flights`, the record of the trials that Tune holds.
+(`EventReporter`). The three objects share a `Flights`, a record of the trials that Tune holds.
 
 The first trial of an experiment is the *warm-up*. It trains nothing: it starts a worker and reports
 the worker's numerics, a string that names the version of torch and the device. All other trials are
@@ -29,7 +29,7 @@ from workers.on_ray.cluster import Demand
 from workers.on_ray.placement import Placement
 from workers.on_ray.slot import PAUSE_SECONDS
 
-IDLE_SECONDS = 2.0  # interval between checks that the experiment goes on, while there are no trials
+IDLE_SECONDS = 2.0  # an idle searcher checks at this interval whether the experiment is over
 WARM_UP = 0  # id of the warm-up; ids of assignments begin at 1
 ASSIGNMENT = TypeAdapter(Assignment)
 
@@ -94,8 +94,8 @@ class Flights:
     def end(self, tune_id: str) -> Flight:
         """Record that Tune no longer holds the trial.
 
-        If the trial had reported a shortage of workers, the shortage is over. A shortage during the
-        warm-up lasts until the next warm-up begins.
+        A shortage of workers that was reported for the trial is over. A shortage that was reported
+        for the warm-up lasts until the next warm-up begins.
         """
         flight = self._held.pop(tune_id)
         if flight.assignment:

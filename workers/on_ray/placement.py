@@ -1,7 +1,7 @@
 """Shortages of workers, reported as `Waiting` events.
 
-An executor has a shortage if one of its workers is not running. The reasons are that the cluster
-lacks resources, that the start takes long, or that the worker's process could not start.
+An executor has a shortage if one of its workers is not running. The possible reasons are that the
+cluster lacks resources, that the start takes long, and that the worker's process could not start.
 """
 
 import threading

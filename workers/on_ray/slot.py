@@ -1,16 +1,17 @@
 """A slot: one Ray actor, and the thread that looks after it.
 
-A Ray actor is a process of Ray that holds one object, here a `Worker` (`workers.on_ray.worker`). It
-trains pack after pack; a pack is a group of trials that are trained together. The thread of a slot
-starts the actor, hands packs to it, and passes their events on. If the start takes long, the thread
-reports a shortage. It replaces an actor that has died, that has failed, or that has run many
-trials. Only the coordinator retries trials; Ray is configured to retry and restart nothing.
+A Ray actor is a process of Ray that holds one object, here a `Worker` (`workers.on_ray.worker`).
+The worker trains pack after pack; a pack is a group of trials that are trained together. The thread
+of a slot starts the actor, hands packs to it, and passes their events on. If the start takes long,
+the thread reports a shortage. The thread replaces an actor that has died, that has failed, or that
+has run many trials. Only the coordinator retries trials; Ray is configured to retry and restart
+nothing.
 
 The code relies on measured properties of Ray 2.60:
 
 - A pack runs as one call of the actor, which streams events. Cancelling the call would end all
   trials of the pack. To end one trial, the slot therefore makes a separate call, in a second thread
-  of the actor. It takes effect within 10 ms.
+  of the actor. This call takes effect within 10 ms.
 - A call goes on if its stream is dropped.
 - The death of an actor is noticed within milliseconds.
 """
@@ -79,7 +80,7 @@ class Slot:
         self.thread.start()
 
     def cancel(self, trial_id: int) -> None:
-        """If the trial runs here, end it at its next step; kill an actor that does not obey."""
+        """If the trial runs here, end it at its next step; kill an actor that does not react."""
         with self._lock:
             running = [item for item in self._assignments if item.trial_id == trial_id]
             if not running:
@@ -169,7 +170,7 @@ class Slot:
     def _choose(self, first: Assignment, max_members: int, steps: float) -> Program:
         """Measure on the actor which program trains trials like `first` fastest.
 
-        Raises TimeoutError or MeasurementAbandoned. In both cases, the actor is killed first.
+        If this takes too long or the trial should stop, kill the actor and raise an exception.
         """
         program = self._actor.choose.remote(first.spec, max_members, steps)
         begun = time.monotonic()

@@ -1,9 +1,10 @@
 """The executor that runs trials on Ray Tune, so that Tune's loggers receive the curves.
 
 It is like the executor of `workers.on_ray.actors`, which is faster (ADR 12), except that Ray Tune
-manages the workers. Tune runs trials in experiments. A searcher gives it the assignments of the
-desk, a `Trainable` in a Ray actor (a process of Ray that holds one object) trains them, and a
-callback passes events on (`workers.on_ray.experiment`). An actor is used for many trials.
+manages the workers. Tune runs trials in experiments. A searcher gives Tune the assignments from the
+desk, which is the executor's queue (`workers.desk`). A `Trainable` in a Ray actor (a process of Ray
+that holds one object) trains them, and a callback passes their events on
+(`workers.on_ray.experiment`). Each actor trains many trials, one after the other.
 
 The code relies on observed properties of Tune 2.60:
 

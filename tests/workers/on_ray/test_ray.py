@@ -133,7 +133,7 @@ def test_a_worker_takes_a_gpu_or_a_share_of_one_if_the_cluster_has_any(
 
 def test_a_shortage_names_the_demand_the_free_share_and_whether_it_can_end() -> None:
     assert Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0}) == (
-        "a worker asks for 1 GPU, but this Ray cluster has only 0 GPU in total; "
+        "a worker asks for 1 GPU, but this Ray cluster has 0 GPU in total; "
         "add a node or ask for less"
     )
     assert Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5}) == (
