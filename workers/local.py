@@ -5,8 +5,8 @@ group of trials that are trained together (`workers.packs`). The curves of trial
 with any other executor.
 
 A process cannot kill its own thread. `stop` and `close` therefore take effect at the next training
-step. If the thread is measuring how fast packs of different sizes train, they take effect after the
-measurement.
+step. If the thread is measuring how fast packs of different sizes train, both calls take effect
+after the measurement.
 """
 
 import threading

@@ -4,9 +4,10 @@ A trial is one training run, and an executor trains trials (`workers.interface`)
 execution of a trial; a trial that was interrupted or failed may get another attempt. The executor
 reports events: an attempt has started, measured points of its curve, or ended.
 
-The dispatcher keeps the attempts that the executor has not ended yet in `_flights`. It records each
-event in one transaction that names the attempt. An event about an earlier attempt therefore changes
-nothing. The store (`CoordinatorStore`) decides whether a failed trial is tried again.
+In `_flights`, the dispatcher keeps the attempts that it has submitted and that have not ended. It
+records each event in one transaction that names the attempt. An event about an earlier attempt
+therefore changes nothing. The store (`CoordinatorStore`) decides whether a failed trial is tried
+again.
 """
 
 import logging
@@ -47,10 +48,10 @@ class Dispatcher:
         self._checkpoints = checkpoints
         self._max_attempts = max_attempts
         self._flights: dict[int, Assignment] = {}  # by trial id
-        # True if the last dispatch left no trial pending, so that the next needs no query. Set to
-        # False by each poll, by plans that insert trials, and by attempts that do not finish.
+        # True if the last dispatch left no trial pending, so that the next dispatch needs no query.
+        # Set to False by polls, by plans that insert trials, and by attempts that do not finish.
         self._nothing_pending = False
-        self.waiting_for: str | None = None  # why workers are missing; None if all work
+        self.waiting_for: str | None = None  # why workers are missing; None if none is
         self.numerics: str | None = None  # numerics at the last call of `new_numerics`
 
     @property
@@ -79,8 +80,8 @@ class Dispatcher:
 
         The next trial always comes from the job with the fewest trials in `_flights`. If several
         jobs have the fewest, it comes from the oldest of them. No job exceeds its `max_parallel`.
-        Nothing is submitted before a worker has reported its numerics, since they decide which
-        trials of earlier jobs can be reused instead.
+        Nothing is submitted before a worker has reported its numerics, since the numerics decide
+        which trials of earlier jobs can be reused instead.
         """
         room = self._executor.room - len(self._flights)
         if self.numerics is None or self._nothing_pending or room <= 0:

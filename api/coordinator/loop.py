@@ -6,9 +6,9 @@ The coordinator is the only process that writes trials and curves. Its loop repe
     poll jobs and verbs -> wait for events -> record the events -> dispatch trials -> plan trials
     -> dispatch the new trials
 
-A verb is a request of a user on a job, such as cancel. To plan is to insert the trials that a job's
-study needs next. To dispatch is to hand trials to the executor, which trains them on workers and
-reports events (`workers.interface`).
+To poll is to read jobs and verbs from the database. A verb is a request of a user on a job, such as
+cancel. To plan is to insert the trials that a job's study needs next. To dispatch is to hand trials
+to the executor, which trains them on workers and reports events (`workers.interface`).
 
 The loop dispatches trials before it plans, and before workers are free. A worker that ends a trial
 therefore finds the next trial already queued, and waits neither for a transaction nor for a plan.

@@ -3,8 +3,8 @@
 `telescope serve` is a parent process with two children, `api` and `coordinator`. A child that dies
 is restarted after a pause. The pause doubles with each death, and is short again after the child
 has lived for HEALTHY_SECONDS. Before the restart, all processes that the child started are killed,
-since some processes of Ray live on for about a minute. They are found by an environment variable
-that a child and all its descendants have (`workers.processes`).
+since some processes of Ray would otherwise live on for about a minute. These processes are found by
+an environment variable that a child and all its descendants have (`workers.processes`).
 
 When the parent ends, even by SIGKILL, the children end too. The standard input of each child is a
 pipe from the parent, called the *leash*. The operating system closes the pipe when the parent ends.
@@ -146,8 +146,8 @@ def supervise(
 def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None:
     """End all children and their descendants.
 
-    Each child receives SIGTERM. Those that still run after `grace_seconds` are killed. Meanwhile,
-    this process ignores SIGINT, SIGTERM and SIGHUP.
+    Each child receives SIGTERM. After at most `grace_seconds`, all remaining processes are killed.
+    Meanwhile, this process ignores SIGINT, SIGTERM and SIGHUP.
     """
     with on_signals(signal.SIG_IGN):
         for child in children:

@@ -51,7 +51,7 @@ class AnalysisSlot:
 
 
 class Analyses:
-    """The analyses of the `capacity` most recently used jobs; all threads may use it."""
+    """The analyses of the `capacity` most recently used jobs; thread-safe."""
 
     def __init__(self, capacity: int = MOST_CACHED) -> None:
         self._capacity = capacity

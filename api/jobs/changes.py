@@ -5,11 +5,12 @@ A field in the patch replaces the same field of the document. Null removes the f
 document, which restores the field's default. All other fields stay. On the command line, a patch is
 written as assignments, such as `limits.max_base_runs=400`.
 
-Some fields of a document were derived from other fields when the job was submitted. If the patch
-sets the source of a derived field, the old derived value is dropped:
+Some fields of a document are derived from other fields when the job is submitted. If the patch sets
+the source of a derived field, the old derived value is dropped:
 
 - The hash of the tokens and the size of the vocabulary (the fields `FROM_TEXT` of `data`) are
-  derived from the corpus and the tokenizer (the fields `CORPUS` of `data`).
+  derived from the corpus, the tokenizer and the fraction for validation (the fields `CORPUS` of
+  `data`).
 - The hash of a factory's code, `model.content`, is derived from `model.factory`.
 - Fields of `model` that have a preset's values are derived from `model.preset`.
 
@@ -34,7 +35,8 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     """Return the document with the patch applied.
 
     If the patch sets the source of a derived field but not the derived field itself, the derived
-    field is dropped. Raises InvalidInput if the patch is not a mapping.
+    field is dropped. If the patch does not set `sweep_over`, the derived fields of the data in
+    `sweep_over` are dropped, too. Raises InvalidInput if the patch is not a mapping.
     """
     if not isinstance(patch, dict):
         message = "must be a mapping of fields to values, such as {limits: {max_base_runs: 400}}"

@@ -40,15 +40,16 @@ from telescope.trials.architecture import Architecture
 def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:
     """Return the study with hyperparameters from the jobs that it names.
 
-    A study that names no jobs is returned unchanged. Raises InvalidInput if a job cannot supply
-    hyperparameters (`supplied_values`), or if no job has a result for an optimizer of the study.
+    A study that names no jobs, or already has the values, is returned unchanged. Raises
+    InvalidInput if a job cannot supply hyperparameters (`supplied_values`), or if no job has a
+    result for an optimizer of the study.
     """
     fill_in = FILLERS.get(study.kind.name)
     return study.kind.of(fill_in(study.question, store)) if fill_in else study
 
 
 def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuestion:
-    """Return the question of a compute-time study with hyperparameters from its jobs in `given`.
+    """Return a compute-time question with `given` filled in from the jobs that it names.
 
     A question that names no jobs is returned unchanged, and so is a question that has values in
     `given` already.

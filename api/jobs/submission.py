@@ -47,7 +47,7 @@ class Submission:
 
 
 def opened(submission: Submission) -> AnyStudy:
-    """Parse a document into a study, check the names in it, and open and tokenise its corpora.
+    """Parse a document into a study, check what it names, and open and tokenise its corpora.
 
     Raises InvalidInput if the document is invalid, if it names a path or factory that is not
     allowed, or if a corpus or model cannot be used.

@@ -55,7 +55,10 @@ class RayExecutor:
 
     @property
     def room(self) -> int:
-        """Number of assignments in two packs per worker: one in training, and one that waits."""
+        """Number of assignments to hold: two packs per worker, one in training and one waiting.
+
+        A pack is a group of trials that are trained together.
+        """
         return 2 * self.slots * MOST_TOGETHER
 
     @property

@@ -20,10 +20,10 @@ class Placement:
         self._reported: str | None = None
 
     def set_shortage(self, slot: int, reason: str | None) -> None:
-        """Record why a slot has no worker, or that it has one if `reason` is None.
+        """Record why a slot has no worker. If `reason` is None, record that the slot has one.
 
-        A slot is the place of one worker. The executor on Ray Tune has no slots, and passes the id
-        of a trial that has no worker instead.
+        A slot is the place of one worker. The executor on Ray Tune has no slots. Instead, it passes
+        the id of the trial that waits for a worker.
         """
         with self._lock:
             if reason is None:

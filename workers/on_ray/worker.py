@@ -48,7 +48,7 @@ class Worker:
         return self._numerics
 
     def choose(self, spec: TrialSpec, max_members: int, steps: float) -> Program:
-        """Measure the fastest way for this worker to train trials like `spec`.
+        """Find the fastest way for this worker to train trials like `spec`.
 
         See `telescope.train.program.choose` for the parameters.
         """
