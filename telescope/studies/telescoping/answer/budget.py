@@ -8,15 +8,19 @@ under three such laws, and the results are averaged.
 The *error budget* splits the variance of an estimated optimum by source. Under one drift law, the
 parameters of the pooled model have the covariance C = (G + P)^-1, where G is the information in the
 runs and P is the precision of the priors. Therefore C = C G C + C P C. The first term is a sum over
-the runs, and the second term is a sum over the parameters, so each summand belongs to one source.
-Averaging over the laws adds the variance between the laws. The variances of the sources add up to
-the variance of the estimate.
+the runs. Its part that is due to the noise of the runs is the source `seed_noise`; the rest belongs
+to the source `bowl_form`. The second term is a sum over the parameters. The parameters of the
+optimum and its drift are the source `finite_width`; the other parameters belong to `bowl_form`.
+Averaging over the laws adds the source `law`, the variance between the laws. The variances of all
+sources add up to the variance of the estimate.
 
 The estimator `argmin` returns a point of a grid, so its budget has a further source, the grid's
 mesh. The variance of this source is step^2 / 12, where step is the distance between grid points, or
 the squared distance of the point from the fitted optimum, whichever is larger. The estimator
 `per_level` extrapolates the optima of single levels by one drift law. The source `law` is then
 above 0 only if the levels deviate from this law by more than their errors explain.
+
+The remedies speak of *blocks*: a block is a set of runs with one seed around an expected optimum.
 """
 
 import math

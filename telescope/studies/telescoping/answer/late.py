@@ -46,7 +46,8 @@ VERDICTS: Mapping[str, CoordinateVerdict] = {
     "across_gate": "unresolved",
 }
 CAUSE = (
-    "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+    "a weight-decay rule that does not match its lr rule shows only at the end of the runs, "
+    "not in the first steps"
 )
 
 

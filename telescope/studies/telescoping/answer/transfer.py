@@ -2,7 +2,8 @@
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
 hyperparameter is an *axis*. The pooled model describes the losses of all levels by one *bowl*
-around an optimum, which drifts with width. The model is fitted under three *drift laws*.
+around an optimum. This optimum drifts with width; the model is fitted under three laws of the
+drift, the *drift laws*.
 
 This module predicts three figures, since no model is trained just to measure them:
 

@@ -90,8 +90,8 @@ class Posterior:
 
 
 def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Posterior | None:
-    """The posterior from the outcomes of the runs at the target. `reported` is the learning rate
-    that has the regret, in octaves. None if fewer than two learning rates have finite losses.
+    """The posterior from the outcomes of the runs at the target. `reported` is the reported
+    learning rate in octaves. None if fewer than two learning rates have finite losses.
 
     The posterior is summed over a grid of optima, curvatures and skews. The noise and the heights
     of the seeds are integrated out.

@@ -21,11 +21,12 @@ If the ladder is complete, but runs at the target contradict its learning rate, 
 the verdict by unresolved. A study has the verdict of its best ladder. A study that compares
 architectures or texts has the worst verdict of any of them (`comparison`).
 
-Every hyperparameter has a status of its own. It is resolved if the half-width of its interval is
-within its tolerance. The tolerances of all hyperparameters but the learning rate are half-widths
-that cost about as much loss as 0.4 octave of learning rate (`blocks.tolerances`). Such a
-hyperparameter is *flat* if the worst point of its interval costs almost no loss, and if no group of
-runs is better than the model allows.
+Every swept hyperparameter has a status of its own. It is resolved if its optimum lies inside the
+values tried, the half-width of its interval is within a tolerance, and no group of runs is better
+than the model allows. The learning rate's tolerance is half an octave. An error as large as the
+tolerance of another hyperparameter costs about as much loss as an error of 0.4 octave in the
+learning rate (`blocks.tolerances`). Another hyperparameter is *flat* if the worst point of its
+interval costs almost no loss, and no group of runs is better than the model allows.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,7 +53,8 @@ from telescope.studies.telescoping.schedules import blocks
 
 LR_HALF_WIDTH = 0.5  # largest half-width of a resolved learning rate's interval, in octaves
 LR_MOVE = 0.4  # largest shift, in octaves, of a resolved optimum between the two widest levels
-FLAT_COST = 0.2  # the worst point in the interval of a flat hyperparameter costs less, in % of loss
+# limit on the cost of the worst point in a flat hyperparameter's interval, in % of the loss
+FLAT_COST = 0.2
 # largest number of standard errors by which a group of runs may beat the model (`Fit.surprise`);
 # 1 % of correct models exceed it
 SURPRISE = 1.6

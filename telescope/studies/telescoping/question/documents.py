@@ -56,9 +56,11 @@ def collapse(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def inherited(own: Mapping[str, Any], section: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """The fields of the job's `section` that an entry inherits; `collapse` leaves them out of the
-    entry where its complete section `own` has the same values. These are all fields of `section`.
-    If the entry has another model family or preset, they are only the widths.
+    """The fields of the job's `section` that `collapse` compares with `own`, the complete section
+    of an entry. Fields that are equal in both are left out of the entry.
+
+    These are all fields of `section`. If the entry has another model family or preset, they are
+    only the widths.
     """
     if part == "model" and any(own.get(name) != section.get(name) for name in ("family", "preset")):
         return {name: section[name] for name in LadderWidths.__dataclass_fields__}
@@ -66,8 +68,10 @@ def inherited(own: Mapping[str, Any], section: Mapping[str, Any], part: str) -> 
 
 
 def _complete(entry: Any, part: str, section: Any) -> Any:
-    """The entry with a complete section: the job's section, changed by the entry's differences. An
-    entry with another preset inherits only the fields that the job's preset does not give.
+    """The entry with a complete section: the job's section, changed by the entry's differences.
+
+    An entry of another model family inherits only the widths. An entry that names a preset inherits
+    only the fields whose values do not come from the job's own preset.
     """
     if not isinstance(entry, dict):
         return entry
@@ -75,7 +79,6 @@ def _complete(entry: Any, part: str, section: Any) -> Any:
     base = {name: value for name, value in base.items() if name not in FROM_TEXT}
     changes = {name: value for name, value in entry.items() if name != "name"}
     if part == "model" and family(base | changes) != family(base):
-        # an entry of another family inherits only the widths
         base = {name: base[name] for name in LadderWidths.__dataclass_fields__ if name in base}
     elif part == "model" and "preset" in changes:
         base = without_preset(base)

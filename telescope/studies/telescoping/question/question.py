@@ -79,9 +79,9 @@ class Question:
     """Train even if the scaling rules are incompatible and would be refused. The report then says
     that they are forced."""
     coordinates: Literal["check", "skip"] = "check"
-    """check: before the search, test in a few steps whether the parametrisation keeps the size of
-    updates constant over the widths. A failure ends the search of this optimizer. If its scaling
-    rules are known to be unsound, the failure is only reported. skip: do not test.
+    """Whether to test in a few steps, before the search, if the parametrisation keeps the size of
+    updates constant over the widths: check tests it, skip does not. A failure ends the search of
+    this optimizer. If its scaling rules are known to be unsound, the failure is only reported.
     """
     validate_at_target: bool = False
     """At the end, also train at the target width, at the reported learning rate and around it. The
