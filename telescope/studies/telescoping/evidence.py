@@ -73,7 +73,7 @@ class LevelReport:
     # sd of the loss between seeds at one point, in % of the loss; None if no point has two seeds
     seed_noise: float | None
     edge: str | None  # the ends of the values tried at which the optimum lies, in words
-    edges: tuple[Edge, ...] = ()  # the same borders as values
+    edges: tuple[Edge, ...] = ()  # the same ends, as values
 
     @property
     def loss(self) -> float:
@@ -97,7 +97,7 @@ class Shift:
     under one law of its drift with width, or averaged over the laws.
     """
 
-    law: str  # a/n or a/sqrt(n) for width n, constant per doubling, or averaged
+    law: str  # a/n, a/sqrt(n), constant per doubling, or averaged; n is the width
     probability: float  # posterior probability of the law; 1 for the average
     octaves: float
     low: float
@@ -127,7 +127,7 @@ class ErrorBudget:
 
 @dataclass(frozen=True)
 class Climb:
-    """The widest width that the ladder has reached, and why it stopped there."""
+    """The widest width that the ladder has reached, and why it stopped there, if it did."""
 
     width: int
     why: ClimbEnd
@@ -145,7 +145,7 @@ class Copying:
     regret: float  # median of this loss; low and high are its interval
     low: float
     high: float
-    compute: float  # more compute, in %, that makes up for the regret: 40 % for a regret of 2 %
+    compute: float  # extra compute, in %, that makes up for the regret: 40 % for a regret of 2 %
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,9 @@ class CheckCost:
 class Cost:
     """The cost of a ladder.
 
-    Tuning and final run together need some compute. `share` is the final run's share of it. A full
-    grid at the target needs more; `saving` is the share of the grid's compute that is saved. Only
-    `share` and `saving` include the original cost of reused runs.
+    `share` is the final run's share of the compute of tuning and final run together. `saving` is
+    the share of the compute of a full grid at the target that is saved by tuning at small widths.
+    Only `share` and `saving` include the original cost of reused runs.
     """
 
     levels: tuple[LevelCost, ...]
