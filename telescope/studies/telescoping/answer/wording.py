@@ -220,8 +220,8 @@ def edges_words(edges: Sequence[Edge]) -> str:
 
 
 def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
-    """The text of the end of a climb, to follow the subject `the ladder`: the width at which the
-    ladder stopped climbing, and why. A ladder that still runs has only a width.
+    """The text of the end of a climb, which continues the words `the ladder`. It states the width
+    that the ladder has reached and, if the ladder stopped below its widest width, why it stopped.
     """
     match why:
         case ClimbEnd.RUNNING:
