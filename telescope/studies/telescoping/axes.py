@@ -1,14 +1,14 @@
 """The hyperparameters that can be swept, their scales, and the fields of a trial that they set.
 
-All planning is in octaves: one octave is a factor of 2 in a hyperparameter. Planned values lie on
-the *planning lattice*, the multiples of 1/64 octave (`telescope.trials.lattice`). Momentum is swept
-in octaves of 1 - momentum, so that 0.9 lies as far from 0.95 as 0.95 does from 0.975; high momenta
-therefore lie at low octaves. A *wall* is a limit beyond which no value may be tried: an end of the
-user's range or, if the search may leave that range, an end of the scale (for the warm-up, the whole
-run).
+All planning is in octaves: one octave is a factor of 2 in a hyperparameter. A value's octaves are
+its log2. Planned values lie on the *planning lattice*, the multiples of 1/64 octave
+(`telescope.trials.lattice`). Momentum is planned by the octaves of 1 - momentum, so that 0.9 lies
+as far from 0.95 as 0.95 lies from 0.975. Therefore high momenta lie at low octaves.
 
-Parts: `AxisName` · `AxisScale` and `SCALES`, the table · `Axis`, a swept hyperparameter on the
-planning lattice.
+An *axis* is a swept hyperparameter. A *wall* of an axis is a limit beyond which no value may be
+tried. The walls are the ends of the user's range. If the search may leave this range, they are the
+ends of the hyperparameter's scale; the scale of the warm-up, for example, ends at the whole run.
+The *base grid* is the set of runs with which the search starts, at the narrowest width.
 """
 
 import math
@@ -24,21 +24,24 @@ AxisName = Literal[
     "lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"
 ]
 
-MOST_FITTED = 5  # most fitted axes of a ladder
+MOST_FITTED = 5  # most axes with three points or more in the search of one optimizer
 
 
 @dataclass(frozen=True)
 class AxisScale:
     """A hyperparameter's scale: its conversion to octaves, its limits, and the field of a trial
-    that it sets.
+    that the hyperparameter sets.
     """
 
-    part: Literal["optimizer", "horizon"] = "optimizer"  # part of the spec with the field
-    adamw_field: str = ""  # the field in an AdamW run, if it has another name
-    complement: bool = False  # whether octaves are of 1 - value, so that high values lie low
+    # the section of a trial's specification that contains the field
+    part: Literal["optimizer", "horizon"] = "optimizer"
+    adamw_field: str = ""  # the field's name in an AdamW run, if it differs
+    # whether octaves are of 1 - value; high values then lie at low octaves
+    complement: bool = False
     saturates: bool = False  # whether a small enough value is as good as 0
-    lowest: float = -1000.0  # lowest octaves; floats end a little beyond them
-    highest: float = 1000.0  # highest octaves
+    # lowest and highest octaves; by default a little within the range of floating-point numbers
+    lowest: float = -1000.0
+    highest: float = 1000.0
 
     def octaves(self, value: float) -> float:
         """The octaves of a value."""
@@ -58,18 +61,20 @@ SCALES: Mapping[AxisName, AxisScale] = {
     "warmup_fraction": AxisScale(part="horizon", highest=0.0),
     "init_scale": AxisScale(),
 }
-"""The scales by name, in the order of a ladder's axes: learning rate first."""
+"""The scales by name. All axes of a search have this order, with the learning rate first."""
 
 
 def field_of(name: AxisName, optimizer: OptimizerName) -> str:
-    """The field of `OptimizerSpec` or `HorizonSpec` that an axis sets in an optimizer's runs."""
+    """The field of a trial's `OptimizerSpec` or `HorizonSpec` that a hyperparameter sets in this
+    optimizer's runs.
+    """
     return (SCALES[name].adamw_field if optimizer == "adamw" else "") or name
 
 
 @dataclass(frozen=True)
 class Axis:
-    """A swept hyperparameter: the user's range in octaves, the number of points in the base grid,
-    and whether the search may leave the range.
+    """A swept hyperparameter: the ends of the user's range in octaves (`low`, `high`), the number
+    of points in the base grid, and whether the search may leave the range (`extend`).
     """
 
     name: AxisName
@@ -80,7 +85,7 @@ class Axis:
 
     @classmethod
     def between(cls, name: AxisName, low: float, high: float, points: int, extend: bool) -> "Axis":
-        """The axis between two values, its ends rounded inwards to the planning lattice."""
+        """The axis between two values. Its ends are rounded inwards to the planning lattice."""
         lower_end, upper_end = sorted(map(SCALES[name].octaves, (low, high)))
         inward_low = math.ceil(lower_end * OCTAVE_PARTS - 1e-9) / OCTAVE_PARTS
         inward_high = math.floor(upper_end * OCTAVE_PARTS + 1e-9) / OCTAVE_PARTS
@@ -93,7 +98,7 @@ class Axis:
 
     @property
     def step(self) -> float:
-        """Octaves between points of the base grid; 0 for a single point."""
+        """Octaves between neighbouring points of the base grid; 0 for a single point."""
         return (self.high - self.low) / (self.points - 1) if self.points > 1 else 0.0
 
     @property
@@ -112,7 +117,7 @@ class Axis:
         return (self.scale.lowest, self.scale.highest) if self.extend else (self.low, self.high)
 
     def clip(self, x: float) -> float:
-        """The nearest lattice point between the walls."""
+        """The octaves `x`, clipped to the walls and rounded to the lattice."""
         low, high = self.walls
         return snap(min(max(x, low), high))
 
@@ -122,8 +127,9 @@ class Axis:
         return low <= x <= high
 
     def inside(self, centre: float, half: float) -> float:
-        """The point nearest to `centre` whose window, `half` octaves to each side, crosses no
-        wall; the middle between the walls if the window does not fit between them.
+        """The centre, nearest to `centre`, of a window that crosses no wall. The window extends
+        `half` octaves to each side. If it does not fit between the walls, the centre is the middle
+        between them.
         """
         low, high = self.walls
         return (
@@ -131,16 +137,18 @@ class Axis:
         )
 
     def value(self, x: float) -> float:
-        """The planned value, rounded to 12 significant digits so that no platform's last bit
-        changes a digest.
+        """The planned value at these octaves. It is rounded to 12 significant digits, so that
+        platforms that differ in the last bit compute the same digest of a trial.
         """
         return float(f"{self.scale.value(snap(x)):.12g}")
 
     def side(self, side: int) -> str:
-        """The end of the values, `low` or `high`, at the low (-1) or high (+1) end in octaves."""
+        """Whether the `low` or the `high` values lie on this side in octaves: -1 is the side of low
+        octaves, +1 the side of high octaves.
+        """
         return "low" if (side < 0) != self.scale.complement else "high"
 
 
 def along(centre: float, step: float, points: int) -> tuple[float, ...]:
-    """Points spaced by `step` octaves around a centre, rounded to the lattice."""
+    """Points around a centre, spaced by `step` octaves and rounded to the lattice."""
     return tuple(snap(centre + (i - (points - 1) / 2) * step) for i in range(points))

@@ -1,6 +1,8 @@
 """The evidence for an answer, as parts of a report: hyperparameters, levels, drift, costs, checks.
 
-Hyperparameters are base values, which hold at every width.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. Hyperparameters are
+base values: the same value holds at every width. Fields `low` and `high` are a 90 % interval,
+unless the docstring says otherwise. The *pooled bowl* is a model of the losses at all levels.
 """
 
 import math
@@ -25,7 +27,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 @dataclass(frozen=True)
 class Interval:
-    """A range of values: a 90 % interval from the 5 % to the 95 % point, or a window."""
+    """A range of values: a 90 % interval (from the 5 % to the 95 % point), or all values tried."""
 
     low: float
     high: float
@@ -33,7 +35,9 @@ class Interval:
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A base hyperparameter at the target; half-width and tolerance in octaves."""
+    """A hyperparameter at the target. `half_width` is the half-width of its interval, in octaves.
+    `tolerance` is the largest half-width at which it is resolved; None if it is not fitted.
+    """
 
     value: float
     low: float
@@ -45,13 +49,13 @@ class Hyperparameter:
 
     @property
     def has_interval(self) -> bool:
-        """Whether the value has an interval; otherwise low and high equal the value."""
+        """Whether the value has an interval. Without one, low and high equal the value."""
         return self.half_width > 0
 
 
 @dataclass(frozen=True)
 class LevelReport:
-    """A width: its runs and its optimum."""
+    """The report on one level: its runs and its optimum."""
 
     level: int
     width: int
@@ -60,27 +64,27 @@ class LevelReport:
     stages: tuple[str, ...]
     trials: int
     diverged: int
-    # optimum and interval are empty if every run diverged
+    # if every run diverged, optimum and interval are empty
     optimum: dict[AxisName, float]
     interval: dict[AxisName, Interval]
-    best_loss: float | None  # lowest mean loss of a point over its seeds; None without a finite one
-    # loss at the fitted optimum, averaged over seeds; comparable across levels and ladders
+    best_loss: float | None  # lowest mean loss of a point over its seeds; None if all are infinite
+    # modelled loss at the optimum, averaged over seeds; comparable across levels and ladders
     fitted_loss: float | None
-    # sd of a run between seeds at the same point, % of the loss; None without repeats
+    # sd of the loss between seeds at one point, in % of the loss; None if no point has two seeds
     seed_noise: float | None
-    edge: str | None  # the borders at which the optimum lies, in words
-    edges: tuple[Edge, ...] = ()  # the same borders as values
+    edge: str | None  # the ends of the values tried at which the optimum lies, in words
+    edges: tuple[Edge, ...] = ()  # the same ends, as values
 
     @property
     def loss(self) -> float:
-        """The fitted loss, or else the lowest; infinite if all runs diverged."""
+        """The fitted loss if there is one, otherwise the best loss. Infinite without either."""
         loss = self.best_loss if self.fitted_loss is None else self.fitted_loss
         return math.inf if loss is None else loss
 
 
 @dataclass(frozen=True)
 class Drift:
-    """The drift of the learning rate's optimum with width, over the levels run."""
+    """The drift of the learning rate's optimum with width, over the levels so far."""
 
     octaves_per_doubling: float
     low: float
@@ -90,11 +94,11 @@ class Drift:
 @dataclass(frozen=True)
 class Shift:
     """The shift of the learning rate's optimum from the widest level to the target, in octaves,
-    under a drift law.
+    under one law of its drift with width, or averaged over the laws.
     """
 
-    law: str  # a/n, a/sqrt(n), constant per doubling, or averaged
-    probability: float  # posterior probability of the law
+    law: str  # a/n, a/sqrt(n), constant per doubling, or averaged; n is the width
+    probability: float  # posterior probability of the law; 1 for the average
     octaves: float
     low: float
     high: float
@@ -103,21 +107,18 @@ class Shift:
 @dataclass(frozen=True)
 class ErrorBudget:
     """The sources of a hyperparameter's uncertainty at the target, as standard deviations in
-    octaves.
-
-    Their squares add up to the square of `total`, the scale of the distribution behind the 90 %
-    interval.
+    octaves. The sum of their squares is the square of `total`.
     """
 
     seed_noise: float  # the difference between runs of different seeds
     # the uncertain shape of the bowl, and its deviation from the true losses far from the optimum
     bowl_form: float
     finite_width: float  # the uncertainty of the drift under a given law
-    # the difference between the drift laws at the target; for `per_level`, the deviation of the
-    # levels from its single law
+    # the difference between the drift laws at the target; for the estimator `per_level`, the
+    # deviation of the levels from its single law
     law: float
-    # for a value on a grid: step / sqrt(12), or the distance to the fitted optimum if this is
-    # larger; 0 for a fitted value
+    # 0 for a fitted value; for a point of a grid, the grid step / sqrt(12) or the distance to the
+    # fitted optimum, whichever is larger
     mesh: float
     total: float
     dominant: str  # the name of the largest source
@@ -126,7 +127,7 @@ class ErrorBudget:
 
 @dataclass(frozen=True)
 class Climb:
-    """The width at which the ladder stopped climbing, and the reason."""
+    """The widest width that the ladder has reached, and why it stopped there, if it did."""
 
     width: int
     why: ClimbEnd
@@ -136,16 +137,15 @@ class Climb:
 
 @dataclass(frozen=True)
 class Copying:
-    """The cost of training a width with the optimum of the smallest width, in % of the loss,
-    predicted by the pooled bowl.
+    """The loss that is lost by training a width with the optimum of the smallest width, in % of the
+    loss, as predicted by the pooled bowl.
     """
 
     width: int
-    regret: float  # median of the cost; low and high are its interval
+    regret: float  # median of this loss; low and high are its interval
     low: float
     high: float
-    # additional compute, in %, that makes up for the regret: 40 % for a loss that is 2 % lower
-    compute: float
+    compute: float  # extra compute, in %, that makes up for the regret: 40 % for a regret of 2 %
 
 
 @dataclass(frozen=True)
@@ -153,28 +153,28 @@ class Transfer:
     """The transfer of the optimum from width to width, predicted by the pooled bowl."""
 
     copying: tuple[Copying, ...]  # one per wider level, then one for the target
-    lr_interval_cost: Interval  # cost, in % of the loss, at the ends of lr's interval
+    lr_interval_cost: Interval  # loss lost at the two ends of lr's interval, in % of the loss
     # by a power law in the number of parameters; None if no such law can be fitted
     loss_at_target: Interval | None
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """The runs that should resolve an unresolved ladder, as forecast by the schedule `robust`."""
+    """The runs that should resolve an unresolved ladder, as planned by the schedule `robust`."""
 
-    blocks: int
+    blocks: int  # number of blocks, which are sets of runs around the expected optimum
     widths: tuple[int, ...]  # widths at which the blocks run
     base_runs: float  # cost in runs at the base width
     flops: float
-    # seconds to train one run after the other; None if the speed of the ladder's runs is unknown
+    # seconds to train all runs one after the other; None if the speed of such runs is unknown
     seconds: float | None
     max_base_runs: int  # value of limits.max_base_runs that allows these runs
 
 
 @dataclass(frozen=True)
 class LevelCost:
-    """The cost of a width. Diverged runs count up to the step at which they stopped; reused runs
-    count as trials only.
+    """The cost of a width. Diverged runs count up to the step at which they stopped. Runs reused
+    from other jobs count as trials, but cost nothing.
     """
 
     width: int
@@ -198,10 +198,9 @@ class CheckCost:
 class Cost:
     """The cost of a ladder.
 
-    `share` is the final run's share of the total compute of tuning and final run. `saving` is the
-    share of the compute that is saved compared with a full grid at the target. Both describe the
-    method rather than this job, so they include the cost of reused runs, unlike `tokens`, `flops`
-    and `seconds`.
+    `share` is the final run's share of the compute of tuning and final run together. `saving` is
+    the share of the compute of a full grid at the target that is saved by tuning at small widths.
+    Only `share` and `saving` include the original cost of reused runs.
     """
 
     levels: tuple[LevelCost, ...]
@@ -219,20 +218,19 @@ class Cost:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The scaling rules of a ladder, and whether theory expects its optimum to stay fixed as width
-    grows.
+    """The scaling rules of a ladder. They are `sound` if theory expects its optimum to stay fixed
+    as width grows.
     """
 
     parametrisation: Parametrisation
     update_scale: UpdateScale | None  # None in an AdamW run
     muon_lr_rule: MuonLrRule | None  # None in an AdamW run
     weight_decay_rule: WeightDecayRule
-    # the change of AdamW's eps for hidden matrices with width / base width
-    eps_rule: Literal["constant", "inverse"]
+    eps_rule: Literal["constant", "inverse"]  # how AdamW's eps of hidden matrices scales with width
     attention_scale: AttentionScale | None  # None for a user's model
     head_form: HeadForm | None  # None if no rule scales the readout
     sound: bool
-    forced: bool  # whether the ladder ran although its pairing would be refused
+    forced: bool  # whether the ladder runs although such rules are refused by default
     remarks: tuple[str, ...]  # objections from theory come first
 
 
@@ -241,8 +239,8 @@ class Validation:
     """The validation of the ladder's learning rate by real runs at the target width, with the other
     hyperparameters held fixed.
 
-    Regrets are in % of the loss at the optimum; intervals run from the 5 % to the 95 % point. All
-    fields about the optimum are None if fewer than two learning rates have a finite loss.
+    If fewer than two learning rates have a finite loss, these runs show no optimum. The fields that
+    depend on the optimum are then None, or False for `contradicted` and `settled`.
     """
 
     width: int
@@ -253,14 +251,15 @@ class Validation:
     stated: Interval  # the ladder's interval of lr
     loss: float | None  # mean over the seeds at this lr; None if a run diverged
     loss_error: float | None  # standard error of `loss`
-    seed_noise: float | None  # sd of a run between seeds, % of the loss; None without repeats
+    seed_noise: float | None  # as in `LevelReport`
     optimum: float | None  # optimal lr by a bowl fitted to these runs
-    interval: Interval | None
-    regret: float | None  # loss at the ladder's lr above the loss at the optimum, in %
+    interval: Interval | None  # the interval of `optimum`
+    # loss at the ladder's lr minus the loss at the optimum, in % of the latter
+    regret: float | None
     regret_interval: Interval | None
-    held: bool | None  # whether the optimum lies within the stated interval
-    contradicted: bool  # whether the two intervals exist and do not overlap
-    settled: bool  # whether these runs alone resolve the optimum
+    held: bool | None  # whether `optimum` lies within `stated`
+    contradicted: bool  # whether `interval` and `stated` do not overlap
+    settled: bool  # whether these runs alone determine the optimum well enough
 
 
 @dataclass(frozen=True)
@@ -269,7 +268,7 @@ class Method:
 
     schedule: str
     estimator: str
-    # the choices that the published rule leaves open; empty under `robust`
+    # under `paper`, the choices that the published rule leaves open; empty under `robust`
     options: dict[str, str] = field(default_factory=dict)
     published: bool = False  # whether the rules are Algorithm 1 of arXiv 2505.02222, read literally
 
@@ -280,7 +279,7 @@ def digits(x: float) -> float:
 
 
 def amount(number: float) -> str:
-    """A number with an SI prefix, to be followed by its unit, such as `7.37 M` or `1.2 T`."""
+    """A number with an SI prefix, such as `7.37 M` or `1.2 T`. Its unit may follow directly."""
     for prefix in PREFIXES:
         if number < 1000:
             return f"{number:.3g} {prefix}"
@@ -289,8 +288,8 @@ def amount(number: float) -> str:
 
 
 def from_estimate(octaves: float, name: AxisName = "lr") -> float:
-    """The value of a hyperparameter from an estimate in octaves, clipped to the limits of its
-    scale, which wide intervals may exceed.
+    """The value of a hyperparameter from an estimate in octaves. It is clipped to the limits of the
+    hyperparameter's scale, since the ends of wide intervals may lie beyond them.
     """
     return digits(SCALES[name].value(octaves))
 

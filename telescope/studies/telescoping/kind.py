@@ -1,4 +1,9 @@
-"""`KIND`, the definition of `kind: telescope`: its types, and the functions that serve it."""
+"""`KIND`, the definition of `kind: telescope`: its types and its functions.
+
+A *ladder* is the search of one optimizer over growing widths. A *variant* is one of the
+architectures or texts that a study compares; it has one ladder per optimizer. A *stage* is a set of
+runs that a ladder plans together.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,7 +22,7 @@ from telescope.trials.outcome import Trial
 
 
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
-    """The missing runs of the current stage of each ladder."""
+    """The missing runs of each ladder's current stage, and whether all ladders have ended."""
     ladders = [
         (variant, ladder_progress(variant.question, ladder, trials))
         for variant, ladder in each_ladder(question)
@@ -31,7 +36,7 @@ def plan(question: Question, trials: Sequence[Trial]) -> Plan:
 
 
 def models(question: Question) -> tuple[AnyLadderModel, ...]:
-    """The models of all variants."""
+    """The model of each variant."""
     return tuple(variant.question.model for variant in variants.variants(question))
 
 

@@ -1,4 +1,8 @@
-"""The late check in a report: a coordinate check at the end of a ladder's own runs."""
+"""The late check in a report: a coordinate check at the end of a ladder's own runs.
+
+A *ladder* is the search of one optimizer over growing widths. The late check compares sizes, such
+as norms of matrices, between the widths. The *gate* is the steepest slope that passes.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,23 +12,25 @@ from telescope.studies.coordinates.slopes import CoordinateVerdict
 
 @dataclass(frozen=True)
 class LateSlope:
-    """The slope of log2 of a quantity against log2 of the width. The quantity is measured at the
-    end of each run, for a kind of hidden matrix or for the features before the readout.
+    """The slope of log2 of a quantity against log2 of the width, with a 90 % interval.
+
+    The quantity is measured at the end of each run. It is the size of a kind of hidden matrix, the
+    size of its last update, or the change of the features before the readout by the last update.
     """
 
-    name: str  # spectral/<kind>, update/<kind>, update/features
+    name: str  # spectral/<kind>, update/<kind> or update/features, in the order of the docstring
     slope: float
     low: float
     high: float
-    verdict: CoordinateVerdict | None  # None for a slope that is only reported
+    verdict: CoordinateVerdict | None  # None for a slope that is reported but not judged
 
 
 @dataclass(frozen=True)
 class LateReason:
-    """The reason for a late check's verdict, as a value; `answer.late` words it."""
+    """The reason for a late check's verdict, as a code with values. `answer.late` words it."""
 
     code: Literal["beyond_gate", "within_gate", "across_gate"]
-    worst: LateSlope  # the steepest failing slope, or else the steepest judged slope
+    worst: LateSlope  # the steepest failing slope; if none fails, the steepest judged slope
     narrowest: int  # narrowest width
     widest: int  # widest width
     judged: int  # number of judged slopes
@@ -33,11 +39,11 @@ class LateReason:
 
 @dataclass(frozen=True)
 class LateReport:
-    """The verdict of a late check, with its slopes; a failure is only a warning."""
+    """The verdict of a late check, with its slopes. A failure is only a warning."""
 
     verdict: CoordinateVerdict
     reason: str
     slopes: tuple[LateSlope, ...]  # steepest slope first
     widths: tuple[int, ...]
-    runs: int
+    runs: int  # number of runs that the slopes are fitted to
     because: LateReason | None = None  # None in older reports

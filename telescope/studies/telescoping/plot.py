@@ -1,15 +1,19 @@
 """The picture of a telescoping study.
 
-The picture has a row per ladder. On the left, the evidence: held-out loss against learning rate, a
-line per width, the optimum of each level with its interval, and the answer at the target as a band.
-On the right, the method: the window of each level, narrowing as the width doubles, down to the
-interval at the target width. If architectures or data are compared, a row above shows the
-variants side by side: the optimum of the learning rate against width, and the lowest loss.
+The picture has one row per *ladder*, the search of one optimizer over growing widths (*levels*).
 
-Losses are averaged over seeds after each seed's offset from the first seed is removed. A line joins
-the runs at one weight decay, the one that was tried with the most learning rates; runs at other
-weight decays are faint dots. Diverged runs, and losses far above the lowest of every width, are
-marked at the top edge.
+- The left side shows the held-out loss against the learning rate, with a line per width. A diamond
+  marks the optimum of each level, and a band marks the answer at the target width.
+- The right side shows the range of learning rates tried at each level (its *window*) and, at the
+  bottom, the answer at the target width.
+
+If the study compares architectures or data, a row above shows all ladders together. Its left side
+shows the optimal learning rate against width, and its right side the lowest loss.
+
+Losses are averaged over seeds, after each seed's offset from the first seed is removed. A line
+joins the runs at one weight decay: the weight decay that was tried with the most learning rates.
+Faint dots show the runs at all weight decays. Marks at the top edge show diverged runs, and losses
+that are far above the lowest loss of every width.
 
 `draw` writes the file; `plot_data` defines the data that it draws.
 """
@@ -35,8 +39,8 @@ with extra("plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-# Losses are marked at the top edge if they exceed the lowest loss of each single width by more than
-# this share of the lowest loss of all.
+# A loss is marked at the top edge if it exceeds the lowest loss of every width by more than this
+# share of the lowest loss of all widths.
 WINDOW_OF_LOSS = 0.22
 Colour = tuple[float, float, float, float]  # red, green, blue, alpha
 
@@ -44,8 +48,8 @@ Colour = tuple[float, float, float, float]  # red, green, blue, alpha
 def draw(
     ladders: Sequence[PlottedLadder], path: Path, title: str = "", over: Over | None = None
 ) -> None:
-    """Write the picture as PNG; `over` names the section of the document in which variants differ,
-    None without variants.
+    """Write the picture as a PNG file. `over` names the section of the document in which the
+    study's variants differ. It is None if the study has no variants.
     """
     rows_above = 1 if over else 0
     figure = Figure(
@@ -66,7 +70,9 @@ def draw(
 
 
 def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], over: Over) -> None:
-    """The optima of all ladders, and their lowest losses, against width; a colour per ladder."""
+    """Draw the optima of all ladders, and their lowest losses, against width. Each ladder has a
+    colour.
+    """
     for i, ladder in enumerate(ladders):
         colour = colormaps["tab10"](i % 10)
         # a factor on the width, so that intervals at one width lie beside each other
@@ -76,7 +82,7 @@ def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], ove
     left.set_yscale("log", base=2)
     left.yaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
     left.set_ylabel("optimal base learning rate", fontsize=9, color=INK)
-    _title(left, "optima and their intervals, up to the target")
+    _title(left, "optimal learning rate at each width")
     loss_name = (
         "lowest loss / loss at the narrowest width" if over == "data" else ladders[0].loss_name
     )
@@ -89,8 +95,8 @@ def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], ove
 
 
 def _optima(axes: Axes, ladder: PlottedLadder, aside: float, colour: Colour) -> None:
-    """The optima of the levels and the target, with their intervals, at widths multiplied by
-    `aside`.
+    """Draw the optima of the levels and of the target, with their intervals. All widths are
+    multiplied by `aside`.
     """
     estimates = [(level.width * aside, level.optimum) for level in ladder.levels if level.optimum]
     if ladder.target:
@@ -102,14 +108,14 @@ def _optima(axes: Axes, ladder: PlottedLadder, aside: float, colour: Colour) -> 
 
 
 def _joined(axes: Axes, points: Sequence[tuple[float, float]], label: str, colour: Colour) -> None:
-    """Points joined by a line."""
+    """Draw points that are joined by a line."""
     if points:
         xs, ys = zip(*points, strict=True)
         axes.plot(xs, ys, "-o", color=colour, lw=1.4, ms=5, label=label)
 
 
 def _width_axis(axes: Axes, widths: Sequence[int]) -> None:
-    """A logarithmic axis of widths, with a legend if lines are drawn."""
+    """Set up a logarithmic axis of widths, and a legend if there are lines."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(widths, [str(width) for width in widths])
     axes.set_xlabel("width", fontsize=9, color=INK)
@@ -119,7 +125,7 @@ def _width_axis(axes: Axes, widths: Sequence[int]) -> None:
 
 
 def _colours(widths: Sequence[int]) -> dict[int, Colour]:
-    """A colour per width, from light (narrow) to dark (wide)."""
+    """The colour of each width, from light (narrow) to dark (wide)."""
     shades = colormaps["viridis_r"]
     return {
         width: shades(0.2 + 0.7 * i / max(1, len(widths) - 1))
@@ -128,7 +134,7 @@ def _colours(widths: Sequence[int]) -> dict[int, Colour]:
 
 
 def _losses(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) -> None:
-    """Loss against learning rate, a line per width."""
+    """Draw the loss against the learning rate, with a line per width."""
     floor, ceiling = _loss_range(ladder)
     _band(axes, ladder)
     for level in ladder.levels:
@@ -140,7 +146,7 @@ def _losses(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) ->
             [lr for lr, _ in means], list(means.values()), "o", ms=3, color=colour, alpha=0.3, mew=0
         )
         if line:
-            # two points or fewer are corners around the optimum, not a curve
+            # two points or fewer lie around the expected optimum and do not show a curve
             style = "-o" if len(line) > 2 else ":o"
             axes.plot(
                 *zip(*line, strict=True),
@@ -169,7 +175,7 @@ def _losses(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) ->
 
 
 def _windows(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) -> None:
-    """The window of each level, the narrowest width on top and the target at the bottom."""
+    """Draw the window of each level, from the narrowest width (top) to the target (bottom)."""
     _band(axes, ladder)
     for y, level in enumerate(ladder.levels):
         colour = colours[level.width]
@@ -185,13 +191,13 @@ def _windows(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) -
     labels = [f"width {level.width}" for level in ladder.levels] + [f"target {ladder.target_width}"]
     axes.set_yticks(range(bottom + 1), labels, fontsize=9, color=INK)
     axes.set_ylim(bottom + 0.6, -0.6)
-    _title(axes, f"windows, level by level: {ladder.verdict}")
+    _title(axes, f"learning rates tried at each width; verdict: {ladder.verdict}")
     _lr_axis(axes, ladder)
 
 
 def _answer(axes: Axes, answer: PlottedEstimate, y: float, centre: float) -> None:
-    """The answer at the target: a star, its interval, and its numbers on the side that faces
-    the centre, where there is more room.
+    """Draw the answer at the target: a star, its interval, and its numbers. The numbers are on the
+    side that faces the centre of the picture, where there is more room.
     """
     ends = (answer.low, answer.high)
     axes.plot(ends, [y, y], "-", color=TARGET, lw=5, alpha=0.5, solid_capstyle="butt")
@@ -211,14 +217,14 @@ def _answer(axes: Axes, answer: PlottedEstimate, y: float, centre: float) -> Non
 
 
 def _estimate(axes: Axes, estimate: PlottedEstimate, y: float, colour: Colour) -> None:
-    """A diamond at the optimum, a whisker over its interval."""
+    """Draw a diamond at the optimum, and a line with end marks over its interval."""
     axes.plot([estimate.low, estimate.high], [y, y], "-", color=INK, lw=1.4, zorder=5)
     axes.plot([estimate.low, estimate.high], [y, y], "|", color=INK, ms=7, mew=1.4, zorder=5)
     axes.plot(estimate.value, y, "D", color=colour, mec=INK, mew=1.2, ms=7, zorder=6)
 
 
 def _band(axes: Axes, ladder: PlottedLadder) -> None:
-    """The answer at the target, behind everything else."""
+    """Draw the answer at the target as a vertical band with a dashed line."""
     if answer := ladder.target:
         axes.axvspan(
             answer.low,
@@ -232,8 +238,8 @@ def _band(axes: Axes, ladder: PlottedLadder) -> None:
 
 
 def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
-    """The lowest and the highest loss on the axis. The range leaves out losses far above the lowest
-    loss of each single width, which say little about the optimum.
+    """The lowest and the highest loss on the axis. The range leaves out losses that are far above
+    the lowest loss of every width, since they say little about the optimum.
     """
     losses = [run.loss for run in ladder.runs if run.loss is not None]
     if not losses:
@@ -249,8 +255,8 @@ def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
 
 
 def _lr_range(ladder: PlottedLadder) -> tuple[float, float]:
-    """The range of the runs, the windows and the answer's interval, and a quarter of an octave more
-    on each side.
+    """The range of learning rates on the axis. It includes the runs, the windows and the answer's
+    interval, and a quarter of an octave more on each side.
     """
     rates = [run.lr for run in ladder.runs]
     rates += [lr for level in ladder.levels for lr in (level.low, level.high)]
@@ -259,12 +265,12 @@ def _lr_range(ladder: PlottedLadder) -> tuple[float, float]:
 
 
 def _trained_widths(ladder: PlottedLadder) -> list[int]:
-    """Widths with at least one finite loss."""
+    """The widths with at least one finite loss, in ascending order."""
     return sorted({run.width for run in ladder.runs if run.loss is not None})
 
 
 def _lr_axis(axes: Axes, ladder: PlottedLadder) -> None:
-    """The horizontal axis of both sides: the learning rate, on a log2 scale."""
+    """Set up a horizontal axis of learning rates on a log2 scale."""
     axes.set_xscale("log", base=2)
     axes.set_xlim(*_lr_range(ladder))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda lr, _: f"{lr:.2g}"))
@@ -278,7 +284,7 @@ def _title(axes: Axes, text: str) -> None:
 
 
 def _bare_frame(axes: Axes) -> None:
-    """A frame of two lines, with a faint vertical grid."""
+    """Leave only the left and the bottom line of the frame, and add faint vertical grid lines."""
     axes.tick_params(labelsize=9, colors=INK)
     axes.grid(axis="x", color=MUTED, alpha=0.15)
     axes.spines[["top", "right"]].set_visible(False)

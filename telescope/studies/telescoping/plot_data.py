@@ -1,7 +1,7 @@
 """The data that a picture of a telescoping study shows, and the arithmetic behind its lines.
 
-Parts: `PlottedRun`, `PlottedEstimate`, `PlottedLevel`, `PlottedLadder` · `seed_adjusted_means`,
-`width_line`, `lowest_losses`.
+A *ladder* is the search of one optimizer over growing widths. A *variant* is one of the
+architectures or texts that a study compares; it has one ladder per optimizer.
 """
 
 from collections import defaultdict
@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Literal
 
 Setting = tuple[float, float]  # learning rate, weight decay
-Over = Literal["model", "data"]
+Over = Literal["model", "data"]  # the section of the document in which the variants differ
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,20 @@ class PlottedEstimate:
 
 @dataclass(frozen=True)
 class PlottedLevel:
-    """A width, the range of learning rates tried there, and the optimum."""
+    """A width, the range of learning rates tried there (`low` to `high`), and the optimum."""
 
     width: int
     low: float
     high: float
     optimum: PlottedEstimate | None
-    # lowest mean loss of a point or, at the target, the loss at the optimum; None without one
+    # lowest loss of a point, averaged over its seeds; for validation runs at the target, the loss
+    # at the optimum; None if there is no finite loss
     best_loss: float | None
 
 
 @dataclass(frozen=True)
 class PlottedLadder:
-    """The ladder of one optimizer and, if variants are compared, one variant."""
+    """The ladder of one optimizer and, if the study compares variants, of one variant."""
 
     name: str
     verdict: str
@@ -60,9 +61,12 @@ class PlottedLadder:
 
 
 def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
-    """Mean finite loss over the seeds of each setting at a width. Before that, each seed's mean
-    difference from the first seed, over the settings at which both have a finite loss, is
-    subtracted from its losses.
+    """The mean loss of each setting over its seeds, for the runs at one width. Diverged runs are
+    left out.
+
+    Before the means are taken, the offset of each seed is subtracted from its losses. The offset is
+    the mean difference between the losses of this seed and of the first seed, over the settings
+    that both seeds share. It is 0 if they share none.
     """
     losses: dict[int, dict[Setting, float]] = defaultdict(dict)
     for run in runs:
@@ -82,8 +86,9 @@ def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
 
 
 def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
-    """The line of a width, as pairs (lr, loss), at the weight decay that was tried with the most
-    learning rates; of several such decays, at the one with the lowest loss.
+    """The line of a width, as pairs (lr, loss). It shows the settings at one weight decay: the
+    weight decay that was tried with the most learning rates. If there are several such weight
+    decays, it is the one with the lowest loss.
     """
     rows: dict[float, list[tuple[float, float]]] = defaultdict(list)
     for (lr, weight_decay), loss in means.items():
@@ -100,8 +105,8 @@ def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
 
 
 def lowest_losses(ladder: PlottedLadder, over: Over) -> list[tuple[int, float]]:
-    """Pairs (width, lowest loss). If variants differ in their data, losses are divided by the loss
-    at the narrowest width, since losses on different data are not comparable.
+    """Pairs (width, lowest loss). If the variants differ in their data, their losses are not
+    comparable; each loss is then divided by the ladder's loss at the narrowest width.
     """
     losses = [
         (level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None

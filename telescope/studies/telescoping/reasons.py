@@ -1,11 +1,11 @@
-"""Reasons for verdicts, each a value: a code with its numbers and names, and advice.
+"""Reasons for verdicts, as values: each reason is a code with named numbers, and may have advice.
 
-Decisions read the code; `answer/wording.py` writes the text when a report is built. `Reason.of`
-checks the values of a reason against `CARRIES`; a reason from a stored report is not checked.
+Program logic reads only the code. When a report is built, `answer/wording.py` writes the text of
+the reason. `Reason.of` checks the names of a reason's values against `CARRIES`. The values of a
+reason in a stored report are not checked.
 
-Parts: `Code`, `Advice`, `ClimbEnd`, and `CARRIES`, the names of their values · `Edge`, `Border`,
-the place of an optimum · `SeedBlocks`, runs to add · `Remark`, advice with its numbers · `Reason`,
-`ReasonPart`.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
+hyperparameter is an *axis*. A *block* is a set of runs with one seed around an expected optimum.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ Value = int | float | str | bool | None
 
 
 def as_pairs(values: Any) -> Any:
-    """A mapping as hashable pairs, sorted by name; anything else unchanged."""
+    """A mapping as hashable pairs, sorted by name. Anything else stays unchanged."""
     return tuple(sorted(values.items())) if isinstance(values, Mapping) else values
 
 
@@ -30,11 +30,13 @@ Values = Annotated[
     BeforeValidator(as_pairs),
     PlainSerializer(dict, return_type=dict[str, Value]),
 ]
-"""Values by name, as sorted pairs; an object in JSON."""
+"""Values by name. In Python they are sorted pairs, and in JSON they are an object."""
 
 
 class Code(StrEnum):
-    """The code of the reason for a verdict, on a ladder, a single width or several ladders."""
+    """The code of the reason for a verdict. The verdict is on a ladder, on several ladders or on a
+    single width.
+    """
 
     COORDINATES_FAIL = "coordinates_fail"
     ALL_DIVERGED = "all_diverged"
@@ -55,7 +57,7 @@ class Code(StrEnum):
     KNOWN_LOOSELY = "known_loosely"
     KNOWN = "known"
     OF_LADDERS = "of_ladders"  # the reasons of several ladders, variants or widths, as parts
-    IN_WORDS = "in_words"  # a part of an older report, stored as text
+    IN_WORDS = "in_words"  # a reason that an older report stored as text
 
 
 class Advice(StrEnum):
@@ -76,7 +78,7 @@ class Advice(StrEnum):
 
 
 class ClimbEnd(StrEnum):
-    """The reason why a ladder stopped climbing."""
+    """The reason why a ladder stopped at its widest width. RUNNING if it has not stopped."""
 
     RUNNING = "running"
     LIMIT = "limit"
@@ -118,7 +120,7 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
     ClimbEnd.NO_FIT: frozenset({"calibration_width"}),
     ClimbEnd.RULE: frozenset({"calibration_width"}),
 }
-"""The names of each code's values; a code that is not listed has none."""
+"""The names of each code's values. A code that is not listed has no values."""
 
 
 def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> Values:
@@ -132,7 +134,9 @@ def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> 
 
 
 class Side(StrEnum):
-    """A side on which an optimum lies: an end of the range tried, or outside the last block."""
+    """The side of an axis on which an optimum lies: the low or the high end of the range tried, or
+    any place outside the last block.
+    """
 
     LOW = "low"
     HIGH = "high"
@@ -141,7 +145,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Edge:
-    """The side of an axis on which an optimum lies."""
+    """The finding that an optimum lies on this side of an axis."""
 
     axis: AxisName
     side: Side
@@ -149,7 +153,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Border:
-    """A width, and the edges at which the optimum of this width lies."""
+    """A width with an optimum at one or more edges, and these edges."""
 
     width: int
     edges: tuple[Edge, ...]
@@ -157,7 +161,7 @@ class Border:
 
 @dataclass(frozen=True)
 class Corners:
-    """The two values that a hyperparameter takes in a block of runs."""
+    """The two values that a hyperparameter takes in a block."""
 
     axis: AxisName
     low: float
@@ -166,7 +170,7 @@ class Corners:
 
 @dataclass(frozen=True)
 class SeedBlocks:
-    """Blocks of runs at a width, each with its own seed."""
+    """Blocks to add at a width, each with its own seed."""
 
     blocks: int
     width: int
@@ -175,7 +179,7 @@ class SeedBlocks:
 
 @dataclass(frozen=True)
 class Remark:
-    """Advice with its numbers."""
+    """A piece of advice: its code, with its values and the runs that it asks for."""
 
     advice: Advice
     values: Values = ()
@@ -191,13 +195,13 @@ class Remark:
         runs: tuple[SeedBlocks, ...] = (),
         **values: Value,
     ) -> Self:
-        """Advice with its values, checked against `CARRIES`."""
+        """The advice with these values, whose names are checked against `CARRIES`."""
         return cls(advice, code_values(advice, values), rates, runs)
 
 
 def as_part(part: Any) -> Any:
-    """A part of a stored report as a mapping: a text, as in older reports, becomes a reason; other
-    parts stay as they are.
+    """A part of a stored reason, in its present form. A text, as in older reports, becomes a
+    mapping with the code IN_WORDS. Other parts stay unchanged.
     """
     return (
         {"reason": {"code": Code.IN_WORDS, "values": {"text": part}}}
@@ -208,7 +212,7 @@ def as_part(part: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reason:
-    """The reason for a verdict."""
+    """The reason for a verdict: its code, with its values, advice, borders and parts."""
 
     code: Code
     values: Values = ()
@@ -227,13 +231,15 @@ class Reason:
         parts: tuple["ReasonPart", ...] = (),
         **values: Value,
     ) -> Self:
-        """A reason with its values, checked against `CARRIES`."""
+        """The reason with these values, whose names are checked against `CARRIES`."""
         return cls(code, code_values(code, values), advice, borders, parts)
 
 
 @dataclass(frozen=True)
 class ReasonPart:
-    """The reason for the verdict on a single ladder, width or variant."""
+    """The reason for the verdict on a single ladder, width or variant, as a part of the reason for
+    the verdict on all of them.
+    """
 
     reason: Reason
     width: int | None = None

@@ -1,6 +1,8 @@
 """The answer of a telescoping study: `Report`, the ladders in it, and the comparison of variants.
 
-The types of a ladder's evidence are in `evidence`.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. A *variant* is one of
+the architectures or texts that a study compares; it has one ladder per optimizer. Each swept
+hyperparameter is an *axis*. `evidence` has the types of the evidence behind a ladder's answer.
 """
 
 from dataclasses import dataclass, field
@@ -32,82 +34,91 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class LadderReport:
-    """The answer of one ladder: for an optimizer and, if variants are compared, for a variant."""
+    """The answer of one ladder. It holds for one optimizer and, if the study compares variants, for
+    one variant.
+    """
 
     optimizer: OptimizerName
     verdict: Verdict
     reason: str
     hyperparameters: dict[AxisName, Hyperparameter]
-    parameter_groups: tuple[ParameterGroup, ...]  # groups with their hyperparameters at the target
+    # the final run's parameter groups, each with its hyperparameters; empty without an answer
+    parameter_groups: tuple[ParameterGroup, ...]
     pairing: Pairing
-    assumptions: tuple[str, ...]  # conditions under which the answer transfers beyond width
+    # conditions under which the answer holds for a run that differs in more than width
+    assumptions: tuple[str, ...]
     levels: tuple[LevelReport, ...]
     drift: Drift | None
     scaling_fit: ScalingFit | None
     cost: Cost
-    shifts: tuple[Shift, ...] = ()  # the average over the drift laws, then one per law
+    # expected shift of lr's optimum to the target: averaged over the drift laws, then under each
+    shifts: tuple[Shift, ...] = ()
     error_budget: dict[AxisName, ErrorBudget] = field(default_factory=dict)
     climb: Climb | None = None
     transfer: Transfer | None = None
-    # None unless the study asks for validation and a stage of runs at the target has ended
+    # the check of the answer by runs at the target; None until such runs have ended
     validation: Validation | None = None
-    # the coordinate check before the first stage; None until the check has ended
+    # the coordinate check before the search; None until the check has ended
     coordinates: CoordinateReport | None = None
-    # the coordinate check at the end of the runs; None with too few widths or unsuitable runs
+    # the coordinate check at the end of the runs; None if there are too few widths or suitable runs
     late: LateReport | None = None
-    # None unless the ladder has ended unresolved and more blocks of runs should resolve it
+    # the runs that should resolve the ladder; None if it has not ended unresolved, or if no runs
+    # should resolve it
     remedy: Remedy | None = None
     method: Method | None = None
-    # importance of each axis with three values or more, by PED-ANOVA over the base grid
+    # importance of each axis with three values or more, by PED-ANOVA over the base grid (the runs
+    # with which the search starts, at the narrowest width)
     importance: dict[AxisName, float] = field(default_factory=dict)
-    # share of the loss's variance over the base window that each axis explains, by the pooled model
+    # share of the variance of the modelled loss, over the values tried at the narrowest width, that
+    # each axis explains
     explained: dict[AxisName, float] = field(default_factory=dict)
-    variant: str = ""
-    # the fields of model or data in which the variant differs from the job's own
+    variant: str = ""  # empty if the study compares no variants
+    # the fields of `model` or `data` in which the variant differs from the job's own section
     differs: dict[str, Any] = field(default_factory=dict)
-    because: Reason | None = None  # the reason as a value; None in older reports
+    because: Reason | None = None  # the reason as a code with values; None in older reports
 
 
 @dataclass(frozen=True)
 class VariantReport:
-    """The answer for a variant: the answer of its best ladder."""
+    """The answer for a variant: the answer of its best ladder, if it has one."""
 
     name: str
     verdict: Verdict
     reason: str
-    best: OptimizerName | None
-    because: Reason | None = None  # the reason as a value; None in older reports
+    best: OptimizerName | None  # optimizer of the variant's best ladder
+    because: Reason | None = None  # the reason as a code with values; None in older reports
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A row of the comparison: one ladder of one variant. Parameters, FLOPs and loss hold at the
-    widest level that all ladders have finished.
+    """A row of the comparison: one ladder of one variant.
+
+    Parameters, FLOPs and loss are those of the widest level that all compared ladders have reached.
     """
 
     variant: str
     optimizer: OptimizerName
     verdict: Verdict
-    lr: Hyperparameter | None  # None if the ladder reports no value
+    lr: Hyperparameter | None  # None if the ladder is refused or reports no value
     weight_decay: Hyperparameter | None
     drift: Drift | None
     parameters: int | None
     flops: float | None  # FLOPs of one run
-    loss: float | None  # loss at the optimum
+    loss: float | None  # loss at the optimum of the level
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The distance between two variants' optima at the target, for one optimizer and one
-    hyperparameter, in octaves.
+    """The distance in octaves between the optima of two variants at the target, for one optimizer
+    and one hyperparameter.
     """
 
     optimizer: OptimizerName
     hyperparameter: AxisName
     first: str
     second: str
-    octaves: float  # log2 of the second's value over the first's
-    low: float
+    octaves: float  # octaves of the second variant's optimum minus octaves of the first's
+    low: float  # low and high are the ends of the 90 % interval of `octaves`
     high: float
     consistent: bool  # whether the interval contains zero
 
@@ -116,8 +127,8 @@ class Difference:
 class VariantComparison:
     """Variants side by side."""
 
-    over: Literal["model", "data"]
-    width: int | None  # widest width that all ladders have finished
+    over: Literal["model", "data"]  # the section of the document in which the variants differ
+    width: int | None  # widest width that all compared ladders have reached
     rows: tuple[Compared, ...]
     differences: tuple[Difference, ...]
     remark: str  # whether the losses are comparable
@@ -125,18 +136,19 @@ class VariantComparison:
 
 @dataclass(frozen=True)
 class Report:
-    """The answer of the study: the answer of its best ladder or, if it compares variants, the worst
-    of their answers.
+    """The answer of the study. It is the answer of the best ladder. If the study compares variants,
+    it is the worst of their answers.
     """
 
     final: bool
     verdict: Verdict
     reason: str
-    # optimizer of the ladder with the lowest loss; None without comparable losses, as between
-    # variants that differ in their data
+    # optimizer of the ladder with the lowest loss; None if no losses are comparable, as is the case
+    # for variants that differ in their data
     best: OptimizerName | None
     ladders: tuple[LadderReport, ...]
-    best_variant: str = ""  # the architecture with the lowest loss at equal width, if compared
+    # the architecture with the lowest loss at equal width; empty if no architectures are compared
+    best_variant: str = ""
     variants: tuple[VariantReport, ...] = ()
     comparison: VariantComparison | None = None
-    because: Reason | None = None  # the reason as a value; None in older reports
+    because: Reason | None = None  # the reason as a code with values; None in older reports

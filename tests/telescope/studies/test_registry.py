@@ -185,7 +185,7 @@ REFUSED = [
         "sweep_over.model",
         [{"name": "a"}, "b"],
         "sweep_over.model.1",
-        "must be a mapping: a name, and the fields that differ from model",
+        "must be a mapping with a name and the fields that differ from model",
     ),
     (
         "sweep_over.model",

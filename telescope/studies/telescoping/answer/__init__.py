@@ -1,11 +1,16 @@
-"""The answer: estimates, verdict, error budget and remedy.
+"""The report of a telescoping study, computed from its finished runs.
 
-In reading order:
+A *ladder* is the search of one optimizer over growing widths. In reading order:
 
-- `levels`: each width of a ladder · `transfer`: the transfer of the optimum from width to width ·
-  `importance`: the importance of each hyperparameter
-- `late`: the coordinate check at the end of the runs · `validation`: the runs at the target
-- `budget`: the error budget and the end of the climb · `remedy`: the runs that would resolve a
-  ladder · `verdict`: the rules of the verdict · `wording`: the texts of reasons
-- `comparison`: ladders and variants side by side · `answer`: the report
+- `levels`: the report on each width of a ladder
+- `transfer`: how well the optimum of one width serves another width
+- `importance`: how much each hyperparameter matters
+- `late`: the coordinate check at the end of the runs
+- `validation`: the check of a ladder's answer by runs at the target width
+- `budget`: the sources of uncertainty, and why a ladder stopped at its widest width
+- `remedy`: the runs that would resolve an unresolved ladder
+- `verdict`: the rules of the verdict
+- `wording`: the texts of reasons and advice
+- `comparison`: ladders and variants side by side
+- `answer`: the whole report
 """

@@ -1,16 +1,23 @@
-"""The report of a telescoping study, from its trials at any moment.
+"""The report of a telescoping study, from the trials that have finished so far.
 
-The rules of the verdict are in `verdict`, the texts of reasons in `wording`, and the report over
-all variants in `comparison`. The question names the estimator (`fold.estimates`):
+A *ladder* is the search of one optimizer over growing widths. Each width is a *level* of the
+ladder, and each swept hyperparameter is an *axis*. If the study compares architectures or texts,
+each of them is a *variant* and has ladders of its own. Runs that are planned together form a
+*stage*.
 
-- `pooled`: the model over all levels
-- `per_level`: a quadratic per level, whose vertices are extrapolated by the drift law a/n
-- `argmin`: the best point of the widest level, as published; the default under `paper`
+The study's question selects the estimator of the optimum at the target width (`fold.estimates`):
 
-The tests for borders and drift are the same for all three estimators.
+- `pooled` fits one model to the losses of all levels. It is the default under `schedule: robust`.
+- `per_level` fits a quadratic to the losses of each level. It extrapolates the optima of these
+  quadratics to the target, with a shift in proportion to 1/width.
+- `argmin` takes the best point of the widest level, as published in arXiv 2505.02222. It is the
+  default under `schedule: paper`.
 
-Parts: `answer`, `variant_report`, `ladder_report`, the reports on a study, a variant and a ladder ·
-`ladder_conclusion`, a ladder's verdict and hyperparameters.
+The verdict also depends on whether the optimum lies at a border of the values tried, and on whether
+it shifts with width. Both tests are the same for all three estimators.
+
+`verdict` has the rules of the verdict, `wording` the texts of reasons, and `comparison` the report
+over all variants.
 """
 
 import math
@@ -59,12 +66,12 @@ from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
 
-# cached, since the report of a running job is computed again and again
+# cached, since the report of a running job is computed many times
 cached_groups = lru_cache(maxsize=256)(describe_groups)
 
 
 def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = None) -> Report:
-    """The report on these trials; `ended`, if given, states why no further trials will come."""
+    """The report on these trials. `ended` states why the study ended early, if it did."""
     reports = [variant_report(variant, trials, ended) for variant in variants(question)]
     return together(question, reports) if question.sweep_over else reports[0]
 
@@ -72,8 +79,9 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
 def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | None) -> Report:
     """The report on one variant, with the verdict of its best ladder.
 
-    Without a best ladder, the verdict is refused if all ladders are refused, unbracketed if the
-    report is final and a ladder is unbracketed, and unresolved otherwise.
+    If no ladder can be the best (`best_ladder`), there are three cases. The verdict is refused if
+    all ladders are refused. It is unbracketed if the report is final and some ladder is
+    unbracketed. Otherwise it is unresolved.
     """
     question = variant.question
     all_progress = [ladder_progress(question, ladder, trials) for ladder in all_ladders(question)]
@@ -96,7 +104,7 @@ def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | Non
 def report_of(
     ladder: LadderReport, final: bool, ladders: tuple[LadderReport, ...], best: OptimizerName | None
 ) -> Report:
-    """The report with the verdict and the reason of `ladder`."""
+    """The report on a variant, with the verdict and the reason of `ladder`."""
     return Report(final, ladder.verdict, ladder.reason, best, ladders, because=ladder.because)
 
 
@@ -143,7 +151,9 @@ def ladder_report(variant: Variant, progress: LadderProgress, ended: Ended | Non
 
 @dataclass(frozen=True)
 class Evidence:
-    """The fit, the levels and the cost from which a ladder's verdict is drawn."""
+    """The basis of a ladder's verdict: the fit of the pooled model, the reports on the levels, and
+    the cost.
+    """
 
     fit: Fit | None
     levels: tuple[LevelReport, ...]
@@ -152,7 +162,9 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """A ladder's verdict and reason, its hyperparameters at the target, and their validation."""
+    """A ladder's verdict and reason, its hyperparameters at the target, and the validation of its
+    learning rate by runs at the target.
+    """
 
     verdict: Verdict
     because: Reason
@@ -166,7 +178,8 @@ def ladder_conclusion(
     """The conclusion of a ladder.
 
     If the ladder is complete and the runs at the target contradict its learning rate, the verdict
-    becomes unresolved, and the optimum of these runs may replace the learning rate.
+    becomes unresolved. If these runs also settle the optimum, their optimum replaces the learning
+    rate.
     """
     fit = evidence.fit
     values = target_values(question, progress, fit) if lowest_of(progress.done) else {}
@@ -183,7 +196,7 @@ def ladder_conclusion(
 def groups_at_target(
     question: Question, ladder: Ladder, hyperparameters: Mapping[AxisName, Hyperparameter]
 ) -> tuple[ParameterGroup, ...]:
-    """The parameter groups of the final run, with their hyperparameters."""
+    """The parameter groups of the final run, each with its hyperparameters."""
     values = {name: hyperparameter.value for name, hyperparameter in hyperparameters.items()}
     spec = target_spec(question, ladder.optimizer, values)
     return cached_groups(
@@ -192,13 +205,14 @@ def groups_at_target(
 
 
 def rounded(shares: Mapping[AxisName, float]) -> dict[AxisName, float]:
-    """The shares, rounded for the report."""
+    """The shares by axis, rounded for the report."""
     return {name: digits(share) for name, share in shares.items()}
 
 
 def scaling_of(question: Question, levels: Sequence[LevelReport]) -> ScalingFit | None:
-    """The fit of the loss at each level's optimum against the model's number of parameters; None
-    if a level has no finite loss, or if nothing can be fitted.
+    """The power law of the loss at each level's optimum in the model's number of parameters. None
+    if a level has no finite loss, if there are fewer than three levels, or if no such law can be
+    fitted.
     """
     sizes = [
         parameters(question.model.at(level.width), question.data.vocab_size, question.data.context)
@@ -222,7 +236,9 @@ def method_of(question: Question, ladder: Ladder) -> Method:
 def checked_at_target(
     question: Question, progress: LadderProgress, fit: Fit | None, bill: Cost
 ) -> Validation | None:
-    """The validation by the runs at the target; None until a stage of these runs has ended."""
+    """The validation of the answer by the runs at the target. None until the first stage of these
+    runs has ended.
+    """
     if not progress.validation or bill.validation is None:
         return None
     stated = target_estimates(question, progress.ladder, progress.done)[0]
@@ -234,7 +250,7 @@ def checked_at_target(
 def target_values(
     question: Question, progress: LadderProgress, fit: Fit | None
 ) -> dict[AxisName, Hyperparameter]:
-    """The swept hyperparameters at the target, with intervals, and the fixed hyperparameters."""
+    """The hyperparameters at the target: first the swept ones, then the fixed ones."""
     swept = judged_values(
         progress.ladder,
         fit,
@@ -245,8 +261,11 @@ def target_values(
 
 
 def borders_of(question: Question, progress: LadderProgress, fit: Fit | None) -> tuple[int, ...]:
-    """The axes whose optimum lies at an edge: under `paper` at any level; under `robust` at a
-    border of the base grid or outside the top level's last block.
+    """The indices of the axes whose optimum lies at a border of the values tried.
+
+    Under `paper`, these are the axes for which any level reports an edge. Under `robust`, these are
+    the axes whose optimum lies at a border of the values tried at the base width, or outside the
+    corners of the last block (set of runs around the expected optimum) at the widest level.
     """
     ladder = progress.ladder
     if question.schedule == "paper":
@@ -265,7 +284,9 @@ def borders_of(question: Question, progress: LadderProgress, fit: Fit | None) ->
 
 
 def fixed_values(question: Question, progress: LadderProgress) -> dict[AxisName, Hyperparameter]:
-    """The hyperparameters that the question holds fixed."""
+    """The hyperparameters that the study holds fixed: weight decay and, in a Muon run, the AdamW lr
+    ratio, unless the study sweeps them.
+    """
     swept = {axis.name for axis in progress.ladder.axes}
     values: dict[AxisName, float] = {}
     if not isinstance(question.search.weight_decay, Range):

@@ -1,18 +1,26 @@
 """The error budget at the target, the expected shift of the optimum, and the end of the climb.
 
-The error budget splits the variance of an estimate by source. Under one drift law, the pooled
-model's covariance C is C G C + C P C, with G the information in the runs and P the precision of the
-priors; the first term is a sum over the runs, the second a sum over the parameters. Averaging over
-the laws adds the variance between the laws. The variances of the sources add up to the variance of
-the estimate.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
+hyperparameter is an *axis*. The pooled model describes the losses of all levels by one *bowl*
+around an optimum. The optimum shifts with width according to a *drift law*; the model is fitted
+under three such laws, and the results are averaged.
 
-An argmin is a point of a grid, so its budget also contains the grid's mesh: step^2 / 12, or the
-squared distance from the fitted optimum, whichever is larger. A `per_level` estimate assumes a
-single law; its source `law` is non-zero only if the levels contradict this law.
+The *error budget* splits the variance of an estimated optimum by source. Under one drift law, the
+parameters of the pooled model have the covariance C = (G + P)^-1, where G is the information in the
+runs and P is the precision of the priors. Therefore C = C G C + C P C. The first term is a sum over
+the runs. Its part that is due to the noise of the runs is the source `seed_noise`; the rest belongs
+to the source `bowl_form`. The second term is a sum over the parameters. The parameters of the
+optimum and its drift are the source `finite_width`; the other parameters belong to `bowl_form`.
+Averaging over the laws adds the source `law`, the variance between the laws. The variances of all
+sources add up to the variance of the estimate.
 
-Parts: `error_budgets`, by the study's estimator · `error_budget`, for the pooled model ·
-`error_budget_per_level` · `shifts`, the expected shift under each drift law, always by the pooled
-model · `climb_end`.
+The estimator `argmin` returns a point of a grid, so its budget has a further source, the grid's
+mesh. The variance of this source is step^2 / 12, where step is the distance between grid points, or
+the squared distance of the point from the fitted optimum, whichever is larger. The estimator
+`per_level` extrapolates the optima of single levels by one drift law. The source `law` is then
+above 0 only if the levels deviate from this law by more than their errors explain.
+
+The remedies speak of *blocks*: a block is a set of runs with one seed around an expected optimum.
 """
 
 import math
@@ -32,9 +40,10 @@ from telescope.studies.telescoping.ladder.pooled import LAWS, Fit, Laws, laws_at
 from telescope.studies.telescoping.reasons import ClimbEnd, Value, code_values
 from telescope.studies.telescoping.schedules import blocks, robust
 
-# names of the drift laws, by their parameter phi (`ladder.bowl`)
+# names of the drift laws by their parameter phi (`ladder.bowl`); n is the width
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
-# parameters that describe the drift; all other parameters describe the form of the bowl
+# parameters of the optimum at each width (`ladder.bowl`); all other parameters describe the form of
+# the bowl
 FINITE_WIDTH = ("x", "drift", "phi", "e")
 REMEDIES = {
     "seed_noise": "more blocks of seeds, longer runs, or larger batches (up to the final run's)",
@@ -46,14 +55,14 @@ REMEDIES = {
     "mesh": "a finer grid, or estimator: pooled, which fits the optimum",
 }
 REMEDIES_PER_LEVEL = REMEDIES | {
-    "bowl_form": "estimator: pooled, whose bowl can be skewed",
-    "law": "estimator: pooled, which weighs three drift laws",
+    "bowl_form": "estimator: pooled, which fits a skewed bowl",
+    "law": "estimator: pooled, which averages three drift laws",
 }
 
 
 def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
-    """The pooled model of these stages under each drift law; None if the learning rate is not
-    fitted, or no loss at the base width is finite.
+    """The pooled model of the runs of these stages, fitted under each drift law. None if the
+    learning rate is not fitted, or if no run at the base width can enter the fit (`pool`).
     """
     runs = pool(ladder, done) if done and 0 in ladder.fitted else ()
     return laws_at_target(runs, ladder.layout) if runs else None
@@ -62,8 +71,8 @@ def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
 def error_budgets(
     estimator: str, progress: LadderProgress, laws: Laws, values: Mapping[AxisName, Hyperparameter]
 ) -> dict[AxisName, ErrorBudget]:
-    """The error budget of every fitted hyperparameter, by the study's estimator; without the
-    hyperparameters that `per_level` cannot estimate.
+    """The error budget of every fitted hyperparameter, for the study's estimator. For `per_level`,
+    hyperparameters that this estimator cannot extrapolate to the target are left out.
     """
     ladder, done = progress.ladder, progress.done
     if estimator == "per_level":
@@ -85,8 +94,8 @@ def error_budgets(
 
 
 def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
-    """The error budget of a fitted axis at the target; `mesh` is the error in octaves that a
-    grid's mesh causes, 0 for a fitted value.
+    """The error budget of a fitted axis at the target, by the pooled model. `mesh` is the error, in
+    octaves, that a grid's mesh causes; it is 0 for a fitted value.
     """
     parts = np.array([within(law, laws.precision, axis) for law in laws.fits])
     means = np.array([law.theta[axis] for law in laws.fits])
@@ -105,7 +114,7 @@ def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
 
 
 def error_budget_per_level(carried: per_level.Carried) -> ErrorBudget:
-    """The error budget of an optimum that was extrapolated from the levels' vertices."""
+    """The error budget of an optimum that `per_level` extrapolated to the target."""
     variances = {
         "seed_noise": carried.noise,
         "bowl_form": per_level.BIAS**2,
@@ -117,7 +126,9 @@ def error_budget_per_level(carried: per_level.Carried) -> ErrorBudget:
 
 
 def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> ErrorBudget:
-    """The error budget with these variances (octaves^2) by source."""
+    """The error budget from the variance of each source, in octaves^2. `remedies` states, by
+    source, how to reduce it.
+    """
     dominant = max(variances, key=lambda name: variances[name])
     sds = {name: digits(math.sqrt(variance)) for name, variance in variances.items()}
     return ErrorBudget(
@@ -129,13 +140,13 @@ def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> Error
 
 
 def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
-    """The variances of an axis's optimum at the target under one law: due to seed noise, to the
-    form of the bowl, and to the drift that the runs leave open.
+    """Three variances of an axis's optimum at the target under one drift law, in octaves^2: the
+    variance due to seed noise, due to the form of the bowl, and due to the uncertain drift.
     """
     sample, slots, column = law.sample, law.layout.slots, law.covariance[:, axis]
     heights, slopes = sample.linearised(law.layout, law.theta)
     variance = sample.variance(heights, law.sigma)
-    # octaves at the target per % of a run's loss
+    # shift of the optimum at the target, in octaves, per % by which a run's loss changes
     influence = (sample.centred(slopes, 1 / variance) @ column) / variance
     noise = law.sigma**2 * float(np.sum(influence**2))
     discount = float((variance - law.sigma**2) @ influence**2)
@@ -145,8 +156,8 @@ def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
 
 
 def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
-    """The expected shift of lr's optimum from `top`, the widest level so far, to the target: first
-    averaged over the laws, then under each law.
+    """The expected shift of lr's optimum from `top`, the widest level so far, to the target. The
+    first entry is averaged over the drift laws; the others are the shifts under each law.
     """
     moves, sds = [], []
     for law in laws.fits:
@@ -167,8 +178,8 @@ def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
 def climb_end(
     progress: LadderProgress, fit: Fit | None, lr_shifts: tuple[Shift, ...]
 ) -> Climb | None:
-    """The widest width that the ladder has reached, and why it stopped there, if it did; None
-    before any stage has ended.
+    """The widest width that the ladder has reached, and why it stopped there. While the ladder
+    runs, the reason is `ClimbEnd.RUNNING`. None before the ladder's first stage of runs has ended.
     """
     if not progress.done:
         return None

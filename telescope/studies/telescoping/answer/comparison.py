@@ -1,21 +1,22 @@
 """The answers of several ladders, and of several variants, side by side.
 
-Optimizers of one variant, and architectures trained on the same data, are compared by their loss at
-the optimum of the widest level that all ladders have finished; refused ladders and ladders without
-hyperparameters are left out. Equal width is neither equal parameters nor equal FLOPs, so the report
-states parameters and FLOPs too. Losses on different corpora, or under different tokenizers, are not
-comparable; a study that compares data has no best variant.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. A *variant* is one of
+the architectures or texts that a study compares; it has one ladder per optimizer.
+
+Ladders that train on the same data are compared by their loss at the optimum of one level: the
+widest level that all of them have reached. Refused ladders and ladders without hyperparameters are
+left out of this comparison. Models of equal width may differ in parameters and FLOPs, so the report
+states both. Losses on different texts, or under different tokenizers, are not comparable, so a
+study that compares texts has no best variant.
 
 A study over variants needs the answer of every variant, so its verdict is the worst verdict of any
-variant, and its reason names the variants with this verdict. From worst to best, verdicts are
-refused, unbracketed, unresolved, resolved.
+variant. From worst to best, the verdicts are refused, unbracketed, unresolved, resolved. The
+study's reason names all variants with the worst verdict.
 
-Optima at the target are compared in octaves, for every two variants with the same optimizer. The
-two ladders share no runs, so their errors add in quadrature. The ladders share seeds and priors on
-the drift law, so the interval of the difference is too wide rather than too narrow.
-
-Parts: `together`, the report over variants · `worst`, the verdict of that report · `best_ladder` ·
-`compared`, the comparison, made of `ladder_row` and `variant_differences`.
+Optima at the target are compared in octaves, for every two variants with the same optimizer. No run
+belongs to both ladders, so the errors of the two optima add in quadrature. Both ladders use the
+same seeds and the same priors on the drift of the optimum with width, so the interval of the
+difference is too wide rather than too narrow.
 """
 
 import itertools
@@ -45,7 +46,8 @@ from telescope.trials.types import OptimizerName
 WORST_FIRST: tuple[Verdict, ...] = ("refused", "unbracketed", "unresolved", "resolved")
 REMARKS = {
     "model": (
-        "compared by their loss at equal width, which is neither equal parameters nor equal FLOPs"
+        "architectures are compared by their loss at equal width; "
+        "their numbers of parameters and FLOPs may differ"
     ),
     "data": (
         "losses of different texts are not comparable: "
@@ -55,7 +57,7 @@ REMARKS = {
 
 
 def together(question: Question, reports: Sequence[Report]) -> Report:
-    """The report of a study over variants, from the reports of the variants."""
+    """The report of a study over variants, from the report of each variant."""
     assert question.sweep_over is not None
     ladders = tuple(ladder for report in reports for ladder in report.ladders)
     answers = tuple(
@@ -89,8 +91,8 @@ def worst(variants: Sequence[VariantReport]) -> tuple[Verdict, Reason]:
 
 
 def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:
-    """The ladder with the lowest loss at the optimum of the widest level that all comparable
-    ladders have finished; None if there is no such level.
+    """The ladder with the lowest loss at the optimum of the `common_level`. None if no ladder is
+    `comparable`.
     """
     level = common_level(ladders)
     if level is None:
@@ -104,13 +106,13 @@ def comparable(ladders: Sequence[LadderReport]) -> list[LadderReport]:
 
 
 def common_level(ladders: Sequence[LadderReport]) -> int | None:
-    """The widest level that all comparable ladders have finished; None without such ladders."""
+    """The widest level that all comparable ladders have reached. None without such ladders."""
     finished = [len(ladder.levels) for ladder in comparable(ladders)]
     return min(finished) - 1 if finished else None
 
 
 def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComparison:
-    """The comparison of the variants so far."""
+    """The comparison of the variants, from the reports on all ladders so far."""
     assert question.sweep_over is not None
     level, block = common_level(ladders), question.sweep_over.section
     return VariantComparison(
@@ -128,9 +130,9 @@ def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComp
 def ladder_row(
     variant: Variant, ladder: Ladder, report: LadderReport, level: int | None
 ) -> Compared:
-    """A ladder's row in the comparison. Parameters, FLOPs and loss are at `level`; they are None
-    without a level, or if the ladder is refused or has no hyperparameters. An infinite loss is
-    None, too.
+    """A ladder's row in the comparison. Parameters, FLOPs and loss are those of the model at
+    `level`. All three are None if `level` is None, if the ladder is refused, or if it has no
+    hyperparameters. The loss is also None if it is infinite.
     """
     question = variant.question
     values = report.hyperparameters if report.verdict != "refused" else {}
@@ -154,8 +156,8 @@ def ladder_row(
 
 
 def variant_differences(ladders: Sequence[LadderReport]) -> Iterator[Difference]:
-    """The differences between every two variants with the same optimizer, for each hyperparameter
-    that has an interval in both ladders.
+    """The differences between the optima of every two variants with the same optimizer. There is
+    one difference for each hyperparameter that has a `hyperparameter_estimate` in both ladders.
     """
     for first, second in itertools.combinations(comparable(ladders), 2):
         if first.optimizer != second.optimizer:
@@ -179,8 +181,8 @@ def rounded_difference(
 
 
 def hyperparameter_estimate(name: AxisName, at_target: Hyperparameter | None) -> Estimate | None:
-    """A hyperparameter's estimate in octaves; None if it was not fitted, lies at a border or has no
-    interval.
+    """A hyperparameter's estimate in octaves. None if the hyperparameter was not fitted, if its
+    optimum lies at a border of the values tried, or if it has no interval.
     """
     if at_target is None or at_target.status in ("swept", "fixed", "unbracketed"):
         return None

@@ -1,14 +1,16 @@
-"""The importance of each swept hyperparameter within its range.
+"""The importance of each swept hyperparameter (*axis*) within its range.
 
 There are two measures. `ped_anova` (PED-ANOVA: Watanabe et al., IJCAI 2023, in Optuna's
-implementation) compares the best quarter of the base grid's points with the whole grid. It needs no
-model, and its shares add up to one. It leaves out later runs, which crowd around the optimum: the
-crowding would count as importance.
+implementation) compares the best quarter of the points in the base grid with the whole grid. The
+base grid is the first set of runs, at the narrowest width. This measure needs no model of the loss,
+and its shares add up to one. It leaves out later runs, because they crowd around the optimum, and
+the crowding would count as importance.
 
-`explained` needs the pooled model. It gives each axis's first-order Sobol' index: the share of the
-loss's variance over the base width's window that the axis explains by itself. These shares add up
-to less than one; interactions explain the rest. If both measures exist, `explained` is the better
-one.
+`explained` needs the pooled model, which describes the losses of all widths by one *bowl* around
+the optimum. Over the range of values tried at the narrowest width, the height of the bowl has some
+variance. `explained` gives the share of this variance that each axis explains by itself (its
+first-order Sobol' index). These shares add up to at most one; interactions between axes explain the
+rest. If both measures exist, `explained` is the better one.
 """
 
 from collections.abc import Sequence
@@ -23,18 +25,20 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, 
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.samplers import Box, X, optuna_study, quietly
 
-# The fewest values of an axis. Of only two values, one has most of the better runs by chance.
+# The fewest values of an axis for PED-ANOVA. With two values, chance alone gives most of the better
+# points to one of them.
 FEWEST_VALUES = 3
-# The share of points that count as better. The usual 10 % of a base grid would be two or three
-# points, too few for a stable result.
+# The share of points that count as better. PED-ANOVA usually takes 10 %, but 10 % of a base grid
+# are two or three points, too few for a stable result.
 BEST = 0.25
-LEAST_POINTS = 20  # fewest points of a grid for PED-ANOVA, so that five count as better
-NODES = 7  # quadrature nodes per axis
+LEAST_POINTS = 20  # fewest points of a grid for PED-ANOVA, so that at least five count as better
+NODES = 7  # nodes per axis of the numerical integration (Gauss-Legendre)
 
 
 def ped_anova(ladder: Ladder, done: Sequence[Done]) -> dict[AxisName, float]:
-    """The PED-ANOVA share of each axis with three or more values in the base grid. Empty with
-    fewer than two such axes, with fewer than LEAST_POINTS points, or if all losses are equal.
+    """The PED-ANOVA share of each axis that has three or more values in the base grid. Empty if
+    there are fewer than two such axes or fewer than LEAST_POINTS points, or if all losses are
+    equal.
     """
     losses = seed_means(outcomes(done[:1], level=0))
     axes = [i for i in range(len(ladder.axes)) if len({x[i] for x in losses}) >= FEWEST_VALUES]
@@ -62,8 +66,8 @@ def _ped_anova(points: tuple[tuple[X, float], ...]) -> tuple[float, ...]:
 
 
 def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, float]:
-    """The share of the bowl's variance over the base width's window that each fitted axis explains
-    by itself.
+    """The share of the bowl's variance that each fitted axis explains by itself, over the range of
+    values tried at the base width.
     """
     base = outcomes(done, level=0)
     windows = [
@@ -87,7 +91,7 @@ def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, 
 
 
 def _product(node_weights: np.ndarray, axes: int) -> np.ndarray:
-    """The flattened quadrature weights of a mesh over `axes` axes, from the weights of one axis."""
+    """The flattened integration weights of a mesh over `axes` axes, from those of one axis."""
     weights = np.ones(1)
     for _ in range(axes):
         weights = np.outer(weights, node_weights).ravel()
@@ -95,5 +99,5 @@ def _product(node_weights: np.ndarray, axes: int) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, node_weights: np.ndarray) -> float:
-    """The weighted mean of values on a mesh, from the quadrature weights of one axis."""
+    """The weighted mean of values on a mesh, from the integration weights of one axis."""
     return float(values.ravel() @ _product(node_weights, values.ndim))

@@ -1,18 +1,25 @@
 """The late coordinate check: whether the parametrisation still holds at the end of the runs.
 
-The coordinate check of the first steps cannot see effects that need time, above all the effects of
-weight decay. Therefore every run ends by measuring the size of its hidden matrices and of their
-last update (`telescope.train.probes`), and this module compares these sizes between the levels of a
-ladder. For each quantity it fits one least-squares line in log2 width to the runs near the optimum,
-with a further slope for each axis, because learning rates and decays differ a little between
-levels. Under `robust`, the runs near the optimum are the blocks, which lie evenly around it; under
-`paper`, they are the runs within an octave of the best run of their level. If the axes vary so
-closely with width that they could explain the slope, there is no report.
+The coordinate check before a search trains for a few steps only. It cannot see effects that need
+time, above all the effects of weight decay. Therefore every run ends by measuring the size of its
+hidden matrices and the size of their last update (`telescope.train.probes`). This module compares
+these sizes between the widths (*levels*) of a *ladder*, the search of one optimizer over growing
+widths.
 
-Spectral norms are judged by the gate of the coordinate check, the largest slope that passes. Last
-updates are reported, but not judged: late gradients are mostly noise, and the norm of a noisy AdamW
-step falls with width relative to the norm of a steady step, even under a correct parametrisation.
-If the late check fails, the report contains a warning; the study continues.
+For each quantity, a least-squares fit to the runs near the optimum gives the slope of log2 size in
+log2 width. Learning rates and weight decays differ a little between levels, so the fit has a
+further slope for each *axis* (swept hyperparameter). There is no report if the axes vary so closely
+with width that they could explain the slope.
+
+The runs near the optimum depend on the schedule. Under `robust`, they are the *blocks*: sets of
+runs that lie evenly around the expected optimum of a level. Under `paper`, they are the runs within
+an octave, on every axis, of the best point of their level.
+
+The late check judges the slopes of spectral norms: the *gate*, which it shares with the coordinate
+check, is the steepest slope that passes. The slopes of last updates are reported, but not judged.
+Late gradients are mostly noise, and the norm of a noisy AdamW step falls with width relative to the
+norm of a steady step, even under a correct parametrisation. If the late check fails, the report
+contains a warning, and the study continues.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +36,8 @@ from telescope.studies.telescoping.schedules.robust import BLOCK_STAGES
 from telescope.train.probes import LATE
 from telescope.trials.outcome import Trial
 
-NEAR = 1.0  # most octaves between a run and the best run of its level, on every axis
-MOST_INFLATION = 5.0  # largest `inflation` at which the slope is reported
+NEAR = 1.0  # most octaves, on any axis, between a run and the best point of its level
+MOST_INFLATION = 5.0  # largest `inflation` at which there is a report
 FEWEST_WIDTHS = 2
 JUDGED = "spectral/"  # prefix of the quantities that are judged
 VERDICTS: Mapping[str, CoordinateVerdict] = {
@@ -39,14 +46,17 @@ VERDICTS: Mapping[str, CoordinateVerdict] = {
     "across_gate": "unresolved",
 }
 CAUSE = (
-    "a weight-decay rule that does not match its lr rule shows only here, not in the first steps"
+    "a weight-decay rule that does not match its lr rule shows only at the end of the runs, "
+    "not in the first steps"
 )
 
 
 def late_report(progress: LadderProgress) -> LateReport | None:
-    """The late check of a ladder so far. None if fewer than two widths have runs near the optimum,
-    if no quantity was measured in all of these runs, or if the runs are too few or too alike to
-    separate the effect of width from the effects of the axes.
+    """The late check of a ladder so far.
+
+    None if fewer than two widths have runs near the optimum, or if no quantity was measured in all
+    of these runs. Also None if the runs are too few or too alike to separate the effect of width
+    from the effects of the axes.
     """
     near = runs_near_best(progress)
     widths = tuple(sorted({trial.spec.model.width for _, trial in near}))
@@ -65,8 +75,8 @@ def late_report(progress: LadderProgress) -> LateReport | None:
 
 
 def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
-    """The ladder's finite runs in blocks; without blocks, the finite runs within an octave, on
-    every axis, of the best point of their level.
+    """The ladder's finite runs in blocks. If there are none, the finite runs within an octave, on
+    every axis, of the best point of their level, up to the first level without a finite run.
     """
     ladder, trials = progress.ladder, dict(progress.trials)
     block_stages = [stage for stage in progress.done if stage.name in BLOCK_STAGES]
@@ -89,8 +99,8 @@ def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
 
 
 def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:
-    """The regressors [run, column]: log2 width, a constant, and the axes along which the runs
-    differ, centred.
+    """The regressors [run, column]: log2 width, a constant, and the centred values of each axis
+    along which the runs differ.
     """
     axes = np.array([point.x for point in points])
     columns = [np.log2(widths), np.ones(len(points)), *(axes - axes.mean(axis=0)).T]
@@ -98,7 +108,9 @@ def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:
 
 
 def inflation(x: Array) -> float:
-    """The factor by which the other columns inflate the variance of column 0's slope."""
+    """The factor by which the other columns of the regressors `x` inflate the variance of the slope
+    of column 0 (log2 width).
+    """
     log_width, others = x[:, 0] - x[:, 0].mean(), x[:, 1:]
     residual = log_width - others @ np.linalg.lstsq(others, log_width, rcond=None)[0]
     return float(log_width @ log_width / max(residual @ residual, 1e-12))
@@ -118,7 +130,7 @@ def slopes_in_log_width(x: Array, log_sizes: Array, names: Sequence[str]) -> lis
 
 
 def late_slope(name: str, slope: float, half_width: float) -> LateSlope:
-    """The slope of a quantity with its interval; only spectral norms are judged by the gate."""
+    """The slope of a quantity with its interval. Only the slopes of spectral norms are judged."""
     low, high = slope - half_width, slope + half_width
     beyond = low > GATE or high < -GATE
     verdict: CoordinateVerdict | None = None
@@ -130,7 +142,7 @@ def late_slope(name: str, slope: float, half_width: float) -> LateSlope:
 def late_verdict(
     slopes: Sequence[LateSlope], widths: Sequence[int]
 ) -> tuple[CoordinateVerdict, LateReason]:
-    """The verdict and its reason; `slopes` are sorted, steepest first."""
+    """The verdict of the late check, and its reason. `slopes` are sorted, steepest first."""
     judged = [slope for slope in slopes if slope.verdict]
     failed = [slope for slope in judged if slope.verdict == "fail"]
     all_pass = all(slope.verdict == "pass" for slope in judged)
@@ -146,7 +158,7 @@ def late_verdict(
 
 
 def late_words(reason: LateReason) -> str:
-    """The text of a reason."""
+    """The text of a late check's reason."""
     worst, gate = reason.worst, f"±{reason.gate}"
     law = f"width^{worst.slope:+.2f} ({worst.low:+.2f} to {worst.high:+.2f})"
     widths = f"over widths {reason.narrowest} to {reason.widest}"

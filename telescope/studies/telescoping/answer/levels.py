@@ -1,6 +1,8 @@
-"""The report on each width of a ladder, the drift of the optimum, and the cost.
+"""The report on each width of a ladder, the drift of the optimum, and the cost of the ladder.
 
-Parts: `level_report` · `drift` · `cost`, made of `level_cost` and `check_cost` · `final_run_flops`.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
+hyperparameter is an *axis*; its values are in octaves (factors of 2). The pooled model describes
+the losses of all levels together.
 """
 
 import math
@@ -45,7 +47,7 @@ from telescope.trials.outcome import Trial
 def level_report(
     question: Question, progress: LadderProgress, fit: Fit | None, level: int
 ) -> LevelReport:
-    """The report on a level, by the study's estimator."""
+    """The report on a level, with the optimum by the study's estimator."""
     ladder, done = progress.ladder, progress.done
     fitted = level_estimates(ladder, fit, level) if fit else {}
     if question.estimated_by == "per_level":
@@ -65,8 +67,10 @@ def level_report(
 def report_without_edges(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, optimum: dict[int, Estimate]
 ) -> LevelReport:
-    """The report on a level, without its edges; `optimum` is the level's fitted optimum by axis. If
-    all runs diverged, the report has no optimum.
+    """The report on a level, without the edges at which its optimum lies.
+
+    `optimum` holds the level's estimated optimum by axis. On any other axis, the reported optimum
+    is the value of the best point. If all runs diverged, the report has no optimum.
     """
     results = outcomes(done, level)
     columns = {
@@ -106,7 +110,7 @@ def report_without_edges(
 
 
 def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]:
-    """The optimum of a level by the pooled model: estimates in octaves by fitted axis."""
+    """The pooled model's estimates of a level's optimum, in octaves, by fitted axis."""
     estimates = {}
     for j, i in enumerate(ladder.fitted):
         x = float(fit.optima[level, j])
@@ -118,8 +122,8 @@ def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]
 def edges_of(
     question: Question, progress: LadderProgress, fit: Fit | None, level: int
 ) -> tuple[Edge, ...]:
-    """The edges at which a level's optimum lies; under `robust`, only the base and the top level
-    are tested.
+    """The edges (ends of the values tried) at which a level's optimum lies. Under `robust`, only
+    the narrowest and the widest level are tested.
     """
     ladder, done = progress.ladder, progress.done
     if question.schedule == "paper":
@@ -133,13 +137,15 @@ def edges_of(
 
 
 def edges_at(ladder: Ladder, sides: Iterable[tuple[int, int]]) -> tuple[Edge, ...]:
-    """The edges of pairs (axis, side); side is -1 for the low end and +1 for the high end."""
+    """The edges from pairs (axis, side). The side is -1 for the low end in octaves, and +1 for the
+    high end in octaves.
+    """
     return tuple(Edge(ladder.axes[i].name, Side(ladder.axes[i].side(side))) for i, side in sides)
 
 
 def drift(fit: Fit, levels: int) -> Drift | None:
     """The least-squares slope of the learning rate's optimum over the first `levels` levels, in
-    octaves per doubling of the width; None with fewer than two levels.
+    octaves per doubling of the width. None if `levels` is below two.
     """
     if levels < 2:
         return None
@@ -151,8 +157,8 @@ def drift(fit: Fit, levels: int) -> Drift | None:
 
 
 def cost(question: Question, progress: LadderProgress) -> Cost:
-    """The cost of a ladder so far. Runs reused from other jobs count as trials without cost, but
-    `share` and `saving` include their original cost.
+    """The cost of a ladder so far. A run that was reused from another job counts as a trial that
+    costs nothing. Only `share` and `saving` include the original cost of reused runs.
     """
     ladder = progress.ladder
     levels = [level_cost(progress, level, width) for level, width in enumerate(ladder.widths)]
@@ -179,7 +185,7 @@ def cost(question: Question, progress: LadderProgress) -> Cost:
 
 
 def level_cost(progress: LadderProgress, level: int, width: int) -> LevelCost:
-    """The cost of the runs at a level; `width` is the width of the level."""
+    """The cost of the runs at a level. `width` is the width of this level."""
     trials = [trial for point, trial in progress.trials if point.level == level]
     return LevelCost(width, len(trials), *paid(trials))
 
@@ -190,7 +196,7 @@ def check_cost(progress: LadderProgress) -> CheckCost:
 
 
 def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
-    """Tokens, FLOPs and seconds of the trials that were not reused from other jobs."""
+    """The total tokens, FLOPs and seconds of the trials that were not reused from other jobs."""
     own = [trial for trial in trials if not trial.reused]
     return (
         sum(map(trained_tokens, own)),
@@ -205,6 +211,8 @@ def trained_tokens(trial: Trial) -> int:
 
 
 def final_run_flops(question: Question, ladder: Ladder) -> float:
-    """The FLOPs of a run at the target; they do not depend on the swept values."""
+    """The FLOPs of a run at the target, computed at the lowest value of each axis. The FLOPs do not
+    depend on the values of the axes.
+    """
     lowest = {axis.name: axis.value(axis.low) for axis in ladder.axes}
     return trial_flops(target_spec(question, ladder.optimizer, lowest))

@@ -1,13 +1,17 @@
 """The remedy for an unresolved ladder: the blocks of runs that should resolve it, and their cost.
 
-The remedy's blocks are the blocks that `schedules.robust` would run with a larger budget: first the
-blocks of its rounds 2 to 4 that the budget did not allow, then further blocks until every interval
-at the target is narrow enough. If the optimum still drifts, or if no block of these rounds is
-missing and the intervals of the pooled fit are narrow enough already, more runs at the same widths
-do not help; the remedy is then a block at the next width, if there is one.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. A *block* is a set of
+runs with one seed, placed around the expected optimum of a level. The schedule `robust`
+(`schedules.robust`) starts with a grid of runs and then adds blocks in rounds, as its budget
+allows.
 
-Parts: `missing_blocks` · `remedy`, the missing blocks with their cost · `advice`, a remark that
-names the missing blocks, or another measure if no blocks suffice.
+The remedy consists of the blocks that `robust` would add with a larger budget. First come the
+blocks of rounds 2 to 4 that the budget did not allow. Then come further blocks, until every
+interval at the target is narrow enough.
+
+More runs at the same widths do not help in two cases: if the optimum still drifts with width, or if
+rounds 2 to 4 are complete and the pooled fit (the model of all runs) already has narrow enough
+intervals. In these cases the remedy is one block at the next width, if there is a next width.
 """
 
 import math
@@ -25,8 +29,11 @@ from telescope.studies.telescoping.schedules import blocks, robust
 
 
 def missing_blocks(progress: LadderProgress, fit: Fit, drifting: bool = False) -> tuple[int, ...]:
-    """The level of each block that should be run to resolve the ladder. Empty if no blocks suffice,
-    or if the schedule has no budget. `drifting` states that the optimum still drifts.
+    """The level of each block that should be run to resolve the ladder. `drifting` states whether
+    the optimum still drifts with width.
+
+    Empty if no blocks suffice, or if the schedule has no budget. No blocks suffice for a ladder
+    with a single width below the target, since it cannot show any drift.
     """
     ladder, top = progress.ladder, blocks.top_level(progress.done)
     if (ladder.levels == 1 and ladder.doublings) or not ladder.has_budget:
@@ -45,8 +52,8 @@ def missing_blocks(progress: LadderProgress, fit: Fit, drifting: bool = False) -
 
 
 def owed_blocks(progress: LadderProgress) -> tuple[int, ...]:
-    """The level of each block of rounds 2 to 4 that the budget did not allow. A larger budget is
-    spent on these blocks first.
+    """The level of each block of rounds 2 to 4 that the budget did not allow. With a larger budget,
+    `robust` runs these blocks first.
     """
     block_counts = (robust.SHAPE_BLOCKS, *robust.CLIMB_BLOCKS)[: progress.ladder.levels]
     missing = [
@@ -57,7 +64,9 @@ def owed_blocks(progress: LadderProgress) -> tuple[int, ...]:
 
 
 def after(progress: LadderProgress, fit: Fit, levels: Sequence[int]) -> Array:
-    """The expected covariance of the fit after one more block at each of these levels."""
+    """The expected covariance of the fit's parameters after one more block at each of these levels.
+    A level may occur more than once.
+    """
     corners, precision = blocks.signs(len(progress.ladder.fitted), 0), np.linalg.inv(fit.covariance)
     for level in levels:
         centre, spans = blocks.place(progress.ladder, progress.done, fit, level)
@@ -67,8 +76,10 @@ def after(progress: LadderProgress, fit: Fit, levels: Sequence[int]) -> Array:
 
 
 def remedy(progress: LadderProgress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
-    """The missing blocks and their cost; None without missing blocks. The seconds assume the speed
-    of the ladder's own runs; they are None if all runs were reused from other jobs.
+    """The missing blocks and their cost. None if there are no missing blocks.
+
+    The seconds are predicted from the speed of the ladder's own runs. They are None if all runs
+    were reused from other jobs.
     """
     ladder, levels = progress.ladder, missing_blocks(progress, fit, drifting)
     if not levels:
@@ -92,8 +103,8 @@ def remedy(progress: LadderProgress, fit: Fit, bill: Cost, drifting: bool = Fals
 
 
 def advice(progress: LadderProgress, fit: Fit, drifting: bool = False) -> Remark:
-    """The remark that names the missing blocks and the budget that they need, or that advises
-    another measure if no blocks suffice.
+    """The advice on how to resolve the ladder. It names the missing blocks and the budget that they
+    need. If no blocks suffice, it names another measure.
     """
     ladder, levels = progress.ladder, missing_blocks(progress, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:

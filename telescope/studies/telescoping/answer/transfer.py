@@ -1,12 +1,19 @@
-"""The transfer of the optimum from width to width, and the cost of missing it.
+"""The transfer of the optimum from width to width, and the loss that missing the optimum costs.
 
-No model is trained just to measure these figures, so they are predicted: the first two by the
-pooled bowl, the last by a power law.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
+hyperparameter is an *axis*. The pooled model describes the losses of all levels by one *bowl*
+around an optimum. This optimum drifts with width; the model is fitted under three laws of the
+drift, the *drift laws*.
 
-- `copying`: the regret of training wider models with the optimum of the smallest width, with an
-  interval from posterior draws of bowl and drift
-- `lr_interval_cost`: the cost at the ends of the learning rate's interval
-- `loss_at_target`: the interval of the loss at the target
+This module predicts three figures, since no model is trained just to measure them:
+
+- `copying`: the *regret* at each wider width, the loss that is lost by training there with the
+  optimum of the smallest width. The pooled model predicts it. Its interval comes from random draws
+  of the model's parameters from their posterior.
+- `lr_interval_cost`: the loss that is lost at each end of the learning rate's interval, predicted
+  by the pooled model
+- `loss_at_target`: the interval of the loss at the target, predicted by a power law in the number
+  of parameters
 """
 
 import math
@@ -30,8 +37,9 @@ from telescope.studies.telescoping.ladder.pooled import Fit, Laws
 from telescope.studies.telescoping.question.question import Question
 from telescope.train.flops import parameters
 
-DRAWS = 600  # draws of a fit's parameters, over all laws
-# relative compute per relative loss: a 2 % lower loss takes 40 % more compute (arXiv 2512.05620)
+DRAWS = 600  # draws of the pooled model's parameters, over all drift laws
+# relative change of compute per relative change of loss: a loss that is 2 % lower takes 40 % more
+# compute (arXiv 2512.05620)
 COMPUTE_PER_LOSS = 1 / 0.05
 
 
@@ -42,8 +50,8 @@ def transfer(
     levels: Sequence[LevelReport],
     lr: Hyperparameter,
 ) -> Transfer:
-    """The transfer of a ladder's optimum, from the fit under each law, the levels' losses, and the
-    reported learning rate.
+    """The three figures of a ladder, from the fit under each drift law (`laws`), the reports on the
+    levels, and the reported learning rate `lr`.
     """
     ladder, fit = progress.ladder, laws.fits[0]
     best = argmin(outcomes(progress.done, 0))
@@ -64,8 +72,8 @@ def transfer(
 def copying(
     laws: Laws, x: Sequence[float], widths: Sequence[int], target_width: int
 ) -> tuple[Copying, ...]:
-    """The regret of training at each wider width and at the target with `x`, the optimum of the
-    smallest width in octaves of the fitted axes.
+    """The regret at each wider width, and at the target, of training there with `x`. `x` is the
+    optimum of the smallest width, in octaves of the fitted axes.
     """
     thetas = draws(laws)
     regrets = [
@@ -89,7 +97,8 @@ def regret_summary(regrets: Array, width: int) -> Copying:
 
 def draws(laws: Laws) -> Array:
     """Draws [draw, parameter] of the pooled model's parameters, from a Student t distribution
-    around each law's fit. The number of draws of a law is proportional to its probability.
+    around the fit under each drift law. The number of draws from a law is proportional to the
+    law's probability.
     """
     rng, parts = np.random.default_rng(0), []
     for law, weight in zip(laws.fits, laws.weights, strict=True):
@@ -104,8 +113,9 @@ def draws(laws: Laws) -> Array:
 
 
 def draws_at_target(laws: Laws, thetas: Array) -> Array:
-    """The same draws with the target as level 0: without drift, and with `d` (log
-    curvature) and `e` (offset) of that level drawn from their priors; see `ladder.bowl`.
+    """The draws `thetas`, changed so that level 0 is the target. The drift is set to 0. The level's
+    own deviations, `d` of the log curvature and `e` of the optimum (`ladder.bowl`), are drawn anew
+    from their priors.
     """
     slots, at_target, rng = laws.fits[0].layout.slots, thetas.copy(), np.random.default_rng(1)
     at_target[:, slots["drift"]] = 0.0
@@ -123,9 +133,11 @@ def height(laws: Laws, thetas: Array, level: int, x: Sequence[float]) -> Array:
 
 
 def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
-    """The cost at the target, in % of the loss, of the learning rates `low` and `high` (octaves).
+    """The loss that is lost at the target, in % of the loss, with the learning rates `low` and
+    `high` (octaves).
 
-    All other hyperparameters are at their optimum; the bowl is averaged over the laws.
+    All other hyperparameters are at their optimum. The bowl's parameters are averaged over the
+    drift laws.
     """
     layout = laws.fits[0].layout
     theta = laws.weights @ np.array([law.theta for law in laws.fits])
@@ -138,8 +150,11 @@ def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
 
 
 def optimum_loss_errors(fit: Fit, levels: int) -> tuple[float, ...]:
-    """The standard error of the loss at each level's optimum, in %; infinite for a level without
-    finite losses. It combines the differences between blocks and the uncertainty of the bowl.
+    """The standard error of the loss at each level's optimum, in % of the loss. It is infinite for
+    a level without finite losses.
+
+    It combines two errors: the scatter between *blocks* (the runs of one seed at a level), and the
+    uncertainty of the bowl.
     """
     sample = fit.sample
     heights, slopes = sample.linearised(fit.layout, fit.theta)
@@ -151,7 +166,7 @@ def optimum_loss_errors(fit: Fit, levels: int) -> tuple[float, ...]:
         float(np.sum((residuals[m] - residuals[m].mean()) ** 2)) for m in members if m.any()
     )
     dof = sum(max(int(m.sum()) - 1, 0) for m in members)
-    # sigma^2 as a prior of one degree of freedom
+    # sigma^2, the variance of a run's noise, enters as a prior with one degree of freedom
     block_variance = (fit.sigma**2 + squares) / (1 + dof)
     return tuple(
         math.sqrt(block_variance / int(m.sum()) + fit.sd_of(gradients[m].mean(axis=0)) ** 2)
@@ -164,9 +179,10 @@ def optimum_loss_errors(fit: Fit, levels: int) -> tuple[float, ...]:
 def loss_at_target(
     fit: Fit, sizes: Sequence[float], losses: Sequence[float], size: float
 ) -> Interval | None:
-    """The interval of the loss at the target, by a power law in the number of parameters: `sizes`
-    of the levels, `size` of the target. None with fewer than three levels, with an infinite loss,
-    or if no power law fits.
+    """The interval of the loss at the target, by a power law in the number of parameters. `sizes`
+    are the numbers of parameters at the levels, and `size` is the number at the target.
+
+    None if there are fewer than three levels, if a loss is infinite, or if no power law fits.
     """
     if len(losses) < 3 or not all(map(math.isfinite, losses)):
         return None

@@ -1,16 +1,18 @@
 """The validation of a ladder's answer by real runs at the target width.
 
-`schedules.validation` plans these runs. Their seeds are not used in the ladder, so the runs are
-evidence independent of the ladder's answer. The pooled model's bowl, along the learning rate alone
-and with a free height per seed, is fitted to the runs. The ladder's curvature, skew and noise serve
-as priors; the prior on the optimum is flat. The parameters are few, so the posterior is summed over
-a grid instead of approximated. Intervals run from the 5 % point of the posterior to the 95 % point.
-If the optimum's interval contains the reported learning rate, the runs show nothing better, so the
-regret's interval begins at 0.
+A *ladder* is the search of one optimizer over growing widths; its answer includes a learning rate
+for the target width. `schedules.validation` plans runs at the target, at this learning rate and
+around it. The ladder does not use the seeds of these runs, so the runs are independent evidence.
 
-Parts: `Shape`, priors on the form of the bowl · `posterior` -> `Posterior` · `validate_ladder` ->
-`Validation` · `contradiction`, the reason for the verdict on a contradicted answer · `overruled`,
-the learning rate of a contradicted answer.
+A *bowl*, the skewed parabola of the pooled model, is fitted to these runs as a function of the
+learning rate alone, with a free height per seed. The curvature, the skew and the noise of the
+ladder's fit serve as priors. The prior on the optimum is flat. The bowl has few parameters, so its
+posterior is summed over a grid of parameters and needs no approximation. All intervals run from the
+5 % point of the posterior to the 95 % point.
+
+The *regret* is the loss at the reported learning rate minus the loss at the optimum, in % of the
+loss. If the optimum's interval contains the reported learning rate, the runs show no better
+learning rate, so the regret's interval begins at 0.
 """
 
 import math
@@ -42,15 +44,15 @@ from telescope.studies.telescoping.ladder.sample import ETA
 from telescope.studies.telescoping.reasons import Code, Reason
 from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
 
-NOISE_WORTH = 6.0  # most degrees of freedom of the ladder's noise as a prior at the target
-BEYOND = 3.0  # most octaves by which an optimum may lie outside the runs
-MESH = 1 / 64  # octaves between neighbouring optima of the posterior's grid
+NOISE_WORTH = 6.0  # most degrees of freedom that the ladder's noise has as a prior at the target
+BEYOND = 3.0  # most octaves by which an optimum may lie outside the learning rates tried
+MESH = 1 / 64  # octaves between neighbouring optima in the posterior's grid
 SETTLED = 0.5  # largest half-width, in octaves, of an optimum that counts as settled
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Priors on the bowl at the target."""
+    """Priors on the form of the bowl at the target."""
 
     log_a: float  # mean of the log curvature, which has a normal prior
     log_a_sd: float
@@ -61,8 +63,9 @@ class Shape:
 
     @classmethod
     def of(cls, fit: Fit | None) -> "Shape":
-        """The priors from the ladder's fit; without a fit, the pooled model's own priors. The
-        variance of the log curvature includes its spread between widths.
+        """The priors from the ladder's fit. Without a fit, the priors of the pooled model itself.
+
+        The variance of the log curvature includes the spread of log curvatures between widths.
         """
         layout = fit.layout if fit else ParameterSlots(1, (0.0,), 0.0)
         mean, precision = layout.prior([0.0] * layout.axes)
@@ -87,11 +90,11 @@ class Posterior:
 
 
 def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Posterior | None:
-    """The posterior from the outcomes of the runs at the target, with the regret of the learning
-    rate `reported` (octaves). None if fewer than two learning rates have finite losses.
+    """The posterior from the outcomes of the runs at the target. `reported` is the reported
+    learning rate in octaves. None if fewer than two learning rates have finite losses.
 
-    The posterior is summed over a grid of optima, curvatures and skews; noise and heights are
-    integrated out.
+    The posterior is summed over a grid of optima, curvatures and skews. The noise and the heights
+    of the seeds are integrated out.
     """
     finite = [o for o in results if o.finite]
     x, loss = np.array([o.point.x[0] for o in finite]), np.array([o.loss for o in finite])
@@ -100,7 +103,8 @@ def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Post
     z = 100 * (loss / loss.min() - 1)
     diverged = [o.point.x[0] for o in results if not o.finite]
     lowest_diverged = min((rate for rate in diverged if rate > x.max()), default=math.inf)
-    # arrays are [optimum, curvature, skew]; arrays over the runs have a last dimension [run]
+    # the arrays below have the dimensions [optimum, curvature, skew]; arrays over the runs have a
+    # further, last dimension [run]
     highest = min(x.max() + BEYOND, lowest_diverged)
     optima = np.arange(x.min() - BEYOND, highest, MESH)[:, None, None]
     curvature = np.exp(shape.log_a + shape.log_a_sd * normal_nodes(15))[:, None]
@@ -117,10 +121,12 @@ def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Post
 
 
 def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Array:
-    """The log likelihood [...] of each bowl, from its heights [..., run] at the runs. The losses of
-    each seed have a free offset.
+    """The log likelihood [...] of each bowl. `z` holds the losses of the runs, in % above the
+    lowest loss, and `heights` [..., run] the heights of each bowl at these runs. The losses of each
+    seed have a free offset.
 
-    The likelihood is a Student t, since sigma has only `shape.dof` degrees of freedom.
+    The likelihood is a Student t distribution, since the noise sigma is itself uncertain: it has
+    `shape.dof` degrees of freedom.
     """
     w = 1 / (1 + (ETA * np.maximum(heights, z) / shape.sigma) ** 2)
     r, total = z - heights, np.log(w).sum(-1) / 2
@@ -145,7 +151,7 @@ def normal_nodes(count: int) -> Array:
 
 
 def weighted_estimate(values: Array, weights: Array) -> Estimate:
-    """The weighted median of values, with their 5 % and 95 % points as its interval."""
+    """The weighted median of values, with an interval from their 5 % to their 95 % point."""
     order = np.argsort(values, axis=None)
     below = np.cumsum(weights.reshape(-1)[order])
     low, middle, high = np.searchsorted(below, np.array([1 - QUANTILE, 0.5, QUANTILE]) * below[-1])
@@ -156,8 +162,9 @@ def weighted_estimate(values: Array, weights: Array) -> Estimate:
 def validate_ladder(
     ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float
 ) -> Validation | None:
-    """The validation of the ladder's learning rate, `stated` in octaves, by the finished runs at
-    the target; None without such runs.
+    """The validation of the ladder's learning rate by the finished runs at the target (`done`).
+    `stated` is this learning rate in octaves, with the ladder's interval. `flops` are the FLOPs of
+    these runs. None if no such runs have finished.
     """
     if not done:
         return None
@@ -210,8 +217,10 @@ def contradiction(validation: Validation) -> Reason:
 
 
 def overruled(reported: Hyperparameter, validation: Validation) -> Hyperparameter:
-    """The learning rate to report, as unresolved, if the runs at the target contradict the ladder:
-    the optimum of these runs if they settle it, else the ladder's value.
+    """The learning rate to report if the runs at the target contradict the ladder.
+
+    It is the optimum of these runs if they settle the optimum, and otherwise the ladder's value. In
+    both cases its status is unresolved.
     """
     if not validation.settled or validation.optimum is None or validation.interval is None:
         return replace(reported, resolved=False, status="unresolved")

@@ -1,28 +1,32 @@
 """The rules of the verdict: resolved, unresolved, unbracketed or refused, with the reason.
 
-Of the hyperparameters, only the learning rate affects the verdict. The first case that applies
-gives the verdict:
+A *ladder* is the search of one optimizer over growing widths, its *levels*. The coordinate check
+tests in a few steps, before the search, whether training behaves alike at all widths. The *pairing*
+of a ladder is its combination of scaling rules; it is sound if theory expects the optimum to stay
+fixed as width grows.
 
-- **refused**: the coordinate check fails, and the pairing is sound
+Among the hyperparameters, only the learning rate affects the verdict on a ladder. The verdict is
+the first of these cases that applies:
+
+- **refused**: the coordinate check fails although the pairing is sound
 - **unbracketed**: the search is complete, and every run diverged
 - **unresolved**: the search was stopped early, or is still running
-- **unbracketed**: the optimum lies at a border that was fixed, or beyond which no run was allowed
-- **unresolved**: no model could be fitted, the 90 % interval at the target extends more than half
-  an octave to each side, or the optimum shifted by more than 0.4 octave between the two widest
+- **unbracketed**: the optimum lies at a border of the values tried, or beyond the values allowed
+- **unresolved**: no model could be fitted; or the half-width of the 90 % interval at the target is
+  more than half an octave; or the optimum shifted by more than 0.4 octave between the two widest
   levels
-- **resolved** otherwise
+- **resolved**: no other case applies
 
-If the runs at the target contradict the learning rate of a complete ladder, `answer` replaces the
-verdict by unresolved.
+If the ladder is complete, but runs at the target contradict its learning rate, `answer` replaces
+the verdict by unresolved. A study has the verdict of its best ladder. A study that compares
+architectures or texts has the worst verdict of any of them (`comparison`).
 
-The tolerances of the other hyperparameters are half-widths that cost as much loss as the learning
-rate's tolerance, within bounds. Such a hyperparameter is *flat* if the worst point of its interval
-costs almost nothing and no group of runs is better than the model allows. A study has the verdict
-of its best optimizer; a study over variants has the worst verdict of any variant (`comparison`).
-
-Parts: `verdict_of`, a ladder's verdict at any moment · `judged`, the verdict on a finished ladder ·
-`last_move`, the shift between the widest levels · `judged_values`, the hyperparameters at the
-target, each with a status.
+Every swept hyperparameter has a status of its own. It is resolved if its optimum lies inside the
+values tried, the half-width of its interval is within a tolerance, and no group of runs is better
+than the model allows. The learning rate's tolerance is half an octave. An error as large as the
+tolerance of another hyperparameter costs about as much loss as an error of 0.4 octave in the
+learning rate (`blocks.tolerances`). Another hyperparameter is *flat* if the worst point of its
+interval costs almost no loss, and no group of runs is better than the model allows.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,12 +51,15 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Border, Code, Reason, Remark
 from telescope.studies.telescoping.schedules import blocks
 
-LR_HALF_WIDTH = 0.5  # largest half-width of a resolved interval, in octaves
-LR_MOVE = 0.4  # largest shift of a resolved optimum between the two widest levels, in octaves
-FLAT_COST = 0.2  # highest cost of a flat hyperparameter, in % of the loss
-SURPRISE = 1.6  # largest `Fit.surprise` of a trusted bowl; 1 % of correct bowls exceed 1.6
+LR_HALF_WIDTH = 0.5  # largest half-width of a resolved learning rate's interval, in octaves
+LR_MOVE = 0.4  # largest shift, in octaves, of a resolved optimum between the two widest levels
+# limit on the cost of the worst point in a flat hyperparameter's interval, in % of the loss
+FLAT_COST = 0.2
+# largest number of standard errors by which a group of runs may beat the model (`Fit.surprise`);
+# 1 % of correct models exceed it
+SURPRISE = 1.6
 CALIBRATE_WIDER = Remark.of(Advice.CALIBRATE_WIDER)
-# the distance between the two widths of a shift, in doublings: one, several, or part of one
+# the distance between the two widths of a shift: one doubling, several doublings, or less than one
 DriftSpan = Literal["one", "several", "part"]
 
 
@@ -63,7 +70,10 @@ def verdict_of(
     borders: tuple[Border, ...],
     ended: Ended | None,
 ) -> tuple[Verdict, Reason]:
-    """The verdict on a ladder, with its reason, by the rules in the module's docstring."""
+    """The verdict on a ladder at any moment, with its reason. `values` are its hyperparameters at
+    the target, `borders` the widths whose optimum lies at an edge of the values tried, and `ended`
+    the reason why the study ended early, if it did.
+    """
     check = progress.check.report
     stopped = ended or (Ended(progress.limit) if progress.limit else None)
     if check and progress.refused:
@@ -102,7 +112,7 @@ def stopped_by(ended: Ended) -> Reason:
 
 
 def lowest_lr(done: Sequence[Done]) -> float:
-    """The lowest learning rate tried."""
+    """The lowest learning rate tried in these stages."""
     return from_estimate(min(o.point.x[0] for o in outcomes(done)))
 
 
@@ -126,8 +136,8 @@ def judged(
     remarks: Remarks,
     borders: tuple[Border, ...] = (),
 ) -> tuple[Verdict, Reason]:
-    """The verdict on a ladder that ended at level `top`, with its reason; `borders` are the widths
-    whose optimum lies at an edge.
+    """The verdict on a complete ladder, with its reason. `top` is the widest level that the ladder
+    reached, and `borders` are the widths whose optimum lies at an edge of the values tried.
     """
     if lr.status == "unbracketed":
         return "unbracketed", Reason.of(Code.AT_BORDER, lr=lr.value, borders=borders)
@@ -152,12 +162,12 @@ def judged(
 
 
 def last_move(fit: Fit, top: int) -> tuple[float, DriftSpan, float]:
-    """The shift of the learning rate's optimum up to level `top`, in octaves, with the distance
-    over which the shift is measured: as a `DriftSpan`, and in doublings.
+    """The shift of the learning rate's optimum up to level `top`, in octaves, and the distance over
+    which the shift is measured. The distance is given twice: as a `DriftSpan`, and in doublings.
 
-    The shift is measured from the widest level that lies a doubling or more below `top`. Without
-    such a level, it is the shift from the lowest level, divided by the doublings up to `top`. With
-    a single level, it is 0.
+    The shift is measured from the widest level that lies at least one doubling below `top`. If
+    there is no such level, it is the shift from the narrowest level, divided by the doublings from
+    there to `top`. If `top` is the only level, the shift is 0.
     """
     if top == 0:
         return 0.0, "one", 1.0
@@ -174,8 +184,9 @@ def last_move(fit: Fit, top: int) -> tuple[float, DriftSpan, float]:
 def judged_values(
     ladder: Ladder, fit: Fit | None, estimates: dict[int, Estimate], at_border: Sequence[int]
 ) -> dict[AxisName, Hyperparameter]:
-    """The swept hyperparameters at the target, each with a status; `estimates` are in octaves by
-    axis, and `at_border` are the axes whose optimum lies at a border.
+    """The swept hyperparameters at the target, each with a status. `estimates` holds the estimate
+    of each axis (swept hyperparameter) in octaves. `at_border` lists the axes whose optimum lies at
+    a border of the values tried.
     """
     tolerances = dict(zip(ladder.fitted, blocks.tolerances(fit), strict=True)) if fit else {}
     tolerances[0] = LR_HALF_WIDTH
@@ -200,20 +211,20 @@ def judged_values(
 
 @dataclass(frozen=True)
 class Judged:
-    """The properties of an axis at the target that determine its status, besides the fit."""
+    """The properties of an axis that, together with the fit, determine its status."""
 
     estimate: Estimate
-    # largest half-width of a resolved interval, in octaves; None for an axis without a fit
+    # largest half-width of a resolved interval, in octaves; None for an axis that is not fitted
     tolerance: float | None
-    at_border: bool  # whether the optimum lies at a border
+    at_border: bool  # whether the optimum lies at a border, or beyond the values allowed
 
 
 def status_of(ladder: Ladder, i: int, fit: Fit | None, judged: Judged) -> Status:
-    """The status of the swept hyperparameter on axis `i`."""
+    """The status of the swept hyperparameter on axis `i`, where axis 0 is the learning rate."""
     estimate, tolerance = judged.estimate, judged.tolerance
     if not ladder.axes[i].fitted:
         return "swept"
-    doubtful = False  # whether a group of runs contradicts the form of the bowl along this axis
+    doubtful = False  # whether a group of runs beats the model by more than noise along this axis
     if i > 0 and fit is not None:
         index = ladder.fitted.index(i)
         doubtful = fit.surprise(index) > SURPRISE
@@ -227,8 +238,8 @@ def status_of(ladder: Ladder, i: int, fit: Fit | None, judged: Judged) -> Status
 
 
 def is_flat(fit: Fit, index: int, estimate: Estimate) -> bool:
-    """Whether the worst point of the interval costs less than FLAT_COST, or less than the noise of
-    a run.
+    """Whether the worst point of the interval costs less loss than FLAT_COST, or less than the
+    noise of a run.
     """
     costs = [fit.cost(index, end - estimate.value) for end in (estimate.low, estimate.high)]
     return max(costs) < max(FLAT_COST, fit.sigma)

@@ -1,7 +1,7 @@
-"""The texts of reasons, advice, edges and ends of climbs. No decision depends on a text.
+"""The texts of reasons, advice, edges and ends of climbs (`reasons`). No decision depends on them.
 
-Parts: `words`, the text of a reason · `advice_words`, of advice · `edges_words`, of edges ·
-`climb_words`, of the end of a climb.
+A *ladder* is the search of one optimizer over growing widths. It *climbs* from each width to the
+next. An *edge* is an end of the values tried, at which an optimum lies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,13 +25,15 @@ SIDES = {Side.LOW: "low", Side.HIGH: "high", Side.OUTSIDE_LAST_BLOCK: "outside i
 
 
 def words(reason: Reason) -> str:
-    """The text of a reason, followed by the texts of its parts."""
+    """The text of a reason, followed by the texts of its parts. A reason with the code OF_LADDERS
+    consists of its parts only.
+    """
     own = () if reason.code is Code.OF_LADDERS else (own_words(reason),)
     return "; ".join((*own, *map(part_words, reason.parts)))
 
 
 def part_words(part: ReasonPart) -> str:
-    """The text of a reason's part, prefixed with the part's variant or width."""
+    """The text of a reason's part, prefixed with the part's variant or width if it has one."""
     about = part.variant if part.width is None else f"width {part.width}"
     return f"{about}: {words(part.reason)}" if about else words(part.reason)
 
@@ -82,7 +84,9 @@ def own_words(reason: Reason) -> str:
 
 
 def border_words(reason: Reason) -> str:
-    """The text of the reason that an optimum lies at a border, with its widths and edges."""
+    """The text of the reason that an optimum lies at a border. It names the learning rate and, if
+    they are known, the widths and edges.
+    """
     borders = [f"width {border.width}, {edges_words(border.edges)}" for border in reason.borders]
     details = f" ({'; '.join(borders)})" if borders else ""
     place = f"about {dict(reason.values)['lr']:.3g}{details}"
@@ -90,7 +94,9 @@ def border_words(reason: Reason) -> str:
 
 
 def level_words(reason: Reason) -> str:
-    """The text of a reason for the verdict on a single width; advice comes last."""
+    """The text of a reason for the verdict on a single width, followed by the advice, if any. Also
+    the text of a reason that an older report stored in words.
+    """
     values = dict(reason.values)
     match reason.code:
         case Code.TOO_FEW_RATES:
@@ -114,13 +120,13 @@ def level_words(reason: Reason) -> str:
 
 
 def end_words(values: Mapping[str, Value]) -> str:
-    """The text of the cause that ended a study early, or `running`."""
+    """The text of the cause that ended a study early. `running` if the study has not ended."""
     detail = None if values["detail"] is None else str(values["detail"])
     return end_text(str(values["by"] or "running"), detail)
 
 
 def interval_words(half_width: Value) -> str:
-    """The text of the half-width of the learning rate's interval."""
+    """The text that states the half-width of the learning rate's interval."""
     return f"lr at the target is known to +-{half_width:.2f} octave (90 %)"
 
 
@@ -130,7 +136,7 @@ def move_words(values: Mapping[str, Value]) -> str:
 
 
 def span_words(values: Mapping[str, Value]) -> str:
-    """The text of the distance between the widths of a shift."""
+    """The text of the distance in width over which a shift is measured."""
     match values["span"]:
         case "several":
             return f"over the last {values['doublings']:.2g} doublings of width"
@@ -161,7 +167,7 @@ def contradiction_words(values: Mapping[str, Value]) -> str:
 
 
 def advice_words(remark: Remark | None) -> str:
-    """The text of advice, with which the text of a reason ends."""
+    """The text of a piece of advice. The text of a reason ends with it."""
     assert remark is not None, "reasons with this code have advice"
     values = dict(remark.values)
     match remark.advice:
@@ -198,7 +204,9 @@ def advice_words(remark: Remark | None) -> str:
 
 
 def runs_words(runs: SeedBlocks) -> str:
-    """The text of the runs to add at a width: how many blocks, and with which values."""
+    """The text of the runs to add at a width: the number of blocks (sets of runs with one seed),
+    and the two values of each hyperparameter in a block.
+    """
     grid = " with ".join(
         f"{corners.axis.replace('_', ' ')} {corners.low:.3g} and {corners.high:.3g}"
         for corners in runs.corners
@@ -207,15 +215,17 @@ def runs_words(runs: SeedBlocks) -> str:
 
 
 def edges_words(edges: Sequence[Edge]) -> str:
-    """The text of the edges at which an optimum lies; empty without any."""
+    """The text of the edges at which an optimum lies. Empty if there are no edges."""
     return ", ".join(f"{edge.axis}: {SIDES[edge.side]}" for edge in edges)
 
 
 def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
-    """The text of the width at which a ladder stopped climbing, and of the reason for the stop."""
+    """The text of the end of a climb, which continues the words `the ladder`. It states the width
+    that the ladder has reached and, if the ladder stopped below its widest width, why it stopped.
+    """
     match why:
         case ClimbEnd.RUNNING:
-            return f"at width {width} so far"
+            return f"has reached width {width} so far"
         case ClimbEnd.LIMIT:
             return f"stopped at width {width}: {end_text(str(values['limit']))}"
         case ClimbEnd.CALIBRATION_WIDTH:

@@ -1,5 +1,7 @@
-"""Problems of a document's sections `model`, `data`, `horizon` and `optimizer_options`, and of the
-fields in which variants differ.
+"""Problems of the document's sections `model`, `data`, `horizon` and `optimizer_options`.
+
+A *variant* is one of the architectures or texts that a job compares. It replaces one of these
+sections, so the sections are checked for each variant too.
 """
 
 import math
@@ -16,8 +18,8 @@ from telescope.trials.types import Parametrisation
 
 
 def block_problems(question: Question) -> list[Problem]:
-    """Problems of these sections. A problem that only a variant has names the variant's entry in
-    `sweep_over`, or a field of this entry.
+    """Problems of these sections, for the job and for its variants. If only a variant has a
+    problem, the problem names the variant's entry in `sweep_over`, or a field of this entry.
     """
     problems = [
         *_model_problems(question.model, question.parametrisation),
@@ -57,7 +59,7 @@ def _clip_problems(question: Question) -> list[Problem]:
 def _model_problems(model: AnyLadderModel, parametrisation: Parametrisation) -> list[Problem]:
     try:
         problems = list(model.problems())
-    except InvalidInput as error:  # without a readable module, no width can be checked
+    except InvalidInput as error:  # widths can only be checked for a module that can be read
         return list(error.problems)
     for name in ("base_width", "calibration_width", "target_width"):
         width = getattr(model, name)

@@ -20,8 +20,8 @@ def checked(question: Question) -> Question:
 def problems(question: Question) -> tuple[Problem, ...]:
     """The problems of a well-typed document, each with its field, value and remedy.
 
-    A group of checks runs only if the earlier groups found no problem: later groups build variants,
-    ladders and trials.
+    The checks run in groups. A group runs only if the earlier groups found no problem, because
+    later groups build variants, ladders and trials, which need a valid document.
     """
     return (
         tuple(sweep_problems(question))
@@ -33,7 +33,7 @@ def problems(question: Question) -> tuple[Problem, ...]:
 
 
 def _field_problems(question: Question) -> Iterator[Problem]:
-    """Problems of single fields, and of fields that contradict each other."""
+    """Problems of single fields, and of fields that do not fit together."""
     yield from block_problems(question)
     yield from search_problems(question)
     if (stop := question.horizon.stop_below_loss) is not None:

@@ -1,4 +1,8 @@
-"""Problems of the options of the published rule (`schedule: paper`)."""
+"""Problems of the options of the published rule (`schedule: paper`).
+
+The rule searches a *window*, a range of each hyperparameter, at each width. It fills the window
+with a grid of points or, if the grid would be too large, with the points of a *sampler*.
+"""
 
 from dataclasses import fields
 
@@ -10,7 +14,7 @@ from telescope.studies.telescoping.schedules import windows
 
 
 def published_rule_problems(question: Question) -> list[Problem]:
-    """Problems of options that contradict each other or the schedule."""
+    """Problems of options that have no effect under the other options or under the schedule."""
     options = question.paper
     if question.schedule != "paper":
         message = "has no meaning under schedule: robust; leave it out, or use schedule: paper"
@@ -41,8 +45,10 @@ def _rounding_problems(options: PaperOptions) -> list[Problem]:
 
 
 def _two_point_problems(question: Question) -> list[Problem]:
-    """Problems of axes with two points under a sampler. A sampler would scatter their values, but
-    without a fit along an axis, only runs at the same value can be compared.
+    """Problems of hyperparameters with two points under a sampler.
+
+    No curve is fitted along a hyperparameter with two points; instead, the runs at its two values
+    are compared. A sampler scatters the values, so there would be no such two groups of runs.
     """
     names = {
         axis.name

@@ -1,4 +1,8 @@
-"""Problems of the ranges to sweep, and of the limits on the number of runs."""
+"""Problems of the ranges to sweep, and of the limits on the number of runs.
+
+A *ladder* is the search of one optimizer over growing widths. It starts with the *base grid*, a set
+of runs at the narrowest width.
+"""
 
 from telescope.errors import Problem, under
 from telescope.studies.ranges import Range
@@ -8,8 +12,8 @@ from telescope.studies.telescoping.question.question import Question, ranges
 from telescope.studies.telescoping.schedules import robust, windows
 from telescope.trials.lattice import OCTAVE_PARTS
 
-SMALLEST, LARGEST = 1e-9, 1e9  # limits of a swept value
-# narrower limits of some hyperparameters
+SMALLEST, LARGEST = 1e-9, 1e9  # least and greatest value of a swept hyperparameter
+# least and greatest value of hyperparameters with narrower limits
 LIMITS: dict[AxisName, tuple[float, float]] = {
     "momentum": (0.001, SCALES["momentum"].value(-16)),
     "warmup_fraction": (SMALLEST, 1.0),
@@ -17,7 +21,7 @@ LIMITS: dict[AxisName, tuple[float, float]] = {
 
 
 def search_problems(question: Question) -> list[Problem]:
-    """Problems of `search`."""
+    """Problems of the document's section `search`."""
     problems = []
     for name in SCALES:
         swept = getattr(question.search, name)
@@ -34,13 +38,13 @@ def search_problems(question: Question) -> list[Problem]:
             problems.append(Problem("search", f"{message}; {remedy}", fitted))
             break
     if question.schedule == "robust" and question.search.lr.points < 4:
-        message = "schedule: robust needs at least 4 to fit a bowl; use 8"
+        message = "schedule: robust needs at least 4 points to fit a curve; use 8"
         problems.append(Problem("search.lr.points", message, question.search.lr.points))
     return problems
 
 
 def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem | None:
-    """The problem of a range, or None; its field is `points` or the end at fault."""
+    """The problem of a range, with the field `low`, `high` or `points`. None if there is none."""
     lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
     if swept.low >= swept.high:
         takes_number = name in ("lr", "weight_decay")
@@ -56,7 +60,8 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
         return Problem(end, message, value)
     steps_halve = question.schedule == "paper" and question.paper.sampler in ("auto", "grid")
     octaves = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
-    # every point of the last window needs its own place on the planning lattice
+    # planned values are rounded to multiples of 1 / OCTAVE_PARTS octave, and neighbouring points
+    # must stay distinct at every width; under `schedule: paper`, each doubling may halve the steps
     refinements = len(question.model.widths) if steps_halve else 1
     if octaves < max(swept.points - 1, 1) * 2**refinements / OCTAVE_PARTS:
         points = f"{swept.points} points between {swept.low:g} and {swept.high:g}"
@@ -66,7 +71,10 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
 
 
 def limit_problems(question: Question) -> list[Problem]:
-    """The first problem of `limits` or `paper.trials`: the base grid of each ladder must fit."""
+    """The first problem of `limits` or `paper.trials`, or an empty list. The base grid of each
+    ladder must fit into the ladder's limits. Under a sampler, each level's points must fit into its
+    window.
+    """
     ladders = all_ladders(question)
     for ladder in ladders:
         if question.schedule == "paper" and (crowded := windows.crowded(ladder, question.paper)):

@@ -1,4 +1,4 @@
-"""Problems of the variants that a job compares (`sweep_over`)."""
+"""Problems of the variants (`sweep_over`): the architectures or texts that a job compares."""
 
 import re
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from telescope.studies.telescoping.fold.specs import trial_spec
 from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import variants
 
-NAME = re.compile(r"(?! )[\w .+-]{1,40}(?<! )")  # name of a variant
-# fields of the model in which variants may not differ
+NAME = re.compile(r"(?! )[\w .+-]{1,40}(?<! )")  # pattern of a variant's name
+# fields of the model that must be the same for all variants
 WIDTHS = ("base_width", "calibration_width", "target_width", "target_depth")
 
 
 def sweep_problems(question: Question) -> Iterator[Problem]:
-    """Problems of variants that cannot be told apart or compared."""
+    """Problems of the section `sweep_over`, of the variants' names and of their widths."""
     sweep = question.sweep_over
     if sweep is None:
         return
@@ -51,10 +51,10 @@ def _name_problems(field: str, names: list[str]) -> Iterator[Problem]:
 
 
 def duplicate_problems(question: Question) -> Iterator[Problem]:
-    """Problems of variants whose runs are the same."""
+    """Problems of variants that would train the same runs as an earlier variant."""
     if question.sweep_over is None:
         return
-    first_names: dict[str, str] = {}  # digest of a run -> first variant with this run
+    first_names: dict[str, str] = {}  # digest of a run -> name of the first variant with this run
     for i, variant in enumerate(variants(question)):
         digest = trial_spec(
             variant.question,

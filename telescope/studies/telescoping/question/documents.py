@@ -1,12 +1,10 @@
 """Variants in a document, written as differences from the job's `model` or `data` section.
 
-In the user's document, an entry of `sweep_over` holds only the fields that differ from this
-section, as in a merge patch (RFC 7396); null restores a default. The parser needs a complete
-section in every entry. `expand` and `collapse` convert between the two forms. An entry never
-inherits the hash and the vocabulary size of a corpus.
-
-Parts: `expand`, `collapse` · `in_user_terms`, problems in terms of the user's document ·
-`data_sections`.
+A *variant* is one of the architectures or corpora that a job compares; each has an entry in
+`sweep_over`. In the user's document, an entry holds a name and only the fields that differ from the
+job's section, as in a merge patch (RFC 7396). The value null restores a field's default. The parser
+needs a complete section in every entry. `expand` and `collapse` convert between the two forms. An
+entry never inherits the fields that telescope computes (FROM_TEXT).
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,12 +18,14 @@ from telescope.trials.presets import without_preset
 
 SWEEP_OVER = "sweep_over"
 VARIED = ("model", "data")  # the sections that may vary
-FROM_TEXT = ("content", "vocab_size")  # the fields of `data` that are computed from the corpus
+# fields that telescope computes: the hash of a corpus or of a factory's code, and the size of the
+# vocabulary
+FROM_TEXT = ("content", "vocab_size")
 
 
 def expand(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with a complete section in every entry of `sweep_over`. Malformed entries are
-    left unchanged, so that the parser refuses them.
+    """The document with a complete section in every entry of `sweep_over`. Malformed entries stay
+    as they are, and the parser then refuses them.
     """
     sweep = document.get(SWEEP_OVER)
     if not isinstance(sweep, dict):
@@ -39,7 +39,7 @@ def expand(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def collapse(document: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `expand`: the document with only a name and differences in every entry."""
+    """The inverse of `expand`: the document with only a name and the differences in every entry."""
     sweep = document.get(SWEEP_OVER)
     if not sweep:
         return document
@@ -56,9 +56,11 @@ def collapse(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def inherited(own: Mapping[str, Any], section: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """The fields of the job's section that `collapse` does not repeat in an entry with section
-    `own` if they are equal: all of them, or only the widths if the entry has another model family
-    or preset.
+    """The fields of the job's `section` that `collapse` compares with `own`, the complete section
+    of an entry. Fields that are equal in both are left out of the entry.
+
+    These are all fields of `section`. If the entry has another model family or preset, they are
+    only the widths.
     """
     if part == "model" and any(own.get(name) != section.get(name) for name in ("family", "preset")):
         return {name: section[name] for name in LadderWidths.__dataclass_fields__}
@@ -66,14 +68,17 @@ def inherited(own: Mapping[str, Any], section: Mapping[str, Any], part: str) -> 
 
 
 def _complete(entry: Any, part: str, section: Any) -> Any:
-    """The entry with a complete section: the job's section, changed by the entry's differences."""
+    """The entry with a complete section: the job's section, changed by the entry's differences.
+
+    An entry of another model family inherits only the widths. An entry that names a preset inherits
+    only the fields whose values do not come from the job's own preset.
+    """
     if not isinstance(entry, dict):
         return entry
     base = section if isinstance(section, dict) else {}
     base = {name: value for name, value in base.items() if name not in FROM_TEXT}
     changes = {name: value for name, value in entry.items() if name != "name"}
     if part == "model" and family(base | changes) != family(base):
-        # an entry of another family inherits only the widths
         base = {name: base[name] for name in LadderWidths.__dataclass_fields__ if name in base}
     elif part == "model" and "preset" in changes:
         base = without_preset(base)
@@ -86,7 +91,9 @@ def _complete(entry: Any, part: str, section: Any) -> Any:
 
 
 def section_difference(own: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `own` that differ from another section, and those FROM_TEXT that are set."""
+    """The fields of `own` that differ from `section`. Fields in FROM_TEXT are included if and only
+    if they are set.
+    """
     return {
         name: value
         for name, value in own.items()
@@ -95,8 +102,9 @@ def section_difference(own: Mapping[str, Any], section: Mapping[str, Any]) -> di
 
 
 def in_user_terms(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
-    """The problems of an expanded document, at most one per field, in terms of the user's document;
-    a problem of an inherited field is reported once, for the job's section.
+    """The problems of an expanded document, with their fields renamed to those of the user's
+    document. There is at most one problem per field. If a variant inherits a field with a problem,
+    the problem is reported only once, for the job's section.
     """
     by_field = {problem.field: problem for problem in problems}
     located = (_in_user_document(problem, document, by_field) for problem in by_field.values())
@@ -106,8 +114,8 @@ def in_user_terms(problems: Iterable[Problem], document: dict[str, Any]) -> tupl
 def _in_user_document(
     problem: Problem, document: dict[str, Any], by_field: Mapping[str, Problem]
 ) -> Problem | None:
-    """The problem with its field in the user's document; None if it is a problem of an inherited
-    field that the job's section has too.
+    """The problem, with its field renamed to the field of the user's document. None if the field is
+    inherited and the job's section has the same problem.
     """
     match problem.field.split("."):
         case ["sweep_over", ("model" | "data") as part, number, inner, *names] if inner == part:
@@ -119,13 +127,15 @@ def _in_user_document(
         case ["sweep_over", ("model" | "data") as part, number] if not isinstance(
             document[SWEEP_OVER][part][int(number)], dict
         ):
-            message = f"must be a mapping: a name, and the fields that differ from {part}"
+            message = f"must be a mapping with a name and the fields that differ from {part}"
             return replace(problem, message=message)
         case _:
             return problem
 
 
 def data_sections(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The complete `data` sections of a document: the job's own, then one per entry."""
+    """The complete `data` sections of a document: the job's own section, then the section of each
+    entry in `sweep_over`.
+    """
     sweep = expand(document).get(SWEEP_OVER) or {}
     return [document.get("data", {}), *(entry["data"] for entry in sweep.get("data") or ())]

@@ -1,10 +1,9 @@
 """The model at all widths of a ladder: telescope's Transformer, or a user's module.
 
-`LadderModel` and `LadderModule` have the same methods, so that callers need not know the family:
-the model at a width, problems, assumptions, and departures from the model of arXiv 2505.02222.
-
-Parts: `LadderWidths` · `LadderModel`, `LadderModule`, `AnyLadderModel` (either of the two) ·
-`DepthChange`.
+A *ladder* is the search of one optimizer over growing widths. `LadderModel` (the Transformer) and
+`LadderModule` (a user's module) have the same methods, so callers need not know which of the two
+they have. The methods give the model at a width, the problems of the model, the assumptions behind
+an answer, and the departures from the model of arXiv 2505.02222.
 """
 
 import math
@@ -27,7 +26,7 @@ from telescope.trials.types import STRICT, DescribesInherited, Parametrisation
 
 @plain_dataclass(frozen=True)
 class DepthChange:
-    """The depths, in Transformer blocks, of the trials and of a target that differs in depth."""
+    """The depths of the trials and of the final run, in Transformer blocks, if the two differ."""
 
     trained: int
     target: int
@@ -35,12 +34,13 @@ class DepthChange:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LadderWidths:
-    """The widths of a ladder: trials run at the base width and its doublings up to the calibration
-    width; the answer holds at the target width.
+    """The widths of a ladder. Trials run at the base width and at its doublings, up to the
+    calibration width. The answer holds at the target width.
     """
 
     base_width: Width
-    """The narrowest width, which has the dense grid and at which every width factor is 1."""
+    """The narrowest width. It has the full grid of trials, and every factor that changes with width
+    is 1 there."""
     calibration_width: Width
     """The widest width of the search: base_width times a power of two."""
     target_width: Width
@@ -58,7 +58,8 @@ class LadderModel(Preset, LadderWidths):
     """telescope's Transformer at all widths of a ladder."""
 
     target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Number of Transformer blocks of the final run; by default `depth`, as in all trials."""
+    """Number of Transformer blocks of the final run. By default it equals `depth`, the number in
+    all trials."""
 
     def at(self, width: int) -> ModelSpec:
         """The model at one width."""
@@ -82,7 +83,7 @@ class LadderModel(Preset, LadderWidths):
         return DepthChange(self.depth, self.target_depth)
 
     def problems(self) -> Iterable[Problem]:
-        """The problems of the architecture that do not depend on the width."""
+        """The problems of the architecture that occur at every width."""
         return (under("model", problem) for problem in architecture_problems(self))
 
     def width_problem(self, width: int, parametrisation: Parametrisation) -> str | None:
@@ -94,8 +95,8 @@ class LadderModel(Preset, LadderWidths):
         return self
 
     def departures(self) -> Iterator[str]:
-        """Departures from the model of arXiv 2505.02222, each a clause with `which` or `whose` that
-        follows `departs from the paper,`.
+        """The departures from the model of arXiv 2505.02222. Each departure is a clause that begins
+        with `which` or `whose`; it continues the words `departs from the paper,`.
         """
         if not self.tied_embeddings:
             yield "whose head is tied to the embedding: here it is a separate matrix"
@@ -105,8 +106,8 @@ class LadderModel(Preset, LadderWidths):
             )
 
     def assumptions(self, validated: bool) -> Iterator[str]:
-        """The assumptions about the model on which the answer at the target rests; `validated` is
-        true if the study also trains at the target width.
+        """The assumptions about the model on which the answer at the target rests. `validated`
+        states whether the study also trains at the target width.
         """
         scores = "1/sqrt(head size)" if self.attention_scale == "inverse_sqrt" else "8/head size"
         size = (
@@ -145,12 +146,12 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
 
     @property
     def depth_change(self) -> DepthChange | None:
-        """None: only the width of a module changes."""
+        """Always None, since only the width of a module changes."""
         return None
 
     def problems(self) -> Iterable[Problem]:
-        """Always empty. Raises InvalidInput if the code no longer has the hash in `content`, or if
-        the module's parameters cannot be read.
+        """Always empty. Raises InvalidInput if `content` is set and the code has another hash. Also
+        raises InvalidInput if the module's parameters cannot be read.
         """
         if self.content and (content := factory.content(self.factory)) != self.content:
             remedy = "leave content out to accept the new code, or restore the old"
@@ -164,9 +165,11 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
         return user_model.width_problem(self.at(width), parametrisation)
 
     def pinned(self, vocab_size: int) -> "LadderModule":
-        """The model with the hash of its code in `content`. Raises InvalidInput if the code has
-        changed since this process imported it, or if the module does not accept all tokens of this
-        vocabulary or does not return the output that it declares.
+        """The model with the hash of its code in `content`.
+
+        Raises InvalidInput if the code has changed since this process imported it, if the module
+        does not accept all tokens of this vocabulary, or if the module does not return the output
+        that it declares.
         """
         content = factory.content(self.factory)
         if factory.content.__wrapped__(self.factory) != content:
@@ -177,11 +180,15 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
         return pinned
 
     def departures(self) -> Iterator[str]:
-        """Departures from the model of arXiv 2505.02222, as in `LadderModel.departures`."""
+        """The departures from the model of arXiv 2505.02222, in the form of
+        `LadderModel.departures`.
+        """
         yield "which uses another model: here the factory sets initial values at the base width"
 
     def assumptions(self, validated: bool) -> Iterator[str]:
-        """The assumptions about the model on which the answer at the target rests."""
+        """The assumptions about the model on which the answer at the target rests. They do not
+        depend on `validated`.
+        """
         values = f"initial values are scaled from the factory's at width {self.base_width}"
         yield f"model: only the width of {self.factory} changes; {values}"
         yield (

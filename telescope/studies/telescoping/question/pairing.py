@@ -1,16 +1,14 @@
 """The compatibility of scaling rules, and the assumptions of an answer.
 
-A *pairing* is the combination of rules in a ladder: Muon's update scale and lr rule, the
-weight-decay rule, the scale of attention scores, the form of the head. An *objection* to a pairing
-is a reason why theory expects the optimum to move with width. A pairing that is most likely a
-mistake is refused, unless the study sets `force_pairing`. A pairing that runs despite an objection
-is reported as unsound; its ladder runs even if it fails the coordinate check.
+A *ladder* is the search of one optimizer over growing widths. Its *pairing* is its combination of
+scaling rules: Muon's update scale and lr rule, the weight-decay rule, the scale of attention
+scores, and the form of the head. An *objection* to a pairing is a reason why theory expects the
+optimum to move with width. In its text, m is the width divided by the base width. A pairing that is
+most likely a mistake is refused, unless the study sets `force_pairing`. A pairing that runs despite
+an objection is reported as unsound; its ladder runs even if the coordinate check fails.
 
 *Assumptions* are the conditions under which an answer holds for a final run that differs from the
 trials in more than width. They are printed with the answer, never applied silently.
-
-Parts: `Objection`, `objections` · `pairing_problems`, the refusals · `pairing`, and `as_checked`,
-the pairing after the coordinate check · `assumptions`.
 """
 
 from collections.abc import Iterator
@@ -45,7 +43,7 @@ class Objection:
 
 
 def optimizer_with_rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
-    """An optimizer with the study's rules; learning rate and weight decay are placeholders."""
+    """The optimizer with the study's rules. Learning rate and weight decay are placeholders."""
     options = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__
@@ -106,8 +104,8 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
-    """The objection, under mla, to update scales that assume a fixed aspect ratio: the rotary key
-    that all heads share keeps its fan-out while its fan-in grows.
+    """The objection to update scales that assume a fixed aspect ratio, under mla (multi-head latent
+    attention). There, all heads share one rotary key, and only the fan-in of its matrix grows.
     """
     scale = mup.chosen_update_scale(spec)
     if not shares_rotary_key(question) or scale == "spectral_ratio":
@@ -132,7 +130,7 @@ def shares_rotary_key(question: Question) -> bool:
 
 def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
     """The objection to a weight-decay rule under which lr x weight decay of the hidden matrices
-    depends on width at equal tokens; `sqrt_width` is exempt, since a paper derives it.
+    changes with width at equal tokens. The rule `sqrt_width` is exempt, since a paper derives it.
     """
     rule = mup.chosen_weight_decay_rule(spec)
     exponent = mup.decay_product_exponent(spec)
@@ -147,7 +145,9 @@ def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _depth(question: Question) -> Iterator[Objection]:
-    """The objection to a change of depth except under `mup`, for which its rule was derived."""
+    """The objection to a change of depth. There is none under `mup`, since the depth rule was
+    derived for it.
+    """
     change = question.model.depth_change
     if change is None or question.parametrisation == "mup":
         return
@@ -161,8 +161,8 @@ def _depth(question: Question) -> Iterator[Objection]:
 
 
 def pairing_problems(question: Question) -> tuple[Problem, ...]:
-    """The refusals: options without effect and, unless `force_pairing` is set, objections that
-    refuse a pairing.
+    """The problems with options that have no effect and, unless `force_pairing` is set, with the
+    pairings that are refused.
     """
     problems = list(_options_without_effect(question))
     if not question.force_pairing:
@@ -199,7 +199,7 @@ def _options_without_effect(question: Question) -> Iterator[Problem]:
 
 
 def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
-    """The rules of a ladder, with remarks on them."""
+    """The pairing of a ladder, with all objections and other remarks."""
     spec, found = optimizer_with_rules(question, optimizer), objections(question, optimizer)
     is_muon, attention = optimizer == "muon", question.model.known_attention()
     eps = mup.TABLE[spec.parametrisation, Role.HIDDEN, "adamw"].eps
@@ -251,8 +251,8 @@ def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 
 def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
-    """Departures of a `mup-paper` ladder from arXiv 2505.02222, chosen or by default, each a clause
-    with `which` or `whose`.
+    """The departures of a `mup-paper` ladder from arXiv 2505.02222. Each departure is a clause that
+    begins with `which` or `whose`.
     """
     as_printed = OptimizerSpec(
         name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper"
@@ -274,8 +274,8 @@ def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 
 def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]:
-    """The assumptions of an answer about anything but width, as text. Only the depth rule changes
-    the answer, if the study sets another depth for the target.
+    """The assumptions of an answer about anything but width, as text. No assumption changes the
+    answer, except that the depth rule does if the target has another depth than the trials.
     """
     return tuple(_assumptions(question, optimizer))
 

@@ -1,5 +1,8 @@
-"""The sections of a telescoping document, typed and bounded: variants, search, options of
-`schedule: paper`, limits.
+"""The sections of a telescoping document, typed and bounded: the variants, the search, the options
+of `schedule: paper`, and the limits.
+
+A *variant* is one of the architectures or corpora that a job compares. A *ladder* is the search of
+one optimizer over growing widths; each variant has a ladder per optimizer.
 """
 
 from typing import ClassVar, Literal
@@ -16,8 +19,8 @@ from telescope.trials.types import STRICT, Count, NonNegative, Positive
 
 
 class WrittenAsDifferences:
-    """Base of the entries of `sweep_over`. In a document, an entry is a name and the fields that
-    differ from the job's own section; the JSON schema describes this form.
+    """Base of the entries of `sweep_over`. In a document, an entry consists of a name and of the
+    fields that differ from the job's own section. The JSON schema describes this form.
     """
 
     @classmethod
@@ -36,8 +39,8 @@ class WrittenAsDifferences:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NamedModel(WrittenAsDifferences):
-    """An architecture to compare; in a document, its name and its differences from the job's
-    `model`.
+    """An architecture to compare. In a document, it is written as a name and as the differences
+    from the job's `model`.
     """
 
     name: str
@@ -56,8 +59,8 @@ class NamedModel(WrittenAsDifferences):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NamedData(WrittenAsDifferences):
-    """A corpus or mixture to compare; in a document, its name and its differences from the job's
-    `data`.
+    """A corpus or mixture to compare. In a document, it is written as a name and as the differences
+    from the job's `data`.
     """
 
     name: str
@@ -76,7 +79,7 @@ class NamedData(WrittenAsDifferences):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SweepOver:
-    """Architectures or corpora to compare, but not both. Each has ladders of its own."""
+    """Architectures or corpora to compare, but not both. Each has its own ladder per optimizer."""
 
     model: tuple[NamedModel, ...] | None = None
     """Two or more architectures, each with a name and the fields that differ from `model`."""
@@ -90,30 +93,31 @@ class SweepOver:
 
     @property
     def entries(self) -> tuple[NamedModel | NamedData, ...]:
-        """The entries for the section that varies."""
+        """The entries of the section that varies."""
         return self.model or self.data or ()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Search:
-    """Hyperparameters to sweep; a plain number fixes a hyperparameter."""
+    """Hyperparameters to sweep. A plain number instead of a range fixes the weight decay."""
 
     lr: Range
-    """Learning rate at the base width; in a Muon run, Muon's."""
+    """Learning rate at the base width. In a Muon run, it is Muon's learning rate."""
     weight_decay: Range | NonNegative = 0.1
-    """Weight decay at the base width, decoupled: a step multiplies a weight by 1 - learning rate x
-    weight decay."""
+    """Weight decay at the base width. It is decoupled: each step multiplies a weight by
+    1 - learning rate x weight decay."""
     adamw_lr_ratio: Range | None = None
-    """In a Muon run: AdamW's learning rate divided by Muon's, at the base width. By default the
-    job's adamw_lr_ratio is kept."""
+    """In a Muon run, AdamW's learning rate divided by Muon's, at the base width. By default, it is
+    not swept, and the job's adamw_lr_ratio holds."""
     momentum: Range | None = None
-    """Muon's momentum or AdamW's beta1, from 0.001 to 0.999985; values are spaced evenly in the
-    logarithm of 1 - momentum. By default optimizer_options sets it."""
+    """Muon's momentum or AdamW's beta1, from 0.001 to 0.999985. Values are spaced evenly in the
+    logarithm of 1 - momentum. By default, it is not swept, and optimizer_options sets it."""
     warmup_fraction: Range | None = None
-    """Share of the steps during which the learning rate rises, at most 1. By default horizon sets
-    it."""
+    """Share of the steps during which the learning rate rises, at most 1. By default, it is not
+    swept, and horizon sets it."""
     init_scale: Range | None = None
-    """Factor on the initial values of hidden matrices. By default optimizer_options sets it."""
+    """Factor on the initial values of hidden matrices. By default, it is not swept, and
+    optimizer_options sets it."""
 
 
 Points = Literal["strict", "paper", "odd_floor"]
@@ -124,62 +128,77 @@ Estimator = Literal["pooled", "per_level", "argmin"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PaperOptions:
-    """Choices that Algorithm 1 of arXiv 2505.02222 leaves open; the defaults read it literally."""
+    """Choices that Algorithm 1 of arXiv 2505.02222 leaves open. The defaults read it literally.
+
+    The algorithm runs a grid of points at the base width. At each doubling of the width, it runs
+    fewer points in a smaller *window*, a range of each hyperparameter around the optimum of the
+    previous width. Below, k is the number of hyperparameters with more than one point.
+    """
 
     points: Points = "strict"
-    """Rounding of the points per hyperparameter, whose number is multiplied by 4^(-1/k) per
-    doubling of the width for k hyperparameters: strict to the nearest integer (8, 4, 2, 1 at
-    k = 2), paper up to odd numbers (8, 5, 3, 1), odd_floor the same, but to at least `floor`.
+    """How the number of points per hyperparameter is rounded. Each doubling of the width multiplies
+    this number by 4^(-1/k), for k swept hyperparameters. strict rounds it to the nearest integer
+    (8, 4, 2, 1 at k = 2); paper rounds it up to an odd number (8, 5, 3, 1); odd_floor does so too,
+    but to at least `floor`.
     """
     floor: Literal[3, 5] = 3
-    """Fewest points per hyperparameter under `points: odd_floor`. With 3, a drift out of the window
-    goes unnoticed; with 5, a drift of one grid step is detected.
+    """Fewest points per hyperparameter under `points: odd_floor`. With 3 points, it goes unnoticed
+    if the optimum drifts out of the window; with 5 points, a drift of one grid step is detected.
     """
     rounding: Rounding | None = None
-    """Rounding of the number of points under `points: strict`; by default nearest."""
+    """Rounding of the number of points under `points: strict`: nearest rounds to the nearest
+    integer, ceil rounds up, odd_up rounds up to an odd number. By default nearest."""
     narrow: Literal["halve", "root4", "extent"] = "halve"
-    """Change of the grid step per doubling of the width: halve halves it; root4 multiplies it by
-    4^(-1/k); extent keeps it, so that the window shrinks only with the number of points."""
+    """Change of the grid step at each doubling of the width: halve halves it; root4 multiplies it
+    by 4^(-1/k), for k swept hyperparameters; extent keeps it, so that a window shrinks only because
+    it has fewer points."""
     centre: Literal["argmin", "vertex", "richardson"] = "argmin"
-    """Centre of the next window: argmin is the optimum that `select` chooses; vertex is the vertex
-    of a quadratic through the level's runs, if there is one; richardson extrapolates the vertices
-    of the last two levels under the drift law a/n.
+    """Centre of the window at the next width. argmin is the optimum that `select` chooses; vertex
+    is the vertex of a quadratic fitted to the runs of the current width, if there is one;
+    richardson extrapolates the vertices of the last two widths in 1/width.
     """
     edge: Literal["ignore", "extend", "recentre", "fail"] = "ignore"
     """Action if the optimum lies at a border of the grid: ignore does nothing; extend adds a value
-    beyond the border; recentre moves the window by half its size; fail ends the ladder."""
+    beyond the border; recentre moves the window by half its size; fail ends the search of this
+    optimizer."""
     select: Literal["argmin", "seed_mean_fit"] = "argmin"
-    """A level's optimum: argmin is the point with the lowest mean loss over the seeds;
-    seed_mean_fit is the point nearest to the vertex of a quadratic through the level's runs, or the
-    argmin if there is no vertex.
+    """Choice of the optimum at a width. argmin is the point with the lowest mean loss over the
+    seeds; seed_mean_fit is the point nearest to the vertex of a quadratic fitted to the runs, or
+    the argmin if there is no vertex.
     """
     nc: Literal["fixed", "stop_when_flat"] = "fixed"
-    """End of the climb: fixed is calibration_width; stop_when_flat is the first width at which the
-    optimum has moved by at most one grid step since the previous level, or calibration_width if
-    there is none."""
+    """The last width of the search. fixed is calibration_width; stop_when_flat is the first width
+    at which the optimum has moved by at most one grid step since the previous width, or
+    calibration_width if there is no such width."""
     sampler: Literal["auto"] | Sampler = "auto"
-    """Sampler of a window: grid is the whole grid, qmc a Sobol sequence, gp Optuna's Gaussian
-    process (half a second of planning per point), tpe Optuna's TPE; auto is grid for up to two
-    hyperparameters, and tpe for more."""
+    """How a window is filled with points: grid is the whole grid, qmc a Sobol sequence, gp Optuna's
+    Gaussian process (half a second of planning per point), tpe Optuna's TPE; auto is grid for up to
+    two swept hyperparameters, and tpe for more."""
     trials: Count | None = None
-    """Points of a sampler other than grid at the base width, and a quarter as many after each
-    doubling, but at least 4; by default 2^(k+3) for k hyperparameters."""
+    """Number of points at the base width for a sampler other than grid; by default 2^(k+3), for k
+    swept hyperparameters. Each doubling of the width divides this number by 4, but not below 4."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Limits:
-    """Limits of a job; its ladders share max_trials and max_flops equally."""
+    """Limits of a job. A job with several ladders divides max_trials and max_flops equally among
+    them.
+    """
 
     max_parallel: Count | None = None
-    """Trials that run at once; by default as many as there are workers."""
+    """Largest number of trials that run at once. By default, as many as there are workers."""
     max_trials: Count = 400
-    """Trials of the job, not counting the coordinate check; each ladder may use an equal share."""
+    """Largest number of trials of the job, not counting the coordinate check. Each ladder (search
+    of one optimizer) may use an equal share."""
     max_base_runs: Positive | None = None
-    """Budget of each ladder under `schedule: robust`, in units of a run at the base width; by
-    default points^k x levels, for lr's points and k hyperparameters with 3 points or more, but at
-    least 1.5 and at most 3 times the cost of the first four rounds.
+    """Budget of each ladder (search of one optimizer) under `schedule: robust`, in units of a run
+    at the base width. The default is points^k x widths, where points is the number of points of lr,
+    k the number of hyperparameters with 3 points or more, and widths the number of widths. But the
+    default is at least 1.5 and at most 3 times the cost of the first four rounds of the search.
     """
     max_flops: Positive | None = None
-    """FLOPs of the job's trials, coordinate checks included; each ladder may use an equal share."""
+    """Largest number of FLOPs of the job's trials and coordinate checks. Each ladder (search of one
+    optimizer) may use an equal share."""
     max_seconds: Positive | None = None
-    """Seconds that the job runs, pauses excluded; once they have passed, no new stage begins."""
+    """Largest number of seconds that the job runs, not counting pauses. After that time, no new
+    stage of trials begins."""

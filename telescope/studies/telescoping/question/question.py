@@ -1,4 +1,4 @@
-"""The question of a telescoping study: the user's document, typed, and values derived from it."""
+"""The question of a telescoping study: the typed document of a user, and values derived from it."""
 
 from dataclasses import field
 from typing import Literal
@@ -26,19 +26,19 @@ class Question:
     """The document of a telescoping job."""
 
     kind: Literal["telescope"] = "telescope"
-    """Kind of the study: hyperparameters of a wide model from narrow ones."""
+    """Kind of the study: it finds hyperparameters for a wide model with the help of narrow ones."""
     name: str = "telescope"
     """Name of the job in lists and pictures."""
     optimizer: OptimizerName | tuple[OptimizerName, ...] = "muon"
-    """Optimizer of the trials, or a list of both optimizers to compare, each with its own ladder.
-    In a Muon run, AdamW trains embeddings, head and norms."""
+    """Optimizer of the trials, or a list of both optimizers to compare. Each optimizer has its own
+    ladder, a search over growing widths. In a Muon run, AdamW trains embeddings, head and norms."""
     adamw_lr_ratio: Positive = 0.5
-    """In a Muon run: AdamW's learning rate divided by Muon's, at the base width, unless `search`
-    sweeps it."""
+    """In a Muon run, AdamW's learning rate divided by Muon's, at the base width. It has no effect
+    if `search` sweeps this ratio."""
     parametrisation: Parametrisation = "mup"
     """Rules by which hyperparameters change with width: mup is muP, in spectral form for Muon;
-    mup-paper is the table of arXiv 2505.02222 as printed; standard scales initial values only, as a
-    control."""
+    mup-paper is the table of arXiv 2505.02222 as printed; standard scales only initial values, and
+    serves as a control."""
     optimizer_options: OptimizerOptions = field(default_factory=OptimizerOptions)
     """Optimizer options that the study does not sweep."""
     model: AnyLadderModel
@@ -52,37 +52,40 @@ class Question:
     search: Search
     """Hyperparameters to sweep, and their ranges."""
     schedule: Literal["robust", "paper"] = "robust"
-    """Rule that chooses the trials: robust adds blocks of runs at the levels where they reduce the
+    """Rule that chooses the trials: robust adds trials at the widths at which they reduce the
     uncertainty most; paper is Algorithm 1 of arXiv 2505.02222."""
     paper: PaperOptions = field(default_factory=PaperOptions)
     """Options of `schedule: paper`."""
     estimator: Estimator | None = None
-    """Estimator of the answer: pooled fits all widths at once, per_level fits each width, argmin
-    takes the best point at the widest width. By default pooled; under `schedule: paper` argmin.
+    """Estimator of the answer: pooled fits one model to the runs of all widths, per_level fits each
+    width separately, argmin takes the best point at the widest width. The default is pooled under
+    `schedule: robust`, and argmin under `schedule: paper`.
     """
     seeds: Count = 1
-    """Runs per point under `schedule: paper`; `schedule: robust` chooses its seeds itself."""
+    """Number of runs per point under `schedule: paper`, each with its own seed. `schedule: robust`
+    chooses its seeds itself."""
     limits: Limits = field(default_factory=Limits)
-    """Limits of the job. When one of them ends the search, the answer is unresolved, except that
-    max_base_runs leaves the answer to the runs so far."""
+    """Limits of the job. If a limit ends the search, the answer is unresolved. This does not hold
+    for max_base_runs: once it is spent, the answer is judged by the runs so far."""
     sweep_over: SweepOver | None = None
     """Architectures or corpora to compare. Each entry has a name, the fields that differ from
     `model` or `data`, and ladders of its own.
     """
     reuse: bool = True
-    """Reuse identical finished runs of other jobs instead of training them again; reused runs cost
+    """Reuse identical finished runs of other jobs instead of training them again. Reused runs cost
     nothing.
     """
     force_pairing: bool = False
-    """Run incompatible scaling rules anyway; the report then says that they are forced."""
+    """Train even if the scaling rules are incompatible and would be refused. The report then says
+    that they are forced."""
     coordinates: Literal["check", "skip"] = "check"
-    """First check in a few steps whether the parametrisation keeps the size of updates constant
-    over the widths. A failure ends the ladder, unless its pairing is known to be unsound; then the
-    failure is only reported.
+    """Whether to test in a few steps, before the search, if the parametrisation keeps the size of
+    updates constant over the widths: check tests it, skip does not. A failure ends the search of
+    this optimizer. If its scaling rules are known to be unsound, the failure is only reported.
     """
     validate_at_target: bool = False
-    """At the end, also train at the target width, at the reported learning rate and around it, and
-    report how much loss this learning rate costs there."""
+    """At the end, also train at the target width, at the reported learning rate and around it. The
+    report then states how much more loss the reported learning rate has than the best one there."""
 
     @property
     def estimated_by(self) -> Estimator:
@@ -96,12 +99,12 @@ class Question:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """The batch sizes in tokens; this kind of study has a single one."""
+        """The batch sizes in tokens. This kind of study has a single batch size."""
         return (self.horizon.batch_tokens,)
 
 
 def ranges(question: Question, optimizer: OptimizerName) -> dict[AxisName, Range]:
-    """The ranges that an optimizer's ladder sweeps, learning rate first."""
+    """The ranges of the hyperparameters that an optimizer's ladder sweeps, learning rate first."""
     searched = {
         name: getattr(question.search, name)
         for name in SCALES

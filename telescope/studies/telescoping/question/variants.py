@@ -1,12 +1,12 @@
 """Variants: the architectures or corpora that a job compares.
 
-`sweep_over` names variants of the job's `model` section or of its `data` section. Each variant is a
-separate question: the same study with the variant's section in place of the job's, and with an
-equal share of the limits on all ladders together. So its ladders plan the trials, digests included,
-of a job on that architecture or corpus with these limits, and no ladder waits for another.
+`sweep_over` lists variants of the job's `model` section or of its `data` section. Each variant
+becomes a separate question: the same study, with the variant's section in place of the job's. The
+limits on trials and FLOPs are divided equally among the variants.
 
-Parts: `Variant`, `variants` · `variant_of`, the variant of a run · `texts`, `with_texts`,
-`with_models`.
+A *ladder* is the search of one optimizer over growing widths. A variant's ladders plan exactly the
+trials of a job on this variant alone with these limits, so the trials have the same digests. No
+ladder waits for another.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +41,7 @@ class Variant:
 
 @lru_cache(maxsize=256)
 def variants(question: Question) -> tuple[Variant, ...]:
-    """The variants of a study; without `sweep_over`, one nameless variant."""
+    """The variants of a study. Without `sweep_over`, there is one variant without a name."""
     if question.sweep_over is None:
         return (Variant("", question, {}),)
     entries = question.sweep_over.entries
@@ -60,20 +60,26 @@ def with_section(question: Question, entry: NamedModel | NamedData) -> Question:
 
 
 def own_fields(entry: NamedModel | NamedData, question: Question) -> dict[str, Any]:
-    """The fields of an entry that differ from the job's section, without those FROM_TEXT."""
+    """The fields of an entry that differ from the job's section. Fields in FROM_TEXT, which
+    telescope computes, are left out.
+    """
     section = getattr(question, entry.part)
     fields = section_difference(as_document(entry.replacement), as_document(section))
     return {name: value for name, value in fields.items() if name not in FROM_TEXT}
 
 
 def share_of(limits: Limits, variants: int) -> Limits:
-    """The limits of one variant: an equal share of the limits on all ladders together."""
+    """The limits of one variant: an equal share of max_trials and max_flops, and all other limits
+    unchanged.
+    """
     flops = None if limits.max_flops is None else limits.max_flops / variants
     return replace(limits, max_trials=max(1, limits.max_trials // variants), max_flops=flops)
 
 
 def variant_of(question: Question, spec: TrialSpec) -> str:
-    """The name of the variant that plans a run; empty without `sweep_over` or a match."""
+    """The name of the variant that plans a run. Empty if the job has no `sweep_over`, or if no
+    variant plans this run.
+    """
     matching = (
         variant
         for variant in variants(question)
@@ -93,7 +99,7 @@ def builds_at_some_width(model: AnyLadderModel, spec: AnyModel) -> bool:
 
 
 def gives_same_tokens(data: DataSpec, other: DataSpec) -> bool:
-    """Whether two specifications give the same tokens, even if they name other files."""
+    """Whether two specifications give the same tokens, even if they name different files."""
     return replace(other, **{name: getattr(data, name) for name in ORIGIN}) == data
 
 
@@ -104,7 +110,7 @@ def as_document(section: AnyLadderModel | DataSpec) -> dict[str, Any]:
 
 
 def texts(question: Question) -> dict[str, DataSpec]:
-    """The data that a study's runs read, keyed by their field in the document."""
+    """The data that a study's runs read, by field of the document."""
     entries = question.sweep_over.data if question.sweep_over else None
     return (
         {"data": question.data}
@@ -114,7 +120,7 @@ def texts(question: Question) -> dict[str, DataSpec]:
 
 
 def with_texts(question: Question, data_specs: Iterable[DataSpec]) -> Question:
-    """The question with other data, which are in the order of `texts`."""
+    """The question with other data. `data_specs` has the order of `texts`."""
     if question.sweep_over is None or question.sweep_over.data is None:
         (data,) = data_specs
         return replace(question, data=data)

@@ -340,7 +340,7 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
             "beyond_gate",
             (
                 ", beyond the gate of ±0.25; a weight-decay rule that does not match its lr rule "
-                "shows only here, not in the first steps"
+                "shows only at the end of the runs, not in the first steps"
             ),
         ),
         ("within_gate", ", the steepest of 3 slopes; the gate is ±0.25"),
