@@ -123,8 +123,8 @@ class Conflict(TelescopeError):
 
 class NotExportable(TelescopeError):
     """There is no answer to export, or the export format cannot express the answer. `problems`
-    names each rule of the answer that the format cannot express. It is empty if the format cannot
-    describe the model at all, or if there is no answer."""
+    names each rule of the answer that the format cannot express. `problems` is empty if there is no
+    answer, or if the format cannot describe the model at all."""
 
     code, status, exit_status = "not_exportable", 409, 2
 

@@ -57,7 +57,8 @@ def extra(name: str) -> Iterator[None]:
 
 
 def missing(name: str, package: str) -> MissingPackage:
-    """The error for a missing `package` of the extra `name`. It says how to install the extra."""
+    """The error for a missing `package` of the extra `name`. The message says how to install the
+    extra."""
     extras = "service,ray" if name == "service" else name
     wheel = f"telescope-{__version__}-py3-none-any.whl"
     return MissingPackage(

@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 
 
 class Client(JobRequests, Tables):
-    """A client of one service; a context manager. Not thread-safe."""
+    """A client of one service, which is also a context manager. It is not thread-safe."""
 
     # Results of a job
 
     def result(self, job_id: str) -> "Report":
-        """The report of a job, in the report type of the job's kind. The report's field `final` is
+        """The report of a job. Its type depends on the job's kind. The report's field `final` is
         False while the job runs."""
         document = self.document(job_id)
         kind = document.get("kind") or self.job(job_id).kind  # older services omit the kind
@@ -49,8 +49,8 @@ class Client(JobRequests, Tables):
         return self.json("GET", f"{job_path(job_id)}/result")
 
     def levels(self, job_id: str) -> list[dict[str, Any]]:
-        """The levels of a job whose trials have all ended, as the service sent them. A level is one
-        width that a telescope job searches."""
+        """The complete levels of a job, as the service sent them. A level is one width that a
+        telescope job searches. The level is complete when its trials have ended."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
     def trials(

@@ -1,4 +1,4 @@
-"""Requests to a telescope service, and its errors.
+"""Requests to a telescope service, and the errors that the service reports.
 
 `Connection` sends requests over HTTP and returns the responses. If the service reports an error,
 `Connection` raises the same error of `telescope.errors`, with all problems. While the service

@@ -28,8 +28,8 @@ class JobRequests(Pages):
         return self._submission("/v1/jobs", document, idempotency_key)
 
     def preview(self, document: object) -> Any:
-        """The expected trials and cost of a study, in the preview type of the study's kind. Nothing
-        is trained."""
+        """The expected trials and cost of a study. The type of this value depends on the study's
+        kind. Nothing is trained."""
         body = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.read_forever())
         kind = body.get("kind")
         if not kind and isinstance(document, Mapping):  # older services omit the kind
@@ -84,8 +84,8 @@ class JobRequests(Pages):
         *,
         idempotency_key: str | None = None,
     ) -> JobDetail:
-        """Submit a new job with the study of an earlier job, changed by the JSON merge patch
-        `changes`. Finished trials of the earlier job that the new job also needs are reused."""
+        """Submit a new job. Its study is the study of the job `job_id`, changed by the JSON merge
+        patch `changes`. Finished trials that both jobs need are reused."""
         return self._submission(f"{job_path(job_id)}:clone", changes or {}, idempotency_key)
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:

@@ -38,7 +38,7 @@ class JobState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True if the job has ended; a retry continues it, unless it succeeded."""
+        """True if the job has ended. A retry continues a job that failed or was cancelled."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -47,7 +47,7 @@ MEANING = {
         "The job was accepted, resumed or retried, and the coordinator has not started it yet."
     ),
     JobState.RUNNING: (
-        "Trials are planned and run. If the job waits for something, `waiting_for` names it."
+        "The job's trials are planned and run. If it has to wait, `waiting_for` says for what."
     ),
     JobState.PAUSED: (
         "The job's trials are stopped, and their checkpoints are kept, until the job is resumed."
@@ -102,7 +102,7 @@ class Job:
 
     @property
     def terminal(self) -> bool:
-        """True if the job has ended; a retry continues it, unless it succeeded."""
+        """True if the job has ended. A retry continues a job that failed or was cancelled."""
         return self.state.terminal
 
 
@@ -176,8 +176,8 @@ class TrialSummary:
     so on. Null in coordinate checks, in runs at the target width, in trials of compute-time jobs,
     and in trials of old databases."""
     variant: str = ""
-    """The name of the architecture or text that the trial uses, if the job compares several
-    (variants). Otherwise empty."""
+    """The trial's variant, which is one of the architectures or texts that the job compares. Empty
+    if the job compares none."""
 
 
 @dataclass(frozen=True, config=WIRE)

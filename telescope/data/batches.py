@@ -10,7 +10,7 @@ their split into training and validation, and on the shares of a mixture, but no
 So the same text has the same hash on every machine. If a corpus changes later, the trials that were
 planned for its earlier content fail with `CorpusLost`.
 
-Training keeps no state of the data: `batch` computes the windows of a step from the seed and the
+The order of windows needs no state: `batch` computes the windows of a step from the seed and the
 number of the step alone. The held-out windows are the same for all trials.
 
 `resolve` and `check_length` are called when a job is accepted. `open_tokens`, `batch` and
@@ -242,9 +242,8 @@ def validation_windows(
     """Evenly spaced windows of each part, which are the same for every trial. The targets of two
     windows do not overlap.
 
-    There are `evaluation_tokens` // `context` windows in total, divided among the parts in
-    proportion to their shares, and rounded. But each part has at least one window, and never more
-    than its tokens fill.
+    About `evaluation_tokens` // `context` windows are divided among the parts in proportion to
+    their shares. Each part has at least one window, and at most as many windows as its tokens fill.
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
     counts = np.diff(ends, prepend=0)

@@ -75,7 +75,7 @@ class LocatedCorpus:
         self, files: tuple[tuple[str, Path], ...]
     ) -> tuple[tuple[str, Path], ...]:
         """If nanoGPT's scripts made the folder, only its training file and its validation file.
-        Otherwise all files. Raises InvalidInput if these are both token files and text."""
+        Otherwise all files. Raises InvalidInput if token files and text files are mixed."""
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
         if len(pair) == 2 and sum(is_held_out(name) for name, _ in pair) == 1:
             return pair
@@ -169,7 +169,9 @@ def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCo
     registered for another path or another text field."""
     if not NAME.fullmatch(name):
         raise InvalidInput.of(
-            "name", "must be 1 to 64 of a-z, 0-9, - and _, and begin with a letter or a digit", name
+            "name",
+            "must be 1 to 64 of the characters a-z, 0-9, - and _, and begin with a letter or digit",
+            name,
         )
     if name in BUILT_IN:
         raise InvalidInput.of("name", "is the name of a built-in corpus; choose another", name)

@@ -3,8 +3,8 @@
 `prepare_tokens(spec)` splits each corpus of the spec into a training side and a validation side,
 tokenizes both sides, and stores these files under `TELESCOPE_HOME/tokens`:
 
-    <content>/{train,validation}.bin    little-endian uint16 or uint32; `content` is the hash of
-                                        the tokens in both files and the size of the vocabulary
+    <content>/{train,validation}.bin    little-endian uint16 or uint32; `content` is a hash of
+                                        both files and of the size of the vocabulary
     <content>/meta.json                 the fields of `Prepared`
     <content>/tokenizer.json            the tokenizer; no file for bytes and for corpora of tokens
     prepared/<key>.json                 the `content` of a corpus; `key` changes whenever a source
@@ -46,7 +46,7 @@ SplitSide = Literal["train", "validation"]
 class Prepared:
     """A tokenized corpus, whose tokens are in files."""
 
-    content: str  # hash of the tokens and the size of the vocabulary
+    content: str  # hash of the token files and of the size of the vocabulary
     vocab_size: int
     dtype: str  # number format of the token files, in numpy's notation
     train_tokens: int
@@ -101,8 +101,8 @@ def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     The hash of each document's name gives a number in [0, 1), and the document is held out if this
     number is below `fraction`. At least one document is held out, and at least one is not. Unless
     one of these two limits applies, the side of a document depends only on its own name. So the
-    documents keep their sides when others are added. In a folder that nanoGPT's scripts made, the
-    validation file (val.bin) is held out.
+    documents keep their sides when others are added. In a folder that nanoGPT's scripts made, only
+    the validation file (val.bin) is held out.
     """
     if validation_files := frozenset(filter(corpora.is_held_out, names)):
         return validation_files

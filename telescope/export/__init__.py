@@ -3,8 +3,8 @@
 An answer is a set of hyperparameters for a model at its target width. There are three formats. JSON
 contains everything. A Python file contains code that needs only torch. Flags for Megatron-LM can
 express only some answers. In each format, the export is a text that states the source of its
-numbers. The text contains a warning if the answer's verdict is not `resolved`. An answer with the
-verdict `refused` is never exported.
+numbers. The text contains a warning if the answer is not certain enough, which means that its
+verdict is not `resolved`. An answer with the verdict `refused` is never exported.
 
 In reading order: `final_run`, the run that is exported · `families`, what the formats need from a
 family of models · `document`, the JSON format · `torch_code`, the Python file, and its parts
@@ -51,7 +51,7 @@ def exported(question: Question, report: Report, source: SourceJob, request: Exp
 
     Raises NotExportable if the requested answer does not exist, or if the format cannot express the
     answer. Raises InvalidInput if the job has no such optimizer or no such variant. Also raises
-    InvalidInput if the request names no variant, but the job's variants cannot be compared.
+    InvalidInput if the request names no variant and the losses of the variants cannot be compared.
     """
     run = final_run(question, report, source, request.optimizer, request.variant)
     return FORMATS[request.to](run)

@@ -89,14 +89,14 @@ class TrainedWidth:
     trials: int
     diverged: int
     seeds: tuple[int, ...]
-    optimum: dict[str, float]  # base values with the lowest loss; empty if all trials diverged
+    optimum: dict[str, float]  # base values of hyperparameters; empty if all trials diverged
     best_loss: float | None  # None if all trials diverged
     fitted_loss: float | None  # loss at the optimum of the fit; None without a fit
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """The source of the numbers: the job, corpus, verdict and trials behind the answer."""
+    """Where the numbers come from: the job, the corpus, the verdict and the trials."""
 
     job: str
     name: str
@@ -121,7 +121,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class ExportDocument:
-    """The answer of one ladder, which is the search of one optimizer, at the target width."""
+    """The answer of one ladder at the target width. A ladder is the search of one optimizer."""
 
     format: Literal["telescope-export/1"]
     warning: str | None  # None if the answer's verdict is `resolved`

@@ -171,7 +171,7 @@ def optimizer_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
     divided = chosen.width_multiplier and not chosen.muon
     eps = "Adam's eps" + (", which --use-mup divides by the width multiplier" if divided else "")
     yield Flag("--adam-eps", chosen.eps, eps)
-    yield Flag("--clip-grad", 0.0, "gradients were not clipped")
+    yield Flag("--clip-grad", 0.0, "telescope does not clip gradients")
     yield Flag(
         "--weight-decay", chosen.weight_decay, "a step multiplies matrices by 1 - lr x weight decay"
     )
@@ -214,7 +214,7 @@ def muon_flags(run: FinalRun) -> Iterator[Flag]:
 
 def mup_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
     model = model_of_flags(run)
-    yield Flag("--use-mup", None, f"width multiplier {chosen.width_multiplier:g}")
+    yield Flag("--use-mup", None, f"muP, with the width multiplier {chosen.width_multiplier:g}")
     yield Flag("--mup-base-hidden-size", model.base_width, "the width at which all factors are 1")
     yield Flag(
         "--mup-embedding-mult", chosen.embedding_multiplier, "factor on the embedding's output"

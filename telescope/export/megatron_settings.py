@@ -1,9 +1,9 @@
 """The settings of Megatron-LM that come closest to an answer, and the rules of the answer that
 Megatron-LM cannot express.
 
-Megatron-LM's settings are the values of its flags. From them, it derives the learning rate, weight
-decay and eps of the parameters in each role (`realised`). `megatron_refusals` compares these values
-with the answer.
+Megatron-LM's settings are the values of its flags. From these settings, Megatron-LM derives the
+learning rate, weight decay and eps of the parameters in each role (`realised`). `megatron_refusals`
+compares these values with the answer.
 """
 
 import math

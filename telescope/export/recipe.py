@@ -1,4 +1,4 @@
-"""The code for training with torch alone that is copied to an exported file.
+"""Code that trains with torch alone. It is copied to an exported file.
 
 `telescope.export.torch_code` replaces the constants below with the numbers of an answer. It copies
 the functions unchanged, except the body of `decayed`. So the functions must not import telescope,
@@ -82,7 +82,7 @@ def build_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
 def build_schedulers(
     optimizers: Sequence[torch.optim.Optimizer],
 ) -> list[torch.optim.lr_scheduler.LambdaLR]:
-    """One scheduler per optimizer, all with `lr_factor`."""
+    """One scheduler for each optimizer. All schedulers use `lr_factor`."""
     return [torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor) for optimizer in optimizers]
 
 
@@ -171,8 +171,9 @@ def train_step(
     schedulers: Sequence[torch.optim.lr_scheduler.LambdaLR],
     micro_batches: Sequence[Tensor],
 ) -> Tensor:
-    """Take one optimizer step and return the mean loss of the batch before this step. The batch is
-    split into micro-batches of equal shape, (windows, context + 1), that fit into memory."""
+    """Take one optimizer step. Return the mean loss of the batch, computed before the step. The
+    batch is split into micro-batches that fit into memory. All micro-batches have the same shape,
+    (windows, context + 1)."""
     total = torch.zeros((), device=micro_batches[0].device)
     for windows in micro_batches:
         loss = loss_of(model, windows) / len(micro_batches)

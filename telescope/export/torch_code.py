@@ -174,7 +174,7 @@ def provenance_rows(run: FinalRun) -> dict[str, str]:
     return {
         "job": f"{run.source.job} ({run.source.name}), {run.source.date:%Y-%m-%d %H:%M} UTC",
         "verdict": f"{ladder.verdict}: {ladder.reason}",
-        "values": f"{values}; base values, valid at every width, with 90 % intervals",
+        "values": f"{values}. These base values hold at every width; ranges are 90 % intervals.",
         "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
         "scaling": scaling,
         "trials": f"{len(run.trials)}, with the seeds {seeds}, at the widths {widths}",

@@ -2,7 +2,7 @@
 
 All parameters of a group have the same role, the same optimizer, and the same hyperparameters,
 which are scaled to the model's width and depth. `groups` finds the groups of a model.
-`describe_groups` finds the groups from a model's specification, without memory for the model.
+`describe_groups` finds the groups from a model's specification, without allocating the model.
 """
 
 from collections import defaultdict
@@ -28,7 +28,8 @@ class ParameterGroup:
     scaled_lr: float  # learning rate at the model's width and depth, before the schedule's factor
     weight_decay: float  # at this width; a step multiplies weights by 1 - current lr x weight_decay
     eps: float | None  # term in AdamW's denominator; None for Muon
-    init_std: float  # standard deviation of initial values; in user models, root mean square
+    # standard deviation of the initial values; in a user's model, their root mean square
+    init_std: float
     multiplier: float  # factor on the layer's output in the forward pass
     names: tuple[str, ...]  # qualified names of the parameters
     parameters: int  # number of entries of all these parameters together
@@ -40,7 +41,8 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class GroupKey:
-    """The properties that all parameters of a group share. They decide the group of a parameter."""
+    """The properties of a parameter that decide its group. Parameters with equal properties form a
+    group."""
 
     role: Role
     init_std: float
@@ -88,7 +90,7 @@ def _group(
 def describe_groups(
     model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
 ) -> tuple[ParameterGroup, ...]:
-    """The parameter groups of a model with these specifications, found without memory for the
-    model. `context` is the number of position embeddings if the model learns them."""
+    """The parameter groups of a model with these specifications, found without allocating the
+    model. `context` is the number of position embeddings, if the model learns such embeddings."""
     with torch.device("meta"):
         return groups(build_model(model, vocab_size, context, spec.parametrisation), spec)

@@ -19,7 +19,7 @@ NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
 """For each type of device, the largest number of matrix elements to orthogonalise at once. At least
 one matrix of each model is always orthogonalised. On a CPU, this many elements fit into the cache.
-On a GPU, this many elements are reached only by the largest models."""
+On a GPU, only the stacks of the largest models have more elements."""
 
 
 class MuonMatrix:

@@ -1,8 +1,9 @@
 """Muon's orthogonalisation of a matrix.
 
-Muon approximates the polar factor of the momentum matrix: the matrix with the same singular vectors
-whose singular values are all one. A quintic Newton-Schulz iteration moves the singular values close
-to one (K. Jordan et al., "Muon", 2024; arXiv 2505.02222, appendix G).
+Muon replaces the momentum matrix by an approximation of its polar factor. The polar factor has the
+same singular vectors as the matrix, but all its singular values are one. A quintic Newton-Schulz
+iteration moves the singular values close to one (K. Jordan et al., "Muon", 2024; arXiv 2505.02222,
+appendix G).
 
 The conventions are those of `torch.optim.Muon`. Momentum is an exponential average of the
 gradients, and Nesterov's rule mixes this average with the current gradient. Before the iteration, a

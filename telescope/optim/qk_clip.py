@@ -21,8 +21,8 @@ here, divides the change between query and key:
 - A head is clipped only if S is finite and above tau. If S is not finite, the weights stay
   unchanged; the loss is then not finite either, and the trial ends.
 - The weights of all other heads are multiplied by exactly one, so they stay the same, bit for bit.
-- Rotation is linear, and the projections have no biases. So with the clipped weights, the same
-  inputs would give logits that are smaller by the factor gamma.
+- Rotation is linear, and the projections have no biases. So the clipped weights multiply the logits
+  of the same inputs by gamma.
 - QK-clip changes the float32 weights that the optimizer updates, but not the optimizer's momenta.
   The step with the large logits is not undone: logits are smaller from the next step on.
 - QK-clip has no effect on attention with QK-norm, which normalises queries and keys.

@@ -1,7 +1,7 @@
 """The initial values of telescope's own Transformer at its base width and base depth.
 
-`telescope.parametrisation.mup.factors` gives the factors by which their standard deviations change
-at other widths. There, m = width / base width.
+At other widths, their standard deviations are multiplied by the factors of
+`telescope.parametrisation.mup.factors`. In this module, m = width / base width.
 """
 
 import math
@@ -28,7 +28,8 @@ def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: boo
 
 
 SHARED_KEY_INIT: Mapping[Parametrisation, float] = {"mup": -0.5, "mup-paper": 0.0, "standard": 0.0}
-"""The exponent of m in a further factor on the initial values of mla's shared rotary key.
+"""For each parametrisation, the exponent of m in a further factor on the initial values of mla's
+shared rotary key.
 
 In mla (multi-head latent attention), all heads share one key that is rotated by position. The
 number of outputs (fan_out) of its matrix does not grow with width. With random entries of size

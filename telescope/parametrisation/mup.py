@@ -1,11 +1,10 @@
 """The scaling of each hyperparameter with width and depth.
 
-A parametrisation is a set of scaling rules. Tables hold an exponent e for each hyperparameter: its
-value at the base width is multiplied by m^e, where m = width / base width. The exponent depends on
-the parametrisation, the role of the parameter and the optimizer. The model, the optimizer, the
-report and the tests read the same tables. `factors` combines the factors for width and depth. The
-values at the base width are in the optimizer's spec and in
-telescope.parametrisation.initial_values.
+A parametrisation is a set of scaling rules. Tables hold an exponent e for each hyperparameter. The
+hyperparameter's value at the base width is multiplied by m^e, where m = width / base width. The
+exponent depends on the parametrisation, the role of the parameter and the optimizer. Model,
+optimizer, report and tests read the same tables. `factors` combines the factors for width and
+depth. The optimizer's spec and telescope.parametrisation.initial_values hold the base values.
 
 At the base width and base depth, every factor is exactly one, because 1.0 ** e == 1.0. There is one
 exception: under `lr_convention: absolute`, the factor on the learning rate (lr) is a power of the
@@ -18,9 +17,9 @@ width. There are three parametrisations:
 - `mup`: AdamW follows CompleteP's summary table (arXiv 2505.01618). The output head has a
   multiplier in the forward pass (form A), which also works with tied embeddings. Under `head_form:
   rescaled`, the head has no multiplier, and its lr and initial values change instead (form B). This
-  form suits losses that are fused with the head. Muon's lr changes with width so that its updates
-  meet the spectral condition under each update scale. The default rule for weight decay suits a
-  search in which the models of all widths train on the same number of tokens.
+  form suits losses that are fused with the head. Muon's lr falls as m^-1/2 under the update scale
+  rms_match, and is constant under the others, as the spectral condition requires. The default rule
+  for weight decay suits a search in which all widths train on the same number of tokens.
 - `mup-paper`: the rules of arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed.
   AdamW and Muon use the same table, Muon's update scale is 0.2 sqrt(max(fan_out, fan_in)), and
   weight decay and eps do not change with width. Only the initial values of an untied head differ
@@ -102,8 +101,8 @@ SPECTRAL_GROWTH: Mapping[UpdateScale, float] = {
     "rms_match": 0.5,
 }
 """For each update scale, the exponent of m in the ratio of an update's spectral norm to
-sqrt(fan_out / fan_in). It holds for a constant lr and for matrices whose aspect ratio does not
-change with width."""
+sqrt(fan_out / fan_in). The exponent holds for a constant lr, and for matrices whose aspect ratio
+does not change with width."""
 
 MUON_LR: Mapping[MuonLrRule, float] = {"constant": 0.0, "inverse_sqrt": -0.5, "inverse": -1.0}
 """For each lr rule, the exponent of m in Muon's lr."""
@@ -178,8 +177,8 @@ WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], WeightDecayFactor] 
     ("compute_optimal", "adamw"): WeightDecayFactor(0.0, 0.0),
     ("compute_optimal", "muon"): WeightDecayFactor(-1.0, 1.0),
     # keeps the largest singular values equal at every width (arXiv 2510.15262): under muP, AdamW's
-    # weight decay grows as sqrt(m); Muon bounds these values by update scale / weight decay, which
-    # stays constant if lr x weight decay does and Muon's lr meets the spectral condition
+    # weight decay grows as sqrt(m); under Muon, lr x weight decay stays constant, because these
+    # values then stay below the same bound at every width (update scale / weight decay)
     ("sqrt_width", "adamw"): WeightDecayFactor(0.0, 0.5),
     ("sqrt_width", "muon"): WeightDecayFactor(0.0, 1.0),
     ("constant", "adamw"): WeightDecayFactor(0.0, 0.0),
@@ -260,7 +259,7 @@ def factors(
     trained_by: OptimizerName,
     depth: DepthFactors = UNSCALED,
 ) -> Factors:
-    """The factors for the parameters of one role that are trained by `trained_by`. `depth` holds
+    """The factors for the parameters of one role under the optimizer `trained_by`. `depth` holds
     the factors of the depth rule.
 
     Under `lr_convention: absolute`, the factor on the lr has the same exponent, but is a power of
