@@ -1,9 +1,10 @@
-"""telescope: hyperparameters for a model too expensive to sweep.
+"""telescope finds hyperparameters for training a model that is too expensive to sweep.
 
-The core leads from a specification to an answer: `trials`, `statistics`, `parametrisation`, `data`,
-`models`, `optim`, `train`, `studies`, `export`. `client` sends requests to the service. Every
-package may use `errors`, `extras`, `shapes` and `home`. This package needs no web server, database
-or Ray; `ARCHITECTURE.md` draws the whole structure.
+The packages `trials`, `statistics`, `parametrisation`, `data`, `models`, `optim`, `train`,
+`studies` and `export` are the core: they plan training runs, train models and compute the answer.
+The package `client` sends requests to telescope's HTTP service. All of these packages may use the
+modules `errors`, `extras`, `shapes` and `home`. The core works without a web server, a database or
+Ray. `ARCHITECTURE.md` shows the structure of the whole project.
 """
 
 __version__ = "0.2.0"

@@ -1,11 +1,13 @@
 """Errors that tell a user what is wrong, where, and what to do.
 
-Every error that telescope raises on purpose is a `TelescopeError`. It has a stable `code`, an HTTP
-`status`, an exit status and a message; if fields of the user's input are at fault, its `problems`
-name each field and its remedy. The service renders an error as problem+json, the command line as
-text and an exit status; no other code translates errors.
+Every error that telescope reports to a user is a `TelescopeError`. The error has a `code` that
+never changes, an HTTP `status`, an exit status for the command line, and a message. If fields of
+the user's input are wrong, the error's `problems` name each wrong field and say how to correct it.
+The service sends the error as problem+json (RFC 9457). The command line prints the error as text
+and ends with the exit status.
 
-A diverged training run is not an error but a result (telescope.trials.outcome).
+A training run that diverges raises no error, because divergence is a result
+(telescope.trials.outcome).
 """
 
 import difflib
@@ -17,11 +19,11 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Problem:
-    """One invalid field: where it is, its value, what is wrong and what to do."""
+    """A field that telescope cannot accept or export, with the reason and the remedy."""
 
-    field: str  # dotted path in the user's document; "" for the document itself
-    message: str  # what is wrong, and the remedy
-    value: Any = None  # the offending value; None is not shown
+    field: str  # dotted path of the field in the user's document; "" for the document itself
+    message: str  # what is wrong, and how to correct it
+    value: Any = None  # the value of the field; the text of the problem leaves out the value None
 
     def __str__(self) -> str:
         value = "" if self.value is None else f" (given: {self.value!r})"
@@ -32,30 +34,30 @@ class Problem:
         return self.field == section or self.field.startswith(f"{section}.")
 
     def moved(self, section: str, to: str) -> "Problem":
-        """The problem with its field moved from `section` to `to`; unchanged if the field is not
-        within `section`."""
+        """The problem with the path `section` at the start of its field replaced by the path `to`.
+        A problem whose field is not within `section` stays unchanged."""
         if not self.within(section):
             return self
         return replace(self, field=to + self.field.removeprefix(section))
 
 
 def under(section: str, problem: Problem) -> Problem:
-    """The problem with the path of a section put before its field, which is relative to that
-    section."""
+    """The problem with the path `section` put before its field. The field of the given problem is
+    relative to this section."""
     return replace(problem, field=f"{section}.{problem.field}")
 
 
 def closest_name_hint(name: str, names: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the closest known name, or all known names if no
-    name is close."""
+    """The end of a message about an unknown name. It suggests the closest known name. If no known
+    name is close, it lists all known names."""
     ordered = sorted(names)
     close = difflib.get_close_matches(name, ordered, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(ordered)}"
 
 
 def json_problems(value: object, path: str) -> Iterator[Problem]:
-    """A problem for each value or key that JSON cannot hold; `path` is the path of `value` in the
-    user's document."""
+    """A problem for each value and each key inside `value` that JSON cannot represent. `path` is
+    the path of `value` in the user's document."""
     if isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, str):
@@ -73,12 +75,12 @@ def json_problems(value: object, path: str) -> Iterator[Problem]:
 
 
 def key_problem(path: str, key: object) -> Problem:
-    """The problem of a key that is not text, in the mapping at `path`."""
+    """The problem that the mapping at `path` has a key that is not text."""
     return Problem(path, "keys must be text; quote it", repr(key))
 
 
 class TelescopeError(Exception):
-    """Base class of all errors that telescope raises on purpose."""
+    """Base class of all errors that telescope reports to a user."""
 
     code: ClassVar[str] = "error"  # never changes, so that programs can rely on it
     status: ClassVar[int] = 500  # status of the HTTP response
@@ -91,7 +93,7 @@ class TelescopeError(Exception):
 
 
 class InvalidInput(TelescopeError):
-    """The user's document cannot be accepted; every problem names a field and a remedy."""
+    """The user's input cannot be accepted. Each of the `problems` names a field and a remedy."""
 
     code, status, exit_status = "invalid_input", 422, 2
 
@@ -102,32 +104,33 @@ class InvalidInput(TelescopeError):
 
     @classmethod
     def because(cls, problems: tuple[Problem, ...]) -> "InvalidInput":
-        """The error for several invalid fields, reported together."""
+        """One error for several invalid fields."""
         return cls("; ".join(map(str, problems)), problems)
 
 
 class NotFound(TelescopeError):
-    """There is no such job, trial or other resource."""
+    """The requested job, trial or other resource does not exist."""
 
     code, status, exit_status = "not_found", 404, 2
 
 
 class Conflict(TelescopeError):
-    """The state of the resource does not allow the request, or an idempotency key was reused with
-    another body."""
+    """The state of a job or another resource does not allow the request, or the request has the
+    idempotency key of an earlier request with a different body."""
 
     code, status, exit_status = "conflict", 409, 2
 
 
 class NotExportable(TelescopeError):
-    """There is no answer to export, or the export format cannot express a rule of the answer; in
-    the second case, each of the `problems` names such a rule."""
+    """There is no answer to export, or the export format cannot express the answer. `problems`
+    names each rule of the answer that the format cannot express. `problems` is empty if there is no
+    answer, or if the format cannot describe the model at all."""
 
     code, status, exit_status = "not_exportable", 409, 2
 
     @classmethod
     def because(cls, reason: str, problems: tuple[Problem, ...]) -> "NotExportable":
-        """The error for the rules that the format cannot express, reported together."""
+        """One error for all rules that the format cannot express."""
         return cls(f"{reason}: {'; '.join(map(str, problems))}", problems)
 
 
@@ -138,26 +141,28 @@ class Unavailable(TelescopeError):
 
 
 class MissingPackage(TelescopeError, ModuleNotFoundError):
-    """A package of an extra is not installed; the message states how to install it."""
+    """A Python package that belongs to one of telescope's extras (sets of optional packages) is not
+    installed. The message says how to install the extra."""
 
     code, status, exit_status = "missing_package", 500, 2
 
 
 class WorkersLost(TelescopeError):
-    """The executor has lost all its workers for good, because Ray's head node died; the coordinator
-    must exit and restart."""
+    """The executor, which runs the trials, cannot run any more trials, for instance because Ray's
+    head node died. The coordinator, which plans the trials, must exit and restart."""
 
     code, status, exit_status = "workers_lost", 503, 3
 
 
 class CorpusLost(TelescopeError):
-    """A corpus that a trial needs has disappeared or changed since the job was accepted; a retry
-    cannot help."""
+    """A corpus that a trial needs has disappeared or changed since the job was accepted. The trial
+    cannot run until the corpus is restored."""
 
     code, status, exit_status = "corpus_lost", 500, 3
 
 
 class FactoryLost(TelescopeError):
-    """The code of a user's model has changed since the job was accepted; a retry cannot help."""
+    """The code of a user's model has changed since the job was accepted. Trials with this model
+    cannot run until the code is restored."""
 
     code, status, exit_status = "factory_lost", 500, 3

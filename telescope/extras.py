@@ -1,8 +1,8 @@
-"""The extras of telescope, and the error for a package that is not installed.
+"""telescope's extras (sets of optional packages), and the error for a package that is missing.
 
-The core needs torch, numpy, scipy and pydantic; all other packages belong to an extra.
-`require_extra` checks the packages of an extra before any of them is imported; `extra` wraps the
-imports themselves.
+telescope always needs torch, numpy, scipy and pydantic. Every other package that it uses belongs to
+an extra. `require_extra` checks that all packages of an extra are installed. `extra` is a context
+manager for imports: inside it, a failed import of a package of the extra raises MissingPackage.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "postgres": ("psycopg",),
     "plots": ("matplotlib",),
 }
-"""Import names of the packages in each extra of pyproject.toml."""
+"""For each extra in pyproject.toml, the names by which its packages are imported."""
 
 
 def require_extra(name: str) -> None:
@@ -57,17 +57,19 @@ def extra(name: str) -> Iterator[None]:
 
 
 def missing(name: str, package: str) -> MissingPackage:
-    """The error for a package that is not installed; it states how to install the extra."""
+    """The error for a missing `package` of the extra `name`. The message says how to install the
+    extra."""
     extras = "service,ray" if name == "service" else name
     wheel = f"telescope-{__version__}-py3-none-any.whl"
     return MissingPackage(
-        f"{package} is not installed; it belongs to telescope's extra `{name}`. Install it from "
-        f"a checkout (pip install '.[{extras}]') or from a wheel (pip install '{wheel}[{extras}]')"
+        f"{package} is not installed; it belongs to telescope's extra `{name}`. Install the extra "
+        f"from a checkout (pip install '.[{extras}]') or from a wheel "
+        f"(pip install '{wheel}[{extras}]')"
     )
 
 
 def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # the parent package of a dotted name is missing
+    except ModuleNotFoundError:  # the parent of a package with a dotted name is missing
         return False

@@ -1,7 +1,8 @@
-"""The folder for files that outlive a process: `TELESCOPE_HOME`, by default `~/.telescope`.
+"""The folder in which telescope keeps its files: `TELESCOPE_HOME`, by default `~/.telescope`.
 
-It holds token caches, registered corpora and compiled code, the log of a service started by the
-command line and, unless settings move them, the service's checkpoints and SQLite database.
+The folder holds tokenized corpora, the names and paths of registered corpora, compiled code, and
+the log of a service that a command started. It also holds the service's checkpoints and SQLite
+database, unless settings place them elsewhere.
 """
 
 import os
@@ -11,7 +12,8 @@ from telescope.errors import InvalidInput
 
 
 def home() -> Path:
-    """Return this folder, created if necessary; raise InvalidInput if it cannot be created."""
+    """Return the folder, and create it if it does not exist. Raise InvalidInput if the folder
+    cannot be created."""
     path = Path(os.environ.get("TELESCOPE_HOME") or Path.home() / ".telescope").expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)

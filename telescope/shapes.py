@@ -1,8 +1,9 @@
-"""Names for the shapes of tensors in signatures.
+"""Type annotations that state the shapes of tensors.
 
-jaxtyping's `Float[Tensor, "B T D"]` documents a shape, and the tests check that shape at every
-call. Training does not need jaxtyping: if jaxtyping is not installed, the same annotations mean a
-plain tensor.
+An annotation of jaxtyping, such as `Float[Tensor, "B T D"]`, gives a name to each dimension of a
+tensor. In the tests, each call of an annotated function checks the shapes of its tensors. telescope
+also works without jaxtyping: if jaxtyping is not installed, the same annotations mean a tensor of
+any shape.
 """
 
 from typing import TYPE_CHECKING, Any

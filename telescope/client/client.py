@@ -1,14 +1,15 @@
 """A synchronous Python client of a telescope service.
 
-`Client` has a method for every endpoint of `/v1`. Most return frozen values: the resources of
-`telescope.client.resources`, and the reports, previews and answers of `telescope.studies`, whose
-types depend on the job's kind. Fields that only a newer service sends are left out. `document` and
-`levels` return JSON as the service sent it, `export` and `csv` return text.
+`Client` has a method for every endpoint of `/v1`. Most methods return frozen values: the resources
+of `telescope.client.resources`, or the reports, previews and answers of `telescope.studies`. The
+type of a report or a preview depends on the kind of the job. Fields that only a newer service sends
+are left out. `document` and `levels` return JSON as the service sent it. `export` and `csv` return
+text.
 
-The client raises the error of `telescope.errors` that the service reports, with its problems. While
-the service cannot be reached or reports `Unavailable`, a request is repeated for
-`patience_seconds`; then the client raises `Unavailable`. Requests may be repeated, since
-submissions carry an Idempotency-Key.
+If the service reports an error, the client raises the same error of `telescope.errors`, with the
+same problems. While the service cannot be reached or reports `Unavailable`, the client repeats a
+request for `patience_seconds`. After that time, the client raises `Unavailable`. A repeated request
+does no harm: a submission carries an Idempotency-Key, so it creates only one job.
 
     with Client("http://127.0.0.1:8765") as client:
         job = client.submit({"kind": "telescope", ...})
@@ -25,29 +26,31 @@ from telescope.client.pages import as_type, job_path, kind_named
 from telescope.client.resources import Corpus, Curve, TrialDetail, TrialSummary
 from telescope.client.tables import Tables
 
-# studies import torch, which takes a second; so methods import them when needed
+# telescope.studies imports torch, which takes a second, so it is imported only when it is needed
 if TYPE_CHECKING:
     from telescope.studies.kind import Report
 
 
 class Client(JobRequests, Tables):
-    """A client of one service; a context manager. Not thread-safe."""
+    """A client of one service, which is also a context manager. It is not thread-safe."""
 
     # Results of a job
 
     def result(self, job_id: str) -> "Report":
-        """The report, in the report type of the job's kind. `final` is False while the job runs."""
+        """The report of a job. Its type depends on the job's kind. The report's field `final` is
+        False while the job runs."""
         document = self.document(job_id)
-        kind = document.get("kind") or self.job(job_id).kind  # older services do not send the kind
+        kind = document.get("kind") or self.job(job_id).kind  # older services omit the kind
         report: Report = as_type(kind_named(kind).report, document)
         return report
 
     def document(self, job_id: str) -> dict[str, Any]:
-        """The report as the service sent it."""
+        """The report of a job, as the service sent it."""
         return self.json("GET", f"{job_path(job_id)}/result")
 
     def levels(self, job_id: str) -> list[dict[str, Any]]:
-        """The levels that are decided so far, as the service sent them."""
+        """The complete levels of a job, as the service sent them. A level is one width that a
+        telescope job searches. The level is complete when its trials have ended."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
     def trials(
@@ -58,7 +61,7 @@ class Client(JobRequests, Tables):
         width: int | None = None,
         optimizer: str | None = None,
     ) -> Iterator[TrialSummary]:
-        """All trials of a job that match the filters."""
+        """All trials of a job that match the filters. A filter that is None matches all trials."""
         filters = {"state": state, "width": width, "optimizer": optimizer}
         return self.items(TrialSummary, f"{job_path(job_id)}/trials", filters)
 
@@ -76,21 +79,25 @@ class Client(JobRequests, Tables):
         return tuple(as_type(Curve, item) for item in body["items"])
 
     def trial(self, trial_id: int) -> TrialDetail:
-        """A trial with its specification."""
+        """A trial with its full specification."""
         return as_type(TrialDetail, self.json("GET", f"/v1/trials/{trial_id}"))
 
     def curve(self, trial_id: int, *, points: int | None = None) -> Curve:
-        """A trial's curve, complete or reduced to about `points` points."""
+        """A trial's curve, reduced to about `points` points. By default, all points."""
         parameters = without_none({"points": points})
         return as_type(Curve, self.json("GET", f"/v1/trials/{trial_id}/curve", params=parameters))
 
     def export(
         self, job_id: str, to: str, *, optimizer: str | None = None, variant: str | None = None
     ) -> str:
-        """The hyperparameters at the target, as text for another trainer: `to` is `torch` (Python),
-        `megatron` (flags) or `json`. `optimizer` and `variant` choose the ladder, by default the
-        best; `variant` is required if the losses of the job's variants cannot be compared. Raises
-        NotExportable if there is no answer, or if the format cannot express the answer."""
+        """The hyperparameters at the target width, as text for another trainer. `to` is `torch`
+        (Python code), `megatron` (flags) or `json`.
+
+        By default, the answer for the job's best optimizer and best variant is exported.
+        `optimizer` and `variant` choose another answer. `variant` is required if the losses of the
+        job's variants cannot be compared. Raises NotExportable if there is no answer, or if the
+        format cannot express the answer.
+        """
         parameters = without_none({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text
 
@@ -100,11 +107,11 @@ class Client(JobRequests, Tables):
         return tuple(as_type(Corpus, item) for item in self.json("GET", "/v1/corpora")["items"])
 
     def register_corpus(self, name: str, path: str) -> Corpus:
-        """Register a path on the server under a name; the path must lie under the server's
-        TELESCOPE_DATA_ROOTS."""
+        """Register a path on the server under a name. The path must lie in one of the folders in
+        the server's setting TELESCOPE_DATA_ROOTS."""
         return as_type(Corpus, self.json("POST", "/v1/corpora", json={"name": name, "path": path}))
 
     def ready(self) -> dict[str, str]:
-        """The state of each part of the service, by the part's name. Raises Unavailable at once,
-        without retries, if a part is missing or the service cannot be reached."""
+        """The state of each part of the service, by the part's name. Raises Unavailable if a part
+        is not ready or the service cannot be reached. This request is not repeated."""
         return dict(self.json("GET", "/readyz", patience_seconds=0.0)["parts"])

@@ -1,8 +1,8 @@
-"""Requests to a telescope service, and its errors.
+"""Requests to a telescope service, and the errors that the service reports.
 
-`Connection` sends requests over HTTP, retries them for `patience_seconds`, and returns documents.
-It raises the error of `telescope.errors` that the service reports, with all problems, and
-`Unavailable` if the service cannot be reached.
+`Connection` sends requests over HTTP and returns the responses. If the service reports an error,
+`Connection` raises the same error of `telescope.errors`, with all problems. While the service
+cannot be reached, the request is repeated for `patience_seconds`, and then `Unavailable` is raised.
 """
 
 import ipaddress
@@ -34,8 +34,8 @@ ERRORS: Mapping[str, type[TelescopeError]] = {
 
 
 class Connection:
-    """A connection to one service; a context manager. Not thread-safe. Raises InvalidInput if the
-    url is not the address of a service."""
+    """A connection to one service, which is also a context manager. It is not thread-safe. Raises
+    InvalidInput if `url` does not have the form of an HTTP address."""
 
     def __init__(
         self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0
@@ -75,12 +75,12 @@ class Connection:
     def send(
         self, method: str, path: str, *, patience_seconds: float | None = None, **options: Any
     ) -> httpx.Response:
-        """The response to a request; `options` are passed to `httpx.Client.request`.
+        """The response to a request. `options` are passed to `httpx.Client.request`.
 
         While the service cannot be reached or reports Unavailable, the request is repeated for
-        `patience_seconds`, by default the patience of the connection. Raises Unavailable after this
-        time, any other error that the service reports, and InvalidInput if JSON cannot represent
-        the document.
+        `patience_seconds`, by default the patience of the connection. After this time, raises
+        Unavailable. Any other error that the service reports is raised at once. Raises InvalidInput
+        if JSON cannot represent the document in the request.
         """
         if patience_seconds is None:
             patience_seconds = self.patience_seconds
@@ -101,8 +101,8 @@ class Connection:
             pause_seconds = min(2 * pause_seconds, 2.0)
 
     def read_forever(self) -> httpx.Timeout:
-        """A timeout that waits for the response without a limit, for requests in which the service
-        reads a whole corpus."""
+        """A timeout that sets no limit to the wait for the response. It is for requests in which
+        the service reads a whole corpus."""
         return httpx.Timeout(self._timeout_seconds, read=None)
 
     def _unreachable(self, error: Exception) -> Unavailable:
@@ -119,9 +119,9 @@ class Connection:
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
-    """The response, if its status is no error. Otherwise raises the error that its problem+json
-    document describes; without such a document, Unavailable for a gateway's error, else
-    TelescopeError."""
+    """The response if its status is not an error. Otherwise raises the error that the problem+json
+    document in the response describes. If there is no such document, raises Unavailable for the
+    status of a failed gateway (502, 503 or 504), and TelescopeError for any other status."""
     if not response.is_error:
         return response
     try:
@@ -139,7 +139,8 @@ def _checked(response: httpx.Response) -> httpx.Response:
 
 
 def _error_class(code: str, status: int) -> type[TelescopeError]:
-    """The error class of a code; for an unknown code, the class that fits the HTTP status."""
+    """The error class with this code. If the code is unknown, the class that fits the HTTP
+    status."""
     by_status: dict[int, type[TelescopeError]] = {
         error.status: error for error in (InvalidInput, NotFound, Conflict, Unavailable)
     }
@@ -148,7 +149,7 @@ def _error_class(code: str, status: int) -> type[TelescopeError]:
 
 
 def _is_loopback(host: str) -> bool:
-    """True for localhost and loopback addresses, which must be reached without a proxy."""
+    """True for localhost and for loopback addresses. A proxy must not be used for these hosts."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

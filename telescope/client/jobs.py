@@ -1,5 +1,5 @@
-"""Requests that submit studies, change the state of jobs, and judge sweeps that were run
-elsewhere."""
+"""Requests that submit studies, read and change the state of jobs, and judge sweeps that were run
+without telescope."""
 
 import time
 import uuid
@@ -14,7 +14,7 @@ from telescope.extras import extra
 with extra("service"):
     import httpx
 
-# studies import torch, which takes a second; hence the imports in functions below
+# telescope.studies imports torch, which takes a second, so it is imported only when it is needed
 if TYPE_CHECKING:
     from telescope.studies.telescoping.judge.judge import Judgement
 
@@ -23,23 +23,24 @@ class JobRequests(Pages):
     """Requests about jobs and their states."""
 
     def submit(self, document: object, *, idempotency_key: str | None = None) -> JobDetail:
-        """Submit a study. A second submission with the same key returns the job of the first."""
+        """Submit a study as a job. A second submission with the same `idempotency_key` returns the
+        job of the first submission."""
         return self._submission("/v1/jobs", document, idempotency_key)
 
     def preview(self, document: object) -> Any:
-        """The expected trials and cost of a study, in the preview type of its kind; runs
-        nothing."""
+        """The expected trials and cost of a study. The type of this value depends on the study's
+        kind. Nothing is trained."""
         body = self.json("POST", "/v1/jobs:preview", json=document, timeout=self.read_forever())
         kind = body.get("kind")
-        if not kind and isinstance(document, Mapping):  # older services do not send the kind
+        if not kind and isinstance(document, Mapping):  # older services omit the kind
             kind = document.get("kind")
         return as_type(kind_named(kind).preview, body)
 
     def judge(
         self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None
     ) -> "Judgement":
-        """The verdict on a sweep that was run elsewhere. `sweep` is a CSV table, or rows in which a
-        loss of None means that the run diverged."""
+        """The verdict on a sweep that was run without telescope. `sweep` is the text of a CSV
+        table, or a list of rows. In such a row, a loss of None means that the run diverged."""
         from telescope.studies.telescoping.judge.judge import Judgement
 
         options: dict[str, Any] = {
@@ -53,7 +54,7 @@ class JobRequests(Pages):
         return as_type(Judgement, self.json("POST", "/v1/judgements", **options))
 
     def jobs(self, *, state: str | None = None) -> Iterator[Job]:
-        """All jobs, or those in one state, the newest first."""
+        """All jobs, or all jobs in one state, with the newest job first."""
         return self.items(Job, "/v1/jobs", {"state": state})
 
     def job(self, job_id: str) -> JobDetail:
@@ -61,11 +62,11 @@ class JobRequests(Pages):
         return as_type(JobDetail, self.json("GET", job_path(job_id)))
 
     def cancel(self, job_id: str) -> Job:
-        """End a job; its measurements stay readable, and `retry` can continue the job."""
+        """End a job. The job's measurements stay readable, and `retry` can continue the job."""
         return as_type(Job, self.json("POST", f"{job_path(job_id)}:cancel"))
 
     def pause(self, job_id: str) -> Job:
-        """Stop a job's trials, keeping their checkpoints."""
+        """Stop the trials of a job and keep their checkpoints. `resume` continues the job."""
         return as_type(Job, self.json("POST", f"{job_path(job_id)}:pause"))
 
     def resume(self, job_id: str) -> Job:
@@ -73,7 +74,7 @@ class JobRequests(Pages):
         return as_type(Job, self.json("POST", f"{job_path(job_id)}:resume"))
 
     def retry(self, job_id: str) -> Job:
-        """Resume a job that failed or was cancelled; its finished trials are kept."""
+        """Continue a job that failed or was cancelled. The job's finished trials are kept."""
         return as_type(Job, self.json("POST", f"{job_path(job_id)}:retry"))
 
     def clone(
@@ -83,8 +84,8 @@ class JobRequests(Pages):
         *,
         idempotency_key: str | None = None,
     ) -> JobDetail:
-        """Submit a new job with the same study, changed by a JSON merge patch; finished trials that
-        both jobs share are reused."""
+        """Submit a new job. Its study is the study of the job `job_id`, changed by the JSON merge
+        patch `changes`. Finished trials that both jobs need are reused."""
         return self._submission(f"{job_path(job_id)}:clone", changes or {}, idempotency_key)
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:
@@ -102,7 +103,8 @@ class JobRequests(Pages):
             time.sleep(poll_seconds)
 
     def _submission(self, path: str, body: object, idempotency_key: str | None) -> JobDetail:
-        """The job that a POST creates, or that an earlier POST with the same key created."""
+        """The job that this POST request creates, or the job that an earlier POST request with the
+        same key created."""
         headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
         document = self.json("POST", path, json=body, headers=headers, timeout=self.read_forever())
         return as_type(JobDetail, document)

@@ -1,7 +1,5 @@
-"""Documents of the service as typed values, and lists that the service sends in pages.
-
-Parts: `Pages`, requests for lists · `as_type`, a document as a value · `kind_named` · `job_path`.
-"""
+"""Requests for lists, which the service sends in pages, and the conversion of the service's JSON
+documents to typed values."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,14 +24,14 @@ class Pages(Connection):
     def items(
         self, value_type: type[Typed], path: str, filters: Mapping[str, str | int | None]
     ) -> Iterator[Typed]:
-        """The items of a list as values of one type."""
+        """The items of a list, from all pages, as values of `value_type`."""
         for page in self.pages(path, filters):
             yield from (as_type(value_type, item) for item in page["items"])
 
     def pages(
         self, path: str, filters: Mapping[str, str | float | None]
     ) -> Iterator[dict[str, Any]]:
-        """The pages of a list, as documents."""
+        """The pages of a list, as JSON documents."""
         parameters = without_none(filters) | {"page_size": PAGE_SIZE}
         while True:
             page = self.json("GET", path, params=parameters)
@@ -44,8 +42,8 @@ class Pages(Connection):
 
 
 def as_type(value_type: type[Typed], document: Any) -> Typed:
-    """A document as a frozen value; fields that the type lacks are left out. Raises TelescopeError
-    if the document does not fit the type."""
+    """A JSON document as a value of `value_type`. Fields that the type lacks are left out. Raises
+    TelescopeError if the document does not fit the type."""
     try:
         return TypeAdapter(value_type).validate_python(document)
     except ValidationError as error:
@@ -57,8 +55,8 @@ def as_type(value_type: type[Typed], document: Any) -> Typed:
 
 
 def kind_named(name: Any) -> "Kind[Any, Any, Any]":
-    """The kind of study with this name. Raises TelescopeError if the client lacks the kind."""
-    from telescope.studies import registry  # here, since the registry imports torch
+    """The kind of study with this name. Raises TelescopeError if the client does not know it."""
+    from telescope.studies import registry  # imported here, since it imports torch
 
     if name not in registry.KINDS:
         raise TelescopeError(f"this client knows no study of kind {name}; {UPDATE}")
@@ -66,6 +64,6 @@ def kind_named(name: Any) -> "Kind[Any, Any, Any]":
 
 
 def job_path(job_id: str) -> str:
-    """The path of a job's resource, with special characters in the id escaped. `-` replaces an
-    empty id, whose path would be the list of jobs."""
+    """The URL path of a job, with special characters in the id escaped. An empty id is replaced by
+    `-`, because the path with an empty id is the path of the list of jobs."""
     return f"/v1/jobs/{quote(job_id, safe='') or '-'}"

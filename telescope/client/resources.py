@@ -1,11 +1,9 @@
 """The resources of the HTTP interface, as frozen values that the server sends and the client reads.
 
-The fields of a resource are declared only here: the rows of `api.store` extend these classes, and
-the OpenAPI document derives its schemas from them, with the docstring of a field as the field's
-description. The client ignores fields that only a newer server sends, and uses the default of a
-field that an older server does not send.
-
-Parts: `JobState`, `Verb` · `Job`, `JobDetail` · `TrialSummary`, `TrialDetail` · `Curve` · `Corpus`.
+The fields of a resource are declared only here. The rows of `api.store` extend these classes. The
+schemas in the OpenAPI document are derived from these classes, and the docstring of a field becomes
+the description of the field. The client ignores fields that only a newer server sends. If an older
+server does not send a field, the client uses the field's default.
 """
 
 from dataclasses import field
@@ -24,7 +22,7 @@ WIRE = ConfigDict(
 
 
 class JobState(StrEnum):
-    """State of a job; `meaning` describes the state to users."""
+    """State of a job. `meaning` describes the state to users."""
 
     QUEUED = "QUEUED"
     RUNNING = "RUNNING"
@@ -35,36 +33,38 @@ class JobState(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """One sentence about a job in this state."""
+        """The description of a job in this state, for users."""
         return MEANING[self]
 
     @property
     def terminal(self) -> bool:
-        """True if the job has ended; a retry continues it, unless it succeeded."""
+        """True if the job has ended. A retry continues a job that failed or was cancelled."""
         return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
 
 
 MEANING = {
-    JobState.QUEUED: "Accepted, resumed or retried; the coordinator has not started on it.",
+    JobState.QUEUED: (
+        "The job was accepted, resumed or retried, and the coordinator has not started it yet."
+    ),
     JobState.RUNNING: (
-        "Its trials are planned and run; `waiting_for` says what the job waits for, if anything."
+        "The job's trials are planned and run. If it has to wait, `waiting_for` says for what."
     ),
     JobState.PAUSED: (
-        "Its trials are stopped, with their checkpoints kept, until the job is resumed."
+        "The job's trials are stopped, and their checkpoints are kept, until the job is resumed."
     ),
-    JobState.SUCCEEDED: "It has its final report, whatever the verdict.",
+    JobState.SUCCEEDED: "The job has its final report, whatever the report's verdict is.",
     JobState.FAILED: (
-        "No answer was possible, and `reason` says why; "
-        "a retry runs only the trials that failed or were stopped."
+        "The job could not find an answer, and `reason` says why. "
+        "A retry runs only the trials that failed or were stopped."
     ),
     JobState.CANCELLED: (
-        "A user cancelled it; its measurements stay readable, and a retry continues the job."
+        "A user cancelled the job. The measurements stay readable, and a retry continues the job."
     ),
 }
 
 
 class Verb(StrEnum):
-    """The verbs that users may apply to a job."""
+    """The actions that users can request for a job."""
 
     CANCEL = "cancel"
     PAUSE = "pause"
@@ -81,27 +81,28 @@ class Job:
     kind: str
     state: JobState
     requested: Verb | None
-    """A verb that was requested and not carried out yet."""
+    """An action that a user requested and that is not carried out yet; null if there is none."""
     waiting_for: str | None
-    """What the job needs to continue, such as a free GPU."""
+    """What the job is waiting for, such as a free GPU; null if it is not waiting."""
     reason: str | None
-    """The reason why the job ended in its state."""
+    """The reason why the job ended in its state; null if there is none."""
     owner: str
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     trials_done: int
-    """Completed trials."""
+    """Number of completed trials."""
     trials_total: int
-    """Trials planned so far; later stages add theirs."""
+    """Number of trials planned so far. This number grows when the job plans more trials."""
     best_loss: float | None
-    """Least held-out loss so far."""
+    """Lowest held-out loss of the job's completed trials so far; null before the first loss."""
     version: int
-    """Number that grows with every change of the job or of a trial's state; the job's ETag."""
+    """A number that grows with every change of the job or of the state of a trial. It is the job's
+    ETag."""
 
     @property
     def terminal(self) -> bool:
-        """True if the job has ended; a retry continues it, unless it succeeded."""
+        """True if the job has ended. A retry continues a job that failed or was cancelled."""
         return self.state.terminal
 
 
@@ -110,8 +111,8 @@ class JobDetail(Job):
     """A job with the study that it answers."""
 
     study: dict[str, Any]
-    """The full study, with all defaults and the corpus's content hash filled in; it can be
-    submitted again."""
+    """The full study, in which all defaults and the content hash of the corpus are filled in. This
+    document can be submitted again."""
 
 
 @dataclass(frozen=True, config=WIRE)
@@ -121,55 +122,62 @@ class TrialSummary:
     id: int
     job_id: str
     digest: str
-    """Identity of the run: equal specifications have equal digests."""
+    """Identity of the training run. Trials with equal specifications have equal digests."""
     optimizer: str
     width: int
     lr: float
-    """Base learning rate, independent of width."""
+    """Base learning rate, before it is scaled to the width."""
     weight_decay: float
     seed: int
     measure: Literal["loss", "coordinates", "time"]
-    """What the trial measures: its loss, the layer changes of a coordinate check, or the time of a
-    step."""
+    """What the trial measures: its loss, the changes of layers in a coordinate check, or the time
+    that a step takes."""
     state: TrialState
     attempt: int
     failures: int
-    """Number of operational failures so far."""
+    """Number of failures so far that had another cause than divergence, such as a lost worker."""
     worker: str | None
     loss: float | None
-    """Final held-out loss; null before the trial is completed, and if it diverged."""
+    """Final held-out loss; null before the trial is completed, and if the trial diverged."""
     diverged: bool
-    """True if the loss was not finite or stayed above its start for long: the worst possible
-    result."""
+    """True if the loss was not finite, or stayed above the loss of the first step for more than a
+    quarter of the run and more than 20 steps. Divergence is the worst possible result."""
     step: int
     """Step of the last point of the trial's curve."""
     steps: int
-    """Steps of the whole run; a run that ends at `stop_below_loss` takes fewer."""
+    """Number of steps of the whole run. A run that ends at `stop_below_loss` takes fewer steps."""
     batch_tokens: int | None
     """Tokens per step; null in trials of old databases."""
     flops: float
-    """Useful floating-point operations."""
+    """Floating-point operations of the steps in the trial's curve; each step counts once."""
     flops_spent: float
-    """Floating-point operations over all attempts, repeated steps included."""
+    """Floating-point operations of all attempts to run the trial. A repeated step counts each
+    time."""
     seconds: float
     failure_kind: Literal["operational", "scientific"] | None
     failure_message: str | None
     numerics: str | None
-    """The arithmetic that computed the trial's numbers: torch, device and telescope's revision."""
+    """What computed the trial's numbers: the version of torch, the device, and the revision of
+    telescope's arithmetic."""
     reused_from: int | None
-    """Id of the trial of an earlier job whose curve this trial reuses, at no cost to this job."""
+    """Id of the trial of an earlier job whose curve this trial reuses. Reuse costs this job
+    nothing."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     ladder: str | None = None
-    """The ladder that planned the trial, named by its optimizer."""
+    """The ladder that planned the trial. A ladder is the search of one optimizer over all widths,
+    and has the name of the optimizer."""
     stage: str | None = None
-    """The stage of the ladder in which the trial was planned; null in trials of old databases."""
+    """The stage in which the trial was planned. A stage is a set of trials that are planned
+    together. Null in trials of old databases."""
     level: int | None = None
-    """The level of the ladder, 0 at the base width; null in trials of old databases and in trials
-    without a level: coordinate checks, runs at the target, and trials of compute-time jobs."""
+    """The number of the trial's width in the ladder: 0 at the base width, 1 at the next width, and
+    so on. Null in coordinate checks, in runs at the target width, in trials of compute-time jobs,
+    and in trials of old databases."""
     variant: str = ""
-    """The variant of the trial; empty if the job compares no variants."""
+    """The trial's variant, which is one of the architectures or texts that the job compares. Empty
+    if the job compares none."""
 
 
 @dataclass(frozen=True, config=WIRE)
@@ -189,15 +197,15 @@ class Curve:
     flops: tuple[float, ...]
     seconds: tuple[float, ...]
     metrics: dict[str, tuple[float | None, ...]]
-    """`train_loss` is the mean since the previous point, `loss` the held-out loss. Null at points
-    without a finite measurement."""
+    """Metrics by name. `train_loss` is the mean training loss since the previous point, and `loss`
+    is the held-out loss. A value is null at a point without a finite measurement."""
 
 
 @dataclass(frozen=True, config=WIRE)
 class Corpus:
-    """A corpus that jobs can name in `data.corpus`."""
+    """A corpus that a job can name in `data.corpus`."""
 
     name: str
     built_in: bool
     path: str | None
-    """Path of a registered corpus on the server; null for a built-in one."""
+    """Path of a registered corpus on the server; null for a built-in corpus."""

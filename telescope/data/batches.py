@@ -1,16 +1,20 @@
-"""The windows that a trial reads, and their order.
+"""The windows on which a trial trains, and their order.
 
-A `DataSpec` names a corpus, or a mixture of several (telescope.trials.mixtures). `resolve`
+A trial is one training run. A window is a sequence of context + 1 tokens: the context that the
+model reads, and one token more, since each token's target is the next token.
+
+A `DataSpec` names a corpus, or a mixture of several corpora (telescope.trials.mixtures). `resolve`
 tokenizes each corpus once (telescope.data.tokens) and returns the spec with the hash of the tokens
-in `content`. From then on the hash identifies the data: it covers the tokens, their split and the
-shares of a mixture, but no path and no date. So equal text is equal data on every machine. If a
-corpus changes under its name, trials that were planned on it are refused with `CorpusLost`.
+in its field `content`. From then on, this hash identifies the data. It depends on the tokens, on
+their split into training and validation, and on the shares of a mixture, but not on paths or dates.
+So the same text has the same hash on every machine. If a corpus changes later, the trials that were
+planned for its earlier content fail with `CorpusLost`.
 
-The order of windows has no state: `batch` computes the windows of a step from (seed, step) alone,
-and the held-out windows are the same for all trials.
+The order of windows needs no state: `batch` computes the windows of a step from the seed and the
+number of the step alone. The held-out windows are the same for all trials.
 
-Parts: `resolve` and `check_length`, called when a job is accepted · `open_tokens`, `batch` and
-`validation_windows`, called in a trial.
+`resolve` and `check_length` are called when a job is accepted. `open_tokens`, `batch` and
+`validation_windows` are called in a trial.
 """
 
 import hashlib
@@ -36,22 +40,26 @@ from telescope.trials.mixtures import Part
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """The training or the validation tokens of each part of the data, memory-mapped as
-    little-endian uint16 or uint32, and the share of each part."""
+    """The training tokens or the validation tokens of the data, and the shares of its parts.
+
+    A part is one corpus of a mixture; a single corpus is the only part. The tokens are
+    memory-mapped as little-endian uint16 or uint32.
+    """
 
     parts: tuple[NDArray[Any], ...]  # token ids (n,) of each part
     shares: tuple[float, ...]
 
     @cached_property
     def thresholds(self) -> NDArray[np.uint64]:  # (parts - 1,)
-        """Thresholds that divide the 64-bit numbers into a range per part, as large as its share: a
-        random number draws the part in whose range it lies."""
+        """Thresholds that divide the 64-bit numbers into one range for each part. The sizes of the
+        ranges are in proportion to the shares. A random number selects the part in whose range the
+        number lies."""
         return (np.cumsum(self.shares)[:-1] * 2.0**64).astype(np.uint64)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The data of a trial: its training split and its validation split."""
+    """The data of a trial, split into training and validation."""
 
     train: TokenSplit
     validation: TokenSplit
@@ -60,15 +68,16 @@ class Tokens:
 
 @dataclass(frozen=True)
 class PreparedMixture:
-    """The prepared parts of a mixture, and their shares. The parts are ordered by content, so that
-    neither names nor paths affect the batches."""
+    """The tokenized parts of a mixture, and their shares. The parts are sorted by the hashes of
+    their tokens, so that the names and paths of corpora do not affect the batches."""
 
     parts: tuple[Prepared, ...]
     shares: tuple[float, ...]
 
     @property
     def content(self) -> str:
-        """Hash of the parts' contents and shares; for a single corpus, its own content hash."""
+        """Hash of the tokens and shares of all parts. For a single corpus, the hash of its own
+        tokens."""
         if len(self.parts) == 1:
             return self.parts[0].content
         contents = [part.content for part in self.parts]
@@ -83,7 +92,8 @@ class PreparedMixture:
 
 def resolve(spec: DataSpec) -> DataSpec:
     """The spec with absolute paths, and with `content` and `vocab_size` filled in. Raises
-    InvalidInput if the data cannot be used, or do not match the `content` or `vocab_size` given."""
+    InvalidInput if the data cannot be used. Also raises InvalidInput if the given spec already has
+    a `content` or a `vocab_size` that differs from that of the data."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     mixture = _prepared_mixture(spec, prepared)
@@ -112,21 +122,21 @@ def _with_absolute_paths(corpus: str | tuple[Part, ...]) -> str | tuple[Part, ..
 
 
 def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedMixture:
-    """The prepared parts of the data. Raises InvalidInput if two parts hold the same text, or their
-    vocabularies differ."""
+    """The tokenized parts of the data and their shares. Raises InvalidInput if two parts hold the
+    same tokens, or if the vocabularies of two parts differ in size."""
     pairs = sorted(zip(prepared, spec.parts, strict=True), key=lambda pair: pair[0].content)
     for (tokens, part), (next_tokens, next_part) in pairwise(pairs):
         if tokens.content == next_tokens.content:
             message = (
-                f"{part.corpus} and {next_part.corpus} hold the same text; name one of them, with "
-                "both weights"
+                f"{part.corpus} and {next_part.corpus} hold the same text; name only one of "
+                "them, with the sum of both weights"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
         if tokens.vocab_size != next_tokens.vocab_size:
             message = (
-                f"{part.corpus} needs a vocabulary of {tokens.vocab_size}, and {next_part.corpus} "
-                f"one of {next_tokens.vocab_size}; write the tokens of all parts by one tokenizer, "
-                "or give their text"
+                f"{part.corpus} needs a vocabulary of {tokens.vocab_size} entries, but "
+                f"{next_part.corpus} needs {next_tokens.vocab_size}; write the tokens of all parts "
+                "with the same tokenizer, or give the text of all parts instead"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
     return PreparedMixture(
@@ -135,26 +145,29 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
 
 
 def check_length(spec: DataSpec, batch_tokens: int) -> None:
-    """Raise InvalidInput if the training split of a part has no more tokens than the part's share
-    of a batch, or any split of a part has no more tokens than the context. One token more is
-    needed, since each token's target is the next token."""
+    """Raise InvalidInput if a part of the data is too short.
+
+    The training tokens of each part must fill the part's share of a batch, plus one token. Both the
+    training tokens and the validation tokens of each part must fill at least one window.
+    """
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     for part, tokens in zip(spec.parts, prepared, strict=True):
         share = math.ceil(part.weight * batch_tokens)
         if tokens.train_tokens < share + 1:
-            batch = f"one batch of {share}"
+            batch = "one batch"
             if part.weight != 1:
-                batch = f"its share of one batch of {batch_tokens}, {share}"
+                batch = f"its share of one batch of {batch_tokens}"
             length = f"{tokens.train_tokens} training tokens"
-            required = f"{batch} + 1; give more text or lower batch_tokens"
+            required = f"{batch} needs {share} + 1; give more text or lower batch_tokens"
             raise _too_short(part, length, required)
 
 
 def _check_windows(spec: DataSpec, prepared: Sequence[Prepared]) -> None:
-    """Raise InvalidInput if a split of a part has no more tokens than the context."""
+    """Raise InvalidInput unless the training tokens and the validation tokens of each part fill at
+    least one window, which has context + 1 tokens."""
     required = (
-        f"one window of {spec.context} + 1; give more text, or change context or "
+        f"one window needs {spec.context} + 1; give more text, or change context or "
         "validation_fraction"
     )
     for part, tokens in zip(spec.parts, prepared, strict=True):
@@ -165,16 +178,18 @@ def _check_windows(spec: DataSpec, prepared: Sequence[Prepared]) -> None:
 
 
 def _too_short(part: Part, length: str, required: str) -> InvalidInput:
-    message = f"is too short: {length}, fewer than {required}"
+    message = f"is too short: it has {length}, but {required}"
     return InvalidInput.of(corpora.FIELD, message, part.corpus)
 
 
 def open_tokens(spec: DataSpec) -> Tokens:
-    """The tokens of a resolved spec. Raises CorpusLost if its corpora no longer give the tokens
-    whose hash is `content`, and InvalidInput if the spec has no `content`."""
+    """The tokens of a spec that `resolve` returned. Raises InvalidInput if the spec has no
+    `content`. Raises CorpusLost if a corpus cannot be read any more, or if the hash of the tokens
+    is no longer `content`."""
     if not spec.content:
         raise InvalidInput.of(
-            "data.content", "is not filled in; pass the spec through telescope.data.resolve first"
+            "data.content",
+            "is not filled in; pass the spec to telescope.data.batches.resolve first",
         )
     label = mixtures.corpus_label(spec.corpus)
     try:
@@ -183,8 +198,9 @@ def open_tokens(spec: DataSpec) -> Tokens:
         raise CorpusLost(f"{label} cannot be read any more: {error}") from error
     if mixture.content != spec.content:
         raise CorpusLost(
-            f"{label} has changed since its job was accepted: its tokens have the hash "
-            f"{mixture.content} now, {spec.content} then; restore the text, or submit the job again"
+            f"{label} has changed since its job was accepted: the hash of its tokens was "
+            f"{spec.content} and is now {mixture.content}; restore the text, or submit the job "
+            "again"
         )
     return _map(tuple(part.folder for part in mixture.parts), mixture)
 
@@ -193,7 +209,7 @@ def open_tokens(spec: DataSpec) -> Tokens:
 def _map(folders: tuple[Path, ...], mixture: PreparedMixture) -> Tokens:
     """Memory-map the tokens. `folders` is part of the cache's key, because the folders depend on
     TELESCOPE_HOME."""
-    # plain views, since indexing np.memmap itself is several times slower
+    # plain arrays, because indexing an np.memmap is several times slower
     train = tuple(np.asarray(part.map("train")) for part in mixture.parts)
     validation = tuple(np.asarray(part.map("validation")) for part in mixture.parts)
     return Tokens(
@@ -204,12 +220,12 @@ def _map(folders: tuple[Path, ...], mixture: PreparedMixture) -> Tokens:
 
 
 def batch(train: TokenSplit, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
-    """The windows of one step: (windows, context + 1). For given data and sizes, they depend on
-    (seed, step) alone. A window's part is drawn with the shares as probabilities, its position in
-    the part uniformly."""
+    """The windows of one step: (windows, context + 1). For the same data and the same sizes, they
+    depend only on `seed` and `step`. For each window, a part is drawn with the shares as
+    probabilities. Then a position in this part is drawn uniformly."""
     key = np.array([seed % 2**64, step], np.uint64)
-    # counter-based (Salmon et al. 2011), and used raw, so that changes in numpy's distributions
-    # cannot change a batch
+    # Philox is a counter-based generator (Salmon et al. 2011). Its raw numbers are used, so that
+    # changes in numpy's distributions cannot change a batch.
     position_draws, part_draws = np.random.Philox(key=key).random_raw((2, windows))
     part_of_window = train.thresholds.searchsorted(part_draws, side="right")  # (windows,)
     result, offsets = np.empty((windows, context + 1), np.int64), np.arange(context + 1)
@@ -223,10 +239,11 @@ def batch(train: TokenSplit, seed: int, step: int, windows: int, context: int) -
 def validation_windows(
     validation: TokenSplit, evaluation_tokens: int, context: int
 ) -> tuple[torch.Tensor, ...]:  # (n, context + 1) for each part
-    """Evenly spaced windows of each part, whose targets do not overlap; the same for every trial.
+    """Evenly spaced windows of each part, which are the same for every trial. The targets of two
+    windows do not overlap.
 
-    A part has as many windows as fit into its share of `evaluation_tokens`, rounded, but at least
-    one, and no more than the part holds.
+    About `evaluation_tokens` // `context` windows are divided among the parts in proportion to
+    their shares. Each part has at least one window, and at most as many windows as its tokens fill.
     """
     ends = np.rint(np.cumsum(validation.shares) * (evaluation_tokens // context)).astype(int)
     counts = np.diff(ends, prepend=0)
@@ -237,7 +254,8 @@ def validation_windows(
 
 
 def _spaced_windows(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:
-    """Up to `windows` evenly spaced windows, but at least one: (n, context + 1)."""
+    """Evenly spaced windows: (n, context + 1). n is `windows`, or fewer if the tokens do not fill
+    so many, but at least one."""
     n = max(1, min(windows, (len(tokens) - 1) // context))
     starts = np.arange(n) * (len(tokens) - 1) // n
     return torch.from_numpy(tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64))

@@ -2,13 +2,14 @@
 
 Two corpora are built in and need no download: `python-stdlib`, the source code of the running
 interpreter's standard library, and `python-docs`, the docstrings of that code as prose. A user's
-own corpus is a file or a folder, named by its path or registered under a name.
+own corpus is a file or a folder. A job names it by its path, or by a name under which the path was
+registered.
 
-- `find(corpus)` resolves a job's `data.corpus`; `available()` lists the corpora that have a name;
-  `register` gives a path a name.
+- `find(corpus)` returns the corpus that a job's `data.corpus` names. `available()` lists the
+  corpora that have a name. `register` gives a name to a path.
 - A `LocatedCorpus` yields its `documents()` in a fixed order. Its `fingerprint()` changes when a
-  file of the corpus changes, and is computed without reading the files.
-- `is_path` and `corpus_path` let a service decide which files a job may read.
+  file of the corpus changes. The fingerprint is computed without reading the files.
+- With `is_path` and `corpus_path`, a service can decide whether a job may read a corpus.
 """
 
 import ast
@@ -33,8 +34,8 @@ FIELD = "data.corpus"
 BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# Names that python-stdlib leaves out: tests, which would be a third of the text; installed packages
-# and configuration, which differ between machines.
+# Names of files and folders that python-stdlib leaves out: tests, because they would be a third of
+# the text, and installed packages and configuration, because they differ between machines.
 OUTSIDE_STDLIB = re.compile(
     r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
 )
@@ -43,10 +44,10 @@ HIDDEN_NAMES = re.compile(r"\..*|__pycache__")
 
 @dataclass(frozen=True)
 class LocatedCorpus:
-    """A corpus with its name and location; `path` is None for a built-in corpus."""
+    """A corpus with its name and location."""
 
     name: str  # the name or path that a job gives
-    path: Path | None
+    path: Path | None  # None for a built-in corpus
     text_field: str = "text"  # field of jsonl files or column of parquet files that holds the text
 
     @property
@@ -55,8 +56,8 @@ class LocatedCorpus:
         return any(is_tokens(file) for _, file in self.files())
 
     def files(self) -> tuple[tuple[str, Path], ...]:
-        """(name within the corpus, path) of each file, sorted. Raises InvalidInput if `path` cannot
-        be read, or holds both token files and text."""
+        """The name within the corpus and the path of each file, sorted by name. Raises InvalidInput
+        if `path` does not exist or cannot be read, or if it holds both token files and text."""
         if self.path is None:
             return _stdlib_files()
         try:
@@ -73,8 +74,8 @@ class LocatedCorpus:
     def _files_of_one_type(
         self, files: tuple[tuple[str, Path], ...]
     ) -> tuple[tuple[str, Path], ...]:
-        """The training and the validation file if nanoGPT's scripts made the folder; otherwise all
-        files. Raises InvalidInput if token files and text are mixed."""
+        """If nanoGPT's scripts made the folder, only its training file and its validation file.
+        Otherwise all files. Raises InvalidInput if token files and text files are mixed."""
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
         if len(pair) == 2 and sum(is_held_out(name) for name, _ in pair) == 1:
             return pair
@@ -87,8 +88,8 @@ class LocatedCorpus:
         return files
 
     def documents(self) -> Iterator[Document]:
-        """The non-empty documents, always in the same order. Raises InvalidInput if a
-        document cannot be read, or if there are none."""
+        """The non-empty documents, always in the same order. Raises InvalidInput if a document
+        cannot be read, or if the corpus has no such documents."""
         empty = True
         for document in _built_in_documents(self.name) if self.path is None else self._read():
             empty = False
@@ -105,9 +106,9 @@ class LocatedCorpus:
                 raise InvalidInput.of(FIELD, str(error), self.name) from error
 
     def fingerprint(self) -> str:
-        """A text that changes with the path, size or modification time of a file of the corpus, and
-        with the text field; costs one `stat` per file. Built-in corpora are looked at only once per
-        process."""
+        """A text that changes if the path, size or modification time of a file of the corpus
+        changes, or if the text field changes. It costs one `stat` per file. The files of built-in
+        corpora are checked only once in each process."""
         if self.path is None:
             return f"{self.name} {_stdlib_fingerprint()}"
         return f"{self.text_field} {fingerprint(tuple(file for _, file in self.files()))}"
@@ -124,8 +125,8 @@ def is_held_out(name: str) -> bool:
 
 
 def find(corpus: str) -> LocatedCorpus:
-    """The corpus that `data.corpus` names. Raises InvalidInput, with the closest names, if it is a
-    name that no corpus has."""
+    """The corpus that `data.corpus` names. Raises InvalidInput if no corpus has this name. The
+    message suggests the closest names."""
     if is_path(corpus):
         return LocatedCorpus(corpus, absolute(corpus))
     if corpus in BUILT_IN:
@@ -134,7 +135,7 @@ def find(corpus: str) -> LocatedCorpus:
         return _load(entry)
     names = [corpus.name for corpus in available()]
     near = " or ".join(difflib.get_close_matches(corpus, names, n=3, cutoff=0.5))
-    hint = f"did you mean {near}?" if near else f"known are {', '.join(names)};"
+    hint = f"did you mean {near}? If not," if near else f"known are {', '.join(names)};"
     message = (
         f"no corpus has this name; {hint} register one with `corpus add NAME PATH`, or write a "
         f"path, such as ./{corpus}"
@@ -143,17 +144,18 @@ def find(corpus: str) -> LocatedCorpus:
 
 
 def is_path(corpus: str) -> bool:
-    """True if `data.corpus` is a path: any text that does not have the form of a name."""
+    """True if `data.corpus` is a path. Every text that does not have the form of a name is a
+    path."""
     return not NAME.fullmatch(corpus)
 
 
 def corpus_path(corpus: str) -> Path | None:
-    """The file or folder that a corpus is read from; None for a built-in corpus."""
+    """The file or folder from which a corpus is read. None for a built-in corpus."""
     return find(corpus).path
 
 
 def available() -> tuple[LocatedCorpus, ...]:
-    """All corpora that have a name: built-in ones, then registered ones."""
+    """All corpora that have a name: first the built-in corpora, then the registered corpora."""
     return (*(LocatedCorpus(name, None) for name in BUILT_IN), *registered())
 
 
@@ -162,12 +164,14 @@ def registered() -> list[LocatedCorpus]:
 
 
 def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCorpus:
-    """Register a path under a name. Raises InvalidInput if the name is not valid or is that of
-    a built-in corpus, or if there is no first document that can be read; raises Conflict if the
-    name is registered for another path or text field."""
+    """Register a path under a name. Raises InvalidInput if the name is not valid or is that of a
+    built-in corpus, or if the first document cannot be read. Raises Conflict if the name is already
+    registered for another path or another text field."""
     if not NAME.fullmatch(name):
         raise InvalidInput.of(
-            "name", "must be 1 to 64 of a-z, 0-9, - and _, beginning with a letter or digit", name
+            "name",
+            "must be 1 to 64 of the characters a-z, 0-9, - and _, and begin with a letter or digit",
+            name,
         )
     if name in BUILT_IN:
         raise InvalidInput.of("name", "is the name of a built-in corpus; choose another", name)
@@ -197,8 +201,8 @@ def _load(file: Path) -> LocatedCorpus:
 
 
 def write_json(file: Path, value: object) -> None:
-    """Write a JSON file atomically: a reader finds the complete old or new file, even if several
-    processes write at once."""
+    """Write a JSON file atomically. A reader finds either the complete old file or the complete new
+    file, even if several processes write at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".tmp", delete=False) as draft:
         json.dump(value, draft)
@@ -206,14 +210,14 @@ def write_json(file: Path, value: object) -> None:
 
 
 def fingerprint(files: tuple[Path, ...]) -> str:
-    """Digest of the files' paths, sizes and modification times."""
+    """A hash of the files' paths, sizes and modification times."""
     stats = [(str(file), (stat := file.stat()).st_size, stat.st_mtime_ns) for file in files]
     return hashlib.sha256(repr(stats).encode()).hexdigest()[:32]
 
 
 def _files_below(folder: Path, excluded: re.Pattern[str]) -> tuple[tuple[str, Path], ...]:
-    """(relative name, path) of each file in a folder and its subfolders, sorted, without files and
-    folders whose names match `excluded`."""
+    """The relative name and the path of each file in a folder and its subfolders, sorted by name.
+    Files and folders whose whole names match `excluded` are left out."""
     files = []
     for parent, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not excluded.fullmatch(name)]
@@ -249,11 +253,11 @@ def _built_in_documents(corpus: str) -> tuple[Document, ...]:
 
 
 def docstrings(source: str) -> str:
-    """The docstrings of a Python module as prose, in source order; empty if there are none or the
-    source does not parse."""
+    """The docstrings of a Python module as prose, in the order of the source. Empty if the module
+    has no docstrings, or if its source cannot be parsed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about outdated syntax in the source
+            warnings.simplefilter("ignore")  # hides warnings about outdated syntax
             module = ast.parse(source)
     except SyntaxError:
         return ""
@@ -268,5 +272,5 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
     if text:
         yield text
     for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.expr):  # expressions are most of a tree and hold no docstrings
+        if not isinstance(child, ast.expr):  # most nodes are expressions, without docstrings
             yield from _docstrings(child)

@@ -1,18 +1,17 @@
-"""The documents of a file, whose format follows from its name.
+"""The documents of a file. The end of the file's name determines the format.
 
-| name                                  | documents                                            |
+| end of the name                       | documents                                            |
 |---------------------------------------|------------------------------------------------------|
-| `.jsonl`, `.jsonl.gz`, `.jsonl.zst`   | one per line: a field of a JSON object               |
-| `.parquet`                            | one per row: the value in a column of strings        |
+| `.jsonl`, `.jsonl.gz`, `.jsonl.zst`   | one per line, which is a JSON object; the text is    |
+|                                       | the value of one of its fields                       |
+| `.parquet`                            | one per row; the text is the value in one column     |
 | `.bin`                                | a single document of tokens, as nanoGPT writes it:   |
-|                                       | little-endian uint16; uint32 in `NAME.uint32.bin`    |
+|                                       | little-endian uint32 if the name ends in             |
+|                                       | `.uint32.bin`, otherwise little-endian uint16        |
 | any other                             | a single document of UTF-8 text                      |
 
-Newlines stay unchanged, so that equal bytes are equal text on every machine. Libraries for
-compressed and columnar files are imported on first use, so that training does not need them.
-
-Parts: `read_documents` · `Document` · `Unreadable`, raised if a file cannot be read · `is_tokens`
-and `absolute`, for paths.
+Newlines are not converted, so that the same bytes give the same text on every machine. The
+libraries for zstandard and parquet are imported only when such a file is read.
 """
 
 import gzip
@@ -34,30 +33,31 @@ Content = str | NDArray[Any]
 
 
 class Unreadable(ValueError):
-    """Raised if a file cannot be read in the format that its name implies; the message says what to
+    """Raised if a file cannot be read in the format that its name implies. The message says what to
     do."""
 
 
 @dataclass(frozen=True)
 class Document:
     """A unit of a corpus, with a name that is unique within the corpus. If a corpus has several
-    documents, each is trained on or held out as a whole."""
+    documents, each document is either used for training or held out, as a whole."""
 
     name: str
     content: Content  # text, or tokens (n,)
 
 
 def read_documents(path: Path, name: str, text_field: str = "text") -> Iterator[Document]:
-    """The non-empty documents of a file; `name` is the file's name within its corpus. Raises
-    Unreadable, and MissingPackage if a library for the format is not installed."""
+    """The non-empty documents of a file. `name` is the file's name within its corpus. Raises
+    Unreadable if the file cannot be read, and MissingPackage if a library for its format is not
+    installed."""
     try:
         for document in _read(path, name, text_field):
             if len(document.content):
                 yield document
     except UnicodeDecodeError as error:
         raise Unreadable(
-            f"{path} is not UTF-8 text (byte {error.start}); convert it, or give .txt, "
-            ".jsonl(.gz/.zst), .parquet or .bin"
+            f"{path} is not UTF-8 text (byte {error.start}); convert it to UTF-8, or give a file "
+            "of another format: .jsonl(.gz/.zst), .parquet or .bin"
         ) from error
     except UnicodeEncodeError as error:
         raise Unreadable(
@@ -95,8 +95,8 @@ def _tokens(path: Path) -> NDArray[Any]:
     size = path.stat().st_size
     if size % dtype.itemsize:
         raise Unreadable(
-            f"{path} has {size} bytes, not a whole number of {dtype.name} tokens; write it with "
-            "tokens.tofile()"
+            f"{path} has {size} bytes, not a whole number of {dtype.name} tokens; write the "
+            "file with numpy's tofile()"
         )
     return np.memmap(path, dtype, "r") if size else np.empty(0, dtype)
 
@@ -114,14 +114,15 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
             ) from error
         text = record.get(text_field) if isinstance(record, dict) else None
         if not isinstance(text, str):
-            contents = type(record).__name__
+            contents = f"a value of type {type(record).__name__}"
             if isinstance(record, dict):
                 contents = f"the fields {sorted(record)}"
             raise Unreadable(
-                f"line {number} of {path} has no text in a field {text_field!r}, but {contents}; "
-                "rename a field, or give its name with `corpus add --text-field`"
+                f"line {number} of {path} has no text in a field {text_field!r}; it holds "
+                f"{contents}. Rename the field that holds the text, or name it with `corpus add "
+                "--text-field`"
             )
-        text.encode()  # raises for half a surrogate pair, which JSON can hold and UTF-8 cannot
+        text.encode()  # raises for half a surrogate pair, which is valid in JSON but not in UTF-8
         yield Document(f"{name}:{number}", text)
 
 
@@ -157,15 +158,15 @@ def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
             columns = file.schema_arrow.names
             if text_field not in columns:
                 raise Unreadable(
-                    f"{path} has no column {text_field!r}, but {columns}; rename a column, or "
-                    "give its name with `corpus add --text-field`"
+                    f"{path} has no column {text_field!r}; its columns are {columns}. Rename the "
+                    "column that holds the text, or name it with `corpus add --text-field`"
                 )
             column_type = file.schema_arrow.field(text_field).type
             types = pyarrow.types
             if not (types.is_string(column_type) or types.is_large_string(column_type)):
                 raise Unreadable(
                     f"column {text_field!r} of {path} holds {column_type}, not text; name a column "
-                    "of strings"
+                    "of strings with `corpus add --text-field`"
                 )
             row = 0
             for batch in file.iter_batches(columns=[text_field]):

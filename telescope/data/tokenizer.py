@@ -1,17 +1,15 @@
 """Tokenizers: from text to token ids.
 
-`data.tokenizer` is one of three:
+A job's field `data.tokenizer` names one of three kinds of tokenizer:
 
-- `bytes`: 256 symbols, nothing to learn
-- `bpe-N`: a byte-level BPE of up to N entries, trained on the training split alone (Sennrich et
-  al., arXiv 1508.07909; byte-level as in GPT-2)
-- the path of a tokenizer.json
+- `bytes`: each byte of the UTF-8 text is a token
+- `bpe-N`: a byte-pair encoding (BPE) with up to N entries, trained on the training text alone
+  (Sennrich et al., arXiv 1508.07909); it encodes bytes, as in GPT-2
+- the path of a tokenizer.json, which the tokenizers library writes
 
-Every document ends in the end-of-text token, if the tokenizer has one: under `bytes` it is byte 0,
-which occurs in no text, otherwise a token such as `<|endoftext|>`.
-
-Parts: `Tokenizer` · `build_tokenizer`, a tokenizer by its name · `from_tokens`, the tokenizer of
-token files · `check_tokenizer_name`, `tokenizer_path` and `bpe_size`, the meaning of a name.
+If the tokenizer has an end-of-text token, this token is added to the end of every document. Under
+`bytes`, it is byte 0, which does not occur in ordinary text. Under other tokenizers, it is a token
+such as `<|endoftext|>`.
 """
 
 import difflib
@@ -37,16 +35,17 @@ LARGEST_BPE = 1 << 20
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A function from text to token ids in [0, vocab_size)."""
+    """A tokenizer, which turns text into token ids from 0 to vocab_size - 1."""
 
     vocab_size: int
-    encode: Callable[[Content], NDArray[Any]]  # a document -> ids (n,), with end-of-text
+    encode: Callable[[Content], NDArray[Any]]  # a document -> its ids (n,), end of text included
     json: str | None = None  # content of a tokenizer.json; None for bytes and token files
 
 
 def build_tokenizer(name: str, training_text: Callable[[], Iterable[str]]) -> Tokenizer:
-    """The tokenizer that `data.tokenizer` names; a BPE is trained on `training_text`. Raises
-    InvalidInput if there is no such tokenizer, or its file is not a tokenizer.json."""
+    """The tokenizer that `data.tokenizer` names. A BPE is trained on `training_text`. Raises
+    InvalidInput if there is no tokenizer of this name, or if the named file is not a
+    tokenizer.json."""
     check_tokenizer_name(name)
     if path := tokenizer_path(name):
         return _from_file(path, name)
@@ -63,8 +62,8 @@ def check_tokenizer_name(name: str) -> None:
     size = bpe_size(name)
     if name != "bytes" and size is None:
         near = difflib.get_close_matches(name, ("bytes", "bpe-4096"), n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        message = f"{hint}give bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json"
+        hint = f"; did you mean {near[0]}?" if near else ""
+        message = f"must be bytes, bpe-N such as bpe-4096, or the path of a tokenizer.json{hint}"
         raise InvalidInput.of(FIELD, message, name)
     if size is not None and not SMALLEST_BPE <= size <= LARGEST_BPE:
         message = (
@@ -75,13 +74,13 @@ def check_tokenizer_name(name: str) -> None:
 
 
 def tokenizer_path(name: str) -> Path | None:
-    """The file that a tokenizer is read from; None for bytes and bpe-N."""
+    """The file from which a tokenizer is read. None if the name is not a path."""
     is_path = name.endswith(".json") or "/" in name or "\\" in name
     return absolute(name) if is_path else None
 
 
 def bpe_size(name: str) -> int | None:
-    """N of bpe-N; None for any other name."""
+    """The number N of the name bpe-N. None for any other name."""
     match = re.fullmatch(r"bpe-([0-9]{1,9})", name)
     return int(match[1]) if match else None
 
@@ -94,8 +93,8 @@ BYTES = Tokenizer(256, _encode_bytes)
 
 
 def from_tokens(parts: Iterable[NDArray[Any]]) -> Tokenizer:
-    """The tokenizer of a corpus that already consists of tokens, which it leaves unchanged. The
-    vocabulary has all ids up to the largest, rounded up to a multiple of 64."""
+    """The tokenizer of a corpus that already consists of tokens. It leaves the tokens unchanged.
+    The size of its vocabulary is the smallest multiple of 64 that is above the largest token id."""
     largest = max(int(part.max()) for part in parts)
     return Tokenizer((largest // 64 + 1) * 64, np.asarray)
 
@@ -106,7 +105,7 @@ def _from_file(path: Path, name: str) -> Tokenizer:
 
     try:
         return _from_library(tokenizers.Tokenizer.from_file(str(path)))
-    except Exception as error:  # the library raises nothing more specific
+    except Exception as error:  # the library raises no more specific error
         message = (
             f"{path} is not a tokenizer.json ({error}); write one with Tokenizer.save() of the "
             "tokenizers library"

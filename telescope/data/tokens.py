@@ -1,18 +1,20 @@
-"""Token files: a corpus is split and tokenized once.
+"""Token files, which hold a corpus that was split and tokenized.
 
-`prepare_tokens(spec)` splits each corpus of the spec, tokenizes it and stores the result under
-`TELESCOPE_HOME/tokens`, so that a second call costs one `stat` per source file:
+`prepare_tokens(spec)` splits each corpus of the spec into a training side and a validation side,
+tokenizes both sides, and stores these files under `TELESCOPE_HOME/tokens`:
 
-    <content>/{train,validation}.bin    little-endian uint16 or uint32; `content` is the hash of
-                                        the tokens in both files and the size of the vocabulary
+    <content>/{train,validation}.bin    little-endian uint16 or uint32; `content` is a hash of
+                                        both files and of the size of the vocabulary
     <content>/meta.json                 the fields of `Prepared`
-    <content>/tokenizer.json            the tokenizer, unless it is bytes or the corpus held tokens
+    <content>/tokenizer.json            the tokenizer; no file for bytes and for corpora of tokens
     prepared/<key>.json                 the `content` of a corpus; `key` changes whenever a source
                                         file, the tokenizer or the validation fraction does
 
-Tokens are written to a temporary folder, which is then renamed, so several processes may prepare
-the same corpus: the first to finish wins. The split holds out whole documents (`held_out_names`);
-a single document is cut by position.
+A second call for the same corpora finds these files, and costs one `stat` per source file. Tokens
+are written to a temporary folder, which is then renamed. So several processes may prepare the same
+corpus at once, and the first to finish provides the files. The split holds out whole documents for
+validation (`held_out_names`). If a corpus has a single document, the end of this document is held
+out.
 """
 
 import hashlib
@@ -42,12 +44,11 @@ SplitSide = Literal["train", "validation"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """A tokenized corpus: its content hash, size of vocabulary, number format of the token files,
-    and numbers of tokens."""
+    """A tokenized corpus, whose tokens are in files."""
 
-    content: str
+    content: str  # hash of the token files and of the size of the vocabulary
     vocab_size: int
-    dtype: str
+    dtype: str  # number format of the token files, in numpy's notation
     train_tokens: int
     validation_tokens: int
 
@@ -63,23 +64,24 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Split:
-    """A corpus with a training and a validation side: whole documents are held out, or the end of a
-    single document."""
+    """A corpus that is split into a training side and a validation side. Documents are held out for
+    validation as a whole. If the corpus has a single document, the end of this document is held
+    out."""
 
     corpus: LocatedCorpus
     fraction: float  # share of the corpus to hold out
-    held_out: frozenset[str]  # names of the documents held out; empty for a single document
+    held_out: frozenset[str]  # names of the held-out documents; empty for a single document
 
     @classmethod
     def of(cls, corpus: LocatedCorpus, fraction: float) -> "Split":
-        """The split of a corpus, decided by the fraction and the names of its documents alone."""
+        """The split of a corpus, which depends only on the fraction and the documents' names."""
         names = [document.name for document in corpus.documents()]
         held_out = held_out_names(names, fraction) if len(names) > 1 else frozenset[str]()
         return cls(corpus, fraction, held_out)
 
     def pieces(self) -> Iterator[tuple[SplitSide, Content]]:
-        """(side, content) of each document, or of the two pieces of a single document, in the order
-        of the corpus."""
+        """The side and the content of each document, in the order of the corpus. A single document
+        yields two pieces: its beginning for training and its end for validation."""
         for document in self.corpus.documents():
             if self.held_out:
                 yield "validation" if document.name in self.held_out else "train", document.content
@@ -89,17 +91,18 @@ class Split:
                 yield "validation", document.content[cut:]
 
     def training_text(self) -> Iterator[str]:
-        """The text of the training side, on which a tokenizer may be trained."""
+        """The texts of the training side, for training a tokenizer."""
         return (str(piece) for side, piece in self.pieces() if side == "train")
 
 
 def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
-    """The documents to hold out: those whose names' hashes, scaled to [0, 1), are below the
-    fraction, but at least one document and never all.
+    """The names of the documents to hold out.
 
-    Unless one of these two limits applies, the side of a document depends on its own name alone, so
-    added documents do not move others. A split made by nanoGPT's scripts (train.bin, val.bin) is
-    kept.
+    The hash of each document's name gives a number in [0, 1), and the document is held out if this
+    number is below `fraction`. At least one document is held out, and at least one is not. Unless
+    one of these two limits applies, the side of a document depends only on its own name. So the
+    documents keep their sides when others are added. In a folder that nanoGPT's scripts made, only
+    the validation file (val.bin) is held out.
     """
     if validation_files := frozenset(filter(corpora.is_held_out, names)):
         return validation_files
@@ -125,7 +128,7 @@ class Sources:
 
     @cached_property
     def split(self) -> Callable[[LocatedCorpus], Split]:
-        """A function that splits a corpus; cached, since splitting reads the corpus."""
+        """A function that splits a corpus. It caches its results, because it reads the corpus."""
         return cache(lambda corpus: Split.of(corpus, self.fraction))
 
     @cached_property
@@ -135,8 +138,9 @@ class Sources:
 
     @cached_property
     def text_encoder(self) -> Tokenizer:
-        """The tokenizer of the corpora of text. A BPE is trained on all of them, whatever their
-        weights, so that all mixtures of the same corpora have the same tokens."""
+        """The tokenizer of the corpora that consist of text. A BPE is trained on all of these
+        corpora. The weights of a mixture have no effect on it, so all mixtures of the same corpora
+        have the same tokens."""
 
         def training_text() -> Iterator[str]:
             return chain.from_iterable(
@@ -146,8 +150,8 @@ class Sources:
         return tokenizer.build_tokenizer(self.tokenizer, training_text)
 
     def encoder(self, corpus: LocatedCorpus) -> Tokenizer:
-        """The tokenizer of a corpus. Raises InvalidInput if the spec names another tokenizer than
-        bytes, the default, although one of the corpora consists of tokens."""
+        """The tokenizer of a corpus. Raises InvalidInput if one of the corpora consists of tokens
+        and the spec names a tokenizer other than the default, which is bytes."""
         token_corpora = [corpus for corpus in self.corpora if corpus.holds_tokens]
         if token_corpora and self.tokenizer != "bytes":
             message = (
@@ -172,9 +176,9 @@ class Sources:
 
 
 def prepare_tokens(spec: DataSpec) -> tuple[Prepared, ...]:
-    """The tokens of each part of the data, from its files as they are now; cached tokens are used
-    if these files have not changed. Raises InvalidInput if a corpus or the tokenizer cannot be
-    used."""
+    """The tokenized corpora of the spec, in the order of its parts. Token files of an earlier call
+    are used if the source files have not changed since then. Raises InvalidInput if a corpus or the
+    tokenizer cannot be used."""
     sources = Sources(
         tuple(corpora.find(part.corpus) for part in spec.parts),
         spec.tokenizer,
@@ -200,14 +204,14 @@ def _tokens_home() -> Path:
 
 
 def _tokenize(split: Split, encoder: Tokenizer) -> Prepared:
-    """Write the tokens to a temporary folder, then rename the folder to the hash of the tokens."""
+    """Write the tokens to a temporary folder, then rename the folder to its `content` hash."""
     _tokens_home().mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_tokens_home(), prefix="draft-") as draft:
         prepared = _write(Path(draft, "new"), split, encoder)
         try:
             os.rename(Path(draft, "new"), prepared.folder)
         except OSError:
-            # no error if another process has written the same tokens meanwhile
+            # it is no error if another process has written the same tokens in the meantime
             if not (prepared.folder / "meta.json").exists():
                 raise
     return prepared

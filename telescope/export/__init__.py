@@ -1,12 +1,13 @@
 """Export of an answer to another trainer.
 
-There are three formats: JSON, which contains everything; a Python file that needs only torch; and
-flags for Megatron-LM, if flags can express the answer. Exports in all three formats are text that
-states the source of its numbers and warns if the answer is not resolved. A refused answer is never
-exported.
+An answer is a set of hyperparameters for a model at its target width. There are three formats. JSON
+contains everything. A Python file contains code that needs only torch. Flags for Megatron-LM can
+express only some answers. In each format, the export is a text that states the source of its
+numbers. The text contains a warning if the answer is not certain enough, which means that its
+verdict is not `resolved`. An answer with the verdict `refused` is never exported.
 
 In reading order: `final_run`, the run that is exported · `families`, what the formats need from a
-family of models · `document`, the JSON format · `torch_code`, the Python file, and its parts:
+family of models · `document`, the JSON format · `torch_code`, the Python file, and its parts
 `torch_groups`, `schedule`, `recipe` and `model_source` · `megatron`, the flags, and
 `megatron_settings`, the check that flags express the answer.
 """
@@ -33,8 +34,12 @@ FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """The format of an export, and the ladder whose answer is exported: by default the best ladder
-    of the best variant."""
+    """The format of an export, and the choice of the answer that is exported.
+
+    A job has an answer for each optimizer, and for each variant if it compares several
+    architectures or texts. By default, the answer of the best optimizer and the best variant is
+    exported.
+    """
 
     to: Format
     optimizer: OptimizerName | None = None
@@ -44,9 +49,9 @@ class ExportRequest:
 def exported(question: Question, report: Report, source: SourceJob, request: ExportRequest) -> str:
     """The answer in the requested format.
 
-    Raises NotExportable if the ladder has no answer or the format cannot express the answer,
-    InvalidInput if the request selects no ladder of the report, or names no variant although none
-    is the best.
+    Raises NotExportable if the requested answer does not exist, or if the format cannot express the
+    answer. Raises InvalidInput if the job has no such optimizer or no such variant. Also raises
+    InvalidInput if the request names no variant and the losses of the variants cannot be compared.
     """
     run = final_run(question, report, source, request.optimizer, request.variant)
     return FORMATS[request.to](run)

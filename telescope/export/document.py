@@ -1,9 +1,10 @@
 """An answer as JSON, for programs.
 
-`json_text` writes an `ExportDocument`: the settings of each parameter group and each matrix, the
-learning-rate schedule, the run's length, the model, and the source of all numbers. The settings of
-groups and matrices are for the target width and need no further scaling; `optimizer_options` and
-`provenance` contain base values, such as the base lr.
+`json_text` writes an `ExportDocument`. The document contains the settings of each parameter group
+and each matrix, the learning-rate schedule, the run's length, the model, and the source of all
+numbers. The settings of groups and matrices are for the target width and need no further scaling.
+In contrast, `optimizer_options` and `provenance` contain base values, such as the base learning
+rate, which are not scaled to a width.
 """
 
 from collections import Counter
@@ -34,7 +35,8 @@ from telescope.trials.types import OptimizerName, UpdateScale
 
 @dataclass(frozen=True)
 class MatricesOfShape:
-    """`count` matrices of one shape in a parameter; Muon orthogonalises each matrix separately."""
+    """`count` matrices of the same shape in a parameter. Muon orthogonalises each of them
+    separately."""
 
     name: str  # name of the parameter
     count: int
@@ -44,8 +46,9 @@ class MatricesOfShape:
 
 @dataclass(frozen=True)
 class MuonSettings:
-    """Settings of all Muon groups. `momentum` is the factor of an exponential average; weight decay
-    is multiplied by the learning rate, not by the update scale."""
+    """Settings of all Muon groups. `momentum` is the share of the momentum buffer that a step
+    keeps: buffer = momentum x buffer + (1 - momentum) x gradient. Weight decay is multiplied by the
+    learning rate, but not by the update scale."""
 
     momentum: float
     nesterov: bool
@@ -73,7 +76,7 @@ class LearningRateSchedule:
     tokens: int
     warmup_steps: int
     decay: str
-    decay_steps: int
+    decay_steps: int  # steps over which the learning rate falls
     final_lr_fraction: float
     factor: str  # a Python expression in `step`, which counts from 0
 
@@ -86,22 +89,23 @@ class TrainedWidth:
     trials: int
     diverged: int
     seeds: tuple[int, ...]
-    optimum: dict[str, float]  # base values; empty if all trials diverged
+    optimum: dict[str, float]  # base values of hyperparameters; empty if all trials diverged
     best_loss: float | None  # None if all trials diverged
-    fitted_loss: float | None  # loss at the optimum; None if there is no fit
+    fitted_loss: float | None  # loss at the optimum of the fit; None without a fit
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """The source of the numbers: the job, corpus, verdict and trials behind the answer."""
+    """Where the numbers come from: the job, the corpus, the verdict and the trials."""
 
     job: str
     name: str
     date: str  # date of the answer, in ISO 8601
     telescope: str  # version that wrote the export
-    numerics: tuple[str, ...]  # arithmetic of the trials: torch, device, telescope's revision
+    # the torch versions, devices and revisions of telescope's arithmetic that computed the trials
+    numerics: tuple[str, ...]
     corpus: str
-    corpus_content: str  # hash of the tokens and of their split into training and held-out
+    corpus_content: str  # hash of the tokens and their split into training and held-out
     tokenizer: str
     verdict: Verdict
     reason: str
@@ -117,10 +121,10 @@ class Provenance:
 
 @dataclass(frozen=True)
 class ExportDocument:
-    """The answer of one ladder, at the target."""
+    """The answer of one ladder at the target width. A ladder is the search of one optimizer."""
 
     format: Literal["telescope-export/1"]
-    warning: str | None  # None if the answer is resolved
+    warning: str | None  # None if the answer's verdict is `resolved`
     optimizer: OptimizerName
     model: dict[str, Any]
     vocab_size: int
@@ -138,7 +142,7 @@ def json_text(run: FinalRun) -> str:
 
 
 def export_document(run: FinalRun) -> ExportDocument:
-    """The document of a final run."""
+    """The document for the run that is exported."""
     spec = run.spec
     return ExportDocument(
         format="telescope-export/1",

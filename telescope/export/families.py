@@ -1,11 +1,11 @@
 """What the export formats need from a family of models.
 
-A file for torch contains the source of telescope's Transformer. A user's model is built by the
-reader of the file; the file contains only the code that prepares the model. Megatron-LM builds its
-own models, and its flags can describe only a Transformer like telescope's.
+There are two families: telescope's own Transformer, and users' models. A Python file for torch
+contains the source of telescope's Transformer. A user's model is built by the reader of the file,
+and the file contains only code that prepares the model for training. Megatron-LM builds its own
+models, and its flags can describe only a Transformer like telescope's.
 
-Parts: `Exported`, the interface, and `ModelPreparation` · `TRANSFORMER`, `USER_MODEL`, the two
-implementations · `EXPORTED`, both by family, and `exported_by`, the implementation for a run.
+`Exported` is the interface that both families implement, in `TRANSFORMER` and `USER_MODEL`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,10 +33,10 @@ Multiplier = tuple[str, str, float]
 
 @dataclass(frozen=True)
 class ModelPreparation:
-    """Code with which the reader of a file prepares a model for training."""
+    """Code with which the reader of an exported file prepares a model for training."""
 
     lines: tuple[str, ...]
-    functions: tuple[Any, ...]  # recipe functions and classes that the lines need
+    functions: tuple[Any, ...]  # functions and classes of telescope.export.recipe that lines need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,20 +44,20 @@ class Exported(Generic[Spec, Built]):
     """What one family provides for export."""
 
     source: Callable[[Spec, Parametrisation], ModelSource | None]
-    """The source code of the model, for the file; None if the reader builds the model."""
+    """The source code of the model that the file contains. None if the reader builds the model."""
     preparation: Callable[[Built, OptimizerSpec], ModelPreparation]
-    """The code that prepares a model whose source the file does not contain."""
+    """The code that prepares a model that the reader builds."""
     multipliers: Callable[[Built, Sequence[ParameterGroup]], Sequence[Multiplier]]
-    """The forward multipliers other than 1."""
+    """The factors other than 1 that the forward pass applies to a module's input or output."""
     loss: Callable[[Spec], Any]
-    """The recipe function that computes the loss."""
+    """The function of telescope.export.recipe that computes the loss."""
     megatron: Callable[[Spec], ModelSpec]
     """The model that Megatron-LM's flags describe. Raises NotExportable if flags cannot describe
     a model of this family."""
 
 
 def transformer_preparation(model: Transformer, optimizer: OptimizerSpec) -> ModelPreparation:
-    """The preparation of the reader's own implementation of the Transformer."""
+    """The code that prepares a reader's own implementation of the Transformer."""
     lines = ("model = your_model()", "initialise(model, seed=0)", "configure(model)")
     return ModelPreparation(lines, (recipe.initialise, recipe.Multiplied, recipe.configure))
 
@@ -65,7 +65,7 @@ def transformer_preparation(model: Transformer, optimizer: OptimizerSpec) -> Mod
 def transformer_multipliers(
     model: Transformer, groups: Sequence[ParameterGroup]
 ) -> list[Multiplier]:
-    """The multipliers other than 1 on the embedding's output and the readout's input."""
+    """The factors other than 1 on the output of the embedding and on the input of the readout."""
     return [
         (
             name.rpartition(".")[0],
@@ -88,8 +88,9 @@ TRANSFORMER: Exported[ModelSpec, Transformer] = Exported(
 
 
 def user_model_preparation(model: UserModel, optimizer: OptimizerSpec) -> ModelPreparation:
-    """The preparation of a model that a factory builds. The model is rescaled unless telescope
-    keeps the factory's initial values, as it does at the base width with an `init_scale` of 1."""
+    """The code that prepares a model that a user's factory builds. The code rescales the model's
+    initial values, unless telescope keeps the values of the factory. It keeps them at the base
+    width if `init_scale` is 1."""
     spec = model.spec
     rescaled = not model.keeps_initial_values(optimizer)
     lines = (
@@ -103,7 +104,7 @@ def user_model_preparation(model: UserModel, optimizer: OptimizerSpec) -> ModelP
 
 
 def user_model_multipliers(model: UserModel, groups: Sequence[ParameterGroup]) -> list[Multiplier]:
-    """The multipliers that telescope's hooks apply in training."""
+    """The factors that telescope applies to the model's modules in training."""
     return [
         (
             multiplier.path,
@@ -116,7 +117,7 @@ def user_model_multipliers(model: UserModel, groups: Sequence[ParameterGroup]) -
 
 def refuse_megatron(spec: ModuleSpec) -> ModelSpec:
     """Raise NotExportable, because Megatron-LM's flags cannot describe a user's model."""
-    remedy = "use --to torch or json"
+    remedy = "use --to torch or --to json"
     raise NotExportable(
         f"Megatron-LM builds its own models, and its flags cannot describe {spec.factory}; {remedy}"
     )
@@ -131,7 +132,7 @@ USER_MODEL: Exported[ModuleSpec, UserModel] = Exported(
 )
 
 EXPORTED: Mapping[str, Exported[Any, Any]] = {"transformer": TRANSFORMER, "module": USER_MODEL}
-"""The implementation for each value of a model's field `family`."""
+"""The implementation of `Exported` for each value of a model's field `family`."""
 
 
 def exported_by(run: FinalRun) -> Exported[Any, Any]:

@@ -1,11 +1,11 @@
-"""The run that is exported: the target model with the hyperparameters of a ladder's answer.
+"""The run that is exported: the model at its target width with the hyperparameters of an answer.
 
-The model is built as in training, but on torch's meta device, which holds no values; its parameter
-groups and shapes are exact.
+A ladder is the search of one optimizer over several widths, and each ladder has an answer. If a job
+compares several architectures or texts, these are its variants, and each variant has its own
+ladders.
 
-Parts: `SourceJob` and `UsedTrial`, the job and the trials behind the answer · `FinalRun` ·
-`final_run`, with `exported_ladder` · `KNOWN_OPTIONS`, `unknown_options`: a guard against options
-that an export would lose.
+The model of the run is built as in training, but on torch's meta device, where tensors have shapes
+but no values. So the model's parameter groups and shapes are the same as in training.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,11 +67,13 @@ KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
         "stop_below_loss",
     ),
 }
-"""The options that the torch and Megatron-LM formats handle: they express, ignore or refuse them.
-Both formats must handle an option before it is added here."""
+"""The options that the formats torch and Megatron-LM handle. A format handles an option if it
+expresses, ignores or refuses this option. Both formats must handle an option before it is added
+here."""
 
 REFUSED_OPTIONS = ("muon_split", "qk_clip")
-"""Options that neither format can express; they are refused unless they have their defaults."""
+"""Options that neither format can express. If such an option does not have its default, the export
+is refused."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class UsedTrial:
     optimizer: str
     width: int
     seed: int
-    numerics: str | None  # arithmetic of the trial: torch, device, telescope's revision
+    numerics: str | None  # torch version, device and revision of telescope's arithmetic
     variant: str = ""  # empty if the job compares no variants
 
 
@@ -98,7 +100,7 @@ class SourceJob:
 
 @dataclass(frozen=True)
 class FinalRun:
-    """The run that an answer recommends."""
+    """The training run at the target width that an answer recommends."""
 
     question: Question
     ladder: LadderReport
@@ -117,7 +119,7 @@ class FinalRun:
 
     @property
     def trials(self) -> tuple[UsedTrial, ...]:
-        """The trials that the ladder's answer is based on."""
+        """The trials of the ladder, on which its answer is based."""
         ladder = (self.ladder.optimizer, self.ladder.variant)
         return tuple(
             trial for trial in self.source.trials if (trial.optimizer, trial.variant) == ladder
@@ -141,7 +143,7 @@ class FinalRun:
 
     @property
     def warning(self) -> str:
-        """A warning if the answer is not resolved; otherwise empty."""
+        """A warning if the answer's verdict is not `resolved`. Otherwise an empty text."""
         if self.ladder.verdict == "resolved":
             return ""
         return (
@@ -157,8 +159,8 @@ def final_run(
     optimizer: OptimizerName | None = None,
     variant: str | None = None,
 ) -> FinalRun:
-    """The run at the target with the hyperparameters of a ladder, by default the best one. Raises
-    the errors of `exported_ladder`."""
+    """The run at the target width with the hyperparameters of a ladder's answer. By default, the
+    best ladder is chosen. Raises the errors of `exported_ladder`."""
     ladder = exported_ladder(report, optimizer, variant)
     values = {name: estimate.value for name, estimate in ladder.hyperparameters.items()}
     chosen = next(entry for entry in variants(question) if entry.name == ladder.variant)
@@ -173,9 +175,10 @@ def final_run(
 def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
-    """The ladder to export. Raises NotExportable if the ladder's answer is missing or refused,
-    InvalidInput if the arguments select no ladder of the report, or omit the variant and there is
-    no best one."""
+    """The ladder whose answer is exported: by default, the best ladder of the best variant. Raises
+    NotExportable if this ladder has no answer, or if its answer is refused. Raises InvalidInput if
+    the report has no such optimizer or variant. Also raises InvalidInput if `variant` is None and
+    the losses of the report's variants cannot be compared."""
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
         remedy = (
@@ -218,7 +221,8 @@ def exported_ladder(
 def unknown_options(run: FinalRun) -> Iterator[Problem]:
     """A problem for each option of the optimizer or horizon that the export would silently lose."""
     message = (
-        "is an option that this format does not know; use --to json, or leave it at its default"
+        "is an option that this format does not know; use --to json, or leave this option at its "
+        "default"
     )
     for options in (run.spec.optimizer, run.spec.horizon):
         handled = [name for name in KNOWN_OPTIONS[type(options)] if name not in REFUSED_OPTIONS]

@@ -1,8 +1,9 @@
 """The settings of Megatron-LM that come closest to an answer, and the rules of the answer that
 Megatron-LM cannot express.
 
-Parts: `MegatronSettings`, `settings` · `Realised`, `realised`: the values that Megatron-LM derives
-from these settings for a role · `megatron_refusals`, with `REMEDIES`.
+Megatron-LM's settings are the values of its flags. From these settings, Megatron-LM derives the
+learning rate, weight decay and eps of the parameters in each role (`realised`). `megatron_refusals`
+compares these values with the answer.
 """
 
 import math
@@ -23,8 +24,9 @@ SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
     "spectral_clamped": ("shape_scaling", 1.0),
     "rms_match": ("spectral", 0.2),
 }
-"""The values of (--muon-scale-mode, --muon-extra-scale-factor) for each update scale. Megatron-LM's
-mode `spectral` is sqrt(max(fan_out, fan_in))."""
+"""For each update scale (telescope's factor on a Muon update), the values of the flags
+--muon-scale-mode and --muon-extra-scale-factor. Megatron-LM's mode `spectral` multiplies an update
+by sqrt(max(fan_out, fan_in))."""
 
 KNOWN_MODEL_FIELDS = (
     "family",
@@ -43,17 +45,17 @@ KNOWN_MODEL_FIELDS = (
     "base_width",
     "base_depth",
 )
-"""The fields of a model that the flags express, or for which the reader adds flags."""
+"""The fields of a model that the exported flags express, or for which the user adds other flags."""
 
 TORCH = "or use --to torch"
 ONE_WEIGHT_DECAY = (
     "all matrices share one --weight-decay; "
-    f"tune with a constant optimizer_options.weight_decay_rule, {TORCH}"
+    f"tune with the optimizer_options.weight_decay_rule `constant`, {TORCH}"
 )
 REMEDIES: Mapping[tuple[Role, str], str] = {
     (Role.VECTOR, "lr"): (
         "norm gains and Muon's matrices share --lr; "
-        f"tune with an adamw_lr_ratio of 1 and a constant muon_lr_rule, {TORCH}"
+        f"tune with an adamw_lr_ratio of 1 and the muon_lr_rule `constant`, {TORCH}"
     ),
     (Role.HIDDEN, "weight_decay"): ONE_WEIGHT_DECAY,
     (Role.EMBEDDING, "weight_decay"): ONE_WEIGHT_DECAY,
@@ -71,7 +73,7 @@ REMEDIES: Mapping[tuple[Role, str], str] = {
         f"tune with the parametrisation `mup`, {TORCH}"
     ),
 }
-"""The reason why a value of a role differs in Megatron-LM, and the remedy."""
+"""For each role and each value that may differ in Megatron-LM, the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def model_of_flags(run: FinalRun) -> ModelSpec:
 
 def settings(run: FinalRun) -> MegatronSettings:
     """The settings that come closest to the answer's parameter groups."""
-    by_role = {group.role: group for group in reversed(run.groups)}  # the first of each role
+    by_role = {group.role: group for group in reversed(run.groups)}  # the first group of each role
     hidden, embedding, vector = (
         by_role[role] for role in (Role.HIDDEN, Role.EMBEDDING, Role.VECTOR)
     )
@@ -156,7 +158,7 @@ def megatron_refusals(run: FinalRun) -> Iterator[Problem]:
 
 
 def group_differences(group: ParameterGroup, megatron: Realised) -> Iterator[Problem]:
-    """A problem for each value of a group that would differ under Megatron-LM."""
+    """A problem for each value of a parameter group that Megatron-LM would set to another value."""
     for name, ours, theirs in (
         ("lr", group.scaled_lr, megatron.lr),
         ("weight_decay", group.weight_decay, megatron.weight_decay),
@@ -182,7 +184,7 @@ def model_refusals(run: FinalRun) -> Iterator[Problem]:
         yield Problem("model.target_depth", message, model.depth)
     if chosen.width_multiplier and chosen.output_multiplier == 1.0:
         message = (
-            "--mup-output-mult 1 counts as unset, and becomes 1 / width multiplier; "
+            "Megatron-LM replaces --mup-output-mult 1 by 1 / width multiplier; "
             f"tune with the model.head_form `multiplier`, {TORCH}"
         )
         yield Problem("model.head_form", message, model.head_form)
@@ -190,7 +192,7 @@ def model_refusals(run: FinalRun) -> Iterator[Problem]:
         mup.attention_factor(model), model.head_dim**-0.5
     ):
         message = (
-            "without --use-mup, attention scores are divided by sqrt(head_dim); "
+            "without --use-mup, Megatron-LM divides attention scores by sqrt(head_dim); "
             "tune with the attention_scale `inverse_sqrt`, or use --to torch"
         )
         yield Problem("model.attention_scale", message, model.attention_scale)
@@ -201,7 +203,7 @@ def muon_refusals(run: FinalRun) -> Iterator[Problem]:
     optimizer, model = run.spec.optimizer, model_of_flags(run)
     if (scale := mup.chosen_update_scale(optimizer)) not in SCALE_MODES:
         message = (
-            f"Megatron-LM has no such update scale; tune with {', '.join(SCALE_MODES)}, {TORCH}"
+            f"Megatron-LM has no such update scale; tune with {' or '.join(SCALE_MODES)}, {TORCH}"
         )
         yield Problem("optimizer_options.update_scale", message, scale)
     if optimizer.newton_schulz_dtype != "bfloat16":

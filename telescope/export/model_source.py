@@ -1,12 +1,12 @@
 """The source code of a model, so that the model can be built without telescope.
 
-The source of `telescope.models.transformer.Transformer` and of everything that it needs is copied
-unchanged; a second version written by hand would sooner or later be a different model. There are
-three exceptions: a call to muP (`mup.attention_factor(spec)`) is replaced by its value for this
-model; methods that only telescope's training calls, such as `parameter_roles`, are left out, and so
-are comments for linters and type checkers. The specification becomes a plain namespace.
+The source code of `telescope.models.transformer.Transformer`, and of all definitions that it uses,
+is copied unchanged. A second version written by hand would sooner or later be a different model.
+There are three exceptions. A call to muP, such as `mup.attention_factor(spec)`, is replaced by its
+value for this model. Methods that only telescope's training calls, such as `parameter_roles`, are
+left out. Comments for linters and type checkers are left out, too.
 
-Parts: `ModelSource` · `source_of` · `Definitions`, which collects the code by following names.
+The specification of the model becomes a plain namespace, SPEC.
 """
 
 import ast
@@ -60,7 +60,7 @@ class ModelSource:
 
 
 def source_of(spec: ModelSpec, parametrisation: Parametrisation) -> ModelSource:
-    """The source of the Transformer with this specification, which the code names SPEC."""
+    """The source code of the Transformer with this specification."""
     definitions = Definitions(
         {
             "mup": mup,
@@ -89,8 +89,8 @@ def namespace(spec: ModelSpec) -> str:
 
 @dataclass
 class Definitions:
-    """Source texts of definitions in dependency order, collected by following names through
-    telescope's modules."""
+    """Source texts of definitions, collected by following names through telescope's modules. Each
+    definition comes after the definitions that it uses."""
 
     mup_arguments: dict[str, Any]  # values of the names that calls to muP use
     texts: list[str] = field(default_factory=list)
@@ -112,7 +112,8 @@ class Definitions:
                 self.texts.append(self.text(node, source))
 
     def follow(self, node: ast.ImportFrom | ast.Import, name: str) -> None:
-        """Follow an imported name of telescope to its definition; copy any other import."""
+        """Add the definition of a name that is imported from a module of telescope, unless the
+        module is in UNCOPIED_MODULES. Copy any other import."""
         origin = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
         if origin.partition(".")[0] != "telescope":
             self.imports.append(ast.unparse(node))
@@ -121,8 +122,8 @@ class Definitions:
             self.add(sys.modules[origin], alias.name)
 
     def text(self, node: ast.stmt, source: str) -> str:
-        """A definition's source, with calls to muP replaced by their values and without the methods
-        that are left out."""
+        """The source code of a definition. Calls to muP are replaced by their values, and the
+        methods in LEFT_OUT_METHODS are removed."""
         replacements: list[tuple[ast.Call | ast.FunctionDef, str]] = []
         for part in definition_nodes(node):
             if isinstance(part, ast.Call) and calls_mup(part):
@@ -188,8 +189,8 @@ def imported_names(node: ast.ImportFrom | ast.Import) -> set[str]:
 
 
 def names(node: ast.AST) -> Iterator[str]:
-    """The names that a definition needs when it runs. Annotations, which are never evaluated, calls
-    to muP and methods that are left out do not count."""
+    """The names that a definition needs when it runs. Names in calls to muP and in methods that are
+    left out do not count. Neither do names in annotations, which are never evaluated."""
     if calls_mup(node) or is_left_out(node):
         return
     if isinstance(node, ast.Name):

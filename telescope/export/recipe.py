@@ -1,12 +1,8 @@
-"""Training with torch alone: the code that is copied to an exported file.
+"""Code that trains with torch alone. It is copied to an exported file.
 
-`telescope.export.torch_code` replaces the constants below with an answer's numbers, and copies the
-functions unchanged. So these functions must not import telescope, and their docstrings must make
-sense to a reader who does not know telescope.
-
-Parts: `Group` and the constants · `parameter_groups`, `build_optimizers`, `build_schedulers` ·
-`lr_factor` · `initialise`, `rescale` · `configure`, for a model that applies no multipliers itself
-· `train_step`.
+`telescope.export.torch_code` replaces the constants below with the numbers of an answer. It copies
+the functions unchanged, except the body of `decayed`. So the functions must not import telescope,
+and their docstrings must make sense to a reader who does not know telescope.
 """
 
 from __future__ import annotations
@@ -41,14 +37,14 @@ FINAL_LR_FRACTION = 0.0
 MUON: dict[str, Any] = {}
 BETAS = (0.9, 0.95)
 GROUPS: tuple[Group, ...] = ()
-# (path of a module, "input" or "output", factor)
+# for each multiplied module: (path of the module, "input" or "output", factor)
 MULTIPLIERS: tuple[tuple[str, str, float], ...] = ()
 
 
 def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The groups of torch.optim.Muon and the groups of torch.optim.AdamW, which together hold each
-    parameter once. Raises ValueError with the parameters in which the model and GROUPS differ, or
-    that are in two groups."""
+    """The parameter groups for torch.optim.Muon, and those for torch.optim.AdamW. Together, they
+    hold each parameter of the model once. Raises ValueError if the model and GROUPS have different
+    parameters, or if a parameter is in two groups. The error names these parameters."""
     parameters = dict(model.named_parameters())
     grouped = [name for group in GROUPS for name in group.names]
     mismatches = {
@@ -77,7 +73,7 @@ def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[
 
 
 def build_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
-    """Muon, if any group uses it, and AdamW."""
+    """The optimizers for all parameters: Muon, if a group uses Muon, and AdamW."""
     muon, adamw = parameter_groups(model)
     optimizers: list[torch.optim.Optimizer] = [torch.optim.Muon(muon, **MUON)] if muon else []
     return [*optimizers, torch.optim.AdamW(adamw, betas=BETAS, fused=True)]
@@ -86,7 +82,7 @@ def build_optimizers(model: nn.Module) -> list[torch.optim.Optimizer]:
 def build_schedulers(
     optimizers: Sequence[torch.optim.Optimizer],
 ) -> list[torch.optim.lr_scheduler.LambdaLR]:
-    """One scheduler per optimizer, all with `lr_factor`."""
+    """One scheduler for each optimizer. All schedulers use `lr_factor`."""
     return [torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factor) for optimizer in optimizers]
 
 
@@ -96,8 +92,8 @@ def decayed(step: int) -> float:
 
 
 def lr_factor(step: int) -> float:
-    """The learning rate at `step`, which counts from 0, as a share of the peak; constant after the
-    last step."""
+    """The learning rate at `step`, which counts from 0, as a share of the peak. After the last
+    step, the learning rate stays constant."""
     step = min(step, STEPS - 1)
     if step < WARMUP_STEPS:
         return (step + 1) / WARMUP_STEPS
@@ -106,9 +102,9 @@ def lr_factor(step: int) -> float:
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
-    """Set gains to 1, and biases and groups with an init_std of 0 to zero. Draw all other
-    parameters, in the model's order, from one generator on the CPU, so that a seed gives the same
-    values on any device."""
+    """Set gains to 1. Set biases, and the parameters of groups with an init_std of 0, to zero. Draw
+    all other parameters, in the model's order, from one generator on the CPU, so that a seed gives
+    the same values on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():
@@ -123,8 +119,9 @@ def initialise(model: nn.Module, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Multiplied:
-    """A hook that multiplies a module's output; as a pre-hook, it multiplies the input. Unlike a
-    lambda, it can be saved, copied and compiled with the module."""
+    """A hook that multiplies a module's output. If it is registered as a pre-hook, it multiplies
+    the module's first input instead. Unlike a lambda, it can be saved, copied and compiled with the
+    module."""
 
     factor: float
 
@@ -133,8 +130,8 @@ class Multiplied:
 
 
 def configure(model: nn.Module) -> None:
-    """Add the forward MULTIPLIERS to a model: hooks that multiply the input or output of a module.
-    Call this once, and only for a model that does not apply the multipliers itself."""
+    """Add hooks to a model that multiply inputs and outputs of its modules by the factors in
+    MULTIPLIERS. Call this once, and only for a model that does not apply the factors itself."""
     for path, side, factor in MULTIPLIERS:
         module = model.get_submodule(path)
         if side == "input":
@@ -174,8 +171,9 @@ def train_step(
     schedulers: Sequence[torch.optim.lr_scheduler.LambdaLR],
     micro_batches: Sequence[Tensor],
 ) -> Tensor:
-    """Take one optimizer step and return the mean loss of the batch before this step. The batch is
-    split into micro-batches of equal shape, (windows, context + 1), that fit into memory."""
+    """Take one optimizer step. Return the mean loss of the batch, computed before the step. The
+    batch is split into micro-batches that fit into memory. All micro-batches have the same shape,
+    (windows, context + 1)."""
     total = torch.zeros((), device=micro_batches[0].device)
     for windows in micro_batches:
         loss = loss_of(model, windows) / len(micro_batches)

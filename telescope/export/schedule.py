@@ -1,7 +1,7 @@
 """The learning-rate schedule of `telescope.optim.schedule.lr_factor` as a Python expression.
 
-A JSON document contains the expression with numbers; an exported Python file contains it with named
-constants.
+A JSON document contains the expression with numbers. An exported Python file contains the same
+expression with named constants.
 """
 
 import re
@@ -16,11 +16,12 @@ DECAYED: Mapping[str, str] = {
     "cosine": "(1 - math.cos(math.pi * ((step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)))) / 2",
     "wsd": "max(0.0, (step - STABLE_STEPS) / (STEPS - STABLE_STEPS))",
 }
-"""For each decay, its progress from 0 to 1 at a `step` after warm-up, as a Python expression."""
+"""For each kind of decay, a Python expression for the progress of the decay at a `step` after
+warm-up. The progress grows from 0 to 1; under `constant`, it is always 0."""
 
 
 def schedule_constants(horizon: HorizonSpec) -> dict[str, float]:
-    """The values of the constants in the expression, by name."""
+    """The values of the constants in the expression for the schedule, by name."""
     constants = {
         "STEPS": horizon.steps,
         "WARMUP_STEPS": warmup_steps(horizon),
@@ -39,7 +40,8 @@ def decay_steps(horizon: HorizonSpec) -> int:
 
 
 def formula(horizon: HorizonSpec) -> str:
-    """The learning rate as a share of its peak: a Python expression in `step`, counted from 0."""
+    """A Python expression for the learning rate at a step, as a share of the peak. It uses the
+    variable `step`, which counts from 0."""
     decayed = f"1 - (1 - FINAL_LR_FRACTION) * ({DECAYED[horizon.decay]})"
     expression = f"(step + 1) / WARMUP_STEPS if step < WARMUP_STEPS else {decayed}"
     values = schedule_constants(horizon)

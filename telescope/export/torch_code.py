@@ -1,11 +1,9 @@
 """An answer as a Python file that trains with torch alone.
 
-The file consists of a docstring with the source of the numbers, the numbers (`torch_groups`), the
-source of the model (`model_source`), and the functions of `recipe`. The source of a user's model is
-not copied: the reader builds the model, and `configure` adds the forward multipliers to this model.
-
-Parts: `module_text`, with `code_text` · `torch_refusals`, settings that torch cannot express ·
-`module_docstring` · `imports`, `recipe_source`, `decayed_source`, the copied code.
+The file consists of a docstring that states where the numbers come from, the numbers
+(`torch_groups`), the source code of the model (`model_source`), and the functions of `recipe`. If
+the model is a user's own, its source code is not copied. The reader of the file then builds the
+model, and the file's function `configure` adds the forward multipliers to it.
 """
 
 import inspect
@@ -67,15 +65,15 @@ if __name__ == "__main__":  # a few steps on random tokens, as a test
 
 
 def module_text(run: FinalRun) -> str:
-    """The text of the file, with the source of the model if this is telescope's Transformer. Raises
-    NotExportable if torch's optimizers cannot express the answer."""
+    """The text of the file. It includes the source code of the model if the model is telescope's
+    Transformer. Raises NotExportable if torch's optimizers cannot express the answer."""
     model = exported_by(run).source(run.spec.model, run.spec.optimizer.parametrisation)
     return code_text(run, model)
 
 
 def code_text(run: FinalRun, model: ModelSource | None) -> str:
-    """The text of the file with this source of the model; if None, the reader builds the model.
-    Raises NotExportable as `module_text` does."""
+    """The text of the file with this source code of the model. If `model` is None, the reader
+    builds the model. Raises NotExportable if torch's optimizers cannot express the answer."""
     problems = tuple(torch_refusals(run))
     if problems:
         raise NotExportable.because(
@@ -138,7 +136,8 @@ def torch_refusals(run: FinalRun) -> Iterator[Problem]:
 
 
 def module_docstring(run: FinalRun, usage: str) -> str:
-    """The docstring: what the file trains, how to use the file, and the source of the numbers."""
+    """The file's docstring, which says what the file trains, how to use it, and where the numbers
+    come from."""
     optimizers, horizon = OPTIMIZERS[run.ladder.optimizer], run.spec.horizon
     what = (
         f"{optimizers} at width {run.spec.model.width} "
@@ -155,12 +154,13 @@ def module_docstring(run: FinalRun, usage: str) -> str:
         if text
     ]
     warnings = [textwrap.fill(f"WARNING: {one_line(run.warning)}", WIDTH), ""]
-    first = f'"""Train with {what}, as found by telescope.'
+    first = f'"""Train with {what}. telescope found the hyperparameters.'
     return "\n".join([first, "", *(warnings if run.warning else []), usage, "", *provenance, '"""'])
 
 
 def provenance_rows(run: FinalRun) -> dict[str, str]:
-    """The source of the numbers, as texts by row; a row with an empty text is omitted."""
+    """The rows that state where the numbers come from: the text of each row, by the row's name. A
+    row with an empty text is left out of the docstring."""
     ladder, data = run.ladder, run.spec.data
     values = "; ".join(
         f"{name} {estimate.value:.6g} "
@@ -174,10 +174,10 @@ def provenance_rows(run: FinalRun) -> dict[str, str]:
     return {
         "job": f"{run.source.job} ({run.source.name}), {run.source.date:%Y-%m-%d %H:%M} UTC",
         "verdict": f"{ladder.verdict}: {ladder.reason}",
-        "values": f"{values}; base values, valid at every width, with 90 % intervals",
+        "values": f"{values}. These base values hold at every width; ranges are 90 % intervals.",
         "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
         "scaling": scaling,
-        "trials": f"{len(run.trials)}, of seeds {seeds}, at widths {widths}",
+        "trials": f"{len(run.trials)}, with the seeds {seeds}, at the widths {widths}",
         "corpus": (
             f"{mixtures.corpus_label(data.corpus)}, content {data.content}, tokenizer "
             f"{data.tokenizer} with a vocabulary of {data.vocab_size}"
@@ -197,7 +197,7 @@ def one_line(text: str) -> str:
 
 
 def warning(text: str) -> str:
-    """Code that warns when the file is run or imported."""
+    """Code that shows the warning when the file is run or imported."""
     lines = textwrap.wrap(text, WIDTH - 20, drop_whitespace=False, break_on_hyphens=False)
     return "\n".join(
         [
@@ -211,7 +211,7 @@ def warning(text: str) -> str:
 
 
 def model_builder(run: FinalRun) -> str:
-    """The function that builds the copied model."""
+    """The source code of the function that builds the copied model."""
     parametrisation = run.spec.optimizer.parametrisation
     return (
         "def build_model() -> nn.Module:\n"
@@ -232,11 +232,11 @@ def imports(body: str, model: ModelSource | None) -> str:
 
 
 def recipe_source(definition: Any) -> str:
-    """The source of a function or class of the recipe."""
+    """The source code of a function or class of `telescope.export.recipe`."""
     return TOOL_COMMENTS.sub("", inspect.getsource(definition)).rstrip()
 
 
 def decayed_source(decay: str) -> str:
-    """The recipe's function `decayed`, with the expression of this decay as its body."""
+    """The source code of the function `decayed`, which returns the expression for this decay."""
     signature, docstring = inspect.getsource(recipe.decayed).splitlines()[:2]
     return "\n".join([signature, docstring, f"    return {schedule.DECAYED[decay]}"])

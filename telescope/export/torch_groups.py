@@ -1,15 +1,17 @@
 """The constants of an exported file: an answer's parameter groups, for torch.optim.Muon and AdamW.
 
-torch.optim.Muon (torch 2.13) multiplies the update, but not the weight decay, by a factor
-t: sqrt(max(1, fan_out / fan_in)) if adjust_lr_fn is `original`, 0.2 sqrt(max(fan_out,
-fan_in)) if it is `match_rms_adamw`. With s for telescope's update scale, a group of the file has
+torch.optim.Muon (torch 2.13) multiplies the update, but not the weight decay, by a factor t that
+depends on the shape of the matrix. If its argument adjust_lr_fn is `original`, t is
+sqrt(max(1, fan_out / fan_in)). If adjust_lr_fn is `match_rms_adamw`, t is
+0.2 sqrt(max(fan_out, fan_in)). telescope multiplies the update by its update scale s instead. So a
+group of the file has
 
     lr = scaled_lr x s / t, so that lr x t equals telescope's scaled_lr x s,
-    weight_decay = telescope's weight_decay x t / s, so that lr x weight_decay stays equal, too.
+    weight_decay = telescope's weight_decay x t / s, so that lr x weight_decay equals telescope's
+    scaled_lr x weight_decay.
 
-s / t depends on the shape of a matrix, so a group is split by this ratio.
-
-Parts: `ungrouped_constants` · `grouped_parameters`, `muon_groups`, `adamw_group` · `multipliers`.
+The ratio s / t depends on the shape of the matrix. So each of the answer's Muon groups becomes one
+group of the file for each ratio.
 """
 
 import math
@@ -30,8 +32,8 @@ TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {
     "original": mup.UPDATE_SCALES["spectral_clamped"],
     "match_rms_adamw": mup.UPDATE_SCALES["rms_match"],
 }
-"""For each value of torch.optim.Muon's argument adjust_lr_fn, the factor on the learning rate of a
-(fan_out, fan_in) matrix."""
+"""For each value of torch.optim.Muon's argument adjust_lr_fn, the factor t for a matrix of shape
+(fan_out, fan_in)."""
 
 
 def ungrouped_constants(run: FinalRun) -> list[str]:
@@ -61,13 +63,13 @@ def ungrouped_constants(run: FinalRun) -> list[str]:
 
 
 def adjust_lr_fn(scale: UpdateScale) -> str:
-    """The value of torch.optim.Muon's argument adjust_lr_fn for an update scale. If torch's factor
-    differs from the update scale, the learning rates of the groups compensate."""
+    """The value of torch.optim.Muon's argument adjust_lr_fn for an update scale. If the factor t
+    differs from the update scale, the learning rates of the groups compensate for it."""
     return "match_rms_adamw" if scale == "rms_match" else "original"
 
 
 def grouped_parameters(run: FinalRun) -> str:
-    """The source of the constant GROUPS; groups of Muon are split as in `muon_groups`."""
+    """The source code of the constant GROUPS."""
     lines = [
         line
         for group in run.groups
@@ -81,7 +83,7 @@ def adamw_group(group: ParameterGroup) -> str:
 
 
 def muon_groups(run: FinalRun, group: ParameterGroup) -> Iterator[str]:
-    """The source of a group for each ratio of the update scale to torch's factor."""
+    """The source code of one `Group` for each ratio of the update scale s to torch's factor t."""
     optimizer = run.spec.optimizer
     torch_factor = TORCH_FACTORS[adjust_lr_fn(mup.chosen_update_scale(optimizer))]
     names_by_ratio: defaultdict[float, list[str]] = defaultdict(list)
@@ -92,7 +94,7 @@ def muon_groups(run: FinalRun, group: ParameterGroup) -> Iterator[str]:
         names_by_ratio[ratio].append(name)
     for ratio, names in names_by_ratio.items():
         factors = (
-            f"lr {group.scaled_lr:.6g} x {ratio:.6g}, telescope's update scale / torch's factor"
+            f"lr = {group.scaled_lr:.6g} x {ratio:.6g} (telescope's update scale / torch's factor)"
         )
         comment = "" if math.isclose(ratio, 1.0) else f"  # {factors}"
         lr, weight_decay = group.scaled_lr * ratio, group.weight_decay / ratio
@@ -102,7 +104,7 @@ def muon_groups(run: FinalRun, group: ParameterGroup) -> Iterator[str]:
 def group_source(
     group: ParameterGroup, lr: float, weight_decay: float, names: tuple[str, ...], comment: str = ""
 ) -> str:
-    """The source of a `Group` of the recipe."""
+    """The source code of one `Group` of `telescope.export.recipe`."""
     numbers = (
         f"lr={lr!r}, weight_decay={weight_decay!r}, "
         f"eps={group.eps or 0.0!r}, init_std={group.init_std!r}"
@@ -131,6 +133,7 @@ def group_source(
 
 
 def multipliers(run: FinalRun) -> str:
-    """The source of the constant MULTIPLIERS: the forward multipliers other than 1."""
+    """The source code of the constant MULTIPLIERS, which lists the factors other than 1 on inputs
+    and outputs of modules."""
     triples = exported_by(run).multipliers(run.model, run.groups)
     return f"MULTIPLIERS: tuple[tuple[str, str, float], ...] = {tuple(triples)!r}".replace("'", '"')

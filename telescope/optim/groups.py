@@ -1,6 +1,8 @@
-"""Parameter groups of a model: the optimizer and effective hyperparameters of each parameter.
+"""The parameter groups of a model.
 
-Parts: `ParameterGroup` · `groups`, from a model · `describe_groups`, from a specification alone.
+All parameters of a group have the same role, the same optimizer, and the same hyperparameters,
+which are scaled to the model's width and depth. `groups` finds the groups of a model.
+`describe_groups` finds the groups from a model's specification, without allocating the model.
 """
 
 from collections import defaultdict
@@ -19,17 +21,18 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters that share every effective hyperparameter at one width and depth."""
+    """Parameters of one model that share their role, optimizer and scaled hyperparameters."""
 
     role: Role
     optimizer: OptimizerName
-    scaled_lr: float
-    weight_decay: float  # at this width; a step shrinks weights by current lr x weight_decay
+    scaled_lr: float  # learning rate at the model's width and depth, before the schedule's factor
+    weight_decay: float  # at this width; a step multiplies weights by 1 - current lr x weight_decay
     eps: float | None  # term in AdamW's denominator; None for Muon
+    # standard deviation of the initial values; in a user's model, their root mean square
     init_std: float
     multiplier: float  # factor on the layer's output in the forward pass
     names: tuple[str, ...]  # qualified names of the parameters
-    parameters: int  # number of entries of all these parameters
+    parameters: int  # number of entries of all these parameters together
 
     @property
     def uses_muon(self) -> bool:
@@ -38,7 +41,8 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class GroupKey:
-    """The properties that decide which group a parameter belongs to."""
+    """The properties of a parameter that decide its group. Parameters with equal properties form a
+    group."""
 
     role: Role
     init_std: float
@@ -46,7 +50,8 @@ class GroupKey:
 
 
 def groups(model: Model, spec: OptimizerSpec) -> tuple[ParameterGroup, ...]:
-    """The groups that partition the model's parameters, in the order of their first parameters."""
+    """The parameter groups of a model, in the order of their first parameters. Each parameter is in
+    exactly one group."""
     names_by_key: defaultdict[GroupKey, list[str]] = defaultdict(list)
     for name, role in model.parameter_roles().items():
         optimizer, depth = trained_by(spec.name, role), model.depth_factors(name)
@@ -85,7 +90,7 @@ def _group(
 def describe_groups(
     model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
 ) -> tuple[ParameterGroup, ...]:
-    """The groups that an optimizer would use for a model, found without allocating the model.
-    `context` sets the number of learned position embeddings."""
+    """The parameter groups of a model with these specifications, found without allocating the
+    model. `context` is the number of position embeddings, if the model learns such embeddings."""
     with torch.device("meta"):
         return groups(build_model(model, vocab_size, context, spec.parametrisation), spec)

@@ -1,4 +1,8 @@
-"""Muon (Jordan et al., 2024), for parameters that hold one or several matrices."""
+"""The optimizer Muon (Jordan et al., 2024), for parameters that hold one or several matrices.
+
+Muon orthogonalises the momentum of each matrix (telescope.optim.newton_schulz). A `MatrixLayout`
+states which matrices a parameter holds, such as one matrix for each expert.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,8 +17,9 @@ from telescope.trials.optimizer import OptimizerSpec
 
 NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
-"""Most elements to orthogonalise at once, but at least one matrix per model. On a CPU, so many
-elements fit into the cache; on a GPU, only the largest models have stacks that exceed the limit."""
+"""For each type of device, the largest number of matrix elements to orthogonalise at once. At least
+one matrix of each model is always orthogonalised. On a CPU, this many elements fit into the cache.
+On a GPU, only the stacks of the largest models have more elements."""
 
 
 class MuonMatrix:
@@ -43,8 +48,10 @@ def muon_matrices(parameter: nn.Parameter, layout: MatrixLayout) -> list[MuonMat
 class Muon(torch.optim.Optimizer):
     """Muon for the matrices of all given parameters.
 
-    Tall matrices are transposed to be wide; wide matrices of one shape are orthogonalised together,
-    as a stack. The state holds one momentum buffer per stack.
+    Tall matrices are transposed, so that all matrices are wide. Wide matrices of the same shape
+    form a stack and are orthogonalised together. The optimizer's state holds one momentum buffer
+    for each stack, of shape (matrices, small, large), where small is the number of rows of a wide
+    matrix. Without `layouts`, each parameter is one matrix.
     """
 
     def __init__(
@@ -67,8 +74,8 @@ class Muon(torch.optim.Optimizer):
         muon_steps([self])
 
     def momentum(self, stack: list[MuonMatrix]) -> Tensor:  # (matrices, small, large)
-        """The momentum buffer of a stack; torch keeps it as state of the stack's first
-        parameter."""
+        """The momentum buffer of a stack, which starts at zero. The buffer is part of torch's state
+        of the stack's first parameter."""
         state = self.state[stack[0].parameter]
         name = "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape))
         if name not in state:
@@ -77,8 +84,8 @@ class Muon(torch.optim.Optimizer):
         return buffer
 
     def advance_momentum(self, stack: list[MuonMatrix], indices: Sequence[int]) -> Tensor:
-        """Advance the momentum of the matrices at `indices` of a stack by their gradients. Returns
-        the matrices to orthogonalise: (len(indices), small, large)."""
+        """Update the momentum of the matrices at `indices` of a stack with their gradients. Return
+        the matrices to orthogonalise, of shape (len(indices), small, large)."""
         gradients = torch.stack([as_wide(stack[i].gradient) for i in indices])
         buffer = self.momentum(stack)
         momentum, nesterov = self.spec.momentum, self.spec.nesterov
@@ -91,8 +98,9 @@ class Muon(torch.optim.Optimizer):
         return directions
 
     def descend(self, matrices: list[Tensor], updates: Tensor) -> None:
-        """Multiply the matrices by 1 - lr x weight decay, then subtract lr x update scale x update.
-        The updates are wide: (len(matrices), small, large)."""
+        """Multiply each matrix by 1 - lr x weight decay, then subtract lr x update scale x update.
+        The update scale is a factor that depends on the matrix's shape. `updates` holds the
+        orthogonalised matrices, which are wide: (len(matrices), small, large)."""
         lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
         torch._foreach_mul_(matrices, 1 - lr * weight_decay)
         for matrix, update in zip(matrices, updates.to(matrices[0].dtype), strict=True):
@@ -109,14 +117,14 @@ def as_wide(matrix: Tensor) -> Tensor:
 
 @torch.no_grad()
 def muon_steps(muons: Sequence[Muon]) -> None:
-    """Take one step of each optimizer. Their models have equal shapes, and the matrices of one
-    shape, of all models, are orthogonalised together."""
+    """Take one step of each optimizer. All optimizers must train models of the same shape. Matrices
+    of the same shape are orthogonalised together, across all models."""
     spec = muons[0].spec
     for stacks in zip(*(muon.stacks for muon in muons), strict=True):
         first = stacks[0]
         matrix = first[0].matrix
         at_once = max(1, ELEMENTS_AT_ONCE[matrix.device.type] // (len(muons) * matrix.numel()))
-        # experts that received no token have no gradient
+        # a matrix has no gradient if no token used it, such as an expert that received no token
         to_update = [i for i, item in enumerate(first) if item.parameter.grad is not None]
         for start in range(0, len(to_update), at_once):
             indices = to_update[start : start + at_once]

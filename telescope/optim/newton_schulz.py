@@ -1,17 +1,19 @@
 """Muon's orthogonalisation of a matrix.
 
-Muon replaces the momentum matrix by (nearly) its polar factor: a quintic Newton-Schulz iteration
-moves all singular values close to one (K. Jordan et al., "Muon", 2024; arXiv 2505.02222, appendix
-G). The conventions follow `torch.optim.Muon`: momentum is an exponential average, which Nesterov's
-rule mixes with the gradient; the Frobenius norm is clamped at `eps`; weight decay is multiplied by
-the lr, but not by the update scale. The update scale and the lr at each width come from
-`telescope.parametrisation.mup`.
+Muon replaces the momentum matrix by an approximation of its polar factor. The polar factor has the
+same singular vectors as the matrix, but all its singular values are one. A quintic Newton-Schulz
+iteration moves the singular values close to one (K. Jordan et al., "Muon", 2024; arXiv 2505.02222,
+appendix G).
 
-The functions are batched over leading dimensions, so that stacked matrices of one shape are
-orthogonalised together. `mixed_momentum` changes its buffer in place; all other arguments stay
-unchanged.
+The conventions are those of `torch.optim.Muon`. Momentum is an exponential average of the
+gradients, and Nesterov's rule mixes this average with the current gradient. Before the iteration, a
+matrix is divided by its Frobenius norm, or by `eps` if the norm is smaller. Weight decay is
+multiplied by the learning rate, but not by the update scale, which is Muon's factor on an
+orthogonalised matrix. `telescope.parametrisation.mup` gives the update scale and the learning rate
+at each width.
 
-Parts: `COEFFICIENTS`, `orthogonalize`, `mixed_momentum`.
+The functions accept stacks of matrices of the same shape, which are then orthogonalised together.
+`mixed_momentum` changes its buffer in place. No other argument is changed.
 """
 
 import torch
@@ -20,8 +22,9 @@ from torch import Tensor
 from telescope.shapes import Float
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""a, b and c: a step maps each singular value s to a s + b s^3 + c s^5. Five steps map singular
-values above about 0.003 of the Frobenius norm into [0.68, 1.20]."""
+"""The coefficients a, b and c of the iteration. One step maps each singular value s to a s + b s^3
++ c s^5. Five steps move all singular values above about 0.003 times the matrix's Frobenius norm
+into the range [0.68, 1.20]."""
 
 
 def orthogonalize(
@@ -30,12 +33,12 @@ def orthogonalize(
     eps: float = 1e-7,
     dtype: torch.dtype = torch.bfloat16,
 ) -> Float[Tensor, "*batch out in"]:
-    """Orthogonalise each matrix by Newton-Schulz iteration, in `dtype`, which is also the dtype of
-    the result. Zero matrices stay zero."""
+    """Orthogonalise each matrix by `steps` Newton-Schulz iterations. The iterations and the result
+    have the number format `dtype`. Zero matrices stay zero."""
     a, b, c = COEFFICIENTS
     tall = x.shape[-2] > x.shape[-1]
     y = x.to(dtype)
-    y = y.mT if tall else y  # so that the Gram matrix is the smaller one
+    y = y.mT if tall else y  # a wide matrix has the smaller Gram matrix y y^T
     y = y / torch.linalg.matrix_norm(y, keepdim=True).clamp(min=eps)
     stack = y.reshape(-1, *y.shape[-2:])  # (matrices, rows, columns)
     for _ in range(steps):
@@ -52,7 +55,8 @@ def mixed_momentum(
     momentum: float = 0.95,
     nesterov: bool = True,
 ) -> Float[Tensor, "*batch out in"]:
-    """Advance the buffer B in place by the gradient G: B <- mu B + (1 - mu) G, where mu is
-    `momentum`. Returns the matrix to orthogonalise: (1 - mu) G + mu B, or B without Nesterov."""
+    """Update the momentum buffer B in place with the gradient G: B <- mu B + (1 - mu) G, where mu
+    is `momentum`. Return the matrix to orthogonalise, which uses the updated B: under Nesterov's
+    rule (1 - mu) G + mu B, otherwise B itself."""
     momentum_buffer.lerp_(gradient, 1 - momentum)
     return gradient.lerp(momentum_buffer, momentum) if nesterov else momentum_buffer

@@ -1,10 +1,8 @@
-"""The optimizer of a model: Muon and AdamW over its parameter groups.
+"""The optimizer of a whole model, which trains its parameter groups with Muon and AdamW.
 
-In a Muon run, Muon trains the HIDDEN matrices, and AdamW trains all other parameters, with
-`adamw_lr_ratio` times Muon's base lr (`telescope.optim.groups`). In an AdamW run, AdamW trains all
-parameters.
-
-Parts: `Optimizer` and `build_optimizer` · `step_together`, one step of several models of one shape.
+In a Muon run, Muon trains the HIDDEN matrices, whose two dimensions both grow with the model's
+width. AdamW trains all other parameters, and its base learning rate (before the scaling to the
+model's width) is `adamw_lr_ratio` times that of Muon. In an AdamW run, AdamW trains all parameters.
 """
 
 from collections.abc import Sequence
@@ -19,7 +17,11 @@ from telescope.trials.optimizer import OptimizerSpec
 
 
 class Optimizer:
-    """Muon and AdamW over the parameters of one model."""
+    """The optimizers that train the parameters of one model: Muon, in a Muon run, and AdamW.
+
+    The scaled lr of a group is its learning rate at the model's width and depth, before the
+    learning-rate schedule multiplies it by a factor.
+    """
 
     def __init__(self, model: Model, spec: OptimizerSpec) -> None:
         self.parts: list[torch.optim.Optimizer] = []
@@ -50,13 +52,14 @@ class Optimizer:
         self.scaled_lrs = [[group["lr"] for group in part.param_groups] for part in self.parts]
 
     def schedule(self, factor: float) -> None:
-        """Set every group's lr to `factor` times its scaled lr."""
+        """Set the learning rate of every group to `factor` times the group's scaled lr."""
         for part, scaled_lrs in zip(self.parts, self.scaled_lrs, strict=True):
             for group, scaled_lr in zip(part.param_groups, scaled_lrs, strict=True):
                 group["lr"] = scaled_lr * factor
 
     def step(self, factor: float) -> None:
-        """Update this model alone, at `factor` times the scaled lrs."""
+        """Update the parameters of this model with `factor` times the scaled lrs, then clear the
+        gradients."""
         step_together([self], [factor])
 
     def state_dict(self) -> list[dict[str, Any]]:
@@ -72,8 +75,8 @@ def build_optimizer(model: Model, spec: OptimizerSpec) -> Optimizer:
 
 
 def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
-    """Update all parameters of several models of one shape from their gradients, each model with
-    its own factor on the scaled lrs; then clear the gradients."""
+    """Update the parameters of several models of the same shape, then clear their gradients. Each
+    model has its own entry in `factors`, by which its scaled lrs are multiplied."""
     for optimizer, factor in zip(optimizers, factors, strict=True):
         optimizer.schedule(factor)
     for parts in zip(*(optimizer.parts for optimizer in optimizers), strict=True):

@@ -1,4 +1,5 @@
-"""The learning-rate schedule: warm-up, plateau and decay as a factor on the scaled lr."""
+"""The learning-rate schedule, which multiplies the learning rates of all parameter groups by the
+same factor at each step."""
 
 import math
 
@@ -6,9 +7,12 @@ from telescope.trials.horizon import HorizonSpec
 
 
 def lr_factor(horizon: HorizonSpec, step: int) -> float:
-    """The factor on the scaled lr at `step`, which counts from 0. Warm-up rises linearly to 1. A
-    decay would reach `final_lr_fraction` at step `horizon.steps`, one after the last step, so no
-    step has a factor of zero."""
+    """The factor on the learning rates at `step`, which counts from 0.
+
+    During warm-up, the factor rises linearly to 1. After warm-up, it stays at 1 or falls, as
+    `horizon.decay` says. A factor that falls would reach `final_lr_fraction` one step after the
+    last, so the factor is above zero at every step.
+    """
     warmup = warmup_steps(horizon)
     if step < warmup:
         return (step + 1) / warmup

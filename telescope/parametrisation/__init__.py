@@ -1,6 +1,5 @@
-"""The scaling of hyperparameters with width.
+"""The scaling of hyperparameters with the width and depth of a model.
 
 In reading order: `roles`, the roles of parameters · `layout`, the matrices that a parameter holds ·
-`mup`, the rules as tables · `initial_values`, the standard deviations of initial values at the base
-width.
+`mup`, the scaling rules · `initial_values`, the sizes of initial values at the base width.
 """

@@ -1,9 +1,7 @@
-"""Standard deviations of the initial values of telescope's own Transformer at its base size.
+"""The initial values of telescope's own Transformer at its base width and base depth.
 
-`telescope.parametrisation.mup.factors` gives the factors on these values at other widths.
-
-Parts: `base_init_std` · `SHARED_KEY_INIT`, `shared_key_factor`: a further factor for mla's shared
-rotary key.
+At other widths, their standard deviations are multiplied by the factors of
+`telescope.parametrisation.mup.factors`. In this module, m = width / base width.
 """
 
 import math
@@ -17,9 +15,10 @@ from telescope.trials.types import Parametrisation
 def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: bool) -> float:
     """Standard deviation of a parameter's initial values at the base width and base depth.
 
-    Embeddings: 0.5. Hidden matrices: 1/sqrt(base fan_in), divided by sqrt(2 base depth) if they
-    feed the residual stream, as in GPT-2. Untied readout matrices and vectors: 0. `fan_in` is
-    taken at the model's width; the base fan_in is `fan_in` / m.
+    Embeddings have a standard deviation of 0.5. Hidden matrices have 1 / sqrt(base fan_in). If a
+    hidden matrix feeds the residual stream, this value is divided by sqrt(2 x base depth), as in
+    GPT-2. Readout matrices (of an untied head) and vectors have 0. `fan_in` is the number of inputs
+    at the model's width, and the base fan_in is `fan_in` / m.
     """
     if role is Role.HIDDEN:
         std = math.sqrt(model.multiplier / fan_in)
@@ -29,12 +28,15 @@ def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: boo
 
 
 SHARED_KEY_INIT: Mapping[Parametrisation, float] = {"mup": -0.5, "mup-paper": 0.0, "standard": 0.0}
-"""Exponent of m in the initial values of mla's shared rotary key, relative to other hidden
-matrices. A random matrix with a fixed fan-out and entries of size 1/sqrt(fan_in) has a spectral
-norm of order one, whereas the spectral condition asks for a norm of order sqrt(fan_out / fan_in),
-which falls as m^-1/2."""
+"""For each parametrisation, the exponent of m in a further factor on the initial values of mla's
+shared rotary key.
+
+In mla (multi-head latent attention), all heads share one key that is rotated by position. The
+number of outputs (fan_out) of its matrix does not grow with width. With random entries of size
+1 / sqrt(fan_in), the spectral norm of this matrix would be of order one at every width. But the
+spectral condition of muP asks for a norm of order sqrt(fan_out / fan_in), which falls as m^-1/2."""
 
 
 def shared_key_factor(model: ModelSpec, parametrisation: Parametrisation) -> float:
-    """Factor on the initial values of mla's shared rotary key."""
+    """The further factor on the initial values of mla's shared rotary key."""
     return float(model.multiplier ** SHARED_KEY_INIT[parametrisation])

@@ -1,12 +1,13 @@
 """The matrices that a parameter holds.
 
-Muon orthogonalises (fan_out, fan_in) matrices, but a parameter need not be such a matrix: a
-convolution becomes a matrix when it is flattened, a stack of experts holds a matrix per expert, a
-fused query-key-value projection holds three matrices or one per head, and some libraries store
-(fan_in, fan_out). A `MatrixLayout` describes how to view a parameter as matrices and how to cut
-these matrices into pieces. All results are views: writing into them changes the parameter.
+Muon orthogonalises matrices of shape (fan_out, fan_in), but not every parameter is such a matrix. A
+convolution becomes a matrix when it is flattened. A stack of experts holds one matrix for each
+expert. A fused query-key-value projection holds three matrices, or one matrix for each head. Some
+libraries store a matrix as (fan_in, fan_out). A `MatrixLayout` describes how to view a parameter as
+matrices and how to cut these matrices into pieces. All results are views: writing into a view
+changes the parameter.
 
-The factor on an update depends on the shape of the piece that was orthogonalised
+Muon's factor on an update depends on the shape of the piece that was orthogonalised
 (telescope.parametrisation.mup), not on the shape of the parameter.
 """
 
@@ -20,27 +21,30 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class MatrixLayout:
-    """Which dimensions of a parameter form fan_out, which form fan_in, and which index separate
-    matrices; and how each matrix is cut into pieces."""
+    """How a parameter is viewed as matrices, and how each matrix is cut into pieces.
+
+    Each dimension of the parameter is in exactly one of `rows`, `columns` and `stack`.
+    """
 
     rows: tuple[int, ...] = (0,)  # dimensions that form fan_out
     columns: tuple[int, ...] = (1,)  # dimensions that form fan_in
     stack: tuple[int, ...] = ()  # dimensions that index separate matrices
-    # relative numbers of rows of the pieces: with (4, 1, 1), the query has four times as many rows
-    # as the key and the value; with (), each matrix is one piece
+    # relative numbers of rows of the pieces; in a fused query-key-value projection with (4, 1, 1),
+    # the query has four times as many rows as the key; with (), each matrix is one piece
     parts: tuple[int, ...] = ()
-    # rows of each piece if all are equal, for instance the size of a head; overrides `parts`
+    # number of rows of every piece, for instance the size of a head; if it is given, `parts` is
+    # ignored
     block_rows: int | None = None
 
     def matrices(self, x: Tensor) -> Tensor:
         """The parameter `x` viewed as matrices: (matrices, fan_out, fan_in). Raises RuntimeError if
-        torch has no such view."""
+        torch cannot view `x` in this way without a copy."""
         groups = (self.stack, self.rows, self.columns)
         sizes = [math.prod(x.shape[d] for d in dimensions) for dimensions in groups]
         return x.permute(*self.stack, *self.rows, *self.columns).view(sizes)
 
     def blocks(self, x: Tensor) -> list[Tensor]:
-        """Views (rows, fan_in) of the pieces, which Muon orthogonalises separately."""
+        """The pieces that Muon orthogonalises separately, as views of shape (rows, fan_in)."""
         return [
             piece
             for matrix in self.matrices(x).unbind()
@@ -54,14 +58,15 @@ class MatrixLayout:
         return [unit * part for part in self.parts or (1,)]
 
     def problem(self, shape: Sequence[int]) -> str | None:
-        """The reason why a parameter of this shape cannot be cut into such pieces, or None."""
+        """The reason why a parameter of this shape cannot be cut into the layout's pieces. None if
+        it can be cut."""
         rows = math.prod(shape[d] for d in self.rows)
         if rows % (self.block_rows or sum(self.parts or (1,))) == 0:
             return None
         if self.block_rows:
             return f"{rows} rows cannot be split into pieces of {self.block_rows} rows"
         sizes = ":".join(map(str, self.parts))
-        return f"{rows} rows cannot be split into parts of sizes {sizes}"
+        return f"{rows} rows cannot be split into parts of relative sizes {sizes}"
 
 
 MATRIX = MatrixLayout()

@@ -1,28 +1,32 @@
 """The scaling of each hyperparameter with width and depth.
 
-For each parametrisation, role and optimizer, a table holds exponents e: the value at the base width
-is multiplied by m^e, where m = width / base width. Model, optimizer, report and tests read the same
-tables. Since 1.0 ** e == 1.0, every factor at the base width and base depth is exactly one, with
-any options; the one exception is the lr under `lr_convention: absolute`, which takes powers of the
+A parametrisation is a set of scaling rules. Tables hold an exponent e for each hyperparameter. The
+hyperparameter's value at the base width is multiplied by m^e, where m = width / base width. The
+exponent depends on the parametrisation, the role of the parameter and the optimizer. Model,
+optimizer, report and tests read the same tables. `factors` combines the factors for width and
+depth. The optimizer's spec and telescope.parametrisation.initial_values hold the base values.
+
+At the base width and base depth, every factor is exactly one, because 1.0 ** e == 1.0. There is one
+exception: under `lr_convention: absolute`, the factor on the learning rate (lr) is a power of the
 width itself.
 
-- `mup`: AdamW follows CompleteP's summary table (arXiv 2505.01618). The output head has form A, a
-  forward multiplier, which is safe with tied embeddings; with `head_form: rescaled`, the head has
-  form B, without a multiplier, for fused losses. Muon's lr rule follows from Muon's update scale
-  and keeps the spectral norm of an update of order sqrt(fan_out / fan_in). The default weight-decay
-  rule suits a ladder whose levels all train on the same number of tokens.
-- `mup-paper`: arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed: one table for
-  AdamW and Muon, Muon's update scale 0.2 sqrt(max(fan_out, fan_in)), weight decay and eps unscaled.
-  Only the initial values of an untied head differ from the paper: they are zero. With the paper's
-  update scale and lr rule, Muon's updates fall as m^-1/2 relative to the spectral condition (arXiv
-  2512.05620, app. G).
-- `standard`: the control; only initial values depend on width, as in any 1/sqrt(fan_in)
-  initialisation.
+Muon multiplies each orthogonalised update by a factor, the update scale. The spectral condition
+asks that the spectral norm of an update, relative to sqrt(fan_out / fan_in), does not change with
+width. There are three parametrisations:
 
-Parts: `Rule`, `TABLE` · for Muon `UPDATE_SCALES`, `SPECTRAL_GROWTH`, `MUON_LR`, `OWN_MUON_LR_RULE`,
-`spectral_exponent` · `WEIGHT_DECAY` · `factors`, which combines width and depth (`depth_factors`) ·
-for the forward pass `forward_multiplier`, `branch_multiplier`, `attention_factor`. The values at
-the base width are in the optimizer's spec and in telescope.parametrisation.initial_values.
+- `mup`: AdamW follows CompleteP's summary table (arXiv 2505.01618). The output head has a
+  multiplier in the forward pass (form A), which also works with tied embeddings. Under `head_form:
+  rescaled`, the head has no multiplier, and its lr and initial values change instead (form B). This
+  form suits losses that are fused with the head. Muon's lr falls as m^-1/2 under the update scale
+  rms_match, and is constant under the others, as the spectral condition requires. The default rule
+  for weight decay suits a search in which all widths train on the same number of tokens.
+- `mup-paper`: the rules of arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed.
+  AdamW and Muon use the same table, Muon's update scale is 0.2 sqrt(max(fan_out, fan_in)), and
+  weight decay and eps do not change with width. Only the initial values of an untied head differ
+  from the paper: they are zero. Under these rules, Muon's updates fall as m^-1/2 relative to the
+  spectral condition (arXiv 2512.05620, appendix G).
+- `standard`: the control. Only the initial values of hidden matrices change with width, as
+  1 / sqrt(fan_in). The lr, weight decay and eps stay the same.
 """
 
 import math
@@ -43,12 +47,12 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True)
 class Rule:
-    """Exponents of m for one role under one optimizer."""
+    """Exponents of m in the values of one role under one optimizer."""
 
     init_std: float = 0.0
-    lr: float = 0.0  # for AdamW; Muon's exponent is in MUON_LR
+    lr: float = 0.0  # under AdamW; the exponent under Muon is in MUON_LR
     eps: float = 0.0
-    multiplier: float = 0.0  # for the factor on the layer's output in the forward pass
+    multiplier: float = 0.0  # of the factor on the layer's output in the forward pass
 
 
 EMBEDDING, HIDDEN, READOUT, VECTOR = Role.EMBEDDING, Role.HIDDEN, Role.READOUT, Role.VECTOR
@@ -72,14 +76,15 @@ TABLE: Mapping[tuple[Parametrisation, Role, OptimizerName], Rule] = {
 }
 
 RESCALED_HEAD = Rule(init_std=-1.0, lr=-1.0)
-"""Form B of mup's head: its lr and its initial values fall as 1/m, without a forward multiplier. In
-telescope's own Transformer only the lr matters, since the untied head starts at zero."""
+"""Form B of the output head under `mup`: the head's lr and initial values fall as 1/m, and there is
+no forward multiplier. In telescope's own Transformer, only the lr matters, because an untied head
+starts at zero."""
 
 UNDECAYED = frozenset({VECTOR})
 """Roles without weight decay."""
 
 
-# Muon: the lr rule follows from the update scale
+# Muon's update scale and lr rule
 
 UPDATE_SCALES: Mapping[UpdateScale, Callable[[int, int], float]] = {
     "spectral_ratio": lambda fan_out, fan_in: math.sqrt(fan_out / fan_in),
@@ -95,11 +100,12 @@ SPECTRAL_GROWTH: Mapping[UpdateScale, float] = {
     "none": 0.0,
     "rms_match": 0.5,
 }
-"""Exponent of m in the ratio of an update's spectral norm to sqrt(fan_out / fan_in), at constant
-lr, for matrices that keep their aspect ratio."""
+"""For each update scale, the exponent of m in the ratio of an update's spectral norm to
+sqrt(fan_out / fan_in). The exponent holds for a constant lr, and for matrices whose aspect ratio
+does not change with width."""
 
 MUON_LR: Mapping[MuonLrRule, float] = {"constant": 0.0, "inverse_sqrt": -0.5, "inverse": -1.0}
-"""Exponent of m in Muon's lr."""
+"""For each lr rule, the exponent of m in Muon's lr."""
 
 DEFAULT_UPDATE_SCALE: Mapping[Parametrisation, UpdateScale] = {
     "mup": "spectral_ratio",
@@ -125,13 +131,13 @@ OWN_MUON_LR_RULE: Mapping[Parametrisation, Mapping[UpdateScale, MuonLrRule]] = {
 
 
 def chosen_update_scale(optimizer: OptimizerSpec) -> UpdateScale:
-    """The update scale in the options, or else the parametrisation's default."""
+    """The update scale that the options name; if they name none, the parametrisation's default."""
     return optimizer.update_scale or DEFAULT_UPDATE_SCALE[optimizer.parametrisation]
 
 
 def chosen_muon_lr_rule(optimizer: OptimizerSpec) -> MuonLrRule:
-    """Muon's lr rule in the options, or else the default for the update scale under this
-    parametrisation."""
+    """The rule for Muon's lr that the options name. If they name none, the default rule for the
+    parametrisation and the update scale."""
     return (
         optimizer.muon_lr_rule
         or OWN_MUON_LR_RULE[optimizer.parametrisation][chosen_update_scale(optimizer)]
@@ -144,8 +150,8 @@ def update_scale(optimizer: OptimizerSpec, fan_out: int, fan_in: int) -> float:
 
 
 def spectral_exponent(optimizer: OptimizerSpec) -> float:
-    """Exponent of m in the ratio of a Muon step's spectral norm to sqrt(fan_out / fan_in); an
-    exponent of 0 meets the spectral condition."""
+    """Exponent of m in the ratio of the spectral norm of Muon's step (lr x update) to sqrt(fan_out
+    / fan_in). An exponent of 0 meets the spectral condition."""
     return SPECTRAL_GROWTH[chosen_update_scale(optimizer)] + MUON_LR[chosen_muon_lr_rule(optimizer)]
 
 
@@ -154,24 +160,25 @@ def spectral_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class WeightDecayFactor:
-    """Exponent of m in weight decay: `offset` - `share` x the lr's exponent. With share 1, the
-    product of lr and weight decay scales as m^offset."""
+    """The rule for the exponent of m in weight decay: `offset` - `share` x the exponent of m in the
+    lr. If `share` is 1, the product of lr and weight decay changes as m^offset."""
 
     offset: float
     share: float
 
 
 WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], WeightDecayFactor] = {
-    # lr x weight decay is constant: weights average over the same number of steps at every width
-    # (arXiv 2405.13698)
+    # lr x weight decay stays constant, so that weights average their updates over the same number
+    # of steps at every width (arXiv 2405.13698)
     ("fixed_tokens", "adamw"): WeightDecayFactor(0.0, 1.0),
     ("fixed_tokens", "muon"): WeightDecayFactor(0.0, 1.0),
-    # tokens grow with parameters: lr x weight decay of hidden matrices falls as 1/m
-    # (arXiv 2512.05620); under muP, AdamW's lr already falls as 1/m
+    # for runs in which the number of tokens grows with the number of parameters: lr x weight decay
+    # of hidden matrices falls as 1/m (arXiv 2512.05620); under muP, AdamW's lr already falls as 1/m
     ("compute_optimal", "adamw"): WeightDecayFactor(0.0, 0.0),
     ("compute_optimal", "muon"): WeightDecayFactor(-1.0, 1.0),
-    # top singular values are equal at every width (arXiv 2510.15262): AdamW's weight decay grows as
-    # sqrt(m); Muon keeps these values below update scale / weight decay
+    # keeps the largest singular values equal at every width (arXiv 2510.15262): under muP, AdamW's
+    # weight decay grows as sqrt(m); under Muon, lr x weight decay stays constant, because these
+    # values then stay below the same bound at every width (update scale / weight decay)
     ("sqrt_width", "adamw"): WeightDecayFactor(0.0, 0.5),
     ("sqrt_width", "muon"): WeightDecayFactor(0.0, 1.0),
     ("constant", "adamw"): WeightDecayFactor(0.0, 0.0),
@@ -187,13 +194,13 @@ OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {
 
 
 def chosen_weight_decay_rule(optimizer: OptimizerSpec) -> WeightDecayRule:
-    """The weight-decay rule in the options, or else the parametrisation's default."""
+    """The weight-decay rule of the options; if they name none, the parametrisation's default."""
     return optimizer.weight_decay_rule or OWN_WEIGHT_DECAY_RULE[optimizer.parametrisation]
 
 
 def decay_product_exponent(optimizer: OptimizerSpec) -> float:
-    """Exponent of m in the product of lr and weight decay of the hidden matrices; 0 under
-    fixed_tokens."""
+    """Exponent of m in the product of lr and weight decay of the hidden matrices. It is 0 under the
+    weight-decay rule fixed_tokens."""
     decay = WEIGHT_DECAY[chosen_weight_decay_rule(optimizer), optimizer.name]
     if optimizer.name == "muon":
         lr = MUON_LR[chosen_muon_lr_rule(optimizer)]
@@ -207,7 +214,8 @@ def decay_product_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class Factors:
-    """Factors on the values at the base width and base depth, for one width and depth."""
+    """Factors by which the values at the base width and base depth are multiplied to give the
+    values at another width and depth."""
 
     init_std: float
     lr: float
@@ -218,7 +226,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class DepthFactors:
-    """CompleteP's factors for parameters in a residual branch."""
+    """CompleteP's factors for the depth of a model, for parameters in a residual branch."""
 
     lr: float
     eps: float
@@ -230,7 +238,7 @@ telescope does not know."""
 
 
 def depth_factors(model: ModelSpec) -> DepthFactors:
-    """The depth rule's factors for the parameters in the model's residual branches."""
+    """The factors of CompleteP's depth rule for the parameters in the model's residual branches."""
     ratio, alpha = model.depth_ratio, model.depth_exponent
     return DepthFactors(lr=ratio ** (alpha - 1), eps=ratio**-alpha)
 
@@ -238,7 +246,8 @@ def depth_factors(model: ModelSpec) -> DepthFactors:
 def rule_of(
     model: AnyModel, parametrisation: Parametrisation, role: Role, trained_by: OptimizerName
 ) -> Rule:
-    """The exponents in TABLE; for a head of form B, RESCALED_HEAD."""
+    """The exponents for a role: RESCALED_HEAD for a head of form B under `mup`, otherwise the entry
+    of TABLE."""
     rescaled = parametrisation == "mup" and role is READOUT and model.head_form == "rescaled"
     return RESCALED_HEAD if rescaled else TABLE[parametrisation, role, trained_by]
 
@@ -250,10 +259,11 @@ def factors(
     trained_by: OptimizerName,
     depth: DepthFactors = UNSCALED,
 ) -> Factors:
-    """Factors for the parameters of one role; `depth` holds the factors of the depth rule.
+    """The factors for the parameters of one role under the optimizer `trained_by`. `depth` holds
+    the factors of the depth rule.
 
-    Under `lr_convention: absolute`, the factor on the lr is the same power of the width instead of
-    m; the other factors stay the same.
+    Under `lr_convention: absolute`, the factor on the lr has the same exponent, but is a power of
+    the width instead of m. All other factors stay the same.
     """
     m, rule = model.multiplier, rule_of(model, optimizer.parametrisation, role, trained_by)
     lr = MUON_LR[chosen_muon_lr_rule(optimizer)] if trained_by == "muon" else rule.lr
@@ -272,18 +282,18 @@ def factors(
 
 
 def forward_multiplier(model: AnyModel, parametrisation: Parametrisation, role: Role) -> float:
-    """Width factor on the output of the embedding or the head, in training and in generation."""
+    """The factor for width on the output of the embedding or the head, in every forward pass."""
     return float(model.multiplier ** rule_of(model, parametrisation, role, "adamw").multiplier)
 
 
 def branch_multiplier(model: ModelSpec) -> float:
-    """Depth factor on the output of each residual branch."""
+    """The factor for depth on the output of each residual branch."""
     return float(model.depth_ratio**-model.depth_exponent)
 
 
 def attention_factor(model: ModelSpec) -> float:
-    """Factor on attention scores: 1 / sqrt(head size), or 8 / head size under `attention_scale:
-    inverse`. The constant 8 makes both factors equal at a head size of 64."""
+    """The factor on the product of a query and a key: 1 / sqrt(d), or 8 / d under `attention_scale:
+    inverse`. Here d is the number of entries of the query. Both factors are equal if d is 64."""
     if model.attention_scale == "inverse_sqrt":
         return 1 / math.sqrt(model.score_dim)
     return 8 / model.score_dim

@@ -1,9 +1,8 @@
-"""The role of a parameter: how its shape grows with width. The role selects the parameter's muP
-rules.
+"""The roles of parameters.
 
-Parts: `Role` · `trained_by`, the optimizer of a role · `MODULE_ROLES`, `roles`: the roles of the
-parameters of telescope's own Transformer, by the type of the module that holds them.
-telescope.models.reading finds the roles in a user's model.
+The role of a parameter states which of its dimensions grow with the model's width. It selects the
+muP rules for the parameter. `roles` finds the roles in telescope's own Transformer, from the types
+of its modules. telescope.models.reading finds the roles in a user's model.
 """
 
 from enum import StrEnum
@@ -19,11 +18,12 @@ class Role(StrEnum):
     EMBEDDING = "embedding"  # only fan_out grows
     HIDDEN = "hidden"  # both fan_in and fan_out grow
     READOUT = "readout"  # only fan_in grows
-    VECTOR = "vector"  # one dimension: gains and biases
+    VECTOR = "vector"  # the parameter has one dimension, such as a gain or a bias
 
 
 def trained_by(name: OptimizerName, role: Role) -> OptimizerName:
-    """The optimizer that trains the parameters of a role in a run of optimizer `name`."""
+    """The optimizer that trains the parameters of a role if the run's optimizer is `name`. A Muon
+    run trains some parameters with AdamW."""
     match name:
         case "muon":
             return "muon" if role is Role.HIDDEN else "adamw"
@@ -40,10 +40,11 @@ MODULE_ROLES: dict[type[nn.Module], Role] = {
 
 
 def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
-    """Role of every parameter, keyed by the parameter's qualified name. `readout` is the module of
-    the output head, or None if embeddings are tied.
+    """The role of every parameter, by the parameter's qualified name. `readout` is the module of
+    the output head, or None if the head shares the embedding's matrix.
 
-    Raises LookupError, which names the parameter, if the type of its module has no role.
+    Raises LookupError if a parameter belongs to a module whose type has no role. The error names
+    the parameter.
     """
     role_of: dict[str, Role] = {}
     for path, module in model.named_modules():

@@ -235,7 +235,7 @@ def test_a_corpus_must_fill_a_window_on_both_sides(tmp_path: Path) -> None:
     assert len(tokens_of(open_tokens(resolve(spec)).validation)) == 11
     field, message = refusal(replace(spec, context=11))
     assert field == "data.corpus"
-    assert "11 validation tokens, fewer than one window of 11 + 1; give more text" in message
+    assert "11 validation tokens, but one window needs 11 + 1; give more text" in message
     assert "12 training tokens" in refusal(replace(spec, context=12, validation_fraction=0.89))[1]
 
 
@@ -243,7 +243,7 @@ def test_a_corpus_must_fill_a_batch(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x" * 100)
     spec = resolve(DataSpec(corpus=str(tmp_path / "a.txt"), context=10))
     check_length(spec, 90)
-    words = r"91 training tokens, fewer than one batch of 100 \+ 1.*lower batch_tokens"
+    words = r"91 training tokens, but one batch needs 100 \+ 1.*lower batch_tokens"
     with pytest.raises(InvalidInput, match=words) as caught:
         check_length(spec, 100)
     assert caught.value.problems[0].field == "data.corpus"

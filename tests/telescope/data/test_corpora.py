@@ -189,9 +189,9 @@ def test_text_that_is_not_utf8_is_refused_by_file_and_byte(tmp_path: Path) -> No
     ("line", "expected"),
     [
         (b"{not json", "line 2 of"),
-        (b'{"body": "x"}', "no text in a field 'text', but the fields ['body']"),
+        (b'{"body": "x"}', "no text in a field 'text'; it holds the fields ['body']"),
         (b'{"text": 3}', "no text in a field 'text'"),
-        (b"[1, 2]", "but list"),
+        (b"[1, 2]", "it holds a value of type list"),
         (b'{"text": "\xff"}', "is not UTF-8"),
         (b'{"text": "\\ud800"}', "half a surrogate pair"),
         (b"[" * 100_000, "is not JSON"),
@@ -223,7 +223,7 @@ def test_bad_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no.parquet").write_bytes(b"PAR1 nothing")
     assert "is not parquet" in refusal(tmp_path / "no.parquet")
     other_column = parquet(tmp_path / "body.parquet", body=["x"])
-    assert "has no column 'text', but ['body']" in refusal(other_column)
+    assert "has no column 'text'; its columns are ['body']" in refusal(other_column)
     assert "holds int64, not text" in refusal(parquet(tmp_path / "numbers.parquet", text=[1, 2]))
 
 

@@ -73,7 +73,7 @@ def test_tokens_are_not_changed() -> None:
     [
         ("byte", "did you mean bytes?"),
         ("bpe4096", "did you mean bpe-4096?"),
-        ("gpt2", "give bytes, bpe-N"),
+        ("gpt2", "must be bytes, bpe-N"),
         ("bpe-", "bpe-N such as bpe-4096"),
         ("bpe-x", "bpe-N such as bpe-4096"),
         ("bpe-256", "257 to 1048576"),

@@ -437,7 +437,7 @@ def test_the_docstring_states_the_source_of_the_numbers(loaded: Any) -> None:
         run.spec.data.content,
         "torch on cpu",
     )
-    for fact in (*facts, f"{len(run.trials)}, of seeds 0", "lr 0.03"):
+    for fact in (*facts, f"{len(run.trials)}, with the seeds 0", "lr 0.03"):
         assert fact in text
 
 

@@ -195,7 +195,7 @@ def test_fused_matrices_are_split_as_the_user_sets() -> None:
 @pytest.mark.parametrize(
     ("split", "words"),
     [
-        (MatrixLayout(parts=(5, 1, 1)), "cannot be split into parts of sizes 5:1:1"),
+        (MatrixLayout(parts=(5, 1, 1)), "cannot be split into parts of relative sizes 5:1:1"),
         (MatrixLayout(block_rows=7), "into pieces of 7 rows"),
     ],
 )

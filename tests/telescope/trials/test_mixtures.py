@@ -188,8 +188,8 @@ def test_token_files_mix_where_their_vocabularies_agree(texts: Path) -> None:
     field, _, message = refusal(DataSpec(corpus={"./a.bin": 1, "./c.bin": 1}))
     assert field == "data.corpus"
     assert "./a.bin needs a vocabulary of 1024" in message
-    assert "./c.bin one of 1152" in message
-    assert "by one tokenizer" in message
+    assert "./c.bin needs 1152" in message
+    assert "with the same tokenizer" in message
     assert "vocabulary of" in refusal(DataSpec(corpus={"./a.bin": 1, "./code.txt": 1}))[2]
     assert refusal(DataSpec(corpus={"./code.txt": 1, "./a.bin": 1}, tokenizer="bpe-300")) == (
         "data.tokenizer",
@@ -340,17 +340,17 @@ def test_one_text_under_two_names_is_refused(texts: Path) -> None:
     for copy in ("./copy.txt", str(texts / "code.txt")):
         field, _, message = refusal(DataSpec(corpus={"./code.txt": 1, "./prose.txt": 1, copy: 1}))
         assert field == "data.corpus"
-        assert "hold the same text; name one of them" in message
+        assert "hold the same text; name only one of them" in message
 
 
 def test_each_part_must_fill_a_window_and_its_share_of_a_batch(texts: Path) -> None:
     (texts / "short.txt").write_text("x" * 100)
     field, value, message = refusal(mixed(context=11, code=1, short=1))
     assert (field, value) == ("data.corpus", "./short.txt")
-    assert "11 validation tokens, fewer than one window of 11 + 1" in message
+    assert "11 validation tokens, but one window needs 11 + 1" in message
     spec = resolve(mixed(context=10, code=9, short=1))
     check_length(spec, 900)
-    words = r"91 training tokens, fewer than its share of one batch of 1000, 100 \+ 1.*lower batch"
+    words = r"91 training tokens, but its share of one batch of 1000 needs 100 \+ 1.*lower batch"
     with pytest.raises(InvalidInput, match=words) as caught:
         check_length(spec, 1000)
     assert caught.value.problems[0].value == str(texts / "short.txt")
