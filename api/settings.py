@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     """Number of failed attempts at one trial after which the trial and its job fail. An attempt
     fails if, for example, its worker process dies."""
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Seconds between two looks of the coordinator for new jobs and for requests such as cancel."""
+    """Seconds between two checks of the coordinator for new jobs and for users' requests."""
 
     @field_validator("factories")
     @classmethod

@@ -5,8 +5,9 @@ size of the updates changes with width. A job of kind telescope begins with this
 job's field `coordinates` is `skip`. The command runs the check in any case, but not the rest of the
 job. It trains in this process, on one core, and prints a table of the layers and a verdict.
 
-A job has one ladder per optimizer and variant: models of increasing width. Each ladder is checked
-separately.
+A job can compare optimizers, and it can compare variants (architectures or texts). It has a ladder,
+a series of models of increasing width, for each optimizer and variant. The command checks each
+ladder separately.
 """
 
 from collections.abc import Mapping, Sequence
@@ -136,7 +137,8 @@ def show_check(reports: Mapping[str, Any], output: Console) -> None:
             output.print(f"Likely cause: {escape(report.cause)}.", soft_wrap=True)
         if report.verdict == "unresolved":
             output.print(
-                "This would not stop a job, because the check found no fault.", soft_wrap=True
+                "An unresolved check would not stop a job, because it found no fault.",
+                soft_wrap=True,
             )
 
 

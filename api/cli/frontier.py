@@ -1,9 +1,9 @@
 """The command `telescope frontier JOB --target-loss X`, which tells the cost of reaching a loss.
 
 A job of kind compute_time compares AdamW with Muon at several batch sizes. For the target loss X,
-the service computes three tables: the hours needed against the number of devices, the tokens needed
-against the batch size, and the ratio of AdamW's tokens to Muon's. The command prints and plots the
-tables, or prints one of them as CSV. X may be any loss that the job's runs reached.
+the service computes three tables: the hours to the loss by number of devices, the tokens to the
+loss by batch size, and AdamW's tokens divided by Muon's tokens. The command prints and plots the
+tables, or prints one of them as CSV. X may be any held-out loss that the job's runs reached.
 """
 
 import sys

@@ -7,8 +7,8 @@ name. With `--json`, standard output is one JSON document, even after a failure.
 
 The exit status is one of these:
 
-- 0: The command is done.
-- 1: The verdict is not final or not resolved, or the coordinate check failed.
+- 0: The command succeeded.
+- 1: The verdict is not resolved or not yet final, or the coordinate check failed.
 - 2: The input or the request is invalid.
 - 3: The job failed, or something that telescope depends on failed.
 - 130: The command was interrupted.
@@ -50,9 +50,9 @@ app = typer.Typer(
         "versions of the model and transfers the optimum to the wide model."
     ),
     epilog=(
-        "The exit status is 0 if the command is done, 1 if the verdict is not final or not "
-        "resolved or the coordinate check failed, 2 if the input or the request is invalid, "
-        "3 if the job failed or something that telescope depends on failed, and 130 after Ctrl-C."
+        "The exit status is 0 if the command succeeds; 1 if the verdict is not resolved or not yet "
+        "final, or if the coordinate check failed; 2 if the input or the request is invalid; "
+        "3 if the job failed, or if something that telescope depends on failed; 130 after Ctrl-C."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -123,7 +123,7 @@ def submit(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> No
 def preview(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> None:
     """Forecast a job's trials and cost without running the job.
 
-    With --url, the service makes the forecast. Without --url, this machine makes it.
+    With --url, the service makes the forecast. Without --url, this machine makes the forecast.
 
     Example: telescope preview job.yaml
     """

@@ -157,7 +157,7 @@ def supervised_progress(
         is_overdue = child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
         no_coordinator = is_overdue and job.version == first_version
         if no_coordinator:
-            cause = f"its coordinator, whose last log line is: {last_log_line(child)}"
+            cause = f"its coordinator to start; the last log line is: {last_log_line(child)}"
             update = replace(update, waiting_for=cause)
         yield update
         if update.state.terminal:

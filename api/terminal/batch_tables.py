@@ -129,7 +129,7 @@ def _critical(critical: CriticalBatch) -> str:
     if critical.p_of_misfit is not None:
         parts.append(f"the p-value of the fit is {critical.p_of_misfit:.2g}")
     if left_out := interval_cell(critical.left_out_low, critical.left_out_high):
-        parts.append(f"without any one of the batches, the critical batch is {left_out}")
+        parts.append(f"if one batch is left out of the fit, the critical batch is {left_out}")
     return "; ".join(parts) + "."
 
 

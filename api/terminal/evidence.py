@@ -1,14 +1,14 @@
 """The terminal output of the evidence behind a result.
 
-A result comes from a ladder: the runs of one optimizer at several widths, up to the target width.
-The functions here return a table or sentences about one ladder. They answer these questions:
+A result comes from a ladder, which consists of the runs of one optimizer at increasing widths. The
+functions here return a table or sentences about a ladder, on these subjects:
 
-- Where does the uncertainty of the result come from?
-- How far should the optimal learning rate shift between the widest trained width and the target?
-- Why did the search end?
-- What would it cost to use the optimum of the smallest width at larger widths?
-- How much does each hyperparameter matter?
-- Which further runs would resolve an unresolved result, and what would they cost?
+- the sources of the uncertainty of the result
+- the expected shift of the optimal learning rate from the widest trained width to the target width
+- the reason why the search ended
+- the cost of using the optimum of the smallest width at larger widths
+- the importance of each hyperparameter
+- the further runs that would resolve an unresolved result, and their cost
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ LEAST_R_SQUARED = 0.9  # a power law of the loss is reported only if its R^2 is 
 def error_budget_table(ladder: LadderReport) -> Table:
     """Return the table of the sources of uncertainty, with one row per fitted hyperparameter.
 
-    All columns but the last are standard deviations in octaves (factors of 2).
+    The columns from `seeds` to `all` are standard deviations in octaves (factors of 2).
     """
     output = empty_table("uncertainty, octaves", *PARTS.values(), "all", "largest part")
     for name, budget in ladder.error_budget.items():
@@ -73,7 +73,7 @@ def _transfer(ladder: LadderReport, transfer: Transfer) -> Iterator[str]:
     if transfer.copying:
         last, smallest = transfer.copying[-1], ladder.levels[0].width
         regret = f"{last.regret:.2g} % of the loss ({last.low:.2g} to {last.high:.2g})"
-        compute = f"To make up for this would take {last.compute:.2g} % more compute"
+        compute = f"Making up for this cost would take {last.compute:.2g} % more compute"
         copied = f"Copying width {smallest}'s optimum to width {last.width} would cost {regret}"
         yield f"{copied}. {compute}."
     at_ends = transfer.lr_interval_cost
@@ -127,5 +127,5 @@ def remedy_cost(remedy: Remedy) -> str:
     widths = ", ".join(map(str, remedy.widths))
     time = f", {duration(remedy.seconds)} of training" if remedy.seconds else ""
     cost = f"{remedy.base_runs:.0f} runs at the base width: {amount(remedy.flops)}FLOP{time}"
-    needed = f"To resolve this result takes further runs at width {widths}"
+    needed = f"Resolving this result takes further runs at width {widths}"
     return f"{needed}. They cost as much as {cost}."

@@ -5,8 +5,8 @@ are called levels. The output consists of these parts, in this order:
 
 - the cost that each level has at least
 - the least, the expected and the largest cost of each part of the study
-- time and disk space
-- for each ladder, the alternatives to it
+- time, disk space, and the cost of the final run at the target width
+- for each ladder, the alternatives to this ladder
 - advice, if there is any
 """
 

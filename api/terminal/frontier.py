@@ -3,14 +3,16 @@
 A compute-time job compares Muon and AdamW by the cost of reaching a target loss. The cost is shown
 in three tables, and each table is followed by sentences that summarise it:
 
-1. the hours needed against the number of devices
-2. the tokens needed against the batch size
-3. the ratio of AdamW's tokens to Muon's tokens
+1. the hours to the loss, by number of devices
+2. the tokens and steps to the loss, by batch size
+3. AdamW's tokens divided by Muon's tokens, by batch size
 
 This module makes the first table, and `api.terminal.batch_tables` makes the other two. The first
-table can have hundreds of rows, but only the rows on the frontier are printed. On the frontier are
-the fastest rows of an optimizer: with as many or fewer devices, no other row reaches the loss in
-fewer hours. The column `step time` tells whether the time of a step was measured or modelled.
+table can have hundreds of rows, but only the rows on the frontier are printed. Two sorts of row are
+not on the frontier: rows whose hours are unknown or only a bound, and rows for which another row of
+the same optimizer is better. The better row needs fewer hours without more devices, or fewer
+devices without more hours. The column `step time` tells whether the time of a training step was
+measured or modelled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -133,7 +135,7 @@ def frontier_words(answer: FrontierAnswer) -> list[str]:
             bounds = f" In {count} of them, the hours are only a bound, because {cause}."
         rows = _row_count(omitted)
         hint = "`--csv frontier` prints all rows."
-        sentences.append(f"The table leaves out {rows} off the frontier.{bounds} {hint}")
+        sentences.append(f"The table leaves out {rows} not on the frontier.{bounds} {hint}")
     if answer.model:
         sentences.append(f"Step times: {escape(answer.model)}.")
     return sentences

@@ -18,7 +18,7 @@ from telescope.studies.telescoping.report import LadderReport
 from telescope.trials.types import OPTIMIZER_TITLES
 
 STATUSES = {
-    "swept": "best value tried; no fit",
+    "swept": "best of the values tried, without a fit",
     "fixed": "given, not tuned",
     "flat": "flat: each value in the interval costs at most 0.2 % of the loss, or a run's noise",
 }

@@ -23,7 +23,7 @@ from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
 PACE_SECONDS = 60.0  # the pace is measured over this most recent period
-MEASURES = {  # what a trial measures, and the name that is printed for it, in the order of printing
+MEASURES = {  # names of levels, by what their trials measure, in the order of printing
     "coordinates": "coordinate check",
     "loss": "width",
     "time": "step times",
@@ -84,9 +84,9 @@ class LevelProgress:
     """The progress of a level: the trials of one optimizer at one width.
 
     If the job has several batch sizes, each batch size has its own level. Each variant of a job (an
-    architecture or a text that the job compares with others) also has its own levels. All trials of
-    the coordinate check (short runs at several widths, before the search) form one level, and so do
-    all runs that measure the times of training steps.
+    architecture or a text that the job compares with others) also has its own levels. The trials of
+    an optimizer's coordinate check (short runs at several widths, before the search) form one
+    level. The runs that measure the times of an optimizer's training steps also form one level.
     """
 
     optimizer: str

@@ -171,7 +171,7 @@ def drift_sentence(drift: Drift) -> str:
 
 
 def result_sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
-    """Return a sentence with the hyperparameters for the target width, or that there are none."""
+    """Return a sentence that states the hyperparameters for the target width, if there are any."""
     if ladder.verdict == "unbracketed" and not ladder.hyperparameters:
         return f"No hyperparameters: {ladder.reason}."
     if not ladder.hyperparameters or ladder.verdict == "refused":

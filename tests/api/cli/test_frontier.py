@@ -185,7 +185,7 @@ def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_bounds(
     _, _, analysis = served
     tables = answers(analysis)
     behind = sum(not row.on_frontier for row in tables.frontier.rows)
-    assert f"The table leaves out {behind} rows off the frontier. `--csv frontier`" in printed(
+    assert f"The table leaves out {behind} rows not on the frontier. `--csv frontier`" in printed(
         tables
     )
     censored = tuple(
