@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from telescope.studies.kind import AnyStudy
 
 COLOURS = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
-PARTS = {"moved": "output", "own": "output, due to the layer's own update"}  # measured changes
+PARTS = {"moved": "output", "own": "output, due to the layer's own update"}  # what changes
 
 
 def coordinates(
@@ -145,7 +145,7 @@ def show_check(reports: Mapping[str, Any], output: Console) -> None:
 def slopes_table(report: Any) -> Table:
     """Return a table with one row per layer and measured change, the steepest slope first.
 
-    A slope is the exponent of the power of the width by which the size of the change grows.
+    The slope is s if the size of the change grows as width^s.
     """
     rows = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("layer", "change of", "slope", "90 % interval", "verdict"):

@@ -9,7 +9,7 @@ from telescope.extras import require_extra
 
 
 def _plottable(file: Path | None) -> Path | None:
-    """Return the file.
+    """Return the file unchanged.
 
     If a plot is requested but matplotlib is not installed, raises MissingPackage, so that the
     command fails before it does any work.

@@ -27,7 +27,7 @@ PIPED_WIDTH = 120  # characters per line if output does not go to a terminal
 
 
 class JobInterrupted(TelescopeError):
-    """The error that the user pressed Ctrl-C.
+    """The error that is raised after the user has pressed Ctrl-C.
 
     `job` is the id of the job that was being run or watched. It is None if there was no such job.
     """

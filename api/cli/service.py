@@ -33,7 +33,8 @@ Port = Annotated[int | None, typer.Option(help="Port to listen on. 0 picks a fre
 ExecutorName = Annotated[
     Literal["ray", "ray_tune", "local"] | None,
     typer.Option(
-        "--executor", help="What runs the trials: Ray, Ray Tune, or (local) one thread without Ray."
+        "--executor",
+        help="What executes the trials (training runs): Ray, Ray Tune, or one local thread.",
     ),
 ]
 Workers = Annotated[

@@ -37,11 +37,9 @@ EXAMPLES: Mapping[str, Example] = {
         "mixtures.yaml", "code, prose and a mixture of both as training data, side by side"
     ),
     "compute_time": Example(
-        "compute_time.yaml", "Muon against AdamW: tokens needed to reach a loss, at each batch size"
+        "compute_time.yaml", "Muon against AdamW: tokens needed for a loss, by batch size"
     ),
-    "llama": Example(
-        "llama.yaml", "a model of your own, here the Llama model of the transformers library"
-    ),
+    "llama": Example("llama.yaml", "a model of your own: here, Llama of the transformers library"),
     "huggingface": Example(
         "huggingface.py", "the Python module that builds the model of llama.yaml"
     ),

@@ -195,10 +195,11 @@ def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_bounds(
     output = printed(
         replace(tables, frontier=replace(tables.frontier, rows=censored, dominance=None))
     )
-    assert f"{len(censored)} of which are bounds because a run did not reach the loss" in output
+    bounds = "the hours are only a bound, because a run never reached the loss"
+    assert f"In {len(censored)} of them, {bounds}" in output
     assert "No comparison" in output
     early = tuple(replace(row, early=True, on_frontier=False) for row in tables.frontier.rows)
-    assert f"{len(early)} of which are bounds" in printed(
+    assert f"In {len(early)} of them, the hours are only a bound" in printed(
         replace(tables, frontier=replace(tables.frontier, rows=early))
     )
 
