@@ -56,7 +56,7 @@ def batch_table(answer: BatchAnswer) -> Table:
         "runs",
         "lr",
         "weight decay",
-        "from",
+        "source of lr",
     )
     for row in answer.rows:
         output.add_row(

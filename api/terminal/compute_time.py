@@ -112,7 +112,7 @@ def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
         "batch",
         "lr",
         "weight decay",
-        "from",
+        "source of lr",
         "runs",
         "lowest loss",
         "tokens of longest run",
