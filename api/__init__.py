@@ -1,7 +1,15 @@
-"""The service: HTTP, command line, coordinator and database.
+"""The service, with its database, its HTTP interface and the command line.
 
-In reading order: `settings`, the environment variables of an installation · `job_states`, states
-and verbs of jobs · `store`, the database · `jobs`, use cases shared by HTTP and the command line ·
-`terminal`, printed results · `coordinator`, the process that plans and records trials · `http`, the
-HTTP interface · `cli`, the command line · `examples`, the files that `telescope examples` prints.
+A job is a submitted question about hyperparameters. Its trials are the training runs that answer
+the question. The modules and packages, in reading order:
+
+- `settings`: the environment variables of an installation
+- `job_states`: the states of jobs, and how requests of users change these states
+- `store`: the database
+- `jobs`: the operations on jobs that HTTP and the command line share
+- `terminal`: the output of results in a terminal
+- `coordinator`: the process that plans trials and records their outcomes
+- `http`: the HTTP interface
+- `cli`: the command line
+- `examples`: the files that `telescope examples` prints
 """

@@ -1,10 +1,12 @@
 """States of a submitted job, and the transitions between them.
 
-`JobState` lists the states, and `next_job_state` permits only legal transitions. `Verb` lists the
-requests that users can make, and `state_after_verb` returns the state that a verb leads to. A verb
-on a running job is recorded as a request, which the coordinator carries out, since it alone handles
-the job's trials. Until then, further verbs are checked against the state that the request leads to
-(`prospect`).
+`JobState` lists the states, and `next_job_state` permits only legal transitions. A verb is a user's
+request to change the state of a job: cancel, pause, resume or retry. `state_after_verb` returns the
+state that a verb leads to.
+
+One process, the coordinator, starts and stops the training runs of all jobs. A verb on a running
+job is therefore recorded first, and the coordinator carries the verb out later. Until then, further
+verbs are checked against the state that the recorded verb leads to. `prospect` returns this state.
 """
 
 from collections.abc import Mapping
@@ -19,7 +21,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
         {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    # Final even for a job that ended at a limit: to change a limit, clone the job.
+    # A job that ended at a limit cannot continue, either. To change the limit, clone the job.
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
@@ -27,17 +29,17 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 
 
 def next_job_state(current: JobState, to: JobState) -> JobState:
-    """Return the state `to`; raise Conflict if the transition is illegal."""
+    """Return the state `to`. Raises Conflict if the transition to this state is illegal."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a job that is {current} cannot become {to}")
     return to
 
 
 def state_after_verb(current: JobState, verb: Verb) -> JobState:
-    """Return the state that a verb leads to; raise Conflict if the verb does not apply.
+    """Return the state that a verb leads to. Raises Conflict if the verb does not apply.
 
     Retry applies to failed and cancelled jobs. The other verbs apply to jobs that have not ended,
-    as far as `TRANSITIONS` permits: only a paused job can be resumed, for example.
+    if `TRANSITIONS` permits the change of state. For example, only a paused job can be resumed.
     """
     if current is JobState.SUCCEEDED and verb is Verb.RETRY:
         remedy = "clone it to change the question; finished trials are reused"
@@ -58,5 +60,8 @@ TARGET: Mapping[Verb, JobState] = {
 
 
 def prospect(state: JobState, requested: Verb | None) -> JobState:
-    """Return the state of a job after its requested verb; without a request, its current state."""
+    """Return the state that a job's requested verb leads to.
+
+    If no verb is requested, this is the job's current state.
+    """
     return TARGET[requested] if requested else state

@@ -1,7 +1,8 @@
 """Settings of an installation, read from `TELESCOPE_*` environment variables.
 
-The settings cover everything that is not part of a job. The defaults suit a laptop: one SQLite file
-and a local Ray. `telescope.home` reads `TELESCOPE_HOME` itself.
+The settings apply to all jobs of an installation of telescope. With the default settings, telescope
+stores its data in an SQLite file and starts Ray on this machine. The module `telescope.home` reads
+one more variable, `TELESCOPE_HOME`.
 """
 
 import os
@@ -24,46 +25,50 @@ class Settings(BaseSettings):
     )
 
     database_url: str = Field(default_factory=lambda: f"sqlite:///{home() / 'telescope.db'}")
-    """The database: sqlite:///path, or postgresql://user:password@host/database."""
+    """URL of the database: sqlite:///path, or postgresql://user:password@host/database. The default
+    is an SQLite file in TELESCOPE_HOME."""
     executor: Literal["ray", "ray_tune", "local"] = "ray"
-    """Executor of the trials. ray: Ray workers; ray_tune: Ray Tune, which starts trials more slowly
-    but supports loggers; local: one thread of the coordinator."""
+    """What runs the trials (training runs). ray: workers of Ray. ray_tune: Ray Tune, which starts
+    trials more slowly than ray but supports loggers. local: one thread of the coordinator
+    process, without Ray."""
     tune_loggers: Annotated[tuple[Literal["tensorboard", "mlflow", "wandb"], ...], NoDecode] = ()
-    """Ray Tune loggers that receive the trials, separated by commas; only with ray_tune. Each needs
-    its own package and reads its own environment variables."""
+    """Names of the Ray Tune loggers that receive the trials, separated by commas. Loggers need the
+    executor ray_tune. Each logger needs its own package and reads its own environment variables."""
     ray_address: str | None = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS"))
-    """Address of a running Ray cluster, by default RAY_ADDRESS; without an address, a local Ray is
-    started."""
+    """Address of a running Ray cluster. The default is the value of the variable RAY_ADDRESS.
+    Without an address, telescope starts Ray on this machine."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Number of trials that run at once; by default as many as fit on the machine or the Ray
-    cluster. The local executor ignores this setting and runs one trial at a time."""
+    """Number of trials that run at once. By default, as many trials run as fit on the machine or
+    the Ray cluster. The local executor ignores this setting and runs one trial at a time."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
-    """GPUs per worker, possibly a fraction; by default 1 if the cluster has GPUs, else 0. With 0,
-    all workers train on CPUs."""
+    """Number of GPUs per worker; may be a fraction. The default is 1 if the cluster has GPUs, and 0
+    if it has none. With 0, all workers train on CPUs."""
     checkpoint_dir: Path = Field(default_factory=lambda: home() / "checkpoints")
-    """Folder of the trials' checkpoints."""
+    """Folder for the checkpoints of trials."""
     shared_storage: bool = False
-    """True if all nodes of the cluster share checkpoint_dir and the corpora; if false, clusters of
-    several nodes are refused."""
+    """Set this to true if all nodes of the cluster share checkpoint_dir and the corpora. If it is
+    false, telescope refuses clusters of several nodes."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders, separated as in PATH, below which jobs submitted over HTTP may name corpora by
-    path."""
+    """Folders, separated as in PATH. Jobs submitted over HTTP may name a corpus by its path only if
+    the path lies in one of these folders."""
     factories: Annotated[tuple[str, ...], NoDecode] = ()
-    """Model factories that jobs submitted over HTTP may name, separated by commas:
-    package.module:function, or a pattern such as package.models:*. A job that names a factory runs
-    the factory's code in the service and on the workers. TELESCOPE_FACTORY_PATH lists folders in
-    which factories are also looked for."""
+    """Model factories that jobs submitted over HTTP may name, separated by commas. A factory is a
+    function that builds a user's model. Each entry is package.module:function, or a pattern such as
+    package.models:*. A job that names a factory runs the factory's code in the service and on the
+    workers. The variable TELESCOPE_FACTORY_PATH lists folders in which telescope looks for
+    factories, in addition to Python's own path."""
     host: str = "127.0.0.1"
     """Address that the HTTP server listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
-    """Port that the HTTP server listens on; 0 picks a free port."""
+    """Port that the HTTP server listens on. With 0, the server picks a free port."""
     compile: Literal["auto", "never"] = "auto"
-    """auto: workers compile training steps if a compiler exists and the remaining steps repay the
-    compilation; never: workers do not compile."""
+    """Whether workers compile training steps. auto: workers compile if a compiler exists and the
+    remaining steps repay the compilation. never: workers do not compile."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
-    """Number of operational failures of one trial after which the trial and its job fail."""
+    """Number of failed attempts at one trial after which the trial and its job fail. An attempt
+    fails if, for example, its worker process dies."""
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Seconds between the coordinator's polls for new jobs and verbs."""
+    """Seconds between two checks of the coordinator for new jobs and for users' requests."""
 
     @field_validator("factories")
     @classmethod

@@ -1,4 +1,4 @@
-"""`python -m api.cli` is the command `telescope`."""
+"""The entry point of `python -m api.cli`, which runs the command `telescope`."""
 
 import sys
 

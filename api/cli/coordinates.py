@@ -1,8 +1,13 @@
-"""`telescope coordinates FILE`: the coordinate check of a job, without running the job.
+"""The command `telescope coordinates FILE`, which runs the coordinate check of a job.
 
-A telescope job begins with this check, a few training steps at several widths, unless its field
-`coordinates` is `skip`. The command always runs these steps, in this process and on one core, and
-prints a table of the layers and the verdict.
+The check trains models of several widths for a few steps. It measures in each layer whether the
+size of the updates changes with width. A job of kind telescope begins with this check, unless the
+job's field `coordinates` is `skip`. The command runs the check in any case, but not the rest of the
+job. It trains in this process, on one core, and prints a table of the layers and a verdict.
+
+A job can compare optimizers, and it can compare variants (architectures or texts). It has a ladder,
+a series of models of increasing width, for each optimizer and variant. The command checks each
+ladder separately.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from telescope.studies.kind import AnyStudy
 
 COLOURS = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
-PARTS = {"moved": "output", "own": "output, by its own update alone"}
+PARTS = {"moved": "output", "own": "output, due to the layer's own update"}  # what changes
 
 
 def coordinates(
@@ -35,14 +40,14 @@ def coordinates(
 ) -> None:
     """Check that the size of a job's updates does not change with width.
 
-    This is the premise of transfer across widths. The check trains a few steps on this machine and
-    takes seconds. The exit status is 1 if the check fails.
+    Hyperparameters transfer across widths only if this holds. The check trains for a few steps on
+    this machine and takes seconds. The exit status is 1 if the check fails.
 
     Example: telescope coordinates job.yaml --plot check.png
     """
-    import torch  # here, for a quick start
+    import torch  # lazy import: slow to load
 
-    from api.jobs.submission import Submission, opened  # here, for a quick start
+    from api.jobs.submission import Submission, opened  # lazy import: slow to load
 
     study = opened(Submission(job_file.read_job_file(file)))
     ladders = selected_ladders(study, optimizer)
@@ -57,23 +62,23 @@ def coordinates(
     else:
         show_check(reports, console())
     if plot:
-        from telescope.studies.coordinates.plot import draw  # here, for a quick start
+        from telescope.studies.coordinates.plot import draw  # lazy import: slow to load
 
         draw(reports, plot, study.question.name)
     raise typer.Exit(1 if any(report.verdict == "fail" for report in reports.values()) else 0)
 
 
 def selected_ladders(study: "AnyStudy", optimizer: str | None) -> list[Any]:
-    """Return the study's ladders, or only the ladders of one optimizer.
+    """Return the study's ladders of one optimizer, or all its ladders if `optimizer` is None.
 
     Raises InvalidInput if the study has no ladders, or no ladder of this optimizer.
     """
-    from telescope.studies import registry  # here, for a quick start
+    from telescope.studies import registry  # lazy import: slow to load
 
     if study.kind.ladders is None:
         kinds = ", ".join(kind.name for kind in registry.KINDS.values() if kind.ladders)
         message = (
-            "jobs of this kind train at one width, but the check compares several; "
+            "jobs of this kind train at one width, but the check compares several widths; "
             f"give a job of kind {kinds}"
         )
         raise InvalidInput.of("kind", message, study.kind.name)
@@ -87,8 +92,8 @@ def selected_ladders(study: "AnyStudy", optimizer: str | None) -> list[Any]:
 
 
 def run_check(design: Any, name: str, output: Console) -> Any:
-    """Run the check of one ladder; show progress if `output` is a terminal."""
-    from telescope.studies.coordinates.check import carry_out  # here, for a quick start
+    """Run the check of one ladder. Shows its progress if `output` is a terminal."""
+    from telescope.studies.coordinates.check import carry_out  # lazy import: slow to load
     from telescope.train.loop import train_one
 
     with output.status(f"{name}: coordinate check") as status:
@@ -102,8 +107,8 @@ def run_check(design: Any, name: str, output: Console) -> Any:
 
 
 def check_document(ladders: Sequence[Any], reports: Sequence[Any]) -> dict[str, Any]:
-    """The reports of all ladders as one JSON document."""
-    from telescope.studies import registry  # here, for a quick start
+    """Return the reports of all ladders as one JSON document."""
+    from telescope.studies import registry  # lazy import: slow to load
 
     documents = [
         {"optimizer": ladder.optimizer, "variant": ladder.variant}
@@ -131,11 +136,17 @@ def show_check(reports: Mapping[str, Any], output: Console) -> None:
         if report.cause:
             output.print(f"Likely cause: {escape(report.cause)}.", soft_wrap=True)
         if report.verdict == "unresolved":
-            output.print("This would not stop a job: no fault was detected.", soft_wrap=True)
+            output.print(
+                "An unresolved check would not stop a job, because it found no fault.",
+                soft_wrap=True,
+            )
 
 
 def slopes_table(report: Any) -> Table:
-    """One row per layer and kind of change, steepest slope first."""
+    """Return a table with one row per layer and measured change, the steepest slope first.
+
+    The slope is s if the size of the change grows as width^s.
+    """
     rows = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("layer", "change of", "slope", "90 % interval", "verdict"):
         rows.add_column(title, justify="right" if title in ("slope", "90 % interval") else "left")

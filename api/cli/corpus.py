@@ -1,8 +1,8 @@
-"""Commands about corpora.
+"""The commands about corpora, the texts that models are trained on.
 
-`telescope corpus add` registers a file or folder under a name; `telescope corpus list` lists the
-names that jobs can use. The names are stored in TELESCOPE_HOME, which `telescope serve` and
-`telescope run` on this machine share.
+`telescope corpus add` registers a file or folder under a name. `telescope corpus list` lists the
+names that jobs can use. The names are stored in the folder TELESCOPE_HOME, so `telescope serve` and
+`telescope run` on this machine know them, too.
 """
 
 from pathlib import Path
@@ -15,21 +15,28 @@ from api.cli.options import AsJson
 from api.cli.output import console, json_value, show_json
 
 corpora = typer.Typer(
-    help="Manage the corpora of this machine, which jobs name in data.corpus.", no_args_is_help=True
+    help="Manage the corpora (training texts) of this machine. A job names one in data.corpus.",
+    no_args_is_help=True,
 )
 
 
 @corpora.command("add")
 def corpus_add(
-    name: Annotated[str, typer.Argument(help="Name that jobs give in data.corpus.")],
+    name: Annotated[str, typer.Argument(help="Name by which jobs refer to the corpus.")],
     path: Annotated[
         Path,
         typer.Argument(
-            help="File or folder: text, .jsonl (or .gz, .zst), .parquet, or token ids in .bin."
+            help=(
+                "File or folder of plain text, .jsonl, .jsonl.gz, .jsonl.zst or .parquet files, or "
+                "of token ids in .bin files."
+            )
         ),
     ],
     text_field: Annotated[
-        str, typer.Option(help="Field of jsonl and parquet files that holds the text.")
+        str,
+        typer.Option(
+            help="Field of .jsonl files, or column of .parquet files, that holds the text."
+        ),
     ] = "text",
     as_json: AsJson = False,
 ) -> None:
@@ -37,13 +44,13 @@ def corpus_add(
 
     Example: telescope corpus add novels ~/novels
     """
-    from telescope.data.corpora import register  # here, for a quick start
+    from telescope.data.corpora import register  # lazy import: slow to load
 
     corpus = register(name, path, text_field)
     if as_json:
         show_json(json_value(corpus))
     else:
-        print(f"{corpus.name}: {corpus.path}. Use it in a job: data: {{corpus: {corpus.name}}}")
+        print(f"{corpus.name}: {corpus.path}. In a job, write: data: {{corpus: {corpus.name}}}")
 
 
 @corpora.command("list")
@@ -52,7 +59,7 @@ def corpus_list(as_json: AsJson = False) -> None:
 
     Example: telescope corpus list
     """
-    from telescope.data.corpora import available  # here, for a quick start
+    from telescope.data.corpora import available  # lazy import: slow to load
 
     if as_json:
         show_json({"items": json_value(list(available()))})

@@ -1,10 +1,12 @@
-"""`make demo`: telescope end to end, through the public HTTP interface.
+"""The program of `make demo`, which demonstrates telescope through its public HTTP interface.
 
-The demonstration starts a service of its own (`telescope serve` with SQLite, a local Ray, a free
-port, and all files below ./demo-result), POSTs the packaged quick-start job, follows the job,
-prints the result, and writes it as JSON and as a plot. It stops the service, also after a failure
-or Ctrl-C. Exit status: 0 if the verdict is resolved, else 1; 3 if the service does not start or the
-job does not succeed; 130 after Ctrl-C.
+The demonstration starts its own service, which uses SQLite, a Ray instance on this machine and a
+free port. It submits the packaged quick-start job, follows the progress of the job, prints the
+result, and writes the result as JSON and as a plot. Finally it stops the service, also after a
+failure or Ctrl-C. All files are written into ./demo-result.
+
+The exit status is 0 if the verdict is resolved, and 1 for any other verdict. It is 3 if the service
+does not start or the job does not succeed, and 130 after Ctrl-C.
 """
 
 import json
@@ -62,7 +64,7 @@ def main() -> int:
 
 @contextmanager
 def running_service(folder: Path) -> Iterator[str]:
-    """Run a service with its files in `folder`, which is emptied first; yield the service's URL."""
+    """Empty `folder`, run a service that keeps its files there, and yield the service's URL."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     port = port_to_use("127.0.0.1", 0)
@@ -91,7 +93,8 @@ def running_service(folder: Path) -> Iterator[str]:
 def wait_until_ready(url: str, child: Child) -> None:
     """Wait until the service is ready.
 
-    Raises Unavailable, with the last message, if the service ends or takes too long.
+    If the service ends, or is not ready within `START_SECONDS`, raises Unavailable. The message
+    then contains the last reason why the service was not ready.
     """
     deadline = time.monotonic() + START_SECONDS
     last_message = "it did not respond"
@@ -107,7 +110,7 @@ def wait_until_ready(url: str, child: Child) -> None:
 
 
 def demonstrate(client: Client, document: object, folder: Path) -> int:
-    """POST the job, follow its progress, print and write its result; return the exit status."""
+    """Submit the job, follow it, and print and write its result. Returns the exit status."""
     job = client.submit(document)
     print(f"POST {client.url}/v1/jobs with {JOB.name}: {job.id}\n", flush=True)
     ended = follow(progress_updates(client, job.id), console())

@@ -1,4 +1,4 @@
-"""`telescope examples`: list the packaged examples, or print an example."""
+"""The command `telescope examples`, which lists the packaged examples, or prints one of them."""
 
 import sys
 from typing import Annotated
@@ -13,11 +13,14 @@ from api.examples import EXAMPLES, example
 
 def examples(
     name: Annotated[
-        str | None, typer.Argument(help="Example to print (default: list all).", show_default=False)
+        str | None,
+        typer.Argument(
+            help="Name of the example to print (default: list all examples).", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the packaged examples, or print the example NAME.
+    """List the packaged examples, or print the example with the given name.
 
     Example: telescope examples quickstart > job.yaml
     """
@@ -36,4 +39,4 @@ def examples(
         for key, entry in EXAMPLES.items():
             table.add_row(key, entry.file, entry.summary)
         console().print(table)
-        print("\nTo save one: telescope examples quickstart > job.yaml")
+        print("\nTo save an example: telescope examples quickstart > job.yaml")

@@ -1,8 +1,9 @@
-"""`telescope export JOB --to torch|megatron|json`: a result in the format of another trainer.
+"""The command `telescope export JOB --to FORMAT`, which converts a result for another trainer.
 
-The command gets the text of the export from the service, and prints it or writes it to a file. If
-no service is available and no URL is given, the text is made from this installation's database, so
-that the result of a finished `telescope run` can be exported.
+The format is `torch`, `megatron` or `json`. The command gets the converted text from the service,
+and prints the text or writes it to a file. If no URL is given and no service runs on this machine,
+the command makes the text from the database of this installation. So the results of `telescope run`
+can be exported without a service.
 """
 
 import sys
@@ -29,7 +30,7 @@ def export(
     to: Annotated[
         Format,
         typer.Option(
-            help="torch: a Python file; megatron: flags for Megatron-LM; json: a JSON document.",
+            help="torch: Python code; megatron: flags for Megatron-LM; json: a JSON document.",
             show_default=False,
         ),
     ],
@@ -38,7 +39,7 @@ def export(
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option(help="Variant to export (default: the best, if losses can be compared)."),
+        typer.Option(help="Architecture or text to export, if the job compares several of them."),
     ] = None,
     output: Annotated[
         Path | None,
@@ -47,7 +48,7 @@ def export(
     url: ServiceUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print a job's hyperparameters at the target in the format of another trainer.
+    """Print a job's hyperparameters for the target model in the format of another trainer.
 
     Example: telescope export JOB --to torch -o train.py
     """
@@ -70,9 +71,9 @@ def export(
 def fetch_export(
     job_id: str, to: Format, optimizer: OptimizerName | None, variant: str | None, url: str | None
 ) -> str:
-    """Get the text of an export from the service.
+    """Return the text of an export, made by the service.
 
-    If the service is unavailable and `url` is None, the text is made from the local database.
+    If the service is unavailable and `url` is None, makes the text from the local database.
     """
     settings, _ = configured({})
     try:
@@ -81,7 +82,7 @@ def fetch_export(
     except Unavailable:
         if url:
             raise
-    from api.cli import solo  # here, for a quick start
+    from api.cli import solo  # lazy import: slow to load
     from api.jobs.exports import export_job
     from telescope.export import ExportRequest
 

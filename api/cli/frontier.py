@@ -1,8 +1,9 @@
-"""`telescope frontier JOB --target-loss X`: the tables of a compute-time job at a target loss.
+"""The command `telescope frontier JOB --target-loss X`, which tells the cost of reaching a loss.
 
-The service computes three tables: hours against devices, tokens against batch size, and the ratio
-of AdamW's tokens to Muon's. The command prints and plots the tables, or prints one table as CSV. X
-may be any loss that the job's runs reached.
+A job of kind compute_time compares AdamW with Muon at several batch sizes. For the target loss X,
+the service computes three tables: the hours to the loss by number of devices, the tokens to the
+loss by batch size, and AdamW's tokens divided by Muon's tokens. The command prints and plots the
+tables, or prints one of them as CSV. X may be any held-out loss that the job's runs reached.
 """
 
 import sys
@@ -32,21 +33,21 @@ def frontier(
         str,
         typer.Argument(metavar="JOB", help="Id of a job of kind compute_time.", show_default=False),
     ],
-    target_loss: Annotated[float, typer.Option(help="Held-out loss to reach.", show_default=False)],
+    target_loss: Annotated[
+        float, typer.Option(help="Held-out loss to reach, in nats per token.", show_default=False)
+    ],
     optimizer: Annotated[
-        OptimizerName | None, typer.Option(help="Show hours and tokens of this optimizer only.")
+        OptimizerName | None, typer.Option(help="Show the hours and tokens of this optimizer only.")
     ] = None,
     url: ServiceUrl = None,
     plot: Plot = None,
     csv: Annotated[
-        Csv | None, typer.Option(help="Print all rows of this table as CSV instead.")
+        Csv | None,
+        typer.Option(help="Print all rows of one table as CSV, instead of three tables."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show hours to a loss against devices, and whether Muon stays ahead as batches grow.
-
-    Prints three tables: hours against devices, tokens against batch size, and the ratio of AdamW's
-    tokens to Muon's.
+    """Show how many hours and tokens each optimizer needs to reach a loss.
 
     Example: telescope frontier JOB --target-loss 2.1 --plot frontier.png
     """
@@ -61,7 +62,7 @@ def frontier(
             return
         documents = fetch_tables(client, job_id, target_loss, optimizer)
         name = client.job(job_id).name if plot else ""
-    # here, for a quick start
+    # lazy import: slow to load
     from api.terminal.frontier import parse_tables, plot_tables, show_tables
 
     tables = parse_tables(documents)
@@ -76,8 +77,8 @@ def frontier(
 def fetch_tables(
     client: Client, job_id: str, target_loss: float, optimizer: str | None = None
 ) -> dict[str, Any]:
-    """Fetch the three tables of a job from a service, as documents."""
-    from telescope.studies import registry  # here, for a quick start
+    """Fetch the three tables of a job from a service. Returns each table as a JSON document."""
+    from telescope.studies import registry  # lazy import: slow to load
 
     tables = {
         "frontier": client.frontier(job_id, target_loss, optimizer=optimizer),

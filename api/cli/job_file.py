@@ -1,7 +1,9 @@
-"""Job files: YAML 1.2 (in which 2e-3 is a number), or JSON if the name ends in .json.
+"""The parser of job files.
 
-A message about a syntax error names line and column, if the parser reports them.
-`telescope.studies.registry` validates the fields of a job.
+A job file is a JSON document if its name ends in .json, and a YAML 1.2 document otherwise. (In YAML
+1.2, 2e-3 is a number; in YAML 1.1, it is text.) A message about a syntax error names the line and
+the column, if the parser reports them. The fields of a job are not validated here, but by
+`telescope.studies.registry`.
 """
 
 import json
@@ -19,8 +21,8 @@ START = "start from the output of `telescope examples quickstart`"
 def read_job_file(file: Path) -> Any:
     """Return the document in a job file.
 
-    Raises InvalidInput if the file cannot be read or parsed, or if its content is not a mapping of
-    plain JSON values.
+    Raises InvalidInput if the file cannot be read or parsed, or if the document is not a mapping
+    that JSON can represent.
     """
     try:
         text = file.read_bytes().decode("utf-8-sig")
@@ -53,7 +55,7 @@ def _json(text: str, file: Path) -> Any:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise InvalidInput.of("", f"{file} is not JSON: {error.msg} ({place})") from None
-    except ValueError as error:  # an integer of thousands of digits
+    except ValueError as error:  # for example, an integer has thousands of digits
         raise InvalidInput.of("", f"{file} is not JSON: {error}") from None
 
 

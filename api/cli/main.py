@@ -1,15 +1,20 @@
 """The commands of `telescope`.
 
-This module defines the commands about jobs. `run`, and `preview` without `--url`, need no service;
-the rest send requests to a service (`--url`). Commands that start the processes of a service are in
-`api.cli.service`; every other command is in a module of the same name. With `--json`, standard
-output is one JSON document, even after a failure.
+This module defines the commands about jobs. `run`, and `preview` without `--url`, work without a
+service. The other commands of this module send requests to a service. The commands that start the
+processes of a service are in `api.cli.service`. Every other command is in a module of the same
+name. With `--json`, standard output is one JSON document, even after a failure.
 
-Exit status: 0 done · 1 no final and resolved verdict, or a failed coordinate check · 2 invalid
-input · 3 a failure of the job, or of something that telescope depends on · 130 interrupted.
+The exit status is one of these:
 
-Commands import heavy modules (torch, SQLAlchemy, FastAPI, matplotlib) only when they run, so that
-`--help` prints at once.
+- 0: The command succeeded.
+- 1: The verdict is not resolved or not yet final, or the coordinate check failed.
+- 2: The input or the request is invalid.
+- 3: The job failed, or something that telescope depends on failed.
+- 130: The command was interrupted.
+
+Commands import modules that load slowly (torch, SQLAlchemy, FastAPI, matplotlib) only when they
+run, so that `--help` prints at once.
 """
 
 from collections.abc import Callable
@@ -41,13 +46,13 @@ from telescope.errors import InvalidInput
 app = typer.Typer(
     cls=Commands,
     help=(
-        "Find hyperparameters for a model too expensive to sweep: sweep narrow models, transfer "
-        "the optimum to the wide one."
+        "Find hyperparameters for a model that is too expensive to sweep: telescope sweeps narrow "
+        "versions of the model and transfers the optimum to the wide model."
     ),
     epilog=(
-        "Exit status: 0 done, 1 no final and resolved verdict or a failed coordinate check, "
-        "2 invalid input, 3 the job or something that telescope depends on failed, "
-        "130 interrupted."
+        "The exit status is 0 if the command succeeds; 1 if the verdict is not resolved or not yet "
+        "final, or if the coordinate check failed; 2 if the input or the request is invalid; "
+        "3 if the job failed, or if something that telescope depends on failed; 130 after Ctrl-C."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -60,12 +65,13 @@ JOBS = "Jobs"
 @app.command(rich_help_panel=JOBS)
 def run(
     file: Annotated[
-        Path | None, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)
+        Path | None, typer.Argument(help="Job file in YAML 1.2 or JSON.", show_default=False)
     ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
-            metavar="JOB", help="Id of a job to resume or retry, instead of a new job from FILE."
+            metavar="JOB",
+            help="Id of an earlier job to continue, instead of starting a new job from a file.",
         ),
     ] = None,
     executor: ExecutorName = None,
@@ -73,21 +79,21 @@ def run(
     plot: Plot = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a job on this machine, without the service, and print its result.
+    """Run a job on this machine, without a service, and print the job's result.
 
-    Logs of the coordinator and its workers go to TELESCOPE_HOME/run.log. Ctrl-C pauses the job.
+    Logs go to the file run.log in the folder TELESCOPE_HOME. Ctrl-C pauses the job.
 
     Example: telescope run job.yaml
     """
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give either a job file or --resume JOB")
-    from api.cli import solo  # here, for a quick start
+    from api.cli import solo  # lazy import: slow to load
     from api.jobs.exports import EXPORTERS
     from api.jobs.submission import Submission, create_job, opened
 
     settings, environment = configured({"executor": executor, "workers": workers})
     submission = Submission(job_file.read_job_file(file)) if file else None
-    # The study is opened before the database, so that an invalid job leaves no files behind.
+    # The job is validated before the database is created, so that an invalid job leaves no files.
     new_study = opened(submission) if submission else None
     with solo.installation(settings) as store:
         new_job = create_job(new_study, submission, store) if new_study and submission else None
@@ -117,11 +123,11 @@ def submit(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> No
 def preview(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> None:
     """Forecast a job's trials and cost without running the job.
 
-    With --url, the service makes the forecast; else this machine does.
+    With --url, the service makes the forecast. Without --url, this machine makes the forecast.
 
     Example: telescope preview job.yaml
     """
-    from api.jobs import machine  # here, for a quick start
+    from api.jobs import machine  # lazy import: slow to load
     from api.jobs.submission import Submission, opened
     from api.terminal.views import view_of
     from telescope.studies import registry
@@ -144,7 +150,7 @@ def preview(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> N
 def watch(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
     """Follow a job until it ends.
 
-    Exit status: 0 if the job succeeds, 3 if it fails or is cancelled.
+    The exit status is 0 if the job succeeds, and 3 if the job fails or is cancelled.
 
     Example: telescope watch JOB
     """
@@ -169,7 +175,8 @@ def result(
 ) -> None:
     """Print a job's result, or the interim result if the job has not ended.
 
-    Exit status: 0 if the result is final and resolved, 3 if the job failed, else 1.
+    The exit status is 3 if the job failed. Otherwise it is 0 if the result is final and resolved,
+    and 1 if not.
 
     Example: telescope result JOB --plot result.png
     """
@@ -203,7 +210,7 @@ def jobs(url: ServiceUrl = None, as_json: AsJson = False) -> None:
 
 @app.command(rich_help_panel=JOBS)
 def cancel(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
-    """Cancel a job; the results of its trials stay readable.
+    """Cancel a job. The results of its trials (training runs) stay readable.
 
     Example: telescope cancel JOB
     """
@@ -212,7 +219,7 @@ def cancel(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> No
 
 @app.command(rich_help_panel=JOBS)
 def pause(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
-    """Pause a job: stop its trials and keep their checkpoints.
+    """Pause a job: stop its trials (training runs) and keep their checkpoints.
 
     Example: telescope pause JOB
     """
@@ -230,7 +237,7 @@ def resume(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> No
 
 @app.command(rich_help_panel=JOBS)
 def retry(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> None:
-    """Retry a failed or cancelled job; finished trials are kept.
+    """Continue a failed or cancelled job. Its finished trials (training runs) are kept.
 
     Example: telescope retry JOB
     """
@@ -243,17 +250,21 @@ def clone(
     changes: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="FIELD=VALUE", help="Field of the study to change; repeatable."
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Field of the job to change, and its new value. May be given several times.",
         ),
     ] = None,
     url: ServiceUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a job's study again with changes; finished trials that both jobs share are reused.
+    """Submit a copy of a job in which some fields are changed.
+
+    The new job reuses the finished trials (training runs) that it shares with the old job.
 
     Example: telescope clone JOB --set limits.max_base_runs=400
     """
-    from api.jobs.changes import patch_of  # here, for a quick start
+    from api.jobs.changes import patch_of  # lazy import: slow to load
 
     patch = patch_of(changes or ())
     _verb(lambda client, job: client.clone(job, patch), job_id, url, as_json)
@@ -269,7 +280,7 @@ app.add_typer(processes)
 
 
 def _verb(verb: Callable[[Client, str], Job], job_id: str, url: str | None, as_json: bool) -> None:
-    """Send a request about a job to the service; print the job that the service returns."""
+    """Send a request about a job to the service, and print the job that the service returns."""
     with connect(url) as client:
         job = verb(client, job_id)
     if as_json:

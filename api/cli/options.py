@@ -1,7 +1,4 @@
-"""Arguments and options that several commands share.
-
-Arguments: `JobFile`, `JobId` · options: `ServiceUrl`, `Plot`, `AsJson`.
-"""
+"""The arguments and options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,21 +9,27 @@ from telescope.extras import require_extra
 
 
 def _plottable(file: Path | None) -> Path | None:
-    """Return the file; raise MissingPackage now, before any work, if no plot can be drawn."""
+    """Return the file unchanged.
+
+    If a plot is requested but matplotlib is not installed, raises MissingPackage, so that the
+    command fails before it does any work.
+    """
     if file:
         require_extra("plots")
     return file
 
 
-JobFile = Annotated[Path, typer.Argument(help="Job file, YAML 1.2 or JSON.", show_default=False)]
+JobFile = Annotated[Path, typer.Argument(help="Job file in YAML 1.2 or JSON.", show_default=False)]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Id of the job.", show_default=False)]
 ServiceUrl = Annotated[
     str | None,
     typer.Option(
-        "--url", envvar="TELESCOPE_URL", help="URL of the service (default: this machine's)."
+        "--url",
+        envvar="TELESCOPE_URL",
+        help="URL of the service (default: the service on this machine).",
     ),
 ]
 Plot = Annotated[
     Path | None, typer.Option(help="Also write a plot to this PNG file.", callback=_plottable)
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]

@@ -1,12 +1,10 @@
-"""Output of commands, for people and for programs.
+"""The output of commands, as text for people or as JSON for programs.
 
-People read results on standard output and errors on standard error; an error names the field, the
-remedy and the value. With `--json`, programs get one document on standard output, the result or
-`{"error": ...}`; all other output goes to standard error.
+Without `--json`, commands print results to standard output, and errors to standard error. An error
+about invalid input names each invalid field, with its value and a remedy.
 
-Parts: `JobInterrupted`, the error after Ctrl-C · `Commands`, the group that turns errors into
-messages and exit statuses · `console`, `show_json`, `json_value`, for results · `explain`, for
-errors.
+With `--json`, commands print one JSON document to standard output: the result, or a document
+`{"error": ...}`. All other output then goes to standard error.
 """
 
 import inspect
@@ -29,7 +27,10 @@ PIPED_WIDTH = 120  # characters per line if output does not go to a terminal
 
 
 class JobInterrupted(TelescopeError):
-    """The user pressed Ctrl-C; `job` is the id of the job that was run or watched, if any."""
+    """The error that is raised after the user has pressed Ctrl-C.
+
+    `job` is the id of the job that was being run or watched. It is None if there was no such job.
+    """
 
     code, exit_status = "interrupted", 130
 
@@ -39,10 +40,13 @@ class JobInterrupted(TelescopeError):
 
 
 class Commands(TyperGroup):
-    """A command group that turns errors into a message and an exit status."""
+    """A command group that turns each error into a message and an exit status."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return the command, its help in paragraphs that fit any terminal."""
+        """Return the command, with each paragraph of its help joined to one line.
+
+        Typer then wraps these lines to the width of the terminal.
+        """
         command = super().get_command(ctx, cmd_name)
         if command is not None and command.help:
             paragraphs = inspect.cleandoc(command.help).split("\n\n")
@@ -58,7 +62,7 @@ class Commands(TyperGroup):
         windows_expand_args: bool = True,
         **extra: Any,
     ) -> Any:
-        """Run the command in `args`, then exit."""
+        """Run the command in `args`, by default the arguments of this process, and then exit."""
         arguments = list(sys.argv[1:] if args is None else args)
         as_json = "--json" in arguments
         try:
@@ -66,7 +70,7 @@ class Commands(TyperGroup):
                 arguments, "telescope", complete_var, standalone_mode=False, **extra
             )
             sys.exit(status or 0)
-        except TyperException as error:  # a missing argument, an unknown option
+        except TyperException as error:  # for example, an unknown option
             if as_json:
                 show_json(_error_document(_usage_problem(error)))
             else:
@@ -74,15 +78,15 @@ class Commands(TyperGroup):
             sys.exit(error.exit_code)
         except TelescopeError as error:
             _exit_with(error, as_json)
-        except Exception as error:  # a defect, or an unforeseen failure
+        except Exception as error:  # a defect of telescope, or an unforeseen failure
             if logging.getLogger().hasHandlers() or os.environ.get("TELESCOPE_DEBUG"):
                 traceback.print_exc()
             summary = f"{type(error).__name__}: {error}".splitlines()[0]
-            hint = "unexpected; set TELESCOPE_DEBUG=1 for the traceback"
+            hint = "unexpected error; set TELESCOPE_DEBUG=1 to see the traceback"
             _exit_with(TelescopeError(f"{summary} ({hint})"), as_json)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; Ctrl-C raises JobInterrupted."""
+        """Run the command. If the user presses Ctrl-C, raises JobInterrupted."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -90,31 +94,36 @@ class Commands(TyperGroup):
 
 
 def console(as_json: bool = False) -> Console:
-    """Return a console on standard output, or on standard error if standard output carries JSON."""
+    """Return a console for standard output, or for standard error if `as_json` is true."""
     stream = sys.stderr if as_json else sys.stdout
     return Console(file=stream, highlight=False, width=None if stream.isatty() else PIPED_WIDTH)
 
 
 def show_json(document: Any) -> None:
-    """Print the one JSON document of a `--json` command to standard output."""
+    """Print a document as JSON to standard output, which holds nothing else under `--json`."""
     print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def json_value(value: Any) -> Any:
-    """Convert a value of a dataclass, or a list of such values, to plain JSON types."""
+    """Convert an instance of a dataclass, or a list of instances, to plain JSON types."""
     if isinstance(value, list):
         return list(map(json_value, value))
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
 def explain(error: TelescopeError) -> None:
-    """Print an error to standard error: one line per wrong field, with its remedy and value."""
+    """Print an error to standard error.
+
+    The first line gives the kind of error. Each further line describes an invalid field, with a
+    remedy and the field's value. If there are no invalid fields, the error's message follows
+    instead.
+    """
     lines = [f"  {problem}" for problem in error.problems] or [f"  {error.message}"]
     print("\n".join([f"telescope: {error.code.replace('_', ' ')}", *lines]), file=sys.stderr)
 
 
 def _exit_with(error: TelescopeError, as_json: bool) -> NoReturn:
-    """Print the error and exit with its status."""
+    """Print the error and exit with the exit status of the error."""
     if as_json:
         show_json(_error_document(error))
     else:
@@ -123,7 +132,7 @@ def _exit_with(error: TelescopeError, as_json: bool) -> NoReturn:
 
 
 def _usage_problem(error: TyperException) -> InvalidInput:
-    """Convert a usage error to InvalidInput, with the option or argument spelled as in the help."""
+    """Convert a usage error to InvalidInput. It spells the option or argument as the help does."""
     parameter = getattr(error, "param", None)
     if parameter is None:
         return InvalidInput.of(getattr(error, "option_name", "command"), error.format_message())
@@ -142,7 +151,7 @@ def _error_document(error: TelescopeError) -> dict[str, Any]:
 
 
 def _json_or_repr(value: Any) -> Any:
-    """Return the value if JSON can represent it, else its repr."""
+    """Return the value if JSON can represent it. Otherwise, return the value's repr."""
     try:
         json.dumps(value, allow_nan=False)
     except (TypeError, ValueError):

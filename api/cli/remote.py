@@ -1,4 +1,4 @@
-"""Jobs of a service: connection, progress and results."""
+"""Functions that connect to a service, follow a job of the service, and print the job's result."""
 
 import sys
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 def connect(url: str | None) -> Client:
-    """Return a client of the service at `url`, by default the service on this machine."""
+    """Return a client of the service at `url`. If it is None, use the service on this machine."""
     return Client(url or local_url(configured({})[0]), patience_seconds=3.0)
 
 
 def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressView]:
-    """Yield the progress of a job, now and after each change, until the job has ended."""
+    """Yield the progress of a job at once and after each change, until the job has ended."""
     forecast_flops = None
     for i, job in enumerate(client.watch(job_id)):
         if i == 0 and not job.terminal:
@@ -37,12 +37,13 @@ def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressV
 
 
 def _forecast_flops(client: Client, job: JobDetail) -> float | None:
-    """Return the FLOPs that the preview expects for the whole job; None if it expects no number.
+    """Return the FLOPs that the whole job is expected to cost, according to its preview.
 
-    None also if this version does not know the job's kind, or if the preview fails, which must not
-    end `telescope watch`.
+    Returns None if the preview contains no such number, or if this version of telescope does not
+    know the job's kind. Also returns None if the preview fails, so that `telescope watch` continues
+    then.
     """
-    from telescope.studies import registry  # here, for a quick start
+    from telescope.studies import registry  # lazy import: slow to load
 
     if job.kind not in registry.KINDS:
         return None
@@ -54,7 +55,7 @@ def _forecast_flops(client: Client, job: JobDetail) -> float | None:
 
 @dataclass(frozen=True)
 class RemoteResult:
-    """The result of a job of a service, as an `api.terminal.views.JobResult`."""
+    """The result of a job, fetched from a service. Implements `api.terminal.views.JobResult`."""
 
     client: Client
     job: JobDetail
@@ -79,11 +80,12 @@ class RemoteResult:
 def conclude(
     job: progress.ProgressView, result: "JobResult", plot: Path | None, as_json: bool
 ) -> None:
-    """Print a job's result, plot it if `plot` is given, and exit.
+    """Print a job's result, write a plot if `plot` is given, and exit.
 
-    Exit status: 0 for a final, resolved report, 3 for a failed job, else 1.
+    The exit status is 3 if the job failed. Otherwise it is 0 if the report is final and its verdict
+    is resolved, and 1 if not.
     """
-    from api.terminal.views import view_of  # here, for a quick start
+    from api.terminal.views import view_of  # lazy import: slow to load
 
     view, report = view_of(result.study["kind"]), result.report
     if as_json:

@@ -1,9 +1,11 @@
-"""Commands that start the processes of a service.
+"""The commands that start the processes of a service.
 
-`serve` runs the whole service on one machine: it migrates the database, then keeps the processes
-`api` and `coordinator` alive. docker-compose runs `migrate`, `api` and `coordinator` separately.
-Options override `TELESCOPE_*` environment variables; child processes receive the options as such
-variables.
+`serve` runs the whole service on one machine. It migrates the database, then starts the two
+processes `api` and `coordinator`, and restarts a process that dies. On a cluster, docker-compose
+runs the commands `migrate`, `api` and `coordinator` separately.
+
+Options override `TELESCOPE_*` environment variables. `serve` passes its options to the two
+processes as such variables.
 """
 
 import logging
@@ -25,23 +27,31 @@ processes = typer.Typer()
 
 Host = Annotated[
     str | None,
-    typer.Option(help="Address to listen on; 0.0.0.0 accepts connections from other machines."),
+    typer.Option(help="Address to listen on. 0.0.0.0 accepts connections from other machines."),
 ]
-Port = Annotated[int | None, typer.Option(help="Port to listen on; 0 picks a free port.")]
+Port = Annotated[int | None, typer.Option(help="Port to listen on. 0 picks a free port.")]
 ExecutorName = Annotated[
     Literal["ray", "ray_tune", "local"] | None,
-    typer.Option("--executor", help="Executor of trials: Ray, Ray Tune, or a single thread."),
+    typer.Option(
+        "--executor",
+        help="What executes the trials (training runs): Ray, Ray Tune, or one local thread.",
+    ),
 ]
 Workers = Annotated[
     int | None,
     typer.Option(
-        "--workers", help="Trials that Ray runs at once (default: as many as fit on the machine)."
+        "--workers",
+        help=(
+            "Number of trials that Ray runs at once (default: as many as fit on the machine or "
+            "cluster)."
+        ),
     ),
 ]
 DatabaseUrl = Annotated[
     str | None,
     typer.Option(
-        "--database-url", help="Database: sqlite:///file or postgresql://user:password@host/name."
+        "--database-url",
+        help="URL of the database: sqlite:///file or postgresql://user:password@host/name.",
     ),
 ]
 Leash = Annotated[
@@ -58,7 +68,10 @@ def serve(
     database_url: DatabaseUrl = None,
     leash: Leash = False,
 ) -> None:
-    """Start the whole service on this machine: API and coordinator; Ctrl-C stops it.
+    """Start the whole service on this machine: the HTTP API and the coordinator.
+
+    The coordinator plans trials (training runs) and sends them to workers. Ctrl-C stops the
+    service.
 
     Example: telescope serve --port 8765
     """
@@ -93,13 +106,13 @@ def serve(
 def api(
     host: Host = None, port: Port = None, database_url: DatabaseUrl = None, leash: Leash = False
 ) -> None:
-    """Start only the HTTP API; `serve` starts it with a coordinator.
+    """Start only the HTTP API, without the coordinator.
 
     Example: telescope api --port 8765
     """
-    import uvicorn  # here, for a quick start
+    import uvicorn  # lazy import: slow to load
 
-    from api.http.app import create_app  # here, for a quick start
+    from api.http.app import create_app  # lazy import: slow to load
 
     settings, _ = configured({"host": host, "port": port, "database_url": database_url})
     _set_up_process(leash)
@@ -121,16 +134,17 @@ def coordinator(
     database_url: DatabaseUrl = None,
     leash: Leash = False,
 ) -> None:
-    """Start only the coordinator, which plans trials and dispatches them to workers.
+    """Start only the coordinator, which plans trials (training runs) and sends them to workers.
 
-    If several coordinators share a database, only one works; the rest stand by.
+    If several coordinators use the same database, one of them works. The others wait to take over
+    when it ends.
 
     Example: telescope coordinator --executor ray
     """
     options = {"executor": executor, "workers": workers, "database_url": database_url}
     settings, _ = configured(options)
     _set_up_process(leash)
-    from api.coordinator.main import main  # here, for a quick start
+    from api.coordinator.main import main  # lazy import: slow to load
 
     main(settings)
 
@@ -147,8 +161,9 @@ def migrate(database_url: DatabaseUrl = None) -> None:
 def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     """Return the settings with a command's options applied, and the environment of child processes.
 
-    An option that is None leaves its setting unchanged. Raises InvalidInput for invalid settings,
-    and MissingPackage if trials run on Ray and Ray is not installed.
+    An option that is None leaves its setting unchanged. Raises InvalidInput for invalid settings.
+    The option `executor`, even if it is None, marks a command that runs trials. For such a command,
+    raises MissingPackage if its executor needs Ray and Ray is not installed.
     """
     overrides = {name: value for name, value in options.items() if value is not None}
     try:
@@ -159,7 +174,7 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         raise InvalidInput.because(problems) from None
     runs_trials = "executor" in options
     if runs_trials and settings.executor != "local":
-        # before `serve` starts a coordinator, which would fail and be restarted for ever
+        # Without Ray, the coordinator would fail, and `serve` would restart it again and again.
         require_extra("ray")
     if runs_trials and settings.tune_loggers and settings.executor != "ray_tune":
         message = (
@@ -171,14 +186,18 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
 
 
 def local_url(settings: Settings) -> str:
-    """The URL at which a client on this machine reaches the service."""
+    """Return the URL at which a client on this machine reaches the service."""
     loopbacks = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104
     host = loopbacks.get(settings.host, settings.host)
     return f"http://{host}:{settings.port}"
 
 
 def _problem(detail: Any, options: Collection[str]) -> Problem:
-    """Convert pydantic's error; the problem's field names the setting's option and variable."""
+    """Convert an error of pydantic about a setting.
+
+    The problem's field names the environment variable of the setting, and the command's option for
+    the setting if there is one.
+    """
     name = str(detail["loc"][0])
     variable = f"TELESCOPE_{name.upper()}"
     field = f"--{name.replace('_', '-')} (or {variable})" if name in options else variable
@@ -186,7 +205,10 @@ def _problem(detail: Any, options: Collection[str]) -> Problem:
 
 
 def _set_up_process(leash: bool) -> None:
-    """Set up logging of a long-lived process, which ends with its parent if `leash` is true."""
+    """Set up the logging of a long-lived process.
+
+    If `leash` is true, also makes the process end when its parent process ends.
+    """
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -199,8 +221,8 @@ def _set_up_process(leash: bool) -> None:
 
 
 def _migrate(settings: Settings) -> None:
-    """Migrate the database; raise Unavailable if it cannot be reached."""
-    import migrations  # here, for a quick start
+    """Migrate the database. Raises Unavailable if the database cannot be reached."""
+    import migrations  # lazy import: slow to load
     from api.store.engines import translated_errors
 
     with translated_errors():
@@ -216,5 +238,5 @@ def _is_ready(client: Client) -> bool:
 
 
 def _say(line: str) -> None:
-    """Print to standard error; standard output is for results."""
+    """Print a line to standard error, because standard output is for results."""
     print(line, file=sys.stderr, flush=True)

@@ -1,13 +1,14 @@
-"""One job on this machine, without a service.
+"""The implementation of `telescope run`, which runs one job on this machine without a service.
 
-`telescope run` writes the job into the database of this installation and starts a coordinator as a
-child process, as `telescope serve` does, so that all jobs take one code path. The command reports
-progress until the job has ended, then ends the child. If a coordinator is already running, that
-coordinator runs the job, and the child only waits.
+The command writes the job into the database of this installation. It then starts a child process,
+the coordinator, which plans and runs the trials (training runs) of the job. `telescope serve` also
+starts a coordinator, so all jobs run through the same code. If another coordinator already works on
+the database, that coordinator runs the job, and the child only waits. The command shows the
+progress of the job until the job has ended, and then ends the child.
 
-Ctrl-C, pressed once or repeatedly, pauses the job: its checkpoints stay, and `parting_message`
-describes the state that the job has reached. If the coordinator dies twice before it has changed
-the job, the job is paused too, and the error message quotes the last line of the log.
+Ctrl-C, pressed once or repeatedly, pauses the job and keeps its checkpoints. `parting_message` then
+describes the state that the job has reached. The job is also paused if the coordinator dies twice
+before it has changed the job. The error message then quotes the last line of the log.
 """
 
 import os
@@ -38,15 +39,15 @@ from telescope.studies import registry
 from telescope.studies.kind import AnyStudy
 
 POLL_SECONDS = 0.5
-PAUSE_SECONDS = 2.0  # time for the coordinator to carry out a pause
-SLOW_SECONDS = 10.0  # time without a change of the job after which the last log line is shown
-MOST_DEATHS = 2  # deaths of the coordinator, before any change of the job, that pause the job
+PAUSE_SECONDS = 2.0  # the command waits this long for the coordinator to carry out a pause
+SLOW_SECONDS = 10.0  # if the job does not change in this time, the last log line is shown
+MOST_DEATHS = 2  # the job is paused if its coordinator dies so often before it changes the job
 LOG_NAME, LOG_BEGINS = "run.log", "a coordinator starts\n"
 
 
 @contextmanager
 def installation(settings: Settings) -> Iterator[Store]:
-    """Migrate and open the database of this installation; close it at the end."""
+    """Migrate and open the database of this installation, and close it after the `with` body."""
     with translated_errors():
         migrations.upgrade(settings.database_url)
     store = Store(settings.database_url)
@@ -57,9 +58,11 @@ def installation(settings: Settings) -> Iterator[Store]:
 
 
 def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
-    """Return the environment variable that allows the factories of the study's models.
+    """Return the environment variable that lists all allowed factories, and the variable's value.
 
-    The coordinator sends only the code of allowed factories to the workers.
+    A factory is a user's function that builds a model. The factories of the study's models are
+    allowed, as are the factories in the settings. The coordinator sends only the code of allowed
+    factories to the workers.
     """
     models = study.kind.models(study.question)
     own_factories = [name for model in models for name in model.factories()]
@@ -69,7 +72,10 @@ def factories(study: AnyStudy, settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def running_coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
-    """Run a coordinator in the `with` body; append its output to a log in TELESCOPE_HOME."""
+    """Run a coordinator during the `with` body.
+
+    The output of the coordinator is appended to a log file in the folder TELESCOPE_HOME.
+    """
     with open(home() / LOG_NAME, "ab") as log:
 
         def note(line: str) -> None:
@@ -87,7 +93,7 @@ def running_coordinator(environment: Mapping[str, str]) -> Iterator[Child]:
 def run_to_end(
     store: Store, job_id: str, settings: Settings, environment: Mapping[str, str], output: Console
 ) -> tuple[progress.ProgressView, "LocalResult"]:
-    """Run a job until it has ended; return its last progress and its result.
+    """Run a job until the job has ended. Returns its last progress and its result.
 
     Raises JobInterrupted after Ctrl-C, and Unavailable if the coordinator does not start.
     """
@@ -106,7 +112,7 @@ def show_until_ended(
 ) -> progress.ProgressView:
     """Show a job's progress until the job has ended.
 
-    On Ctrl-C, the job is paused and KeyboardInterrupt is raised.
+    After Ctrl-C, requests a pause of the job and raises KeyboardInterrupt.
     """
     forecast_flops = study.kind.expected_flops(study.preview())
     with interruptible_once():
@@ -119,10 +125,10 @@ def show_until_ended(
 
 @contextmanager
 def interruptible_once() -> Iterator[None]:
-    """Raise KeyboardInterrupt on the first signal in the `with` body; ignore later signals.
+    """Raise KeyboardInterrupt on the first signal during the `with` body, and ignore later signals.
 
-    The signals are SIGINT (Ctrl-C), SIGTERM and SIGHUP. A second Ctrl-C must not disturb the pause
-    that the first one requested.
+    The signals are SIGINT (Ctrl-C), SIGTERM and SIGHUP. Later signals are ignored so that a second
+    Ctrl-C does not disturb the pause that the first Ctrl-C requests.
     """
     interrupted = False
 
@@ -139,9 +145,10 @@ def interruptible_once() -> Iterator[None]:
 def supervised_progress(
     store: Store, job_id: str, child: Child, forecast_flops: float | None
 ) -> Iterator[progress.ProgressView]:
-    """Yield a job's progress until the job has ended; restart the coordinator whenever it dies.
+    """Yield a job's progress until the job has ended. Restarts the coordinator whenever it dies.
 
-    Raises Unavailable if the coordinator dies twice before it has changed the job.
+    If the coordinator dies twice before it has changed the job, pauses the job and raises
+    Unavailable.
     """
     first_version, began = store.job(job_id).version, time.monotonic()
     while True:
@@ -150,7 +157,7 @@ def supervised_progress(
         is_overdue = child.deaths > 0 or time.monotonic() - began > SLOW_SECONDS
         no_coordinator = is_overdue and job.version == first_version
         if no_coordinator:
-            cause = f"its coordinator, whose last log line is: {last_log_line(child)}"
+            cause = f"its coordinator to start; the last log line is: {last_log_line(child)}"
             update = replace(update, waiting_for=cause)
         yield update
         if update.state.terminal:
@@ -165,9 +172,9 @@ def supervised_progress(
 
 
 def last_log_line(child: Child) -> str:
-    """Return the last line that the child itself logged, such as the reason why it ended.
+    """Return the last line that the child itself has logged since a coordinator last started.
 
-    If the child has logged no line, the text is "nothing".
+    This line often tells why the child ended. If the child has logged no line, returns "nothing".
     """
     log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
     lines = [line.strip() for line in log.splitlines()]
@@ -178,7 +185,10 @@ def last_log_line(child: Child) -> str:
 
 @dataclass(frozen=True)
 class LocalResult:
-    """The result of a job in this installation's database, as an `api.terminal.views.JobResult`."""
+    """The result of a job, read from the database of this installation.
+
+    Implements `api.terminal.views.JobResult`.
+    """
 
     store: Store
     job_id: str
@@ -197,19 +207,19 @@ class LocalResult:
         return variants.every_trial(self.store, self.job_id)
 
     def tables(self, target_loss: float) -> dict[str, Any]:
-        """Compute the tables of a compute-time job at a target loss."""
+        """Compute the tables of a job of kind compute_time at a target loss."""
         analysis = analysed(self.job_id, self.store)
         return registry.report_document(frontier.tables_at(target_loss, analysis))
 
 
 def resume_job(store: Store, job_id: str) -> JobRow:
-    """Resume a paused job, or retry a failed or cancelled one; a job under way is unchanged.
+    """Resume a paused job, or retry a failed or cancelled job.
 
-    Raises Conflict if the job has succeeded.
+    Any other job that has not ended stays as it is. Raises Conflict if the job has succeeded.
     """
     job = store.job(job_id)
     if job.state is JobState.SUCCEEDED:
-        remedy = "run its file again for a new job"
+        remedy = "run its job file again to start a new job"
         raise Conflict(f"job {job_id} is {job.state} and cannot be resumed; {remedy}")
     if job.state.terminal:
         return store.request(job_id, Verb.RETRY)
@@ -218,9 +228,10 @@ def resume_job(store: Store, job_id: str) -> JobRow:
 
 
 def request_pause(store: Store, job_id: str) -> JobRow:
-    """Request a pause and wait briefly for it; return the job, paused or not.
+    """Request a pause of the job, wait up to `PAUSE_SECONDS` for it, and return the job.
 
-    A job that has ended, or is being cancelled, does not change.
+    The returned job may not be paused yet. A job that has ended, or that is being cancelled, stays
+    as it is.
     """
     with suppress(Conflict):
         store.request(job_id, Verb.PAUSE)
@@ -232,7 +243,7 @@ def request_pause(store: Store, job_id: str) -> JobRow:
 
 
 def parting_message(job: JobRow) -> str:
-    """Describe a job's state after Ctrl-C, and how to continue the job or see its result."""
+    """Tell the state of a job after Ctrl-C, and the command that continues or shows the job."""
     next_state, resume = prospect(job.state, job.requested), f"telescope run --resume {job.id}"
     if job.state is JobState.PAUSED:
         return f"Paused; finished work is kept. Resume with: {resume}"

@@ -1,4 +1,7 @@
-"""Entry point of `telescope`: check that all packages are installed, then run `api.cli.main`."""
+"""The entry point of the command `telescope`.
+
+It checks that the packages of the command line are installed, then runs `api.cli.main`.
+"""
 
 import sys
 
@@ -7,13 +10,16 @@ from telescope.extras import require_extra
 
 
 def main() -> int:
-    """Run the command line; if packages are missing, print how to install them and return 2."""
+    """Run the command line and return the exit status.
+
+    If a package is missing, prints how to install it and returns 2.
+    """
     try:
         require_extra("service")
     except MissingPackage as error:
         print(error.message, file=sys.stderr)
         return error.exit_status
-    from api.cli.main import app  # here: the import fails without the extra
+    from api.cli.main import app  # imported here: this import fails without these packages
 
     app(prog_name="telescope")
     return 0

@@ -1,7 +1,8 @@
 """The packaged examples, which `telescope examples` lists and prints.
 
-`EXAMPLES` describes each file. `huggingface` holds the model that `llama.yaml` trains; a hash of
-this module is part of the identity of every trial of the model, so it is never reformatted.
+`EXAMPLES` describes each file. The module `huggingface` builds the model that `llama.yaml` trains.
+The identity of each training run of this model contains a hash of the text of `huggingface`. So the
+text of `huggingface` must not change, not even its format.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Example:
-    """A packaged file, and one line that summarises it."""
+    """The name of a packaged file, and a summary of the file in one line."""
 
     file: str
     summary: str
@@ -30,22 +31,29 @@ EXAMPLES: Mapping[str, Example] = {
         "quickstart.yaml", "a first job: learning rate and weight decay for Muon at width 256"
     ),
     "architectures": Example(
-        "architectures.yaml", "three architectures side by side, a ladder for each"
+        "architectures.yaml", "three architectures side by side, each tuned separately"
     ),
     "mixtures": Example(
         "mixtures.yaml", "code, prose and a mixture of both as training data, side by side"
     ),
     "compute_time": Example(
-        "compute_time.yaml", "Muon against AdamW: tokens to a loss at each batch size"
+        "compute_time.yaml", "Muon against AdamW: tokens needed for a loss, by batch size"
     ),
-    "llama": Example("llama.yaml", "your own model: the Llama model of the transformers library"),
-    "huggingface": Example("huggingface.py", "the model factories that llama.yaml names"),
-    "sweep": Example("sweep.csv", "a sweep that was run elsewhere, for `telescope judge`"),
+    "llama": Example("llama.yaml", "a model of your own: here, Llama of the transformers library"),
+    "huggingface": Example(
+        "huggingface.py", "the Python module that builds the model of llama.yaml"
+    ),
+    "sweep": Example(
+        "sweep.csv", "results of a sweep run elsewhere, as input for `telescope judge`"
+    ),
 }
 
 
 def example(name: str) -> Example:
-    """Return the example with this name; raise InvalidInput, which lists all names, if unknown."""
+    """Return the example with this name.
+
+    If there is no such example, raises InvalidInput, whose message lists all names.
+    """
     if name not in EXAMPLES:
         raise InvalidInput.of("NAME", f"must be one of: {', '.join(EXAMPLES)}", name)
     return EXAMPLES[name]

@@ -1,8 +1,13 @@
-"""Output of results in a terminal.
+"""The output of results in a terminal.
 
-In reading order: `words`, formats of numbers and tables · `views`, one view per kind of study ·
-`telescoping`, reports of telescope jobs, with `ladder_tables`, `evidence`, `variants` and
-`forecast` · `compute_time`, reports of compute-time jobs, with `frontier` and `batch_tables` ·
-`progress`, the progress of a job, and `follow`, which prints the progress · `pictures`, plots as
-PNG files.
+The modules, in reading order:
+
+- `words`: formats of numbers and tables
+- `views`: the functions that print the results of each kind of job
+- `telescoping`: reports of jobs of kind telescope; `ladder_tables`, `evidence`, `variants` and
+  `forecast` print parts of these reports and the expected cost of such jobs
+- `compute_time`: reports of jobs of kind compute_time; `frontier` and `batch_tables` print further
+  tables of such jobs
+- `progress`: a summary of the progress of a job; `follow` prints the summary whenever it changes
+- `pictures`: plots as PNG files
 """

@@ -1,7 +1,14 @@
-"""The tables of a compute-time job with one row per batch size, and sentences that summarise them.
+"""The tables of a compute-time job that have a row per batch size, and sentences about the tables.
 
-The tables are for one target loss. Parts: `batch_table` and `batch_words`, tokens and steps of each
-optimizer · `ratio_table` and `ratio_words`, the ratio of AdamW's tokens to Muon's.
+A compute-time job trains with Muon and with AdamW at several batch sizes. The tables tell the cost
+of reaching one target loss:
+
+- `batch_table`: the tokens and steps that each optimizer needs (sentences: `batch_words`)
+- `ratio_table`: AdamW's tokens divided by Muon's tokens (sentences: `ratio_words`)
+
+A number in a table is only a bound if not all runs cross the target loss. A *censored* run ended
+above the loss, so the number is a lower bound. An *early* run was below the loss at its first
+measurement, so the number is an upper bound.
 """
 
 from rich.table import Table
@@ -38,7 +45,7 @@ TRENDS = {
 
 
 def batch_table(answer: BatchAnswer) -> Table:
-    """The table of tokens and steps to the loss, one row per optimizer and batch."""
+    """Return the table of tokens and steps to the loss, with one row per optimizer and batch."""
     output = empty_table(
         "optimizer",
         "batch",
@@ -49,7 +56,7 @@ def batch_table(answer: BatchAnswer) -> Table:
         "runs",
         "lr",
         "weight decay",
-        "from",
+        "source of lr",
     )
     for row in answer.rows:
         output.add_row(
@@ -68,28 +75,36 @@ def batch_table(answer: BatchAnswer) -> Table:
 
 
 def _bound(row: BatchRow) -> str:
-    """The prefix of a number that is a bound; empty for any other number, and without a number."""
+    """Return the prefix of a number: `over` or `under` if the number is a bound, otherwise empty.
+
+    The prefix is also empty if there is no number, or if some runs are censored and others early.
+    """
     if row.tokens is None or bool(row.censored) == bool(row.early):
         return ""
     return "over " if row.censored else "under "
 
 
 def _outcomes(row: BatchRow) -> str:
-    """The number of runs that reached the loss, then the number of runs with each other outcome."""
+    """Return the number of runs that reached the loss, then the number with each other outcome."""
     counts = {"censored": row.censored, "early": row.early, "diverged": row.diverged}
     others = [f"{count} {outcome}" for outcome, count in counts.items() if count]
     return ", ".join([str(row.reached), *others])
 
 
 def batch_words(answer: BatchAnswer) -> list[str]:
-    """Sentences on the token-optimal and critical batches of each optimizer."""
+    """Return sentences on the token-optimal batch and the critical batches of each optimizer.
+
+    The token-optimal batch is the largest batch that needs at most 2 % more tokens than the fewest.
+    Beyond the critical batch, the tokens to the loss rise. Two forms of curve are fitted to the
+    tokens, and each form gives a critical batch.
+    """
     return [sentence for summary in answer.optimizers for sentence in _summary(summary)]
 
 
 def _summary(summary: BatchSummary) -> list[str]:
     name = OPTIMIZER_TITLES[summary.optimizer]
     if not summary.critical:
-        needed = "a fit needs at least three batches at which every run reached the loss"
+        needed = "a fit needs three batches at which all runs that did not diverge reached the loss"
         return [f"{name}: no critical batch; {needed}."]
     batch = _batch(summary.token_optimal_batch)
     ends = interval_cell(summary.token_optimal_low, summary.token_optimal_high)
@@ -109,17 +124,21 @@ def _critical(critical: CriticalBatch) -> str:
     interval = f" ({ends})" if ends else ""
     form = FORMS[critical.form]
     parts = [f"  Critical batch by the {form}: {_batch(critical.batch_tokens)}{interval}"]
-    parts.append(f"at least {short_amount(critical.fewest_tokens)} tokens")
-    parts.append(f"residuals {critical.residual_percent:.2g} %")
+    parts.append(f"the fewest tokens are {short_amount(critical.fewest_tokens)}")
+    parts.append(f"the residuals of the fit are {critical.residual_percent:.2g} %")
     if critical.p_of_misfit is not None:
-        parts.append(f"p of the misfit {critical.p_of_misfit:.2g}")
+        parts.append(f"the p-value of the fit is {critical.p_of_misfit:.2g}")
     if left_out := interval_cell(critical.left_out_low, critical.left_out_high):
-        parts.append(f"{left_out} with any single batch left out")
+        parts.append(f"if one batch is left out of the fit, the critical batch is {left_out}")
     return "; ".join(parts) + "."
 
 
 def ratio_table(answer: RatioAnswer) -> Table:
-    """The table of the ratio of AdamW's tokens to Muon's, one row per batch."""
+    """Return the table of the ratio of AdamW's tokens to Muon's, with one row per batch.
+
+    The column `tokens` is this ratio. The columns `in FLOP` and `in hours` are ratios, too. The
+    column `tokens saved` is AdamW's tokens minus Muon's.
+    """
     output = empty_table(
         "batch",
         "tokens",
@@ -154,22 +173,22 @@ def _gap(row: RatioRow) -> str:
 
 
 def ratio_words(answer: RatioAnswer) -> list[str]:
-    """Sentences on the trend of the ratio, or on the reason why no trend is known."""
+    """Return sentences on how the ratio changes with the batch, or on why this is not known."""
     if answer.note:
         return [f"{answer.note[:1].upper()}{answer.note[1:]}."]
     if answer.trend is None or answer.trend_from_batch_tokens is None:
         return [
-            "No trend: a trend needs at least two batches, beyond the critical batches of both "
-            "optimizers, at which every run reached the loss."
+            "No trend is known. A trend needs at least two batches that lie beyond the critical "
+            "batches of both optimizers, and at which both optimizers reached the loss."
         ]
     start = short_amount(answer.trend_from_batch_tokens)
     since = f"From a batch of {start} tokens on, the ratio {TRENDS[answer.trend]}"
     exponent, ends, p = "the exponent is unknown", "", ""
     if answer.exponent is not None:
-        exponent = f"it grows as batch^{answer.exponent:+.2f}"
+        exponent = f"it changes as batch^{answer.exponent:+.2f}"
     if None not in (answer.exponent_low, answer.exponent_high):
         ends = f" ({answer.exponent_low:+.2f} to {answer.exponent_high:+.2f})"
     if answer.p_falling is not None:
         chance = f"with probability {answer.p_falling:.2g}"
-        p = f"; if the ratio did not fall, an exponent this low would occur {chance}"
+        p = f"; if the true ratio did not fall, an exponent this low would occur {chance}"
     return [f"{since}: {exponent}{ends}{p}."]

@@ -1,9 +1,10 @@
-"""Terminal output of a compute-time study.
+"""The terminal output of a compute-time study.
 
-The output of a report lists the answer for each target loss, the verdict with its reason, the
-settings of every batch, and the tuning granted to each optimizer. `show` prints a report,
-`show_bill` the forecast cost of a study. `api.terminal.frontier` prints the tables at any target
-loss.
+A compute-time study compares Muon and AdamW at several batch sizes, by the tokens and hours that
+each optimizer needs to reach a target loss. `show` prints the report of a study: the answer for
+each target loss, the verdict with its reason, the settings and runs at each batch, and the tuning
+that each optimizer received. `show_bill` prints the expected cost of a study.
+`api.terminal.frontier` prints more detailed tables, for any target loss.
 """
 
 from typing import Any
@@ -29,7 +30,7 @@ COLOURS = {"resolved": "green", "unresolved": "yellow"}
 
 
 def parse_report(document: dict[str, Any]) -> OptimizerComparison:
-    """Parse a report's document."""
+    """Parse the JSON document of a report."""
     return TypeAdapter(OptimizerComparison).validate_python(document)
 
 
@@ -42,8 +43,8 @@ def show(report: OptimizerComparison, console: Console) -> None:
         if target.dominance:
             ratio = target.dominance.ratio
             leader = "Muon" if ratio >= 1 else "AdamW"
-            lead = f"{leader} is ahead by a factor of {max(ratio, 1 / ratio):.2f} overall"
-            console.print(f"  On the frontier of hours against devices, {lead}.", soft_wrap=True)
+            lead = f"{leader} needs fewer hours, by a factor of {max(ratio, 1 / ratio):.2f}"
+            console.print(f"  On average over the device counts, {lead}.", soft_wrap=True)
         if target.batches:
             console.print(tokens_to_loss(target), "", sep="\n")
     state = "" if report.final else " so far"
@@ -52,7 +53,7 @@ def show(report: OptimizerComparison, console: Console) -> None:
     console.print(f"Loss measured as: {report.read}.\n", soft_wrap=True)
     if report.batches:
         console.print(batch_settings(report.batches), "", sep="\n")
-    console.print("Tuning granted to each optimizer:", tuning_table(report.ledger), "", sep="\n")
+    console.print("Tuning that each optimizer received:", tuning_table(report.ledger), "", sep="\n")
     trials = f"{report.trials} trials"
     if report.reused:
         trials = f"{report.reused} of {report.trials} trials reused"
@@ -61,7 +62,7 @@ def show(report: OptimizerComparison, console: Console) -> None:
 
 
 def tokens_to_loss(target: AtTarget) -> Table:
-    """The table of both optimizers' tokens at each batch, and their ratio."""
+    """Return the table of both optimizers' tokens to a target loss at each batch, and the ratio."""
     output = empty_table(
         "batch",
         "Muon's tokens",
@@ -71,7 +72,7 @@ def tokens_to_loss(target: AtTarget) -> Table:
         "90 % interval",
         "verdict",
     )
-    assert target.batches is not None, "printed only if the loss was reached"
+    assert target.batches is not None, "the table is printed only if a run reached the loss"
     rows = {(row.optimizer, row.batch_tokens): row for row in target.batches.rows}
     ratios = {row.batch_tokens: row for row in target.ratio.rows} if target.ratio else {}
     for batch in sorted({batch for _, batch in rows}):
@@ -92,9 +93,11 @@ def tokens_to_loss(target: AtTarget) -> Table:
 
 
 def tokens_cell(row: BatchRow) -> str:
-    """One optimizer's tokens at one batch, with the number of diverged runs, if any.
+    """Return the cell of one optimizer's tokens to the loss at one batch.
 
-    The tokens are marked if they are a bound; without tokens, the cell is `diverged`.
+    The cell also states how many runs diverged, if any did. If all runs diverged, the cell is
+    `diverged`. Tokens are a lower bound (`over`) if a run ended above the loss. Otherwise, they are
+    an upper bound (`under`) if a run was below the loss at its first measurement.
     """
     if row.tokens is None:
         return "diverged"
@@ -104,12 +107,12 @@ def tokens_cell(row: BatchRow) -> str:
 
 
 def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
-    """The table of the settings and runs of every batch."""
+    """Return the table of the settings and runs of each optimizer at each batch."""
     columns = (
         "batch",
         "lr",
         "weight decay",
-        "from",
+        "source of lr",
         "runs",
         "lowest loss",
         "tokens of longest run",
@@ -135,7 +138,10 @@ def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
 
 
 def tuning_table(grants: tuple[Granted, ...]) -> Table:
-    """The table of the tuning granted to each optimizer, side by side."""
+    """Return the table of the tuning that each optimizer received, with one column per optimizer.
+
+    The table shows whether the comparison is fair.
+    """
     output = empty_table("", *(OPTIMIZER_TITLES[grant.optimizer] for grant in grants))
     rows: dict[str, list[str]] = {
         "hyperparameters": [grant.hyperparameters for grant in grants],
@@ -166,7 +172,7 @@ def _lr_tried(grant: Granted) -> str:
 
 
 def show_bill(document: dict[str, Any], console: Console) -> None:
-    """Print the forecast cost of a study; `document` is its `BatchForecast`."""
+    """Print the expected cost of a study. `document` is the JSON document of a `BatchForecast`."""
     bill = TypeAdapter(BatchForecast).validate_python(document)
     columns = ("least trials", "most", "least tokens", "most", "least FLOP", "most")
     output = empty_table("", "batch", *columns)
@@ -189,5 +195,6 @@ def show_bill(document: dict[str, Any], console: Console) -> None:
     by = "[yellow]estimated[/]: " if bill.estimated else "by "
     sources = "; ".join(dict.fromkeys(row.pace.source for row in bill.batches))
     span = f"{duration(bill.seconds.least)} to {duration(bill.seconds.most)}"
-    console.print(f"Time: {span}, {bill.parallel} at once ({by}{sources}).", soft_wrap=True)
-    console.print(f"[dim]{bill.assumes}.[/]", soft_wrap=True)
+    trials = f"{bill.parallel} trials at once"
+    console.print(f"Time: {span}, with {trials} ({by}{sources}).", soft_wrap=True)
+    console.print(f"[dim]Assumptions: {bill.assumes}.[/]", soft_wrap=True)

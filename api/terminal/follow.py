@@ -1,7 +1,10 @@
-"""A job's progress until the job ends: a live view on a terminal, plain lines if output is piped.
+"""Functions that print the progress of a job until the job ends.
 
-Parts: `changed_lines`, plain lines about what changed · `follow`, which prints these lines or the
-live view.
+On a terminal, `follow` shows a live view of the progress. If the output is piped, `follow` prints
+lines of plain text, which describe what has changed.
+
+The trials (training runs) of a job are grouped into levels. A level holds the trials of one
+optimizer at one width.
 """
 
 import textwrap
@@ -12,16 +15,17 @@ from rich.live import Live
 
 from api.terminal.progress import LevelProgress, ProgressView, live_view, pace_line, trouble
 
-COLUMNS = 120  # longest plain line, in characters
-LONGEST_NAME = 32  # longest job name in a plain line, in characters
+COLUMNS = 120  # maximal length of a plain line, in characters
+LONGEST_NAME = 32  # maximal length of a job's name in a plain line, in characters
 
 
 def changed_lines(view: ProgressView, before: ProgressView | None = None) -> list[str]:
-    """Describe in plain text what changed since `before`; without `before`, everything.
+    """Describe in plain text what has changed since the view `before`.
 
-    No line is longer than `COLUMNS`. To fit, a line leaves out the pace, then some levels, and
-    states the number of these levels. A long explanation of what the job waits for, or why the job
-    failed, continues on further lines.
+    If `before` is None, describes the whole view. Lines have at most `COLUMNS` characters. A line
+    that would be longer leaves out the pace, or some levels, or both. If it leaves out levels, it
+    states how many. A long explanation of what the job waits for, or of why the job failed,
+    continues on further lines.
     """
     head = f"{shorten(view.name or view.id, LONGEST_NAME)}: {view.state.lower()}"
     levels = _changes(view, before)
@@ -41,10 +45,10 @@ def changed_lines(view: ProgressView, before: ProgressView | None = None) -> lis
 
 
 def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str | None:
-    """Join the head, as many levels as fit, and the longest tail that fits with them.
+    """Join the head, as many levels as fit, and the first of the tails that fits with them.
 
-    The last tail is used only with a single level, or if there are no levels. Returns None if not
-    even that fits.
+    The last tail is used only if nothing else fits, and together with at most one level. Returns
+    None if the line is too long even then.
     """
     least = min(1, len(levels))
     choices = [(count, tail) for count in range(len(levels), least - 1, -1) for tail in tails[:-1]]
@@ -57,14 +61,14 @@ def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str
 
 
 def _more(levels: int, printed: int) -> str:
-    """State how many changed levels a line leaves out; empty if it prints all of them."""
+    """State how many changed levels a line leaves out. Empty if the line prints all of them."""
     omitted = levels - printed
     more = "more " if printed else ""
     return f"{omitted} {more}{'level' if omitted == 1 else 'levels'}" if omitted else ""
 
 
 def _changes(view: ProgressView, before: ProgressView | None) -> list[str]:
-    """Describe each level in which trials have ended or were added.
+    """Describe each level in which trials have ended or were added since the view `before`.
 
     Levels in which trials have ended come first.
     """
@@ -89,23 +93,23 @@ def _changes(view: ProgressView, before: ProgressView | None) -> list[str]:
 
 
 def _key(level: LevelProgress) -> tuple[object, ...]:
-    """Identify a level within its job."""
+    """Return a key that identifies a level within its job."""
     return level.variant, level.optimizer, level.measure, level.width, level.batch_tokens
 
 
 def shorten(text: str, length: int) -> str:
-    """Cut a text to a length, with an ellipsis in place of the rest."""
+    """Return the text, cut to a length. If the text is cut, an ellipsis is its last character."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _printed_state(view: ProgressView) -> tuple[object, ...]:
-    """The parts of a job's progress whose changes are printed on a new line."""
+    """Return the parts of a view that must change before `follow` prints another line."""
     levels = tuple((_key(level), level.done, level.total) for level in view.levels)
     return view.state, view.waiting_for, levels
 
 
 def follow(stream: Iterable[ProgressView], console: Console) -> ProgressView:
-    """Print a job's progress until the stream ends; return the last view."""
+    """Print a job's progress until the stream of views ends. Returns the last view."""
     views = iter(stream)
     view = next(views)
     if console.is_terminal:

@@ -1,7 +1,13 @@
-"""Terminal output of the forecast of a telescoping study.
+"""The terminal output of the expected cost of a telescoping study.
 
-The output lists the guaranteed minimum cost of each level; the least, expected and largest cost of
-each part of the study; time and disk space; the alternatives to each ladder; and advice, if any.
+A telescoping study has one or more ladders: the runs of one optimizer at increasing widths, which
+are called levels. The output consists of these parts, in this order:
+
+- the cost that each level has at least
+- the least, the expected and the largest cost of each part of the study
+- time, disk space, and the cost of the final run at the target width
+- for each ladder, the alternatives to this ladder
+- advice, if there is any
 """
 
 from typing import Any
@@ -19,17 +25,18 @@ SPAN = ("least", "expected", "most")
 
 
 def show_forecast(document: dict[str, Any], console: Console) -> None:
-    """Print the forecast cost of a study; `document` is the study's `Preview`."""
+    """Print the expected cost of a study. `document` is the JSON document of a `Preview`."""
     preview = TypeAdapter(Preview).validate_python(document)
-    title = "Guaranteed minimum cost by width, then the cost of each part:"
+    title = "The cost that each width has at least, and then the cost of each part of the job:"
     console.print(title, _level_table(preview), "", _cost_table(preview), "", sep="\n")
     console.print(_time_sentence(preview), soft_wrap=True)
     disk = preview.disk
     checkpoints = f"{amount(disk.checkpoint_bytes)}B of checkpoints while the job runs"
-    console.print(f"Disk: {amount(disk.curves_bytes)}B of curves, kept; up to {checkpoints}.")
+    curves = f"{amount(disk.curves_bytes)}B of curves, which are kept"
+    console.print(f"Disk space: {curves}, and up to {checkpoints}.")
     final = amount(preview.final_run_flops)
-    share = f"{preview.share:.0%} of the total with the expected tuning"
-    console.print(f"The final run at the target takes {final}FLOP, {share}.\n")
+    share = f"{preview.share:.0%} of its cost and the expected cost of tuning together"
+    console.print(f"The final run at the target takes {final}FLOP, which is {share}.\n")
     for ladder in preview.ladders:
         title = f"Alternatives to the ladder ({ladder_name(ladder.optimizer, ladder.variant)}):"
         console.print(title, _alternatives_table(ladder), "", sep="\n")

@@ -1,14 +1,18 @@
-"""Terminal output of a compute-time job's tables at a target loss.
+"""The terminal output of a compute-time job's tables at a target loss.
 
-There are three tables, each followed by sentences that summarise it: hours against devices, tokens
-against batch size, and the ratio of AdamW's tokens to Muon's. The second and the third are in
-`api.terminal.batch_tables`. A column of the first table tells whether a step time was measured or
-modelled. The first table can have hundreds of rows, of which only the rows on the frontier are
-printed.
+A compute-time job compares Muon and AdamW by the cost of reaching a target loss. The cost is shown
+in three tables, and each table is followed by sentences that summarise it:
 
-Parts: `TargetLossTables`, the three tables · `parse_tables` and `tables_at`, which make the tables
-from documents and from an analysis · `show_tables` · `plot_tables` · `frontier_table`,
-`frontier_words`, the first table and its sentences.
+1. the hours to the loss, by number of devices
+2. the tokens and steps to the loss, by batch size
+3. AdamW's tokens divided by Muon's tokens, by batch size
+
+This module makes the first table, and `api.terminal.batch_tables` makes the other two. The first
+table can have hundreds of rows, but only the rows on the frontier are printed. Two sorts of row are
+not on the frontier: rows whose hours are unknown or only a bound, and rows for which another row of
+the same optimizer is better. The better row needs fewer hours without more devices, or fewer
+devices without more hours. The column `step time` tells whether the time of a training step was
+measured or modelled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,12 +49,12 @@ class TargetLossTables:
 
 
 def parse_tables(documents: Mapping[str, Any]) -> TargetLossTables:
-    """Parse the documents of the three tables."""
+    """Parse the JSON documents of the three tables."""
     return TypeAdapter(TargetLossTables).validate_python(documents)
 
 
 def tables_at(target_loss: float, analysis: Analysis) -> TargetLossTables:
-    """Compute the three tables from an analysis."""
+    """Compute the three tables from the analysis of a job's runs."""
     return TargetLossTables(
         analysis.frontier(target_loss),
         analysis.batch_sizes(target_loss),
@@ -59,7 +63,7 @@ def tables_at(target_loss: float, analysis: Analysis) -> TargetLossTables:
 
 
 def lowest_target_loss(target_losses: Sequence[float]) -> float:
-    """Return the lowest of a study's target losses, which its plot shows.
+    """Return the lowest of a study's target losses. The plot of the study shows this target.
 
     Raises InvalidInput if the study names no target loss.
     """
@@ -71,14 +75,14 @@ def lowest_target_loss(target_losses: Sequence[float]) -> float:
 
 
 def plot_tables(tables: TargetLossTables, path: Path, title: str) -> None:
-    """Plot the three tables to a file."""
-    from telescope.studies.compute_time.plot import draw  # here: loads matplotlib
+    """Plot the three tables to a PNG file."""
+    from telescope.studies.compute_time.plot import draw  # lazy import: loads matplotlib
 
     draw(tables.frontier, tables.batch_sizes, tables.token_ratio, path, title)
 
 
 def show_tables(tables: TargetLossTables, console: Console) -> None:
-    """Print the sentences of each of the three tables, below the table if it has rows."""
+    """Print the three tables and the sentences about each. Tables without rows are left out."""
     hours, batches, ratio = tables.frontier, tables.batch_sizes, tables.token_ratio
     target_loss, read = hours.target_loss, escape(hours.read)
     console.print(f"\nTarget loss [bold]{target_loss:g}[/], measured as {read}.\n", soft_wrap=True)
@@ -94,7 +98,7 @@ def show_tables(tables: TargetLossTables, console: Console) -> None:
 
 
 def frontier_table(answer: FrontierAnswer) -> Table:
-    """The table of hours against devices, with only the rows on the frontier."""
+    """Return the table of hours against devices, with only the rows on the frontier."""
     output = empty_table(
         "optimizer",
         "devices",
@@ -121,23 +125,24 @@ def frontier_table(answer: FrontierAnswer) -> Table:
 
 
 def frontier_words(answer: FrontierAnswer) -> list[str]:
-    """Sentences on the leading optimizer, the omitted rows, and the origin of step times."""
+    """Return sentences on the leading optimizer, the omitted rows, and the times of steps."""
     sentences = [dominance_words(answer.dominance)]
     if omitted := [row for row in answer.rows if not row.on_frontier]:
         count = sum(row.bound for row in omitted)
         bounds = ""
         if count:
-            cause = "a run did not reach the loss, or was below it at its first point"
-            bounds = f", {count} of which are bounds because {cause}"
+            cause = "a run never reached the loss, or was below the loss at its first measurement"
+            bounds = f" In {count} of them, the hours are only a bound, because {cause}."
         rows = _row_count(omitted)
-        sentences.append(f"Not on the frontier: {rows}{bounds}. `--csv frontier` prints all rows.")
+        hint = "`--csv frontier` prints all rows."
+        sentences.append(f"The table leaves out {rows} not on the frontier.{bounds} {hint}")
     if answer.model:
         sentences.append(f"Step times: {escape(answer.model)}.")
     return sentences
 
 
 def dominance_words(dominance: Dominance | None) -> str:
-    """A sentence that compares the two frontiers over their common device counts."""
+    """Return a sentence that compares the hours of both optimizers at equal numbers of devices."""
     if dominance is None:
         return "No comparison: the frontiers of the two optimizers share no device count."
     first, last = (row.devices for row in (dominance.rows[0], dominance.rows[-1]))
@@ -150,9 +155,10 @@ def dominance_words(dominance: Dominance | None) -> str:
     if not (dominance.first_ahead and dominance.second_ahead):
         leader = "Muon" if dominance.second_ahead else "AdamW"
         return f"{ratio}, in the geometric mean; {leader} is ahead everywhere."
-    leads = f"Muon leads by {dominance.second_ahead:.2g}, AdamW by {dominance.first_ahead:.2g}"
+    areas = f"an area of {dominance.second_ahead:.2g}, AdamW over {dominance.first_ahead:.2g}"
     unit = "doublings of hours x doublings of devices"
-    return f"{ratio}, in the geometric mean; the frontiers cross: {leads} {unit}."
+    crossing = f"the frontiers cross: Muon leads over {areas} ({unit})"
+    return f"{ratio}, in the geometric mean; {crossing}."
 
 
 def _row_count(rows: list[FrontierRow]) -> str:

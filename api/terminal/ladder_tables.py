@@ -1,6 +1,9 @@
-"""Tables of a telescoping report: hyperparameters, parameter groups, and levels of a ladder.
+"""The tables of a telescoping report.
 
-`telescope judge` prints the tables of hyperparameters and levels too.
+A report has a ladder for each optimizer: the runs of this optimizer at increasing widths, which are
+called levels. There are three tables about a ladder: the hyperparameters for the target width, the
+settings of each parameter group at the target width, and the levels. `telescope judge` prints the
+first and the last of these tables, too.
 """
 
 from collections.abc import Iterable
@@ -15,14 +18,17 @@ from telescope.studies.telescoping.report import LadderReport
 from telescope.trials.types import OPTIMIZER_TITLES
 
 STATUSES = {
-    "swept": "best value tried, not fitted",
-    "fixed": "as given",
-    "flat": "flat: no value in the interval costs more than 0.2 % or the noise",
+    "swept": "best of the values tried, without a fit",
+    "fixed": "given, not tuned",
+    "flat": "flat: each value in the interval costs at most 0.2 % of the loss, or a run's noise",
 }
 
 
 def hyperparameter_table(ladder: LadderReport | Judgement) -> Table:
-    """The table of the values and intervals of a ladder's hyperparameters."""
+    """Return the table of the values and intervals of a ladder's hyperparameters.
+
+    The half-width of an interval is in octaves (factors of 2).
+    """
     table = empty_table("hyperparameter", "value", "90 % interval", "half-width", "verdict")
     for name, estimate in ladder.hyperparameters.items():
         interval = half_width = ""
@@ -34,12 +40,15 @@ def hyperparameter_table(ladder: LadderReport | Judgement) -> Table:
 
 
 def is_measured(estimate: Hyperparameter) -> bool:
-    """True if the hyperparameter was fitted and has an interval."""
+    """Return whether the value of the hyperparameter was fitted and has an interval."""
     return estimate.has_interval and estimate.status not in ("swept", "fixed")
 
 
 def parameter_group_table(ladder: LadderReport, target_width: int) -> Table:
-    """The table of the settings at the target width, one row per parameter group."""
+    """Return the table of the settings at the target width, with one row per parameter group.
+
+    A parameter group holds the parameters that train with the same settings.
+    """
     columns = ("optimizer", "lr", "decay", "eps", "init std", "multiplier", "parameters", "layers")
     table = empty_table(f"at width {target_width}", *columns)
     for group in ladder.parameter_groups:
@@ -58,13 +67,17 @@ def parameter_group_table(ladder: LadderReport, target_width: int) -> Table:
 
 
 def _layers(names: Iterable[str]) -> str:
-    """The distinct last parts of parameter names, such as query, key, value."""
+    """Return the distinct last parts of parameter names, such as `query, key, value`."""
     last_parts = (name.removesuffix(".weight").rpartition(".")[2] for name in names)
     return ", ".join(dict.fromkeys(last_parts))
 
 
 def level_table(ladder: LadderReport | Judgement) -> Table:
-    """The table of trials, optima and edges, one row per width."""
+    """Return the table of the trials and the optimum at each width, with one row per width.
+
+    The column `noise` is the standard deviation of the loss between seeds, in % of the loss. The
+    column `edge` names the ends of the tried ranges at which the optimum lies, if there are any.
+    """
     other_axes = [name for name in ladder.levels[0].window if name != "lr"]
     table = empty_table(
         "width",
@@ -97,7 +110,11 @@ def level_table(ladder: LadderReport | Judgement) -> Table:
 
 
 def _optimum(ladder: LadderReport | Judgement, level: LevelReport, name: AxisName) -> str:
-    """The optimum on an axis at a level, with the range tried if the axis is unbracketed."""
+    """Return the optimal value of a hyperparameter at a level.
+
+    If the hyperparameter is unbracketed (its optimum lies beyond the values that were tried), the
+    text also contains the range of values that was tried.
+    """
     value, estimate = significant(level.optimum.get(name)), ladder.hyperparameters.get(name)
     if estimate and estimate.status == "unbracketed":
         return f"{value} (tried {range_text(level.window[name])})"

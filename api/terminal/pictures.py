@@ -1,7 +1,9 @@
 """Plots of telescoping reports and of judged sweeps, as PNG files.
 
-`plot_report` and `plot_judgement` convert reports and judgements to the values that
-`telescope.studies.telescoping.plot` draws.
+`plot_report` plots the report of a job. `plot_judgement` plots a sweep that `telescope judge` has
+judged. Both convert their input to the values that `telescope.studies.telescoping.plot` draws: for
+each ladder (the runs of one optimizer at increasing widths), the loss of each run against its
+learning rate, the optimum at each width, and the estimate for the target width.
 """
 
 from collections.abc import Iterable
@@ -20,7 +22,7 @@ from telescope.studies.telescoping.schedules.validation import SEEDS as VALIDATI
 def plot_report(
     report: Report, runs: Iterable[TrialLike], target_width: int, path: Path, title: str
 ) -> None:
-    """Plot a study's report to a file."""
+    """Plot the report of a job to a PNG file."""
     runs = list(runs)
     sweep_over = report.comparison.over if report.comparison else None
     ladders = [plotted_ladder(ladder, runs, target_width) for ladder in report.ladders]
@@ -28,7 +30,7 @@ def plot_report(
 
 
 def plot_judgement(judgement: Judgement, rows: Iterable[SweepRun], path: Path, title: str) -> None:
-    """Plot a judged sweep to a file."""
+    """Plot a judged sweep to a PNG file."""
     runs = tuple(
         plot_data.PlottedRun(
             row.width, row.lr, row.weight_decay or 0.0, row.seed, row.loss if row.finite else None
@@ -48,7 +50,7 @@ def plot_judgement(judgement: Judgement, rows: Iterable[SweepRun], path: Path, t
 def plotted_ladder(
     ladder: LadderReport, runs: list[TrialLike], target_width: int
 ) -> plot_data.PlottedLadder:
-    """Convert one ladder to the values drawn; `runs` holds the runs of all ladders of the job."""
+    """Convert one ladder to the values to draw. `runs` holds the runs of all ladders of the job."""
     key = (ladder.optimizer, ladder.variant, "loss")
     own_runs = [run for run in runs if (run.optimizer, run.variant or "", run.measure) == key]
     ended = [run for run in own_runs if run.loss is not None or run.diverged]
@@ -73,7 +75,10 @@ def plotted_ladder(
 def _plotted_validation(
     validation: Validation | None, lrs: list[float]
 ) -> tuple[plot_data.PlottedLevel, ...]:
-    """The runs at the target as a further level; empty if they show no optimum."""
+    """Return the validation runs, which train at the target width, as a further level to draw.
+
+    The tuple is empty if there are no such runs, or if they show no optimum.
+    """
     if validation is None or not lrs:
         return ()
     value, interval, loss = validation.optimum, validation.interval, validation.loss

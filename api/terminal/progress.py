@@ -1,12 +1,11 @@
-"""Progress of a job on a terminal.
+"""The progress of a job, and its view on a terminal.
 
-`job_progress` summarises a job and its trials as a frozen `ProgressView`, `live_view` renders a
-view on a terminal, and `api.terminal.follow` prints a stream of views. `telescope run` takes jobs
-and trials from the store, `telescope watch` and the demonstration from the HTTP client; the types
-of both satisfy the protocols here. `api.terminal.views` prints finished results.
+`job_progress` summarises a job and its trials (training runs) as a `ProgressView`. `live_view`
+renders this summary for a terminal. `api.terminal.follow` prints a stream of such summaries, and
+`api.terminal.views` prints finished results.
 
-Parts: `JobLike`, `TrialLike`, the input · `LevelProgress`, `ProgressView`, `job_progress`, the
-summary · `duration`, `pace_line`, `trouble`, pieces of text · `live_view`, the output.
+`telescope run` reads jobs and trials from the database. `telescope watch` and `make demo` read them
+from a service over HTTP. The types of both sources satisfy the protocols `JobLike` and `TrialLike`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,8 +22,8 @@ from rich.text import Text
 from api.job_states import JobState
 from telescope.trials.outcome import TrialState
 
-PACE_SECONDS = 60.0  # length of the most recent period, over which the pace is measured
-MEASURES = {  # names of levels, in the order of printing
+PACE_SECONDS = 60.0  # the pace is measured over this most recent period
+MEASURES = {  # names of levels, by what their trials measure, in the order of printing
     "coordinates": "coordinate check",
     "loss": "width",
     "time": "step times",
@@ -33,7 +32,7 @@ COLOURS = {JobState.RUNNING: "cyan", JobState.SUCCEEDED: "green", JobState.FAILE
 
 
 class JobLike(Protocol):
-    """A job of the store or the client."""
+    """A job from the database or from a service."""
 
     @property
     def id(self) -> str: ...
@@ -50,7 +49,7 @@ class JobLike(Protocol):
 
 
 class TrialLike(Protocol):
-    """A trial of the store or the client."""
+    """A trial from the database or from a service."""
 
     @property
     def optimizer(self) -> str: ...
@@ -82,26 +81,28 @@ class TrialLike(Protocol):
 
 @dataclass(frozen=True)
 class LevelProgress:
-    """The trials of one optimizer at one width, and at one batch if the job has several batches.
+    """The progress of a level: the trials of one optimizer at one width.
 
-    The trials of a coordinate check form one level over all widths; the measurements of step times
-    form one level over all batches. Each variant of a job has separate levels.
+    If the job has several batch sizes, each batch size has its own level. Each variant of a job (an
+    architecture or a text that the job compares with others) also has its own levels. The trials of
+    an optimizer's coordinate check (short runs at several widths, before the search) form one
+    level. The runs that measure the times of an optimizer's training steps also form one level.
     """
 
     optimizer: str
     variant: str  # empty if the job compares no variants
     measure: str
-    width: int | None  # None for all widths
-    batch_tokens: int | None  # None for all batches, or if the job has only one batch
-    done: int
+    width: int | None  # None for the coordinate check and for step times
+    batch_tokens: int | None  # None if `width` is None, or if the job has only one batch size
+    done: int  # number of trials that have ended
     running: int
-    total: int  # trials planned so far
+    total: int  # number of trials that are planned so far
     best_loss: float | None
     best_lr: float | None
 
     @property
     def name(self) -> str:
-        """The name of the level, without optimizer and variant."""
+        """The name of the level, without its optimizer and variant."""
         batch = f", batch {self.batch_tokens}" if self.batch_tokens else ""
         return MEASURES[self.measure] if self.width is None else f"width {self.width}{batch}"
 
@@ -116,8 +117,10 @@ class ProgressView:
     waiting_for: str | None
     reason: str | None
     levels: tuple[LevelProgress, ...]
-    trials_per_minute: float | None  # over the last minute; None if no trial ended in it
-    seconds_left: float | None  # from the FLOPs left, at the pace of the last minute
+    # trials that ended per minute, over the last minute; None if no trial ended in that minute
+    trials_per_minute: float | None
+    # time for the FLOPs that are left, at the pace of the last minute; None if it is unknown
+    seconds_left: float | None
 
 
 def job_progress(
@@ -125,14 +128,15 @@ def job_progress(
 ) -> ProgressView:
     """Summarise a job and its trials.
 
-    `forecast_flops` is the cost that the preview expects for the whole job. The time left is
-    unknown if this cost is None or already spent, or if no trial ended in the last minute.
+    `forecast_flops` is the cost that the preview expects for the whole job. The time that is left
+    is unknown if this cost is None, or if the trials have already cost as much. It is also unknown
+    if no trial ended in the last minute.
     """
     trials = list(trials)
     several_batches = len({trial.batch_tokens for trial in trials}) > 1
 
     def level_of(trial: TrialLike) -> tuple[str, str, int, int, int]:
-        """The level as a sort key: variant, optimizer, measure and, for losses, width and batch."""
+        """Return the level of a trial, as a key that sorts levels in the order of printing."""
         width = batch_tokens = 0
         if trial.measure == "loss":
             width, batch_tokens = trial.width, (several_batches and trial.batch_tokens) or 0
@@ -188,7 +192,7 @@ def _level(trials: Sequence[TrialLike], several_batches: bool) -> LevelProgress:
 
 
 def duration(seconds: float) -> str:
-    """Format a duration: 45 s, 3 min 20 s, 2 h 5 min."""
+    """Format a duration, such as 45 s, 3 min 20 s or 2 h 5 min."""
     rounded = round(seconds)
     if rounded < 60:
         return f"{rounded} s"
@@ -198,7 +202,7 @@ def duration(seconds: float) -> str:
 
 
 def pace_line(view: ProgressView) -> list[str]:
-    """The pace and the time left, as far as they are known; empty if the job has ended."""
+    """Return the pace and the time left, each as a text if known. Empty if the job has ended."""
     parts = []
     if not view.state.terminal:
         if view.trials_per_minute is not None:
@@ -209,14 +213,20 @@ def pace_line(view: ProgressView) -> list[str]:
 
 
 def trouble(view: ProgressView) -> list[str]:
-    """What a job waits for, or why an ended job did not succeed; empty if neither applies."""
+    """Return a text on what the job waits for, or on why the job failed or was cancelled.
+
+    The list is empty if there is nothing to explain.
+    """
     if not view.state.terminal:
         return [f"waiting for: {view.waiting_for}"] if view.waiting_for else []
     return [view.reason] if view.reason and view.state != JobState.SUCCEEDED else []
 
 
 def live_view(view: ProgressView) -> RenderableType:
-    """Render a job's progress: a bar and the best loss for each level, pace, and time left."""
+    """Render the progress of a job: a bar and the best loss of each level, then pace and time left.
+
+    The lowest loss of each variant is bold.
+    """
     head = Text.assemble(
         (view.name or "job", "bold"),
         "  ",
@@ -249,7 +259,10 @@ def live_view(view: ProgressView) -> RenderableType:
 
 
 def _losses(levels: Iterable[LevelProgress]) -> dict[str, list[float]]:
-    """The best losses of all levels, by variant: losses on different data cannot be compared."""
+    """Return the best losses of all levels, separately for each variant.
+
+    The variants may train on different texts, and losses on different texts cannot be compared.
+    """
     losses: dict[str, list[float]] = {}
     for level in levels:
         if level.best_loss is not None:

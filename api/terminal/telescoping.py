@@ -1,12 +1,12 @@
-"""Terminal output of a telescoping report.
+"""The terminal output of a telescoping report.
 
-The output of a ladder states the result in a sentence, the verdict with its reason, the values to
-set per parameter group, the evidence at each width, and the cost.
+A report has a ladder for each optimizer, or for each optimizer and variant if the job compares
+variants (architectures or texts). A ladder consists of runs at increasing widths. For each ladder,
+`show` prints the result in a sentence, the verdict with its reason, the values to set per parameter
+group, the evidence at each width, and the cost.
 
-Parts: `parse_report`, from a document to a `telescope.studies.telescoping.report.Report` · `show`,
-which prints a report · `show_judgement`, which prints the judgement of a sweep that was run
-elsewhere · functions that return one sentence or paragraph each. The tables are in
-`api.terminal.ladder_tables`.
+`show_judgement` prints the verdict of `telescope judge` on a sweep that was run elsewhere. Most
+other functions return a sentence or a paragraph. The tables are in `api.terminal.ladder_tables`.
 """
 
 from collections.abc import Iterator
@@ -38,17 +38,17 @@ from telescope.studies.telescoping.report import LadderReport, Report
 
 
 def parse_report(document: dict[str, Any]) -> Report:
-    """Parse a report's document."""
+    """Parse the JSON document of a report."""
     return TypeAdapter(Report).validate_python(document)
 
 
 def target_width(study: dict[str, Any] | None) -> int:
-    """The target width in a study's document."""
+    """Return the target width that the JSON document of a study contains."""
     return int((study or {})["model"]["target_width"])
 
 
 def show(report: Report, target_width: int, console: Console) -> None:
-    """Print a report: the comparison of variants, if any, then each ladder."""
+    """Print a report: the comparison of variants if the job compares variants, then each ladder."""
     console.print()
     if report.comparison:
         variants.show_comparison(report, console)
@@ -62,7 +62,11 @@ def show(report: Report, target_width: int, console: Console) -> None:
 
 
 def show_result(ladder: LadderReport, target_width: int, state: str, console: Console) -> None:
-    """Print the fields of a ladder's variant, the result, the verdict, and the values to set."""
+    """Print the result of a ladder, the verdict, and the values to set.
+
+    If the ladder is of a variant, first prints the fields in which the variant differs from the
+    job. `state` is text that follows the verdict.
+    """
     if ladder.differs:
         fields = escape(variants.differing_values(ladder))
         console.print(f"[dim]{ladder.variant}: {fields}.[/]", soft_wrap=True)
@@ -75,7 +79,7 @@ def show_result(ladder: LadderReport, target_width: int, state: str, console: Co
 
 
 def show_evidence(ladder: LadderReport, console: Console) -> None:
-    """Print the evidence for a ladder's result: levels, checks, uncertainty, rules, and cost."""
+    """Print the evidence for the result of a ladder: runs, checks, uncertainty, rules, and cost."""
     if ladder.levels:
         console.print(level_table(ladder), "", sep="\n")
     if drift := ladder.drift:
@@ -98,9 +102,10 @@ def show_evidence(ladder: LadderReport, console: Console) -> None:
 
 
 def ranked(report: Report) -> Iterator[tuple[LadderReport, bool]]:
-    """Yield the ladders of each variant, the best optimizer's ladder first.
+    """Yield the ladders of each variant, and whether each is the best ladder of its variant.
 
-    The second value is True for the best ladder of a variant that has several ladders.
+    The best ladder of a variant comes first. If a variant has only one ladder, the second value is
+    False.
     """
     best = {variant.name: variant.best for variant in report.variants} or {"": report.best}
     for variant, optimizer in best.items():
@@ -110,9 +115,12 @@ def ranked(report: Report) -> Iterator[tuple[LadderReport, bool]]:
 
 
 def coordinate_checks(ladder: LadderReport) -> list[str]:
-    """Sentences on the coordinate checks at the first steps and at the last steps of the runs.
+    """Return sentences on the two coordinate checks of a ladder.
 
-    A refused ladder has no such sentences: the reason for its verdict states the failed check.
+    A coordinate check tests whether the size of updates stays the same as width grows. The first
+    check examines the first steps of short runs. The late check examines the last steps of the runs
+    of the ladder. The list is empty for a refused ladder, because the reason for its verdict
+    already describes the failed check.
     """
     if ladder.verdict == "refused":
         return []
@@ -126,7 +134,7 @@ def coordinate_checks(ladder: LadderReport) -> list[str]:
 
 
 def show_judgement(judgement: Judgement, console: Console) -> None:
-    """Print the judgement of a sweep that was run elsewhere."""
+    """Print the judgement of `telescope judge` on a sweep that was run elsewhere."""
     console.print()
     console.print(result_sentence(judgement, judgement.target_width), soft_wrap=True)
     verdict = f"[{COLOURS[judgement.verdict]}]{judgement.verdict}[/]"
@@ -142,7 +150,7 @@ def show_judgement(judgement: Judgement, console: Console) -> None:
         is_widest = copy.width == judgement.levels[-1].width
         measured = ""
         if is_widest and judgement.measured_regret is not None:
-            measured = f"; measured, between the points run: {judgement.measured_regret:.2f} %"
+            measured = f"; measured between runs: {judgement.measured_regret:.2f} %"
         cost = f"{copy.regret:.2f} % of the loss ({copy.low:.2f} to {copy.high:.2f}{measured})"
         smallest = judgement.levels[0].width
         console.print(
@@ -156,14 +164,14 @@ def show_judgement(judgement: Judgement, console: Console) -> None:
 
 
 def drift_sentence(drift: Drift) -> str:
-    """A sentence on how far the optimal learning rate moves with width."""
+    """Return a sentence on how far the optimal learning rate moves with width."""
     interval = f"{drift.low:+.2f} to {drift.high:+.2f}"
     per_doubling = f"{drift.octaves_per_doubling:+.2f} octave per doubling of the width"
     return f"The optimal learning rate drifts by {per_doubling} ({interval})."
 
 
 def result_sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
-    """One sentence that states the hyperparameters at the target, or that there are none."""
+    """Return a sentence that states the hyperparameters for the target width, if there are any."""
     if ladder.verdict == "unbracketed" and not ladder.hyperparameters:
         return f"No hyperparameters: {ladder.reason}."
     if not ladder.hyperparameters or ladder.verdict == "refused":
@@ -181,7 +189,7 @@ def result_sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
 
 
 def method_sentence(method: Method) -> str:
-    """A sentence on the rules by which runs were chosen and evaluated."""
+    """Return a sentence on the rules by which the runs were chosen and evaluated."""
     if not method.options:
         return f"Method: schedule {method.schedule}, estimator {method.estimator}."
     options = ", ".join(
@@ -193,7 +201,7 @@ def method_sentence(method: Method) -> str:
 
 
 def validation_sentence(validation: Validation) -> str:
-    """A sentence on the outcome of the runs at the target width."""
+    """Return a sentence on the outcome of the validation runs, which train at the target width."""
     runs = f"{validation.trials} runs at width {validation.width}"
     optimum, interval = validation.optimum, validation.interval
     regret, regrets = validation.regret, validation.regret_interval
@@ -201,23 +209,27 @@ def validation_sentence(validation: Validation) -> str:
         diverged = f"{validation.diverged} of which diverged"
         return f"Validation: {runs}, {diverged}, show no optimum of lr."
     cost = f"{regret:.2g} % of the loss ({regrets.low:.2g} to {regrets.high:.2g})"
-    compared = f"compared with the optimum there, {optimum:.3g} ({range_text(interval)})"
+    compared = f"compared with the optimum of these runs, {optimum:.3g} ({range_text(interval)})"
     relation = "contains"
     if not validation.held:
         relation = "[yellow]just misses[/]"
     if validation.contradicted:
         relation = "[yellow]contradicts[/]"
-    held = f"the stated interval {relation} it"
+    held = f"the interval of lr that the ladder states {relation} this optimum"
     return f"Validation: in {runs}, lr {validation.lr:.3g} costs {cost} {compared}; {held}."
 
 
 def scaling_rules(pairing: Pairing) -> str:
-    """The scaling rules of a ladder in one line, and one line per remark."""
+    """Return the scaling rules of a ladder in one line, and then a line for each remark.
+
+    Scaling rules tell how settings change with width. The rules are sound if theory expects that
+    the optimum then stays the same as width grows.
+    """
     rules = [f"weight decay {pairing.weight_decay_rule}"]
     if pairing.update_scale:
         rules = [f"update scale {pairing.update_scale}", f"lr {pairing.muon_lr_rule}", *rules]
     rules += [
-        "hidden eps / m" if pairing.eps_rule == "inverse" else "eps constant",
+        "hidden eps as 1/width" if pairing.eps_rule == "inverse" else "eps constant",
         f"attention {pairing.attention_scale or 'as the model has it'}",
         f"head {pairing.head_form or 'unscaled'}",
     ]
@@ -228,11 +240,12 @@ def scaling_rules(pairing: Pairing) -> str:
 
 
 def cost_paragraph(cost: Cost) -> str:
-    """The cost of tuning, compared with the final run and with a sweep at the target.
+    """Return a paragraph on the cost of tuning and of the final run at the target width.
 
-    The sweep is left out if it costs less than tuning and final run together.
+    The paragraph also compares this cost with a sweep of the full grid at the target width, unless
+    such a sweep would cost less.
     """
-    total = cost.final_run_flops / cost.share  # includes the original cost of reused trials
+    total = cost.final_run_flops / cost.share  # includes what reused trials cost earlier
     trials = (
         f"{cost.reused} of {cost.trials} trials reused" if cost.reused else f"{cost.trials} trials"
     )
@@ -240,12 +253,12 @@ def cost_paragraph(cost: Cost) -> str:
     tuning = f"{trials}, {amounts}, {cost.seconds:.0f} s of training"
     reuse_note = ", including the earlier cost of reused trials" if cost.reused else ""
     final_run = f"the final run ({amount(cost.final_run_flops)}FLOP)"
-    share = f"{final_run} is {cost.share:.0%} of the total {amount(total)}FLOP{reuse_note}"
+    share = f"{final_run} is {cost.share:.0%} of the total of {amount(total)}FLOP{reuse_note}"
     saving_note = validation_note = ""
     if 0 < cost.saving < 1:
         factor = f"{1 / (1 - cost.saving):.1f} times as much"
         saving_note = f"; a sweep of the full grid at the target would have cost {factor}"
     if cost.validation:
         at_target = f"{cost.validation.trials} trials and {amount(cost.validation.flops)}FLOP"
-        validation_note = f" ({at_target} of it at the target)"
+        validation_note = f" (of which {at_target} at the target)"
     return f"Bill: {tuning}{validation_note}; {share}{saving_note}.\n"

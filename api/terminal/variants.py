@@ -1,9 +1,13 @@
-"""Terminal output of a comparison of variants, which are architectures or corpora.
+"""The terminal output of a comparison of variants, which are architectures or training texts.
 
-The first table has one row per ladder: learning rate and weight decay at the target, with their
-intervals; drift; and size, cost and loss at the widest level that all ladders have finished. The
-second table has the distances between the variants' optima. A remark states whether the losses can
-be compared. Refused ladders and ladders without hyperparameters have neither loss nor distances.
+Each variant has a ladder per optimizer: runs at increasing widths. The output has two tables. The
+first table has a row per ladder. It shows the learning rate and the weight decay for the target
+width, with their intervals. It also shows the drift of the optimal learning rate, and the size,
+cost and loss of the model at the widest width that all ladders have finished. The second table
+shows the distances between the optima of the variants. A remark states whether the losses can be
+compared.
+
+A ladder without hyperparameters, or whose verdict is *refused*, has neither a loss nor distances.
 """
 
 import json
@@ -25,7 +29,7 @@ from telescope.trials.types import OPTIMIZER_TITLES
 
 
 def show_comparison(report: Report, console: Console) -> None:
-    """Print the comparison and the report's verdict."""
+    """Print the comparison of variants, and the verdict of the report."""
     comparison = report.comparison
     assert comparison is not None
     console.rule("[bold]Side by side", align="left", style="dim")
@@ -39,7 +43,10 @@ def show_comparison(report: Report, console: Console) -> None:
 
 
 def ladder_rows(comparison: VariantComparison) -> Table:
-    """The table of the compared ladders, one row per ladder."""
+    """Return the table of the compared ladders, with one row per ladder.
+
+    The drift is in octaves (factors of 2) per doubling of the width.
+    """
     at = "" if comparison.width is None else f" at {comparison.width}"
     fit_columns = ("lr", "90 % interval", "weight decay", "90 % interval", "drift")
     size_columns = ("parameters", "FLOP of a run", f"loss{at}")
@@ -52,7 +59,10 @@ def ladder_rows(comparison: VariantComparison) -> Table:
 
 
 def _values(estimate: Hyperparameter | None) -> tuple[str, str]:
-    """The cells of a hyperparameter: the value, and the interval or, without one, the status."""
+    """Return the two cells of a hyperparameter: its value and its interval.
+
+    If the hyperparameter has no interval, the second cell is its status.
+    """
     if estimate is None:
         return "", ""
     has_interval = estimate.low < estimate.high
@@ -61,7 +71,7 @@ def _values(estimate: Hyperparameter | None) -> tuple[str, str]:
 
 
 def _sizes(row: Compared) -> tuple[str, ...]:
-    """The cells of drift, parameters, FLOPs and loss."""
+    """Return the cells of drift, parameters, FLOPs and loss."""
     drift = ""
     if row.drift:
         interval = f"{row.drift.low:+.2f} to {row.drift.high:+.2f}"
@@ -73,7 +83,7 @@ def _sizes(row: Compared) -> tuple[str, ...]:
 
 
 def distance_table(comparison: VariantComparison) -> Table:
-    """The table of the distances between the variants' optima."""
+    """Return the table of the distances between the optima of each two variants."""
     columns = ("optimizer", "variant", "against variant", "octaves", "90 % interval", "verdict")
     output = empty_table("optimum of", *columns)
     for difference in comparison.differences:
@@ -96,7 +106,10 @@ def _verdict(difference: Difference) -> str:
 
 
 def best_words(report: Report) -> str:
-    """State the best variant or, if unknown, the best optimizer of each variant that has one."""
+    """State the best variant and its optimizer.
+
+    If the best variant is unknown, state the best optimizer of each variant that has one.
+    """
     if report.best_variant and report.best:
         return f"Lowest loss: [bold]{report.best_variant}[/], {OPTIMIZER_TITLES[report.best]}"
     best = [
@@ -108,7 +121,7 @@ def best_words(report: Report) -> str:
 
 
 def differing_values(ladder: LadderReport) -> str:
-    """The fields, with values, in which a variant differs from the job's `model` or `data`."""
+    """Return the names and values of the fields in which a variant differs from the job."""
     return ", ".join(
         f"{field_words(name)} {value if isinstance(value, str) else json.dumps(value)}"
         for name, value in ladder.differs.items()

@@ -1,7 +1,7 @@
-"""Terminal views, one per kind of study.
+"""The view of each kind of study: functions that print and plot the results of its jobs.
 
-`VIEWS` has an entry for each kind of study with a view of its own. For any other kind, `view_of`
-returns `GENERIC`, which prints reports and forecasts as tables of their fields.
+`VIEWS` holds the kinds of study that have their own view. For any other kind, `view_of` returns
+`GENERIC`, which prints reports and forecasts as tables of their fields, and has no plot.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ JsonDocument = dict[str, Any]
 
 
 class JobResult(Protocol):
-    """The result of a job, read from a service or from this installation's database."""
+    """The result of a job, read from a service or from the database of this installation."""
 
     @property
     def name(self) -> str: ...
@@ -33,13 +33,13 @@ class JobResult(Protocol):
     def report(self) -> JsonDocument: ...
     def trials(self) -> Iterable[TrialLike]: ...
     def tables(self, target_loss: float) -> JsonDocument:
-        """The tables of a compute-time job at a target loss."""
+        """Return the tables of a compute-time job at a target loss, as JSON documents."""
         ...
 
 
 @dataclass(frozen=True)
 class View:
-    """The view of one kind: functions that print a report, print a forecast, and write a plot."""
+    """The functions that print a report, print a forecast and write a plot of a kind of study."""
 
     show: Callable[[JsonDocument, JsonDocument, Console], None]
     show_forecast: Callable[[JsonDocument, Console], None]
@@ -51,7 +51,7 @@ def show_telescoping(report: JsonDocument, study: JsonDocument, console: Console
 
 
 def picture_telescoping(result: JobResult, path: Path) -> None:
-    from api.terminal import pictures  # here: loads matplotlib
+    from api.terminal import pictures  # lazy import: loads matplotlib
 
     report = telescoping.parse_report(result.report)
     width = telescoping.target_width(result.study)
@@ -63,7 +63,7 @@ def show_compute_time(report: JsonDocument, study: JsonDocument, console: Consol
 
 
 def picture_compute_time(result: JobResult, path: Path) -> None:
-    """Plot the tables at the lowest of the study's target losses."""
+    """Plot the tables of a compute-time job at the lowest target loss of its study."""
     tables = result.tables(frontier.lowest_target_loss(result.study["target_losses"]))
     frontier.plot_tables(frontier.parse_tables(tables), path, result.name)
 
@@ -79,13 +79,13 @@ def show_any_forecast(document: JsonDocument, console: Console) -> None:
 
 
 def no_picture(result: JobResult, path: Path) -> None:
-    """Raise InvalidInput, since the kind of the job has no plot."""
+    """Raise InvalidInput, because the kind of the job has no plot."""
     message = f"jobs of kind {result.study['kind']} have no plot; leave --plot out"
     raise InvalidInput.of("--plot", message, str(path))
 
 
 def fields(document: Mapping[str, Any]) -> Table:
-    """A table of a document's names and values; nested documents are nested tables."""
+    """Return a table of the names and values of a document. Nested documents are nested tables."""
     output = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, value in document.items():
         output.add_row(name.replace("_", " "), cell(value))
@@ -93,7 +93,7 @@ def fields(document: Mapping[str, Any]) -> Table:
 
 
 def cell(value: Any) -> Any:
-    """The content of a table cell that shows a value; nested values become nested tables."""
+    """Return the content of the table cell for a value. Nested values become nested tables."""
     if isinstance(value, Mapping):
         return fields(value)
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -114,5 +114,5 @@ VIEWS: dict[str, View] = {
 
 
 def view_of(kind: str) -> View:
-    """The view of the kind of study with this name."""
+    """Return the view of the kind of study with this name."""
     return VIEWS.get(kind, GENERIC)

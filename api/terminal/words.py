@@ -1,4 +1,4 @@
-"""Names, numbers, colours and tables that all terminal output shares."""
+"""Formats of names, numbers, colours and tables that all terminal output uses."""
 
 from rich.table import Table
 
@@ -38,17 +38,25 @@ LEFT_ALIGNED = (
 
 
 def field_words(name: str) -> str:
-    """Spell a name, such as that of a job's field, with spaces in place of underscores."""
+    """Return a name, such as the name of a field, with spaces in place of underscores."""
     return name.replace("_", " ")
 
 
 def ladder_name(optimizer: str, variant: str = "") -> str:
-    """Name a ladder by its optimizer, and by its variant if the job compares several."""
+    """Return the name of a ladder: its optimizer and, if the job compares variants, its variant.
+
+    A ladder consists of the runs of one optimizer at increasing widths. A variant is one of the
+    architectures or texts that a job compares.
+    """
     return ", ".join(filter(None, (OPTIMIZER_TITLES[optimizer], variant)))
 
 
 def empty_table(first: str, *further: str) -> Table:
-    """Return a table without rows; columns are right-aligned, except the first and LEFT_ALIGNED."""
+    """Return a table without rows, with the given titles of columns.
+
+    The first column and the columns in `LEFT_ALIGNED` are aligned to the left, the others to the
+    right.
+    """
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(first)
     for title in further:
@@ -59,29 +67,30 @@ def empty_table(first: str, *further: str) -> Table:
 
 
 def significant(value: float | None) -> str:
-    """Format a number with three significant digits; empty for None."""
+    """Format a number with three significant digits. The text for None is empty."""
     return "" if value is None else f"{value:.3g}"
 
 
 def short_number(value: float | None) -> str:
-    """Format a number with three significant digits, with an SI prefix from 1000 on."""
+    """Format a number with three significant digits. Numbers from 1000 on have an SI prefix."""
     return short_amount(value) if value is not None and value >= 1000 else significant(value)
 
 
 def short_amount(value: float | None) -> str:
-    """Format a number with an SI prefix and without spaces; empty for None."""
+    """Format a number with an SI prefix and without spaces. The text for None is empty."""
     return "" if value is None else amount(value).replace(" ", "")
 
 
 def signed_amount(value: float | None) -> str:
-    """Format a number with its sign and an SI prefix; empty for None."""
+    """Format a number with its sign and an SI prefix. The text for None is empty."""
     return "" if value is None else f"{'-' if value < 0 else '+'}{short_amount(abs(value))}"
 
 
 def interval_cell(low: float | None, high: float | None) -> str:
-    """Format a positive interval; without `low` it starts at 0, without `high` it ends at ∞.
+    """Format an interval of positive numbers.
 
-    Empty without both.
+    If `low` is None, the interval starts at 0. If `high` is None, the interval ends at ∞. An
+    interval from 0 to ∞ gives an empty text.
     """
     if not low and high is None:
         return ""

@@ -68,7 +68,7 @@ def test_too_few_widths_are_unresolved_which_is_no_failure(job):
     result = telescope("coordinates", file)
     assert result.exit_code == 0
     assert "unresolved: only 2 widths up to the target (32, 64)" in result.stdout
-    assert "This would not stop a job" in result.stdout
+    assert "An unresolved check would not stop a job" in result.stdout
 
 
 def test_an_optimizer_that_the_job_does_not_have_is_refused(job):

@@ -185,7 +185,9 @@ def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_bounds(
     _, _, analysis = served
     tables = answers(analysis)
     behind = sum(not row.on_frontier for row in tables.frontier.rows)
-    assert f"Not on the frontier: {behind} rows. `--csv frontier`" in printed(tables)
+    assert f"The table leaves out {behind} rows not on the frontier. `--csv frontier`" in printed(
+        tables
+    )
     censored = tuple(
         replace(row, censored=True, on_frontier=False, hours_high=None)
         for row in tables.frontier.rows
@@ -193,10 +195,11 @@ def test_rows_behind_the_frontier_are_counted_and_bounds_are_called_bounds(
     output = printed(
         replace(tables, frontier=replace(tables.frontier, rows=censored, dominance=None))
     )
-    assert f"{len(censored)} of which are bounds because a run did not reach the loss" in output
+    bounds = "the hours are only a bound, because a run never reached the loss"
+    assert f"In {len(censored)} of them, {bounds}" in output
     assert "No comparison" in output
     early = tuple(replace(row, early=True, on_frontier=False) for row in tables.frontier.rows)
-    assert f"{len(early)} of which are bounds" in printed(
+    assert f"In {len(early)} of them, the hours are only a bound" in printed(
         replace(tables, frontier=replace(tables.frontier, rows=early))
     )
 
@@ -229,7 +232,7 @@ def test_bounds_and_unfinished_runs_are_printed(served: tuple[str, str, Analysis
     [
         (0.0, 2.0, "Muon is ahead everywhere"),
         (2.0, 0.0, "AdamW is ahead everywhere"),
-        (1.0, 2.0, "the frontiers cross: Muon leads by 2, AdamW by 1 doublings"),
+        (1.0, 2.0, "the frontiers cross: Muon leads over an area of 2, AdamW over 1 (doublings"),
         (0.0, 0.0, "neither optimizer is ahead anywhere"),
     ],
 )

@@ -66,7 +66,7 @@ def test_a_good_sweep_has_sentences_tables_and_a_picture(tmp_path: Path) -> None
     assert "128       resolved  the optimum is known to" in result.stdout
     assert "The optimal learning rate drifts by -0." in result.stdout
     assert "Copying width 32's optimum to width 256 would cost 0." in result.stdout
-    assert "measured, between the points run: 0.00 %" in result.stdout
+    assert "measured between runs: 0.00 %" in result.stdout
     assert "The loss at the optimum falls as 1.03 / width^0.1" in result.stdout
     assert "Note" not in result.stdout
     assert picture.read_bytes().startswith(b"\x89PNG")

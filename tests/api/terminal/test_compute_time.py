@@ -34,7 +34,7 @@ def test_a_report_has_each_loss_the_verdict_the_batches_and_the_tuning_budget() 
     assert "Loss 2: AdamW needs" in output
     assert "resolved: every run reached every target loss; hyperparameters: given" in output
     assert "Muon ahead" in output
-    assert "Tuning granted to each optimizer:" in output
+    assert "Tuning that each optimizer received:" in output
     assert "Bill: 26 trials" in output
 
 

@@ -39,7 +39,7 @@ def test_a_sound_pairing_has_one_line_and_every_assumption_has_one() -> None:
 
 def test_importance_comes_from_the_fitted_model_if_there_is_one() -> None:
     (line,) = [line for line in printed().splitlines() if line.startswith("Importance")]
-    assert "as shares of the variance of the loss in the model:" in line
+    assert "as shares of the variance of the loss in the fitted model:" in line
     assert "PED-ANOVA" not in line
 
 
@@ -103,7 +103,7 @@ def test_a_forced_pairing_is_marked_with_its_reason() -> None:
 
 def test_the_rules_of_adamw_name_its_eps_and_no_update_scale() -> None:
     assert (
-        "Rules of mup: weight decay fixed_tokens, hidden eps / m, attention inverse_sqrt, "
+        "Rules of mup: weight decay fixed_tokens, hidden eps as 1/width, attention inverse_sqrt, "
         "head multiplier (sound)."
     ) in printed(optimizer="adamw")
     assert "head unscaled (unsound)." in printed(optimizer="adamw", parametrisation="standard")

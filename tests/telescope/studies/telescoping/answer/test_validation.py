@@ -526,5 +526,5 @@ def test_it_is_said_in_words() -> None:
     )
     text = out.getvalue()
     assert "Validation: in 6 runs at width 512, lr" in text
-    assert "the stated interval contains it" in text
+    assert "the interval of lr that the ladder states contains this optimum" in text
     assert "6 trials and" in text
