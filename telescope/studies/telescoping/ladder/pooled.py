@@ -94,7 +94,7 @@ class Fit:
 
     @cached_property
     def optima_gradient(self) -> Array:
-        """The derivatives of the optima with respect to the parameters: [level, axis, parameter]."""
+        """The derivatives [level, axis, parameter] of the optima with respect to the parameters."""
         step = 1e-6
         moved = self.layout.optima(self.theta + step * np.eye(self.layout.size))
         return np.moveaxis((moved - self.optima) / step, 0, -1)
