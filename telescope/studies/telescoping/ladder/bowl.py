@@ -1,14 +1,16 @@
 """The form of the loss around its optimum, and its parameters over the widths of a ladder.
 
 A *level* is one width of the ladder, with index i. An *axis* is a hyperparameter that the model is
-fitted along, in octaves (factors of 2). Let x be a point on all axes; x_1 is the learning rate.
+fitted along, in octaves (factors of 2). Let x be the position of a run on all axes; x_1 is the
+learning rate.
 
     optimum  x*_i = x_T + D W_i + e_i
              x_T   the optimum at the target
              D     the optimum at the base width minus the optimum at the target
              W_i   the share of D that remains at level i: 1 at the base width, 0 at the target; a
                    parameter phi selects the *drift law*, by which the optimum moves with width n:
-                   0 for a/n, 0.47 for approximately a/sqrt(n), 1 for a constant shift per doubling
+                   0 for a/n, 0.47 for nearly a/sqrt(n), where a is a constant, and 1 for a
+                   constant shift per doubling
              e_i   the deviation of level i from the drift law
     bowl     f_i(x) = A exp(d_i) [B(v) + sum_j R_j u_j^2]
              f_i   the loss at x minus the loss at the optimum, in % of the loss
@@ -19,7 +21,7 @@ fitted along, in octaves (factors of 2). Let x be a point on all axes; x_1 is th
              A     the curvature along the learning rate
              d_i   the deviation of log A at level i
              R_j   the curvature along axis j, divided by A
-             B     a parabola with skew s
+             B     a parabola with skew s, defined by the function `skewed`
 """
 
 from collections.abc import Sequence
@@ -39,7 +41,7 @@ SKEW_LIMIT = 3.0  # value of s v beyond which B continues as a straight line
 
 @dataclass(frozen=True)
 class ParameterSlots:
-    """The places of the parameters in the vector theta, and the priors of the parameters."""
+    """The places of the parameters in theta, the vector of all parameters, and their priors."""
 
     axes: int  # number of fitted hyperparameters
     heights: tuple[float, ...]  # doublings from the base width to each level's width
@@ -104,8 +106,9 @@ class ParameterSlots:
 
     @cached_property
     def tracks(self) -> tuple[Array, Array]:
-        """Two arrays [level] from which W follows as the first plus phi times the second. The first
-        is W under the law a/n. The second is W for a constant shift per doubling, minus the first.
+        """Two arrays [level] that give W: the first array plus phi times the second. The first
+        array is W under the law a/n. The second array is W for a constant shift per doubling, minus
+        W under the law a/n. If the target is the base width, both arrays are zero.
         """
         t, i = self.doublings, np.array(self.heights)
         if t == 0:
@@ -135,9 +138,9 @@ def skewed(v: Array, s: Array) -> Array:
 
 
 def saturated(u: Array, knee: Array) -> Array:
-    """The effective distance from the optimum, in octaves, on an axis where a small value is as
-    good as 0. The knee lies `knee` octaves below the optimum. Above the knee the result is close to
-    u; below the knee it is almost constant.
+    """The effective distance from the optimum, in octaves, on an axis where a small enough value is
+    as good as 0. The knee lies `knee` octaves below the optimum. Above the knee the result is close
+    to u. Below the knee it is almost constant.
     """
     below = 2.0**-knee
     result: Array = (1 + below) * np.log2((2.0**u + below) / (1 + below))

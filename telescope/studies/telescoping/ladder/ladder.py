@@ -1,12 +1,12 @@
 """A ladder of a telescoping study, with its points, stages and outcomes.
 
 A *ladder* trains models with one optimizer at increasing widths. It has *axes* (the swept
-hyperparameters, in octaves) and *levels* (widths, each twice the width before). A *point* is a
-planned run, and a *stage* is a set of points that are planned together; the ladder's schedule plans
-one stage at a time. Once all runs of a stage have ended, each `Point` becomes an `Outcome`, and the
-`Stage` becomes a `Done`. An axis with three values or more is *fitted*: the pooled model, which
-covers all levels, estimates an optimum along it. An axis with fewer values is *merely swept*: its
-values are only compared.
+hyperparameters, in octaves) and *levels* (its widths, usually each twice the width before). A
+*point* is a planned run, and a *stage* is a set of points that are planned together; the ladder's
+schedule plans one stage at a time. Once all runs of a stage have ended, each `Point` becomes an
+`Outcome`, and the `Stage` becomes a `Done`. An axis with three values or more is *fitted*: the
+pooled model, which covers all levels, estimates an optimum along it. An axis with fewer values is
+*merely swept*: its values are only compared.
 """
 
 import itertools
@@ -153,11 +153,11 @@ def seed_noise(results: Sequence[Outcome]) -> float | None:
 
 
 def argmin(results: Sequence[Outcome]) -> X:
-    """The x with the lowest mean loss over its seeds. If several x are equal, the x with the lowest
-    learning rate is chosen.
+    """The x with the lowest mean loss over its seeds. If several x have the same mean loss, the x
+    with the lowest learning rate is chosen.
 
     If every x has a diverged run, the means are taken over finite runs only. If all runs diverged,
-    all x count as equal.
+    the x with the lowest learning rate is chosen.
     """
     means = seed_means(results)
     if math.isinf(min(means.values())):
@@ -173,10 +173,10 @@ def stages_at(done: Sequence[Done], level: int) -> list[Done]:
 def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
     """The optimum of a level, as one of the x that ran there.
 
-    `near` is a fitted optimum, in octaves by axis; it may be empty. If it is empty, the result is
+    `near` is a fitted optimum, in octaves by axis, and may be empty. If it is empty, the result is
     the x of lowest mean loss. Otherwise the result is the x nearest to the fitted optimum among
-    those without a diverged run. An axis that is missing in `near` counts with its value at the x
-    of lowest mean loss.
+    those without a diverged run. On an axis that `near` does not contain, distances are measured
+    from the x of lowest mean loss.
     """
     results = outcomes(done, level)
     best, columns = argmin(results), list(zip(*[o.point.x for o in results], strict=True))

@@ -6,10 +6,11 @@ a quadratic is fitted by least squares to the runs around the point of lowest lo
 its own constant term in this quadratic. The minimum of the quadratic is the level's *vertex*.
 
 The vertices are extrapolated to the target by weighted least squares of x*(n) = x*(inf) - a/n,
-where x* is the optimum in octaves and n the width. With two levels this is Richardson's
-extrapolation. With three levels or more, the interval at the target widens if the vertices deviate
-from this law by more than their errors. The interval also allows for a bias that is the same at all
-levels: the loss is skewed around its optimum, and a quadratic is not.
+where x*(n) is the optimum in octaves at width n, x*(inf) the optimum at infinite width, and a a
+constant. With two levels this is Richardson's extrapolation. With three levels or more, the
+interval at the target widens if the vertices deviate from this law by more than their errors. The
+interval also allows for a bias that is the same at all levels: the loss is skewed around its
+optimum, and a quadratic is not.
 """
 
 import math
@@ -27,7 +28,8 @@ from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF
 # up to the next values tried if these are farther away. Since the loss is skewed around its
 # optimum, a wider range would bias the vertex.
 REACH = 1.5
-WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)  # factors on that range, tried in turn until it has enough runs
+# factors on that range, tried in turn until the range holds enough runs
+WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)
 # standard deviation, in octaves, of the vertex's bias due to the skew of the loss; the bias is the
 # same at all levels
 BIAS = 0.15
@@ -75,10 +77,10 @@ class Carried:
 def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
     """The optimum of a level. `None` if the learning rate has no optimum between the values tried.
 
-    Some axes are held at their best value: merely swept axes (those with fewer than three values in
-    the base grid), axes with fewer than three values at this level, and axes on which the vertex
-    lies outside the values tried. If no quadratic with a minimum can be fitted, the last axis that
-    is not yet held is held too, and the fit is repeated.
+    Some axes are held at their value in the run of lowest loss: merely swept axes (those with fewer
+    than three values in the base grid), axes with fewer than three values at this level, and axes
+    on which the vertex lies outside the values tried. If no quadratic with a minimum can be fitted,
+    the last axis that is not yet held is held too, and the fit is repeated.
     """
     results = outcomes(done, level)
     axes = [i for i in ladder.fitted if len({o.point.x[i] for o in results}) > 2]
@@ -104,7 +106,7 @@ def axes_outside(optimum: Vertex, results: Sequence[Outcome]) -> list[int]:
 def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
     """The vertex of the quadratic in `axes`, fitted to the runs around the point of lowest loss.
     The learning rate comes first in `axes`. `None` if the quadratic has no minimum, or if the runs
-    are too few to determine it.
+    do not determine it.
     """
     best = argmin(results)
     near = nearest_runs(results, best, axes)
@@ -258,7 +260,7 @@ def _at_target(
     error.
     """
     sigma, dof = noise
-    # 1/n minus 1/n at the target, in units of 1/base width
+    # 1/width of each level minus 1/width of the target, in units of 1/base width
     w = np.array(
         [2.0 ** -ladder.heights[level] - 2.0**-ladder.doublings for level in level_vertices]
     )

@@ -1,9 +1,10 @@
-"""The pooled model: one model of the losses at all widths, with the optimum at the target.
+"""The pooled model: one statistical model of the losses at all widths.
 
 A *level* is one width of a ladder. Around its optimum, the loss of a level has the form of a skewed
-bowl f (`bowl`), whose shape all levels share. The optimum moves with width by a *drift law*. A
-*block* is the runs of one level and seed, including those of the base grid; each block has its own
-constant c in the loss. The model describes z = 100 (loss / lowest loss of the level - 1):
+bowl f (`bowl`), whose shape all levels share. A *drift law* states how the optimum moves with
+width. A *block* is the runs of one level and seed, including those of the base grid; each block has
+its own constant c in the loss. Let x be the position of a run on the fitted axes (hyperparameters),
+in octaves. The model describes z = 100 (loss / lowest loss of the level - 1):
 
     z = c_block + f_level(x) + error
     variance of the error = sigma^2 + (ETA max(f, z))^2
@@ -37,7 +38,7 @@ def minimise(
     sample: Sample, layout: ParameterSlots, theta: Array, weights: Array, prior: tuple[Array, Array]
 ) -> Array:
     """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2. Here r are
-    the residuals, w their `weights`, and (mean, precision) is the `prior`. The method is
+    the residuals and w their `weights`; `prior` is the pair (mean, precision). The method is
     Levenberg-Marquardt, starting from `theta`.
     """
     mean, precision = prior
@@ -55,7 +56,7 @@ def minimise(
         diagonal = np.diag(np.diag(information))
         while True:
             step = np.linalg.solve(information + damping * diagonal, gradient)
-            gain = float(gradient @ step) / 2  # lower bound of the quadratic model's gain
+            gain = float(gradient @ step) / 2  # least expected decrease of the objective
             if gain < NEGLIGIBLE * (1 + current):
                 return theta
             objective_after = objective(theta + step)
@@ -220,8 +221,8 @@ def lowest_point(runs: Sequence[FittedRun]) -> tuple[float, ...]:
 @lru_cache(maxsize=4096)
 def fit(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Fit | None:
     """The pooled model of these runs. `None` without a run at the base width. All losses must be
-    finite. Equal runs must come in the same order, since the cache treats another order as another
-    fit.
+    finite. The runs must come in a fixed order, since the cache treats the same runs in another
+    order as different.
     """
     if not any(run.level == 0 for run in runs):
         return None
@@ -235,7 +236,7 @@ class Laws:
 
     fits: tuple[Fit, ...]
     weights: Array  # [law], posterior probabilities
-    precision: Array  # [parameter], precision of the priors; every law has the same
+    precision: Array  # [parameter], precision of the priors, the same for every law
 
 
 @lru_cache(maxsize=4096)

@@ -70,9 +70,9 @@ class Sample:
         return result
 
     def variance(self, heights: Array, sigma: float) -> Array:
-        """The variance of the error [run]. `heights` [run] are the fitted heights of the bowl, and
-        `sigma` is the noise of a run in % of the loss. The error of the bowl's form is proportional
-        to the fitted or the observed height, whichever is larger.
+        """The variance of each run's error [run]. `heights` [run] are the fitted heights of the
+        bowl, and `sigma` is the noise of a run in % of the loss. The error of the bowl's form is
+        proportional to the fitted or the observed height, whichever is larger.
         """
         return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
 

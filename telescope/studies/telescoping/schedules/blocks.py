@@ -1,11 +1,11 @@
 """The next blocks of runs, and their cost.
 
-A *level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. A *block* is
-a set of runs of one level with one seed. Its points are corners around the optimum x that the
-pooled model, which is fitted to the runs of all levels, expects at this level: x + h or x - h on
-each axis, for a half-span h. Every run of a block informs every axis. Blocks are added where they
-reduce the uncertainty at the target most for their cost. The unit of costs is one run at the base
-width. A *wall* is a limit beyond which no value of an axis may be tried.
+A *level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. The *pooled
+model* is fitted to the runs of all levels, and expects an optimum x at each level. A *block* is a
+set of runs of one level with one seed. Its points are corners around x: on each axis, a corner has
+the value x + h or x - h, for a half-span h. Every run of a block informs every axis. Blocks are
+added where they reduce the uncertainty at the target most for their cost. The unit of costs is one
+run at the base width. A *wall* is a limit beyond which no value of an axis may be tried.
 """
 
 import itertools

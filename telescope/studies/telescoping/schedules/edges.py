@@ -75,8 +75,9 @@ def side_of(low: float, high: float, places: Sequence[float]) -> int:
 
 
 def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
-    """New points beyond the borders at which the optimum lies. Empty after EDGE_ROUNDS rounds, if
-    the optimum lies inside, or if a wall allows no value beyond the border.
+    """New points beyond the borders at which the optimum lies. Empty if the rule has already added
+    points EDGE_ROUNDS times, if the optimum lies inside, or if a wall allows no value beyond the
+    border.
     """
     if sum(stage.name == "edge" for stage in done) == EDGE_ROUNDS:
         return ()

@@ -3,9 +3,9 @@
 A *level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. The rule
 runs a full grid at the base width. At each doubling of the width, it runs fewer points that lie
 closer together, around the point with the lowest mean loss at the level below. The mean is taken
-over the seeds of a point, and is infinite if one of them diverged. Taken literally, the rule has no
-interpolation, no noise model and no *edge rule* (points added when the optimum lies at the first or
-last value of a grid).
+over the runs of a point with different seeds, and is infinite if one of these runs diverged. Taken
+literally, the rule has no interpolation, no noise model and no *edge rule* (points added when the
+optimum lies at the first or last value of a grid).
 
 `PaperOptions` holds the choices that the paper leaves open, and the report records them. The
 default choices are the literal rule, as long as every window is a complete grid. A *window* is the
@@ -82,7 +82,7 @@ def sampler_batch(
     return Stage(sampler, points)
 
 
-# Edges
+# Optima at the borders of a grid
 
 
 def edge_rule_points(
@@ -137,8 +137,8 @@ def grid_borders(
     done: Sequence[Done], level: int, options: PaperOptions
 ) -> tuple[tuple[int, int], ...]:
     """Pairs (axis, side), one for each axis on which a level's lowest mean loss is at the first
-    value (side -1) or at the last value (side +1). A loss that is equally low at another value does
-    not count.
+    value (side -1) or at the last value (side +1). If another value of the axis has an equally low
+    mean loss, the axis is left out.
 
     An axis with one or two values is left out, since its best value is always at an end. Under
     `edge: ignore`, an axis with three values is left out too. If all runs diverged, the optimum is
@@ -187,7 +187,7 @@ def reported_edges(
     return tuple(edges)
 
 
-# The end
+# The end of the rule
 
 
 def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:

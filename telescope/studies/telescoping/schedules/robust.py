@@ -19,9 +19,9 @@ After round 2 and each later round, the stage `recentre` adds a block at the wid
 if the optimum there lies outside the values of that level's last block. It is repeated at most
 RECENTRINGS times in a row.
 
-The unit of the budget is one run at the base width. To test the drift law, the ladder must reach
-three widths, as far as it has so many levels and the budget allows. A level that the ladder must
-still reach is *owed*. The budget reserves one block for each owed level.
+The unit of the budget is one run at the base width. The ladder must reach its third level, so that
+the drift law can be tested, unless it has fewer levels or the budget does not allow this. A level
+that the ladder must still reach is *owed*. The budget reserves one block for each owed level.
 """
 
 import hashlib

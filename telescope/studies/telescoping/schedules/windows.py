@@ -8,9 +8,9 @@ other readings of the rule. A *wall* is a limit beyond which no value may be tri
 would cross a wall is moved inside, so it keeps its number of points.
 
 If a complete grid would cost too much, a *sampler* chooses scattered points in the window. The
-window and the number of points then shrink by the same factors, but the number of points per axis
-is not rounded. Each level has at least LEAST_SAMPLED points, unless the option `trials` asks for
-fewer.
+window and the number of points then shrink by the same factors as those of a grid, but the number
+of points per axis is not rounded. Each level has at least LEAST_SAMPLED points, unless the option
+`trials` asks for fewer.
 """
 
 import math
@@ -97,8 +97,8 @@ def step_at(
 def far_from_window(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> bool:
-    """Whether a level's optimum is far from its first window on some axis. Far means that the
-    distance from the middle of the window exceeds the length of the window.
+    """Whether, on some axis, a level's optimum is far from the level's first window. Far means that
+    the distance from the middle of this window exceeds the length of the window.
     """
     best, first = optimum(ladder, done, level, options), stages_at(done, level)[0].outcomes
     spans = [
@@ -118,9 +118,9 @@ def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOpti
 
 
 def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
-    """The centre of a level's window: the middle of the user's range at the base width, and the
-    optimum of the level below at wider levels. The option `centre` may replace this optimum by a
-    fitted one on the axes that have one.
+    """The centre of a level's window. At the base width, this is the middle of the user's range. At
+    wider levels, it is the optimum of the level below. The option `centre` may replace this optimum
+    by a fitted optimum, on the axes on which an optimum can be fitted.
     """
     if level == 0:
         return tuple((axis.low + axis.high) / 2 for axis in ladder.axes)
