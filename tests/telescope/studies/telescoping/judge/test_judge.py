@@ -370,7 +370,7 @@ def test_repeats_without_seeds_are_seeds_in_their_order_and_that_is_said() -> No
         (0.1, 2, 5.0),
         (0.2, 0, 3.0),
     ]
-    assert "1 of 2 points have some" in sweep.notes[0]
+    assert "1 of 2 points have repeats" in sweep.notes[0]
 
 
 def test_a_loss_beyond_all_comparison_counts_as_diverged_and_that_is_said() -> None:
