@@ -1,5 +1,6 @@
-"""The progress of a ladder: its stages, replayed over its finished trials.
+"""The progress of a ladder: its stages of runs, planned anew from the trials that have finished.
 
 In reading order: `specs`, the specification of a planned run · `ladders`, the ladders of a study
-with their costs · `estimates`, the optimum at the target · `progress`, the replay.
+with their costs · `estimates`, the optimum at the target · `progress`, the stages so far and the
+runs that are missing.
 """

@@ -1,8 +1,10 @@
-"""Estimates of a ladder's optimum at the target, from its finished stages, by the estimator that
-the question names.
+"""Estimates of a ladder's optimum at the target, from its finished stages of runs.
 
-An argmin has no interval of its own. It gets half a grid step to each side, and the interval of the
-pooled model of the same runs, if there is such a model: the smallest interval that includes both.
+A *level* is one width of the ladder, and an *axis* is a swept hyperparameter in octaves. The
+question names the *estimator*: `pooled` fits one model to all levels, `per_level` fits each level
+by itself, and `argmin` takes the best point. The best point has no interval of its own. The
+interval of `argmin` is the smallest one that includes half a grid step to each side of the best
+point and, if the pooled model can be fitted, the interval of that model.
 """
 
 from collections.abc import Sequence
@@ -25,7 +27,9 @@ from telescope.studies.telescoping.schedules import windows
 def best_point(
     question: Question, ladder: Ladder, done: Sequence[Done], level: int
 ) -> tuple[float, ...]:
-    """The best point run at a level, in octaves by axis."""
+    """The best point run at a level, in octaves by axis. Under `schedule: paper`, the option
+    `select` defines which point is best. Otherwise it is the point of lowest mean loss.
+    """
     return (
         windows.optimum(ladder, done, level, question.paper)
         if question.schedule == "paper"
@@ -34,8 +38,8 @@ def best_point(
 
 
 def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | None) -> Estimate:
-    """The argmin `x` of an axis, with the smallest interval that includes half a grid step to each
-    side and the interval of `pooled`.
+    """The best value `x` of an axis as an estimate. Its interval is the smallest one that includes
+    half a grid step to each side of `x` and the interval of `pooled`.
     """
     half = last_step(done, axis) / 2
     low, high = (pooled.low, pooled.high) if pooled else (x, x)
@@ -43,8 +47,9 @@ def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | 
 
 
 def last_step(done: Sequence[Done], axis: int) -> float:
-    """Octaves between neighbouring values of an axis in the last stage that has two or more; an
-    average for the scattered points of a sampler. 0 without such a stage.
+    """Octaves between neighbouring values of an axis, in the last stage that has two values or more
+    on this axis. For the scattered points of a sampler, this is an average. The result is 0 if no
+    stage has two values.
     """
     for stage in reversed(done):
         points = {o.point.x for o in stage.outcomes}
@@ -61,8 +66,12 @@ def last_step(done: Sequence[Done], axis: int) -> float:
 def target_estimates(
     question: Question, ladder: Ladder, done: Sequence[Done]
 ) -> dict[int, Estimate]:
-    """The estimates of the study's estimator at the target, in octaves by axis. An axis that the
-    estimator leaves out gets its best value, with an interval of width 0.
+    """The estimate of each axis at the target, in octaves, by the estimator that the question
+    names.
+
+    An axis that the estimator does not cover gets its best value, with an interval of length 0.
+    Under `schedule: robust`, this is its best value in the first stage with a finite loss. Under
+    `schedule: paper`, it is its best value at the widest level with a finite loss.
     """
     pooled = pooled_estimates(ladder, done)
     top = max((o.point.level for o in outcomes(done) if o.finite), default=0)
@@ -83,8 +92,8 @@ def target_estimates(
 
 
 def lowest_of(done: Sequence[Done]) -> tuple[float, ...] | None:
-    """The x with the lowest loss in the first stage that has a finite loss; None without such a
-    stage.
+    """The x with the lowest mean loss in the first stage that has a finite loss. `None` without
+    such a stage.
     """
     return next(
         (argmin(stage.outcomes) for stage in done if any(o.finite for o in stage.outcomes)), None
@@ -92,7 +101,9 @@ def lowest_of(done: Sequence[Done]) -> tuple[float, ...] | None:
 
 
 def pooled_estimates(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
-    """The pooled model's estimates at the target, in octaves by axis; empty without a fit."""
+    """The pooled model's estimate of each fitted axis at the target, in octaves. Empty if the model
+    cannot be fitted.
+    """
     if pooled_fit(ladder, done) is None:
         return {}
     estimates = pooled_at_target(pool(ladder, done), ladder.layout)

@@ -1,4 +1,9 @@
-"""The ladders of a study, with the costs of their levels and their coordinate checks."""
+"""The ladders of a study, with the cost of a run at each level, and their coordinate checks.
+
+A *ladder* searches hyperparameters of one optimizer at increasing widths, its *levels*. A *variant*
+is one of the architectures or corpora that a job compares. A *coordinate check* is a set of short
+runs at several widths that tests whether updates keep their size as width grows.
+"""
 
 import math
 from collections.abc import Iterator
@@ -17,20 +22,20 @@ from telescope.trials.types import OptimizerName
 
 
 def each_ladder(question: Question) -> Iterator[tuple[Variant, Ladder]]:
-    """Every ladder with its variant."""
+    """Every ladder of a study, each with the variant to which it belongs."""
     return (
         (variant, ladder) for variant in variants(question) for ladder in ladders(variant.question)
     )
 
 
 def all_ladders(question: Question) -> tuple[Ladder, ...]:
-    """All ladders of a study: one per optimizer and variant."""
+    """All ladders of a study. There is one ladder for each optimizer and variant."""
     return tuple(ladder for _, ladder in each_ladder(question))
 
 
 @lru_cache(maxsize=256)
 def ladders(question: Question) -> tuple[Ladder, ...]:
-    """The ladders of a study without variants: one per optimizer, with the costs of its levels."""
+    """The ladders of a study without variants. There is one ladder for each optimizer."""
     return tuple(_ladder(question, optimizer) for optimizer in question.optimizers)
 
 
@@ -61,10 +66,12 @@ def _ladder(question: Question, optimizer: OptimizerName) -> Ladder:
 
 @lru_cache(maxsize=256)
 def coordinate_design(question: Question, ladder: Ladder) -> Design:
-    """The design of a ladder's coordinate check, at the middle of the ladder's ranges.
+    """The design of a ladder's coordinate check, with hyperparameters at the middle of the ladder's
+    ranges.
 
-    The check may cost a share of the ladder's expected FLOPs or a fixed minimum, whichever is
-    larger, and at most a share of the ladder's part of `limits.max_flops`.
+    The check may use a share of the FLOPs that the ladder is expected to take, or a fixed minimum
+    if this is larger. If the job has a limit `max_flops`, the check may use at most a share of the
+    ladder's part of this limit.
     """
     middle = {axis.name: axis.value((axis.low + axis.high) / 2) for axis in ladder.axes}
     runs_by_level = (

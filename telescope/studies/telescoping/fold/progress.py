@@ -1,12 +1,10 @@
-"""The stages of a ladder, replayed over the completed trials up to the first missing runs.
+"""The stages of a ladder, planned anew from the completed trials, up to the first missing runs.
 
-The stages are the coordinate check, the stages of the schedule, and the runs at the target. A
-question with variants is split into one question per variant (`question.variants`); the functions
-here take the question of a single variant.
-
-Parts: `LadderProgress`, `ladder_progress` · `following`, the next stage, from `next_stage` or
-`validation_stage` · `coordinate_step`, `ends_the_ladder`, the coordinate check · `exceeded`, the
-limits.
+A *stage* is a set of runs that are planned together. A ladder's first stage is the coordinate
+check, a set of short runs at several widths. The stages of the schedule follow, then the runs at
+the target width. A question with variants (architectures or corpora to compare) is split into one
+question per variant (`question.variants`). The functions here take the question of a single
+variant.
 """
 
 import math
@@ -32,8 +30,8 @@ COORDINATES = "coordinates"  # name of the coordinate check's stage
 def following(
     question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
 ) -> Stage | None:
-    """The stage that follows the finished stages of the schedule (`done`) and at the target
-    (`validated`); None if the ladder is complete.
+    """The stage that follows the finished stages of the schedule (`done`) and the finished stages
+    at the target (`validated`). `None` if the ladder is complete.
     """
     return next_stage(question.schedule, question.paper, ladder, tuple(done)) or validation_stage(
         question, ladder, done, validated
@@ -44,7 +42,9 @@ def following(
 def next_stage(
     schedule: str, options: PaperOptions, ladder: Ladder, done: tuple[Done, ...]
 ) -> Stage | None:
-    """The next stage of the schedule after the stages `done`; None if the schedule is complete."""
+    """The stage of the schedule that follows the finished stages `done`. `None` if the schedule is
+    complete.
+    """
     return (
         robust.next_stage(ladder, done)
         if schedule == "robust"
@@ -55,7 +55,7 @@ def next_stage(
 def coordinate_step(
     question: Question, ladder: Ladder, completed: Mapping[str, Trial]
 ) -> CheckProgress:
-    """The progress of the coordinate check, a ladder's first stage; without runs if skipped."""
+    """The progress of the coordinate check. It has no runs if the question skips the check."""
     plan = coordinate_design(question, ladder)
     return (
         step(plan, completed)
@@ -65,8 +65,9 @@ def coordinate_step(
 
 
 def ends_the_ladder(question: Question, ladder: Ladder, check: CheckProgress) -> bool:
-    """Whether a failed check ends the ladder. An unsound pairing is expected to fail, and its
-    ladder runs on to show the consequences.
+    """Whether a failed check ends the ladder. A *pairing* is the combination of scaling rules in a
+    ladder; it is sound if theory expects the optimum to stay the same as width grows. An unsound
+    pairing is expected to fail, so its ladder continues and shows the consequences.
     """
     return check.failed and pairing(question, ladder.optimizer).sound
 
@@ -78,11 +79,11 @@ class LadderProgress:
     ladder: Ladder
     check: CheckProgress  # the coordinate check, before the first stage of the schedule
     done: tuple[Done, ...] = ()  # finished stages of the schedule
-    # completed trials of the finished stages and of the current one
+    # completed trials of the finished stages and of the current stage
     trials: tuple[tuple[Point, Trial], ...] = ()
-    missing: tuple[Planned, ...] = ()  # runs of the current stage
+    missing: tuple[Planned, ...] = ()  # runs of the current stage that are not completed
     validation: tuple[Done, ...] = ()  # finished stages at the target
-    limit: EndCause | None = None  # the limit of the job that ended the ladder
+    limit: EndCause | None = None  # the limit that ended the ladder
     refused: bool = False  # whether the coordinate check ended the ladder
 
     @property
@@ -92,7 +93,7 @@ class LadderProgress:
 
 
 def ladder_progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
-    """The progress of a ladder, from the completed trials among `trials`."""
+    """The progress of a ladder. Only the completed trials among `trials` count."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)
@@ -107,7 +108,9 @@ def ladder_progress(question: Question, ladder: Ladder, trials: Sequence[Trial])
 def replayed(
     question: Question, ladder: Ladder, check: CheckProgress, completed: Mapping[str, Trial]
 ) -> LadderProgress:
-    """The progress of a ladder after its coordinate check; `completed` holds trials by digest."""
+    """The progress of a ladder whose coordinate check is finished. `completed` holds the completed
+    trials by digest.
+    """
     done, validated, trial_at = list[Done](), list[Done](), dict[Point, Trial]()
     check_flops = math.fsum(trial.flops for trial in check.trials)
     missing: tuple[Planned, ...] = ()
@@ -139,15 +142,15 @@ def replayed(
 
 
 def label_of(ladder: Ladder, stage: Stage, point: Point) -> Label:
-    """The label of a planned run; runs at the target belong to no level."""
+    """The label of a planned run. The label of a run at the target has no level."""
     return Label(ladder.optimizer, stage.name, point.level if point.level < ladder.levels else None)
 
 
 def validation_stage(
     question: Question, ladder: Ladder, done: Sequence[Done], validated: Sequence[Done]
 ) -> Stage | None:
-    """The next stage at the target; None if validation is not asked for, is complete, or has no
-    finite loss to start from.
+    """The next stage of runs at the target. `None` if the question asks for no validation, if the
+    validation is complete, or if no run of the schedule has a finite loss.
     """
     finite = any(o.finite for stage in done for o in stage.outcomes)
     if not question.validate_at_target or not finite:
@@ -158,17 +161,21 @@ def validation_stage(
 
 
 def final_loss_of(trial: Trial) -> float:
-    """The final loss of a trial; infinite if the loss is missing or not finite."""
+    """The final loss of a trial. It is infinite if the trial has no loss or a loss that is not
+    finite.
+    """
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
 def exceeded(
     question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0
 ) -> EndCause | None:
-    """The limit that the runs at these points of a ladder would exceed; None without such a limit.
+    """The limit of the job that a ladder would exceed with runs at all these points, past and
+    planned. `None` if it would exceed no limit.
 
     Each ladder has an equal share of the limits, so that no ladder waits for another. The runs of
-    the coordinate check are no part of the search, and count towards FLOPs only.
+    the coordinate check count towards the limit on FLOPs (as `check_flops`), but not towards the
+    limit on trials.
     """
     ladders, limits = len(question.optimizers), question.limits
     if len(points) > limits.max_trials // ladders:

@@ -1,4 +1,4 @@
-"""The specification of the training run at a planned point."""
+"""The specification of the training run at a planned point of a ladder."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,8 +21,8 @@ def trial_spec(
     values: Mapping[AxisName, float],
     seed: int = 0,
 ) -> TrialSpec:
-    """The specification of a run at a width: the swept `values`, and the question's fixed values
-    for everything else. The question must have no `sweep_over`.
+    """The specification of a run at a width. `values` are the values of the swept hyperparameters,
+    and the question determines everything else. The question must have no `sweep_over`.
     """
     assert question.sweep_over is None, "a run belongs to a variant"
     return cached_trial_spec(question, optimizer, width, tuple(sorted(values.items())), seed)
@@ -46,7 +46,9 @@ def cached_trial_spec(
     values: tuple[tuple[AxisName, float], ...],
     seed: int,
 ) -> TrialSpec:
-    """The result of `trial_spec`, cached, since all stages are replayed after every trial."""
+    """The same as `trial_spec`, but cached. A cache is needed since all stages are planned anew
+    after every trial.
+    """
     options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__
@@ -72,7 +74,9 @@ def cached_trial_spec(
 
 
 def spec_of(question: Question, ladder: Ladder, point: Point) -> TrialSpec:
-    """The specification of the run at a planned point of a ladder."""
+    """The specification of the run at a planned point. The level after the ladder's last level
+    stands for the target.
+    """
     values = {axis.name: axis.value(x) for axis, x in zip(ladder.axes, point.x, strict=True)}
     if point.level == ladder.levels:
         return target_spec(question, ladder.optimizer, values, point.seed)

@@ -1,13 +1,13 @@
 """Alternatives to a ladder, with their cost and their expected error.
 
-The alternatives are to copy the optimum of the smallest width, to copy it from a grid with three
-seeds per point, to look up a published law, or to sweep the target itself. The error of an
-alternative that trains is the error of its argmin on noisy bowls, the same on which the ladder is
-rehearsed (`rehearsal`), so that choices differ by method and not by chance. For the law, only the
-regret that its authors report is given, within the range of the law's fit.
-
-Parts: `Choice` · `choices` · `step_law` (arXiv 2503.04715) · `recommendation`, advice if
-telescoping may not be worth its cost, or if the answer is likely to be unresolved.
+A *ladder* is telescope's own search at increasing widths. The alternatives are to copy the optimum
+of the base width from one grid, to copy it from a grid with three seeds per point, to look up a
+published law, or to run a grid at the target itself. For an alternative that trains models, the
+error and the *regret* (the loss in excess of the lowest possible loss) are those of the best point
+of its grid. They are computed on *bowls*, simulated losses with a known optimum. The ladder is
+simulated on the same bowls (`rehearsal`), so that differences between choices are not due to
+chance. For the published law, the forecast gives only the regret that its authors report, and only
+within the range to which they fitted it.
 """
 
 import math
@@ -29,14 +29,15 @@ from telescope.studies.telescoping.schedules import robust
 from telescope.studies.telescoping.schedules.blocks import block_cost
 from telescope.trials.optimizer import OptimizerSpec
 
-MOST_POINTS = 1000  # largest grid whose argmin is evaluated on bowls
+MOST_POINTS = 1000  # most points of a grid that is evaluated on bowls
 SEEDS = 3  # seeds per point of `copy_with_seeds`
-STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)  # the ranges of the law's fit
+# the ranges of parameters and tokens to which the published law was fitted
+STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The error (octaves) and the regret (% of the loss) of a choice; None if unknown."""
+    """The error, in octaves, and the regret, in % of the loss, of a choice. `None` if unknown."""
 
     error: float | None = None
     regret: float | None = None
@@ -55,27 +56,30 @@ class Choice:
     # root mean square of the learning rate's error, in octaves; None if unknown
     error: float | None
     regret: float | None  # mean regret at the target, in % of the loss; None if unknown
-    lr: float | None  # None unless known beforehand
-    note: str  # how the choice is made, and what its figures rest on
+    lr: float | None  # None if the learning rate is not known before training
+    note: str  # how the choice is made, and the basis of its error and regret
 
 
 def choices(
     question: Question, ladder: Ladder, bill: LadderForecast, rehearsals: Sequence[Rehearsal]
 ) -> tuple[Choice, ...]:
-    """The ladder as the first choice, then the alternatives."""
+    """The ways to choose the learning rate: the ladder first, then the alternatives."""
     grid, narrow, target = robust.base_runs(ladder), ladder.widths[0], ladder.target_width
     grid_flops, final_flops = grid * ladder.base_flops, final_run_flops(question, ladder)
     bowls = len(rehearsals) or REHEARSALS
     copy_figures, seeds_figures, sweep_figures = argmin_figures(ladder, bowls)
-    ladder_figures, basis = UNKNOWN, "not rehearsed: too slow, or no grid fits into the limits"
+    ladder_figures, basis = UNKNOWN, "not simulated: too slow, or no grid fits into the limits"
     if rehearsals:
         errors, regrets = zip(*((run.error, run.regret) for run in rehearsals), strict=True)
         ladder_figures = figures(errors, regrets)
-        basis = f"mean of {bowls} rehearsals, as for all choices that train"
-    note = f"widths from {narrow} up; {basis}"
-    copy_note = f"the best of one grid at width {narrow}, used at {target}: the drift stays unknown"
+        basis = f"error and regret are from {bowls} simulations, as for all choices that train"
+    note = f"searches at width {narrow} and wider; {basis}"
+    copy_note = (
+        f"runs one grid at width {narrow} and copies its best point to width {target}; "
+        "the shift of the optimum between these widths stays unknown"
+    )
     seeds_note = f"{copy_note}; {SEEDS} seeds per point"
-    target_note = f"one grid at width {target} itself; its best run is the final run"
+    target_note = f"runs one grid at width {target} itself; its best run is the final run"
     return (
         trained(
             "telescoping", round(bill.trials.expected), bill.flops.expected, ladder_figures, note
@@ -88,7 +92,7 @@ def choices(
 
 
 def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -> Choice:
-    """A choice that trains models; it has no learning rate beforehand."""
+    """A choice that trains models. Its learning rate is not known beforehand."""
     return Choice(
         name=name,
         trials=trials,
@@ -101,8 +105,9 @@ def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -
 
 
 def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
-    """The figures of the base grid's argmin if the grid is run at the base width with one seed, at
-    the base width with SEEDS seeds, or at the target with one seed; UNKNOWN beyond MOST_POINTS.
+    """The figures of the base grid's best point if the grid is run in one of three ways: at the
+    base width with one seed, at the base width with SEEDS seeds, and at the target with one seed.
+    All are UNKNOWN for a grid of more than MOST_POINTS points.
     """
     if robust.base_runs(ladder) > MOST_POINTS:
         return UNKNOWN, UNKNOWN, UNKNOWN
@@ -125,7 +130,7 @@ def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figure
 
 
 def figures(errors: Sequence[float], regrets: Sequence[float]) -> Figures:
-    """The figures of a choice: the root mean square of errors, and the mean of regrets."""
+    """The figures of a choice: the root mean square of its errors, and the mean of its regrets."""
     return Figures(
         digits(math.sqrt(math.fsum(x * x for x in errors) / len(errors))),
         digits(math.fsum(regrets) / len(regrets)),
@@ -133,9 +138,10 @@ def figures(errors: Sequence[float], regrets: Sequence[float]) -> Figures:
 
 
 def step_law(question: Question, ladder: Ladder) -> Choice:
-    """The choice by the Step Law, for AdamW under the standard parametrisation: lr = 1.79 N^-0.713
-    D^0.307 and batch = 0.58 D^0.571, with N parameters outside embedding and readout, and D tokens.
-    For Muon it gives no learning rate.
+    """The choice by the Step Law (arXiv 2503.04715), for AdamW under the standard parametrisation.
+    The law is lr = 1.79 N^-0.713 D^0.307 and batch = 0.58 D^0.571. Here N is the number of
+    parameters outside embedding and readout, D the number of tokens, and the batch size is in
+    tokens. For Muon, the choice has no learning rate.
     """
     model, tokens = question.model.target, question.horizon.tokens
     vocab_size = max(1, question.data.vocab_size)
@@ -151,24 +157,26 @@ def step_law(question: Question, ladder: Ladder) -> Choice:
         return published_law("arXiv 2503.04715 covers AdamW only, not Muon")
     (low_n, high_n), (low_d, high_d) = STEP_LAW_PARAMETERS, STEP_LAW_TOKENS
     law = (
-        "arXiv 2503.04715, an effective lr under the standard parametrisation, "
-        f"batches of {batch:.3g} tokens"
+        "arXiv 2503.04715: an effective lr under the standard parametrisation, "
+        f"for batches of {batch:.3g} tokens"
     )
     if low_n <= size <= high_n and low_d <= tokens <= high_d:
         return published_law(f"{law}; its authors report this regret", digits(lr), regret=0.094)
     parameters = f"{low_n:.0e} to {high_n:.0e} parameters"
-    fitted = f"fitted for {parameters} and {low_d:.0e} to {high_d:.0e} tokens"
-    return published_law(f"{law}; {fitted}, unreliable at {size:.2g} and {tokens:.2g}", digits(lr))
+    fitted = f"it was fitted to {parameters} and {low_d:.0e} to {high_d:.0e} tokens"
+    here = f"{size:.2g} parameters and {tokens:.2g} tokens"
+    return published_law(f"{law}; {fitted}, so it is unreliable at {here}", digits(lr))
 
 
 def published_law(note: str, lr: float | None = None, regret: float | None = None) -> Choice:
-    """The choice by the Step Law, which trains nothing."""
+    """The choice by the Step Law. This choice trains nothing."""
     return Choice(name="step_law", trials=0, flops=0.0, error=None, regret=regret, lr=lr, note=note)
 
 
 def cheaper_choices(choices: Sequence[Choice]) -> list[str]:
-    """A text for each choice that costs less than the ladder, which is the first choice, and has no
-    larger regret in the rehearsals.
+    """A text for each choice that costs less than the ladder and whose regret is not larger. The
+    ladder is the first of the `choices`. Choices that train nothing are left out, as are choices of
+    unknown regret.
     """
     ladder_choice, *alternatives = choices
     texts = []
@@ -177,14 +185,16 @@ def cheaper_choices(choices: Sequence[Choice]) -> list[str]:
             continue
         if choice.flops < ladder_choice.flops and choice.regret <= ladder_choice.regret:
             name = choice.name.replace("_", " ")
-            loses = f"loses {choice.regret:.2g} %, this ladder {ladder_choice.regret:.2g} %"
+            loses = f"loses {choice.regret:.2g} %; this ladder loses {ladder_choice.regret:.2g} %"
             texts.append(f"{name} takes {amount(choice.flops)}FLOP and {loses}")
     return texts
 
 
 def least_budget(ladder: Ladder) -> float:
-    """The budget, in runs at the base width, that suffices to fit a bowl and to reach three widths:
-    the grid, two blocks at the base width, and one block at each of the next two widths, if any.
+    """The smallest budget, in runs at the base width, that suffices to fit the model and to reach
+    three widths. It covers the base grid, two *blocks* (groups of runs around the optimum) at the
+    base width, and one block at each of the next two widths. Widths that the ladder does not have
+    are left out.
     """
     climb = sum(block_cost(ladder, level) for level in range(1, min(ladder.levels, 3)))
     return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climb
@@ -193,8 +203,9 @@ def least_budget(ladder: Ladder) -> float:
 def recommendation(
     question: Question, ladder: Ladder, bill: LadderForecast, choices: Sequence[Choice]
 ) -> tuple[str, ...]:
-    """Advice if an alternative is better, if tuning costs more than the final run, or if the budget
-    or the number of widths is too small for a reliable answer.
+    """Advice on whether the ladder is worth its cost. There is advice if an alternative is better,
+    if tuning costs more than the final run, or if the budget or the number of widths is too small
+    for a reliable answer.
     """
     grid, final_flops = robust.base_runs(ladder), final_run_flops(question, ladder)
     tuning_flops, target = bill.flops.expected, ladder.target_width
@@ -202,7 +213,7 @@ def recommendation(
     advice: list[str] = []
     if grid * final_flops <= tuning_flops:
         grid_cost = f"its grid takes {amount(grid * final_flops)}FLOP"
-        costs = f"{grid_cost}, this ladder about {amount(tuning_flops)}FLOP"
+        costs = f"{grid_cost}, and this ladder takes about {amount(tuning_flops)}FLOP"
         advice.append(f"sweep width {target} itself: {costs}")
     elif width_ratio <= 2:
         gain = "a ladder gains little; consider sweeping the target itself"
@@ -213,7 +224,7 @@ def recommendation(
             f"the grid has {grid} points, more than {ratio}: tuning costs more than the final run"
         )
     elif final_flops < tuning_flops:
-        costs = f"{amount(final_flops)}FLOP, tuning about {amount(tuning_flops)}FLOP"
+        costs = f"{amount(final_flops)}FLOP, and tuning about {amount(tuning_flops)}FLOP"
         advice.append(
             f"the final run takes {costs}: tuning pays off if the answer is used more than once"
         )

@@ -1,16 +1,15 @@
-"""The bill of a ladder: its runs and their cost, counted beforehand.
+"""The bill of a ladder: its runs and their cost, counted before any run has started.
 
-Under `paper` every run is known, unless an edge rule may add runs or end the ladder early, or a
-flat optimum may end it early. Under `robust` the grid and rounds 2 to 4 are known and give the
-least number of runs; the budget gives the most; the expected number is the mean of a few rehearsals
-(`rehearsal`).
+A *ladder* searches hyperparameters of one optimizer at increasing widths, its *levels*. Under
+`schedule: paper`, every run is known beforehand, with two exceptions: an *edge rule* may add runs
+beyond the values of a grid or end the ladder, and the ladder may end early because the optimum has
+stopped moving. Under `schedule: robust`, rounds 1 to 4 of the schedule are known, and give the
+smallest number of runs. The budget gives the largest number. The expected number is the mean over a
+few *rehearsals*, simulations of the schedule (`rehearsal`).
 
-Neither the coordinate check nor the runs at the target count towards `limits.max_base_runs`. The
-coordinate check does not count towards the limit on trials either. All runs are assumed to train to
-their end, although diverged runs cost less.
-
-Parts: `LadderForecast`, `bill_of` · `BillItem`, a line of the bill · `known_runs`, the certain runs
-· `rehearsed`, the rehearsals · `rounds`, `target_lines`, `coordinate_lines`, the lines.
+The coordinate check (short runs at several widths) counts neither towards `limits.max_base_runs`
+nor towards the limit on trials. The runs at the target do not count towards `limits.max_base_runs`.
+All runs are assumed to train to their end, although diverged runs cost less.
 """
 
 import math
@@ -28,9 +27,10 @@ from telescope.studies.telescoping.schedules import paper, robust, validation, w
 from telescope.studies.telescoping.schedules.edges import EDGE_ROUNDS
 from telescope.train.flops import trial_flops
 
-REHEARSALS = 4  # rehearsals per variant, divided among its ladders
-LARGEST_REHEARSED = 1000  # maximum of certain runs per level of a rehearsed ladder
-# names of lines, by schedule: certain runs; runs of the edge rule; runs that depend on losses
+REHEARSALS = 4  # number of rehearsals per variant, divided among the variant's ladders
+LARGEST_REHEARSED = 1000  # a ladder is rehearsed if no level has more certain runs than this
+# the names of a bill's lines: certain runs, by schedule; runs of the edge rule; other runs that
+# depend on losses, by schedule
 KNOWN = {"robust": "rounds 1 to 4", "paper": "grids"}
 EDGE, REST = "edge rule", {"robust": "top-up", "paper": "further levels"}
 
@@ -48,12 +48,12 @@ class BillItem:
 @dataclass(frozen=True)
 class LadderForecast:
     """The expected cost of a ladder. The upper bounds of the lines may add up to more than the
-    bill's upper bound, since a limit holds for all lines together.
+    upper bound of the bill, since a limit holds for all lines together.
     """
 
     known: tuple[int, ...]  # number of certain runs per level
     lines: tuple[BillItem, ...]
-    rounds: Span  # FLOPs of the schedule, without coordinate check and runs at the target
+    rounds: Span  # FLOPs of the schedule; coordinate check and runs at the target do not count
     # sums over all lines, within the limits
     trials: Span
     tokens: Span
@@ -61,7 +61,7 @@ class LadderForecast:
 
 
 def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal]) -> LadderForecast:
-    """The bill of a ladder, with means over the rehearsals as expected numbers."""
+    """The bill of a ladder. The expected numbers are means over the rehearsals."""
     counts, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
     schedule_lines = rounds(question, ladder, counts, rehearsals)
     most_runs, most_flops = caps(question, ladder)
@@ -83,8 +83,8 @@ def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal])
 
 
 def job_limits(question: Question) -> tuple[float, float]:
-    """A ladder's equal share of the job's limits: the most trials, coordinate check excluded, and
-    the most FLOPs, coordinate check included.
+    """A ladder's equal share of two limits of the job: the most trials, not counting the coordinate
+    check, and the most FLOPs, including the coordinate check.
     """
     ladders = len(question.optimizers)
     flops = math.inf if question.limits.max_flops is None else question.limits.max_flops / ladders
@@ -92,7 +92,7 @@ def job_limits(question: Question) -> tuple[float, float]:
 
 
 def caps(question: Question, ladder: Ladder) -> tuple[float, float]:
-    """The most trials and FLOPs of a ladder's schedule."""
+    """The largest number of trials and of FLOPs that a ladder's schedule may use."""
     max_runs, max_flops = job_limits(question)
     if question.schedule == "robust":
         runs, flops = math.floor(ladder.max_base_runs), ladder.max_base_runs * ladder.base_flops
@@ -104,7 +104,7 @@ def caps(question: Question, ladder: Ladder) -> tuple[float, float]:
 
 
 def is_exact(question: Question) -> bool:
-    """Whether every run is known beforehand."""
+    """Whether every run of the schedule is known beforehand."""
     return (
         question.schedule == "paper"
         and question.paper.edge == "ignore"
@@ -113,7 +113,9 @@ def is_exact(question: Question) -> bool:
 
 
 def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
-    """The certain runs per level, counting only rounds or levels that fit into the limits."""
+    """The number of certain runs per level. Only rounds or levels that fit into the limits
+    count.
+    """
     max_runs, max_flops = job_limits(question)
 
     def fits(counts: Sequence[int]) -> bool:
@@ -145,8 +147,8 @@ def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
 
 
 def rehearsed(question: Question, ladder: Ladder) -> tuple[Rehearsal, ...]:
-    """Rehearsals of a ladder on a few bowls; empty if no grid fits into the limits, or if the
-    rehearsals would take too long for a preview.
+    """Rehearsals of a ladder. Empty if no grid fits into the limits, or if the rehearsals would
+    take too long for a preview.
     """
     sampler = windows.sampler_of(ladder, question.paper)
     slow = question.schedule == "paper" and sampler in ("gp", "tpe")
@@ -161,8 +163,9 @@ def rehearsed(question: Question, ladder: Ladder) -> tuple[Rehearsal, ...]:
 def rounds(
     question: Question, ladder: Ladder, counts: Sequence[int], rehearsals: Sequence[Rehearsal]
 ) -> tuple[BillItem, ...]:
-    """The lines of a ladder's schedule: the certain runs, the runs of the edge rule, and the runs
-    that depend on losses. If every run is known, there is a single line.
+    """The lines of a ladder's schedule. If every run is known beforehand, there is a single line.
+    Otherwise there are three: the certain runs, the runs of the edge rule, and the other runs that
+    depend on losses.
     """
     certain = dict(enumerate(counts))
     tokens, flops = question.horizon.tokens, total_flops(ladder, certain)
@@ -191,8 +194,8 @@ def rounds(
 def optional_line(
     ladder: Ladder, tokens: int, name: str, runs: Mapping[int, float], most: tuple[float, float]
 ) -> BillItem:
-    """A line of runs that may not be needed: at least zero, `runs` per level as the expected
-    number, and at most the trials and FLOPs in `most`.
+    """A line of runs that may not be needed. The lower bound is zero, the expected number is `runs`
+    (per level), and the upper bound is `most`, a number of trials and a number of FLOPs.
     """
     most_runs, most_flops = most
     trials = Span(0.0, math.fsum(runs.values()), most_runs).within(most_runs)
@@ -201,16 +204,17 @@ def optional_line(
 
 
 def edge_points(ladder: Ladder) -> int:
-    """The most points that the edge rule of `robust` adds per round: two values of the learning
-    rate and one value of every other fitted axis. Each value is run at the best point of the
-    remaining axes, and at the two neighbours of this point along each of them.
+    """The largest number of points that the edge rule of `schedule: robust` adds per round. The
+    rule adds two values of the learning rate and one value of every other fitted axis
+    (hyperparameter with three values or more). Each value is run at the best point of the other
+    axes, and at two further values of each other fitted axis.
     """
     axes = len(ladder.fitted)
     return (axes + 1) * (1 + 2 * max(0, axes - 1))
 
 
 def mean(counts: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """The mean of several counts of runs per level; empty without counts."""
+    """The mean of several counts of runs per level. Empty if there are no counts."""
     levels = sorted({level for by_level in counts for level in by_level})
     return {
         level: math.fsum(by_level.get(level, 0) for by_level in counts) / len(counts)
@@ -219,15 +223,16 @@ def mean(counts: Sequence[Mapping[int, float]]) -> dict[int, float]:
 
 
 def total_flops(ladder: Ladder, runs: Mapping[int, float]) -> float:
-    """The FLOPs of `runs`, the number of runs per level."""
+    """The FLOPs of `runs`, a number of runs per level."""
     return ladder.base_flops * math.fsum(
         ladder.cost(level) * count for level, count in runs.items()
     )
 
 
 def coordinate_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
-    """The line of the coordinate check; empty if the check is skipped, or has too few
-    widths or no seeds. The upper bound includes the further seeds that an unclear verdict needs.
+    """The line of the coordinate check, as a tuple of one item. Empty if the check is skipped, or
+    if it has too few widths or no seeds. The upper bound includes the additional seeds that an
+    unclear verdict needs.
     """
     design = coordinate_design(question, ladder)
     widths = len(design.widths)
@@ -245,7 +250,9 @@ def coordinate_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]
 
 
 def target_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
-    """The line of the runs at the target; empty if the study asks for no validation."""
+    """The line of the runs at the target, as a tuple of one item. Empty if the study asks for no
+    validation at the target.
+    """
     if not question.validate_at_target:
         return ()
     runs = Span(validation.LEAST_RUNS, validation.LEAST_RUNS, validation.MOST_RUNS)

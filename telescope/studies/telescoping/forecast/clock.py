@@ -1,4 +1,4 @@
-"""Wall-clock time of stages whose runs share several workers."""
+"""The time that a ladder's runs take if several run in parallel."""
 
 import math
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ from telescope.studies.telescoping.ladder.ladder import Ladder
 
 @dataclass(frozen=True)
 class LadderDurations:
-    """The durations of a ladder's runs and stages, with `parallel` runs at once. Within a stage,
-    the runs of a level start when the last run of the level before has ended.
+    """The durations of a ladder's runs and stages, with at most `parallel` runs at a time. A
+    *level* is one width of the ladder, and a *stage* is a set of runs that are planned together.
+    Within a stage, the runs of a level start when the last run of the level before has ended.
     """
 
     ladder: Ladder
@@ -18,19 +19,20 @@ class LadderDurations:
     flops_per_second: tuple[float, ...]  # speed at every level, then at the target
 
     def run_seconds(self, level: int) -> float:
-        """The seconds of a run at a level."""
+        """The seconds of a run at a level. The level after the last one is the target."""
         return self.ladder.base_flops * self.ladder.cost(level) / self.flops_per_second[level]
 
     def stage_seconds(self, runs: Mapping[int, int]) -> float:
-        """The seconds of a stage with `runs` per level."""
+        """The seconds of a stage. `runs` is the number of runs per level."""
         return math.fsum(
             math.ceil(count / self.parallel) * self.run_seconds(level)
             for level, count in runs.items()
         )
 
     def rest_seconds(self, flops: float) -> float:
-        """The seconds of runs of unknown levels, computed from their FLOPs: at the lowest speed of
-        any width, with at most one block of runs in parallel.
+        """The seconds of runs whose levels are unknown, from their FLOPs. The speed is the lowest
+        of all levels and the target. For k fitted hyperparameters, at most 2^k runs and at most 8
+        runs are assumed to run in parallel.
         """
         at_once: int = min(self.parallel, 2 ** min(len(self.ladder.fitted), 3))
         return max(0.0, flops) / min(self.flops_per_second) / at_once

@@ -1,10 +1,8 @@
 """The expected cost of a telescoping study, and its alternatives.
 
-A `Preview` holds trials, tokens and FLOPs (`bill`) and seconds (`clock`), for each ladder and for
-all ladders together; disk space (`telescope.studies.forecast.disk`) for all ladders together; and
-other choices (`alternatives`) for each ladder.
-
-Parts: `preview` -> `Preview` · `ladder_preview` -> `LadderPreview`.
+A *ladder* searches hyperparameters of one optimizer at increasing widths, its *levels*. A `Preview`
+holds trials, tokens, FLOPs and seconds, both for each ladder and for all ladders together. It also
+holds the disk space of all ladders, and alternatives to each ladder.
 """
 
 import math
@@ -34,12 +32,13 @@ from telescope.studies.telescoping.question.question import Question
 from telescope.studies.telescoping.question.variants import Variant
 from telescope.trials.types import OptimizerName
 
+# follows ASSUMES in the field `assumes` of a preview, if finished trials may be reused
 REUSED = "; finished trials of other jobs are reused at no cost, which is not counted here"
 
 
 @dataclass(frozen=True)
 class LevelPreview:
-    """The runs at a width that are certain beforehand."""
+    """The runs at a width that will certainly be needed."""
 
     width: int
     trials: int
@@ -49,12 +48,12 @@ class LevelPreview:
 
 @dataclass(frozen=True)
 class LadderPreview:
-    """The expected cost of a ladder; `variant` is empty if the study compares no variants."""
+    """The expected cost of a ladder. `variant` is empty if the study compares no variants."""
 
     optimizer: OptimizerName
     variant: str
     levels: tuple[LevelPreview, ...]
-    validation: LevelPreview | None  # least runs at the target; None without validation
+    validation: LevelPreview | None  # fewest runs at the target; None without validation
     lines: tuple[BillItem, ...]
     trials: Span
     tokens: Span
@@ -64,7 +63,7 @@ class LadderPreview:
     final_run_flops: float
     final_run_seconds: float
     share: float  # FLOPs of the final run, as a share of tuning and final run together
-    choices: tuple[Choice, ...]  # the ladder itself first
+    choices: tuple[Choice, ...]  # ways to choose the learning rate; the ladder itself comes first
     advice: tuple[str, ...]
 
 
@@ -77,9 +76,9 @@ class Preview:
     flops: Span
     seconds: Span  # wall-clock time of training, with `parallel` trials at once
     parallel: int
-    estimated: bool  # whether the seconds rest on an assumed speed
+    estimated: bool  # whether the seconds follow from an assumed speed
     disk: Disk
-    final_run_flops: float  # the largest over the ladders
+    final_run_flops: float  # FLOPs of the most expensive final run of any ladder
     share: float  # FLOPs of this final run, as a share of all tuning and this run together
     assumes: str  # the assumptions behind the expected figures
     advice: tuple[str, ...]
@@ -87,7 +86,9 @@ class Preview:
 
 
 def preview(question: Question, machine: Machine | None = None) -> Preview:
-    """The forecast of a study. The vocabulary size affects the cost, so it should be known."""
+    """The forecast of a study. The vocabulary size in the question affects the cost and should be
+    known.
+    """
     machine = machine or Machine()
     parallel = min(
         [limit for limit in (question.limits.max_parallel, machine.slots) if limit is not None],
@@ -120,7 +121,9 @@ def preview(question: Question, machine: Machine | None = None) -> Preview:
 def disk(
     question: Question, ladders: Sequence[LadderPreview], machine: Machine, parallel: int
 ) -> Disk:
-    """The disk space of all ladders, as if every run had the widest level's size."""
+    """The disk space of all ladders. Every run is assumed to have the size of a run at the widest
+    level.
+    """
     widest = [
         trial_spec(
             variant.question,
@@ -138,7 +141,9 @@ def disk(
 
 
 def all_advice(ladders: Sequence[LadderPreview]) -> Iterator[str]:
-    """Each piece of advice once; advice that does not concern all variants names its variants."""
+    """All advice, each text once. A text that does not concern all variants names the variants that
+    it concerns.
+    """
     variants = dict.fromkeys(ladder.variant for ladder in ladders)
     for text in dict.fromkeys(text for ladder in ladders for text in ladder.advice):
         owners = dict.fromkeys(ladder.variant for ladder in ladders if text in ladder.advice)
@@ -178,7 +183,7 @@ def ladder_preview(
 
 
 def paces_of(question: Question, ladder: Ladder, machine: Machine) -> list[Pace]:
-    """The speed at every level, then at the target."""
+    """The speed of a run at every level, then at the target."""
     if machine.rates:
         widths = (*ladder.widths, ladder.target_width)
         return [
@@ -194,7 +199,9 @@ def paces_of(question: Question, ladder: Ladder, machine: Machine) -> list[Pace]
 
 
 def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | None:
-    """The runs that validation at the target needs at least; None without validation."""
+    """The runs that validation at the target needs at least. `None` if the study asks for no
+    validation.
+    """
     for line in target_lines(question, ladder):
         runs = round(line.trials.least)
         return LevelPreview(
@@ -206,9 +213,12 @@ def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | 
 def seconds_of(
     clock: LadderDurations, bill: LadderForecast, rehearsals: Sequence[Rehearsal]
 ) -> Span:
-    """The seconds until the last run ends: the least for the certain runs, the expected for the
-    mean of the rehearsals (for the certain runs if there are none), and the most for all runs that
-    the limits allow. All three include the coordinate check and the runs at the target.
+    """The seconds until the last run ends. All figures include the coordinate check and the runs at
+    the target.
+
+    The least figure is for the certain runs. The expected figure is the mean over the rehearsals;
+    if there are none, it equals the least figure. The greatest figure is for all runs that the
+    limits allow.
     """
     counts = dict(enumerate(bill.known))
     certain_seconds = math.fsum(

@@ -1,17 +1,17 @@
 """Rehearsals: simulations of a study before any model is trained.
 
-The study's schedule is run on a few closed-form bowls whose optimum is known. The cost of the
-stages and the final error on these bowls are the forecast. The bowls are drawn with fixed seeds
-from the range that reference studies of small models showed:
+The study's schedule is run on a few *bowls*, losses that are given by a formula with a known
+optimum. The stages of runs on these bowls, and the error of the final answer, are the forecast.
+Each bowl is drawn with a fixed seed. The bowls rest on these assumptions, which cover the range
+that reference studies of small models showed:
 
-- the curvature is 0.25 to 1.1 % of the loss per octave^2 of the learning rate; other axes are 3 to
-  10 times flatter
-- the optimum lies in the middle half of the range at the base width, and drifts by up to 1.5
-  octaves from base to target, by one of the pooled model's laws
-- a run's noise is 0.2 % of the loss; the runs of a seed share 0.4 of its variance
-- no run diverges
-
-Parts: `Bowl` · `rehearse` -> `Rehearsal`.
+- The curvature is 0.25 to 1.1 % of the loss per octave^2 of the learning rate (an octave is a
+  factor of 2). The other hyperparameters are 3 to 10 times flatter.
+- The optimum at the base width lies in the middle half of the range. From the base width to the
+  target it drifts by up to 1.5 octaves, by one of the drift laws in `ladder.pooled`.
+- The noise of a run has a standard deviation of 0.2 % of the loss. Runs of the same width and seed
+  share a part of this noise: 0.4 of its variance.
+- No run diverges.
 """
 
 import math
@@ -29,8 +29,10 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, P
 from telescope.studies.telescoping.ladder.pooled import LAWS
 from telescope.studies.telescoping.question.question import Question
 
-NOISE, PAIRING = 0.2, 0.4  # sd of a run in % of the loss; share of the variance due to the seed
-SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5  # s and m of `ladder.bowl`; octaves from base to target
+# standard deviation of a run, in % of the loss; share of the variance that is due to the seed
+NOISE, PAIRING = 0.2, 0.4
+# s and m in `ladder.bowl`; largest drift from the base width to the target, in octaves
+SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5
 ASSUMES = (
     f"an optimum inside the range, noise of {NOISE} % of the loss, "
     f"a drift of up to {MOST_DRIFT} octaves, and no divergence"
@@ -39,21 +41,21 @@ ASSUMES = (
 
 @dataclass(frozen=True, eq=False)
 class Bowl:
-    """A loss in closed form, in octaves of a ladder's axes. The `height` of a width is the number
-    of doublings from the base width to it.
+    """A loss given by a formula, over the axes of a ladder (its swept hyperparameters, in octaves).
+    The `height` of a width is the number of doublings from the base width to this width.
     """
 
     number: int  # seed of the bowl's parameters and noise
     base: Array  # [axis], the optimum at the base width
-    drift: Array  # [axis], octaves from base to target
+    drift: Array  # [axis], optimum at the base width minus optimum at the target, in octaves
     phi: float  # parameter of the drift law, as in `ladder.bowl`
-    curvature: float  # % of the loss per octave^2 of the learning rate
-    flatness: Array  # [axis], the learning rate's curvature / the axis's curvature
-    doublings: float  # number of doublings from base to target
+    curvature: float  # along the learning rate, in % of the loss per octave^2
+    flatness: Array  # [axis], curvature along the learning rate / curvature along the axis
+    doublings: float  # number of doublings from the base width to the target
 
     @classmethod
     def drawn(cls, ladder: Ladder, number: int) -> "Bowl":
-        """The bowl that the seed `number` draws over a ladder's axes."""
+        """The bowl that the seed `number` gives for a ladder."""
         rng, axes = np.random.default_rng(number), len(ladder.axes)
         low, high = np.array([[axis.low, axis.high] for axis in ladder.axes]).T
         return cls(
@@ -69,7 +71,7 @@ class Bowl:
         )
 
     def optimum(self, height: float) -> Array:
-        """The optimum [axis] at a height; the target is at `doublings`."""
+        """The optimum [axis] at a height, in octaves. The target has the height `doublings`."""
         t = self.doublings
         if t == 0:
             return self.base
@@ -79,7 +81,9 @@ class Bowl:
         return moved
 
     def excess(self, height: float, x: Array) -> Array:
-        """The loss at `x` above the loss at the optimum, in %: [..., axis] -> [...]."""
+        """By how many % the loss at `x` exceeds the loss at the optimum. `x` has shape [..., axis],
+        and the result has shape [...].
+        """
         u = x - self.optimum(height)
         v = u[..., 0] + CROSS * u[..., 1:].sum(-1)
         result: Array = self.curvature * (
@@ -88,7 +92,7 @@ class Bowl:
         return result
 
     def loss(self, ladder: Ladder, point: Point) -> float:
-        """The loss of a run, including its noise."""
+        """The loss of a run, including its noise. The loss at the optimum is 1 at every width."""
         height = ladder.heights[point.level] if point.level < ladder.levels else ladder.doublings
         key = [self.number, point.level, point.seed]
         seed_noise = np.random.default_rng(key).standard_normal()
@@ -101,14 +105,16 @@ class Bowl:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The stages of a schedule on a bowl, and the error of its answer."""
+    """The stages of a schedule on a bowl, and the error of the final answer."""
 
     stages: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]  # (name, ((level, runs), ...))
     error: float  # error of the learning rate at the target, in octaves
-    regret: float  # regret at the target, in % of the loss
+    regret: float  # by how many % the loss at the target exceeds the lowest possible loss
 
     def runs(self, *names: str) -> dict[int, int]:
-        """The number of runs per level in the named stages; without names, in all stages."""
+        """The number of runs per level in the named stages. Without names, the number in all
+        stages.
+        """
         total = Counter[int]()
         for name, levels in self.stages:
             if not names or name in names:
@@ -118,8 +124,8 @@ class Rehearsal:
 
 @lru_cache(maxsize=256)
 def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
-    """Run the study's schedule on a bowl, within the study's limits and without the runs at the
-    target.
+    """The result of the study's schedule on a bowl. The study's limits apply. The runs at the
+    target are left out.
     """
     bowl, done, planned = Bowl.drawn(ladder, number), list[Done](), list[Point]()
     while stage := next_stage(question.schedule, question.paper, ladder, tuple(done)):

@@ -1,10 +1,9 @@
-"""A sweep as a ladder: each width is a level, each swept column an axis, each width's runs a stage.
+"""A sweep in the form of a ladder, the sequence of widths that telescope itself would search.
 
-Widths need not double from level to level: a level lies log2(width / narrowest width) doublings up.
-An axis is fitted if some width has finite losses at three of its values; otherwise the values are
-only compared.
-
-Parts: `ladder_of` · `near_optimum`, the runs that the pooled model is fitted to.
+Each width is a *level* of the ladder. Each swept column of the sweep (`lr`, and `weight_decay` if
+it varies) is an *axis*, in octaves (factors of 2). All runs of a width form one *stage*. The widths
+need not be doublings of each other. An axis is *fitted* if it has three values or more, as counted
+by `axis_of`; otherwise its values are only compared.
 """
 
 import math
@@ -13,11 +12,11 @@ from telescope.studies.telescoping.axes import Axis, AxisName
 from telescope.studies.telescoping.judge.sweep import Sweep, SweepRun
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin
 
-NEAR = 2.0 + 1e-9  # octaves of lr to each side of the lowest point
+NEAR = 2.0 + 1e-9  # octaves of lr to each side of the point with the lowest loss
 
 
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
-    """The sweep as a ladder, and its runs as one stage per width."""
+    """The sweep as a ladder, and its runs as one stage per width, narrowest first."""
     names: list[AxisName] = (
         ["lr", "weight_decay"] if len(weight_decays_tried(sweep)) > 1 else ["lr"]
     )
@@ -41,8 +40,11 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
 
 
 def axis_of(sweep: Sweep, name: AxisName) -> Axis:
-    """A swept column as an axis. The axis has as many points as the width with the most values;
-    values at which every run diverged do not count, unless every run of the sweep diverged.
+    """A swept column as an axis.
+
+    The number of points on the axis is the largest number of values that any width has. Values at
+    which every run of the width diverged do not count. If every run of the sweep diverged, all
+    values count.
     """
     tried = {octaves(row, name) for row in sweep.rows}
     counts = [
@@ -53,23 +55,26 @@ def axis_of(sweep: Sweep, name: AxisName) -> Axis:
 
 
 def octaves(row: SweepRun, name: AxisName) -> float:
-    """The value of a run's hyperparameter, in octaves; 0 for a weight decay of 0, or for none."""
+    """The value of a run's hyperparameter, in octaves. A weight decay that is 0 or missing counts
+    as 0 octaves.
+    """
     return math.log2(row.lr if name == "lr" else row.weight_decay or 1.0)
 
 
 def weight_decays_tried(sweep: Sweep) -> list[float]:
-    """The weight decays tried, ascending; empty without a column for them."""
+    """The weight decays tried, ascending. Empty if the sweep has no column for them."""
     return sorted({row.weight_decay for row in sweep.rows if row.weight_decay is not None})
 
 
 def near_optimum(stage: Done) -> Done:
-    """The runs of a width to which the pooled model is fitted: the runs within NEAR octaves in lr
-    of the lowest point, and the runs at the next lr with a finite loss on either side.
+    """The runs of a width that the pooled model (one model of all widths) is fitted to. These are
+    the runs within NEAR octaves in lr of the point with the lowest loss, and the runs at the next
+    lower and the next higher lr with a finite loss.
 
-    A sweep contains the whole grid at every width. Far from the optimum, real bowls deviate from
-    the model, and the many far points would outweigh the few that determine the optimum. With the
-    far points, a 90 % interval can contain the true value in only 60 % of cases; without the far
-    points, it does so in 90 %.
+    A sweep contains the whole grid at every width. Far from the optimum, real losses deviate from
+    the model, and the many far points would outweigh the few points that determine the optimum. If
+    far points are included, a 90 % interval may contain the true value in only 60 % of cases. If
+    they are left out, it does so in 90 % of cases.
     """
     lowest = argmin(stage.outcomes)[0]
     tried = sorted({o.point.x[0] for o in stage.outcomes if o.finite})

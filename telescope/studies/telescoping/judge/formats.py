@@ -1,10 +1,8 @@
 """The parser of a sweep in CSV or JSON.
 
-Columns may come in any order, with names in any case. Unknown columns are ignored, with a note.
-Problems name the line (CSV) or the row (JSON), the column, and the remedy.
-
-Parts: `read_csv` · `read_rows`, from the rows of a JSON document · `read_document`, from a document
-with rows and target width.
+A *sweep* is a table with one row per training run. Columns may come in any order, and their names
+in upper or lower case. Unknown columns are ignored, and a note names them. A problem names the line
+(CSV) or the row (JSON), the column if it concerns a single cell, and the remedy.
 """
 
 import csv
@@ -27,9 +25,8 @@ from telescope.studies.telescoping.judge.sweep import (
 
 
 def read_csv(content: bytes) -> Sweep:
-    """The sweep in a CSV file, with commas, semicolons or tabs between its cells.
-
-    Raises InvalidInput with the problems of the file.
+    """The sweep in a CSV file. Cells may be separated by commas, semicolons or tabs. Raises
+    InvalidInput with the problems of the file.
     """
     if len(content) > MOST_BYTES:
         raise InvalidInput.of(
@@ -67,8 +64,8 @@ def read_csv(content: bytes) -> Sweep:
 
 
 def check_columns(columns: Sequence[str]) -> None:
-    """Raise InvalidInput if a needed column is missing, or if the name of a needed or an optional
-    column appears more than once.
+    """Raise InvalidInput if a needed column is missing, or if several columns have the name of the
+    same needed or optional column.
     """
     hint = f"rename the column that holds it (the columns are {', '.join(columns)})"
     missing = [Problem(name, f"no such column; {hint}") for name in NEEDED if name not in columns]
@@ -83,17 +80,17 @@ def check_columns(columns: Sequence[str]) -> None:
 
 
 def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> list[SweepRow]:
-    """The rows in the lines of a CSV file, with cells by column name. Raises InvalidInput if a line
-    has too few or too many cells.
+    """The rows in the lines of a CSV file, as cells by column name. Raises InvalidInput if a line
+    has fewer cells than columns, or filled cells beyond the last column.
     """
     rows, problems = [], list[Problem]()
     for number, cells in lines:
         line = SourceLine(number)
         extra_cells = [cell for cell in cells[len(columns) :] if cell.strip()]
         if extra_cells or len(cells) < len(columns):
-            remedy = "leave the loss of a diverged run empty, but keep its commas"
+            remedy = "if a run diverged, leave its loss empty but keep all commas"
             counts = f"has {len(cells)} cells, but the first line names {len(columns)} columns"
-            message = f"{counts}; {remedy}; write decimals with a point"
+            message = f"{counts}; {remedy}; write decimals with a point, not a comma"
             problems.append(Problem(str(line), message))
         named = zip(columns, cells, strict=False)
         rows.append(SweepRow(line, {name: cell.strip() for name, cell in named if name}))
@@ -102,13 +99,15 @@ def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> l
 
 
 def ignored(columns: Iterable[str]) -> tuple[str, ...]:
-    """A note that names the ignored columns; empty without such columns."""
+    """A note that names the ignored columns. Empty if no column is ignored."""
     names = sorted({name for name in columns if name and name not in NEEDED + OPTIONAL})
     return (f"ignored: {', '.join(names)}",) if names else ()
 
 
 def read_rows(rows: Sequence[Cells]) -> Sweep:
-    """The sweep in the rows of a JSON document. Raises InvalidInput with the rows' problems."""
+    """The sweep in the rows of a JSON document. Raises InvalidInput with the problems of
+    the rows.
+    """
     lowered = [
         {str(name).strip().lower(): value for name, value in row.items()}
         for row in rows[: MOST_ROWS + 1]
@@ -126,8 +125,8 @@ def read_rows(rows: Sequence[Cells]) -> Sweep:
 
 
 def read_document(document: object) -> tuple[Sweep, int | None]:
-    """The sweep in a document `{rows: [..], target_width: N}`, and the target width, if any. Raises
-    InvalidInput with the problems of the document.
+    """The sweep in a document `{rows: [..], target_width: N}`, and the target width. The target
+    width is `None` if the document has none. Raises InvalidInput with the problems of the document.
     """
     if not isinstance(document, dict):
         raise InvalidInput.of(

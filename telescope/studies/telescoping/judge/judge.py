@@ -1,11 +1,10 @@
 """The verdict on an existing sweep: whether its optimum transfers to a target width.
 
-The verdict follows the rules for a job: the runs become the stages of a ladder (`as_ladder`), the
-pooled model is fitted to all widths at once, and the learning rate determines the verdict
+The verdict follows the same rules as for a job. The runs become the stages of a ladder, telescope's
+sequence of widths (`as_ladder`). One model, the *pooled* model, is fitted to all widths together.
+The learning rate then determines the verdict
 (`telescope.studies.telescoping.answer.verdict.judged`). Each width also gets a verdict on its own
 optimum (`levels`).
-
-Parts: `judge` -> `Judgement` · `judged_sweep`, the verdict with its advice · `measured_regret`.
 """
 
 import itertools
@@ -68,7 +67,7 @@ from telescope.studies.telescoping.schedules import blocks
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict on a sweep; its hyperparameters hold for `target_width`."""
+    """The verdict on a sweep. The hyperparameters hold for `target_width`."""
 
     verdict: Verdict
     reason: str
@@ -77,28 +76,27 @@ class Judgement:
     levels: tuple[JudgedLevel, ...]
     drift: Drift | None
     # predicted cost of using the narrowest width's optimum at each wider width and at the target;
-    # empty without a fit, or if there is only one width
+    # empty if no model could be fitted, or if there is only one width
     copying: tuple[Copying, ...]
-    # measured cost, at the widest width, of using the narrowest width's lowest point, in % of the
-    # loss; None if that point was not run at the widest width or diverged there, or if there is
-    # only one width
+    # by how many % the loss at the widest width is higher at the best point of the narrowest width
+    # than at its own best point; None in the cases that the function `measured_regret` states
     measured_regret: float | None
-    scaling_fit: ScalingFit | None  # fit of the loss at each width's optimum against width
+    scaling_fit: ScalingFit | None  # fitted law of the loss at the optimum, as width grows
     notes: tuple[str, ...]  # remarks on how the sweep was interpreted
-    because: Reason | None = None  # the reason as a code with numbers
+    because: Reason | None = None  # `reason` as a code with numbers
 
 
 def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
-    """The verdict on whether a sweep's optimum transfers to `target_width`, by default twice the
-    widest width.
+    """The verdict on whether a sweep's optimum transfers to `target_width`. The default target is
+    twice the widest width of the sweep.
 
     Raises InvalidInput if the target is narrower than the widest width, or wider than 2 * WIDEST.
     """
     notes = sweep.notes
     if target_width is None:
         target_width = 2 * sweep.widths[-1]
-        judged_for = f"judged for width {target_width}, twice the widest"
-        notes = (*notes, f"{judged_for}; set target_width for another width")
+        judged_for = f"judged for width {target_width}, twice the widest width"
+        notes = (*notes, f"{judged_for}; set target_width to judge for another width")
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
         remedy = "for a narrower target, leave out the wider rows"
         least = f"must be at least {sweep.widths[-1]}, the widest width in the sweep"
@@ -106,7 +104,7 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
         raise InvalidInput.of("target_width", message, target_width)
     ladder, done = ladder_of(sweep, target_width)
     near = tuple(near_optimum(stage) for stage in done)
-    # a copied optimum may lie far up the bowl, so the laws are fitted to all runs
+    # the laws use all runs, since a copied optimum may be far from the best point of a wider width
     fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)
     levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
     values = values_at_target(ladder, done, pooled_estimates(ladder, near), fit)
@@ -136,7 +134,9 @@ def judged_sweep(
     values: dict[AxisName, Hyperparameter],
     levels: Sequence[JudgedLevel],
 ) -> tuple[Verdict, Reason]:
-    """The verdict on the transfer, and the reason for the verdict, with advice."""
+    """The verdict on the transfer to the target width, and the reason for the verdict, including
+    advice.
+    """
     if not values:
         return "unbracketed", all_diverged(done)
     drift_advice = Remark.of(Advice.SWEEP_WIDTH, width=2 * ladder.widths[-1])
@@ -152,7 +152,9 @@ def judged_sweep(
 
 
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
-    """The weight decay as a fixed hyperparameter, if all runs had the same; else empty."""
+    """The weight decay as a fixed hyperparameter, if all runs had the same weight decay. Empty in
+    all other cases.
+    """
     if len(tried := weight_decays_tried(sweep)) != 1:
         return {}
     value = tried[0]
@@ -162,9 +164,9 @@ def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
 def values_at_target(
     ladder: Ladder, done: tuple[Done, ...], estimates: dict[int, Estimate], fit: Fit | None
 ) -> dict[AxisName, Hyperparameter]:
-    """The swept hyperparameters at the target, from the pooled model's estimates by fitted axis;
-    empty if every run diverged. Any other axis has its best value at the narrowest width with a
-    finite loss.
+    """The swept hyperparameters at the target, by axis. `estimates` are the pooled model's
+    estimates of the fitted axes. Any other axis has its best value at the narrowest width with a
+    finite loss. Empty if every run diverged.
     """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
     ends = [border_sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
@@ -175,7 +177,10 @@ def values_at_target(
 def width_reasons(
     verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]
 ) -> tuple[ReasonPart, ...]:
-    """The reasons of the widths that cause the verdict; empty if the pooled fit causes it."""
+    """The reasons of single widths for the verdict on the sweep. If this verdict is `unbracketed`,
+    they are the reasons of the unbracketed widths. Otherwise they are the reasons of all widths if
+    there is no fit, and empty if there is a fit.
+    """
     if verdict == "unbracketed":
         levels = [level for level in levels if level.verdict == "unbracketed"]
     elif fit is not None:
@@ -184,8 +189,9 @@ def width_reasons(
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
-    """Advice for a narrower interval: a second width if there is only one, else the blocks that the
-    greedy rule of `schedules.blocks` would add, else wider or longer runs.
+    """Advice for a narrower interval. The advice is a second width if the sweep has only one width
+    and the target is wider. Otherwise it is the runs that `schedules.blocks.greedy` would add. If
+    MOST_BLOCKS groups of runs would not suffice, it is wider or longer runs.
     """
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.SECOND_WIDTH, width=2 * ladder.widths[0])
@@ -205,7 +211,9 @@ def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
 
 
 def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> tuple[Corners, ...]:
-    """The values of each fitted axis in a block of runs around a level's optimum."""
+    """For each fitted axis, the two values that it takes in a group of runs around a level's
+    optimum.
+    """
     names, optimum = [ladder.axes[i].name for i in ladder.fitted], fit.optima[level]
     return tuple(
         Corners(name, from_estimate(x - half, name), from_estimate(x + half, name))
@@ -214,9 +222,11 @@ def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> tuple[Corners
 
 
 def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
-    """The measured cost, at the widest width, of using the narrowest width's lowest point, in % of
-    the widest width's lowest loss. None if that point was not run at the widest width or diverged
-    there, or if there is only one width.
+    """The measured cost, at the widest width, of using the best point of the narrowest width. The
+    cost is in % of the lowest loss at the widest width.
+
+    `None` if there is only one width. `None` also if that point was not run at the widest width, or
+    diverged there.
     """
     means = seed_means(outcomes(done, ladder.levels - 1))
     loss = means.get(argmin(outcomes(done, 0)), math.inf)

@@ -4,11 +4,13 @@ Only the learning rate affects the verdict. The first case that applies gives th
 
     unbracketed   every run diverged
     unresolved    fewer than three learning rates have finite losses
-    unbracketed   the lowest loss or the fitted optimum is at a border of the runs
-    unresolved    there is no fit, or the interval is wider than +-0.5 octave
+    unbracketed   the lowest loss or the fitted optimum is at the lowest or highest learning rate
+                  (`border_sides`)
+    unresolved    no model could be fitted, or the interval extends more than 0.5 octave (a factor
+                  of 2^0.5) to each side
     resolved      otherwise
 
-Parts: `judged_level` -> `JudgedLevel` · `level_verdict` · `border_sides` · `missing_lrs`.
+The fit is that of the *pooled* model, which covers all widths of the sweep together.
 """
 
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
 FEWEST_LRS = 3  # fewest learning rates with a finite loss for a resolved verdict
-APART = 0.5  # an added learning rate is at least so many octaves from every rate tried
+APART = 0.5  # an added learning rate is more than so many octaves from every rate tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +39,13 @@ class JudgedLevel(LevelReport):
 
     verdict: Verdict
     reason: str
-    because: Reason | None = None  # the reason as a code with numbers
+    because: Reason | None = None  # `reason` as a code with numbers
 
 
 def judged_level(
     ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int
 ) -> JudgedLevel:
-    """The report on a width, with its verdict."""
+    """The report on a width, with the verdict on this width."""
     sides = border_sides(ladder, done, fit, level)
     edges = edges_at(ladder, sides.items())
     estimates = level_estimates(ladder, fit, level) if fit else {}
@@ -60,8 +62,8 @@ def judged_level(
 def level_verdict(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, sides: dict[int, int]
 ) -> tuple[Verdict, Reason]:
-    """The verdict on a width's own optimum, and the reason for the verdict, with advice. `sides`
-    are the `border_sides` of the width.
+    """The verdict on a width's own optimum, and the reason for the verdict, including advice.
+    `sides` are the `border_sides` of the width.
     """
     results = outcomes(done, level)
     tried, finite = (
@@ -99,13 +101,14 @@ def level_verdict(
 def border_sides(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int
 ) -> dict[int, int]:
-    """The fitted axes on which a width's optimum lies at a border of the runs, each with a side: -1
-    for the low border, +1 for the high border.
+    """The fitted axes on which a width's optimum lies at a border, each with a side. A border is
+    the lowest (side -1) or the highest (side +1) value of the axis at this width.
 
-    An optimum is at a border if the fitted optimum or the lowest point lies beyond the border, or
-    inside it by at most a quarter of the outermost grid step. With two values, the better is always
-    a border, so only a fitted optimum beyond them counts. If every run diverged, the optimum is
-    taken to lie below the learning rates tried.
+    The optimum is at a border if the fitted optimum or the point of lowest loss lies beyond the
+    border, or inside it by at most a quarter of the outermost grid step. If an axis has only two
+    values, the point of lowest loss is always at a border. In this case only the fitted optimum
+    counts, and it must lie at or beyond a border. If every run diverged, the optimum is assumed to
+    lie below the learning rates tried.
     """
     results = outcomes(done, level)
     if not any(o.finite for o in results):
@@ -129,13 +132,13 @@ def border_sides(
 
 
 def add_rates(octaves: Sequence[float]) -> Remark:
-    """The advice to run learning rates, given in octaves."""
+    """The advice to run more learning rates. `octaves` are these rates in octaves."""
     return Remark.of(Advice.ADD_RATES, rates=tuple(2.0**x for x in octaves))
 
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
-    """The learning rates to add, in octaves, so that the rates tried and added bracket a width's
-    optimum. Without a fit, the optimum is taken to be `best`.
+    """The learning rates to add, in octaves, so that the rates tried and added lie on both sides of
+    a width's optimum. Without a fit, the optimum is assumed to be the best rate tried (`best`).
     """
     centre = float(fit.optima[level, 0]) if fit else best
     candidates = [centre - 1, centre + 1, centre, centre - 2, centre + 2]

@@ -1,7 +1,6 @@
 """The rows of a sweep as submitted: their places, and the numbers in their cells.
 
-Parts: `SourceLine`, `RowAt`, the place of a row · `SweepRow` · `Column`, the numbers that a column
-may hold, and the five columns · `is_diverged`.
+A *sweep* is a table with one row per training run.
 """
 
 import math
@@ -14,14 +13,16 @@ from telescope.errors import Problem
 DIVERGED = frozenset(
     {"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"}
 )
-WIDEST = 2**31 - 1  # largest whole number that a cell may hold
+WIDEST = 2**31 - 1  # largest width and largest seed that a cell may hold
 
 Cells = Mapping[str, object]
 
 
 @dataclass(frozen=True)
 class SourceLine:
-    """The place of a row in a file; problems name it `line 5`, and its cells `line 5, lr`."""
+    """The place of a row in a file, for messages. The fifth line is `line 5`, and its cell in the
+    column `lr` is `line 5, lr`.
+    """
 
     number: int
 
@@ -35,7 +36,9 @@ class SourceLine:
 
 @dataclass(frozen=True)
 class RowAt:
-    """The place of a row in a document; problems name it `rows.4`, and its cells `rows.4.lr`."""
+    """The place of a row in a document, for messages. Row 4, counted from 0, is `rows.4`, and its
+    cell in the column `lr` is `rows.4.lr`.
+    """
 
     index: int
 
@@ -49,7 +52,7 @@ class RowAt:
 
 @dataclass(frozen=True)
 class SweepRow:
-    """A row as submitted, with its place."""
+    """A row as submitted, with its place and its cells by column name."""
 
     place: SourceLine | RowAt
     cells: Cells
@@ -57,16 +60,20 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class Column:
-    """A column, and the numbers that its cells may hold."""
+    """A column, and the numbers that its cells may hold: from `least` to `most`, and whole numbers
+    only if `integer` is true.
+    """
 
     name: str
-    requirement: str  # message of the problem if a cell holds anything else
+    requirement: str  # message if a cell holds anything else
     least: float = math.ulp(0.0)
     most: float = sys.float_info.max
     integer: bool = False
 
     def read(self, row: SweepRow) -> float | Problem:
-        """The number in this column's cell of a row, or the problem of the cell."""
+        """The number in this column's cell of a row, or the problem to report if the cell holds no
+        allowed number.
+        """
         cell = row.cells.get(self.name)
         value = as_number(cell)
         if (
@@ -100,7 +107,7 @@ LOSS = Column("loss", "must be a positive number; leave it empty if the run dive
 
 
 def as_number(cell: object) -> float | None:
-    """The number in a cell; None if the cell holds no number."""
+    """The number in a cell. `None` if the cell holds no number."""
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         return None
     try:
@@ -110,7 +117,7 @@ def as_number(cell: object) -> float | None:
 
 
 def is_diverged(cell: object) -> bool:
-    """Whether a cell under `loss` marks a diverged run."""
+    """Whether a cell in the column `loss` says that the run diverged."""
     if isinstance(cell, float):
         return math.isnan(cell) or cell == math.inf
     return cell is None or (isinstance(cell, str) and cell.lower() in DIVERGED)

@@ -1,12 +1,10 @@
 """A sweep that was run without telescope, as a checked table.
 
-A sweep has a row per finished run, with `width`, `lr`, `loss` and, if they were varied,
-`weight_decay` and `seed`. A run diverged if its loss is empty, nan or infinite, or more than
-EXPLODED times the best loss at its width. Without a seed column, repeats of a point count as seeds
-0, 1, .. in the order of their rows.
-
-Parts: `SweepRun` · `Sweep` · `sweep_of`, which checks rows one by one and together · `refuse`,
-which raises an error that lists the first problems and counts the others.
+A sweep has one row per finished run, with the columns `width`, `lr` and `loss`. The columns
+`weight_decay` and `seed` are optional. A run counts as diverged if its loss is empty, nan or
+infinite, or exceeds EXPLODED times the lowest loss at its width. Without a column `seed`, runs with
+equal width, learning rate and weight decay are numbered as seeds 0, 1 and so on, in the order of
+their rows.
 """
 
 import math
@@ -28,14 +26,15 @@ from telescope.studies.telescoping.judge.records import (
 )
 
 NEEDED, OPTIONAL = ("width", "lr", "loss"), ("weight_decay", "seed")
-EXPLODED = 1000.0  # multiple of the width's best loss beyond which a loss counts as diverged
+EXPLODED = 1000.0  # multiple of the width's lowest loss beyond which a loss counts as diverged
+# largest size of a file, and largest numbers of rows, of widths, and of seeds per width
 MOST_BYTES, MOST_ROWS, MOST_WIDTHS, MOST_SEEDS = 10_000_000, 4000, 12, 32
-MOST_PROBLEMS = 10  # most problems that one error lists
+MOST_PROBLEMS = 10  # largest number of problems that one error lists
 
 
 @dataclass(frozen=True, order=True)
 class SweepRun:
-    """A finished run; its loss is infinite if the run diverged."""
+    """A finished run. Its loss is infinite if the run diverged."""
 
     width: int
     lr: float
@@ -63,8 +62,8 @@ class Sweep:
 
 
 def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
-    """The sweep in the submitted rows. Raises InvalidInput if a row, or all rows together, have
-    problems.
+    """The sweep in the submitted rows. Raises InvalidInput if single rows have problems, or if the
+    rows do not fit together.
     """
     if not submitted:
         message = "has no runs; give a row per finished run, with its width, lr and loss"
@@ -86,7 +85,9 @@ def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
 
 
 def row_of(submitted: SweepRow, optional: Set[str]) -> SweepRun | tuple[Problem, ...]:
-    """The run in a row, or all problems of the row; `optional` are the optional columns in use."""
+    """The run in a row, or all problems of the row. `optional` are the optional columns that some
+    row uses.
+    """
     columns = [column for column in (WEIGHT_DECAY, SEED) if column.name in optional] + [WIDTH, LR]
     if not is_diverged(submitted.cells["loss"]):
         columns.append(LOSS)
@@ -106,8 +107,8 @@ def row_of(submitted: SweepRow, optional: Set[str]) -> SweepRun | tuple[Problem,
 def with_seeds(
     rows: Sequence[SweepRun], notes: tuple[str, ...]
 ) -> tuple[list[SweepRun], tuple[str, ...]]:
-    """The rows, in which repeats of a point are numbered as seeds in the order of the rows; and the
-    notes, with a further note if there are repeats.
+    """The rows and the notes. Repeated runs of the same width, learning rate and weight decay are
+    numbered as seeds, in the order of the rows. If there are such runs, a further note says so.
     """
     repeats = Counter[SweepRun]()
     seeded = []
@@ -116,16 +117,16 @@ def with_seeds(
         seeded.append(replace(row, seed=repeats[point]))
         repeats[point] += 1
     repeated = sum(count > 1 for count in repeats.values())
-    points = f"{repeated} of {len(repeats)} points have some"
-    note = f"no seed column: repeats of a point ({points}) are taken as seeds, in their order"
+    points = f"{repeated} of {len(repeats)} points have repeats"
+    note = f"no seed column: repeats of a point count as seeds, in the order of rows ({points})"
     return seeded, (*notes, note) if repeated else notes
 
 
 def joint_problems(
     submitted: Sequence[SweepRow], rows: Sequence[SweepRun], seeded: bool
 ) -> Iterable[Problem]:
-    """Problems of the rows together: equal runs, too many seeds or widths, and a weight decay of 0
-    beside others.
+    """The problems of the rows together: equal runs, too many seeds or widths, or a weight decay of
+    0 in some rows and another weight decay in others.
     """
     places: dict[SweepRun, SourceLine | RowAt] = {}
     for source, row in zip(submitted, rows, strict=True):
@@ -156,7 +157,9 @@ def joint_problems(
 
 
 def without_exploded(rows: Sequence[SweepRun], notes: tuple[str, ...]) -> Sweep:
-    """The sweep; losses beyond EXPLODED times the best loss of their width count as diverged."""
+    """The sweep, in which losses beyond EXPLODED times the lowest loss of their width are infinite.
+    If there are such losses, a further note says so.
+    """
     widths = {row.width for row in rows}
     best = {width: min(row.loss for row in rows if row.width == width) for width in widths}
     exploded = [row.loss / EXPLODED > best[row.width] for row in rows]
@@ -165,17 +168,20 @@ def without_exploded(rows: Sequence[SweepRun], notes: tuple[str, ...]) -> Sweep:
         replace(row, loss=math.inf) if above else row
         for row, above in zip(rows, exploded, strict=True)
     )
-    note = f"{count} losses beyond {EXPLODED:g} times the best of their width count as diverged"
+    note = (
+        f"runs with a loss of over {EXPLODED:g} times the lowest loss of their width "
+        f"count as diverged: {count}"
+    )
     return Sweep(tuple(sorted(checked_rows)), (*notes, note) if count else notes)
 
 
 def refuse(problems: Sequence[Problem]) -> None:
-    """Raise InvalidInput with the first MOST_PROBLEMS problems and the number of further problems,
-    if there are any problems.
+    """Raise InvalidInput if there are any problems. The error lists the first MOST_PROBLEMS
+    problems, and states the number of further problems.
     """
     if not problems:
         return
     more = len(problems) - MOST_PROBLEMS
     plural = "s" if more != 1 else ""
-    rest = Problem("", f"{more} more problem{plural} of this kind; fix these first")
+    rest = Problem("", f"{more} more problem{plural} of this kind; fix the listed problems first")
     raise InvalidInput.because((*problems[:MOST_PROBLEMS], *((rest,) if more > 0 else ())))

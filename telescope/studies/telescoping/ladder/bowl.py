@@ -1,26 +1,27 @@
 """The form of the loss around its optimum, and its parameters over the widths of a ladder.
 
-Let x be the octaves of the fitted hyperparameters, with the learning rate x_1. At level i:
+A *level* is one width of the ladder, with index i. An *axis* is a hyperparameter that the model is
+fitted along, in octaves (factors of 2). Let x be the position of a run on all axes; x_1 is the
+learning rate.
 
     optimum  x*_i = x_T + D W_i + e_i
              x_T   the optimum at the target
              D     the optimum at the base width minus the optimum at the target
-             W_i   the share of D that remains at the level, from 1 at the base width to 0 at the
-                   target; phi selects the drift law: 0 for a/n, 0.47 for a/sqrt(n) (nearly), 1
-                   for a constant drift per doubling
-             e_i   the deviation of the level from the drift law
+             W_i   the share of D that remains at level i: 1 at the base width, 0 at the target; a
+                   parameter phi selects the *drift law*, by which the optimum moves with width n:
+                   0 for a/n, 0.47 for nearly a/sqrt(n), where a is a constant, and 1 for a
+                   constant shift per doubling
+             e_i   the deviation of level i from the drift law
     bowl     f_i(x) = A exp(d_i) [B(v) + sum_j R_j u_j^2]
-             f_i   the height of the loss above the loss at the optimum, in % of the loss
-             u     the distance x - x*_i; for weight decay `saturated`, since a small enough value
-                   is as good as 0
+             f_i   the loss at x minus the loss at the optimum, in % of the loss
+             u     the distance x - x*_i; for weight decay, the function `saturated` of this
+                   distance, since a small enough weight decay is as good as 0
              v     u_1 + sum_j m_j u_j; in both sums, j runs over all axes but the first
+             m_j   the coupling between axis j and the learning rate
              A     the curvature along the learning rate
-             d_i   the deviation of log A at the level
+             d_i   the deviation of log A at level i
              R_j   the curvature along axis j, divided by A
-             B     a parabola with skew s
-
-Parts: `ParameterSlots`, the places and priors of the parameters · `skewed`, `saturated`, single
-terms · `bowl`, the form of the loss.
+             B     a parabola with skew s, defined by the function `skewed`
 """
 
 from collections.abc import Sequence
@@ -32,28 +33,31 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-KNEE = (2.0, 3.0)  # prior mean and sd of weight decay's knee, in octaves below the optimum
+# Below a *knee*, a lower weight decay no longer changes the loss. These are the prior mean and
+# standard deviation of the knee's distance below the optimum, in octaves.
+KNEE = (2.0, 3.0)
 SKEW_LIMIT = 3.0  # value of s v beyond which B continues as a straight line
 
 
 @dataclass(frozen=True)
 class ParameterSlots:
-    """The places of the parameters in the vector theta, and their priors."""
+    """The places of the parameters in theta, the vector of all parameters, and their priors."""
 
     axes: int  # number of fitted hyperparameters
-    heights: tuple[float, ...]  # doublings of each level's width above the base width
+    heights: tuple[float, ...]  # doublings from the base width to each level's width
     doublings: float  # doublings of the width from base to target
-    saturating: tuple[int, ...] = ()  # axes on which a small enough value is as good as 0
+    saturating: tuple[int, ...] = ()  # indices of axes on which a small value is as good as 0
 
     @property
     def levels(self) -> int:
-        """Number of widths."""
+        """Number of levels."""
         return len(self.heights)
 
     @cached_property
     def slots(self) -> dict[str, slice]:
-        """The slices of theta that hold x_T (`x`), D (`drift`), log A, s (`skew`), phi, m
-        (`cross`), log R, d, e, and the knees of saturating axes.
+        """The slice of theta that holds each parameter. The names that differ from the symbols
+        above are `x` (x_T), `drift` (D), `log_a` (log A), `skew` (s), `cross` (m) and `log_r` (log
+        R). `knee` holds the knee of each saturating axis.
         """
         k, rest, levels = self.axes, self.axes - 1, self.levels
         sizes = {
@@ -82,8 +86,10 @@ class ParameterSlots:
     def prior(
         self, near: Sequence[float], phi: float = 0.35, phi_sd: float = 0.4
     ) -> tuple[Array, Array]:
-        """Mean and precision [parameter] of the normal priors. The prior of x_T is almost flat
-        around `near`; `phi` and `phi_sd` are the mean and sd of the prior of phi.
+        """Mean [parameter] and precision [parameter] of the normal priors.
+
+        The prior of x_T is centred on `near` and almost flat, with a standard deviation of 10
+        octaves. The prior of phi has mean `phi` and standard deviation `phi_sd`.
         """
         mean, sd, at = np.zeros(self.size), np.full(self.size, np.inf), self.slots
         mean[at["x"]], sd[at["x"]] = near, 10.0
@@ -100,8 +106,9 @@ class ParameterSlots:
 
     @cached_property
     def tracks(self) -> tuple[Array, Array]:
-        """W [level] for the law a/n, and what is added to it for a constant drift per doubling; phi
-        multiplies this addition.
+        """Two arrays [level] that give W: the first array plus phi times the second. The first
+        array is W under the law a/n. The second array is W for a constant shift per doubling, minus
+        W under the law a/n. If the target is the base width, both arrays are zero.
         """
         t, i = self.doublings, np.array(self.heights)
         if t == 0:
@@ -118,8 +125,8 @@ class ParameterSlots:
 
 
 def skewed(v: Array, s: Array) -> Array:
-    """The skewed parabola B(v) = 2 (e^(sv) - 1 - sv) / s^2, which tends to v^2 as s -> 0 and
-    continues as a straight line beyond sv = SKEW_LIMIT.
+    """The skewed parabola B(v) = 2 (e^(sv) - 1 - sv) / s^2. B(v) tends to v^2 as s tends to 0.
+    Beyond sv = SKEW_LIMIT, B continues as a straight line.
     """
     t = s * v
     inner = np.minimum(t, SKEW_LIMIT)
@@ -131,8 +138,9 @@ def skewed(v: Array, s: Array) -> Array:
 
 
 def saturated(u: Array, knee: Array) -> Array:
-    """Effective octaves from the optimum: close to u above the knee, which lies `knee` octaves
-    below the optimum, and almost constant below the knee.
+    """The effective distance from the optimum, in octaves, on an axis where a small enough value is
+    as good as 0. The knee lies `knee` octaves below the optimum. Above the knee the result is close
+    to u. Below the knee it is almost constant.
     """
     below = 2.0**-knee
     result: Array = (1 + below) * np.log2((2.0**u + below) / (1 + below))

@@ -1,11 +1,12 @@
 """A ladder of a telescoping study, with its points, stages and outcomes.
 
-A ladder is one optimizer's run up the widths. It has axes (hyperparameters in octaves) and levels
-(widths a doubling apart). Its schedule plans stages of points. Once the runs of a stage have ended,
-each point becomes an `Outcome`, and the stage a `Done`.
-
-Parts: `Ladder` · `Point` -> `Outcome` · `Stage` -> `Done` · `grid` · `outcomes`, `argmin`,
-`selected` · `pool`, `pooled_fit`, the pooled model of the outcomes.
+A *ladder* trains models with one optimizer at increasing widths. It has *axes* (the swept
+hyperparameters, in octaves) and *levels* (its widths, usually each twice the width before). A
+*point* is a planned run, and a *stage* is a set of points that are planned together; the ladder's
+schedule plans one stage at a time. Once all runs of a stage have ended, each `Point` becomes an
+`Outcome`, and the `Stage` becomes a `Done`. An axis with three values or more is *fitted*: the
+pooled model, which covers all levels, estimates an optimum along it. An axis with fewer values is
+*merely swept*: its values are only compared.
 """
 
 import itertools
@@ -22,7 +23,7 @@ from telescope.studies.telescoping.ladder.pooled import Fit, fit
 from telescope.studies.telescoping.ladder.sample import FittedRun
 from telescope.trials.types import OptimizerName
 
-X = tuple[float, ...]  # octaves of a point on each axis
+X = tuple[float, ...]  # position of a point on each axis, in octaves
 
 
 @dataclass(frozen=True, order=True)
@@ -36,7 +37,7 @@ class Point:
 
 @dataclass(frozen=True, order=True)
 class Outcome:
-    """A point and the loss of its run, infinite if the run diverged."""
+    """A point and the loss of its run. The loss is infinite if the run diverged."""
 
     point: Point
     loss: float
@@ -49,9 +50,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Stage:
-    """Points that are planned together, from the outcomes of earlier stages."""
+    """Points that are planned together, on the basis of the outcomes of earlier stages."""
 
-    name: str  # name of the rule that plans it, such as grid, edge or climb
+    name: str  # name of the rule that plans the stage, such as grid, edge or climb
     points: tuple[Point, ...]
 
 
@@ -65,7 +66,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Ladder:
-    """A ladder, as the input of a schedule. Costs are in runs at the base width."""
+    """A ladder, as the input of a schedule. The unit of costs is one run at the base width."""
 
     optimizer: OptimizerName
     widths: tuple[int, ...]
@@ -73,37 +74,37 @@ class Ladder:
     axes: tuple[Axis, ...]
     costs: tuple[float, ...]  # cost of a run at each level
     base_flops: float = 0.0  # FLOPs of a run at the base width
-    seeds: int = 1  # seeds per point under `paper`
-    max_base_runs: float = math.inf  # budget of `robust`
+    seeds: int = 1  # seeds per position on the axes under `schedule: paper`
+    max_base_runs: float = math.inf  # budget under `schedule: robust`
     target_cost: float = math.inf  # cost of a run at the target
 
     def cost(self, level: int) -> float:
-        """The cost of a run at a level; the level after the last is the target."""
+        """The cost of a run at a level. The level after the last one is the target."""
         return self.costs[level] if level < self.levels else self.target_cost
 
     @property
     def has_budget(self) -> bool:
-        """Whether a budget limits the schedule; the published rule has none."""
+        """Whether a budget limits the schedule. `schedule: paper` has no budget."""
         return math.isfinite(self.max_base_runs)
 
     @property
     def levels(self) -> int:
-        """Number of widths."""
+        """Number of levels; the target is not counted."""
         return len(self.widths)
 
     @property
     def doublings(self) -> float:
-        """Doublings from the base width to the target."""
+        """Doublings of the width from the base width to the target; a fraction is possible."""
         return math.log2(self.target_width / self.widths[0])
 
     @cached_property
     def heights(self) -> tuple[float, ...]:
-        """Doublings of each level's width above the base width."""
+        """Doublings from the base width to each level's width."""
         return tuple(math.log2(width / self.widths[0]) for width in self.widths)
 
     @cached_property
     def layout(self) -> ParameterSlots:
-        """The parameters of the pooled model, and their places."""
+        """The places and priors of the pooled model's parameters."""
         saturating = tuple(j for j, i in enumerate(self.fitted) if self.axes[i].scale.saturates)
         return ParameterSlots(len(self.fitted), self.heights, self.doublings, saturating)
 
@@ -114,12 +115,14 @@ class Ladder:
 
 
 def grid(level: int, values: Sequence[Sequence[float]], seeds: int) -> tuple[Point, ...]:
-    """The points of a level at every combination of the axes' values, each with `seeds` seeds."""
+    """The points of a level: every combination of the axes' values, each with `seeds` seeds."""
     return tuple(Point(level, x, seed) for x in itertools.product(*values) for seed in range(seeds))
 
 
 def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, ...]:
-    """The outcomes so far, of all levels or of one, sorted and without duplicates."""
+    """The outcomes so far at one level, or at all levels if `level` is `None`. The outcomes are
+    sorted and have no duplicates.
+    """
     distinct = {
         o for stage in done for o in stage.outcomes if level is None or o.point.level == level
     }
@@ -127,7 +130,7 @@ def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, .
 
 
 def seed_means(results: Sequence[Outcome]) -> dict[X, float]:
-    """Mean loss over the seeds of each x; infinite if one of these runs diverged."""
+    """Mean loss over the seeds of each x. The mean is infinite if one of these runs diverged."""
     losses: dict[X, list[float]] = {}
     for outcome in results:
         losses.setdefault(outcome.point.x, []).append(outcome.loss)
@@ -135,8 +138,8 @@ def seed_means(results: Sequence[Outcome]) -> dict[X, float]:
 
 
 def seed_noise(results: Sequence[Outcome]) -> float | None:
-    """Standard deviation between the seeds of one x, pooled over all x, in % of the loss; None if
-    no x has two finite runs.
+    """Standard deviation of the loss between seeds of the same x, in % of the mean loss at that x,
+    pooled over all x. `None` if no x has two finite runs.
     """
     losses: dict[X, list[float]] = {}
     for outcome in results:
@@ -150,8 +153,11 @@ def seed_noise(results: Sequence[Outcome]) -> float | None:
 
 
 def argmin(results: Sequence[Outcome]) -> X:
-    """The x with the lowest mean loss over its seeds; among equals, the x with the lowest learning
-    rate. If every x has a diverged run, only finite runs count, unless there are none.
+    """The x with the lowest mean loss over its seeds. If several x have the same mean loss, the x
+    with the lowest learning rate is chosen.
+
+    If every x has a diverged run, the means are taken over finite runs only. If all runs diverged,
+    the x with the lowest learning rate is chosen.
     """
     means = seed_means(results)
     if math.isinf(min(means.values())):
@@ -160,13 +166,17 @@ def argmin(results: Sequence[Outcome]) -> X:
 
 
 def stages_at(done: Sequence[Done], level: int) -> list[Done]:
-    """The stages that ran at a level."""
+    """The stages with at least one run at this level."""
     return [stage for stage in done if any(o.point.level == level for o in stage.outcomes)]
 
 
 def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
-    """A level's x of lowest mean loss. If `near` holds a fitted optimum on some axes, the x nearest
-    to that optimum instead, among those without a diverged run.
+    """The optimum of a level, as one of the x that ran there.
+
+    `near` is a fitted optimum, in octaves by axis, and may be empty. If it is empty, the result is
+    the x of lowest mean loss. Otherwise the result is the x nearest to the fitted optimum among
+    those without a diverged run. On an axis that `near` does not contain, distances are measured
+    from the x of lowest mean loss.
     """
     results = outcomes(done, level)
     best, columns = argmin(results), list(zip(*[o.point.x for o in results], strict=True))
@@ -186,7 +196,7 @@ def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
 
 def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
     """The best values of the merely swept axes in a level's first stage. The pooled model uses only
-    the runs at these values.
+    the runs of the level at these values.
     """
     first = next(
         stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes)
@@ -196,8 +206,8 @@ def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[floa
 
 
 def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
-    """The runs that the pooled model is fitted to: finite runs at the `swept_values` of their
-    level, with their octaves on the fitted axes.
+    """The runs that the pooled model is fitted to, with their octaves on the fitted axes. These are
+    the finite runs at the `swept_values` of their level.
     """
     results = outcomes(done)
     levels = {o.point.level for o in results}
@@ -212,14 +222,14 @@ def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
 
 
 def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
-    """The pooled model of the outcomes so far; None if the learning rate is not fitted, or if no
-    run at the base width is in the `pool`.
+    """The pooled model of the outcomes so far. `None` if nothing has run, if the learning rate is
+    not fitted, or if the `pool` holds no run at the base width.
     """
     return fit(pool(ladder, done), ladder.layout) if done and 0 in ladder.fitted else None
 
 
 def merged_x(ladder: Ladder, fitted: Sequence[float], swept: Sequence[float]) -> X:
-    """The x with these values on the fitted and on the merely swept axes."""
+    """The x with the values `fitted` on the fitted axes and `swept` on the merely swept axes."""
     fitted_values, compared_values = iter(fitted), iter(swept)
     return tuple(
         next(fitted_values) if axis.fitted else next(compared_values) for axis in ladder.axes

@@ -1,14 +1,16 @@
 """The optimum of each width from the runs of that width, and its extrapolation to the target.
 
-This is the simple alternative to the pooled model. At each level, a quadratic in octaves with a
-free height per seed is fitted by least squares to the runs around the point of lowest loss. The
-vertices are extrapolated to the target by weighted least squares of x*(n) = x*(inf) - a/n, where n
-is the width; for two levels this is Richardson's extrapolation. The interval is wider if three or
-more levels deviate from this law by more than their errors. It includes a bias, the same at all
-levels, since a bowl is not a parabola.
+This is the simple alternative to the pooled model, which fits the runs of all widths together. A
+*level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. At each level,
+a quadratic is fitted by least squares to the runs around the point of lowest loss. Each seed has
+its own constant term in this quadratic. The minimum of the quadratic is the level's *vertex*.
 
-Parts: `Vertex`, `vertex`, `vertices` · `noise` · `Carried`, an extrapolated optimum with the parts
-of its error · `level_optimum`, `carried_to_target`, estimates by axis.
+The vertices are extrapolated to the target by weighted least squares of x*(n) = x*(inf) - a/n,
+where x*(n) is the optimum in octaves at width n, x*(inf) the optimum at infinite width, and a a
+constant. With two levels this is Richardson's extrapolation. With three levels or more, the
+interval at the target widens if the vertices deviate from this law by more than their errors. The
+interval also allows for a bias that is the same at all levels: the loss is skewed around its
+optimum, and a quadratic is not.
 """
 
 import math
@@ -22,42 +24,48 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, argmin, outcomes
 from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF
 
-# octaves to each side of the lowest run within which a quadratic is fitted; since bowls are skewed,
-# a wider range would bias the vertex
+# A quadratic is fitted to the runs within this number of octaves to each side of the lowest run, or
+# up to the next values tried if these are farther away. Since the loss is skewed around its
+# optimum, a wider range would bias the vertex.
 REACH = 1.5
-WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)  # factors on REACH, tried in turn until there are enough runs
-BIAS = 0.15  # octaves (sd) by which a skewed bowl shifts a parabola's vertex, equal at all levels
-DRIFT_SD = 1.5  # prior sd in octaves of the drift from base to target, for a single vertex
+# factors on that range, tried in turn until the range holds enough runs
+WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)
+# standard deviation, in octaves, of the vertex's bias due to the skew of the loss; the bias is the
+# same at all levels
+BIAS = 0.15
+# If only one level has a vertex, the drift is unknown. This is the prior standard deviation of the
+# optimum's drift from the base width to the target, in octaves.
+DRIFT_SD = 1.5
 
 
 @dataclass(frozen=True, eq=False)
 class Vertex:
-    """The optimum of a level, on the axes whose optimum the level's runs determine."""
+    """The optimum of a level, on those axes on which the level's runs determine an optimum."""
 
     x: Mapping[int, float]  # octaves by axis
-    covariance: Array  # [axis, axis] in units of sigma^2, where sigma is the noise in % of the loss
+    covariance: Array  # [axis, axis] in units of sigma^2; sigma is a run's noise in % of the loss
     squares: float  # sum of the squared residuals, in (% of the loss)^2
     dof: int  # degrees of freedom of the residuals
 
     def variance(self, axis: int) -> float:
-        """The variance of the optimum on an axis, in units of sigma^2."""
+        """The variance of the optimum on an axis, in octaves^2 per sigma^2."""
         i = list(self.x).index(axis)
         return float(self.covariance[i, i])
 
 
 @dataclass(frozen=True)
 class Carried:
-    """The optimum of an axis at the target, and its sources of error as variances in octaves^2."""
+    """The optimum of an axis at the target. The sources of its error are variances in octaves^2."""
 
-    value: float
+    value: float  # in octaves
     noise: float  # due to the noise of the runs
     drift: float  # due to the unknown drift, if only one level has a vertex
-    misfit: float  # due to deviations of the levels from the law, beyond the levels' own errors
+    misfit: float  # due to deviations of the levels from the law a/n that exceed their errors
     dof: float  # degrees of freedom of the noise
 
     @property
     def variance(self) -> float:
-        """The total variance, including the parabola's bias."""
+        """The total variance, including the bias due to the skew of the loss."""
         return self.noise + self.drift + self.misfit + BIAS**2
 
     @property
@@ -67,11 +75,12 @@ class Carried:
 
 
 def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
-    """The optimum of a level; None if the learning rate has no optimum between the values tried.
+    """The optimum of a level. `None` if the learning rate has no optimum between the values tried.
 
-    An axis is held at its best value if it is merely swept, if the level has fewer than three
-    values of it, or if the vertex lies outside the values tried on it. As long as no quadratic with
-    a minimum can be fitted, the last axis not yet held is held, too.
+    Some axes are held at their value in the run of lowest loss: merely swept axes (those with fewer
+    than three values in the base grid), axes with fewer than three values at this level, and axes
+    on which the vertex lies outside the values tried. If no quadratic with a minimum can be fitted,
+    the last axis that is not yet held is held too, and the fit is repeated.
     """
     results = outcomes(done, level)
     axes = [i for i in ladder.fitted if len({o.point.x[i] for o in results}) > 2]
@@ -85,7 +94,7 @@ def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
 
 
 def axes_outside(optimum: Vertex, results: Sequence[Outcome]) -> list[int]:
-    """The axes on which a vertex does not lie between the values tried."""
+    """The axes on which the vertex does not lie between the lowest and the highest value tried."""
     outside = []
     for i, x in optimum.x.items():
         tried = [o.point.x[i] for o in results]
@@ -95,8 +104,9 @@ def axes_outside(optimum: Vertex, results: Sequence[Outcome]) -> list[int]:
 
 
 def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
-    """The vertex of the quadratic in `axes` (learning rate first) around the point of lowest loss;
-    None if it has no minimum, or if the runs do not determine it.
+    """The vertex of the quadratic in `axes`, fitted to the runs around the point of lowest loss.
+    The learning rate comes first in `axes`. `None` if the quadratic has no minimum, or if the runs
+    do not determine it.
     """
     best = argmin(results)
     near = nearest_runs(results, best, axes)
@@ -126,9 +136,11 @@ def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
 def nearest_runs(
     results: Sequence[Outcome], best: Sequence[float], axes: Sequence[int]
 ) -> list[Outcome] | None:
-    """The finite runs that a quadratic in `axes` is fitted to: those around `best`, within the
-    smallest distance that includes enough of them. On all other axes they have the values of
-    `best`. None if there are too few.
+    """The finite runs that a quadratic in `axes` is fitted to.
+
+    These runs have the values of `best` on all other axes, and lie around `best` on `axes`, within
+    the smallest range that holds enough runs. For k axes, enough are 4k - 1 distinct points with at
+    least three values on each axis. `None` if even the widest range holds too few.
     """
     k = len(axes)
     held = [i for i in range(len(best)) if i not in axes]
@@ -157,19 +169,20 @@ def nearest_runs(
 def neighbouring_values(
     line: Sequence[Outcome], best: Sequence[float], axis: int
 ) -> tuple[list[float], list[float]]:
-    """The values tried on an axis below its best value, and those above."""
+    """Two lists: the values tried on an axis below its value in `best`, and those above."""
     values = [o.point.x[axis] for o in line]
     return [x for x in values if x < best[axis]], [x for x in values if x > best[axis]]
 
 
 def distance_to_next(values: Sequence[float], best: float) -> float:
-    """Octaves from `best` to the nearest of `values`; 0 without values."""
+    """Octaves from `best` to the nearest of `values`; 0 if `values` is empty."""
     return min((abs(x - best) for x in values), default=0.0)
 
 
 def lowest_at(theta: Array, k: int) -> Array | None:
-    """The position [axis] of the minimum of a quadratic in k axes with coefficients `theta`; None
-    if the quadratic has no minimum.
+    """The position [axis] of the minimum of a quadratic in k axes. `theta` holds first the k linear
+    coefficients, then the k quadratic coefficients, then the k - 1 products of the first axis with
+    each other axis. `None` if the quadratic has no minimum.
     """
     slope, hessian = theta[:k], np.diag(2 * theta[k : 2 * k])
     hessian[0, 1:] = hessian[1:, 0] = theta[2 * k : 3 * k - 1]
@@ -179,15 +192,15 @@ def lowest_at(theta: Array, k: int) -> Array | None:
 
 
 def vertices(ladder: Ladder, done: Sequence[Done]) -> dict[int, Vertex]:
-    """The vertex of each level that has one."""
+    """The vertex of each level that has a vertex, by level."""
     levels = sorted({o.point.level for stage in done for o in stage.outcomes})
     by_level = {level: vertex(ladder, done, level) for level in levels}
     return {level: optimum for level, optimum in by_level.items() if optimum}
 
 
 def noise(level_vertices: Mapping[int, Vertex]) -> tuple[float, float]:
-    """The noise sigma of a run, in % of the loss, from all levels and the pooled model's prior; and
-    the degrees of freedom of sigma.
+    """The noise sigma of a run, in % of the loss, and the degrees of freedom of sigma. Sigma is
+    estimated from the residuals of all levels and the prior of the pooled model.
     """
     fits = level_vertices.values()
     dof = NOISE_DOF + sum(fit.dof for fit in fits)
@@ -195,7 +208,7 @@ def noise(level_vertices: Mapping[int, Vertex]) -> tuple[float, float]:
 
 
 def level_optimum(level_vertices: Mapping[int, Vertex], level: int) -> dict[int, Estimate]:
-    """The optimum of a level by axis, in octaves; empty if the level has no vertex."""
+    """The optimum of a level by axis, in octaves. Empty if the level has no vertex."""
     if level not in level_vertices:
         return {}
     sigma, dof = noise(level_vertices)
@@ -208,7 +221,9 @@ def level_optimum(level_vertices: Mapping[int, Vertex], level: int) -> dict[int,
 
 
 def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
-    """The optimum at the target of each fitted axis on which at least one level has a vertex."""
+    """The optimum at the target by axis, for each fitted axis on which at least one level has a
+    vertex.
+    """
     by_level = vertices(ladder, done)
     sigma_and_dof = noise(by_level)
     carried: dict[int, Carried] = {}
@@ -221,7 +236,8 @@ def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Ca
 
 def carried_to_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
     """The estimate of each fitted axis at the target, in octaves. An axis on which no level has a
-    vertex gets the best value of the widest level, with the whole range as its interval.
+    vertex gets its best value at the widest level so far. The interval of such an axis is the
+    user's range, extended to that value if needed.
     """
     optima, axes = level_optima_at_target(ladder, done), ladder.axes
     best = argmin(outcomes(done, max(o.point.level for stage in done for o in stage.outcomes)))
@@ -236,12 +252,15 @@ def carried_to_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimat
 def _at_target(
     ladder: Ladder, level_vertices: Mapping[int, Vertex], axis: int, noise: tuple[float, float]
 ) -> Carried:
-    """The optimum of an axis at the target, by weighted least squares over the vertices of the
-    levels. Its variance is larger if the vertices deviate from the law by more than their errors.
-    A single vertex is the optimum at the target, too, with the unknown drift as a source of error.
+    """The optimum of an axis at the target.
+
+    With two vertices or more, it follows from weighted least squares under the law a/n. Its
+    variance is larger if the vertices deviate from the law by more than their errors. With a single
+    vertex, the optimum at the target equals this vertex, and the unknown drift is a source of
+    error.
     """
     sigma, dof = noise
-    # the regressor of the law's `a`, up to sign and scale; 0 at the target
+    # 1/width of each level minus 1/width of the target, in units of 1/base width
     w = np.array(
         [2.0 ** -ladder.heights[level] - 2.0**-ladder.doublings for level in level_vertices]
     )
@@ -259,5 +278,5 @@ def _at_target(
 
 
 def around(x: float, half: float) -> Estimate:
-    """The estimate `x`, with an interval of `half` octaves to each side."""
+    """The estimate `x`, with an interval that extends `half` octaves to each side."""
     return Estimate(x, x - half, x + half)

@@ -1,19 +1,18 @@
-"""The pooled model: the optimum at an untrained width, with its interval.
+"""The pooled model: one statistical model of the losses at all widths.
 
-One model covers all levels of a ladder: a skewed bowl f (`bowl`). Its shape is shared by all
-levels, its optimum follows a drift law in the width, and its height c is free for each block. The
-base grid counts as a block here, so a block is the runs of one level and seed. The loss enters as
-z = 100 (loss / best loss of the level - 1):
+A *level* is one width of a ladder. Around its optimum, the loss of a level has the form of a skewed
+bowl f (`bowl`), whose shape all levels share. A *drift law* states how the optimum moves with
+width. A *block* is the runs of one level and seed, including those of the base grid; each block has
+its own constant c in the loss. Let x be the position of a run on the fitted axes (hyperparameters),
+in octaves. The model describes z = 100 (loss / lowest loss of the level - 1):
 
     z = c_block + f_level(x) + error
-    variance of the error = sigma^2 + (ETA max(f, z))^2, so that points far up the bowl count less
+    variance of the error = sigma^2 + (ETA max(f, z))^2
 
-The model is fitted by Levenberg-Marquardt under weak priors, so that a solution always exists. It
-is averaged over three drift laws, so that the interval at the target accounts for the choice of
-law. Diverged runs take no part in the fit.
-
-Parts: `fit` -> `Fit` · `laws_at_target` -> `Laws` · `pooled_at_target`, the estimates · `minimise`,
-`solve`, the numerical solution.
+sigma is the noise of a run in % of the loss. The term with ETA gives less weight to points high up
+the bowl. The model is fitted by Levenberg-Marquardt under weak priors, so that a solution always
+exists. The estimate at the target is averaged over three drift laws, so that its interval includes
+the uncertainty about the law. Diverged runs take no part in the fit.
 """
 
 import math
@@ -28,9 +27,9 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate, mixture
 from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl, saturated
 from telescope.studies.telescoping.ladder.sample import ETA, FittedRun, Sample
 
-NOISE = 0.15  # prior scale of sigma in % of the loss, worth NOISE_DOF observations
-NOISE_DOF = 2.0
-# (phi, prior probability) of the drift laws a/n, a/sqrt(n) and constant per doubling
+NOISE = 0.15  # prior scale of sigma, in % of the loss
+NOISE_DOF = 2.0  # number of observations that the prior of sigma counts as
+# (phi, prior probability) of the drift laws: a/n, a/sqrt(n), and a constant shift per doubling
 LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))
 NEGLIGIBLE = 1e-10  # relative improvement of the objective below which a fit has converged
 
@@ -38,9 +37,9 @@ NEGLIGIBLE = 1e-10  # relative improvement of the objective below which a fit ha
 def minimise(
     sample: Sample, layout: ParameterSlots, theta: Array, weights: Array, prior: tuple[Array, Array]
 ) -> Array:
-    """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2, by
-    Levenberg-Marquardt from `theta`; r are the residuals, w their weights; mean and precision are
-    the prior's.
+    """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2. Here r are
+    the residuals and w their `weights`; `prior` is the pair (mean, precision). The method is
+    Levenberg-Marquardt, starting from `theta`.
     """
     mean, precision = prior
 
@@ -57,7 +56,7 @@ def minimise(
         diagonal = np.diag(np.diag(information))
         while True:
             step = np.linalg.solve(information + damping * diagonal, gradient)
-            gain = float(gradient @ step) / 2  # lower bound of the quadratic model's gain
+            gain = float(gradient @ step) / 2  # least expected decrease of the objective
             if gain < NEGLIGIBLE * (1 + current):
                 return theta
             objective_after = objective(theta + step)
@@ -70,7 +69,7 @@ def minimise(
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """The model at its best parameters."""
+    """The pooled model with its parameters fitted."""
 
     layout: ParameterSlots
     sample: Sample
@@ -81,7 +80,7 @@ class Fit:
 
     @property
     def curvature(self) -> float:
-        """The curvature A in % of the loss per octave^2 of the learning rate."""
+        """The curvature A along the learning rate, in % of the loss per octave^2."""
         return float(np.exp(self.theta[self.layout.slots["log_a"]][0]))
 
     @property
@@ -96,17 +95,17 @@ class Fit:
 
     @cached_property
     def optima_gradient(self) -> Array:
-        """The derivatives of the optima in the parameters: [level, axis, parameter]."""
+        """The derivatives [level, axis, parameter] of the optima with respect to the parameters."""
         step = 1e-6
         moved = self.layout.optima(self.theta + step * np.eye(self.layout.size))
         return np.moveaxis((moved - self.optima) / step, 0, -1)
 
     def floor(self, level: int) -> float | None:
-        """The fitted loss at a level's optimum, averaged over its blocks; None if the level has no
-        finite loss.
+        """The fitted loss at a level's optimum, averaged over the level's blocks. `None` if the
+        level has no run in the fit.
 
-        Unlike the lowest measured loss, this loss does not depend on the number of runs or on their
-        distance from the optimum.
+        Unlike the lowest measured loss, this loss depends neither on the number of runs nor on
+        their distance from the optimum.
         """
         sample = self.sample
         blocks = sample.member[sample.level == level].any(axis=0)
@@ -117,8 +116,8 @@ class Fit:
         return float(sample.best[level] * (1 + c[blocks].mean() / 100))
 
     def cost(self, axis: int, octaves: float) -> float:
-        """The cost, in % of the loss, of being `octaves` off the optimum on a fitted axis other
-        than the learning rate.
+        """The cost, in % of the loss, of a value that lies `octaves` from the optimum on a fitted
+        axis other than the learning rate.
         """
         u, layout = np.array(octaves, dtype=np.float64), self.layout
         if axis in layout.saturating:
@@ -126,11 +125,12 @@ class Fit:
         return self.curvature * float(self.ratios[axis] * u**2)
 
     def surprise(self, axis: int) -> float:
-        """The largest number of standard errors by which a group of runs is better than the bowl.
+        """How much better than the bowl the best group of runs is, in standard errors; 0 without
+        groups.
 
-        The runs are grouped by their distance from the optimum along an axis, in whole octaves;
-        groups of fewer than three runs are left out. The figure, 0 without any group, reveals a
-        bowl of the wrong form and is insensitive to noise.
+        The runs are grouped by their distance from the optimum along an axis, in whole octaves.
+        Groups of fewer than three runs are left out. A large result means that the bowl has the
+        wrong form; noise alone rarely produces one.
         """
         sample = self.sample
         heights = bowl(self.layout, self.theta, sample.level, sample.x)
@@ -146,24 +146,26 @@ class Fit:
         return max(surprises, default=0.0)
 
     def sd_of(self, gradient: Array) -> float:
-        """The standard deviation of a quantity, from its derivatives [parameter]."""
+        """The standard deviation of a quantity with this `gradient` [parameter], which holds its
+        derivatives with respect to the parameters.
+        """
         return float(np.sqrt(gradient @ self.covariance @ gradient))
 
     @property
     def quantile(self) -> float:
-        """Half-width of a 90 % interval in standard deviations."""
+        """Half the length of a 90 % interval, in standard deviations."""
         return float(stdtrit(self.dof, QUANTILE))
 
     def target_half_widths(self, covariance: Array | None = None) -> Array:
-        """Half-width [axis] of the 90 % interval at the target, from `covariance` (by default this
-        fit's covariance of the parameters).
+        """Half the length [axis] of the 90 % interval at the target, in octaves. It is computed
+        from `covariance`, by default this fit's covariance of the parameters.
         """
         used = self.covariance if covariance is None else covariance
         return self.quantile * np.sqrt(np.diag(used)[self.layout.slots["x"]])
 
     def information(self, level: int, points: Array) -> Array:
-        """The matrix that one more block at a level, with these points [run, axis], adds to the
-        inverse covariance of the parameters.
+        """The matrix by which one more block at a level would increase the inverse covariance of
+        the parameters. `points` [run, axis] are the points of that block.
         """
         runs = [FittedRun(level, tuple(point), 0, 1.0) for point in points]
         new_block = Sample.of(runs)
@@ -185,8 +187,8 @@ class Start:
 def solve(
     sample: Sample, layout: ParameterSlots, start: Start, prior: tuple[Array, Array], rounds: int
 ) -> Fit:
-    """The fit after at most `rounds` rounds of minimisation. Each round updates the weights, and
-    sigma if `start.free`.
+    """The fit after at most `rounds` rounds of minimisation. Each round updates the weights of the
+    runs. If `start.free` is true, each round also updates sigma.
     """
     theta, sigma, free = start.theta, start.sigma, start.free
     dof, blocks = NOISE_DOF + 1, sample.member.shape[1]
@@ -200,7 +202,7 @@ def solve(
         covariance = np.linalg.inv(information + np.diag(prior[1])).astype(np.float64)
         residual_dof = len(r) - blocks - float(np.sum(information * covariance))
         dof = NOISE_DOF + max(residual_dof, 1.0)
-        # points far up the bowl carry little information on sigma
+        # points high up the bowl carry little information on sigma
         clean_weights = (sigma**2 * weights) ** 2
         clean_dof = NOISE_DOF + max(residual_dof * float(clean_weights.mean()), 1.0)
         new_sigma = np.sqrt((NOISE_DOF * NOISE**2 + float(clean_weights @ r**2)) / clean_dof)
@@ -212,14 +214,15 @@ def solve(
 
 
 def lowest_point(runs: Sequence[FittedRun]) -> tuple[float, ...]:
-    """The point of lowest loss at the base width."""
+    """The position of the run with the lowest loss at the base width."""
     return min((run for run in runs if run.level == 0), key=lambda run: (run.loss, run.x)).x
 
 
 @lru_cache(maxsize=4096)
 def fit(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Fit | None:
-    """The pooled model of these runs; None without a run at the base width. All losses must be
-    finite, and the runs in a fixed order, since the cache tells different orders apart.
+    """The pooled model of these runs. `None` without a run at the base width. All losses must be
+    finite. The runs must come in a fixed order, since the cache treats the same runs in another
+    order as different.
     """
     if not any(run.level == 0 for run in runs):
         return None
@@ -229,16 +232,16 @@ def fit(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Fit | None:
 
 @dataclass(frozen=True, eq=False)
 class Laws:
-    """The fit and the posterior probability of each drift law in LAWS."""
+    """The fit under each drift law in LAWS, and the posterior probability of each law."""
 
     fits: tuple[Fit, ...]
     weights: Array  # [law], posterior probabilities
-    precision: Array  # [parameter], precision of the priors, the same under every law
+    precision: Array  # [parameter], precision of the priors, the same for every law
 
 
 @lru_cache(maxsize=4096)
 def laws_at_target(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Laws | None:
-    """The fits that `pooled_at_target` averages; None without a run at the base width."""
+    """The fits that `pooled_at_target` averages. `None` without a run at the base width."""
     pooled = fit(runs, layout)
     if pooled is None:
         return None
@@ -265,12 +268,12 @@ def laws_at_target(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Laws 
 def pooled_at_target(
     runs: tuple[FittedRun, ...], layout: ParameterSlots
 ) -> tuple[Estimate, ...] | None:
-    """The estimate of each fitted axis at the target, in octaves, averaged over the drift laws by
-    their posterior probability.
-
-    The learning rate is lowered by skew x variance / 2, which minimises the expected loss in a
-    skewed bowl, but not below its interval, which stays unchanged. None without a run at the base
+    """The estimate of each fitted axis at the target, in octaves. `None` without a run at the base
     width.
+
+    Estimates are averaged over the drift laws by posterior probability. The learning rate is then
+    lowered by skew x variance / 2, but not below its interval: in a skewed bowl, this minimises the
+    expected loss. The interval does not change.
     """
     pooled, laws = fit(runs, layout), laws_at_target(runs, layout)
     if pooled is None or laws is None:

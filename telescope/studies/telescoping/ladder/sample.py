@@ -1,6 +1,7 @@
 """The runs that the pooled model is fitted to, as arrays.
 
-Parts: `FittedRun`, a run · `Sample`, the arrays.
+The pooled model describes the losses at all *levels* (widths) of a ladder by one *bowl*, a curve
+around the optimum. A *block* is the runs of one level and seed.
 """
 
 from collections.abc import Sequence
@@ -12,16 +13,16 @@ from numpy.typing import NDArray
 from telescope.statistics.estimates import Array
 from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl
 
-ETA = 0.15  # error of the bowl's form, as a share of its height
+ETA = 0.15  # standard deviation of the error in the bowl's form, as a share of the bowl's height
 
 
 @dataclass(frozen=True)
 class FittedRun:
-    """A run with a finite loss."""
+    """A run with a finite loss, as the pooled model sees it."""
 
     level: int
-    x: tuple[float, ...]  # octaves of each fitted axis
-    block: int  # seed of the block
+    x: tuple[float, ...]  # position on each fitted axis, in octaves
+    block: int  # seed, which identifies the block within its level
     loss: float
 
 
@@ -30,14 +31,14 @@ class Sample:
     """The runs of a fit, as arrays."""
 
     level: NDArray[np.int64]  # [run]
-    x: Array  # [run, axis], octaves
-    z: Array  # [run], loss in % above the level's lowest loss
+    x: Array  # [run, axis], position in octaves
+    z: Array  # [run], by how many % the loss exceeds the lowest loss of its level
     member: Array  # [run, block], 1 if the run is in the block, else 0
-    best: Array  # [level], lowest loss
+    best: Array  # [level], lowest loss of the level; infinite if the level has no run
 
     @classmethod
     def of(cls, runs: Sequence[FittedRun]) -> "Sample":
-        """The arrays of these runs; blocks are sorted by level and seed."""
+        """The arrays of these runs. Blocks are sorted by level, then by seed."""
         level = np.array([run.level for run in runs], dtype=np.int64)
         loss = np.array([run.loss for run in runs])
         best = np.array([loss[level == i].min(initial=np.inf) for i in range(level.max() + 1)])
@@ -51,7 +52,9 @@ class Sample:
         )
 
     def block_means(self, values: Array, weights: Array) -> Array:
-        """Weighted means over the runs of each block: [run, ...] -> [block, ...]."""
+        """Weighted means over the runs of each block. Values have shape [run, ...], and the result
+        has shape [block, ...].
+        """
         result: Array = (
             (self.member.T * weights)
             @ values
@@ -60,20 +63,23 @@ class Sample:
         return result
 
     def centred(self, values: Array, weights: Array) -> Array:
-        """Values [run, ...] minus the weighted mean of their block. This removes the free height of
-        every block exactly.
+        """Values [run, ...] minus the weighted mean of their block. The constant that each block
+        has in the loss thus cancels exactly.
         """
         result: Array = values - self.member @ self.block_means(values, weights)
         return result
 
     def variance(self, heights: Array, sigma: float) -> Array:
-        """The error variance [run], from the bowl's heights [run]. The error of the bowl's form is
+        """The variance of each run's error [run]. `heights` [run] are the fitted heights of the
+        bowl, and `sigma` is the noise of a run in % of the loss. The error of the bowl's form is
         proportional to the fitted or the observed height, whichever is larger.
         """
         return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
 
     def linearised(self, layout: ParameterSlots, theta: Array) -> tuple[Array, Array]:
-        """The heights [run] of the bowl, and their numerical derivatives [run, parameter]."""
+        """The heights [run] of the bowl, and their numerical derivatives [run, parameter] with
+        respect to the parameters.
+        """
         step = 1e-4
         heights = bowl(
             layout, np.vstack([theta, theta + step * np.eye(layout.size)]), self.level, self.x

@@ -1,7 +1,7 @@
 """Schedules: the rules that choose the next runs of a ladder.
 
-In reading order: `windows`, the windows of the published rule · `samplers`, the points in a window
-· `places`, the place of an optimum among the values tried · `edges`, the search beyond a border ·
-`paper`, the published rule · `blocks`, the next blocks of runs · `robust`, the greedy rule ·
-`validation`, the runs at the target.
+In reading order: `windows`, the ranges searched by the published rule · `samplers`, the points in
+such a range · `places`, the place of an optimum among the values tried · `edges`, the search beyond
+the lowest or highest value tried · `paper`, the published rule · `blocks`, groups of runs around
+the optimum · `robust`, telescope's own rule · `validation`, the runs at the target.
 """

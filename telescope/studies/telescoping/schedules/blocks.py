@@ -1,12 +1,11 @@
 """The next blocks of runs, and their cost.
 
-A *block* is a set of runs with one seed, at the corners x +- h around the optimum x that the pooled
-model expects at a level; every run informs every axis. Blocks are added where they reduce the
-uncertainty at the target most per cost. Costs are in runs at the base width.
-
-Parts: `half_spans`, `signs`, `place`, `block`, the points of a block · `top_places`, the place of
-the top level's optimum · `tolerances`, `needed`, `enough`, the precision to reach · `greedy`, the
-levels of the next blocks.
+A *level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. The *pooled
+model* is fitted to the runs of all levels, and expects an optimum x at each level. A *block* is a
+set of runs of one level with one seed. Its points are corners around x: on each axis, a corner has
+the value x + h or x - h, for a half-span h. Every run of a block informs every axis. Blocks are
+added where they reduce the uncertainty at the target most for their cost. The unit of costs is one
+run at the base width. A *wall* is a limit beyond which no value of an axis may be tried.
 """
 
 import itertools
@@ -28,18 +27,19 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 
-# Learning rates that diverged limit h on their axis: to this share of the distance from the optimum
-# to the nearest such rate, but to no fewer than this number of octaves.
+# If a learning rate above the optimum diverged, h of the learning rate is at most CLIFF_SHARE of
+# the distance from the optimum to the nearest such rate. This limit is at least NARROWEST octaves.
 CLIFF_SHARE, NARROWEST = 0.6, 0.5
-# number of axes -> for each of the last axes, the leading axes whose signs multiply to its sign
+# With this number of axes, the signs on the last axes of a corner are products of the signs on
+# leading axes. The entry holds, for each such last axis, the leading axes in its product.
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
-MOST_BLOCKS = 30  # most blocks that advice asks for
-LR_TOLERANCE = 0.4  # half-width in octaves that is narrow enough for the learning rate
+MOST_BLOCKS = 30  # largest number of blocks that a piece of advice asks for
+LR_TOLERANCE = 0.4  # half the interval of the learning rate, in octaves, that is narrow enough
 
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
-    """The distance h [axis] of a block's corners from its centre, in octaves. On the axis of the
-    learning rate, rates that diverged limit h, as CLIFF_SHARE and NARROWEST state.
+    """The half-spans h [axis] of a block, in octaves. If learning rates diverged, CLIFF_SHARE and
+    NARROWEST limit h on the axis of the learning rate.
     """
     lr_span = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
     other_spans = [min(max(lr_span / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
@@ -51,9 +51,10 @@ def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
 def signs(axes: int, number: int) -> Array:
     """The corners [run, axis] of a level's block `number`, in units of h.
 
-    Two axes or fewer have a full factorial design. More axes have a fraction of it, in which the
-    sign of a last axis is a product of leading signs. Blocks with odd numbers reverse this product,
-    so that two blocks together separate effects that a single block confounds.
+    With one or two axes, the corners are all combinations of signs. With more axes, they are a
+    fraction of the combinations, in which the sign on a last axis is a product of leading signs.
+    Blocks with odd numbers reverse this product. Two blocks together thus separate effects that a
+    single block cannot tell apart.
     """
     followers = FOLLOWERS.get(axes, ())
     corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes - len(followers))))
@@ -64,8 +65,9 @@ def signs(axes: int, number: int) -> Array:
 
 
 def tolerances(pooled: Fit) -> Array:
-    """The half-widths [axis] at the target, in octaves, that are narrow enough. An error of this
-    size costs the same loss on every axis, within bounds.
+    """The half-widths [axis] of the intervals at the target, in octaves, that are narrow enough. An
+    error of this size costs about the same loss on every axis, but no tolerance is below
+    LR_TOLERANCE or above 1.2 octaves.
     """
     other_tolerances = [
         min(max(LR_TOLERANCE / math.sqrt(ratio), LR_TOLERANCE), 1.2) for ratio in pooled.ratios[1:]
@@ -74,8 +76,9 @@ def tolerances(pooled: Fit) -> Array:
 
 
 def block_centre(done: Sequence[Done], pooled: Fit, level: int) -> Array:
-    """The centre [axis] of a level's next block: the expected optimum, but with a lower learning
-    rate if all runs of the last block diverged.
+    """The centre [axis] of a level's next block: the expected optimum. If all runs of the level's
+    last block diverged, the learning rate is at least one half-span below the lowest learning rate
+    of that block.
     """
     centre: Array = pooled.optima[level].copy()
     last = last_block(done, level)
@@ -85,8 +88,8 @@ def block_centre(done: Sequence[Done], pooled: Fit, level: int) -> Array:
 
 
 def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tuple[Array, Array]:
-    """Centre and half-spans [axis] of a level's next block, such that all corners lie inside the
-    walls.
+    """Centre and half-spans [axis] of a level's next block. They are chosen such that all corners
+    lie between the walls.
     """
     fitted = [ladder.axes[i] for i in ladder.fitted]
     spans = np.minimum(
@@ -103,7 +106,7 @@ def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tupl
 def block(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int
 ) -> tuple[Point, ...]:
-    """The points of a level's block `number`, which is also the seed of its runs."""
+    """The points of a level's block `number`. This number is also the seed of the runs."""
     fitted = [ladder.axes[i] for i in ladder.fitted]
     centre, spans = place(ladder, done, pooled, level)
     corners = centre + spans * signs(len(fitted), number)
@@ -115,12 +118,14 @@ def block(
 
 
 def blocks_run(done: Sequence[Done], level: int) -> int:
-    """The number of seeds run at a level so far; the base grid has seed 0."""
+    """The number of seeds run at a level so far. The base grid has seed 0 and counts as one of
+    them.
+    """
     return len({o.point.seed for stage in done for o in stage.outcomes if o.point.level == level})
 
 
 def last_block(done: Sequence[Done], level: int) -> tuple[Outcome, ...]:
-    """The outcomes of the last seed run at a level."""
+    """The outcomes of the runs with the highest seed at a level."""
     results = outcomes(done, level)
     newest = max((o.point.seed for o in results), default=0)
     return tuple(o for o in results if o.point.seed == newest)
@@ -132,10 +137,11 @@ def top_level(done: Sequence[Done]) -> int:
 
 
 def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, OptimumPlace]:
-    """The place of the top level's optimum on each fitted axis.
+    """The place of the optimum on each fitted axis at the widest level run so far.
 
-    If all runs of the last block diverged, the optimum is assumed to lie below the learning rates
-    of that block; if these include the lowest rate allowed, only the learning rate has an entry.
+    If all runs of the level's last block diverged, the optimum is assumed to lie below the learning
+    rates of that block. If these include the lowest rate that may be tried, the result has an entry
+    for the learning rate only.
     """
     top = top_level(done)
     last = last_block(done, top)
@@ -158,16 +164,17 @@ def block_cost(ladder: Ladder, level: int) -> float:
 
 
 def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
-    """The `tolerances` [axis], infinite on an axis whose optimum lies beyond a wall, since no
-    further run could bracket that optimum.
+    """The `tolerances` [axis]. On an axis whose optimum lies beyond a wall the tolerance is
+    infinite, since no further run could bracket that optimum.
     """
     beyond = axes_at(top_places(ladder, done, pooled), OptimumPlace.BEYOND_WALL)
     return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))
 
 
 def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bool:
-    """Whether, under this covariance of the parameters, every half-width at the target is at most
-    `tolerance`, by default `tolerances(pooled)`.
+    """Whether every half-width at the target is at most `tolerance`, by default
+    `tolerances(pooled)`. The half-widths follow from `covariance`, the covariance of the model's
+    parameters.
     """
     limits = tolerances(pooled) if tolerance is None else tolerance
     return bool(np.all(pooled.target_half_widths(covariance) <= limits))
@@ -176,11 +183,12 @@ def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bo
 def greedy(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float
 ) -> Iterator[tuple[int, Array]]:
-    """The levels of the next blocks, each with the covariance of the parameters expected after that
-    block, as long as the blocks together cost at most `left`.
+    """The levels of the next blocks, as long as these blocks together cost at most `left`. Each
+    level comes with the covariance of the parameters that is expected after its block.
 
-    Each block is chosen to reduce the sum over axes of variance / tolerance^2 most per cost.
-    Candidates are the levels run so far and the next one above them.
+    Each block goes to the level where it reduces the sum over axes of variance / tolerance^2 most
+    for its cost. The variance is that of the optimum at the target. Candidates are the levels run
+    so far and the next level above them.
     """
     axes, tolerance = len(ladder.fitted), needed(ladder, done, pooled)
     used = {

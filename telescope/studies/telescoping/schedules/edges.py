@@ -1,13 +1,12 @@
-"""The search beyond a border at which the optimum lies.
+"""The search beyond a border at which the optimum lies, under `schedule: robust`.
 
-This is the edge rule of `robust`. While the optimum at the base width lies within a quarter step of
-a border, the rule adds values beyond that border: two of the learning rate, or one of any other
-axis. The other axes take the values nearest to their optimum; in further points, one fitted axis at
-a time takes its second or third nearest. There are at most four rounds, and no value lies beyond a
-wall.
-
-Parts: `base_window_edges`, the borders at which the optimum lies · `base_places`, these borders as
-flags · `beyond_the_edge`, the points to try.
+An *axis* is a swept hyperparameter in octaves; it is *fitted* if it has three values or more. A
+*border* is the lowest or highest value on an axis, among the values tried and the user's range; a
+*wall* is a limit beyond which no value may be tried. While the optimum at the base width lies
+within a quarter of a grid step of a border, the *edge rule* adds values beyond that border: two
+values of the learning rate, or one value of any other axis. At the first point with such a value,
+all other axes have the values nearest to their optimum. At each further point, one of the other
+fitted axes has its second or third nearest value instead. The rule adds points at most four times.
 """
 
 from collections.abc import Sequence
@@ -26,11 +25,13 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.schedules.places import OptimumPlace
 from telescope.trials.lattice import snap
 
-EDGE_ROUNDS = 4  # most rounds of an edge rule; under `paper`, at each level
+EDGE_ROUNDS = 4  # how often an edge rule may add points; under `schedule: paper`, at each level
 
 
 def borders(ladder: Ladder, results: Sequence[Outcome]) -> list[tuple[float, float]]:
-    """The lowest and highest octaves of each axis, among the values tried and the user's range."""
+    """The low and the high border of each axis: the lowest and highest octaves among the values
+    tried and the user's range.
+    """
     columns = zip(*[o.point.x for o in results], strict=True)
     return [
         (min(axis.low, *xs), max(axis.high, *xs))
@@ -39,12 +40,13 @@ def borders(ladder: Ladder, results: Sequence[Outcome]) -> list[tuple[float, flo
 
 
 def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
-    """Pairs (axis, side), one for each fitted axis on which the optimum lies at a border of the
-    base window; side is -1 for the low border and +1 for the high border.
+    """Pairs (axis, side), one for each fitted axis on which the optimum lies at a border at the
+    base width. The side is -1 for the low border and +1 for the high border.
 
-    The optimum lies at a border if the fitted optimum, or the point of lowest loss in the base grid
-    and beyond its edges, is within a quarter step of that border. Without a pooled fit, as when
-    every run diverged, the optimum is assumed to lie below the learning rates tried.
+    The optimum lies at a border if one of two points is within a quarter step of the border, or
+    beyond it: the fitted optimum, or the point of lowest loss among the runs of the grid and of the
+    edge rule. If there is no pooled fit, for example because every run diverged, the optimum is
+    assumed to lie below the learning rates tried.
     """
     results = outcomes(done, level=0)
     pooled = pooled_fit(ladder, done)
@@ -63,15 +65,19 @@ def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, 
 
 
 def side_of(low: float, high: float, places: Sequence[float]) -> int:
-    """-1 if a place lies at or below `low`, else +1 if a place lies at or above `high`, else 0."""
+    """The side on which a place lies outside the open range from `low` to `high`. The result is -1
+    if a place is at or below `low`. Otherwise it is +1 if a place is at or above `high`, and 0 if
+    not.
+    """
     if min(places) <= low:
         return -1
     return int(max(places) >= high)
 
 
 def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
-    """New points beyond the borders at which the optimum lies; empty after EDGE_ROUNDS rounds, or
-    if the optimum lies inside or at a wall.
+    """New points beyond the borders at which the optimum lies. Empty if the rule has already added
+    points EDGE_ROUNDS times, if the optimum lies inside, or if a wall allows no value beyond the
+    border.
     """
     if sum(stage.name == "edge" for stage in done) == EDGE_ROUNDS:
         return ()
@@ -97,7 +103,7 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
 
 
 def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
-    """The place of the optimum on each axis on which it lies at a border of the base window."""
+    """The place of the optimum on each axis on which it lies at a border at the base width."""
     limits = borders(ladder, outcomes(done, level=0))
     places = {}
     for i, side in base_window_edges(ladder, done):
@@ -117,10 +123,10 @@ def star(
     fixed: int,
     value: float,
 ) -> list[tuple[float, ...]]:
-    """Points x with `value` on the axis `fixed`, in the shape of a star.
+    """Points with `value` on the axis `fixed`, in the shape of a star.
 
-    The first has the values nearest to `centre` on all other axes. In every further point, one
-    fitted axis takes its second or third nearest value instead.
+    The first point has the values nearest to `centre` on all other axes. Each further point differs
+    from the first on one other fitted axis, where it has the second or third nearest value.
     """
     nearest = [
         sorted(extended_values(axis, *ends), key=partial(_distance, at))[: 3 if axis.fitted else 1]
@@ -136,7 +142,9 @@ def star(
 
 
 def extended_values(axis: Axis, low: float, high: float) -> list[float]:
-    """The axis's grid values, continued in equal steps to the borders `low` and `high`."""
+    """The grid values of an axis, continued in steps of the grid up to the borders `low` and
+    `high`.
+    """
     if axis.step == 0:
         return list(axis.values)
     below, above = (
@@ -147,5 +155,7 @@ def extended_values(axis: Axis, low: float, high: float) -> list[float]:
 
 
 def _distance(centre: float, value: float) -> tuple[float, float]:
-    """A sort key: nearest to the centre first, and the lower of two equally near values first."""
+    """A sort key that puts the value nearest to the centre first. The lower of two equally near
+    values comes first.
+    """
     return abs(value - centre), value

@@ -1,15 +1,16 @@
 """The published rule for telescoping, Algorithm 1 of arXiv 2505.02222.
 
-The rule runs a full grid at the base width. At each doubling of the width it runs fewer points,
-closer together, around the point of the level below with the lowest mean loss over seeds; a
-diverged run makes this mean infinite. Read literally, the rule has no interpolation, edge rule or
-noise model. `PaperOptions` holds the choices that the paper leaves open; the defaults are the
-literal reading if the windows are grids, and the report records the choices. `windows` defines how
-windows shrink and how samplers fill them.
+A *level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. The rule
+runs a full grid at the base width. At each doubling of the width, it runs fewer points that lie
+closer together, around the point with the lowest mean loss at the level below. The mean is taken
+over the runs of a point with different seeds, and is infinite if one of these runs diverged. Taken
+literally, the rule has no interpolation, no noise model and no *edge rule* (points added when the
+optimum lies at the first or last value of a grid).
 
-Parts: `next_stage` · `opening`, the first stage of a level · `sampler_batch`, the next points of a
-sampler · `edge_rule_points`, `grid_borders`, `reported_edges`, optima at borders · `ended`, `flat`,
-the end of the rule · `most_runs`, `paper_method`, for forecasts and reports.
+`PaperOptions` holds the choices that the paper leaves open, and the report records them. The
+default choices are the literal rule, as long as every window is a complete grid. A *window* is the
+range of values searched at a level; `windows` defines how it shrinks, and how a sampler fills it if
+a grid would be too large.
 """
 
 import math
@@ -40,7 +41,7 @@ PUBLISHED = PaperOptions()
 def next_stage(
     ladder: Ladder, done: Sequence[Done], options: PaperOptions = PUBLISHED
 ) -> Stage | None:
-    """The next stage of the rule; None if the rule has ended."""
+    """The next stage of runs under the rule. `None` if the rule has ended."""
     if not done:
         return opening(ladder, done, 0, options)
     level = top_level(done)
@@ -55,7 +56,7 @@ def next_stage(
 
 
 def opening(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> Stage:
-    """The first stage of a level."""
+    """The first stage of runs at a level."""
     if windows.is_grid(ladder, options):
         values = windows.grid_values(ladder, done, level, options)
         return Stage("grid", grid(level, values, ladder.seeds))
@@ -67,7 +68,7 @@ def opening(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOpti
 def sampler_batch(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> Stage | None:
-    """The next points of a sampler at a level; None after the level's last batch."""
+    """The next points of a sampler at a level. `None` after the last batch of the level."""
     sampler = windows.sampler_of(ladder, options)
     sizes = samplers.stage_sizes(sampler, windows.points(ladder, level, options))
     batch = len(stages_at(done, level))
@@ -81,14 +82,14 @@ def sampler_batch(
     return Stage(sampler, points)
 
 
-# Edges
+# Optima at the borders of a grid
 
 
 def edge_rule_points(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> Stage | None:
-    """The points that the edge rule adds to a level's grid; None if there is no edge rule, the
-    optimum lies inside, or no more points may be tried.
+    """The points that the edge rule adds to a level's grid. `None` if the options have no edge
+    rule, if the optimum lies inside the grid, or if no more points may be tried.
     """
     stages = stages_at(done, level)
     if options.edge not in ("extend", "recentre") or len(stages) > EDGE_ROUNDS:
@@ -104,7 +105,7 @@ def edge_rule_points(
 
 
 def grid_of(stage: Done) -> list[X]:
-    """The values of each axis in a stage that ran a complete grid."""
+    """The values of each axis in a stage. The stage must have run a complete grid."""
     return [
         tuple(sorted(set(column)))
         for column in zip(*[o.point.x for o in stage.outcomes], strict=True)
@@ -114,8 +115,10 @@ def grid_of(stage: Done) -> list[X]:
 def beyond(
     ladder: Ladder, done: Sequence[Done], level: int, window: Sequence[X], options: PaperOptions
 ) -> list[X]:
-    """The window with new values beyond each border at which the optimum lies. `extend` adds one
-    value; `recentre` adds half as many as the window has, and drops as many at the other end.
+    """The values of each axis, with new values beyond each border at which the optimum lies.
+
+    `edge: extend` adds one value. `edge: recentre` adds half as many values as the axis has, and
+    drops as many at the other end. Values that may not be tried are left out.
     """
     result = list(window)
     for i, side in grid_borders(done, level, options):
@@ -133,12 +136,13 @@ def beyond(
 def grid_borders(
     done: Sequence[Done], level: int, options: PaperOptions
 ) -> tuple[tuple[int, int], ...]:
-    """Pairs (axis, side), one for each axis on which the lowest mean loss of a level lies at the
-    first (side -1) or the last (side +1) value, and at no other.
+    """Pairs (axis, side), one for each axis on which a level's lowest mean loss is at the first
+    value (side -1) or at the last value (side +1). If another value of the axis has an equally low
+    mean loss, the axis is left out.
 
-    An axis with one or two values is left out, since its best value is always at an end; under
-    `edge: ignore`, an axis with three values too. If all runs diverged, the optimum is assumed to
-    lie below the learning rates tried.
+    An axis with one or two values is left out, since its best value is always at an end. Under
+    `edge: ignore`, an axis with three values is left out too. If all runs diverged, the optimum is
+    assumed to lie below the learning rates tried.
     """
     means, least = seed_means(outcomes(done, level)), 4 if options.edge == "ignore" else 3
     if not any(map(math.isfinite, means.values())):
@@ -160,13 +164,13 @@ def grid_borders(
 def reported_edges(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions, fit: Fit | None
 ) -> tuple[tuple[int, int], ...]:
-    """The pairs (axis, side) that a report shows: the `grid_borders` for a grid, or if all runs
-    diverged.
+    """The pairs (axis, side) that a report shows for the optimum of a level. For a grid, or if all
+    runs diverged, these are the `grid_borders`.
 
     Among the scattered points of a sampler, the point of lowest loss is often an outer one, so the
-    fitted optimum decides instead. At the base width an axis is reported if this optimum lies
-    outside the range tried; at wider levels, whose windows are narrow, only if the whole interval
-    of the optimum does. Without a fit no axis is reported.
+    fitted optimum decides instead. At the base width, an axis is reported if its fitted optimum
+    lies outside the range tried. At wider levels the windows are narrow, so an axis is reported
+    only if the whole interval of its optimum lies outside. Without a fit, no axis is reported.
     """
     means = seed_means(outcomes(done, level))
     if windows.is_grid(ladder, options) or not any(map(math.isfinite, means.values())):
@@ -183,7 +187,7 @@ def reported_edges(
     return tuple(edges)
 
 
-# The end
+# The end of the rule
 
 
 def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
@@ -196,8 +200,9 @@ def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
 
 
 def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
-    """Whether the optimum moved by at most one step per axis from the level below. False if it lies
-    at a border, or if an axis has too few values to show a larger move.
+    """Whether the optimum moved by at most one grid step per axis from the level below. False if
+    the optimum lies at a border of the grid. False also if an axis has fewer than three values,
+    since these could not show a larger move.
     """
     tried = outcomes(done, level)
     if grid_borders(done, level, options) or any(
@@ -213,7 +218,7 @@ def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 
 
 def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The largest number of runs at a level, with all rounds of the edge rule."""
+    """The largest number of runs at a level, including all points that the edge rule may add."""
     if options.edge == "extend":
         axes = windows.swept(ladder)
         return ladder.seeds * math.prod(
@@ -226,7 +231,7 @@ def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
 
 
 def paper_method(ladder: Ladder, options: PaperOptions) -> tuple[dict[str, str], bool]:
-    """The options of a ladder by name, and whether they are the literal reading of the paper."""
+    """The options of a ladder by name, and whether they are the literal rule of the paper."""
     chosen = {
         f.name: str(getattr(options, f.name))
         for f in fields(options)

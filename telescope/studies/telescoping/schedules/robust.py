@@ -1,25 +1,27 @@
-"""The greedy rule for telescoping with noisy losses and an unknown drift law.
+"""The default schedule, for noisy losses and an unknown drift law.
 
-Each round is a function of the outcomes of the earlier rounds:
+A *level* is one width of a ladder. The *drift law* is the way in which the optimum moves with
+width. An *axis* is a swept hyperparameter; it is *fitted* if it has three values or more, and
+*merely swept* otherwise. A *block* is a group of runs of one level and seed around the expected
+optimum (`blocks`). The schedule plans runs in rounds. Each round depends only on the outcomes of
+earlier rounds:
 
-1. `grid`      the user's grid at the base width, or 2^(k+2) scrambled Sobol points for k >= 3
-               fitted axes, at each combination of the values of merely swept axes; then `edge`,
-               points beyond a border at which the optimum lies (`edges`)
-2. `shape`     four blocks at the base width (`blocks`), to learn the bowl and the noise
+1. `grid`      the user's grid at the base width; for k >= 3 fitted axes, 2^(k+2) scrambled Sobol
+               points instead, at each combination of the values of the merely swept axes; then
+               `edge`, points beyond the lowest or highest value if the optimum lies there (`edges`)
+2. `shape`     four blocks at the base width, to learn the shape of the loss and the noise
 3. `climb`     two blocks at the second width
 4. `climb`     one block at the third width
-5. `top-up`    blocks where they reduce the uncertainty at the target most per cost, until the
-               intervals are narrow enough or the budget is spent
+5. `top-up`    blocks where they reduce the uncertainty at the target most for their cost; repeated
+               until the intervals are narrow enough or the budget is spent
 
-After each round from 2 on, `recentre` adds a block at the top level if the optimum there lies
-outside the corners of that level's last block, at most RECENTRINGS times in a row.
+After round 2 and each later round, the stage `recentre` adds a block at the widest level run so far
+if the optimum there lies outside the values of that level's last block. It is repeated at most
+RECENTRINGS times in a row.
 
-The budget is in runs at the base width. To test the drift law, the ladder must reach three widths,
-as far as its levels and the budget allow. A level that it must still reach is *owed*; the budget
-reserves one block for each owed level.
-
-Parts: `next_stage` · `base_grid`, `forecast`, `budget`, which are known before any run ·
-`blocks_stage`, `first_blocks`, `top_up`, the later rounds.
+The unit of the budget is one run at the base width. The ladder must reach its third level, so that
+the drift law can be tested, unless it has fewer levels or the budget does not allow this. A level
+that the ladder must still reach is *owed*. The budget reserves one block for each owed level.
 """
 
 import hashlib
@@ -55,18 +57,21 @@ from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from telescope.trials.lattice import snap
 
 BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
-RECENTRINGS = 4  # most `recentre` stages in a row
-SHAPE_BLOCKS = 4  # blocks of round 2
-CLIMB_BLOCKS = (2, 1)  # blocks at the second and the third width
-TOP_UP_BLOCKS = 4  # most blocks per top-up
+RECENTRINGS = 4  # largest number of `recentre` stages in a row
+SHAPE_BLOCKS = 4  # number of blocks in round 2
+CLIMB_BLOCKS = (2, 1)  # number of first blocks at the second and at the third width
+TOP_UP_BLOCKS = 4  # largest number of blocks in a `top-up` stage
 # bounds of the default budget, as multiples of the cost of rounds 1 to 4
 LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0
-# blocks at a new level after which a top-up ends, so that the next stage can use their losses
+# A `top-up` stage ends after so many blocks at a new level, so that the next stage can use their
+# losses.
 OPENING_BLOCKS = 2
 
 
 def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
-    """The next stage; None if the answer is precise enough, or no more runs are possible."""
+    """The next stage of the schedule. `None` if the answer is precise enough, or if no more runs
+    are possible.
+    """
     if not done:
         return Stage("grid", base_grid(ladder))
     if done[-1].name in ("grid", "edge"):
@@ -122,8 +127,8 @@ def base_grid(ladder: Ladder) -> tuple[Point, ...]:
 
 
 def forecast(ladder: Ladder) -> tuple[int, ...]:
-    """The number of runs per level in rounds 1 to 4. The stages `edge`, `recentre` and `top-up` add
-    runs that depend on losses.
+    """The number of runs per level in rounds 1 to 4. The runs of the stages `edge`, `recentre` and
+    `top-up` depend on losses and are not counted.
     """
     corners = len(signs(len(ladder.fitted), 0))
     blocks = [
@@ -140,9 +145,10 @@ def forecast(ladder: Ladder) -> tuple[int, ...]:
 def budget(ladder: Ladder) -> float:
     """The default budget, in runs at the base width.
 
-    It is the cost of the published rule, points^k at every level, for lr's points and k fitted
-    axes, but at least LEAST_BUDGET and at most MOST_BUDGET times the cost of rounds 1 to 4. For one
-    hyperparameter the published rule costs less than these rounds; for three, ten times as much.
+    It is the cost of the published rule, but at least LEAST_BUDGET and at most MOST_BUDGET times
+    the cost of rounds 1 to 4. The published rule costs points^k runs at the base width for each
+    level, where `points` is the number of grid points of the learning rate and k the number of
+    fitted axes.
     """
     published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
     certain = math.fsum(
@@ -152,8 +158,8 @@ def budget(ladder: Ladder) -> float:
 
 
 def last_owed(ladder: Ladder) -> int:
-    """The highest level that must be reached: the third, so that the drift law can be tested, or
-    the last level that the ladder has and the budget allows.
+    """The highest level that the ladder must reach. This is the third level, so that the drift law
+    can be tested, or a lower level if the ladder has fewer levels or the budget allows no more.
     """
     cost, level = float(base_runs(ladder)), 0
     while (
@@ -166,12 +172,12 @@ def last_owed(ladder: Ladder) -> int:
 
 
 def spent(ladder: Ladder, done: Sequence[Done]) -> float:
-    """The cost so far, in runs at the base width."""
+    """The cost of all runs so far, in runs at the base width."""
     return sum(ladder.costs[o.point.level] for stage in done for o in stage.outcomes)
 
 
 def reserve(ladder: Ladder, top: int) -> float:
-    """The cost of one block at each owed level above `top`."""
+    """The cost of one block at each owed level above the level `top`."""
     return sum(block_cost(ladder, level) for level in range(top + 1, last_owed(ladder) + 1))
 
 
@@ -187,7 +193,9 @@ class RequestedBlocks:
 def blocks_stage(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, request: RequestedBlocks
 ) -> Stage | None:
-    """A stage of as many requested blocks as the budget allows; None if it allows no block."""
+    """A stage with the requested blocks, or with fewer blocks if the budget allows no more. `None`
+    if the budget allows no block.
+    """
     level = request.level
     left = ladder.max_base_runs - spent(ladder, done) - reserve(ladder, max(level, top_level(done)))
     count = min(request.blocks, math.floor(left / block_cost(ladder, level) + 1e-9))
@@ -201,8 +209,9 @@ def blocks_stage(
 
 
 def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
-    """Whether the last block at the top level missed the optimum and another block could find it;
-    no block can if the learning rate's optimum lies beyond a wall.
+    """Whether the last block at the widest level run so far missed the optimum, and another block
+    could find it. False if the optimum of the learning rate lies beyond a wall, a limit beyond
+    which no value may be tried.
     """
     places = top_places(ladder, done, pooled)
     return (
@@ -211,7 +220,7 @@ def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
 
 
 def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """The first blocks at the next width if it is owed; else a top-up."""
+    """The first blocks at the next width if this width is owed. Otherwise a `top-up` stage."""
     level = top_level(done) + 1
     if level > last_owed(ladder):
         return top_up(ladder, done, pooled)
@@ -221,9 +230,11 @@ def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | N
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """A round of blocks where they reduce the uncertainty most per cost; None if the intervals are
-    narrow enough and the last block has not `missed` the optimum, if the budget is spent, or if a
-    wall keeps the learning rate from being bracketed.
+    """A stage of blocks where they reduce the uncertainty at the target most for their cost.
+
+    `None` if the intervals are narrow enough and the last block has not `missed` the optimum.
+    `None` also if the budget is spent, or if a wall keeps the optimum of the learning rate from
+    being bracketed.
     """
     tolerance = needed(ladder, done, pooled)
     if OptimumPlace.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(

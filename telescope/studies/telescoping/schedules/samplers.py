@@ -1,12 +1,11 @@
 """Samplers, which fill a window whose complete grid would cost too much.
 
-`qmc` spreads a scrambled Sobol sequence over the window. `gp` and `tpe` spread the first half of
-the points in the same way, then ask Optuna for batches of BATCH points. A sampler keeps no state:
-each batch builds a new one from the sorted runs so far and a seed derived from the request, so that
-a replay proposes the same points. Proposals lie on the planning lattice and are distinct.
-
-Parts: `Box`, a window · `propose`, the next points · `spread`, Sobol points · `ask`, Optuna's
-points · `optuna_study`, runs as an Optuna study · `quietly`, Optuna without logs.
+A *window* is the range of values that is searched at one width. The sampler `qmc` spreads a
+scrambled Sobol sequence over the window. The samplers `gp` and `tpe` spread the first half of the
+points in the same way, then ask Optuna for batches of BATCH points. Each batch starts a new Optuna
+sampler from the sorted runs so far and a seed derived from the request. Repeating a request
+therefore gives the same points. Proposed points are distinct and lie on the planning lattice, the
+multiples of 1/64 octave.
 """
 
 import hashlib
@@ -25,34 +24,34 @@ from telescope.trials.lattice import snap
 if TYPE_CHECKING:
     import optuna
 
-BATCH = 8  # points per stage of gp and tpe
-ATTEMPTS = 16  # Sobol sequences, or proposals per point, before a window counts as full
+BATCH = 8  # points per batch of gp and tpe
+ATTEMPTS = 16  # a window counts as full after so many Sobol sequences, or proposals per point
 
-X = tuple[float, ...]  # octaves of a point on each axis
+X = tuple[float, ...]  # position of a point on each axis, in octaves
 
 
 @dataclass(frozen=True)
 class Box:
-    """A window: the lowest and highest octaves of each axis."""
+    """A window: the lowest and the highest octaves of each axis (swept hyperparameter)."""
 
     low: X
     high: X
 
     def at(self, share: Sequence[float]) -> X:
-        """The lattice point at these shares of the way from low to high."""
+        """The lattice point that lies, on each axis, at this share of the way from low to high."""
         return tuple(
             self.snap(i, low + u * (high - low))
             for i, (u, low, high) in enumerate(zip(share, self.low, self.high, strict=True))
         )
 
     def snap(self, axis: int, x: float) -> float:
-        """The nearest lattice point inside the window."""
+        """The lattice point of an axis that is nearest to `x` within the window."""
         return min(max(snap(x), self.low[axis]), self.high[axis])
 
 
 def stage_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
-    """The number of points in each stage of a level. `qmc` has one stage, since its points do not
-    depend on losses.
+    """The number of points in each stage at a level (a width of the ladder). `qmc` has one stage,
+    since its points do not depend on losses.
     """
     if sampler == "qmc":
         return (trials,)
@@ -65,8 +64,8 @@ def propose(
 ) -> tuple[X, ...]:
     """The next `count` points to try, or fewer if the window is full.
 
-    `seen` holds the points tried in this window, with their losses. The seed is derived from `key`,
-    which identifies the request.
+    `seen` holds the points already tried in this window, with their losses. The seed is derived
+    from `key`, which identifies the request.
     """
     seed = int(hashlib.sha256(repr(key).encode()).hexdigest()[:8], 16)
     known_points = {x for x, _ in seen}
@@ -81,7 +80,7 @@ def propose(
 
 
 def spread(box: Box, count: int, seed: int) -> Iterator[X]:
-    """The points of several scrambled Sobol sequences, one sequence after the other."""
+    """The points of several scrambled Sobol sequences, one sequence after another."""
     from scipy.stats import qmc  # this import takes a second, and few studies need it
 
     for attempt in range(ATTEMPTS):
@@ -94,7 +93,7 @@ def spread(box: Box, count: int, seed: int) -> Iterator[X]:
 def ask(
     sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, seed: int
 ) -> list[X]:
-    """Up to `count` distinct new points, proposed by Optuna's sampler."""
+    """Up to `count` distinct new points, proposed by a sampler of Optuna."""
     known_points, chosen = {x for x, _ in seen}, dict[X, None]()
     with quietly():
         study, space = optuna_study(box, seen, sampler, seed)
@@ -111,8 +110,8 @@ def ask(
 def optuna_study(
     box: Box, seen: Sequence[tuple[X, float]], sampler: Sampler, seed: int
 ) -> tuple["optuna.Study", "dict[str, optuna.distributions.BaseDistribution]"]:
-    """An Optuna study of the runs `seen`, and its search space, in which the name of an axis is its
-    index. The values of the study are the `heights` of the losses.
+    """An Optuna study of the runs `seen`, and its search space. The name of an axis in the search
+    space is the axis's index. The values of the study are the `heights` of the losses.
     """
     with extra("service"):
         import optuna  # imported here, so that commands start quickly
@@ -140,8 +139,9 @@ def optuna_study(
 
 
 def heights(losses: Sequence[float]) -> list[float]:
-    """Losses as log(1 + % above the lowest loss), which flattens the sides of the bowl; for a
-    diverged run, 1 more than the highest of these values. All are 0 if every run diverged.
+    """The losses in the form that Optuna sees: log(1 + p), where a loss is p % above the lowest
+    loss. The logarithm flattens the steep sides around the optimum. A diverged run gets 1 more than
+    the highest of these values. All values are 0 if every run diverged.
     """
     finite = [loss for loss in losses if math.isfinite(loss)]
     if not finite:
@@ -155,8 +155,8 @@ def heights(losses: Sequence[float]) -> list[float]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence Optuna's logs and all warnings, and run torch in one thread, so that torch's sums are
-    repeatable.
+    """Silence Optuna's logs and all warnings, and run torch in one thread. With one thread, torch
+    adds numbers in the same order each time, so that results are repeatable.
     """
     with extra("service"):
         import optuna  # imported here, so that commands start quickly

@@ -1,8 +1,9 @@
 """The runs at the target width that check a ladder's answer.
 
-They follow a ladder's stages if the study asks for validation. Two seeds train at the reported
-learning rate and at an octave to either side, with the other hyperparameters held fixed. While the
-lowest loss lies at an end, runs another octave beyond that end are added, at most twice.
+These runs follow the ladder's own stages if the study asks for validation. Models are trained with
+two seeds at three learning rates: the reported one, and those one octave (a factor of 2) below and
+above. The other hyperparameters keep their reported values. As long as the lowest loss is at the
+lowest or highest learning rate, runs one octave beyond that rate are added, at most twice.
 """
 
 from collections.abc import Sequence
@@ -10,16 +11,17 @@ from collections.abc import Sequence
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, argmin, outcomes
 
 STAGE = "validation"
-SEEDS = range(1000, 1002)  # seeds that no ladder reaches
+SEEDS = range(1000, 1002)  # higher than the seeds of all other runs of a ladder
 OFFSETS = (-1.0, 0.0, 1.0)  # octaves from the reported learning rate
-EXTENSIONS = 2  # most extensions, each by one octave
+EXTENSIONS = 2  # how often another learning rate may be added
 LEAST_RUNS = len(SEEDS) * len(OFFSETS)
 MOST_RUNS = LEAST_RUNS + len(SEEDS) * EXTENSIONS
 
 
 def next_stage(ladder: Ladder, reported: Sequence[float], done: Sequence[Done]) -> Stage | None:
-    """The next runs at the target, around the reported values in octaves by axis; None if the runs
-    so far bracket the optimum, or no more runs are allowed.
+    """The next runs at the target, given the finished stages at the target (`done`). `reported`
+    holds the reported value of each axis, in octaves. `None` if the runs so far bracket the
+    optimum, or if no more runs are allowed.
     """
     axis = ladder.axes[0]
     if not done:
@@ -32,16 +34,16 @@ def next_stage(ladder: Ladder, reported: Sequence[float], done: Sequence[Done]) 
 
 
 def runs_at(ladder: Ladder, rates: Sequence[float], reported: Sequence[float]) -> tuple[Point, ...]:
-    """The runs of all seeds at these learning rates, in octaves. The level after the ladder's last
-    level is the target.
+    """The runs of all seeds at these learning rates, in octaves. The level number after the
+    ladder's last level stands for the target.
     """
     held = tuple(axis.clip(x) for axis, x in zip(ladder.axes[1:], reported[1:], strict=True))
     return tuple(Point(ladder.levels, (rate, *held), seed) for rate in rates for seed in SEEDS)
 
 
 def open_end(done: Sequence[Done]) -> float | None:
-    """The learning rate, in octaves, one octave beyond the best rate tried, if the best is also the
-    lowest or the highest; else None.
+    """The learning rate, in octaves, that lies one octave beyond the best rate tried. `None` unless
+    the best rate is the lowest or the highest tried.
     """
     results = outcomes(done)
     rates, best = sorted({o.point.x[0] for o in results}), argmin(results)[0]

@@ -1,16 +1,16 @@
 """The windows of the published rule at each level, and the number of runs in them.
 
-A window is centred on the optimum of the level below. At each doubling of the width, the number of
-points per hyperparameter is multiplied by 4^(-1/k) and their spacing is halved; k is the number of
-hyperparameters with more than one point. `PaperOptions` offers other interpretations of the rule. A
-window that would cross a wall is moved inside, so that the size of every grid is known beforehand.
+A *level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. The *window*
+of a level is the range of each axis that is searched there. It is centred on the optimum of the
+level below. At each doubling of the width, the number of points per axis is multiplied by 4^(-1/k)
+and their spacing is halved; k is the number of axes with more than one point. `PaperOptions` offers
+other readings of the rule. A *wall* is a limit beyond which no value may be tried. A window that
+would cross a wall is moved inside, so it keeps its number of points.
 
-A sampler fills windows for which a grid would cost too much. The window and the number of runs then
-shrink by the same factors, without rounding the points per hyperparameter, but a level has at least
-LEAST_SAMPLED points.
-
-Parts: `points_at`, `points`, `runs`, sizes · `window_centre` · `grid_values`, `step_at`, grids ·
-`box`, `crowded`, windows of samplers.
+If a complete grid would cost too much, a *sampler* chooses scattered points in the window. The
+window and the number of points then shrink by the same factors as those of a grid, but the number
+of points per axis is not rounded. Each level has at least LEAST_SAMPLED points, unless the option
+`trials` asks for fewer.
 """
 
 import math
@@ -23,17 +23,17 @@ from telescope.studies.telescoping.question.parts import PaperOptions, Sampler
 from telescope.studies.telescoping.schedules import samplers
 from telescope.trials.lattice import OCTAVE_PARTS, snap
 
-LARGEST_GRID = 2  # most hyperparameters for which `auto` uses a grid
-LEAST_SAMPLED = 4  # least points of a sampler at a level, unless `trials` is smaller
+LARGEST_GRID = 2  # `sampler: auto` uses a grid for at most so many axes
+LEAST_SAMPLED = 4  # a sampler has at least so many points at a level, unless `trials` is smaller
 
 
 def swept(ladder: Ladder) -> int:
-    """The number k of hyperparameters with more than one point, at least 1."""
+    """The number k of axes with more than one point, but at least 1."""
     return max(1, sum(axis.points > 1 for axis in ladder.axes))
 
 
 def sampler_of(ladder: Ladder, options: PaperOptions) -> Sampler:
-    """The sampler that fills the windows; `grid` for complete grids."""
+    """The sampler that fills the windows. `grid` stands for complete grids."""
     if options.sampler != "auto":
         return options.sampler
     return "grid" if swept(ladder) <= LARGEST_GRID else "tpe"
@@ -45,8 +45,9 @@ def is_grid(ladder: Ladder, options: PaperOptions) -> bool:
 
 
 def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
-    """The number of grid points of a hyperparameter at a level: `points` x 4^(-level / `axes`),
-    rounded according to the options.
+    """The number of grid points on an axis at a level: `points` x 4^(-level / `axes`), rounded
+    according to the options. `points` is the number at the base width; a single point stays a
+    single point.
     """
     if level == 0 or points == 1:
         return points
@@ -61,7 +62,7 @@ def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
 
 
 def points(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The number of distinct points at a level, before an edge rule adds points."""
+    """The number of distinct points at a level, not counting points that an edge rule adds."""
     if is_grid(ladder, options):
         return math.prod(
             points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes
@@ -71,12 +72,12 @@ def points(ladder: Ladder, level: int, options: PaperOptions) -> int:
 
 
 def runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The number of runs at a level, before an edge rule adds runs."""
+    """The number of runs at a level, not counting runs that an edge rule adds."""
     return ladder.seeds * points(ladder, level, options)
 
 
 def step_factor(axes: int, options: PaperOptions) -> float:
-    """The factor by which the step of a grid changes per doubling."""
+    """The factor by which the step of a grid changes at each doubling of the width."""
     factors: dict[str, float] = {"halve": 0.5, "root4": 4.0 ** (-1 / axes), "extent": 1.0}
     return factors[options.narrow]
 
@@ -84,8 +85,8 @@ def step_factor(axes: int, options: PaperOptions) -> float:
 def step_at(
     ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions
 ) -> float:
-    """Octaves between neighbouring grid points of an axis at a level. Under `edge: recentre`, each
-    lower level for which `far_from_window` holds cancels one narrowing of the step.
+    """Octaves between neighbouring grid points of an axis at a level. Under `edge: recentre`, the
+    step is narrowed once less for each lower level for which `far_from_window` holds.
     """
     undone = 0
     if options.edge == "recentre":
@@ -96,8 +97,8 @@ def step_at(
 def far_from_window(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> bool:
-    """Whether, on any axis, a level's optimum is farther from the middle of its first window than
-    that window is long.
+    """Whether, on some axis, a level's optimum is far from the level's first window. Far means that
+    the distance from the middle of this window exceeds the length of the window.
     """
     best, first = optimum(ladder, done, level, options), stages_at(done, level)[0].outcomes
     spans = [
@@ -111,13 +112,16 @@ def far_from_window(
 
 
 def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
-    """The optimum of a level: one of its points, chosen according to `select`."""
+    """The optimum of a level, chosen among its points according to the option `select`."""
     vertex = per_level.vertex(ladder, done, level) if options.select == "seed_mean_fit" else None
     return selected(done, level, vertex.x if vertex else {})
 
 
 def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
-    """The centre of a level's window."""
+    """The centre of a level's window. At the base width, this is the middle of the user's range. At
+    wider levels, it is the optimum of the level below. The option `centre` may replace this optimum
+    by a fitted optimum, on the axes on which an optimum can be fitted.
+    """
     if level == 0:
         return tuple((axis.low + axis.high) / 2 for axis in ladder.axes)
     centre = list(optimum(ladder, done, level - 1, options))
@@ -129,14 +133,14 @@ def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: Pap
     for i, x in last.items():
         centre[i] = x
         if options.centre == "richardson" and i in before:
-            # 1/n at the last three levels, in units of 1/base width
+            # 1/width at this level and the two below, narrowest first, in units of 1/base width
             narrow, wide, wider = (2.0 ** -ladder.heights[level + j] for j in (-2, -1, 0))
             centre[i] += (x - before[i]) * (wide - wider) / (narrow - wide)
     return tuple(centre)
 
 
 def grid_values(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> list[X]:
-    """The grid's values of each axis at a level."""
+    """The grid's values on each axis at a level, in octaves."""
     centre = window_centre(ladder, done, level, options)
     counts = [points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes]
     steps = [step_at(ladder, done, axis, level, options) for axis in ladder.axes]
@@ -147,7 +151,7 @@ def grid_values(ladder: Ladder, done: Sequence[Done], level: int, options: Paper
 
 
 def half_windows(ladder: Ladder, level: int, options: PaperOptions) -> list[float]:
-    """Half the width of a sampler's window, in octaves by axis."""
+    """Half the length of a sampler's window on each axis, in octaves."""
     shrunk = (4.0 ** (-1 / swept(ladder)) * step_factor(swept(ladder), options)) ** level
     return [shrunk * (axis.high - axis.low) / 2 if axis.points > 1 else 0.0 for axis in ladder.axes]
 
@@ -165,8 +169,9 @@ def box(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions)
 
 
 def crowded(ladder: Ladder, options: PaperOptions) -> int:
-    """The number of points at the first level whose window has fewer than two points of the
-    planning lattice for each of them; 0 if there is no such level, or windows are grids.
+    """The number of points at the first level whose window is crowded. A window is crowded if the
+    planning lattice (multiples of 1/64 octave) has fewer than two points in it for each point of
+    the sampler. The result is 0 if no window is crowded, or if the windows are grids.
     """
     for level in range(0 if is_grid(ladder, options) else ladder.levels):
         room = math.prod(
@@ -180,8 +185,8 @@ def crowded(ladder: Ladder, options: PaperOptions) -> int:
 def resolution(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> list[float]:
-    """Octaves between neighbouring points of a level, by axis; an average for the scattered points
-    of a sampler.
+    """Octaves between neighbouring points of a level, by axis. For the scattered points of a
+    sampler, this is an average.
     """
     if is_grid(ladder, options):
         return [step_at(ladder, done, axis, level, options) for axis in ladder.axes]

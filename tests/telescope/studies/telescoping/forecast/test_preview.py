@@ -441,7 +441,7 @@ def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:
         == []
     )
     assert cheaper_choices([own, way("copy_with_seeds", 3e9, 0.2)]) == [
-        "copy with seeds takes 3 GFLOP and loses 0.2 %, this ladder 0.2 %"
+        "copy with seeds takes 3 GFLOP and loses 0.2 %; this ladder loses 0.2 %"
     ]
     assert cheaper_choices([way("telescoping", 5.05e9, None), way("copy", 1e9, 0.3)]) == []
 

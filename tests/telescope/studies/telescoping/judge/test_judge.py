@@ -370,13 +370,15 @@ def test_repeats_without_seeds_are_seeds_in_their_order_and_that_is_said() -> No
         (0.1, 2, 5.0),
         (0.2, 0, 3.0),
     ]
-    assert "1 of 2 points have some" in sweep.notes[0]
+    assert "1 of 2 points have repeats" in sweep.notes[0]
 
 
 def test_a_loss_beyond_all_comparison_counts_as_diverged_and_that_is_said() -> None:
     sweep = read_csv(b"width,lr,loss\n64,0.1,2\n64,0.2,2001\n64,0.4,1999\n128,0.1,3000\n")
     assert [row.finite for row in sweep.rows] == [True, False, True, True]
-    assert sweep.notes == ("1 losses beyond 1000 times the best of their width count as diverged",)
+    assert sweep.notes == (
+        "runs with a loss of over 1000 times the lowest loss of their width count as diverged: 1",
+    )
 
 
 @pytest.mark.parametrize(
