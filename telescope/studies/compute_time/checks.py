@@ -21,8 +21,8 @@ LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
 
 
 def checked(question: Question) -> Question:
-    """The question, unchanged. Raises InvalidInput with the result of `problems`; if that is empty,
-    with the result of `budget_problems`, unless it is empty, too."""
+    """The question, unchanged. Raises InvalidInput if the question has `problems`. If it has none,
+    raises InvalidInput if it has `budget_problems`."""
     refusals = tuple(problems(question)) or tuple(budget_problems(question))
     if refusals:
         raise InvalidInput.because(refusals)

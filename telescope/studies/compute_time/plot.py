@@ -1,9 +1,9 @@
 """The picture of the answer to a target loss, in three panels.
 
 - The left panel shows hours against devices. A line connects each optimizer's frontier: the rows
-  for which no other row has fewer hours without more devices. Markers are filled if the step time
-  was measured, and hollow if it was modelled. Rows that are not on the frontier have faint markers.
-  Hours that are a bound have an arrow towards the true value instead of a marker.
+  that have fewer hours than all its other rows with as many or fewer devices. Markers are filled if
+  the step time was measured, and hollow if it was modelled. Rows that are not on the frontier have
+  faint markers. Hours that are a bound have an arrow towards the true value instead of a marker.
 - The middle panel shows AdamW's tokens divided by Muon's, against batch size. A dashed line marks
   the ratio 1. A dotted line marks the batch size from which on the trend of the ratio is fitted.
 - The right panel shows tokens against batch size. A dashed line marks each optimizer's critical
@@ -68,7 +68,7 @@ def draw(
 def _draw_frontier(axes: Axes, answer: FrontierAnswer) -> None:
     """Draw hours against devices."""
     rows = [row for row in answer.rows if row.hours is not None]
-    _set_style(axes, "hours to the loss", "number of devices", "hours to the loss")
+    _set_style(axes, "hours against devices", "number of devices", "hours to the loss")
     if not rows:
         return _draw_note(axes)
     for name in COLOURS:
@@ -157,7 +157,7 @@ def _draw_ratio(axes: Axes, answer: RatioAnswer) -> None:
 def _draw_tokens(axes: Axes, answer: BatchAnswer) -> None:
     """Draw tokens against batch size, and each optimizer's critical batch."""
     rows = [row for row in answer.rows if row.tokens is not None]
-    _set_style(axes, "tokens to the loss", "batch size (tokens)", "tokens to the loss")
+    _set_style(axes, "tokens against batch size", "batch size (tokens)", "tokens to the loss")
     if not rows:
         return _draw_note(axes)
     for name, colour in COLOURS.items():

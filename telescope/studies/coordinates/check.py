@@ -156,8 +156,8 @@ class CheckProgress:
 
     @property
     def failed(self) -> bool:
-        """True if the check has failed. The ladder (the runs of a study with one optimizer) should
-        then end, unless the study expects its parametrisation to fail."""
+        """True if the check has failed. The ladder (the runs of a study with one optimizer, model
+        and data set) should then end, unless the study expects its parametrisation to fail."""
         return self.report is not None and self.report.verdict == "fail"
 
 

@@ -53,8 +53,7 @@ def finding_words(finding: Finding) -> str:
         case NothingMoved():
             return "no layer's output changed"
         case BeyondGate(worst=worst, failed=failed, gate=gate):
-            others = failed - len(worst)
-            more = f"; {others} more slopes lie beyond the gate" if others else ""
+            more = f"; {failed} slopes fail in all" if failed > len(worst) else ""
             laws = "; ".join(map(layer_words, worst))
             return f"{laws}{more}; the gate is ±{gate}"
         case WithinGate(

@@ -47,7 +47,7 @@ FINDINGS: list[tuple[Any, str]] = [
         BeyondGate(worst=(VALUE, HEAD), failed=5, gate=0.25),
         "the effect of blocks.0.value's own updates scales as width^+0.50 "
         "(+0.40 to +0.60); the change of the logits scales as width^-0.60 (-0.70 to -0.50); "
-        "3 more slopes lie beyond the gate; the gate is ±0.25",
+        "5 slopes fail in all; the gate is ±0.25",
     ),
     (
         BeyondGate(worst=(VALUE,), failed=1, gate=0.25),
