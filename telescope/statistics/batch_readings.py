@@ -3,20 +3,26 @@
     log T(B, seed) = log T_L(B) + error
 
 T(B, seed) is the number of tokens that the run with batch size B and this seed needed to reach the
-loss L. T_L(B) is estimated by the geometric mean over the seeds whose runs did not diverge. The
-error has one variance for all batch sizes of an optimizer and a loss, because two or three seeds of
-one batch size say little about the spread, whereas all batch sizes together say enough. The 90 %
-interval of log T_L(B) is a Student t interval. Its variance is the pooled variance divided by the
-number of these seeds; each settled batch size adds its number of such seeds minus one to the
-degrees of freedom.
+loss L. T_L(B) is what runs with batch size B typically need. It is estimated by the geometric mean
+over the runs that did not diverge.
 
-A batch size is *settled* if at least one of its runs reached the loss, and none was censored or
-early. The variance, and the fits of other modules, are computed from settled batch sizes only. The
-interval has no upper end if a run was censored, and no lower end if a run was early. If no settled
-batch size has two seeds, the error is unknown, and intervals run from 0 to inf.
+A run is *censored* if it ended before it reached the loss, without diverging; its tokens are a
+lower bound. A run is *early* if its loss was low enough at its first point already; its tokens are
+an upper bound. A batch size is *settled* if at least one of its runs reached the loss and none is
+censored or early.
 
-Parts: `Readings`, a table of runs by batch size and seed · `Pooled`, the mean of each batch size
-and the common variance · `tokens_at`, an `AtBatch` for each batch size.
+The variance of the error is taken to be the same at all batch sizes, because the two or three seeds
+of one batch size say little about it. This *pooled* variance is estimated from the differences
+between seeds at the settled batch sizes. A settled batch size with n runs that reached the loss
+adds n - 1 degrees of freedom.
+
+The 90 % interval of log T_L(B) is a Student t interval. Its variance is the pooled variance divided
+by the number of runs in the mean. If a run at the batch size is censored, the interval has no upper
+end. If a run is early, the interval has no lower end. If no settled batch size has two runs that
+reached the loss, the variance is unknown, and intervals of T_L(B) run from 0 to inf.
+
+Parts: `Readings`, the runs by batch size and seed · `Pooled`, means and the pooled variance ·
+`tokens_at`, an `AtBatch` for each batch size.
 """
 
 import math
@@ -34,14 +40,14 @@ from telescope.statistics.tokens_to_loss import Crossings, TargetOutcome
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """The runs of one optimizer to one target loss."""
+    """The tokens that each run of one optimizer needed to reach one target loss."""
 
     batch_tokens: Array  # [batch], rising
     seeds: NDArray[np.int64]  # [seed]
-    # [batch, seed]: nan without a run, inf if the run diverged, a bound if the run was censored or
-    # early
+    # [batch, seed]: nan if there is no run, inf if the run diverged, a bound if the run was
+    # censored or early
     log_tokens: Array
-    outcome: NDArray[np.int8]  # [batch, seed], arbitrary without a run
+    outcome: NDArray[np.int8]  # [batch, seed], a `TargetOutcome`; meaningless if there is no run
 
     @classmethod
     def of(
@@ -62,7 +68,7 @@ class Readings:
         return cls(table_batches.astype(np.float64), table_seeds, log_tokens, outcome)
 
     def count(self, outcome: TargetOutcome) -> NDArray[np.int64]:
-        """Number of runs with this outcome, [batch]."""
+        """Number of runs with this outcome at each batch size, [batch]."""
         matches = (self.outcome == outcome) & ~np.isnan(self.log_tokens)
         counts: NDArray[np.int64] = matches.sum(axis=1)
         return counts
@@ -78,12 +84,14 @@ class Readings:
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """Rows of numbers, of different lengths, with a common variance."""
+    """The means of several rows of numbers, and the variance that all rows have in common. Rows may
+    have different lengths. Here, a row contains the log tokens of the runs at a batch size."""
 
     means: Array  # [row], nan if the row is empty
     counts: Array  # [row], number of values
     squares: float  # sum of the squared differences of all values from the means of their rows
-    dof: int  # degrees of freedom of `squares`
+    # degrees of freedom of `squares`: the sum of (length - 1) over rows that are not empty
+    dof: int
 
     @classmethod
     def of(cls, values: Array) -> "Pooled":
@@ -97,14 +105,14 @@ class Pooled:
         return cls(means, counts.astype(np.float64), float(residuals @ residuals), dof)
 
     def half_width(self, runs: float) -> float:
-        """Half-width of the 90 % interval of the mean of `runs` runs; inf if no row has two
+        """Half-width of the 90 % interval of the mean of `runs` values; inf if no row has two
         values."""
         return half_width(self.squares / self.dof / runs, self.dof) if self.dof else math.inf
 
 
 def half_width(variance: float, dof: int) -> float:
-    """Half-width of the 90 % interval of an estimate with this variance, which has `dof` degrees of
-    freedom; inf with 0 degrees of freedom."""
+    """Half-width of the 90 % interval of an estimate, from its variance and the degrees of freedom
+    of this variance; inf with 0 degrees of freedom."""
     return float(stdtrit(dof, QUANTILE)) * math.sqrt(variance) if dof > 0 else math.inf
 
 
@@ -115,28 +123,28 @@ def exponential(log: Estimate) -> Estimate:
 
 @dataclass(frozen=True)
 class AtBatch:
-    """Tokens to a loss at one batch size."""
+    """The tokens that one optimizer needs to reach a loss at one batch size."""
 
     batch_tokens: float
     log_tokens: Estimate  # inf if all runs diverged
-    reached: int  # number of runs with each outcome
+    reached: int  # number of runs with this outcome, as in the next three fields
     censored: int
     early: int
     diverged: int
 
     @property
     def settled(self) -> bool:
-        """True if the tokens are an estimate: neither a bound nor inf."""
+        """True if a run reached the loss and no run gives a bound."""
         return self.reached > 0 and self.censored + self.early == 0
 
     @property
     def tokens(self) -> Estimate:
-        """T_L(B)."""
+        """Tokens to the loss, T_L(B)."""
         return exponential(self.log_tokens)
 
     @property
     def steps(self) -> Estimate:
-        """S_L(B) = T_L(B) / B."""
+        """Steps to the loss, T_L(B) / B."""
         tokens, batch = self.tokens, self.batch_tokens
         return Estimate(tokens.value / batch, tokens.low / batch, tokens.high / batch)
 

@@ -1,31 +1,39 @@
-"""The critical batch, up to which the tokens to a loss stay the same, and their rise beyond it.
+"""The critical batch: the batch size up to which the tokens to a loss stay about the same, and
+beyond which they rise.
 
-Two forms of T(B), the tokens to a target loss at batch size B, are fitted to the settled batch
-sizes of an optimizer (`telescope.statistics.batch_readings`). Every run is an observation of log T
-with the same variance.
+T(B) is the number of tokens that an optimizer needs to reach a target loss at batch size B. Two
+formulas for T(B), here called *forms*, are fitted to the settled batch sizes of the optimizer: the
+batch sizes at which the tokens are known (`telescope.statistics.batch_readings`). Every run is an
+observation of log T, and all observations have the same variance.
 
     piecewise    T = T_min max(1, B / B*)^(1 + s), with -1 < s < 0
     smooth       T = T_min (1 + B / B_crit)
 
-The piecewise law is from arXiv 2505.02222, appendix F. The steps are S = T / B: on log-log axes, S
-falls with B at slope -1 up to B*, and at slope s beyond. The smooth form is from McCandlish et al.,
-arXiv 1812.06162, who write it as (S / S_min - 1)(T / T_min - 1) = 1.
+T_min is the number of tokens at small batch sizes. B* and B_crit are the critical batch by either
+form. The piecewise form is from arXiv 2505.02222, appendix F. The number of steps is S = T / B. On
+log-log axes, S falls with B at slope -1 up to B*, and at the slope s beyond B*. The smooth form is
+from McCandlish et al., arXiv 1812.06162, who write it as (S / S_min - 1)(T / T_min - 1) = 1, where
+S_min is the number of steps at very large batch sizes.
 
-The paper defines the token-optimal batch B_tok as the largest B with T(B) = min T (equation 6).
-Measured tokens are noisy, so here B_tok is the largest B at which the piecewise law needs at most
-(1 + TOLERANCE) T_min tokens: B* (1 + TOLERANCE)^(1 / (1 + s)), or inf if this value is above the
-largest settled batch size.
+arXiv 2505.02222 also defines the token-optimal batch B_tok, as the largest B with T(B) = min T
+(equation 6). Measured tokens are noisy, so here B_tok is the largest B at which the piecewise form
+needs at most (1 + TOLERANCE) T_min tokens: B* (1 + TOLERANCE)^(1 / (1 + s)). If this value is above
+the largest settled batch size, B_tok is inf.
 
-Intervals are profile likelihood intervals: they cover all parameters whose squared error exceeds
-the minimum by at most variance x t^2 (t is the Student t quantile), and the values of a quantity at
-all these parameters. The variance is estimated from the spread over seeds and the misfit of the
-form together. If the misfit is larger than seeds explain (the form does not hold, or some batch
-sizes are tuned less well), the variance is estimated from the misfit alone, with one observation
-per batch size. The interval of B* extends to 0 or inf if it reaches the smallest or the largest
-settled batch size; the interval of B_crit does so only BEYOND doublings outside these batch sizes.
+Intervals are profile likelihood intervals. Parameters are accepted if their squared error exceeds
+the least squared error by at most variance x t^2, where t is the Student t quantile. The interval
+of a quantity covers its values at all accepted parameters. The variance is estimated from the
+differences between seeds and from the misfit of the form together. The misfit can be larger than
+the differences between seeds explain, if the form does not hold or if some batch sizes are tuned
+less well. In that case, the variance is estimated from the misfit alone, with one observation per
+batch size.
 
-Parts: `Observations`, the input of the fits · `piecewise` -> `Piecewise`, and `critical_batch`, B*
-alone · `smooth` -> `Smooth`. With fewer than three settled batch sizes these functions return None.
+If the interval of B* reaches the smallest settled batch size, it extends to 0. If it reaches the
+largest, it extends to inf. The interval of B_crit does so only if it reaches BEYOND doublings below
+the smallest or above the largest settled batch size.
+
+Parts: `Observations` · `piecewise` -> `Piecewise` · `critical_batch`, B* alone · `smooth` ->
+`Smooth`.
 """
 
 import math
@@ -38,20 +46,21 @@ from telescope.statistics.batch_readings import Pooled, Readings, exponential, h
 from telescope.statistics.estimates import Array, Estimate
 
 TOLERANCE = 0.02  # share of T_min by which the tokens at B_tok may exceed T_min
-FEWEST_BATCHES = 3  # the number of parameters of the piecewise law
+FEWEST_BATCHES = 3  # fewest settled batch sizes of a fit; the piecewise form has 3 parameters
 PER_OCTAVE = 1024  # number of candidates for a critical batch per doubling of the batch size
-DOUBTFUL = 0.1  # p-value below which a misfit is more than the noise of seeds
-BEYOND = 10  # B_crit may lie this many doublings below the smallest or above the largest batch size
+DOUBTFUL = 0.1  # p-value below which a misfit is larger than differences between seeds explain
+BEYOND = 10  # B_crit may lie up to this many doublings outside the settled batch sizes
 
 
 @dataclass(frozen=True, eq=False)
 class Observations:
-    """Mean log tokens of each settled batch size."""
+    """The input of the fits: the mean log tokens of each settled batch size."""
 
     x: Array  # [batch], log batch_tokens
     y: Array  # [batch], mean log tokens
     runs: Array  # [batch], number of runs
-    squares: float  # sum of the squared differences of runs from the mean at their batch size
+    # sum of the squared differences of the runs' log tokens from the mean at their batch size
+    squares: float
 
     @classmethod
     def of(cls, readings: Readings) -> "Observations":
@@ -61,18 +70,20 @@ class Observations:
         return cls(x, pooled.means[settled], pooled.counts[settled], pooled.squares)
 
     def without(self, batch: int) -> "Observations":
-        """The observations without the batch size at this index; `squares` stays the same."""
+        """The observations without the batch size at this index. `squares` is not changed."""
         x, y, runs = (np.delete(values, batch) for values in (self.x, self.y, self.runs))
         return replace(self, x=x, y=y, runs=runs)
 
     def centred(self, values: Array) -> Array:
-        """The values [..., batch] minus their mean over runs."""
+        """The values [..., batch] minus their mean, in which each batch size has its number of runs
+        as weight."""
         result: Array = values - (values @ self.runs / self.runs.sum())[..., None]
         return result
 
     def allowed_excess(self, misfit: float, parameters: int) -> float:
-        """The excess over the least squared error, `misfit`, that a 90 % interval allows;
-        `parameters` is the number of parameters of the fitted form."""
+        """The excess over the least squared error that a 90 % interval allows. `misfit` is the
+        least squared error, and `parameters` the number of parameters of the fitted form. inf if
+        there are no degrees of freedom."""
         squares, dof = self.squares + misfit, int(self.runs.sum()) - parameters
         p = self.misfit_p_value(misfit, parameters)
         if p is not None and p < DOUBTFUL:
@@ -80,8 +91,9 @@ class Observations:
         return half_width(squares / dof, dof) ** 2 if dof > 0 else math.inf
 
     def misfit_p_value(self, misfit: float, parameters: int) -> float | None:
-        """Probability, by an F test, of a misfit at least this large from the noise of seeds alone;
-        None if there are too few batch sizes or seeds for the test, or if seeds have no spread."""
+        """Probability, by an F test, that differences between seeds alone give a misfit at least
+        this large. None if there are too few batch sizes or seeds for the test, or if the runs of a
+        batch size do not differ."""
         misfit_dof, seed_dof = len(self.x) - parameters, int(self.runs.sum()) - len(self.x)
         if misfit_dof < 1 or seed_dof < 1 or self.squares == 0:
             return None
@@ -96,12 +108,13 @@ def candidates_between(low: float, high: float) -> Array:
 
 @dataclass(frozen=True)
 class Form:
-    """A fitted form of T(B)."""
+    """What a fitted form of T(B) gives."""
 
     critical_batch: Estimate
     fewest_tokens: float  # T_min
     residuals: tuple[float, ...]  # residual of the mean log tokens at each settled batch size
-    p_of_misfit: float | None  # small if the form does not hold; None if it cannot be tested
+    # p-value of the fit, which is small if the form does not hold; None if it cannot be tested
+    p_of_misfit: float | None
 
     @property
     def residual_percent(self) -> float:
@@ -111,40 +124,42 @@ class Form:
 
 @dataclass(frozen=True)
 class Piecewise(Form):
-    """The fitted piecewise law. The critical batch is inf if tokens do not rise within the
+    """The fitted piecewise form. The critical batch is B*, or inf if tokens do not rise within the
     settled batch sizes."""
 
     slope: Estimate  # s
     token_optimal_batch: Estimate  # B_tok
-    # critical batch without each batch size in turn; empty if fewer than three sizes would remain
+    # the critical batches of fits that each leave out another batch size; empty if fewer than three
+    # batch sizes would remain
     left_out: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Smooth(Form):
-    """The fitted smooth form."""
+    """The fitted smooth form. The critical batch is B_crit."""
 
     @property
     def fewest_steps(self) -> float:
-        """S_min: the limit of the steps for infinite batches."""
+        """S_min: the limit of the number of steps as the batch size grows."""
         return self.fewest_tokens / self.critical_batch.value
 
 
 @dataclass(frozen=True, eq=False)
 class Hinges:
-    """The best fit of T = T_min max(1, B / e^knot)^rise for each candidate knot, the log batch size
-    at which tokens begin to rise; rise = 1 + s lies between 0 and 1. All arrays are [knot]."""
+    """The best fit of T = T_min max(1, B / e^knot)^rise for each candidate knot. A knot is a log
+    batch size at which tokens begin to rise, so B* is e^knot. The rise is 1 + s, between 0 and 1.
+    All arrays are [knot]."""
 
     knots: Array
     rises: Array  # best rise between 0 and 1
-    errors: Array  # squared error at this rise
+    errors: Array  # squared error at `rises`
     free_rises: Array  # best rise without the limits 0 and 1
-    free_errors: Array  # squared error at the free rise
-    stiffness: Array  # growth of the squared error per squared distance from the free rise
+    free_errors: Array  # squared error at `free_rises`
+    stiffness: Array  # growth of the squared error per squared distance from `free_rises`
 
     @classmethod
     def of(cls, observed: Observations) -> "Hinges":
-        """The fits for all knots between the smallest and the largest batch size."""
+        """The fits for all knots from the smallest to the largest settled batch size."""
         knots = candidates_between(observed.x[0], observed.x[-1])
         z = observed.centred(np.maximum(observed.x - knots[:, None], 0))
         y = observed.centred(observed.y)
@@ -158,17 +173,18 @@ class Hinges:
 
     @property
     def best(self) -> int:
-        """Index of the best knot; the largest if several are equally good."""
+        """Index of the knot with the least squared error. If several knots are equally good, it is
+        the index of the largest."""
         return int(np.flatnonzero(self.errors <= self.errors.min() * (1 + 1e-12))[-1])
 
     @property
     def critical(self) -> float:
-        """log B*; inf if the best rise is 0."""
+        """log B*, from the best knot; inf if the best rise is 0."""
         return float(self.knots[self.best]) if self.rises[self.best] > 0 else math.inf
 
     def region(self, limit: float) -> tuple[Array, Array, Array]:
-        """Knots with a squared error of at most `limit`, and the lowest and the highest rise at
-        which the error of each knot stays within `limit`."""
+        """The knots whose least squared error is at most `limit`, and for each of them the lowest
+        and the highest rise whose squared error is at most `limit`."""
         inside = self.errors <= limit
         # no batch size lies above the last knot, so any rise fits there
         stiffness = np.maximum(self.stiffness[inside], 1e-300)
@@ -181,9 +197,9 @@ class Hinges:
 
 
 def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
-    """log B_tok, with the least and the greatest value over all fits whose squared error is at most
-    `limit`. Beyond the largest batch size, the value and the upper end are inf, and the lower end
-    is the largest batch size."""
+    """log B_tok, with the interval of its values over all fits whose squared error is at most
+    `limit`. If the value or the upper end is beyond the largest settled batch size, it is inf. The
+    lower end is at most the largest settled batch size."""
     largest, allowance = float(hinges.knots[-1]), math.log1p(tolerance)
     rise = float(hinges.rises[hinges.best])
     knots, lows, highs = hinges.region(limit)
@@ -199,8 +215,8 @@ def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
 
 
 def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | None:
-    """Fit the piecewise law; `tolerance`, above 0, defines B_tok. None with fewer than three
-    settled batch sizes."""
+    """Fit the piecewise form. `tolerance`, above 0, is the share of T_min by which the tokens at
+    B_tok may exceed T_min. None with fewer than three settled batch sizes."""
     observed = Observations.of(readings)
     if len(observed.x) < FEWEST_BATCHES:
         return None
@@ -230,8 +246,8 @@ def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | N
 
 
 def critical_batch(readings: Readings) -> float | None:
-    """The critical batch of the piecewise law, without an interval: inf if tokens do not rise
-    within the settled batch sizes, None with fewer than three of them."""
+    """B*, without an interval. It is inf if tokens do not rise within the settled batch sizes. None
+    with fewer than three settled batch sizes."""
     observed = Observations.of(readings)
     if len(observed.x) < FEWEST_BATCHES:
         return None

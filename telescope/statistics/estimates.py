@@ -1,8 +1,8 @@
-"""Estimates that several studies share: numbers with intervals, and scaling laws.
+"""Statistics that several studies share: numbers with intervals, and scaling laws of the loss.
 
-Parts: `Estimate`, a number with its 90 % interval · `difference`, the difference of two estimates ·
-`mixture`, the estimate from weighted Student t distributions · `scaling_fit`, loss against model
-size · `loss_at`, the expected loss at a size that was not run.
+Parts: `Estimate`, a number with its 90 % interval · `difference`, of two estimates · `mixture`, an
+estimate from Student t distributions · `scaling_fit`, loss against model size · `loss_at`, the
+expected loss at a size that was not run.
 """
 
 import math
@@ -20,7 +20,7 @@ QUANTILE = 0.95  # intervals run from the (1 - QUANTILE) quantile to the QUANTIL
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with the 5 and 95 % points of its distribution."""
+    """A number with its 90 % interval, from the 5 % to the 95 % quantile of its distribution."""
 
     value: float
     low: float
@@ -33,8 +33,9 @@ class Estimate:
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """a - b for independent estimates: the distances from the values to the ends of the intervals
-    are added in quadrature."""
+    """The difference a - b of two independent estimates. Its interval reaches below its value by
+    the root sum of squares of two distances: from the value of a down to a.low, and from the value
+    of b up to b.high. The upper end is computed likewise from a.high and b.low."""
     value = a.value - b.value
     return Estimate(
         value,
@@ -44,8 +45,13 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
 
 
 def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float = 0.0) -> Estimate:
-    """Value and 90 % interval of a weighted mixture of Student t distributions. The value is the
-    mean minus `lowered` x variance / 2, but never below the interval."""
+    """An estimate of a quantity that is distributed as a weighted mixture of Student t
+    distributions.
+
+    The distributions have these means and standard deviations and `dof` degrees of freedom. The
+    weights must sum to 1. The value of the estimate is m - `lowered` x v / 2, where m and v are the
+    mean and the variance of the mixture. If that is below the interval, the value is the interval's
+    lower end."""
     mean = float(weights @ means)
     variance = float(weights @ (sds**2 + (means - mean) ** 2))
 
@@ -63,7 +69,8 @@ def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float
 
 @dataclass(frozen=True)
 class ScalingFit:
-    """loss = A / parameters^exponent + E."""
+    """The fit of loss = A / parameters^exponent + E, where `parameters` is the number of parameters
+    of a model."""
 
     A: float
     exponent: float
@@ -73,16 +80,18 @@ class ScalingFit:
 
 
 def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> ScalingFit | None:
-    """Least-squares fit over three or more model sizes (`parameters`, ascending), with A above 0
-    and E at least 0. None with fewer sizes, or if the loss does not fall with size."""
+    """Least-squares fit of loss = A / parameters^exponent + E, with A above 0 and E at least 0.
+
+    `parameters` are the sizes of at least three models, in ascending order. None with fewer sizes,
+    or if the loss does not fall with size."""
     if len(losses) < 3 or losses[-1] >= losses[0]:
         return None
     sizes, y = np.array(parameters, dtype=np.float64), np.array(losses)
     relative = sizes / sizes[0]
 
     def line(exponent: float) -> tuple[float, float, float]:
-        """Squared error, A (relative to the smallest size) and E of the best line in
-        relative^-exponent."""
+        """The best line slope x relative^-exponent + floor through the losses: its squared error,
+        its slope and its floor. The floor is E, and is at least 0."""
         t = relative**-exponent
         slope = float((t - t.mean()) @ (y - y.mean()) / ((t - t.mean()) @ (t - t.mean())))
         floor = float(y.mean() - slope * t.mean())
@@ -103,22 +112,23 @@ def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> Scaling
     return ScalingFit(float(slope * sizes[0] ** exponent), exponent, floor, explained, residual)
 
 
-EXPONENTS = np.geomspace(0.03, 1.5, 60)  # exponents of the law that `loss_at` averages over
-# prior of the exponent: its median, and the standard deviation of its logarithm; published
-# exponents are 0.08 to 0.5
+EXPONENTS = np.geomspace(0.03, 1.5, 60)  # the exponents that `loss_at` averages over
+# prior distribution of the exponent: its median, and the standard deviation of its natural
+# logarithm; published exponents are 0.08 to 0.5
 LIKELY_EXPONENT, EXPONENT_SPREAD = 0.3, 0.8
 
 
 def loss_at(
     size: float, parameters: Sequence[float], losses: Sequence[float], sds: Sequence[float]
 ) -> Estimate | None:
-    """The loss that A / size^exponent + E predicts at `size`, from the losses at three or more
-    other sizes (`parameters`) and the standard deviations of these losses.
+    """The loss that the law A / size^exponent + E predicts at `size`.
 
-    For a given exponent, A and E follow from a weighted linear fit. Predictions are averaged over
-    exponents, weighted by how well each exponent explains the losses and by the exponent's prior
-    probability; exponents that need a negative A or E are left out. None with fewer than three
-    other sizes, or if no exponent remains.
+    The law is fitted to the losses of models of at least three other sizes (`parameters`). `sds`
+    are the standard deviations of these losses. For a given exponent, A and E follow from a
+    weighted linear fit. Predictions are averaged over exponents. The weight of an exponent is
+    larger if the exponent explains the losses better, and if its prior probability is larger. An
+    exponent is left out if its A is not above 0 or its E is below 0. None with fewer than three
+    other sizes, or if all exponents are left out.
     """
     if len(losses) < 3:
         return None

@@ -1,19 +1,21 @@
 """Hours against devices to reach a loss, and the comparison of two optimizers.
 
-Each run that reached the target loss is a point (devices, hours). One point dominates another if it
-has no more devices and no more hours, and is not equal to the other. A point is Pareto-optimal if
-no point of the same optimizer dominates it. An optimizer's iso-loss curve connects the
-Pareto-optimal points by straight lines in log devices and log hours, and is undefined beyond the
-first and the last point. (arXiv 2505.02222, sections 2.3 and 4, compares such curves of Muon and
-AdamW by eye.) Two curves are compared over the device counts n at which both are defined:
+A point (devices, hours) states that an optimizer reaches the target loss in these hours on this
+number of devices. One point *dominates* another if it has at most as many devices and at most as
+many hours, and the points differ. A point is *Pareto-optimal* if no point of the same optimizer
+dominates it. An optimizer's *iso-loss curve* connects its Pareto-optimal points by straight lines
+in log devices and log hours. The curve is undefined below its first and above its last point.
+Sections 2.3 and 4 of arXiv 2505.02222 compare such curves of Muon and AdamW by eye. Here, two
+curves are compared over the device counts n at which both are defined:
 
     at n devices     ratio(n) = hours of the first optimizer / hours of the second;
                      above 1 if the second is ahead
-    over a range     area = integral of |log2 ratio(n)| over log2 n, one area for the device counts
-                     at which the first optimizer is ahead and one for the others
+    over a range     area = integral of |log2 ratio(n)| over log2 n; one area for the device counts
+                     at which the first optimizer is ahead, another area for those at which the
+                     second is ahead
 
 Parts: `non_dominated`, the Pareto-optimal points · `Frontier`, an iso-loss curve · `compare` ->
-`Dominance`, with an `AtDevices` per device count.
+`Dominance`.
 """
 
 import math
@@ -26,7 +28,7 @@ from telescope.statistics.estimates import Array
 
 
 def non_dominated(devices: ArrayLike, hours: ArrayLike) -> NDArray[np.bool_]:
-    """True for each point that no other point dominates; takes O(n log n) time."""
+    """True for each point that no other point dominates. Takes O(n log n) time for n points."""
     x, y = np.asarray(devices, dtype=np.float64), np.asarray(hours, dtype=np.float64)
     if len(x) == 0:
         return np.zeros(0, dtype=bool)
@@ -44,20 +46,22 @@ def non_dominated(devices: ArrayLike, hours: ArrayLike) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, eq=False)
 class Frontier:
-    """The iso-loss curve of one optimizer, as its points: devices rise, hours fall."""
+    """The iso-loss curve of one optimizer, given by its Pareto-optimal points. Along the points,
+    devices rise and hours fall."""
 
     devices: Array
     hours: Array
 
     @classmethod
     def of(cls, devices: ArrayLike, hours: ArrayLike) -> "Frontier":
-        """The curve through the Pareto-optimal points, duplicates removed."""
+        """The curve through those of these points that are Pareto-optimal. Equal points count
+        once."""
         optimal = non_dominated(devices, hours)
         counts, first = np.unique(np.asarray(devices, dtype=np.float64)[optimal], return_index=True)
         return cls(counts, np.asarray(hours, dtype=np.float64)[optimal][first])
 
     def hours_at(self, devices: ArrayLike) -> Array:
-        """Hours at these device counts, interpolated; nan outside the range of the points."""
+        """The hours on the curve at these device counts; nan outside the range of the curve."""
         counts = np.asarray(devices, dtype=np.float64)
         if len(self.devices) == 0:
             return np.full(counts.shape, np.nan)
@@ -79,16 +83,17 @@ class AtDevices:
 
     @property
     def ratio(self) -> float:
-        """Hours of the first optimizer / hours of the second; above 1 if the second is ahead."""
+        """Hours of the first optimizer divided by hours of the second; above 1 if the second is
+        ahead."""
         return self.first_hours / self.second_hours
 
 
 @dataclass(frozen=True)
 class Dominance:
-    """Comparison of two iso-loss curves over the device counts that both cover. Areas are not
-    negative; their unit is doublings of hours x doublings of devices."""
+    """Comparison of two iso-loss curves over their common range: the device counts at which both
+    are defined. Areas are at least 0. Their unit is doublings of hours x doublings of devices."""
 
-    # one for each device count that both curves cover and at which either has a point
+    # one for each device count in the common range at which one of the curves has a point
     rows: tuple[AtDevices, ...]
     first_ahead: float  # area between the curves where the first optimizer needs fewer hours
     second_ahead: float  # area between the curves where the second optimizer needs fewer hours
@@ -100,8 +105,8 @@ class Dominance:
 
     @property
     def ratio(self) -> float:
-        """Geometric mean of the ratio of hours over the common range; above 1 if the second
-        optimizer is ahead on average."""
+        """Geometric mean of the ratio of hours (first optimizer / second) over the common range. It
+        is above 1 if the second optimizer is ahead on average."""
         return (
             2 ** ((self.second_ahead - self.first_ahead) / self.doublings)
             if self.doublings
@@ -110,8 +115,8 @@ class Dominance:
 
 
 def compare(first: Frontier, second: Frontier) -> Dominance | None:
-    """The comparison of two iso-loss curves; None if they have no range of device counts in
-    common."""
+    """The comparison of two iso-loss curves. None if there is no device count at which both curves
+    are defined."""
     counts = np.unique(np.concatenate([first.devices, second.devices]))
     hours = np.stack([first.hours_at(counts), second.hours_at(counts)])
     common = np.isfinite(hours).all(axis=0)

@@ -1,19 +1,23 @@
 """The time of one step on a number of devices, measured or modelled.
 
-A timed run gives a measured time. Without a timed run, this model of data parallelism over n equal
-devices applies:
+A timed run gives a measured time. Other times come from this model of data parallelism over n equal
+devices:
 
     seconds = F_model / (n p u)  +  F_optimizer / (p u)  +  2 (n - 1)/n G / w
 
-F_model and F_optimizer are FLOPs per step, p a device's peak FLOP/s, u the share of the peak that
-is reached, G the bytes of all gradients, w the bandwidth in bytes/s out of each device. The last
-term is a ring all-reduce (Patarasu and Yuan 2009) that does not overlap with computing; every
-device computes the whole optimizer step, as in the naive Muon of arXiv 2505.02222. Both assumptions
-make the modelled time on many devices too long; leaving out latency and stragglers makes it too
-short. Every time states its `Origin`, so that modelled and measured times are never mixed up.
+F_model is the FLOPs of the forward and backward passes over the whole batch. F_optimizer is the
+FLOPs of the optimizer's update. p is the peak FLOP/s of a device, and u is the share of this peak
+that training reaches. G is the bytes of all gradients, and w is the bandwidth out of each device in
+bytes/s.
+
+The last term is the time of a ring all-reduce of the gradients (Patarasu and Yuan 2009). Two
+assumptions make the modelled time on many devices too long: the all-reduce does not overlap with
+computing, and every device computes the whole update, as in the naive Muon of arXiv 2505.02222. One
+simplification makes the time too short: latency and slow devices are left out. Every time states
+its `Origin`, so that readers can tell modelled from measured times.
 
 Parts: `DeviceCluster` and `StepCost`, the inputs · `modelled`, `measured` -> `StepTime` ·
-`splits_evenly`, `device_counts`, the device counts that a batch can be split over.
+`splits_evenly`, `device_counts`.
 """
 
 import math
@@ -34,11 +38,12 @@ class Origin(StrEnum):
 
 @dataclass(frozen=True)
 class DeviceCluster:
-    """Equal devices and the network between them. Raises InvalidInput for values out of range."""
+    """Equal devices and the network between them. Raises InvalidInput if a value is out of
+    range."""
 
     device_flops_per_second: float  # peak of one device, in the precision of training
-    share_of_peak: float  # model FLOP utilisation: above 0 and at most 1
-    bandwidth_bytes_per_second: float  # bandwidth out of each device; unused with one device
+    share_of_peak: float  # share of the peak that training reaches: above 0 and at most 1
+    bandwidth_bytes_per_second: float  # bandwidth out of each device; without effect on one device
 
     def __post_init__(self) -> None:
         problems = not_positive(
@@ -53,14 +58,14 @@ class DeviceCluster:
 
 @dataclass(frozen=True)
 class StepCost:
-    """Cost of one optimizer step on one batch. Raises InvalidInput for values out of range, or if
-    the batch does not consist of whole sequences."""
+    """Cost of one optimizer step on one batch. Raises InvalidInput if a value is out of range, or
+    if the batch does not consist of whole sequences."""
 
     batch_tokens: int
-    sequence_tokens: int  # the smallest unit of work for a device
-    model_flops: float  # FLOPs of the forward and backward pass over the whole batch
-    optimizer_flops: float  # FLOPs of the update; independent of the batch
-    gradient_bytes: float  # bytes of all gradients, which are exchanged once per step
+    sequence_tokens: int  # tokens of a sequence; a device computes whole sequences
+    model_flops: float  # FLOPs of the forward and backward passes over the whole batch
+    optimizer_flops: float  # FLOPs of the update, which do not depend on the batch size
+    gradient_bytes: float  # bytes of all gradients; devices exchange them once per step
 
     def __post_init__(self) -> None:
         problems = not_positive(
@@ -92,7 +97,8 @@ class StepTime:
         return steps * self.seconds / SECONDS_PER_HOUR
 
     def share_of_peak(self, step: StepCost, device_flops_per_second: float) -> float:
-        """Model FLOP utilisation: the model's FLOP/s as a share of the devices' peak."""
+        """Model FLOP utilisation: the FLOP/s of the forward and backward passes, as a share of the
+        peak FLOP/s of all devices."""
         return step.model_flops / (self.seconds * self.devices * device_flops_per_second)
 
 
@@ -123,19 +129,19 @@ def modelled(step: StepCost, cluster: DeviceCluster, devices: int) -> StepTime:
 
 
 def splits_evenly(step: StepCost, devices: int) -> bool:
-    """True if every device gets the same number of whole sequences, at least one."""
+    """True if every device gets the same number of whole sequences."""
     return devices >= 1 and (step.batch_tokens // step.sequence_tokens) % devices == 0
 
 
 def device_counts(step: StepCost) -> list[int]:
-    """All device counts that a batch can be split over evenly, ascending."""
+    """All device counts over which a batch splits evenly, ascending."""
     sequences = step.batch_tokens // step.sequence_tokens
     small = [n for n in range(1, math.isqrt(sequences) + 1) if sequences % n == 0]
     return sorted({*small, *(sequences // n for n in small)})
 
 
 def not_positive(inputs: DeviceCluster | StepCost, *fields: str) -> tuple[Problem, ...]:
-    """A problem for each of these fields that is not a finite number above 0."""
+    """A problem for each of these fields whose value is not a finite number above 0."""
     values = [(name, getattr(inputs, name)) for name in fields]
     return tuple(
         Problem(name, "must be a finite number above 0", value)

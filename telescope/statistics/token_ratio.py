@@ -2,25 +2,30 @@
 
     R_L(B) = T_first / T_second      gap = T_first - T_second
 
-(arXiv 2505.02222, equation 2; AdamW is the first optimizer, Muon the second.)
+T_first and T_second are the numbers of tokens that the optimizers need to reach the loss L at batch
+size B. This is equation 2 of arXiv 2505.02222, with AdamW as the first optimizer and Muon as the
+second.
 
-T is the number of tokens to the loss L at batch size B. Runs are paired by seed, since runs with
-one seed see the same data in the same order and so share part of their noise; if runs shared no
-noise, pairing would merely widen the intervals a little. The residuals of both optimizers' log
-tokens have one 2 x 2 covariance, pooled over batch sizes. From this covariance follow the variances
-of R, of the gap (to first order) and of the trend; their 90 % intervals are Student t intervals.
+A *pair* consists of a run of each optimizer with the same batch size and seed. Both runs see the
+same data in the same order, so they share part of their noise, and this part cancels in the ratio.
+The deviations of log tokens from the mean at a batch size have a 2 x 2 covariance (optimizer x
+optimizer). It is taken to be the same at all batch sizes and is estimated from all pairs together.
+The variances of log R, of the gap (to first order) and of the trend follow from this covariance.
+Their 90 % intervals are Student t intervals.
 
-An advantage lasts if the ratio is above 1 and does not fall beyond both critical batches (section
-2.4). The trend is the exponent of R ~ B^exponent over the batch sizes from the larger critical
-batch on, fitted by least squares; under the piecewise law of telescope.statistics.critical_batch,
-the exponent is s_first - s_second. The trend's interval covers only the noise of seeds, since how
-well the learning rate was tuned at each batch size is part of the comparison.
+The *trend* is the exponent of R ~ B^exponent, fitted by least squares over the batch sizes from the
+larger of the two critical batches on. (An optimizer's critical batch is the batch size beyond which
+its tokens rise, see `telescope.statistics.critical_batch`.) An advantage of the second optimizer
+lasts if R is above 1 and does not fall there (section 2.4). The interval of the trend covers only
+differences between seeds. It does not cover differences in how well the learning rate was tuned at
+each batch size, since these are part of the comparison.
 
-If either optimizer is not settled at a batch size, or if there is no seed with which both reached
-the loss there, the ratio is a bound, computed from both optimizers' intervals in
-`telescope.statistics.batch_readings`. If all runs of either optimizer diverged, there is no ratio.
+There are pairs only at batch sizes that are settled for both optimizers: for each of them, at least
+one run reached the loss, and no run gives only a bound (`telescope.statistics.batch_readings`). If
+a batch size has no pairs, its ratio is a bound, computed from the intervals of both optimizers'
+tokens. If all runs of an optimizer diverged at a batch size, there is no ratio.
 
-Parts: `Pairs`, the paired runs · `ratios` -> a `RatioAt` per batch · `trend` -> `Trend`.
+Parts: `Pairs` · `ratios` -> a `RatioAt` per batch size · `trend` -> `Trend`.
 """
 
 import math
@@ -42,9 +47,10 @@ from telescope.statistics.estimates import Array, Estimate
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Log tokens of both optimizers, at the batch sizes and seeds at which both are settled."""
+    """The pairs of two optimizers' runs: log tokens of both, at the settled batch sizes and seeds
+    with which both reached the loss."""
 
-    batch_tokens: Array  # [batch]
+    batch_tokens: Array  # [batch], the batch sizes with at least one pair, rising
     means: Array  # [batch, optimizer], mean log tokens of the pairs
     counts: Array  # [batch], number of pairs
     covariance: Array  # [optimizer, optimizer], covariance of the log tokens of a pair
@@ -78,16 +84,16 @@ class Pairs:
 
     def half_width(self, gradient: Array, pairs: float) -> float:
         """Half-width of the 90 % interval of a quantity, from its gradient with respect to both
-        optimizers' mean log tokens, and from the number of pairs."""
+        optimizers' mean log tokens, and from the number of pairs in the means."""
         return half_width(float(gradient @ self.covariance @ gradient) / pairs, self.dof)
 
 
-LOG_RATIO = np.array([1.0, -1.0])  # gradient of log R with respect to both optimizers' log tokens
+LOG_RATIO = np.array([1.0, -1.0])  # gradient of log R with respect to (first, second) log tokens
 
 
 class Standing(StrEnum):
-    """Whether the second optimizer needs fewer tokens than the first; unresolved if the interval
-    of the ratio contains 1."""
+    """Whether the second optimizer needs fewer tokens than the first (ahead) or more (behind). It
+    is unresolved if the interval of the ratio contains 1."""
 
     AHEAD = "ahead"
     BEHIND = "behind"
@@ -99,9 +105,9 @@ class RatioAt:
     """The ratio of two optimizers' tokens at one batch size."""
 
     batch_tokens: float
-    ratio: Estimate  # R
-    gap_tokens: Estimate
-    pairs: int  # number of pairs of runs; 0 if ratio and gap are bounds
+    ratio: Estimate  # tokens of the first optimizer divided by those of the second, R
+    gap_tokens: Estimate  # tokens of the first optimizer minus those of the second
+    pairs: int  # number of pairs; 0 if ratio and gap are bounds
 
     @property
     def standing(self) -> Standing:
@@ -113,7 +119,8 @@ class RatioAt:
 
 
 def ratios(first: Readings, second: Readings) -> tuple[RatioAt, ...]:
-    """R and the gap at every batch size at which each optimizer has a run that did not diverge."""
+    """R and the gap at each batch size at which both optimizers have a run that did not diverge;
+    ascending by batch size."""
     pairs, at_batch = Pairs.of(first, second), dict[float, RatioAt]()
     for batch, logs, count in zip(pairs.batch_tokens, pairs.means, pairs.counts, strict=True):
         log, tokens = float(LOG_RATIO @ logs), np.exp(logs)
@@ -138,7 +145,8 @@ def ratios(first: Readings, second: Readings) -> tuple[RatioAt, ...]:
 
 
 def bound(first: AtBatch, second: AtBatch) -> RatioAt:
-    """R and the gap, with the widest intervals that the intervals of both optimizers allow."""
+    """R and the gap at a batch size without pairs. Their intervals reach as far as the intervals of
+    both optimizers' tokens allow."""
     (a, b), (t, u) = (first.log_tokens, second.log_tokens), (first.tokens, second.tokens)
     ratio = exponential(Estimate(a.value - b.value, a.low - b.high, a.high - b.low))
     gap = Estimate(t.value - u.value, t.low - u.high, t.high - u.low)
@@ -146,8 +154,8 @@ def bound(first: AtBatch, second: AtBatch) -> RatioAt:
 
 
 class Direction(StrEnum):
-    """Direction of R as the batch size grows; unresolved if the interval of the exponent contains
-    0."""
+    """Whether R rises or falls as the batch size grows. It is unresolved if the interval of the
+    exponent contains 0."""
 
     RISING = "rising"
     FALLING = "falling"
@@ -159,22 +167,23 @@ class Trend:
     """The fit of R ~ B^exponent over several batch sizes."""
 
     exponent: Estimate
-    # probability of an exponent this low or lower if R does not fall; a small value means that R
-    # falls. If the noise is unknown or zero: 0 for an exponent below 0, otherwise 1.
+    # Probability of an exponent this low or lower if the true exponent is 0. A small value means
+    # that R falls. If the noise is unknown or zero, it is 0 for an exponent below 0, and otherwise
+    # 1.
     p_falling: float
     batches: int  # number of batch sizes
 
     @property
     def direction(self) -> Direction:
-        """Rising or falling if the interval of the exponent excludes 0."""
+        """The direction in which R changes, from the interval of the exponent."""
         if self.exponent.low > 0:
             return Direction.RISING
         return Direction.FALLING if self.exponent.high < 0 else Direction.UNRESOLVED
 
 
 def trend(first: Readings, second: Readings, from_batch_tokens: float) -> Trend | None:
-    """The trend of R over the batch sizes from `from_batch_tokens` on, usually the larger critical
-    batch; None if fewer than two of these batch sizes have pairs."""
+    """The trend of R over the batch sizes from `from_batch_tokens` on, which is usually the larger
+    critical batch. None if fewer than two of these batch sizes have pairs."""
     pairs = Pairs.of(first, second)
     selected = pairs.batch_tokens >= from_batch_tokens
     if selected.sum() < 2:

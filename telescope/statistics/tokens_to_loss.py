@@ -1,24 +1,29 @@
 """The tokens after which each run reached a target loss.
 
-Smoothing rule, `moving mean, twice`: a point of the smoothed curve is the mean loss of a window of
-SMOOTHED recorded points, placed at the mean of their log tokens, so that a window cut short by an
-end of the curve does not shift the curve; the smoothed curve is then smoothed again. The result is
-exact if the loss is linear in log tokens within a window, and less exact if windows are wide in log
-tokens. Points are evenly spaced in tokens, so windows near a run's beginning have fewer points:
-they extend to either side by an eighth of the tokens so far. Smoothing divides the noise of single
-points by about sqrt(1.5 SMOOTHED).
+A measured loss curve is noisy, so it is smoothed first, and then read at the target loss. This
+module has a rule for each step, since section 2.4 of arXiv 2505.02222, which this analysis follows,
+specifies none.
 
-Reading rule, `first sustained crossing`: a run reaches the target at the first smoothed point from
-which on SMOOTHED points in a row, or all remaining points if these are fewer, are at or below the
-target. The tokens are interpolated, linearly in log tokens, between this point and the previous
-point, which is above the target; nothing is extrapolated. (The reference, arXiv 2505.02222, section
-2.4, specifies neither rule.) If this point is the curve's first, the run is early: it needed at
-most the tokens of this point. A run that neither reached the target nor diverged is censored:
-reaching the target would have taken more tokens than the run was trained for. Censored runs are not
-dropped, since dropping them would favour the optimizer whose runs were shorter.
+The smoothing rule is a moving mean. A window consists of a recorded point and the points around it,
+up to SMOOTHED points in all. The smoothed curve has one point for each window: the mean loss at the
+mean log tokens of the window. The smoothed curve is then smoothed again in the same way. The result
+is exact if the loss is linear in log tokens within each window. Recorded points are evenly spaced
+in tokens, so that they are far apart in log tokens near the beginning of a run. Windows there have
+fewer points: they extend to either side by at most an eighth of the tokens so far. Smoothing
+divides the noise of single points by about sqrt(1.5 SMOOTHED).
 
-Parts: `LossCurves`, the input · `smoothed` -> `Smoothed` · `Smoothed.crossings` -> `Crossings`,
-with a `TargetOutcome` for each run.
+The reading rule is the first sustained crossing. A run reaches the target at the first smoothed
+point from which on SMOOTHED points in a row are at or below the target. If fewer points remain, all
+of these must be at or below the target. The tokens are interpolated between this point and the
+previous point, linearly in log tokens. Nothing is extrapolated:
+
+- If the point is the first of the curve, the run is *early*. It needed at most the tokens of this
+  point.
+- If a run neither reached the target nor diverged, it is *censored*. It would have needed more
+  tokens than it was trained for. Censored runs are kept, since to drop them would favour the
+  optimizer with the shorter runs.
+
+Parts: `LossCurves`, the input · `smoothed` -> `Smoothed` · `Smoothed.crossings` -> `Crossings`.
 """
 
 from collections.abc import Sequence
@@ -30,14 +35,14 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-SMOOTHED = 11  # number of points in a window; a curve has about 200
-REACH = 8  # a window extends to either side by one point for each REACH points since the beginning
-ROWS = 256  # number of curves that are smoothed at a time; they fit into a processor's cache
+SMOOTHED = 11  # number of points in a full window; a curve has up to 200 points
+REACH = 8  # a window extends to either side by at most a share of 1/REACH of the points so far
+ROWS = 256  # number of curves that are smoothed together; so many fit into a processor's cache
 
 
 class TargetOutcome(IntEnum):
-    """Outcome of a run with respect to a target loss; an integer, so that thousands of outcomes
-    form one array."""
+    """Outcome of a run with respect to a target loss. Outcomes are integers, so that an array can
+    hold thousands of them."""
 
     REACHED = 0
     CENSORED = 1
@@ -53,32 +58,35 @@ class TargetOutcome(IntEnum):
 MEANING = {
     TargetOutcome.REACHED: "It reached the target, after these tokens.",
     TargetOutcome.CENSORED: (
-        "It did not reach the target in these tokens, which are all that it was trained for."
+        "It did not reach the target within these tokens, which are all that it was trained on."
     ),
     TargetOutcome.DIVERGED: (
-        "It diverged before it reached the target: no number of tokens would do."
+        "It diverged before it reached the target, so its number of tokens is infinite."
     ),
     TargetOutcome.EARLY: (
-        "It was below the target at its first point already: it needed at most these tokens."
+        "It was below the target at its first point already, so it needed at most these tokens."
     ),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class LossCurves:
-    """Loss against tokens of many runs; values beyond a run's last point are arbitrary."""
+    """Loss against tokens of many runs. Array elements beyond a run's last point are
+    meaningless."""
 
     tokens: NDArray[np.floating]  # [run, point], ascending
     loss: NDArray[np.floating]  # [run, point]
-    points: NDArray[np.int64]  # [run], number of recorded points before a loss that is not finite
+    # [run], number of recorded points before the first infinite or nan loss
+    points: NDArray[np.int64]
     diverged: NDArray[np.bool_]  # [run]
 
     @classmethod
     def of(
         cls, runs: Sequence[tuple[Sequence[float], Sequence[float]]], diverged: Sequence[bool] = ()
     ) -> "LossCurves":
-        """Curves from (tokens, losses) of each run. A run with a loss that is not finite counts as
-        diverged, whatever `diverged` contains, and its curve ends before that loss."""
+        """Curves from the tokens and losses of each run. A run counts as diverged if `diverged`
+        says so or if it has a loss that is not finite. Its curve ends before the first such
+        loss."""
         lengths = [len(tokens) for tokens, _ in runs]
         width = max([1, *lengths])
         tokens, loss = np.ones((len(runs), width)), np.zeros((len(runs), width), dtype=np.float32)
@@ -98,8 +106,8 @@ class LossCurves:
         points: NDArray[np.int64],
         diverged: NDArray[np.bool_],
     ) -> "LossCurves":
-        """Curves from arrays of recorded points. A run with a loss that is not finite counts as
-        diverged, and its curve ends before that loss."""
+        """Curves from arrays of recorded points. A run counts as diverged if `diverged` says so or
+        if it has a loss that is not finite. Its curve ends before the first such loss."""
         infinite = ~np.isfinite(loss)
         finite_points = np.where(infinite.any(axis=1), infinite.argmax(axis=1), loss.shape[1])
         diverged = diverged | (finite_points < points)
@@ -115,17 +123,17 @@ class LossCurves:
 
 @dataclass(frozen=True, eq=False)
 class Crossings:
-    """The tokens that each run needed to reach a loss, and its outcome."""
+    """The tokens that each run needed to reach a target loss, and the run's outcome."""
 
-    # [run]: inf if the run diverged before the target, its last tokens if it was censored, the
-    # tokens of its first point if it was early
+    # [run]: inf if the run diverged before it reached the target, the tokens of its last point if
+    # it is censored, the tokens of its first point if it is early
     tokens: Array
     outcome: NDArray[np.int8]  # [run], a `TargetOutcome`
 
 
 @dataclass(frozen=True, eq=False)
 class Smoothed:
-    """Smoothed curves; `crossings` reads them at any target loss."""
+    """Smoothed curves, which `crossings` reads at any target loss."""
 
     curves: LossCurves
     log_tokens: NDArray[np.floating]  # [run, point]
@@ -133,7 +141,8 @@ class Smoothed:
     window: int  # number of points in a full window
 
     def crossings(self, target_loss: float) -> Crossings:
-        """The tokens at which each run reached the target by the reading rule, and its outcome."""
+        """The tokens at which each run reached the target by the reading rule, and the run's
+        outcome."""
         points, width = self.curves.points, self.loss.shape[1]
         above = (self.loss > target_loss) & (np.arange(width) < points[:, None])
         # number of points above the target before each point
@@ -157,8 +166,9 @@ class Smoothed:
     def log_crossing(
         self, rows: NDArray[np.int64], points: NDArray[np.int64], target_loss: float
     ) -> Array:
-        """Log tokens at which the line from the point before each of `points` to this point meets
-        the target; [row]."""
+        """Log tokens at which each curve crosses the target: on the straight line from the point
+        before `points` to the point at `points`. `rows` and `points` have one entry per curve,
+        [row]."""
         (x0, x1), (y0, y1) = (
             (values[rows, points - 1].astype(np.float64), values[rows, points].astype(np.float64))
             for values in (self.log_tokens, self.loss)
@@ -168,8 +178,8 @@ class Smoothed:
 
 
 def smoothed(curves: LossCurves, window: int = SMOOTHED) -> Smoothed:
-    """Smooth curves by the smoothing rule, with windows of at most `window` points (an odd number);
-    windows of 1 point leave the curves unchanged."""
+    """Smooth curves by the smoothing rule. `window` is the number of points in a full window; it
+    must be odd. With a window of 1 point, the curves stay as they are."""
     runs, width = curves.loss.shape
     log_tokens, loss = np.empty((runs, width)), np.empty((runs, width))
     for first in range(0, runs, ROWS):
@@ -186,8 +196,8 @@ def smoothed(curves: LossCurves, window: int = SMOOTHED) -> Smoothed:
 
 
 def moving_sums(values: Array, window: int) -> Array:
-    """Sums of values [run, point] over the window around each point: `window` points, or fewer near
-    the beginning and the end; [run, point]."""
+    """Sums of values over the window around each point; values and sums are [run, point]. A window
+    has `window` points, or fewer near the beginning and the end of the array."""
     width = values.shape[1]
     index = np.arange(width)
     half = np.minimum(window // 2, (index + 1) // REACH)

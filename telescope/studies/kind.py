@@ -1,10 +1,15 @@
-"""The interface of a kind of study, and a study: a question with its kind.
+"""The interface that every kind of study has, and `Study`: a question with its kind.
 
-A kind is a frozen value. Code outside the kind's package uses only the fields of `Kind`, so a new
-kind is a package with a `Kind` and an entry in `telescope.studies.registry.KINDS`.
+A kind of study, such as the telescoping study, is a value of the class `Kind`. Its fields are the
+functions that check a question, plan trials and report. Code outside the kind's package uses only
+these fields. To add a kind, write a package with a `Kind`, and add the kind to
+`telescope.studies.registry.KINDS`.
 
-Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question` and `Report`, the fields that
-all kinds share · `Kind`, with the defaults of its fields · `Study`.
+A *ladder* is a part of a study: the runs with one optimizer, model and data set. A ladder may have
+several *levels*, one for each width that is trained. A study plans in *stages*: sets of trials that
+are planned together. A *variant* is one of several models or data sets that a study compares.
+
+Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question`, `Report` · `Kind` · `Study`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +30,7 @@ from telescope.trials.types import OptimizerName
 class Label:
     """The place of a planned trial in its study."""
 
-    ladder: OptimizerName
+    ladder: OptimizerName  # the ladder's optimizer
     stage: str
     level: int | None = None  # None for trials that belong to no level of a ladder
     variant: str = ""  # empty if the study compares no variants
@@ -41,19 +46,19 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The unfinished trials of the current stages."""
+    """The trials of the current stages that are not terminal."""
 
     trials: tuple[Planned, ...]
-    done: bool  # whether the question is answered
+    done: bool  # true if the study needs no more trials
 
     @property
     def start(self) -> tuple[TrialSpec, ...]:
-        """The specifications of the trials."""
+        """The specifications of the trials to start."""
         return tuple(planned.spec for planned in self.trials)
 
 
 class EndCause(StrEnum):
-    """Why a study, or one of its ladders, ends before its question is answered."""
+    """Why a study, or one of its ladders, ended before its question was answered."""
 
     OUT_OF_TIME = "limit:max_seconds"
     OUT_OF_TRIALS = "limit:max_trials"
@@ -70,17 +75,18 @@ END_TEXTS: Mapping[str, str] = {
 
 
 def end_text(cause: str, detail: str | None = None) -> str:
-    """The text of the cause that ended a study; `detail` is the failure, if there was one."""
+    """The text of the cause that ended a study. `detail` is the text of the failure, if a failure
+    ended the study."""
     text = END_TEXTS.get(cause, cause)
     return f"{text}: {detail}" if detail else text
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The premature end of a study. `str` gives the reason as reports state it."""
+    """The premature end of a study. `str` gives the text that reports state as the reason."""
 
     cause: EndCause
-    detail: str | None = None  # the failure, if a failure ended the study
+    detail: str | None = None  # the text of the failure, if a failure ended the study
 
     def __str__(self) -> str:
         return end_text(self.cause, self.detail)
@@ -88,7 +94,8 @@ class Ended:
 
 @dataclass(frozen=True)
 class CheckedLadder:
-    """A ladder of a study, and the design of its coordinate check."""
+    """A ladder of a study, and the design of its coordinate check: a few steps at several widths,
+    which show whether updates keep their size as width grows."""
 
     optimizer: str
     variant: str
@@ -96,7 +103,7 @@ class CheckedLadder:
 
 
 class Question(Protocol):
-    """A validated document: frozen data, without behaviour of its own."""
+    """The fields that the questions of all kinds have. A question is a validated document."""
 
     @property
     def name(self) -> str:
@@ -115,12 +122,12 @@ class Question(Protocol):
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """Batch sizes in tokens."""
+        """The batch sizes of the trials, in tokens."""
         ...
 
 
 class Report(Protocol):
-    """The fields that reports of all kinds share."""
+    """The fields that the reports of all kinds have."""
 
     @property
     def final(self) -> bool:
@@ -144,45 +151,48 @@ P = TypeVar("P")
 
 
 def unchanged(document: dict[str, Any]) -> dict[str, Any]:
-    """`expand` and `collapse` of kinds whose documents need no conversion."""
+    """The default of `Kind.expand` and `Kind.collapse`, for kinds whose documents are not
+    converted."""
     return document
 
 
 def unchanged_problems(
     problems: Iterable[Problem], document: dict[str, Any]
 ) -> tuple[Problem, ...]:
-    """`as_given` of kinds whose documents need no conversion."""
+    """The default of `Kind.as_given`, for kinds whose documents are not converted."""
     return tuple(problems)
 
 
 def unknown_flops(forecast: Any) -> float | None:
-    """`expected_flops` of kinds whose previews contain no FLOPs."""
+    """The default of `Kind.expected_flops`, for kinds whose previews contain no FLOPs."""
     return None
 
 
 def no_variant(question: Any, spec: TrialSpec) -> str:
-    """`variant_of` of kinds without variants."""
+    """The default of `Kind.variant_of`, for kinds without variants."""
     return ""
 
 
 def single_model(question: Any) -> tuple[Any, ...]:
-    """`models` of kinds whose questions have one model."""
+    """The default of `Kind.models`, for kinds whose questions have one model."""
     return (question.model,)
 
 
 def single_text(question: Question) -> dict[str, DataSpec]:
-    """`texts` of kinds whose questions have one corpus or mixture."""
+    """The default of `Kind.texts`, for kinds whose questions have one corpus or mixture of
+    corpora."""
     return {"data": question.data}
 
 
 def with_single_text(question: Any, texts: Sequence[DataSpec]) -> Any:
-    """`with_texts` of kinds whose questions have one corpus or mixture."""
+    """The default of `Kind.with_texts`, for kinds whose questions have one corpus or mixture of
+    corpora."""
     (data,) = texts
     return replace(question, data=data)
 
 
 def without_user_models(question: Any, replacement: Callable[[Any, str], Any]) -> Any:
-    """`with_models` of kinds that do not accept users' models."""
+    """The default of `Kind.with_models`, for kinds that do not accept users' models."""
     return question
 
 
@@ -196,37 +206,45 @@ class Kind(Generic[Q, R, P]):
     report: type[R]
     preview: type[P]
     check: Callable[[Q], Q]
-    """Return the question unchanged. Raises InvalidInput with the problems of the question."""
+    """Return the question unchanged. Raises InvalidInput with the problems of the question, if it
+    has any."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
-    """Plan from the terminal trials, in any order. A plan that is not `done` has trials."""
+    """Plan the next trials from the study's terminal trials, in any order. A plan that is not
+    `done` has trials."""
     answer: Callable[[Q, Sequence[Trial], Ended | None], R]
-    """Report from the terminal trials, and from the premature end of the study, if any."""
+    """Make the report from the study's terminal trials. The last argument is the premature end of
+    the study; None if it did not end prematurely."""
     forecast: Callable[[Q, Machine | None], P]
-    """Forecast the trials and their cost; without a machine, from assumed speeds."""
+    """Forecast the trials and their cost. Without a machine, speeds are assumed."""
     models: Callable[[Q], tuple[Any, ...]] = single_model
     """The models of a question, at the widths that the question names."""
     analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
-    """Analyse the terminal trials for tables at any target loss; None for kinds without tables."""
+    """Analyse the terminal trials, so that tables can be made for any target loss. None for kinds
+    without such tables."""
     ladders: Callable[[Q], Iterator[CheckedLadder]] | None = None
-    """The ladders with the designs of their coordinate checks; None for kinds that do not compare
-    widths."""
+    """The ladders of a question, with the designs of their coordinate checks. None for kinds that
+    do not train several widths."""
     expected_flops: Callable[[P], float | None] = unknown_flops
-    """The FLOPs of the whole study, from its preview, to measure progress by; None if unknown."""
+    """The expected FLOPs of the whole study, from its preview. Progress is stated as a share of
+    them. None if they are unknown."""
     reads_curves: bool = False
-    """True if reports need the outlines of trials; plans never need outlines."""
+    """True if reports need the outlines of trials (their curves, reduced to few points). Plans
+    never need outlines."""
     texts: Callable[[Q], dict[str, DataSpec]] = single_text
-    """The data that trials read, keyed by the field of the document."""
+    """The data that trials read, keyed by the field of the document that names the data."""
     with_texts: Callable[[Q, Sequence[DataSpec]], Q] = with_single_text
     """The question with other data, given in the order of `texts`."""
     with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_user_models
     """The question with each model replaced by the result of a function of the model and the
     model's field in the document."""
     variant_of: Callable[[Q, TrialSpec], str] = no_variant
-    """The variant that plans a trial, for stored trials whose label lacks the variant."""
+    """The name of the variant that a trial belongs to. It is needed for stored trials whose label
+    does not state the variant."""
     expand: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
-    """Fill in the fields of a user's document that are inherited from other fields."""
+    """Return a user's document in which fields that inherit their value from other fields are
+    filled in."""
     collapse: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
-    """The inverse of `expand`."""
+    """The inverse of `expand`: the user's document, from the expanded one."""
     as_given: Callable[[Iterable[Problem], dict[str, Any]], tuple[Problem, ...]] = (
         unchanged_problems
     )
@@ -239,17 +257,19 @@ class Kind(Generic[Q, R, P]):
 
 @dataclass(frozen=True)
 class Study(Generic[Q, R, P]):
-    """A question and the kind that answers it: a pure fold over the finished trials."""
+    """A question and the kind that answers it. Plans and reports depend only on the terminal
+    trials."""
 
     kind: Kind[Q, R, P]
     question: Q
 
     def plan(self, trials: Sequence[Trial]) -> Plan:
-        """The plan after these terminal trials, in any order."""
+        """The plan after these terminal trials, which may be in any order."""
         return self.kind.plan(self.question, trials)
 
     def report(self, trials: Sequence[Trial], ended: Ended | None = None) -> R:
-        """The answer so far; final if the plan is done or the study ended prematurely."""
+        """The report on the answer so far. It is final if the plan is done or the study ended
+        prematurely."""
         return self.kind.answer(self.question, trials, ended)
 
     def preview(self, machine: Machine | None = None) -> P:

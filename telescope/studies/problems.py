@@ -1,4 +1,5 @@
-"""Pydantic's errors about a document as problems, each with a field, a value and a remedy."""
+"""Conversion of pydantic's errors about a document to problems. Each problem names a field of the
+document and, in most cases, its value and a remedy."""
 
 import dataclasses
 import types
@@ -13,9 +14,9 @@ from telescope.models.build import FAMILIES
 
 
 def typed_problems(question_type: type, error: ValidationError) -> Iterator[Problem]:
-    """One problem per field. Errors about the branches of a union are merged into one problem.
-    A field's problem is left out if a field inside it has a problem of its own.
-    """
+    """The problems that an error states about a document, one per field. If a field may have
+    several types, its errors about these types are merged. The problem of a field is left out if a
+    field inside it has a problem, too."""
     by_field: dict[str, list[Problem]] = {}
     for detail in error.errors(include_url=False):
         problem = _problem(question_type, detail)
@@ -27,16 +28,15 @@ def typed_problems(question_type: type, error: ValidationError) -> Iterator[Prob
 
 
 def _problem(question_type: type, detail: Any) -> Problem:
-    """A pydantic error as a problem: the path without union branches and, for an unknown key, the
-    closest known name.
-    """
+    """A pydantic error as a problem. The path of the problem has only names of fields and positions
+    in lists. For an unknown key, the message suggests the closest known name."""
     path, fields, hint = _resolved_path(question_type, detail)
     value = detail.get("input")
     match detail["type"]:
         case "unexpected_keyword_argument":
             name = str(detail["loc"][-1])
             return Problem(path, f"unknown key{closest_name_hint(name, list(fields))}", value)
-        case "union_tag_invalid":  # a model, the only union discriminated by a field
+        case "union_tag_invalid":  # a model: only the type of a model depends on a field, `family`
             tag = detail["ctx"]["tag"]
             families = ", ".join(FAMILIES)
             message = f"must be one of: {families}{closest_name_hint(tag, list(FAMILIES))}"
@@ -53,8 +53,9 @@ def _problem(question_type: type, detail: Any) -> Problem:
 
 
 def _resolved_path(question_type: type, detail: Any) -> tuple[str, dict[str, Any], Any]:
-    """The path of an error without union branches, the fields of the mapping that contains the
-    error, and the type at the end of the path."""
+    """The path of an error, the types of the fields of the mapping that contains the error, and the
+    type at the end of the path. Pydantic's path also names the branches of unions; they are left
+    out."""
     names, fields, hint = [], field_types(question_type), question_type
     for part in detail["loc"]:
         if isinstance(part, int):
@@ -72,14 +73,14 @@ def _resolved_path(question_type: type, detail: Any) -> tuple[str, dict[str, Any
             for member in get_args(hint)
             if part in get_args(field_types(member).get("family"))
         ]:
-            fields = field_types(members[0])  # a model's family selects the branch
+            # the part is a family, which selects the type of a model
+            fields = field_types(members[0])
     return ".".join(names), fields, hint
 
 
 def field_types(hint: Any) -> dict[str, Any]:
-    """The types of the fields, by name, of a dataclass or of the dataclasses in a union or tuple;
-    empty for any other type.
-    """
+    """The types of the fields of a dataclass, by the field's name. For a union, the fields of all
+    its dataclasses; for a tuple, those of its first element. Empty for any other type."""
     if get_origin(hint) is tuple:
         return field_types(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):

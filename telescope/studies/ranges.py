@@ -1,4 +1,4 @@
-"""The range of a hyperparameter that a study searches."""
+"""The type of a range in a document: the values of a hyperparameter that a study searches."""
 
 from typing import Annotated
 
@@ -15,13 +15,13 @@ class Range:
     """The values of a hyperparameter to search, evenly spaced on a log scale."""
 
     low: Positive
-    """Lowest value of the base grid; at least 1e-9, and below `high`."""
+    """Lowest value of the first grid; at least 1e-9, and below `high`."""
     high: Positive
-    """Highest value of the base grid; at most 1e9."""
+    """Highest value of the first grid; at most 1e9."""
     points: Count
-    """Points of the base grid; 1 or 2 points are compared but not fitted. `search.lr` needs at
-    least 4 under the schedule `robust`, `tuning.lr` at least 3."""
+    """Number of points of the first grid. If there are only 1 or 2 points, the search compares them
+    but fits no curve. `search.lr` needs at least 4 points under the schedule `robust`, and
+    `tuning.lr` needs at least 3."""
     extend: bool = True
-    """Whether the search may leave the range if the optimum lies at a border of the range; false
-    makes both borders walls.
-    """
+    """Whether the search may leave the range if the optimum lies at an end of the range. If false,
+    the search stays within the range."""

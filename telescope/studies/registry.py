@@ -1,9 +1,9 @@
 """The kinds of study, and the conversion between studies and documents.
 
-`KINDS` holds all kinds by name. `parse` turns a user's document, loaded from JSON or YAML, into a
-validated study, or refuses the document with problems that each name a field and a remedy;
-`to_document` is the inverse of `parse`. `resolved` fills in facts about the data and the users'
-code, such as hashes.
+`KINDS` contains all kinds by name. `parse` turns a user's document, loaded from JSON or YAML, into
+a validated study. It refuses an invalid document, with a list of problems that each name a field
+and a remedy. `to_document` is the inverse of `parse`. `resolved` adds facts about the data and the
+users' code to a study, such as hashes.
 """
 
 import json
@@ -24,7 +24,8 @@ KINDS: dict[str, Kind[Any, Any, Any]] = {kind.name: kind for kind in (TELESCOPIN
 
 
 def parse(document: object) -> AnyStudy:
-    """The study that a document describes. Raises InvalidInput with the document's problems."""
+    """The study that a document describes. Raises InvalidInput with the document's problems, if it
+    has any."""
     names = ", ".join(KINDS)
     if not isinstance(document, dict):
         raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {names}", document)
@@ -49,12 +50,13 @@ def parse(document: object) -> AnyStudy:
 
 
 def texts(study: AnyStudy) -> dict[str, DataSpec]:
-    """The data that the trials of a study read, keyed by the field of the document."""
+    """The data that the trials of a study read, keyed by the field of the document that names the
+    data."""
     return study.kind.texts(study.question)
 
 
 def resolved(study: AnyStudy) -> AnyStudy:
-    """The study with its corpora located, hashed and counted, and the code of users' models hashed.
+    """The study with the location, hash and size of its corpora and the hash of users' models.
 
     Raises InvalidInput if a corpus or model cannot be used, or if the question fails its check.
     """
@@ -77,16 +79,17 @@ def resolved(study: AnyStudy) -> AnyStudy:
 
 
 def resolved_data(data: DataSpec, batch_tokens: int) -> DataSpec:
-    """The data with their location, hash and size. Raises InvalidInput if a corpus cannot be read
-    or is too short for its share of a batch, or a split is shorter than a window."""
+    """The data with their location, hash and size. Raises InvalidInput if a corpus cannot be read,
+    or if a corpus is too short: for its share of a batch, or for one sequence of the context's
+    length."""
     corpus = resolve(data)
     check_length(corpus, batch_tokens)
     return corpus
 
 
 def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
-    """A model with the hash of its code. Raises InvalidInput if the model cannot read this
-    vocabulary."""
+    """A model, with the hash of its code if it is a user's model. Raises InvalidInput if the code
+    has changed since it was imported, or if the model cannot be used with this vocabulary size."""
     try:
         return model.pinned(vocab_size)
     except InvalidInput as error:

@@ -1,11 +1,10 @@
-"""The answer to any target loss: tokens, steps and hours to reach it, and how optimizers compare.
+"""The answer to any target loss: the tokens, steps and hours that each optimizer needs to reach it.
 
-`Analysis.of` reads and smooths the courses of all runs once; its methods then answer any target
-loss. The statistics come from `telescope.statistics`: `tokens_to_loss` (the point at which each
-course crosses the target), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio`
-and `frontier`. `tables` turns them into rows.
-
-Parts: `Arm`, one optimizer's runs · `Analysis`.
+A *course* is loss against tokens, for one optimizer, batch size and seed. `Analysis.of` reads and
+smooths all courses once. The methods of the analysis then answer any target loss. The statistics
+come from `telescope.statistics`: `tokens_to_loss` (the tokens at which each course crosses the
+target loss), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio` and
+`frontier`. The module `tables` turns the statistics into rows.
 """
 
 from collections.abc import Sequence
@@ -53,23 +52,24 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """The runs of an optimizer: one row of the smoothed courses per batch and seed."""
+    """The courses of an optimizer: one course per batch and seed."""
 
     batches: tuple[BatchProgress, ...]  # the batches with a course
-    rows: slice  # the rows of this optimizer in the smoothed courses
-    batch_tokens: NDArray[np.int64]  # [run]
-    seeds: NDArray[np.int64]  # [run]
+    rows: slice  # the rows of this optimizer's courses among the smoothed courses
+    batch_tokens: NDArray[np.int64]  # [course]
+    seeds: NDArray[np.int64]  # [course]
 
     @property
     def optimizer(self) -> OptimizerName:
         return self.batches[0].optimizer
 
     def at(self, batch_tokens: float) -> BatchProgress:
-        """The progress at a batch size."""
+        """The progress of this optimizer at a batch size."""
         return next(batch for batch in self.batches if batch.batch_tokens == batch_tokens)
 
     def readings(self, crossings: Crossings) -> Readings:
-        """The readings of this optimizer's runs, from the crossings of all courses."""
+        """The tokens that each course of this optimizer needed, from the crossings of all
+        courses."""
         own = Crossings(crossings.tokens[self.rows], crossings.outcome[self.rows])
         return Readings.of(self.batch_tokens, self.seeds, own)
 
@@ -84,12 +84,14 @@ class Analysis:
 
     @classmethod
     def of(cls, question: Question, trials: Sequence[Trial]) -> "Analysis":
-        """The analysis of terminal trials with their outlines."""
+        """The analysis of the terminal ones of a study's trials. The trials must have their
+        outlines (their curves, reduced to few points)."""
         return cls.after(question, progress(question, trials))
 
     @classmethod
     def after(cls, question: Question, study_progress: StudyProgress) -> "Analysis":
-        """The analysis of the runs so far."""
+        """The analysis of the courses so far. A course that is empty and has not diverged is left
+        out."""
         courses, arms = list[Course](), list[Arm]()
         for optimizer in question.optimizers:
             runs = [
@@ -118,9 +120,8 @@ class Analysis:
     def frontier(
         self, target_loss: float, optimizer: OptimizerName | None = None
     ) -> FrontierAnswer:
-        """Hours against devices, for one optimizer or all. Raises InvalidInput if no run reached
-        the loss.
-        """
+        """Hours to the loss against devices, with rows for one optimizer or for all. Raises
+        InvalidInput if no run reached the loss."""
         devices = self.question.devices
         rows = {
             arm.optimizer: frontier_rows(devices, arm.batches, readings)
@@ -138,9 +139,8 @@ class Analysis:
     def batch_sizes(
         self, target_loss: float, optimizer: OptimizerName | None = None
     ) -> BatchAnswer:
-        """Tokens and steps against batch size, for one optimizer or all. Raises InvalidInput if no
-        run reached the loss.
-        """
+        """Tokens and steps to the loss against batch size, for one optimizer or for all. Raises
+        InvalidInput if no run reached the loss."""
         arms = [
             (arm.batches, readings)
             for arm, readings in self.readings(target_loss)
@@ -154,9 +154,9 @@ class Analysis:
         )
 
     def token_ratio(self, target_loss: float) -> RatioAnswer:
-        """AdamW's tokens over Muon's at each batch, and the trend of the ratio. If there are no
-        rows, a note gives the reason. Raises InvalidInput if no run reached the loss.
-        """
+        """AdamW's tokens divided by Muon's at each batch, and the trend of this ratio. If the
+        answer has no rows, its note gives the reason. Raises InvalidInput if no run reached the
+        loss."""
         arms = {arm.optimizer: (arm, readings) for arm, readings in self.readings(target_loss)}
         if not {"adamw", "muon"} <= arms.keys():
             names = ", ".join(arms)
@@ -168,7 +168,7 @@ class Analysis:
             for ratio in ratios(first, second)
         )
         if not rows:
-            note = "at no batch do both optimizers have a run that did not diverge"
+            note = "there is no batch at which both optimizers have a run that did not diverge"
             return RatioAnswer.without_rows(target_loss, self.read, note)
         start = trend_start(first, second)
         ratio_trend = trend(first, second, start)
@@ -187,7 +187,7 @@ class Analysis:
 
     @property
     def read(self) -> str:
-        """How losses are read off the runs, as text."""
+        """How the tokens to a loss are read off the runs, as text."""
         window = self.courses.window
         smoothing = (
             f"smoothed twice by a moving mean of {window} points" if window > 1 else "not smoothed"
@@ -198,7 +198,7 @@ class Analysis:
 
     @cached_property
     def loss_range(self) -> tuple[float, float] | None:
-        """The highest and the lowest loss on any smoothed course; None if there are no losses."""
+        """The highest and the lowest loss on all smoothed courses; None if there are no losses."""
         recorded = np.arange(self.courses.loss.shape[1]) < self.courses.curves.points[:, None]
         losses = self.courses.loss[recorded]
         return (float(losses.max()), float(losses.min())) if len(losses) else None
@@ -214,7 +214,8 @@ class Analysis:
         return NotReached(target_loss=target_loss, highest_loss=high, lowest_loss=low)
 
     def readings(self, target_loss: float) -> list[tuple[Arm, Readings]]:
-        """Each optimizer's tokens to a loss. Raises InvalidInput if no run reached the loss."""
+        """The tokens to a loss of each optimizer's courses. Raises InvalidInput if no run reached
+        the loss."""
         if reason := self.no_answer(target_loss):
             raise InvalidInput.of("target_loss", no_answer_words(reason), target_loss)
         crossings = self.courses.crossings(target_loss)
@@ -222,6 +223,7 @@ class Analysis:
 
 
 def iso_loss_curve(rows: Sequence[FrontierRow]) -> Frontier:
-    """The iso-loss curve through an optimizer's rows on the frontier."""
+    """An optimizer's iso-loss curve: the curve through those of its rows that are on the
+    frontier."""
     best = [row for row in rows if row.on_frontier]
     return Frontier.of([row.devices for row in best], [row.hours or 0.0 for row in best])

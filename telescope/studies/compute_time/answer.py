@@ -1,8 +1,15 @@
 """The report of a compute-time study, from its trials.
 
-`Analysis` answers each target loss. The verdict is `resolved` if there are at least one target loss
-and two seeds, if all runs of every optimizer at every batch reached all target losses, and if there
-are no doubts about the hyperparameters. The report on a running study covers its trials so far.
+`Analysis` answers each target loss. The verdict is `resolved` if the study has ended as planned and
+there are no doubts about its answer, and otherwise `unresolved`. There are no doubts if:
+
+- the document names at least one target loss and at least two seeds,
+- every run of every optimizer at every batch reached every target loss, and no run was below a
+  target loss at its first point already,
+- the hyperparameters at every batch are tuned, given or interpolated, and their search or the
+  document gives no cause for doubt.
+
+The report on a running study covers its trials so far.
 
 Parts: `answer`, the report · `target_answer` · `verdict`, `answer_doubts` · `batch_report`.
 """
@@ -52,9 +59,8 @@ from telescope.trials.outcome import Trial
 def answer(
     question: Question, trials: Sequence[Trial], ended: Ended | None = None
 ) -> OptimizerComparison:
-    """The report on the completed trials. It is final if no run is missing, or if the study ended
-    prematurely.
-    """
+    """The report on a study, from its completed trials. The report is final if no run is missing,
+    or if the study ended prematurely."""
     study_progress = progress(question, trials)
     searches, batches = study_progress.searches, study_progress.batches
     analysis = Analysis.after(question, study_progress)
@@ -114,9 +120,8 @@ def target_answer(analysis: Analysis, target_loss: float) -> AtTarget:
 
 
 def standing(ratio: RatioAnswer) -> Standing | None:
-    """Muon's standing over all batches: the one on which all batches with a resolved standing
-    agree, or else unresolved. None without rows.
-    """
+    """Muon's standing over all batches: ahead, behind or unresolved. It is ahead or behind if all
+    batches whose standing is resolved agree. None if there are no rows."""
     clear = {row.muon for row in ratio.rows} - {Standing.UNRESOLVED}
     if not ratio.rows:
         return None
@@ -129,7 +134,10 @@ def answer_sentence(ratio: RatioAnswer) -> str:
         return ratio.note
     values = [row.ratio for row in ratio.rows if row.ratio is not None and row.pairs]
     if not values:
-        return "at no batch did all runs of both optimizers reach the loss: the ratios are bounds"
+        return (
+            "the ratios are bounds, because there is no batch at which all runs of both optimizers "
+            "reached the loss"
+        )
     span = f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
     clear = [row for row in ratio.rows if row.muon is not Standing.UNRESOLVED]
     share = f"{len(clear)} of {len(ratio.rows)} batches"
@@ -140,7 +148,7 @@ def answer_sentence(ratio: RatioAnswer) -> str:
         case Direction.FALLING:
             return f"{text}; the ratio falls with the batch"
         case Direction.UNRESOLVED:
-            return f"{text}; whether the ratio falls with the batch is not resolved"
+            return f"{text}; it is not resolved whether the ratio rises or falls with the batch"
         case None:
             cause = "too few batches beyond the critical batches have runs of both optimizers"
             return f"{text}; whether the advantage lasts is unknown, because {cause}"
@@ -165,8 +173,8 @@ def verdict(
 def answer_doubts(
     question: Question, study_progress: StudyProgress, targets: Sequence[AtTarget]
 ) -> Iterator[Doubt]:
-    """The doubts about an answer. Batches that have the same doubts about their hyperparameters
-    yield these doubts once."""
+    """The doubts about an answer. If several batches have the same doubts about their
+    hyperparameters, these doubts are given once."""
     batches = [batch for batch in study_progress.batches if batch.setting]
     for doubts in dict.fromkeys(batch.setting.doubts for batch in batches if batch.setting):
         yield from doubts

@@ -1,14 +1,18 @@
 """The expected cost of a compute-time study.
 
-The lower bound assumes that every search finds its optimum inside the first grid and every course
-reaches the lowest target loss in its first stage. The upper bound assumes every extension of a grid
-and every doubling of a course. The actual cost depends on losses that are not known yet, so the
-forecast gives only the two bounds. Both count all steps of each run, although a run that diverges
-ends early, as does a trunk under the reading constant once it is far enough below the lowest
-target. Both also count a run twice if a search and a course share it, although it is trained once.
+A *search* tunes the hyperparameters of an optimizer at a batch size. A *course* consists of the
+runs that give the loss against tokens, for an optimizer, batch size and seed. The actual cost
+depends on losses that are not known yet, so the forecast has two values:
 
-Parts: `most_trials`, `trials_upper_bound` · `all_searches`, `all_runs`, the trials of a bound ·
-`preview` -> `BatchForecast`.
+- `least` assumes that every search finds its optimum inside the first grid of learning rates, and
+  that every course reaches the lowest target loss without a doubling of its length.
+- `most` assumes that every grid is extended and every course doubled as often as the study allows.
+
+Both values count all steps of each run. The actual cost is lower if a run ends early, because it
+diverges or because its loss is low enough. Both values also count a run twice if a search and a
+course share it, although it is trained once.
+
+Parts: `most_trials`, `trials_upper_bound` · `all_searches`, `all_runs` · `preview`.
 """
 
 import math
@@ -59,30 +63,29 @@ class BatchPreview:
 
     optimizer: OptimizerName
     batch_tokens: int
-    tuning: RunsCost  # lower bound of the tuning; zero if nothing is tuned at this batch
-    least: RunsCost  # lower bound, tuning included
-    most: RunsCost  # upper bound, tuning included
+    tuning: RunsCost  # least cost of the search; zero if nothing is tuned at this batch
+    least: RunsCost  # least cost, the search included
+    most: RunsCost  # greatest cost, the search included
     pace: Pace
 
 
 @dataclass(frozen=True)
 class BatchForecast:
-    """The expected cost of a study. In each span, `expected` equals `least`: the cost if no grid is
-    extended and no course doubled.
-    """
+    """The expected cost of a study. In each span, `expected` equals `least`, which is the cost if
+    no grid is extended and no course is doubled."""
 
     trials: Span
     tokens: Span
     flops: Span
     seconds: Span  # with `parallel` trials at once
     parallel: int
-    estimated: bool  # true if the seconds rest on an assumed speed
-    assumes: str  # the assumptions of both bounds, as text
+    estimated: bool  # true if the seconds are computed from an assumed speed
+    assumes: str  # the assumptions of `least` and `most`, as text
     batches: tuple[BatchPreview, ...]
 
 
 def most_trials(question: Question) -> int:
-    """The largest number of trials that a study can need; runs that a search and a course share are
+    """The largest number of trials that a study can need. A run that a search and a course share is
     counted twice."""
     searches, runs = all_searches(question, most=True), all_runs(question, most=True)
     return sum(len(specs) for specs in (*searches, *runs))
@@ -99,9 +102,8 @@ def trials_upper_bound(question: Question) -> int:
 
 
 def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
-    """The runs of the searches, a tuple per optimizer and tuned batch. With `most`, all extensions
-    of the grid are included, at its upper end.
-    """
+    """The runs of the searches, one tuple per optimizer and tuned batch. If `most` is true, all
+    extensions of the grids are included, as if they were all at the upper end."""
     if question.tuning is None:
         return []
     tuning, octaves = question.tuning, list(first_rates(question.tuning))
@@ -121,10 +123,9 @@ def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 
 
 def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
-    """The runs of the courses and the timed run, a tuple per optimizer and batch. With `most`, all
-    doublings are included. Learning rate and weight decay, which do not affect the cost, are
-    placeholders.
-    """
+    """The runs of the courses and the run that times a step, one tuple per optimizer and batch. If
+    `most` is true, all doublings are included. Learning rate and weight decay are placeholders,
+    since they do not affect the cost."""
     stages = range(1 + (question.runs.doublings if most and question.lowest is not None else 0))
     all_specs = []
     for optimizer in question.optimizers:
@@ -143,9 +144,9 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 
 
 def preview(question: Question, machine: Machine | None = None) -> BatchForecast:
-    """The forecast of a study. The cost depends on the vocabulary size, so the question's data
-    should contain it.
-    """
+    """The forecast of a study. The cost depends on the vocabulary size, so the vocabulary size in
+    `question.data` should be known. Without a machine, one trial runs at a time, at an assumed
+    speed."""
     machine = machine or Machine()
     limits = [question.limits.max_parallel, machine.slots]
     parallel = min([limit for limit in limits if limit is not None], default=1)
@@ -160,8 +161,8 @@ def preview(question: Question, machine: Machine | None = None) -> BatchForecast
         parallel=parallel,
         estimated=any(row.pace.estimated for row in rows),
         assumes=(
-            "least: every optimum inside its grid, no run doubled; "
-            "most: all extensions and doublings"
+            "least: every optimum lies inside its first grid, and no run is doubled; "
+            "most: all grids are extended and all runs doubled as often as the study allows"
         ),
         batches=tuple(rows),
     )
@@ -191,12 +192,13 @@ def batch_previews(question: Question, machine: Machine) -> list[BatchPreview]:
 
 
 def key_of(specs: tuple[TrialSpec, ...]) -> tuple[str, int]:
-    """The optimizer and the batch that some runs have in common."""
+    """The optimizer and the batch that all of these runs have in common."""
     return specs[0].optimizer.name, specs[0].horizon.batch_tokens
 
 
 def pace_of(question: Question, spec: TrialSpec, machine: Machine) -> Pace:
-    """The speed of runs like this one: measured, or assumed if no rates were measured."""
+    """The speed of runs like this one: the measured rate of earlier runs, or an assumed rate if
+    there are none."""
     if machine.rates:
         return pace(machine.rates, spec.optimizer.name, spec.model.width, spec.horizon.batch_tokens)
     return assumed(trial_flops(spec) / spec.own_steps, question.model.depth)

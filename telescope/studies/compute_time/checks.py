@@ -1,5 +1,5 @@
-"""Checks of a well-typed compute-time document. Each problem names a field and a remedy, and the
-value unless it is missing or has several parts."""
+"""Checks of a compute-time document whose fields all have the right type. Each problem names a
+field and a remedy, and in most cases the value of the field."""
 
 import math
 from collections.abc import Iterator
@@ -14,16 +14,15 @@ from telescope.trials.horizon import HorizonSpec, batch_problem
 from telescope.trials.lattice import OCTAVE_PARTS
 from telescope.trials.optimizer import clip_problems
 
-FEWEST_STEPS = 20  # steps of a run; with fewer, its curve is too short to read losses off
+FEWEST_STEPS = 20  # fewest steps of a run at the largest batch; a shorter curve cannot be read
 MOST_BATCHES = 64
 MOST_STEPS = 2**31 - 1
 LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
 
 
 def checked(question: Question) -> Question:
-    """The question, unchanged. Raises InvalidInput with its `problems`, or else with its
-    `budget_problems`.
-    """
+    """The question, unchanged. Raises InvalidInput if the question has `problems`. If it has none,
+    raises InvalidInput if it has `budget_problems`."""
     refusals = tuple(problems(question)) or tuple(budget_problems(question))
     if refusals:
         raise InvalidInput.because(refusals)
@@ -31,7 +30,7 @@ def checked(question: Question) -> Question:
 
 
 def problems(question: Question) -> Iterator[Problem]:
-    """The problems of a question, except its `budget_problems`."""
+    """The problems of a question, except those that `budget_problems` gives."""
     names = question.optimizers
     if not names:
         yield Problem("optimizer", "is an empty list; name muon, adamw, or both", [])
@@ -65,9 +64,9 @@ def problems(question: Question) -> Iterator[Problem]:
 
 
 def batch_problems(question: Question) -> Iterator[Problem]:
-    """Problems of batch sizes: ill-formed lists, batches that do not split into windows or into
-    micro-batches, and too few steps at the largest batch.
-    """
+    """Problems of batch sizes: an empty list, too many batches, a repeated batch, a batch that does
+    not split into sequences of the context's length or into micro-batches, and too few steps at the
+    largest batch."""
     if not question.batches:
         message = "names no batch; list some, or give low and high, with high at least low"
         yield Problem("batch_tokens", message)
@@ -94,7 +93,8 @@ def batch_problems(question: Question) -> Iterator[Problem]:
 
 
 def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Problem]:
-    """Problems of a micro-batch that does not divide a batch, or does not split into windows."""
+    """Problems of a micro-batch that does not divide a batch, or does not split into sequences of
+    the context's length."""
     context = question.data.context
     if batch % micro:
         message = f"does not divide batch {batch}; use a divisor of every larger batch"
@@ -105,8 +105,8 @@ def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Probl
 
 
 def source_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the source of hyperparameters: they must be either tuned, or known from `given`
-    or `from_jobs`."""
+    """Problems of the source of hyperparameters. They must be either tuned in this study, or taken
+    from `given` or `from_jobs`."""
     untuned = bool(question.given) or question.from_jobs is not None
     if untuned == (question.tuning is not None):
         message = "hyperparameters need exactly one source; set `tuning`, `given` or `from_jobs`"
@@ -144,7 +144,7 @@ def rate_problems(tuning: Tuning) -> Iterator[Problem]:
         message = f"learning rates must lie within {limits}; choose a narrower range"
         yield Problem("tuning.lr", message, lr.low)
     elif lr.points < 3:
-        message = "an optimum needs a neighbour on either side; use at least 3 points, preferably 5"
+        message = "an optimum needs a point on either side; use at least 3 points, preferably 5"
         yield Problem("tuning.lr.points", message, lr.points)
     elif (
         math.log2(lr.high / lr.low) * OCTAVE_PARTS < lr.points - 1
@@ -171,13 +171,14 @@ def budget_problems(question: Question) -> Iterator[Problem]:
     longest = steps_of(question.runs.tokens, question.batches[0]) << question.runs.doublings
     if longest > MOST_STEPS:
         message = (
-            f"doubled {question.runs.doublings} times, a run has {longest} steps of the smallest "
-            f"batch, more than {MOST_STEPS}; use fewer tokens, larger batches, or fewer doublings"
+            f"gives a run of {longest} steps at the smallest batch after {question.runs.doublings} "
+            f"doublings, and the limit is {MOST_STEPS}; use fewer tokens, larger batches, or fewer "
+            "doublings"
         )
         yield Problem("runs.tokens", message, question.runs.tokens)
         return
     most = trials_upper_bound(question)
-    if most <= MOST_TRIALS:  # the exact count of more trials would take too long
+    if most <= MOST_TRIALS:  # to count more trials exactly would take too long
         most = most_trials(question)
     if most > question.limits.max_trials:
         remedy = f"raise it to {most}, or use fewer batches, seeds, points or doublings"

@@ -1,11 +1,12 @@
-"""The fold of a compute-time study: its searches and courses replayed over the completed trials.
+"""The state of a compute-time study, computed anew from its completed trials each time.
 
-An optimizer at a batch first needs hyperparameters, tuned here or given; then a course of runs for
-each seed, and a short run that has a worker to itself and times a step. Batches do not wait for
-each other, but only for the searches that their hyperparameters come from.
+At each batch size, an optimizer first needs hyperparameters. They are given in the document, or
+found by a search of this study. Then the optimizer needs a course for each seed: the runs that give
+the loss against tokens. It also needs one short run that has a worker to itself and times a step. A
+batch size waits only for the searches that its hyperparameters come from.
 
-Parts: `TuningSearch` · `BatchProgress`, an optimizer at a batch so far · `StudyProgress`, and
-`progress` · `candidates`, `setting_of`, `timed_spec`, the specifications of runs.
+Parts: `TuningSearch` · `BatchProgress` · `StudyProgress` · `progress` · `candidates`, `setting_of`,
+`timed_spec`, the specifications of runs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,7 +38,7 @@ TIMED_STEPS = 30
 
 @dataclass(frozen=True)
 class TuningSearch:
-    """The search for an optimizer's hyperparameters at a batch."""
+    """The search for an optimizer's hyperparameters at a batch, so far."""
 
     optimizer: OptimizerName
     progress: SearchProgress
@@ -52,20 +53,22 @@ class BatchProgress:
     setting: RunSetting | None  # None until the hyperparameters are known
     courses: tuple[Course, ...]  # one per seed
     timed: Trial | None  # the run that times a step; None until it is completed
-    # runs that can start now, the one that times a step included; empty without a setting
+    # runs that can start now, including the run that times a step; empty without a setting
     missing: tuple[TrialSpec, ...]
 
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """The progress of a study: all searches and all batches, by optimizer and batch."""
+    """The progress of a study. Both fields are in the question's order of optimizers, then in
+    ascending order of batch."""
 
     searches: tuple[TuningSearch, ...]
     batches: tuple[BatchProgress, ...]
 
     @property
     def missing(self) -> tuple[Planned, ...]:
-        """The missing runs of the current stages, each once."""
+        """All runs that can start now, each once, although a search and a course may share a
+        run."""
         tuning = [
             Planned(spec, Label(search.optimizer, "tuning"))
             for search in self.searches
@@ -80,12 +83,13 @@ class StudyProgress:
 
 
 def stage_of(spec: TrialSpec) -> str:
-    """The stage of a run with known hyperparameters: `runs` of a course, or `timing` of a step."""
+    """The name of a run's stage: `timing` for the run that times a step, `runs` for a run of a
+    course."""
     return "timing" if spec.measure == "time" else "runs"
 
 
 def progress(question: Question, trials: Sequence[Trial]) -> StudyProgress:
-    """Replay the study over the completed trials."""
+    """Compute the progress of a study from the completed ones of its trials."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     searches, batches = list[TuningSearch](), list[BatchProgress]()
     for optimizer in question.optimizers:
@@ -105,7 +109,7 @@ def progress(question: Question, trials: Sequence[Trial]) -> StudyProgress:
 def search_at(
     question: Question, optimizer: OptimizerName, batch_tokens: int, completed: Mapping[str, Trial]
 ) -> SearchProgress:
-    """The search at one batch so far."""
+    """An optimizer's search at one batch so far."""
     assert question.tuning is not None, "only a study with tuning has tuned batches"
     base = candidates(question, optimizer)
     return search_progress(question.tuning, question.runs, base, batch_tokens, completed)
@@ -114,7 +118,8 @@ def search_at(
 def hyperparameters(
     question: Question, optimizer: OptimizerName, searches: Sequence[TuningSearch]
 ) -> list[BatchHyperparameters | PendingSearch]:
-    """An optimizer's hyperparameters, given or tuned, in ascending order of batch."""
+    """An optimizer's hyperparameters at the batches where they are given or tuned, in ascending
+    order of batch. A search that is not finished is a `PendingSearch`."""
     from_document: list[BatchHyperparameters | PendingSearch] = [
         BatchHyperparameters(
             batch_tokens=values.batch_tokens,
@@ -140,7 +145,8 @@ def progress_at(
     entries: tuple[BatchHyperparameters | PendingSearch, ...],
     completed: Mapping[str, Trial],
 ) -> BatchProgress:
-    """The progress of an optimizer at a batch, from the optimizer's hyperparameters at any batches.
+    """The progress of an optimizer at a batch. `entries` are the optimizer's given and tuned
+    hyperparameters at all batches.
 
     Raises InvalidInput if the optimizer has no hyperparameters at any batch.
     """
@@ -173,7 +179,8 @@ def progress_at(
 
 @lru_cache(maxsize=1024)
 def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
-    """The study's optimizer, model and data; learning rate and weight decay are placeholders."""
+    """One of the study's optimizers, with the model and the data. Learning rate and weight decay
+    are placeholders."""
     options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__

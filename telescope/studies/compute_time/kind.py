@@ -1,4 +1,5 @@
-"""The `Kind` value of compute-time studies: question, checks, plan, answer and forecast."""
+"""The `Kind` value of compute-time studies: its fields are the functions that check a document,
+plan trials, and make the report and the forecast."""
 
 from collections.abc import Sequence
 

@@ -1,7 +1,7 @@
 """The ledger of a compute-time study: the tuning and training that each optimizer received.
 
-Parts: `ledger_entry`, with `fixed_hyperparameters` and `source_jobs` · `trials_of_batch`,
-`unique_trials`, `tokens_after_branch`, the accounting of trials.
+A *search* tunes the hyperparameters of an optimizer at a batch size. A *course* consists of the
+runs that give the loss against tokens, for an optimizer, batch size and seed.
 """
 
 import math
@@ -77,7 +77,7 @@ def source_jobs(question: Question) -> tuple[str, ...]:
 
 
 def trials_of_batch(batch: BatchProgress) -> tuple[Trial, ...]:
-    """The completed trials of an optimizer at a batch."""
+    """The completed trials of an optimizer's courses at a batch, and the run that times a step."""
     timed = (batch.timed,) if batch.timed else ()
     return tuple(trial for course in batch.courses for trial in course.trials) + timed
 
@@ -88,5 +88,6 @@ def unique_trials(*groups: Sequence[Trial]) -> list[Trial]:
 
 
 def tokens_after_branch(trial: Trial) -> int:
-    """The tokens that a trial itself was trained on, without the steps of its trunk."""
+    """The tokens that a trial itself was trained on. If the trial continues an earlier run (its
+    trunk), the steps of that run do not count."""
     return (trial.step - trial.spec.branch_step) * trial.spec.horizon.batch_tokens

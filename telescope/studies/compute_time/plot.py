@@ -1,20 +1,18 @@
-"""The picture of the answer at a target loss.
+"""The picture of the answer to a target loss, in three panels.
 
-It has three panels:
+- The left panel shows hours against devices. A line connects each optimizer's frontier: the rows
+  that have fewer hours than all its other rows with as many or fewer devices. Markers are filled if
+  the step time was measured, and hollow if it was modelled. Rows that are not on the frontier have
+  faint markers. Hours that are a bound have an arrow towards the true value instead of a marker.
+- The middle panel shows AdamW's tokens divided by Muon's, against batch size. A dashed line marks
+  the ratio 1. A dotted line marks the batch size from which on the trend of the ratio is fitted.
+- The right panel shows tokens against batch size. A dashed line marks each optimizer's critical
+  batch B*, beyond which its tokens rise, by the piecewise form of the fit.
 
-- hours against devices: a line through each optimizer's frontier, with filled markers for measured
-  and hollow markers for modelled step times; faint markers for rows off the frontier, and an arrow
-  on each bound;
-- AdamW's tokens over Muon's against batch size, with intervals, hollow markers for bounds, the line
-  at 1, and the smallest batch in the fit of the trend;
-- tokens against batch size, with intervals, hollow markers for bounds, and the critical batch, B*,
-  of the piecewise fit.
-
-In the last two panels, an arrow marks an interval that has no lower or no upper end.
+In the last two panels, values have 90 % intervals, and values that are bounds have hollow markers.
+An arrow marks an interval that has no lower or no upper end.
 
 Colour-blind readers can tell the colours and markers apart.
-
-Parts: `draw` · a function for each panel · `Whisker`, a value with its interval.
 """
 
 from collections.abc import Sequence
@@ -55,7 +53,10 @@ def draw(
     figure = Figure(figsize=(17, 5.6), layout="constrained", facecolor="white")
     prefix = f"{title}: " if title else ""
     figure.suptitle(
-        f"{prefix}to a loss of {frontier.target_loss:g}", fontsize=13, fontweight="bold", color=INK
+        f"{prefix}what each optimizer needs to reach a loss of {frontier.target_loss:g}",
+        fontsize=13,
+        fontweight="bold",
+        color=INK,
     )
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.15, 1, 1.15))
     _draw_frontier(left, frontier)
@@ -67,7 +68,7 @@ def draw(
 def _draw_frontier(axes: Axes, answer: FrontierAnswer) -> None:
     """Draw hours against devices."""
     rows = [row for row in answer.rows if row.hours is not None]
-    _set_style(axes, "hours against devices", "devices", "hours")
+    _set_style(axes, "hours against devices", "number of devices", "hours to the loss")
     if not rows:
         return _draw_note(axes)
     for name in COLOURS:
@@ -75,10 +76,10 @@ def _draw_frontier(axes: Axes, answer: FrontierAnswer) -> None:
     axes.plot([], [], "o", color=INK, ms=6, label="step time measured")
     axes.plot([], [], "o", color="white", mec=INK, ms=6, label="step time modelled")
     if any(row.censored for row in rows):
-        label = "lower bound: a run did not reach the loss"
+        label = "lower bound, because a run did not reach the loss"
         axes.plot([], [], "^", color=MUTED, ms=6, label=label)
     if any(row.early for row in rows):
-        label = "upper bound: a run was below the loss at its first point"
+        label = "upper bound, because a run was below the loss at its first point"
         axes.plot([], [], "v", color=MUTED, ms=6, label=label)
     axes.legend(**LEGEND)
     axes.set_xscale("log", base=2)
@@ -129,9 +130,10 @@ def _draw_points(
 
 
 def _draw_ratio(axes: Axes, answer: RatioAnswer) -> None:
-    """Draw AdamW's tokens over Muon's."""
+    """Draw AdamW's tokens divided by Muon's, against batch size."""
     rows = [row for row in answer.rows if row.ratio is not None]
-    _set_style(axes, "token ratio: above 1, Muon needs fewer", "batch (tokens)", "AdamW / Muon")
+    title = "ratio of tokens to the loss: above 1, Muon needs fewer tokens"
+    _set_style(axes, title, "batch size (tokens)", "AdamW's tokens / Muon's tokens")
     if not rows:
         return _draw_note(axes, answer.note)
     axes.axhline(1.0, color=MUTED, lw=1.2, ls="--")
@@ -144,18 +146,18 @@ def _draw_ratio(axes: Axes, answer: RatioAnswer) -> None:
     if start := answer.trend_from_batch_tokens:
         label = "the trend is fitted from this batch on"
         axes.axvline(start, color=RATIO, lw=1, ls=":", label=label)
-    axes.plot([], [], "o-", color=RATIO, ms=6, label="AdamW's tokens over Muon's, 90 % interval")
+    axes.plot([], [], "o-", color=RATIO, ms=6, label="ratio with its 90 % interval")
     if any(row.pairs == 0 for row in rows):
-        axes.plot([], [], "o", color="white", mec=RATIO, ms=6, label="a bound")
+        axes.plot([], [], "o", color="white", mec=RATIO, ms=6, label="ratio that is only a bound")
     axes.margins(y=0.2)  # room for the legend
     axes.legend(**LEGEND)
     _set_batch_axis(axes)
 
 
 def _draw_tokens(axes: Axes, answer: BatchAnswer) -> None:
-    """Draw tokens against batch size, and B*."""
+    """Draw tokens against batch size, and each optimizer's critical batch."""
     rows = [row for row in answer.rows if row.tokens is not None]
-    _set_style(axes, "tokens against batch size", "batch (tokens)", "tokens to the loss")
+    _set_style(axes, "tokens against batch size", "batch size (tokens)", "tokens to the loss")
     if not rows:
         return _draw_note(axes)
     for name, colour in COLOURS.items():
@@ -171,7 +173,7 @@ def _draw_tokens(axes: Axes, answer: BatchAnswer) -> None:
     for summary in answer.optimizers:
         _draw_critical_batch(axes, summary)
     if any(map(_is_bound, rows)):
-        axes.plot([], [], "o", color="white", mec=INK, ms=6, label="a bound")
+        axes.plot([], [], "o", color="white", mec=INK, ms=6, label="tokens that are only a bound")
     axes.legend(**LEGEND)
     _set_batch_axis(axes)
     axes.set_yscale("log")
@@ -186,11 +188,13 @@ def _is_bound(row: BatchRow) -> bool:
 
 
 def _draw_critical_batch(axes: Axes, summary: BatchSummary) -> None:
-    """Draw an optimizer's B* by the piecewise fit, with the interval if both ends are known."""
+    """Draw an optimizer's critical batch by the piecewise form of the fit. Its interval is drawn if
+    both ends are known."""
     name = summary.optimizer
     for law in summary.critical:
         if law.form == "piecewise" and law.batch_tokens is not None:
-            label = f"B* of {OPTIMIZER_TITLES[name]}: {_short(law.batch_tokens)}"
+            title = OPTIMIZER_TITLES[name]
+            label = f"critical batch B* of {title}: {_short(law.batch_tokens)} tokens"
             axes.axvline(law.batch_tokens, color=COLOURS[name], lw=1.2, ls="--", label=label)
             if law.low is not None and law.high is not None:
                 axes.axvspan(law.low, law.high, color=COLOURS[name], alpha=0.12, lw=0)
@@ -198,7 +202,8 @@ def _draw_critical_batch(axes: Axes, summary: BatchSummary) -> None:
 
 @dataclass(frozen=True)
 class Whisker:
-    """A value and its interval; a missing lower end is None or 0, a missing upper end None."""
+    """A value and its interval. If the interval has no lower end, `low` is None or 0. If the
+    interval has no upper end, `high` is None."""
 
     x: float
     value: float
@@ -235,7 +240,7 @@ def _draw_arrow(
 
 
 def _short(value: float) -> str:
-    """A value with three digits and an SI prefix."""
+    """A value with three significant digits; from 1000 on with an SI prefix, such as 12.5k."""
     for size, prefix in PREFIXES:
         if value >= size:
             return f"{value / size:.3g}{prefix}"
@@ -243,7 +248,7 @@ def _short(value: float) -> str:
 
 
 def _set_batch_axis(axes: Axes) -> None:
-    """Set the x axis to batch sizes on a log2 scale."""
+    """Make the x axis a log2 scale with labels for batch sizes."""
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}" if x < 1e5 else _short(x)))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -261,7 +266,7 @@ def _set_style(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def _draw_note(axes: Axes, note: str = "") -> None:
-    """Write the reason for an empty panel into it."""
+    """Write into an empty panel why it is empty."""
     text = note or "no run reached the loss"
     centred: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
     axes.text(0.5, 0.5, text, **centred, fontsize=9, color=MUTED, wrap=True)

@@ -1,4 +1,7 @@
-"""The question of a compute-time study: the user's document and its parts, typed and bounded."""
+"""The question of a compute-time study: the types of the user's document and of its parts.
+
+The study compares the tokens and hours that optimizers need to reach a loss, at several batch
+sizes. In the fields below, *a batch* is a batch size in tokens."""
 
 from dataclasses import field
 from typing import Annotated, Literal
@@ -37,8 +40,8 @@ class BatchModel(Preset):
     width: Width
     """Width of the model in every run."""
     base_width: Width | None = None
-    """The width that hyperparameters are stated for; by default `width`. A telescope job states
-    hyperparameters for its own base width."""
+    """The width that learning rates and weight decays are stated for; by default `width`. Values
+    that come from a telescope job are stated for that job's base width."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -54,7 +57,8 @@ class Doublings:
     low: Count
     """Smallest batch, in tokens; a multiple of the context."""
     high: Count
-    """Upper limit of the batches, in tokens; the largest batch may be smaller."""
+    """Upper limit of the batches, in tokens. The largest batch is the last doubling up to this
+    limit."""
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -67,31 +71,35 @@ class Runs:
     """The length of the runs, and how losses are read off them."""
 
     tokens: Count
-    """Tokens of a run, or of the longest of several lengths, before any doubling: at least 20 steps
-    of the largest batch."""
+    """Tokens of the longest run before any doubling. They must allow at least 20 steps of the
+    largest batch."""
     doublings: Annotated[int, Field(ge=0, le=8)] = 2
-    """Maximal number of times that a run is doubled if it has not reached the lowest target loss;
-    under constant, a loss 3 % below it."""
+    """Maximal number of times that the length of the runs is doubled. The length at a batch and
+    seed is doubled until a run there reaches the lowest target loss. Under the reading constant,
+    the run must reach a loss 3 % below the lowest target loss."""
     reading: Reading = "constant"
-    """How losses are read off runs: constant, along the curve of a run at a constant learning
-    rate; cooldown, at the end of cooldowns that branch off such a run; full, at the end of
-    separate runs."""
+    """How losses are read off runs. `constant` reads them along the curve of a run at a constant
+    learning rate. `cooldown` reads them at the end of cooldowns, which branch off such a run and
+    decay the learning rate to 0. `full` reads them at the end of separate runs of several lengths,
+    which decay the learning rate to 0."""
     cooldown_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.2
-    """Under cooldown: share of a run, at its end, in which the learning rate falls linearly to 0.
-    """
+    """Under the reading cooldown: length of the cooldown at the end of a run, as a share of the
+    run. The learning rate falls linearly to 0 in it."""
     lengths: Annotated[int, Field(ge=2, le=64)] = 6
-    """Under cooldown and full: number of run lengths per batch and seed, half an octave apart;
-    before any doubling, the longest is `tokens`."""
+    """Under the readings cooldown and full: number of run lengths per batch and seed before any
+    doubling. The longest is `tokens`, and each shorter length is the next longer one divided by
+    sqrt(2). Lengths that are too short for warm-up and cooldown are left out."""
     warmup_tokens: Count | None = None
     """Tokens of the warm-up, at most half of `tokens`; by default a twentieth of `tokens`."""
     evaluations: Annotated[int, Field(ge=20, le=200)] = 100
-    """Under constant: number of held-out losses that a run measures per `tokens`."""
+    """Under the reading constant: number of times that a run measures its held-out loss in `tokens`
+    tokens. A doubled run continues at the same interval."""
     evaluation_tokens: Count = 4096
-    """Held-out tokens per evaluation, the same for every run."""
+    """Number of held-out tokens per evaluation. Every run is evaluated on the same tokens."""
     micro_batch_tokens: Count | None = None
-    """Tokens per forward pass, for batches that do not fit into memory. Larger batches are split
-    into micro-batches of this size, which must divide every larger batch and be a multiple of
-    the context."""
+    """Maximal number of tokens per forward pass, for batches that do not fit into memory. A larger
+    batch is split into micro-batches of this size. The size must be a multiple of the context and
+    must divide every larger batch."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -101,20 +109,20 @@ class Tuning:
     """
 
     lr: Range
-    """Learning rates, the same for all optimizers. If the best lies at an end of the grid, the grid
-    is extended beyond that end, unless `extend` is false."""
+    """Grid of learning rates, the same for all optimizers. If the best learning rate lies at an end
+    of the grid, the grid is extended beyond that end, unless `extend` is false."""
     weight_decay: NonNegative | tuple[NonNegative, ...] = 0.1
-    """Weight decay: a value, or several to compare."""
+    """Weight decay: one value, or several values to compare."""
     batch_tokens: tuple[Count, ...] = ()
-    """Batches to tune at, in tokens; by default all. Between tuned batches, hyperparameters are
-    interpolated; beyond them, the values of the nearest tuned batch are used. The report says so.
-    """
+    """Batches to tune at, in tokens; by default all batches of the study. A batch between two tuned
+    batches gets interpolated hyperparameters. A batch outside the range of the tuned batches gets
+    the values of the nearest tuned batch. The report states the source of each batch's values."""
     tokens: Count | None = None
     """Tokens of each tuning run; by default `runs.tokens`."""
     extensions: Annotated[int, Field(ge=0, le=8)] = 3
-    """Maximal number of times that the grid is extended, by two points each time."""
+    """Maximal number of times that the grid is extended. Each extension adds two points."""
     seeds: Count = 1
-    """Runs per learning rate and weight decay."""
+    """Number of runs per learning rate and weight decay, each with another seed."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -124,29 +132,31 @@ class Given:
     optimizer: OptimizerName
     """Optimizer that the hyperparameters are for."""
     batch_tokens: Count
-    """Batch that the hyperparameters are for, in tokens. Between given batches, hyperparameters are
-    interpolated; beyond them, the values of the nearest given batch are used. The report says so.
-    """
+    """Batch that the hyperparameters are for, in tokens. A batch between two given batches gets
+    interpolated hyperparameters. A batch outside the range of the given batches gets the values of
+    the nearest given batch. The report states the source of each batch's values."""
     lr: Positive
-    """Learning rate at the base width; in a Muon run, Muon's."""
+    """Learning rate at the base width. In a Muon run, this is Muon's learning rate; AdamW's is a
+    multiple of it, `adamw_lr_ratio`."""
     weight_decay: NonNegative = 0.1
     """Weight decay at the base width."""
     job: str = ""
     """Id of the telescope job that found the hyperparameters; empty if there is no job."""
     mark: str = ""
-    """A reservation about the hyperparameters; the report repeats it, and the verdict is
-    unresolved."""
+    """A reservation about the hyperparameters, as text. The report repeats it, and the verdict is
+    then unresolved. Empty if there is no reservation."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FromJobs:
-    """Telescope jobs, each at its own batch size, whose answers give the hyperparameters."""
+    """Telescope jobs whose answers give the hyperparameters. Each job gives them for its own batch
+    size."""
 
     jobs: Annotated[tuple[str, ...], Field(min_length=1)]
     """Ids of the jobs."""
     force: bool = False
-    """Accept jobs that differ in model, base width, corpus, context, parametrisation or optimizer
-    options too; the report then says so, and the verdict is unresolved."""
+    """Also accept jobs that differ from this study in model, base width, corpus, context,
+    parametrisation or optimizer options. The report then says so, and the verdict is unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -154,11 +164,11 @@ class Hardware:
     """A description of the devices, from which the time of a step is modelled."""
 
     device_flops_per_second: Positive
-    """Peak FLOP/s of a device, in the training precision: 989e12 for an H100 in bf16."""
+    """Peak FLOP/s of a device in the training precision; for example 989e12 for an H100 in bf16."""
     share_of_peak: Annotated[float, Field(gt=0, le=1)]
-    """Share of the peak that training reaches: 0.4 for 40 %."""
+    """Share of the peak that training reaches; for example 0.4 for 40 %."""
     bandwidth_bytes_per_second: Positive
-    """Bandwidth out of each device, in bytes per second: 50e9 for 400 Gbit/s."""
+    """Bandwidth out of each device, in bytes per second; for example 50e9 for 400 Gbit/s."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -166,12 +176,14 @@ class Devices:
     """The numbers of devices that hours are reported for, and a description of the devices."""
 
     counts: tuple[Count, ...] = (1, 2, 4, 8, 16, 32, 64, 128)
-    """Numbers of devices; at each batch, only numbers that divide its sequences evenly are used."""
+    """Numbers of devices. At each batch, a number is used only if it divides the number of
+    sequences in the batch."""
     hardware: Hardware | None = None
-    """Description of the devices. By default a device is a worker of this installation: the time of
-    a step is measured on one worker and modelled for several."""
+    """Description of the devices. By default, a device is a worker of this installation: the time
+    of a step on one worker is measured, and the time on several workers is modelled."""
     bandwidth_bytes_per_second: Positive = 1.25e9
-    """Bandwidth between workers of this installation, in bytes per second; by default 10 Gbit/s."""
+    """Bandwidth out of each worker of this installation, in bytes per second; by default 10 Gbit/s.
+    If `hardware` is set, this value is ignored."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -179,15 +191,16 @@ class BatchLimits:
     """Limits of a compute-time job."""
 
     max_parallel: Count | None = None
-    """Trials that run at once; by default as many as there are workers."""
+    """Maximal number of trials that run at once; by default the number of workers."""
     max_trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = 2000
-    """Trials of the job; a study that might need more is refused."""
+    """Maximal number of trials of the job. A study that might need more is refused."""
     max_seconds: Positive | None = None
-    """Seconds that the job runs, pauses excluded; once they have passed, no new stage begins."""
+    """Maximal number of seconds that the job runs, pauses excluded. Once they have passed, no new
+    stage (a set of trials that are planned together) begins."""
 
 
 def ascending(values: tuple[int, ...] | Doublings) -> tuple[int, ...]:
-    """Batch sizes, listed or as doublings, in ascending order."""
+    """The batch sizes of a list or of doublings, in ascending order."""
     return values.values if isinstance(values, Doublings) else tuple(sorted(values))
 
 
@@ -196,7 +209,7 @@ class Question:
     """The document of a compute-time job."""
 
     kind: Literal["compute_time"] = "compute_time"
-    """Kind of the study: optimizers compared over batch sizes."""
+    """Kind of the study: a comparison of optimizers at several batch sizes."""
     name: str = "compute_time"
     """Name of the job in lists and pictures."""
     optimizer: OptimizerName | tuple[OptimizerName, ...] = ("muon", "adamw")
@@ -204,9 +217,9 @@ class Question:
     adamw_lr_ratio: Positive = 0.5
     """In a Muon run: AdamW's learning rate divided by Muon's, at the base width."""
     parametrisation: Parametrisation = "mup"
-    """Rules by which hyperparameters change from base_width to width: mup is muP, in spectral form
-    for Muon; mup-paper is the table of arXiv 2505.02222 as printed; standard scales initial values
-    only."""
+    """Rules by which hyperparameters change from base_width to width. `mup` is muP, in spectral
+    form for Muon. `mup-paper` is the table of arXiv 2505.02222 as printed. `standard` scales only
+    the initial values of the weights."""
     optimizer_options: OptimizerOptions = field(default_factory=OptimizerOptions)
     """Optimizer options that the study does not tune."""
     model: BatchModel
@@ -217,10 +230,10 @@ class Question:
     """Batch sizes in tokens, multiples of the context: a list of at most 64, or doublings from
     `low` up to `high`."""
     target_losses: tuple[Positive, ...] = ()
-    """Held-out losses to reach, in nats per token. The report has an answer for each; a run
-    that has not reached the lowest is doubled, up to `runs.doublings` times. Other losses can be
-    queried afterwards. Without target losses, no run is doubled.
-    """
+    """Held-out losses to reach, in nats per token. The report has an answer for each target loss.
+    The length of runs that have not reached the lowest target loss is doubled, up to
+    `runs.doublings` times. Without target losses, no length is doubled. Other losses can be queried
+    afterwards."""
     runs: Runs
     """Length of the runs, and how losses are read off them."""
     tuning: Tuning | None = None
@@ -230,15 +243,15 @@ class Question:
     from_jobs: FromJobs | None = None
     """Finished telescope jobs whose answers give the hyperparameters."""
     seeds: Count = 2
-    """Number of seeds per optimizer and batch. Both optimizers use the same seeds, hence the same
-    data; intervals need at least two seeds."""
+    """Number of seeds per optimizer and batch. All optimizers use the same seeds, so they read the
+    same data in the same order. Intervals need at least two seeds."""
     devices: Devices = field(default_factory=Devices)
     """Devices that hours are reported for."""
     limits: BatchLimits = field(default_factory=BatchLimits)
     """Limits of the job."""
     reuse: bool = True
-    """Reuse identical finished runs of other jobs instead of training them again; reused runs cost
-    nothing."""
+    """Reuse identical finished runs of other jobs instead of training them again. Reused runs are
+    free."""
 
     @property
     def optimizers(self) -> tuple[OptimizerName, ...]:

@@ -1,11 +1,10 @@
-"""Reasons for a compute-time study's verdict, each a value: one class per reason or doubt, with
-its numbers.
+"""The reasons for a compute-time study's verdict, as values.
 
-Decisions depend on the class; `wording` gives the text.
+Each kind of reason or doubt is a class whose fields hold its numbers. Decisions depend on the
+class. The module `wording` turns a value into text.
 
 Parts: `OptimizerBatch` · `HyperparameterDoubt`, a doubt about hyperparameters · `NoAnswer`, the
-reason why a target loss has no answer · `Doubt`, any doubt about an answer · `Reason`:
-`StudyStopped`, `RunsPending`, `Doubted`, `Resolved`.
+reason why a target loss has no answer · `Doubt`, any doubt about an answer · `Reason`.
 """
 
 from dataclasses import dataclass
@@ -31,17 +30,17 @@ class OptimizerBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class EveryRateDiverged:
-    """No learning rate of a search gave a finite mean loss, since a run diverged at each."""
+    """In the search for hyperparameters at a batch, every learning rate has a run that diverged."""
 
     code: Literal["every_rate_diverged"] = "every_rate_diverged"
     batch_tokens: int
-    lr_low: float
-    lr_high: float
+    lr_low: float  # the lowest learning rate of the search
+    lr_high: float  # the highest
 
 
 @dataclass(frozen=True, kw_only=True)
 class BestAtEdge:
-    """The best learning rate of a search is the lowest or highest that was tried."""
+    """The best learning rate of a search is the lowest or the highest one that was tried."""
 
     code: Literal["best_at_edge"] = "best_at_edge"
     batch_tokens: int
@@ -51,7 +50,7 @@ class BestAtEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Reservation:
-    """The document states a reservation about hyperparameters that it gives."""
+    """The document gives hyperparameters and states a reservation about them."""
 
     code: Literal["marked"] = "marked"
     mark: str  # the text of the reservation
@@ -66,7 +65,8 @@ HyperparameterDoubt = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NothingToRead:
-    """No run has given a held-out loss: none has finished, or all diverged before their first."""
+    """No run has given a held-out loss so far. Either no run has finished, or every finished run
+    diverged before it measured a loss."""
 
     code: Literal["nothing_to_read"] = "nothing_to_read"
     target_loss: float
@@ -79,7 +79,7 @@ class NotReached:
     code: Literal["not_reached"] = "not_reached"
     target_loss: float
     highest_loss: float  # the highest loss of any run
-    lowest_loss: float
+    lowest_loss: float  # the lowest loss of any run
 
 
 NoAnswer = Annotated[NothingToRead | NotReached, Field(discriminator="code")]
@@ -89,7 +89,8 @@ NoAnswer = Annotated[NothingToRead | NotReached, Field(discriminator="code")]
 
 @dataclass(frozen=True, kw_only=True)
 class Borrowed:
-    """Some batches use the hyperparameters of the nearest batch that has its own."""
+    """Some batches use the hyperparameters of another batch: the nearest one at which
+    hyperparameters are tuned or given."""
 
     code: Literal["borrowed"] = "borrowed"
     batches: tuple[OptimizerBatch, ...]
@@ -97,14 +98,14 @@ class Borrowed:
 
 @dataclass(frozen=True, kw_only=True)
 class NoTargets:
-    """The study names no target loss."""
+    """The document names no target loss."""
 
     code: Literal["no_targets"] = "no_targets"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunsCensored:
-    """Some batches have runs that neither reached a target loss nor diverged."""
+    """Some batches have runs that ended before they reached a target loss, without diverging."""
 
     code: Literal["runs_censored"] = "runs_censored"
     target_loss: float
@@ -131,7 +132,8 @@ class RunsEarly:
 
 @dataclass(frozen=True, kw_only=True)
 class OneSeed:
-    """The study has a single seed, so the noise of its runs is unknown."""
+    """The study has a single seed, so the differences between runs with different seeds are
+    unknown."""
 
     code: Literal["one_seed"] = "one_seed"
 
@@ -156,7 +158,7 @@ Doubt = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class StudyStopped:
-    """The study was ended before its question was answered."""
+    """The study ended before its question was answered."""
 
     code: Literal["stopped"] = "stopped"
     by: str  # an `EndCause`
@@ -172,7 +174,7 @@ class RunsPending:
 
 @dataclass(frozen=True, kw_only=True)
 class Doubted:
-    """All runs have ended, and there are doubts about the answer."""
+    """All runs are completed, and there are doubts about the answer."""
 
     code: Literal["doubted"] = "doubted"
     doubts: tuple[Doubt, ...]

@@ -1,8 +1,11 @@
 """The report of a compute-time study, `OptimizerComparison`.
 
-It contains the answer to each target loss, the hyperparameters at each batch, and a ledger of the
-tuning and training that each optimizer received. Frontier rows are too many for a report;
-`analysis` computes them for any target loss.
+The report contains the answer to each target loss, the hyperparameters at each batch, and a ledger
+of the tuning and training that each optimizer received. It does not contain the rows of hours
+against devices, since they are many; the module `analysis` computes them for any target loss.
+
+A *course* consists of the runs that give the loss against tokens, for an optimizer, batch size and
+seed.
 """
 
 from dataclasses import dataclass
@@ -25,40 +28,40 @@ class BatchReport:
     batch_tokens: int
     lr: float
     weight_decay: float
-    source: Source
+    source: Source  # where lr and weight_decay come from
     doubt: str  # doubts about the hyperparameters, as text; empty without doubts
     runs: int  # number of completed runs of the courses
-    diverged: int  # number of these runs that diverged
+    diverged: int  # number of runs, among those in `runs`, that diverged
     trained_tokens: float  # tokens of the longest course
     lowest_loss: float | None  # lowest held-out loss of any course; None if there is none yet
-    # seconds per step, measured by a run that had a worker to itself; None until that run is done
+    # seconds per step, measured by a run that had a worker to itself; None until that run is
+    # completed
     step_seconds: float | None
-    run_seconds: float  # seconds of the completed runs, the one that times a step included
+    run_seconds: float  # seconds of the completed runs, including the run that times a step
 
 
 @dataclass(frozen=True)
 class Granted:
-    """The tuning and training that an optimizer received: an entry of the ledger, which shows
-    whether the comparison is fair.
-    """
+    """An entry of the ledger: the tuning and training that an optimizer received. Readers can
+    compare the entries of the optimizers to judge whether the comparison is fair."""
 
     optimizer: OptimizerName
-    hyperparameters: str  # the source of hyperparameters as text: tuned here, given, or from jobs
+    hyperparameters: str  # the source of the hyperparameters, as text
     tuning_trials: int
     tuned_batches: tuple[int, ...]
     lr_low: float | None  # lowest learning rate tried; None without completed tuning trials
     lr_high: float | None  # highest learning rate tried
-    lr_octaves: float  # octaves from lr_low to lr_high
-    weight_decays: tuple[float, ...]
-    edges: tuple[str, ...]  # doubts about searches, such as a best learning rate at the edge
+    lr_octaves: float  # octaves (doublings) from lr_low to lr_high; 0 without tuning trials
+    weight_decays: tuple[float, ...]  # the weight decays that are compared; empty without tuning
+    edges: tuple[str, ...]  # doubts about searches, such as a best learning rate at a grid's end
     tuning_tokens: int
     tuning_flops: float
     tuning_seconds: float
     seeds: int
-    schedule: str
+    schedule: str  # how losses are read off runs, and the length of the warm-up, as text
     fixed: str  # hyperparameters that were not tuned, as text
     precision: str
-    trials: int  # number of trials, tuning included, as in the fields below
+    trials: int  # number of all trials; this field and those below include tuning
     diverged: int
     tokens: int
     flops: float
@@ -71,15 +74,17 @@ class AtTarget:
 
     target_loss: float
     reached: bool  # true if at least one run reached the loss
-    # Muon's standing against AdamW, in tokens: ahead or behind if all batches with a resolved
-    # standing agree; None if no run reached the loss, or if no batch allows a comparison
+    # Muon's standing against AdamW, in tokens: ahead or behind if all batches whose standing is
+    # resolved agree, otherwise unresolved; None if no run reached the loss, or if no batch allows a
+    # comparison
     muon: Standing | None
-    sentence: str
+    sentence: str  # the answer as text
     batches: BatchAnswer | None
     ratio: RatioAnswer | None
-    # comparison of the iso-loss curves of AdamW (first) and Muon (second)
+    # comparison of AdamW (first) and Muon (second) by hours against devices; None if there is no
+    # device count at which the hours of both are known
     dominance: Dominance | None
-    # the reason why no run reached the loss; None if a run did, and in older reports
+    # the reason why no run reached the loss; None if a run reached it, and in older reports
     because: NoAnswer | None = None
 
 
@@ -91,7 +96,7 @@ class OptimizerComparison:
     verdict: ComparisonVerdict
     reason: str
     read: str  # how losses were read off the runs, as text
-    # highest and lowest loss on any smoothed course, between which targets can be queried; None if
+    # highest and lowest loss on all smoothed courses; targets between them can be queried; None if
     # no loss was recorded
     highest_loss: float | None
     lowest_loss: float | None
@@ -99,8 +104,8 @@ class OptimizerComparison:
     batches: tuple[BatchReport, ...]
     ledger: tuple[Granted, ...]
     trials: int
-    reused: int  # number of trials that other jobs had trained
-    tokens: int  # tokens of the trials that this job trained, as in flops and seconds
-    flops: float
-    seconds: float
+    reused: int  # number of these trials that other jobs had trained
+    tokens: int  # tokens of the trials that this job trained
+    flops: float  # FLOPs of the trials that this job trained
+    seconds: float  # seconds of one worker for the trials that this job trained
     because: Reason | None = None  # the reason as a value; None in older reports

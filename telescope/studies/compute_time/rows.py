@@ -1,12 +1,16 @@
 """The rows of the three tables that answer a target loss.
 
-The tables are computed for any target loss from the curves of the finished runs. Rows are flat, so
-that JSON, CSV and a printed table have the same fields; an infinite number is None. Intervals are
-90 % intervals over seeds. A batch is *settled* if at least one of its runs reached the loss, and
-all other runs diverged.
+The first table has hours against devices, the second has tokens and steps against batch size, and
+the third has the ratio of AdamW's tokens to Muon's against batch size. The tables are computed for
+any target loss from the curves of the finished runs. Rows are flat, so that JSON, CSV and a printed
+table have the same fields. An infinite number is None. Intervals are 90 % intervals over seeds.
 
-Parts: `FrontierRow`, `FrontierAnswer` · `BatchRow`, `BatchSummary`, `BatchAnswer` · `RatioRow`,
-`RatioAnswer`.
+A run is *censored* if it ended before it reached the loss, without diverging. A run is *early* if
+its loss was low enough at its first point already. The tokens of both are bounds. A batch is
+*settled* if at least one of its runs reached the loss and none is censored or early. One row
+*dominates* another row of the same optimizer if it is better in one quantity (such as hours) and at
+least as good in the other (such as devices). The *frontier* consists of the rows that no other row
+dominates.
 """
 
 from dataclasses import dataclass
@@ -17,6 +21,7 @@ from telescope.statistics.step_time import Origin
 from telescope.statistics.token_ratio import Direction, Standing
 from telescope.trials.types import OptimizerName
 
+# where an optimizer's learning rate and weight decay at a batch come from; `job` is a telescope job
 Source = Literal["tuned", "interpolated", "extrapolated", "given", "job"]
 
 
@@ -27,20 +32,23 @@ class FrontierRow:
     optimizer: OptimizerName
     batch_tokens: int
     devices: int
-    hours: float | None  # hours to the loss; None if every run diverged
+    # hours to the loss, a bound if a run is censored or early; None if every run diverged
+    hours: float | None
     hours_low: float | None  # 0 if the interval has no lower end
     hours_high: float | None  # None if the interval has no upper end
     step_seconds: float
     origin: Origin  # origin of the step time: measured or modelled
-    share_of_peak: float | None  # MFU; None if the peak is unknown
-    # true if a run neither reached the loss nor diverged: then hours are a lower bound, and off the
-    # frontier
+    # model FLOP/s as a share of the devices' peak (MFU); None if the peak is unknown
+    share_of_peak: float | None
+    # true if a run neither reached the loss nor diverged; hours are then a lower bound, and the row
+    # is not on the frontier
     censored: bool
-    # true if a run was below the loss at its first point: then hours are an upper bound, and off
-    # the frontier
+    # true if a run was below the loss at its first point; hours are then an upper bound, and the
+    # row is not on the frontier
     early: bool
-    diverged: int  # number of runs that diverged, which do not count in hours
-    on_frontier: bool  # true if hours are an estimate that no other one of this optimizer dominates
+    diverged: int  # number of runs that diverged; hours are computed from the other runs
+    # true if hours are not a bound and no other such row of this optimizer dominates this row
+    on_frontier: bool
 
     @property
     def bound(self) -> bool:
@@ -54,9 +62,10 @@ class FrontierAnswer:
 
     target_loss: float
     read: str  # how the loss was read off the runs, as text
-    rows: tuple[FrontierRow, ...]  # sorted by optimizer, devices, batch
-    # comparison of the frontiers of AdamW (first) and Muon (second), even if the rows are of one
-    # optimizer only; None if no device count lies within the range of both frontiers
+    # in the study's order of optimizers, then sorted by devices and batch
+    rows: tuple[FrontierRow, ...]
+    # comparison of the frontiers of AdamW (first) and Muon (second), also if `rows` has only one of
+    # them; None if no device count lies within the range of both frontiers
     dominance: Dominance | None
     model: str  # the assumptions of modelled step times, as text
 
@@ -67,19 +76,19 @@ class BatchRow:
 
     optimizer: OptimizerName
     batch_tokens: int
-    # tokens to the loss: a bound if a run is censored or early; None if all runs diverged
+    # tokens to the loss, a bound if a run is censored or early; None if all runs diverged
     tokens: float | None
     tokens_low: float | None  # 0 if the interval has no lower end
     tokens_high: float | None  # None if the interval has no upper end
     steps: float | None  # steps to the loss
     steps_low: float | None
     steps_high: float | None
-    reached: int  # number of runs that reached the loss; the next three count other outcomes
+    reached: int  # number of runs with this outcome, as in the next three fields
     censored: int
     early: int
     diverged: int
     # true if the batch is settled and no other settled batch of this optimizer dominates it in
-    # tokens and steps
+    # tokens and steps (the fewer, the better)
     on_frontier: bool
     lr: float
     weight_decay: float
@@ -88,22 +97,27 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class CriticalBatch:
-    """The critical batch, beyond which the tokens to a loss rise, by one form of the law of tokens
-    against batch size. In the piecewise form it is None if the tokens do not rise within the
-    batches that were run; in the smooth form it may lie outside these batches.
+    """The critical batch, which is the batch size beyond which the tokens to a loss rise.
+
+    It is estimated by fitting a formula for the tokens at each batch size, in a piecewise or in a
+    smooth form (`telescope.statistics.critical_batch`). By the piecewise form, `batch_tokens` is
+    None if the tokens do not rise within the settled batches. By the smooth form, the critical
+    batch may lie outside the settled batches.
     """
 
     form: Literal["piecewise", "smooth"]
     batch_tokens: float | None
-    low: float | None
-    high: float | None
-    fewest_tokens: float
-    residual_percent: float
-    # p-value of the fit: small if the form does not fit; None if there are too few batches or seeds
+    low: float | None  # 0 if the interval has no lower end
+    high: float | None  # None if the interval has no upper end
+    fewest_tokens: float  # tokens to the loss in the limit of small batches, by this form
+    residual_percent: float  # root mean square of the residuals of the fit, in % of the tokens
+    # p-value of the fit, which is small if the form does not fit; None if it cannot be tested,
+    # because there are too few batches or seeds or because seeds do not differ
     p_of_misfit: float | None
-    slope: float | None  # slope of log steps beyond the critical batch; None for the smooth form
-    # lowest and highest critical batch of the fits that leave one batch out; None for the smooth
-    # form, with fewer than four settled batches, and for an infinite critical batch
+    # slope of log steps against log batch beyond the critical batch; None for the smooth form
+    slope: float | None
+    # lowest and highest critical batch if each batch in turn is left out of the fit; None for the
+    # smooth form, with fewer than four settled batches, and if the critical batch is infinite
     left_out_low: float | None
     left_out_high: float | None
 
@@ -113,12 +127,12 @@ class BatchSummary:
     """The token-optimal batch and the critical batches of an optimizer."""
 
     optimizer: OptimizerName
-    # the largest batch that needs at most 2 % more than the fewest tokens, by the piecewise law;
-    # None if it lies beyond the batches that were run, or with fewer than three settled batches
+    # the largest batch that needs at most 2 % more than the fewest tokens, by the piecewise form;
+    # None if it lies beyond the settled batches, or if there are fewer than three settled batches
     token_optimal_batch: float | None
     token_optimal_low: float | None
     token_optimal_high: float | None
-    critical: tuple[CriticalBatch, ...]  # empty with fewer than three settled batches
+    critical: tuple[CriticalBatch, ...]  # one per form; empty with fewer than three settled batches
 
 
 @dataclass(frozen=True)
@@ -127,13 +141,13 @@ class BatchAnswer:
 
     target_loss: float
     read: str
-    rows: tuple[BatchRow, ...]  # sorted by optimizer, batch
+    rows: tuple[BatchRow, ...]  # in the study's order of optimizers, then sorted by batch
     optimizers: tuple[BatchSummary, ...]
 
 
 @dataclass(frozen=True)
 class RatioRow:
-    """AdamW's cost divided by Muon's at a batch; ratios are above 1 if Muon needs less."""
+    """AdamW's cost divided by Muon's at a batch. A ratio is above 1 if Muon needs less."""
 
     batch_tokens: int
     ratio: float | None  # ratio of tokens
@@ -144,27 +158,31 @@ class RatioRow:
     gap_tokens: float | None  # AdamW's tokens minus Muon's
     gap_low: float | None
     gap_high: float | None
-    pairs: int  # pairs of runs with the same seed; 0 if the row is a bound
-    muon: Standing  # Muon's standing in tokens
+    # number of seeds with which both optimizers reached the loss at a settled batch; 0 if the ratio
+    # and the gap are bounds
+    pairs: int
+    muon: Standing  # whether Muon needs fewer tokens (ahead) or more (behind), if this is resolved
 
 
 @dataclass(frozen=True)
 class RatioAnswer:
-    """The token ratio against batch size."""
+    """AdamW's tokens divided by Muon's, against batch size."""
 
     target_loss: float
     read: str
     rows: tuple[RatioRow, ...]  # sorted by batch
-    # the first batch of the trend: the larger critical batch, or the median of AdamW's batches if
-    # none could be fitted; None without rows, or if an optimizer's tokens do not rise within the
-    # batches that were run
+    # the batch size from which on the trend is fitted: the larger of the critical batches that
+    # could be fitted, or the median of AdamW's batches if none could be fitted; None without rows,
+    # or if a critical batch is infinite
     trend_from_batch_tokens: float | None
-    # trend of the ratio from that batch on; None if fewer than two batches there have pairs of runs
+    # trend of the ratio from that batch on; None if fewer than two of these batches have pairs
     trend: Direction | None
     exponent: float | None  # the ratio changes as batch^exponent; None without a trend
     exponent_low: float | None
     exponent_high: float | None
-    p_falling: float | None  # p-value of the hypothesis that the ratio does not fall
+    # p-value of the hypothesis that the ratio does not fall, which is small if the ratio falls
+    # clearly
+    p_falling: float | None
     note: str  # the reason why there are no rows; empty if there are rows
 
     @classmethod

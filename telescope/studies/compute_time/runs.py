@@ -1,19 +1,24 @@
-"""The runs of an optimizer at a batch and seed, and the loss curve that they give.
+"""The runs of an optimizer at a batch size and seed, and the loss curve that they give.
 
-A *course* is loss against tokens. The study's *reading* determines which losses it consists of:
+A *course* is the held-out loss against tokens, for one optimizer, batch size and seed. The study's
+*reading* (`runs.reading` in the document) determines which losses the course consists of:
 
-    constant    the held-out losses along a run at a constant learning rate, a *trunk*, which ends a
-                little below the lowest target
-    cooldown    the final losses of cooldowns that branch off a trunk, each after another length
-    full        the final losses of separate runs of several lengths, each decaying to zero
+    constant    the held-out losses along a run at a constant learning rate
+    cooldown    the final losses of cooldowns, which branch off a run at a constant learning rate at
+                several steps and decay the learning rate to zero
+    full        the final losses of separate runs of several lengths, which decay the learning rate
+                to zero
 
-Lengths are half an octave apart. The length of a course whose final losses are all above
-`threshold` is doubled, as often as the study allows; a trunk is extended by a branch at its last
-step. Plans depend on final losses only.
+The run at a constant learning rate is the *trunk* of the course. Under the reading constant, the
+trunk ends early once its held-out loss is a little below the lowest target loss. Under the readings
+cooldown and full, each run length is sqrt(2) times the next shorter one.
 
-Parts: `RunSetting` · `Course` · `course`, from the completed trials · `stage_parts`, the runs of a
-stage: `trunk`, `cooled_down`, `full` · `horizon_of`, `lengths`, the lengths of runs ·
-`read_course`.
+A course is planned in *stages*. Stage 0 has the run lengths that the document asks for. If all
+final losses of the course are above `threshold`, a further stage doubles the length, as often as
+the document allows. The trunk of a further stage continues the previous trunk from its last step.
+Plans depend only on the final losses of trials.
+
+Parts: `RunSetting` · `Course` · `course` · `stage_parts`, the runs of a stage · `read_course`.
 """
 
 import math
@@ -38,7 +43,7 @@ from telescope.trials.spec import TrialSpec
 
 LearningRateDecay = Literal["constant", "linear", "wsd"]
 # under the reading constant, a trunk ends once its loss is at most (1 - STOP_MARGIN) x the lowest
-# target, so that the crossing lies inside the smoothed curve
+# target loss, so that its smoothed curve crosses the target before it ends
 STOP_MARGIN = 0.03
 
 
@@ -50,16 +55,16 @@ class RunSetting:
     model: ModelSpec
     data: DataSpec
     batch_tokens: int
-    source: Source
+    source: Source  # where the learning rate and weight decay come from
     doubts: tuple[HyperparameterDoubt, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """Loss against tokens so far, for an optimizer, batch and seed."""
+    """Loss against tokens so far, for an optimizer, batch size and seed."""
 
     trials: tuple[Trial, ...]
-    missing: tuple[TrialSpec, ...]  # runs of the current part of a stage
+    missing: tuple[TrialSpec, ...]  # runs that can start now
     tokens: Array  # [point], ascending
     loss: Array  # [point]
     diverged: bool  # true if any of the trials diverged
@@ -73,8 +78,8 @@ class Course:
 def course(
     runs: Runs, setting: RunSetting, seed: int, lowest: float | None, completed: Mapping[str, Trial]
 ) -> Course:
-    """The course of the completed trials, keyed by digest; `lowest` is the lowest target loss, None
-    without target losses."""
+    """The course so far. `completed` contains the completed trials, keyed by digest. `lowest` is
+    the lowest target loss; None if the study has no target losses."""
     trials: list[Trial] = []
     for stage in range(1 + (runs.doublings if lowest is not None else 0)):
         for specs in stage_parts(runs, setting, seed, lowest, stage):
@@ -91,9 +96,8 @@ def course(
 def stage_parts(
     runs: Runs, setting: RunSetting, seed: int, lowest: float | None, stage: int
 ) -> list[tuple[TrialSpec, ...]]:
-    """The runs of a stage of a course, in parts that each depend on the previous part. Stage 0 is
-    the first, stage n the nth doubling.
-    """
+    """The runs of a stage of a course, in one or two parts. The runs of the second part branch off
+    the run of the first part."""
     if runs.reading == "constant":
         return [(trunk(runs, setting, seed, lowest, stage),)]
     steps = lengths(runs, setting.batch_tokens, stage)
@@ -107,7 +111,7 @@ def stage_parts(
 def trunk(
     runs: Runs, setting: RunSetting, seed: int, lowest: float | None, stage: int
 ) -> TrialSpec:
-    """The run at a constant learning rate after `stage` doublings."""
+    """The run at a constant learning rate, after `stage` doublings of its length."""
     batch_tokens, read_along = setting.batch_tokens, runs.reading == "constant"
     end = end_of(runs, batch_tokens, stage)
     may_be_extended = read_along and lowest is not None and stage < runs.doublings
@@ -140,14 +144,14 @@ def trunk(
 
 @lru_cache(maxsize=65_536)
 def cooled_down(runs: Runs, setting: RunSetting, seed: int, steps: int, stage: int) -> TrialSpec:
-    """A cooldown that branches off the trunk and ends at step `steps`."""
+    """A cooldown that branches off the trunk of a stage and ends at step `steps`."""
     cooling = cooling_steps(runs, steps)
     return cooldown(trunk(runs, setting, seed, None, stage), steps - cooling, cooling)
 
 
 @lru_cache(maxsize=65_536)
 def full(runs: Runs, setting: RunSetting, seed: int, steps: int) -> TrialSpec:
-    """A separate run that decays to zero."""
+    """A separate run of `steps` steps, which decays the learning rate linearly to zero."""
     horizon = horizon_of(runs, setting.batch_tokens, steps, "linear")
     return TrialSpec(
         model=setting.model,
@@ -159,15 +163,14 @@ def full(runs: Runs, setting: RunSetting, seed: int, steps: int) -> TrialSpec:
 
 
 def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: LearningRateDecay) -> HorizonSpec:
-    """The horizon of a run: it begins with a warm-up of `warmup_tokens` and, under the decay wsd,
-    ends with a cooldown.
-    """
+    """The horizon of a run: its length, batch size and learning-rate schedule. The schedule begins
+    with the warm-up of the course. Under the decay `wsd`, it ends with a cooldown."""
     micro = runs.micro_batch_tokens
     return HorizonSpec(
         steps=steps,
         batch_tokens=batch_tokens,
         micro_batch_tokens=micro if micro and micro < batch_tokens else None,
-        # half a step less, since the steps of the warm-up are this fraction rounded up
+        # half a step less, since the number of warm-up steps is rounded up
         warmup_fraction=(min(course_warmup_steps(runs, batch_tokens), steps) - 0.5) / steps,
         decay=decay,
         decay_fraction=runs.cooldown_fraction,
@@ -176,19 +179,18 @@ def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: LearningRateDec
 
 
 def steps_of(tokens: float, batch_tokens: int) -> int:
-    """The number of steps that comes nearest to `tokens`, at least one."""
+    """The number of steps, at least one, whose tokens come nearest to `tokens`."""
     return max(1, round(tokens / batch_tokens))
 
 
 def course_warmup_steps(runs: Runs, batch_tokens: int) -> int:
-    """The steps of the warm-up, at least one."""
+    """The number of warm-up steps of a course's runs, at least one."""
     return steps_of(runs.warmup_tokens or runs.tokens / 20, batch_tokens)
 
 
 def lengths(runs: Runs, batch_tokens: int, stage: int) -> tuple[int, ...]:
-    """The lengths, in steps, of the runs that a stage adds: half an octave apart, without those too
-    short for warm-up and cooldown; if all are too short, only the longest.
-    """
+    """The lengths of the runs that a stage adds, in steps, ascending. Lengths that are too short
+    for warm-up and cooldown are left out. If all are too short, only the longest is kept."""
     first, last = (1 - runs.lengths, 0) if stage == 0 else (2 * stage - 1, 2 * stage)
     steps = sorted(
         {steps_of(runs.tokens * 2 ** (half / 2), batch_tokens) for half in range(first, last + 1)}
@@ -199,14 +201,13 @@ def lengths(runs: Runs, batch_tokens: int, stage: int) -> tuple[int, ...]:
 
 
 def cooling_steps(runs: Runs, steps: int) -> int:
-    """The number of cooldown steps in a run of `steps`."""
+    """The number of cooldown steps in a run of `steps` steps."""
     return min(max(1, round(runs.cooldown_fraction * steps)), steps - 1)
 
 
 def branch_steps(runs: Runs, batch_tokens: int, stage: int) -> tuple[int, ...]:
-    """The steps at which a stage's cooldowns branch off the trunk; none under the reading
-    constant.
-    """
+    """The steps at which a stage's cooldowns branch off the trunk, ascending. Empty under the
+    reading constant."""
     if runs.reading == "constant":
         return ()
     return tuple(sorted({n - cooling_steps(runs, n) for n in lengths(runs, batch_tokens, stage)}))
@@ -220,7 +221,7 @@ def end_of(runs: Runs, batch_tokens: int, stage: int) -> int:
 
 
 def threshold(runs: Runs, lowest: float) -> float:
-    """The loss at or below which a course needs no further doubling."""
+    """The loss that a course must reach; if it does not, its length is doubled."""
     return float(f"{lowest * (1 - STOP_MARGIN):.6g}") if runs.reading == "constant" else lowest
 
 
@@ -230,14 +231,14 @@ def is_trunk(spec: TrialSpec) -> bool:
 
 
 def final(trial: Trial) -> float:
-    """The final loss of a trial; infinite if it is missing or not finite."""
+    """The final loss of a trial; inf if there is no finite final loss."""
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
 
 def read_course(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...]) -> Course:
-    """The course of these trials: all their held-out losses under the reading constant; under other
-    readings the final losses, except of trunks and diverged trials.
-    """
+    """The course of these trials. Under the reading constant, it consists of all their held-out
+    losses. Under the other readings, it consists of the final losses of all trials that are neither
+    trunks nor diverged."""
     diverged = any(trial.diverged for trial in trials)
     if runs.reading == "constant":
         curves = [held_out(trial) for trial in trials]
@@ -253,9 +254,9 @@ def read_course(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...])
 
 
 def held_out(trial: Trial) -> tuple[Array, Array]:
-    """Tokens and held-out losses along a run; empty without an outline. If the outline holds
-    training losses, the final loss is the only point, provided it is finite.
-    """
+    """Tokens and held-out losses at the points of a trial's outline (its curve, reduced to few
+    points). Empty if the trial has no outline. If the outline holds training losses, the result has
+    only the final held-out loss, and is empty if that loss is not finite."""
     outline = trial.outline
     if outline is None:
         return np.zeros(0), np.zeros(0)

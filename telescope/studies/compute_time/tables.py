@@ -1,7 +1,9 @@
-"""The rows of the answer to a target loss, from the tokens that runs needed to reach it.
+"""The rows of the answer to a target loss, from the tokens that runs needed to reach the loss.
 
-Parts: `frontier_rows` · `batch_rows` · `summary` of all batches · `ratio_row` · `trend_start`, the
-batch at which the trend of the token ratio starts · `finite`.
+A run is *censored* if it ended before it reached the loss, without diverging. A run is *early* if
+its loss was low enough at its first point already. Both give a bound instead of an estimate. A
+batch is *settled* if at least one of its runs reached the loss and none is censored or early. A row
+*dominates* another row if it is better in one quantity and at least as good in the other.
 """
 
 import itertools
@@ -31,9 +33,9 @@ from telescope.studies.compute_time.times import measured_step_seconds, step_of,
 def frontier_rows(
     devices: Devices, batches: Sequence[BatchProgress], readings: Readings
 ) -> list[FrontierRow]:
-    """An optimizer's hours at each batch whose step time is known, on each device count that
-    divides the batch. `on_frontier` marks estimates, not bounds, that no other estimate dominates.
-    """
+    """An optimizer's hours to the loss at each batch whose step time is known, on each device count
+    that divides the batch evenly. `on_frontier` is true for the estimates that no other estimate
+    dominates in devices and hours; it is false for bounds."""
     by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[FrontierRow]()
     for reading in tokens_at(readings):
         batch = by_size[int(reading.batch_tokens)]
@@ -66,9 +68,8 @@ def frontier_rows(
 
 
 def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[BatchRow]:
-    """An optimizer's tokens and steps at each batch; `on_frontier` marks settled batches that no
-    other settled batch dominates.
-    """
+    """An optimizer's tokens and steps to the loss at each batch. `on_frontier` is true for the
+    settled batches that no other settled batch dominates in steps and tokens."""
     by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[BatchRow]()
     for reading in tokens_at(readings):
         setting = by_size[int(reading.batch_tokens)].setting
@@ -102,7 +103,7 @@ def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[Bat
 
 
 def summary(batches: Sequence[BatchProgress], readings: Readings) -> BatchSummary:
-    """The token-optimal batch and the critical batches of an optimizer."""
+    """The token-optimal batch of an optimizer, and its critical batch by each form of the fit."""
     law, smooth_form = piecewise(readings), smooth(readings)
     optimal = law.token_optimal_batch if law else Estimate(math.inf, math.inf, math.inf)
     return BatchSummary(
@@ -132,7 +133,8 @@ def critical(form: Form) -> CriticalBatch:
 
 
 def ratio_row(first: BatchProgress, second: BatchProgress, tokens: RatioAt) -> RatioRow:
-    """The ratio of tokens at a batch, extended to FLOPs and hours; `first` is the numerator."""
+    """The row for the ratio of two optimizers' tokens at a batch, with the ratios of FLOPs and
+    hours that follow from it. `first` is the optimizer in the numerator."""
     assert first.setting is not None, "only batches with a setting were run"
     assert second.setting is not None, "only batches with a setting were run"
     steps = [step_of(setting) for setting in (first.setting, second.setting)]
@@ -158,11 +160,12 @@ def ratio_row(first: BatchProgress, second: BatchProgress, tokens: RatioAt) -> R
 
 
 def trend_start(first: Readings, second: Readings) -> float:
-    """The batch at which the trend of the token ratio starts: the larger of the critical batches
-    that could be fitted, or the median of the first optimizer's batches if none could.
+    """The batch size from which on the trend of the token ratio is fitted.
 
-    The result is inf if the tokens of an optimizer do not rise within the batches that were run,
-    since then no batch lies beyond both critical batches.
+    It is the larger of the optimizers' critical batches that could be fitted. If none could be
+    fitted, it is the median of the first optimizer's batches. It is inf if the tokens of an
+    optimizer do not rise within the settled batches, since no batch then lies beyond both critical
+    batches.
     """
     batches = [critical_batch(first), critical_batch(second)]
     fitted = [batch for batch in batches if batch is not None]
@@ -170,5 +173,5 @@ def trend_start(first: Readings, second: Readings) -> float:
 
 
 def finite(value: float) -> float | None:
-    """The value; None if it is infinite or nan, which JSON cannot represent."""
+    """The value; None if the value is infinite or nan, since JSON cannot represent such numbers."""
     return value if math.isfinite(value) else None

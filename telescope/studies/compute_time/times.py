@@ -1,12 +1,10 @@
 """The time of a training step on a number of devices.
 
 If the study describes its hardware, every step time is modelled for that hardware
-(`telescope.statistics.step_time`). Otherwise a device is a worker of this installation: the time on
-one worker is measured, as the median step of a run that had the worker to itself; the time on
-several workers is modelled as if they were copies of this worker, connected at a stated bandwidth.
-
-Parts: `step_of`, the cost of a step · `measured_step_seconds` · `step_times` ·
-`step_time_assumptions`, as text.
+(`telescope.statistics.step_time`). Otherwise, a device is a worker of this installation. The time
+on one worker is measured: it is the median step time of a run that had the worker to itself. The
+time on several workers is modelled: the workers are assumed to be copies of the measured worker,
+connected at the bandwidth that the study states.
 """
 
 from telescope.statistics.step_time import (
@@ -44,16 +42,19 @@ def step_of(setting: RunSetting) -> StepCost:
 
 
 def measured_step_seconds(timed: Trial | None) -> float | None:
-    """Seconds per step on one worker; None if no run has measured them yet."""
+    """Seconds per step on one worker, from the run that timed a step. None if there is no such run
+    yet."""
     return timed.metrics.get("step_seconds") if timed else None
 
 
 def step_times(
     devices: Devices, setting: RunSetting, seconds: float | None
 ) -> list[tuple[StepTime, float | None]]:
-    """The time of a step on each device count that divides the batch, and the share of peak FLOP/s
-    that the step reaches, None if the peak is unknown. `seconds` is measured on one worker. Empty
-    if the study describes no hardware and `seconds` is None.
+    """For each device count that divides the batch evenly: the time of a step, and the share of the
+    peak FLOP/s that the model's FLOPs reach.
+
+    `seconds` is the measured time of a step on one worker. If the study describes no hardware, the
+    share is None, and there are no step times unless `seconds` is known.
     """
     step = step_of(setting)
     counts = [count for count in sorted(set(devices.counts)) if splits_evenly(step, count)]
@@ -81,14 +82,14 @@ def step_times(
 def step_time_assumptions(devices: Devices) -> str:
     """The assumptions of modelled step times, as text."""
     form = (
-        "data parallelism, gradients all-reduced in a ring without overlap, "
+        "data parallelism, gradients all-reduced in a ring without overlap with computing, "
         "the whole optimizer step on every device"
     )
     if hardware := devices.hardware:
         peak = f"{hardware.device_flops_per_second / 1e12:.4g} TFLOP/s per device"
-        speed = f"{peak}, {hardware.share_of_peak:.0%} of this peak"
+        speed = f"a peak of {peak}, {hardware.share_of_peak:.0%} of this peak in training"
         bandwidth = f"{hardware.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each device"
-        return f"modelled for {speed}, {bandwidth}: {form}"
+        return f"modelled for {speed}, and {bandwidth}: {form}"
     bandwidth = f"{devices.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each device"
-    device = "one device is a worker of this installation, as measured"
-    return f"{device}; several are modelled as copies of this worker, {bandwidth}: {form}"
+    device = "one device is a worker of this installation, whose step time is measured"
+    return f"{device}; several devices are modelled as copies of it, {bandwidth}: {form}"

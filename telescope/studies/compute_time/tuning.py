@@ -1,20 +1,24 @@
-"""The search for an optimizer's learning rate at a batch size, with the same effort for each
-optimizer.
+"""The search for an optimizer's learning rate and weight decay at a batch size, by the same rules
+for each optimizer.
 
-The search is a grid of short runs, the same for every optimizer, whose learning rate decays as the
-study's reading requires. If the lowest mean loss over seeds lies at an end of the grid, two more
-points are run beyond this end, as often as the study allows; if the lowest still lies at an end,
-the learning rate there is used, and the report states a doubt. Otherwise the learning rate is the
-vertex of the parabola through the lowest point and its neighbours. If weight decays are compared,
-each is run at all points of the grid, and the weight decay with the lowest vertex is chosen.
+The search trains short runs at a grid of learning rates, which is the same for every optimizer. The
+learning-rate schedule of the runs is that of the study's final runs. If the lowest mean loss over
+seeds lies at an end of the grid, two more points are run beyond this end, as often as the study
+allows. If the lowest loss still lies at an end after that, the learning rate at this end is used,
+and the report states a doubt. If the lowest loss lies inside the grid, the learning rate is the
+vertex of the parabola through the lowest point and its two neighbours. If several weight decays are
+compared, each is run at all points of the grid, and the weight decay with the lowest vertex is
+chosen.
 
-Between tuned batches, log lr and log weight decay are interpolated linearly in log batch; beyond
-the tuned batches, the values of the nearest tuned batch are used. The `source` of the values states
-which. Given hyperparameters are treated like tuned ones.
+Learning rates in a grid are in *octaves*: the log2 of the learning rate.
 
-Parts: `Candidates` · `RateSweep`, the learning rates of one weight decay · `search_progress` ->
-`SearchProgress`, at a tuned batch · `neighbours`, `hyperparameters_at` -> `BatchHyperparameters`,
-at any batch.
+A batch between two tuned batches gets interpolated values: log lr and log weight decay are linear
+in log batch. A batch outside the range of the tuned batches gets the values of the nearest tuned
+batch. The `source` of the values states where they come from. Batches whose hyperparameters are
+given in the document are treated like tuned batches.
+
+Parts: `Candidates` · `SearchProgress` · `RateSweep` · `search_progress`, at a tuned batch ·
+`hyperparameters_at`, at any batch.
 """
 
 import math
@@ -50,23 +54,23 @@ BEYOND = 2  # points that one extension adds to a grid
 
 @dataclass(frozen=True)
 class Candidates:
-    """An optimizer whose learning rate and weight decay are to be tuned, with model and data."""
+    """What all runs of a search have in common: the optimizer except its learning rate and weight
+    decay, the model and the data."""
 
     optimizer: OptimizerSpec
     model: ModelSpec
     data: DataSpec
 
     def at(self, octaves: float, weight_decay: float) -> "Candidates":
-        """The candidate at a learning rate, in octaves, and a weight decay."""
+        """The same with a learning rate, given in octaves, and a weight decay."""
         optimizer = with_values(self.optimizer, from_octaves(octaves), weight_decay)
         return replace(self, optimizer=optimizer)
 
 
 @lru_cache(maxsize=65_536)
 def with_values(optimizer: OptimizerSpec, lr: float, weight_decay: float) -> OptimizerSpec:
-    """The optimizer with another learning rate and weight decay; cached, since planning asks for
-    the same values repeatedly.
-    """
+    """The optimizer with another learning rate and weight decay. Results are cached, since planning
+    asks for the same values repeatedly."""
     return replace(optimizer, lr=lr, weight_decay=weight_decay)
 
 
@@ -76,8 +80,8 @@ class SearchProgress:
 
     batch_tokens: int
     hyperparameters: "BatchHyperparameters | None"  # None while runs are missing
-    # the end of the grid at which the best learning rate lies; None if it lies inside, or while
-    # runs are missing
+    # the end of the grid at which the best learning rate lies; None if the best learning rate lies
+    # inside the grid, and while runs are missing
     edge: RangeEnd | None
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]  # runs of the current stage
@@ -94,16 +98,17 @@ class RateSweep:
 
     weight_decay: float
     octaves: tuple[float, ...]  # log2 of the learning rates, ascending
-    losses: tuple[float, ...]  # mean over seeds; inf if a run diverged
+    losses: tuple[float, ...]  # mean final loss over seeds; inf if a run has no finite final loss
 
     @property
     def best(self) -> int:
-        """The index of the lowest loss."""
+        """The index of the learning rate with the lowest loss."""
         return int(np.argmin(self.losses))
 
     @property
     def edge(self) -> RangeEnd | None:
-        """The end of the grid at which the lowest loss lies; None if it lies inside."""
+        """The end of the grid at which the lowest loss lies; None if the lowest loss lies
+        inside."""
         if self.best == 0:
             return "low"
         return "high" if self.best == len(self.octaves) - 1 else None
@@ -111,9 +116,8 @@ class RateSweep:
     @property
     def vertex(self) -> tuple[float, float]:
         """Octaves and loss of the vertex of the parabola through the lowest point and its
-        neighbours. If the lowest point is at an end of the grid or beside a diverged run, that
-        point is the vertex.
-        """
+        neighbours. If the lowest point has only one neighbour, or one with an infinite loss, the
+        lowest point itself is returned."""
         i = self.best
         around = slice(i - 1, i + 2)
         if self.edge or not all(map(math.isfinite, self.losses[around])):
@@ -125,13 +129,15 @@ class RateSweep:
 
 
 def first_rates(tuning: Tuning) -> tuple[float, ...]:
-    """The learning rates of the first grid, in octaves, rounded as all planned numbers are."""
+    """The learning rates of the first grid, in octaves, each rounded to a multiple of 1/64
+    octave."""
     low, high = math.log2(tuning.lr.low), math.log2(tuning.lr.high)
     return tuple(snap(x) for x in np.linspace(low, high, tuning.lr.points))
 
 
 def extended(octaves: Sequence[float], edge: RangeEnd) -> tuple[float, ...]:
-    """A grid with BEYOND more points at one end, in steps of the last gap at that end."""
+    """A grid with BEYOND more points at one end. Their spacing is the gap between the last two
+    points at that end."""
     if edge == "low":
         gap = octaves[1] - octaves[0]
         return (*(snap(octaves[0] - gap * i) for i in range(BEYOND, 0, -1)), *octaves)
@@ -140,7 +146,7 @@ def extended(octaves: Sequence[float], edge: RangeEnd) -> tuple[float, ...]:
 
 
 def weight_decays_to_compare(tuning: Tuning) -> tuple[float, ...]:
-    """The weight decays to compare, often just one."""
+    """The weight decays to compare, often only one."""
     return tuning.weight_decay if isinstance(tuning.weight_decay, tuple) else (tuning.weight_decay,)
 
 
@@ -148,7 +154,7 @@ def weight_decays_to_compare(tuning: Tuning) -> tuple[float, ...]:
 def search_spec(
     tuning: Tuning, runs: Runs, candidate: Candidates, batch_tokens: int, seed: int
 ) -> TrialSpec:
-    """A run of a search, at the candidate's learning rate and weight decay."""
+    """A run of a search, at the learning rate and weight decay of `candidate`."""
     steps = steps_of(tuning.tokens or runs.tokens, batch_tokens)
     horizon = horizon_of(runs, batch_tokens, steps, DECAY[runs.reading])
     return TrialSpec(
@@ -167,7 +173,7 @@ def search_progress(
     batch_tokens: int,
     completed: Mapping[str, Trial],
 ) -> SearchProgress:
-    """The search at a batch so far, from the completed trials, keyed by digest."""
+    """The search at a batch so far. `completed` contains the completed trials, keyed by digest."""
     octaves, trials = first_rates(tuning), dict[str, Trial]()
     for extension in range(tuning.extensions + 1):
         specs = {
@@ -200,7 +206,8 @@ def search_progress(
 def best_sweep(
     tuning: Tuning, octaves: tuple[float, ...], finished: Mapping[tuple[float, float, int], Trial]
 ) -> RateSweep:
-    """The sweep with the lowest vertex; `finished` is keyed by weight decay, octaves and seed."""
+    """The sweep (all learning rates at one weight decay) whose vertex has the lowest loss.
+    `finished` contains the trials, keyed by weight decay, octaves and seed."""
     losses = {key: final(trial) for key, trial in finished.items()}
 
     def mean_loss(decay: float, x: float) -> float:
@@ -214,7 +221,8 @@ def best_sweep(
 
 
 def search_doubts(best: RateSweep, batch_tokens: int) -> Iterator[HyperparameterDoubt]:
-    """Doubts about the result of a search; `best` is the sweep with the lowest vertex."""
+    """The doubt about the result of a search, if there is one. `best` is the sweep with the lowest
+    vertex."""
     if not math.isfinite(min(best.losses)):
         yield EveryRateDiverged(
             batch_tokens=batch_tokens, lr_low=2 ** best.octaves[0], lr_high=2 ** best.octaves[-1]
@@ -244,9 +252,9 @@ class PendingSearch:
 def neighbours(
     batch_tokens: int, entries: Sequence[BatchHyperparameters | PendingSearch]
 ) -> tuple[BatchHyperparameters | PendingSearch, ...]:
-    """The entries that determine the hyperparameters of a batch: the batch's own entry, or the
-    nearest entry on either side. `entries` are in ascending order of batch.
-    """
+    """The entries that determine the hyperparameters of a batch. If the batch has an entry of its
+    own, this is the only one. Otherwise, they are the nearest entry below the batch and the nearest
+    entry above it, as far as they exist. `entries` are in ascending order of batch."""
     exact = tuple(entry for entry in entries if entry.batch_tokens == batch_tokens)
     below = [entry for entry in entries if entry.batch_tokens < batch_tokens]
     above = [entry for entry in entries if entry.batch_tokens > batch_tokens]
@@ -256,7 +264,7 @@ def neighbours(
 def hyperparameters_at(
     batch_tokens: int, near: Sequence[BatchHyperparameters]
 ) -> BatchHyperparameters:
-    """The hyperparameters at any batch, from its neighbours."""
+    """The hyperparameters at any batch, from the result of `neighbours`."""
     first = near[0]
     if first.batch_tokens == batch_tokens:
         return first
@@ -274,14 +282,16 @@ def hyperparameters_at(
 
 
 def interpolated_rate(left: float, right: float, share: float) -> float:
-    """The interpolation between two values, linear in octaves; if one is 0, the nearer value."""
+    """The interpolation between two values, linear in octaves; `share` is 0 at `left` and 1 at
+    `right`. If one of the values is 0, the nearer value is returned."""
     if left == right or min(left, right) <= 0:
         return left if share <= 0.5 else right
     return from_octaves((1 - share) * math.log2(left) + share * math.log2(right))
 
 
 def most_points(tuning: Tuning) -> int:
-    """The largest number of runs of a search, with all seeds, weight decays and extensions."""
+    """The largest number of runs of a search at one batch, with all seeds, weight decays and
+    extensions."""
     extensions = tuning.extensions if tuning.lr.extend else 0
     rates = tuning.lr.points + BEYOND * extensions
     return rates * len(weight_decays_to_compare(tuning)) * tuning.seeds

@@ -1,8 +1,4 @@
-"""The text of a compute-time study's reasons and doubts. No decision depends on it.
-
-Parts: `words`, of a reason · `doubt_words`, `doubts_words`, of doubts · `no_answer_words`, of the
-reason why a target loss has no answer · `origin_words`, of the origin of hyperparameters.
-"""
+"""The text of a compute-time study's reasons and doubts. No decision depends on this text."""
 
 from collections.abc import Sequence
 
@@ -41,8 +37,8 @@ def words(reason: Reason) -> str:
         case Doubted(doubts=doubts):
             return doubts_words(doubts)
         case Resolved(tuned=tuned, jobs=jobs):
-            origin = "found inside their ranges" if tuned else origin_words(jobs)
-            return f"every run reached every target loss; hyperparameters: {origin}"
+            origin = "were found inside their ranges" if tuned else f"are {origin_words(jobs)}"
+            return f"all runs reached all target losses; the hyperparameters {origin}"
 
 
 def doubts_words(doubts: Sequence[Doubt]) -> str:
@@ -98,7 +94,7 @@ def no_answer_words(reason: NoAnswer) -> str:
 
 
 def batch_names(batches: Sequence[OptimizerBatch]) -> str:
-    """The optimizer and the batch of each entry, on one line."""
+    """The names of several optimizers at their batches, on one line."""
     return ", ".join(
         f"{OPTIMIZER_TITLES[batch.optimizer]} at {batch.batch_tokens}" for batch in batches
     )

@@ -1,6 +1,7 @@
-"""The coordinate check: whether updates keep their size as width grows.
+"""The coordinate check, a test of a parametrisation: models of several widths train for a few
+steps, and the changes that the updates cause must have the same size at every width.
 
-In reading order: `slopes`, the growth of each layer's change with width · `causes`, the scaling
+In reading order: `slopes`, how the changes in each layer grow with width · `causes`, the scaling
 rules that do not fit · `reasons` for verdicts, and `wording`, their text · `design`, the runs ·
 `check`, the verdict and the report · `plot`, the picture.
 """

@@ -1,16 +1,19 @@
-"""The scaling rules of a parametrisation that do not fit, as likely causes of a failed check.
+"""The likely causes of a failed coordinate check: scaling rules of the parametrisation that do not
+fit.
 
-For each role, the growth of the learning rate between two widths is compared with the growth that
-keeps the effect of an update constant in size:
+A scaling rule states how a learning rate (lr) changes with width: it is proportional to a power of
+m, the width divided by the base width. The exponent of the rule is compared with the exponent that
+keeps the effect of an update constant in size. There is a rule for each *role* of parameters:
+hidden matrices, the readout (the output head) and the embedding. The *multiplier* of a role is a
+constant that the output of its layer is multiplied by.
 
-- Muon's lr for hidden matrices must cancel the growth of Muon's update scale relative to
-  sqrt(fan_out / fan_in).
-- The entries of AdamW's updates are of size lr, and their effects add up over fan_in. So lr must be
-  ~ 1/m for hidden matrices, and lr x multiplier ~ 1/m for the readout, with m the width multiplier.
-  For the embedding, which is read one row at a time, lr x multiplier must be constant.
+- Muon multiplies its updates by an update scale. If this scale grows with width relative to
+  sqrt(fan_out / fan_in), the lr of hidden matrices must shrink by as much.
+- The entries of AdamW's updates have the size lr, and their effects add up over fan_in. So lr must
+  be ~ 1/m for hidden matrices, and lr x multiplier must be ~ 1/m for the readout. The embedding is
+  read one row at a time, so its lr x multiplier must be constant.
 
-Parts: `misfits`, the rules that do not fit · `exponents`, one `Exponent` per role, with the actual
-and the needed value.
+Parts: `misfits`, the rules that do not fit · `exponents`, one `Exponent` per role.
 """
 
 import math
@@ -28,7 +31,7 @@ TOLERANCE = 0.1  # largest difference of two exponents at which a rule fits
 
 
 class LrRule(StrEnum):
-    """A rule for scaling a learning rate with width."""
+    """A rule for scaling a learning rate (lr) with width."""
 
     EMBEDDING = "embedding"  # scales lr x multiplier of the embedding
     READOUT = "readout"  # scales lr x multiplier of the readout
@@ -38,18 +41,19 @@ class LrRule(StrEnum):
 
 @dataclass(frozen=True)
 class Exponent:
-    """The exponent of m, the width multiplier, with which a rule scales a learning rate, and the
-    exponent that is needed."""
+    """The exponent of m with which a rule scales a learning rate, and the exponent that is
+    needed."""
 
     rule: LrRule
-    has: float  # actual exponent
-    needed: float
+    has: float  # the exponent of the rule
+    needed: float  # the exponent that keeps the effect of updates constant
     update_scale: UpdateScale | None = None  # Muon's update scale; None for other rules
 
 
 @lru_cache(maxsize=64)
 def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
-    """The exponents that differ from the needed exponents by more than TOLERANCE."""
+    """The rules that do not fit: their exponent differs from the needed one by more than
+    TOLERANCE."""
     return tuple(
         exponent
         for exponent in exponents(narrow, wide)
@@ -58,8 +62,8 @@ def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
 
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
-    """The exponents for hidden matrices, readout and embedding, between two runs. Without a readout
-    if embeddings are tied."""
+    """The exponents for hidden matrices, readout and embedding, from the learning rates of two
+    runs. If the embeddings are tied, there is no readout."""
     octaves = math.log2(wide.model.width / narrow.model.width)
     narrow_groups, wide_groups = groups_of(narrow), groups_of(wide)
 
@@ -90,8 +94,8 @@ def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
 
 
 def groups_of(spec: TrialSpec) -> dict[Role, ParameterGroup]:
-    """One parameter group of each role; in all groups of a role, lr and multiplier scale alike with
-    width."""
+    """One parameter group of each role. One is enough, since lr and multiplier scale with width in
+    the same way in all groups of a role."""
     return {
         group.role: group
         for group in describe_groups(spec.model, spec.data.vocab_size, spec.optimizer)

@@ -1,25 +1,26 @@
 """The coordinate check: whether a parametrisation keeps the size of updates in every layer as width
 grows.
 
-This is the check of G. Yang et al. (arXiv 2203.03466, D.1), with numbers and a verdict. Models of
-several widths take a few steps on one fixed batch. Per layer, the RMS of two changes is compared
-across widths (`telescope.train.probes`): the change of the layer's output since the start, and the
-part of this change that is due to the layer's own update. `slopes` fits the growth of each change
-with width, and compares the slope with the gate: the largest exponent, of either sign, that passes.
+This is the check of G. Yang et al. (arXiv 2203.03466, D.1), with a verdict from numbers. Models of
+several widths take a few steps on one fixed batch. In each layer, the RMS of two changes is
+measured (`telescope.train.probes`): the change of the layer's output since the start, and the part
+of this change that is due to the layer's own update. `slopes` fits a power of width to each change.
+The exponent is the *slope* on log-log axes. The *gate* is the largest exponent, of either sign,
+that passes.
 
 - **pass**: no slope lies beyond the gate.
 - **fail**: the whole 90 % interval of some slope lies beyond the gate, and so does the growth over
-  the widest doubling alone. A wrong exponent shows at the widest doubling, too; an effect of narrow
-  models does not.
-- **unresolved**: neither pass nor fail, or there are fewer than four widths, or a run diverged, or
-  there is no change that every run measured.
-- **skipped**: the job skips the check, or the budget is too small for it.
+  the widest doubling alone. The second condition rules out effects that only narrow models show.
+- **unresolved**: some slope lies beyond the gate, but not clearly enough for *fail*. The verdict is
+  also unresolved if there are fewer than four widths, if a run diverged, or if there is no change
+  that every run measured.
+- **skipped**: the job skips the check, or the check's budget is too small for it.
 
-The check cannot see effects of weight decay, long horizons or slow drift; the late check can
+The check cannot see effects that need weight decay or many steps. The late check can see them
 (`telescope.studies.telescoping.answer.late`).
 
-Parts: `CoordinateReport` · `assess`, the verdict · `step` -> `CheckProgress`, the fold ·
-`carry_out`, `check`, a whole check in this process. The runs are in `design`.
+Parts: `CoordinateReport` · `assess`, the verdict · `step`, what to run next · `carry_out`, `check`,
+a whole check in this process. The runs are in `design`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -56,8 +57,8 @@ class CoordinateReport:
 
     verdict: CoordinateVerdict
     reason: str
-    layers: tuple[LayerSlope, ...]  # the steepest first
-    cause: str | None  # the likely cause of a failure, as text
+    layers: tuple[LayerSlope, ...]  # the slopes, the steepest first
+    cause: str | None  # the likely cause of a failure, as text; None unless the check fails
     widths: tuple[int, ...]
     seeds: int
     steps: int
@@ -68,7 +69,7 @@ class CoordinateReport:
 
     @property
     def failed(self) -> tuple[LayerSlope, ...]:
-        """The layers that failed."""
+        """The slopes that failed."""
         return tuple(layer for layer in self.layers if layer.verdict == "fail")
 
 
@@ -76,7 +77,7 @@ class CoordinateReport:
 
 
 def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
-    """The report on the trials of a check: every width with the same seeds."""
+    """The report on the trials of a check. Every width must have trials with the same seeds."""
     seeds = len({trial.spec.seed for trial in trials})
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
@@ -98,7 +99,7 @@ def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
 
 
 def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport:
-    """The report of a check that does not run, with the finding as the reason."""
+    """The report of a check that is not run. The finding is the reason why not."""
     because = CheckReason(finding)
     return CoordinateReport(
         verdict="skipped",
@@ -116,8 +117,8 @@ def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport
 def check_verdict(
     plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]
 ) -> tuple[CoordinateVerdict, Finding]:
-    """The verdict, and the finding from which the verdict follows; `diverged` lists the widths of
-    runs that diverged."""
+    """The verdict, and the finding that it follows from. `diverged` lists the widths of the runs
+    that diverged."""
     if len(plan.widths) < FEWEST_WIDTHS:
         return "unresolved", TooFewWidths(widths=plan.widths, needed=FEWEST_WIDTHS)
     if diverged:
@@ -128,8 +129,8 @@ def check_verdict(
         return "unresolved", NothingMoved()
     failed = [layer for layer in layers if layer.verdict == "fail"]
     if failed:
-        # Layers whose own update is wrong, and the logits, come first; a wrong change of any other
-        # output may be a mere consequence.
+        # Layers whose own update is wrong come first, and so do the logits. A wrong change of any
+        # other output may be only a consequence of a wrong update in an earlier layer.
         failed.sort(
             key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope))
         )
@@ -147,7 +148,7 @@ def check_verdict(
 
 @dataclass(frozen=True)
 class CheckProgress:
-    """The progress of a check: completed trials, missing runs, and the report."""
+    """The progress of a check: completed trials, runs that can start now, and the report."""
 
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]
@@ -155,17 +156,17 @@ class CheckProgress:
 
     @property
     def failed(self) -> bool:
-        """True if the check has failed. The ladder should then end, unless its pairing is unsound
-        and expected to fail."""
+        """True if the check has failed. The ladder (the runs of a study with one optimizer, model
+        and data set) should then end, unless the study expects its parametrisation to fail."""
         return self.report is not None and self.report.verdict == "fail"
 
 
 def step(plan: Design, done: Mapping[str, Trial]) -> CheckProgress:
-    """The progress of a check; `done` contains the completed trials by digest.
+    """The progress of a check. `done` contains the completed trials, keyed by digest.
 
-    If the slopes leave the verdict after the first seeds unresolved, more seeds are run, as far as
-    the budget allows. Nothing is run if the budget allows no check, or if there are too few widths
-    for a verdict.
+    If the verdict after the first seeds is unresolved because of the slopes, more seeds are run, as
+    far as the budget allows. If the budget allows no check, or if there are too few widths for a
+    verdict, nothing is run.
     """
     if not plan.seeds:
         return CheckProgress((), (), skipped(plan, TooCostly()))
@@ -187,7 +188,7 @@ def carry_out(
     train: Callable[[TrialSpec], Iterable[Measurement]],
     tell: Callable[[TrialSpec], None] = lambda spec: None,
 ) -> CoordinateReport:
-    """Run a check in this process; `tell` is called with each run before it begins."""
+    """Run a check in this process. `tell` is called with each run before the run begins."""
     done = dict[str, Trial]()
     while missing := (progress := step(plan, done)).missing:
         for spec in missing:
@@ -198,6 +199,6 @@ def carry_out(
 
 
 def check(base: TrialSpec, target_width: int) -> CoordinateReport:
-    """Check the parametrisation of `base`, a trial at the base width, in this process, as in
-    `check(spec, target_width=1024).verdict`."""
+    """Check the parametrisation of `base`, a trial at the base width, in this process. The widths
+    do not exceed `target_width`. For example: `check(spec, target_width=1024).verdict`."""
     return carry_out(design(base, target_width), train_one)

@@ -1,6 +1,8 @@
-"""The design of a coordinate check: its widths, seeds and steps, within a budget.
+"""The design of a coordinate check: its widths, seeds and steps, as the check's budget allows.
 
-Parts: `Design` and `design` · `check_run` · `widths_of`.
+The check (`telescope.studies.coordinates.check`) trains models of several widths for a few steps,
+and compares the changes in each layer across widths. A *ladder* is the part of a job that it
+belongs to: the runs with one optimizer, model and data set.
 """
 
 import math
@@ -17,13 +19,13 @@ from telescope.trials.types import Parametrisation
 
 FEWEST_WIDTHS = 4  # fewest widths for a verdict
 SEEDS, FEWEST_SEEDS = 3, 2
-MORE_SEEDS = 5  # most seeds after an unresolved verdict
+MORE_SEEDS = 5  # most seeds if the verdict after the first seeds is unresolved
 STEPS, FEWEST_STEPS = 8, 4
-WINDOWS = 8  # windows of tokens in the fixed batch
-# the check's budget: this share of the job's FLOPs or these seconds, whichever is larger
+WINDOWS = 8  # most sequences, of the context's length, in the fixed batch
+# the check's budget is this share of the job's FLOPs or this many seconds, whichever is more
 SHARE_OF_JOB, SECONDS = 0.02, 30.0
-SHARE_OF_LIMIT = 0.1  # largest budget as a share of limits.max_flops
-FLOPS_PER_SECOND = 5e10  # nominal speed of a CPU core: a plan may not depend on measured speed
+SHARE_OF_LIMIT = 0.1  # the budget is at most this share of limits.max_flops
+FLOPS_PER_SECOND = 5e10  # nominal speed of a CPU core; plans may not depend on measured speeds
 
 
 @dataclass(frozen=True)
@@ -33,26 +35,25 @@ class Design:
     base: TrialSpec  # a trial of the ladder at the base width
     widths: tuple[int, ...]
     seeds: int  # number of seeds at first; 0 if the budget allows no check
-    most_seeds: int  # number of seeds after an unresolved verdict
+    most_seeds: int  # number of seeds if the verdict after the first `seeds` is unresolved
     steps: int
 
     @property
     def reduced(self) -> Reduced | None:
-        """The size to which the check is reduced to stay within its budget; None for the full
-        size.
-        """
+        """The size of a check that is reduced to stay within its budget; None for a check of full
+        size."""
         if (self.seeds, self.steps) == (SEEDS, STEPS):
             return None
         return Reduced(seeds=self.seeds, steps=self.steps)
 
     @property
     def ends(self) -> tuple[TrialSpec, TrialSpec]:
-        """A run at the narrowest width and a run at the widest."""
+        """A run at the narrowest width and a run at the widest width."""
         return self.runs[0], self.runs[len(self.widths) - 1]
 
     @cached_property
     def runs(self) -> tuple[TrialSpec, ...]:
-        """The runs of `most_seeds` seeds, sorted by seed, then by width."""
+        """The runs with all `most_seeds` seeds, sorted by seed, then by width."""
         return tuple(
             check_run(self.base, width, seed, self.steps)
             for seed in range(self.most_seeds)
@@ -61,7 +62,8 @@ class Design:
 
 
 def check_run(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
-    """A run of a check: a few steps at constant lr on one batch, without weight decay."""
+    """A run of a check: a few steps at a constant learning rate on one batch, without weight
+    decay."""
     horizon, context = spec.horizon, spec.data.context
     batch_tokens = min(
         WINDOWS * context, horizon.batch_tokens, horizon.micro_batch_tokens or horizon.batch_tokens
@@ -86,10 +88,9 @@ def check_run(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
 def widths_of(
     model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
 ) -> tuple[int, ...]:
-    """The base width and up to three doublings that do not exceed the target. If these are fewer
-    than four widths, halvings of the base width are added, at most two, if the model can be built
-    at them.
-    """
+    """The base width and up to three doublings that do not exceed the target width, ascending. If
+    these are fewer than four widths, up to two halvings of the base width are added, as far as the
+    model can be built at them."""
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
     halved = [
         base_width // 2**i
@@ -108,9 +109,10 @@ def design(
 ) -> Design:
     """The design of a ladder's check, from a trial at the base width.
 
-    `job_flops` is the expected cost of the whole job, `max_flops` the job's limit. If the budget
-    that follows is too small for the full check, the check has fewer seeds, then fewer steps, and
-    finally no seeds: it is skipped.
+    `job_flops` is the expected cost of the whole job, and `max_flops` is the job's limit. The
+    check's budget follows from both. If the budget is too small for the full check, the check has
+    fewer seeds. If it is too small for two seeds, the check also has fewer steps. If it is too
+    small for that, the check has no seeds, so it is skipped.
     """
     widths = widths_of(
         base.model, base.model.base_width, target_width, base.optimizer.parametrisation

@@ -1,12 +1,13 @@
 """The picture of a coordinate check.
 
-The picture has a row per ladder and a line per layer: log2 of the RMS change after the check's
-steps, as a mean over seeds, against width. All lines begin at zero, so that slopes can be compared.
-The left panel shows the change of each layer's output, the right panel the contribution of the
-layer's own update. The shaded wedge is the gate: a line that leaves the wedge grows or shrinks too
-fast with width. The steepest failing layers are named.
+The check trains models of several widths for a few steps and compares the changes in each layer
+across widths. The picture has a row for each report. The left panel shows the change of each
+layer's output. The right panel shows the part of this change that is due to the layer's own update.
 
-Parts: `draw`.
+Each layer has a line: log2 of the RMS change after the check's steps against width, as a mean over
+seeds. The value at the narrowest width is subtracted, so that all lines begin at zero and slopes
+can be compared. The shaded wedge is the gate: a line that leaves the wedge grows or shrinks too
+fast with width. The steepest failing layers are named.
 """
 
 import math
@@ -21,14 +22,15 @@ with extra("plots"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PARTS = {"moved": "change of outputs", "own": "contribution of own updates"}
+PARTS = {"moved": "change of the outputs", "own": "change by a layer's own update"}
 OTHER_COLOUR = "#2a788e"  # colour of layers that do not fail
 MOST_NAMED = 6  # most failing layers that a panel names
 LINE_HEIGHT = 0.035  # height of a name, as a share of the axis
 
 
 def draw(reports: Mapping[str, CoordinateReport], path: Path, title: str = "") -> None:
-    """Write the picture as PNG, with a row for each of the named reports."""
+    """Write the picture as PNG, with a row for each report. The keys of `reports` are the names in
+    the panels' titles."""
     figure = Figure(
         figsize=(12.5, 0.7 + 4.6 * len(reports)), layout="constrained", facecolor="white"
     )
@@ -45,7 +47,7 @@ def draw(reports: Mapping[str, CoordinateReport], path: Path, title: str = "") -
 
 
 def _octaves(report: CoordinateReport) -> list[float]:
-    """The widths as octaves above the narrowest."""
+    """The widths as octaves (doublings) above the narrowest width."""
     return [math.log2(width / report.widths[0]) for width in report.widths]
 
 
@@ -54,7 +56,7 @@ def _draw_layers(axes: Axes, report: CoordinateReport, part: str) -> None:
     octaves = _octaves(report)
     upper = [report.gate * x for x in octaves]
     lower = [-y for y in upper]
-    gate = f"gate: slopes of ±{report.gate}"
+    gate = f"gate: slopes from -{report.gate} to {report.gate}"
     axes.fill_between(octaves, lower, upper, color=MUTED, alpha=0.15, lw=0, label=gate)
     for layer in report.layers:
         if layer.part != part:
@@ -81,10 +83,11 @@ def _name_failing_layers(axes: Axes, report: CoordinateReport, part: str) -> Non
 
 
 def _finish(axes: Axes, report: CoordinateReport) -> None:
-    """Draw the ticks, labels and legend that all panels share."""
+    """Draw the ticks, labels and legend, which are alike in all panels."""
     axes.set_xticks(_octaves(report), [str(width) for width in report.widths])
     axes.set_xlabel("width", fontsize=9, color=INK)
-    axes.set_ylabel("log2 RMS, from the narrowest width", fontsize=9, color=INK)
+    label = "log2 of RMS change, minus its value at the narrowest width"
+    axes.set_ylabel(label, fontsize=9, color=INK)
     axes.tick_params(labelsize=9, colors=INK)
     axes.grid(color=MUTED, alpha=0.15)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,7 +1,10 @@
-"""Reasons for a coordinate check's verdict, each a value: one class per finding, with its numbers.
+"""The reasons for a coordinate check's verdict, as values.
 
-The texts of reasons are in `wording`. The gate is the largest exponent of width, of either sign,
-up to which a change counts as constant in size (`slopes.GATE`).
+The check trains models of several widths for a few steps. It fits the growth of the changes in each
+layer with width: the exponent of width is the *slope*. The *gate* is the largest slope, of either
+sign, at which a change counts as constant in size (`slopes.GATE`). A *finding* is what the check
+found. Each kind of finding is a class whose fields hold its numbers. The module `wording` turns
+reasons into text.
 
 Parts: `Finding` and its classes · `Reduced` · `CheckReason`.
 """
@@ -16,21 +19,21 @@ from telescope.studies.coordinates.slopes import LayerSlope
 
 @dataclass(frozen=True, kw_only=True)
 class SkippedByJob:
-    """The job skips the check."""
+    """The job asks to skip the check."""
 
     code: Literal["skipped_by_job"] = "skipped_by_job"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TooCostly:
-    """Even the smallest check would cost more than its share of the job."""
+    """Even the smallest check would cost more than its budget, which is a share of the job."""
 
     code: Literal["too_costly"] = "too_costly"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TooFewWidths:
-    """The widths up to the target are fewer than a verdict needs."""
+    """There are fewer widths up to the target width than a verdict needs."""
 
     code: Literal["too_few_widths"] = "too_few_widths"
     widths: tuple[int, ...]
@@ -49,19 +52,19 @@ class DivergedAtWidths:
 
 @dataclass(frozen=True, kw_only=True)
 class NothingMoved:
-    """There is no change of a layer that every run measured, so no slope can be fitted."""
+    """No change of a layer was measured in every run, so no slope can be fitted."""
 
     code: Literal["nothing_moved"] = "nothing_moved"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondGate:
-    """Some layers fail: the whole interval of the slope, and the growth over the widest doubling,
-    lie beyond the gate."""
+    """Some layers fail: the whole interval of their slope lies beyond the gate, and so does the
+    growth over the widest doubling."""
 
     code: Literal["beyond_gate"] = "beyond_gate"
     worst: tuple[LayerSlope, ...]  # the failing layers that the reason names
-    failed: int  # number of failing layers, including the worst
+    failed: int  # number of all failing layers
     gate: float
 
 
@@ -102,7 +105,7 @@ Finding = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Reduced:
-    """The size to which a check was reduced to stay within its share of the job."""
+    """The size of a check that was reduced to stay within its budget."""
 
     seeds: int
     steps: int

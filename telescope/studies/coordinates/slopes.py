@@ -1,10 +1,10 @@
-"""The growth with width of each layer's change in the first steps.
+"""How the change that the first training steps cause in each layer grows with width.
 
-Per layer and kind of change (`telescope.train.probes`), the slope of log2 RMS against log2 width is
-fitted by least squares for each seed. The interval of the mean slope is a Student t interval over
-seeds, with one standard deviation pooled over all layers. Each slope is compared with GATE.
-
-Parts: `GATE` · `LayerSlope` · `slopes`.
+There are two kinds of change in each layer: the change of its output, and the part of this change
+that is due to the layer's own update (`telescope.train.probes`). For each seed, the slope of log2
+of the RMS change against log2 of width is fitted by least squares. The result is the mean slope
+over seeds. Its interval is a Student t interval, with one standard deviation, pooled over all
+slopes. Each slope is compared with GATE.
 """
 
 import math
@@ -20,28 +20,28 @@ from telescope.train.probes import MOVED, OWN
 from telescope.trials.outcome import Trial
 
 GATE = 0.25
-"""The exponent of width, of either sign, up to which a change counts as constant in size."""
+"""The largest exponent of width, of either sign, at which a change counts as constant in size."""
 
 CoordinateVerdict = Literal["pass", "fail", "unresolved", "skipped"]
 
 
 @dataclass(frozen=True)
 class LayerSlope:
-    """The growth of a layer's change with width."""
+    """The growth of one kind of change in a layer with width."""
 
     layer: str
-    # the change of the layer's output (`moved`), or the part of it due to its own update (`own`)
+    # the change of the layer's output (`moved`), or the part due to the layer's own update (`own`)
     part: Literal["moved", "own"]
     slope: float
-    low: float  # ends of the 90 % interval
-    high: float
+    low: float  # lower end of the 90 % interval
+    high: float  # upper end
     verdict: CoordinateVerdict
-    sizes: tuple[float, ...]  # log2 RMS at each width, mean over seeds
+    sizes: tuple[float, ...]  # log2 of the RMS change at each width, as a mean over seeds
 
 
 def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, ...]:
-    """Slope and interval of each change that every run measured, the steepest first; needs at least
-    two seeds."""
+    """The slope, interval and verdict of each change that was measured in every run, the steepest
+    first. The trials must have at least two seeds."""
     seeds = sorted({trial.spec.seed for trial in trials})
     metrics = {(trial.spec.model.width, trial.spec.seed): trial.metrics for trial in trials}
     names = [
@@ -68,11 +68,13 @@ def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, 
 
 
 def judged_slope(name: str, slope: float, half_width: float, sizes: Sequence[float]) -> LayerSlope:
-    """A layer's slope with its verdict; `name` is a metric, `half_width` is half the interval.
+    """A layer's slope with its verdict. `name` is the name of the metric, such as `own/` and the
+    name of the layer. `half_width` is half the length of the interval. `sizes` are log2 of the RMS
+    change at each width.
 
-    The layer fails only if its whole interval and its growth over the widest doubling both lie
-    beyond the gate: an effect that only narrow models show does not count. Otherwise, the layer
-    passes if its slope is within the gate, and is unresolved if not.
+    The layer fails if its whole interval lies beyond the gate, and the growth over the widest
+    doubling does, too. The second condition rules out effects that only narrow models show. A layer
+    that does not fail passes if its slope is within the gate, and is unresolved otherwise.
     """
     part, _, layer = name.partition("/")
     last = sizes[-1] - sizes[-2]  # growth over the widest doubling

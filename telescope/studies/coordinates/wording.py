@@ -1,8 +1,7 @@
-"""The texts of a coordinate check's reason and of the rules that do not fit. No decision depends on
-these texts.
+"""The text of a coordinate check's reason, and of the scaling rules that do not fit. No decision
+depends on these texts.
 
-Parts: `words`, of a reason · `finding_words` · `layer_words`, of a slope · `cause_words`, of the
-rules that do not fit · `rule_words`, `law_words`.
+Parts: `words`, of a reason · `cause_words`, of the rules that do not fit.
 """
 
 from collections.abc import Sequence
@@ -23,8 +22,9 @@ from telescope.studies.coordinates.reasons import (
 from telescope.studies.coordinates.slopes import LayerSlope
 from telescope.train.probes import LOGITS
 
-LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}  # names of powers of m, by exponent
-NEAR = 0.05  # largest distance of an exponent from a named exponent
+# names of powers of m, by exponent; m is the width divided by the base width
+LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}
+NEAR = 0.05  # an exponent at most this far from a named exponent has its name
 
 
 def words(reason: CheckReason) -> str:
@@ -37,7 +37,7 @@ def words(reason: CheckReason) -> str:
 
 
 def finding_words(finding: Finding) -> str:
-    """The text of a finding."""
+    """The text of what the check found."""
     match finding:
         case SkippedByJob():
             return "the job sets `coordinates: skip`"
@@ -46,16 +46,16 @@ def finding_words(finding: Finding) -> str:
         case TooFewWidths(widths=widths, needed=needed):
             count = f"only {len(widths)} widths up to the target ({', '.join(map(str, widths))})"
             remedy = "for more, use a smaller base_width or a smaller head_dim"
-            return f"{count}, and the check needs {needed}; {remedy}"
+            return f"there are {count}, and the check needs {needed}; {remedy}"
         case DivergedAtWidths(widths=widths, steps=steps, lr=lr):
-            widths_and_lr = f"at width {', '.join(map(str, widths))}, lr {lr:.3g}"
+            widths_and_lr = f"at width {', '.join(map(str, widths))} with lr {lr:.3g}"
             return f"runs diverged within {steps} steps {widths_and_lr}; lower search.lr"
         case NothingMoved():
             return "no layer's output changed"
         case BeyondGate(worst=worst, failed=failed, gate=gate):
-            more = f", and {failed - len(worst)} more" if failed > len(worst) else ""
+            more = f"; {failed} slopes fail in all" if failed > len(worst) else ""
             laws = "; ".join(map(layer_words, worst))
-            return f"with width, {laws}{more}; beyond the gate of ±{gate}"
+            return f"{laws}{more}; the gate is ±{gate}"
         case WithinGate(
             narrowest=narrowest, widest=widest, steepest=steepest, layers=layers, gate=gate
         ):
@@ -63,11 +63,11 @@ def finding_words(finding: Finding) -> str:
             return f"over widths {narrowest} to {widest}, {law}; the gate is ±{gate}"
         case AcrossGate(seeds=seeds, steepest=steepest, gate=gate):
             law = layer_words(steepest)
-            return f"with {seeds} seeds, {law}; beyond the gate of ±{gate}, but not clearly"
+            return f"with {seeds} seeds, {law}; this is beyond the gate of ±{gate}, but not clearly"
 
 
 def layer_words(layer: LayerSlope) -> str:
-    """The text of a slope, as a power law of width."""
+    """The text of a layer's slope, as a power of width."""
     output = "the logits" if layer.layer == LOGITS else f"the output of {layer.layer}"
     quantity = (
         f"the effect of {layer.layer}'s own updates"
@@ -79,11 +79,11 @@ def layer_words(layer: LayerSlope) -> str:
 
 
 def cause_words(causes: Sequence[Exponent]) -> str:
-    """The text of the likely cause of a failed check: the rules that do not fit, or advice if all
-    rules fit."""
+    """The text of the likely cause of a failed check: the scaling rules that do not fit. If all
+    rules fit, the text is advice."""
     if not causes:
         return (
-            "the scaling rules are right on paper; look for "
+            "all scaling rules fit; look for "
             "a wrong or missing multiplier in the model, "
             "or an lr so high that the first steps are chaotic"
         )
@@ -94,7 +94,7 @@ def cause_words(causes: Sequence[Exponent]) -> str:
 
 
 def rule_words(exponent: Exponent) -> str:
-    """The text of the quantity that a rule scales."""
+    """The name of the quantity that a rule scales."""
     match exponent.rule:
         case LrRule.EMBEDDING:
             return "the embedding's lr x multiplier"
@@ -107,6 +107,6 @@ def rule_words(exponent: Exponent) -> str:
 
 
 def law_words(exponent: float) -> str:
-    """The text of a power of m, the width multiplier."""
+    """The text of a power of m, the width divided by the base width."""
     names = (law for power, law in LAWS.items() if abs(exponent - power) < NEAR)
     return next(names, f"~ m^{exponent:+.2f}")

@@ -1,9 +1,10 @@
 """The disk space that a study takes.
 
-Curves are kept. The size of a curve is estimated by encoding a synthetic curve with the same number
-of points, and includes the curve's outline. Checkpoints are deleted when their trial has ended. A
-running trial has at most two checkpoints, each with parameters and optimizer state in float32. The
-states that trunks store for their branches are not counted.
+The database keeps the loss curve of every trial, and an outline: the curve, reduced to few points.
+The size of a curve is estimated by encoding a synthetic curve with the same number of points.
+Checkpoints are deleted when their trial has ended. A running trial has at most two checkpoints,
+each with the parameters and the optimizer state in float32. Some trials also store states from
+which other trials continue. These are not counted.
 """
 
 import math
@@ -18,10 +19,10 @@ from telescope.trials.spec import TrialSpec
 
 FLOAT_BYTES = 4
 COLUMNS = 2  # columns of an outline: tokens, loss
-STATES = {"muon": 1, "adamw": 2}  # floats of optimizer state per parameter
+STATES = {"muon": 1, "adamw": 2}  # number of floats of optimizer state per parameter
 CHECKPOINTS = 2  # most checkpoints of a running trial
-LATE_METRICS = 15  # number of metrics that only the last point has
-MOST_POINTS = 5_000  # most points of a synthetic curve; a longer curve is in proportion
+LATE_METRICS = 15  # number of metrics that only the last point of a curve has
+MOST_POINTS = 5_000  # most points of a synthetic curve; longer curves are scaled up from it
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Disk:
     """The disk space that a study takes."""
 
     curves_bytes: int  # all curves, at the end of the study
-    checkpoint_bytes: int  # checkpoints of all running trials, when they take the most
+    checkpoint_bytes: int  # most that the checkpoints of all running trials take at once
 
 
 def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes]) -> int:
-    """Bytes of a trial's encoded curve and its outline."""
+    """Bytes of a trial's encoded curve and of its outline."""
     horizon = spec.horizon
     points = math.ceil(horizon.steps / horizon.record_interval)
     sample = min(points, MOST_POINTS)
@@ -46,7 +47,7 @@ def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes
 
 
 def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:
-    """A point that compresses as poorly as a measured point."""
+    """A made-up point of a curve, with numbers that compress as poorly as measured numbers."""
     loss = 2 + 3 / math.sqrt(step) + 0.1 * math.sin(step**2)
     metrics = {"train_loss": loss}
     if last:
@@ -64,7 +65,7 @@ def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:
 
 
 def checkpoint_bytes(spec: TrialSpec) -> int:
-    """Most bytes of a running trial's checkpoints."""
+    """The most bytes that the checkpoints of a running trial take."""
     vocab_size = max(1, spec.data.vocab_size)  # vocab_size is 0 before data are resolved
     groups = describe_groups(spec.model, vocab_size, spec.optimizer, spec.data.context)
     floats = sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)

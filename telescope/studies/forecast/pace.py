@@ -1,13 +1,13 @@
 """The expected speed of a run.
 
-The speed is the rate at which earlier trials were trained on the kind of worker that was used last.
-Trials of the same optimizer are preferred and, among these, trials of the nearest shape: the fewest
-octaves of width and batch away. Wide models use a device better than narrow models, so the rate of
-a narrower shape is conservative. Without earlier trials, the speed follows from
-ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK, and is marked as estimated.
+The speed, in FLOP/s, is taken from earlier trials on the kind of worker that was used last. Trials
+with the same optimizer are preferred. Among these, the trials with the nearest shape are chosen:
+their width and batch size are the fewest octaves (doublings) away. If there are no earlier trials,
+the speed is assumed: it is computed from ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK.
+Wide models use a device better than narrow models, so a run that is wider than the earlier trials
+is probably faster than expected.
 
-Parts: `MeasuredRate`, from a database · `pace`, `assumed` -> `Pace` · `Machine`, on which a study
-would run.
+Parts: `MeasuredRate`, from a database · `pace`, `assumed` -> `Pace` · `Machine`.
 """
 
 import math
@@ -19,15 +19,16 @@ import numpy as np
 
 from telescope.trials.outcome import Measurement
 
-ASSUMED_FLOPS_PER_SECOND = 20e9  # speed of one CPU thread on models a few hundred wide
-# Time per Transformer block and step, which dominates in small models. Measured at width 16: 1.9 ms
-# with AdamW, 3.4 ms with Muon.
+ASSUMED_FLOPS_PER_SECOND = 20e9  # speed of one CPU thread on models with a width of a few hundred
+# Fixed time per Transformer block and step, which is most of the time of small models. At width 16,
+# 1.9 ms were measured with AdamW and 3.4 ms with Muon.
 ASSUMED_SECONDS_PER_BLOCK = 2.5e-3
-OTHER_OPTIMIZER_OCTAVES = 100.0  # a distance larger than between any two shapes
+OTHER_OPTIMIZER_OCTAVES = 100.0  # added to the distance; larger than the distance of any two shapes
 
 
 class MeasuredRate(Protocol):
-    """The rate at which trials of a shape were trained on a kind of worker."""
+    """The rate at which trials with one optimizer, width and batch size were trained on one kind of
+    worker, which `numerics` names."""
 
     @property
     def optimizer(self) -> str: ...
@@ -45,19 +46,16 @@ class MeasuredRate(Protocol):
 
 @dataclass(frozen=True)
 class Pace:
-    """The speed of a run, and its source."""
+    """The speed of a run, and where it comes from."""
 
     flops_per_second: float
-    estimated: bool  # True if the speed is assumed, for lack of measured rates
-    source: str
+    estimated: bool  # True if the speed is assumed, because there are no measured rates
+    source: str  # where the speed comes from, as text
 
 
 def assumed(step_flops: float, depth: int | None) -> Pace:
-    """The assumed speed of a run: the time of a step is the time of its operations plus a fixed
-    time per block.
-
-    A model of unknown depth (None) counts as one block.
-    """
+    """The assumed speed of a run. The time of a step is the time of its floating-point operations
+    plus a fixed time per Transformer block. A model of unknown depth (None) counts as one block."""
     blocks = 1 if depth is None else depth
     seconds = step_flops / ASSUMED_FLOPS_PER_SECOND + blocks * ASSUMED_SECONDS_PER_BLOCK
     speeds = (
@@ -69,11 +67,12 @@ def assumed(step_flops: float, depth: int | None) -> Pace:
 
 
 def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens: int) -> Pace:
-    """The speed of a run of this shape, from one or more measured rates, the latest first."""
+    """The speed of a run with this optimizer, width and batch size, from at least one measured
+    rate. `rates` are sorted with the latest first."""
 
     def distance(rate: MeasuredRate) -> tuple[float, float]:
-        """Octaves to the shape of a rate, then the rate: of two equally near rates, the slower is
-        taken, to be conservative."""
+        """The distance of a rate in octaves, then the rate itself, so that of two equally near
+        rates the slower one is taken."""
         octaves = abs(math.log2(rate.width / width))
         octaves += abs(math.log2(rate.batch_tokens / batch_tokens))
         octaves += OTHER_OPTIMIZER_OCTAVES * (rate.optimizer != optimizer)
@@ -89,8 +88,8 @@ def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens
 
 
 def encoded_columns(points: Sequence[Measurement]) -> bytes:
-    """A curve as bytes: step, tokens, flops, seconds and metrics of every point, as float64 without
-    compression."""
+    """A curve as bytes: the step, tokens, FLOPs, seconds and metrics of every point, as float64
+    numbers without compression."""
     return b"".join(
         np.array([*astuple(point)[:4], *point.metrics.values()]).tobytes() for point in points
     )
@@ -98,9 +97,10 @@ def encoded_columns(points: Sequence[Measurement]) -> bytes:
 
 @dataclass(frozen=True)
 class Machine:
-    """The facts about a machine that determine what a study costs there."""
+    """The facts about a machine that determine how long a study takes there, and how much disk
+    space."""
 
     rates: tuple[MeasuredRate, ...] = ()  # rates of earlier trials, the latest first
     slots: int | None = None  # number of trials that run at once; None if unknown
-    # encodes a curve as it is stored
+    # turns a curve into the bytes that are stored
     encode: Callable[[Sequence[Measurement]], bytes] = encoded_columns

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """A forecast quantity: its expected value, and the least and greatest possible values."""
+    """A forecast quantity: its expected value, and its least and greatest possible values."""
 
     least: float
     expected: float
@@ -17,12 +17,12 @@ class Span:
         return Span(self.least * factor, self.expected * factor, self.most * factor)
 
     def within(self, limit: float) -> "Span":
-        """The forecast if `limit` ends the study: each value is capped at it."""
+        """The forecast if the study ends at `limit`: no value is larger than `limit`."""
         return Span(min(self.least, limit), min(self.expected, limit), min(self.most, limit))
 
 
 def total(spans: Iterable[Span]) -> Span:
-    """The sum of forecasts: of their expected values and of their bounds."""
+    """The sum of several forecasts. Each field is the sum of that field."""
     parts = list(spans)
     return Span(
         least=math.fsum(span.least for span in parts),

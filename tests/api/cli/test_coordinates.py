@@ -67,7 +67,7 @@ def test_too_few_widths_are_unresolved_which_is_no_failure(job):
     file.write_text(file.read_text().replace("head_dim: 8", "head_dim: 32"))
     result = telescope("coordinates", file)
     assert result.exit_code == 0
-    assert "unresolved: only 2 widths up to the target (32, 64)" in result.stdout
+    assert "unresolved: there are only 2 widths up to the target (32, 64)" in result.stdout
     assert "An unresolved check would not stop a job" in result.stdout
 
 

@@ -32,7 +32,7 @@ def printed(trials: int | None = None) -> str:
 def test_a_report_has_each_loss_the_verdict_the_batches_and_the_tuning_budget() -> None:
     output = printed()
     assert "Loss 2: AdamW needs" in output
-    assert "resolved: every run reached every target loss; hyperparameters: given" in output
+    assert "resolved: all runs reached all target losses; the hyperparameters are given" in output
     assert "Muon ahead" in output
     assert "Tuning that each optimizer received:" in output
     assert "Bill: 26 trials" in output
@@ -73,4 +73,4 @@ def test_a_bill_has_the_least_the_most_and_its_assumptions() -> None:
     output = console.file.getvalue()
     assert "least trials" in output
     assert "estimated" in output
-    assert "all extensions and doublings" in output
+    assert "most: all grids are extended" in output

@@ -30,7 +30,7 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
     assert (report.final, report.verdict) == (True, "resolved")
     assert (
         report.reason
-        == "every run reached every target loss; hyperparameters: found inside their ranges"
+        == "all runs reached all target losses; the hyperparameters were found inside their ranges"
     )
     (target,) = report.targets
     assert (target.reached, target.muon) == (True, "ahead")

@@ -229,7 +229,7 @@ def test_tokens_have_whiskers_arrows_on_bounds_and_the_critical_batch() -> None:
     arrows = [text for text in axes.texts if text.arrow_patch is not None]
     assert [(text.xy[0], text.xy[1] > 1e6) for text in arrows] == [(256, True), (512, False)]
     assert lines(axes, COLOURS["muon"], "o", filled=False) == 2
-    assert "B* of Muon: 700" in labels(axes)
+    assert "critical batch B* of Muon: 700 tokens" in labels(axes)
     assert not any("B* of AdamW" in label for label in labels(axes))
     assert axes.get_yscale() == "log"
 

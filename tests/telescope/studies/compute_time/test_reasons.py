@@ -94,12 +94,12 @@ REASONS: list[tuple[Any, str]] = [
     (Doubted(doubts=ALL), "; ".join(text for _, text in DOUBTS)),
     (
         Resolved(tuned=True),
-        "every run reached every target loss; hyperparameters: found inside their ranges",
+        "all runs reached all target losses; the hyperparameters were found inside their ranges",
     ),
-    (Resolved(tuned=False), "every run reached every target loss; hyperparameters: given"),
+    (Resolved(tuned=False), "all runs reached all target losses; the hyperparameters are given"),
     (
         Resolved(tuned=False, jobs=("a", "b")),
-        "every run reached every target loss; hyperparameters: from jobs a, b",
+        "all runs reached all target losses; the hyperparameters are from jobs a, b",
     ),
 ]
 

@@ -35,24 +35,24 @@ FINDINGS: list[tuple[Any, str]] = [
     (TooCostly(), "the check would cost more than its share of the job"),
     (
         TooFewWidths(widths=(16, 32), needed=4),
-        "only 2 widths up to the target (16, 32), and the check needs 4; "
+        "there are only 2 widths up to the target (16, 32), and the check needs 4; "
         "for more, use a smaller base_width or a smaller head_dim",
     ),
     (
         DivergedAtWidths(widths=(64, 128), steps=8, lr=0.03125),
-        "runs diverged within 8 steps at width 64, 128, lr 0.0312; lower search.lr",
+        "runs diverged within 8 steps at width 64, 128 with lr 0.0312; lower search.lr",
     ),
     (NothingMoved(), "no layer's output changed"),
     (
         BeyondGate(worst=(VALUE, HEAD), failed=5, gate=0.25),
-        "with width, the effect of blocks.0.value's own updates scales as width^+0.50 "
-        "(+0.40 to +0.60); the change of the logits scales as width^-0.60 (-0.70 to -0.50), "
-        "and 3 more; beyond the gate of ±0.25",
+        "the effect of blocks.0.value's own updates scales as width^+0.50 "
+        "(+0.40 to +0.60); the change of the logits scales as width^-0.60 (-0.70 to -0.50); "
+        "5 slopes fail in all; the gate is ±0.25",
     ),
     (
         BeyondGate(worst=(VALUE,), failed=1, gate=0.25),
-        "with width, the effect of blocks.0.value's own updates scales as width^+0.50 "
-        "(+0.40 to +0.60); beyond the gate of ±0.25",
+        "the effect of blocks.0.value's own updates scales as width^+0.50 "
+        "(+0.40 to +0.60); the gate is ±0.25",
     ),
     (
         WithinGate(narrowest=16, widest=128, steepest=KEY, layers=9, gate=0.25),
@@ -62,7 +62,7 @@ FINDINGS: list[tuple[Any, str]] = [
     (
         AcrossGate(seeds=5, steepest=NOISY, gate=0.25),
         "with 5 seeds, the change of the output of blocks.1.key scales as width^+0.30 "
-        "(+0.15 to +0.45); beyond the gate of ±0.25, but not clearly",
+        "(+0.15 to +0.45); this is beyond the gate of ±0.25, but not clearly",
     ),
 ]
 CAUSES = (
@@ -103,7 +103,7 @@ def test_rules_that_do_not_fit_have_their_words_and_come_back_from_json_as_they_
         "AdamW's lr for hidden matrices must be ~ 1/m, but is constant"
     )
     assert cause_words(()).startswith(
-        "the scaling rules are right on paper; look for a wrong or missing multiplier in the model"
+        "all scaling rules fit; look for a wrong or missing multiplier in the model"
     )
 
 

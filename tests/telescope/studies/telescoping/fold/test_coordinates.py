@@ -92,8 +92,7 @@ def test_a_ladder_that_fails_its_check_is_refused_without_hyperparameters_or_sea
         12,
     )
     assert (
-        "coordinate check fails: with width, "
-        "the effect of blocks.0.layer's own updates scales as width^"
+        "coordinate check fails: the effect of blocks.0.layer's own updates scales as width^"
     ) in report.reason
     assert "Likely cause:" in report.reason
     assert report.reason.endswith("Fix the scaling rule, or set `coordinates: skip`")
