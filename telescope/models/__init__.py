@@ -1,11 +1,12 @@
-"""Models: telescope's own Transformer, and users' modules.
+"""The models that telescope trains: its own Transformer, and modules that users write.
 
-In reading order:
+The files in reading order:
 
-- telescope's own model: `attention` · `transformer`
-- a user's model: `factory`, which builds it · `uses`, the operations that use its parameters ·
-  `classification` and `reading`, the roles of its parameters · `multipliers`, forward multipliers
-  as hooks · `user_layers`, its hidden layers and its readout · `user_model`, the model in training
-- `family`, the interfaces of a family of models, with `own_family` and `user_family` · `build`, the
-  table of families and the model of a spec
+- telescope's own model: `attention` and `transformer`.
+- A user's model: `factory` imports the function that builds it. `uses` records how a forward pass
+  uses each parameter. `classification` and `reading` find each parameter's role: embedding, hidden
+  matrix, readout or vector. `multipliers` scales inputs and outputs of modules. `user_layers` finds
+  the modules that training measures. `user_model` is the model in training.
+- Both: `family` defines the interfaces that both kinds of model share. `own_family` and
+  `user_family` implement them. `build` builds the model that a specification describes.
 """

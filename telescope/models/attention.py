@@ -1,15 +1,16 @@
-"""Causal self-attention in two kinds.
+"""Two kinds of causal self-attention.
 
-`Attention` is multi-head, or grouped-query if several query heads share a key/value head. In
-`LatentAttention`, keys and values are projected from one small latent vector per position
-(multi-head latent attention, arXiv 2405.04434; queries are not compressed, as in DeepSeek-V2-Lite).
-Head size is fixed; the number of heads and the size of the latent vector grow with width.
+`Attention` is multi-head attention, or grouped-query attention if several query heads share one
+key/value head. `LatentAttention` is multi-head latent attention (arXiv 2405.04434): the keys and
+values of all heads are projected from one small latent vector per position. Queries are not
+compressed, as in DeepSeek-V2-Lite. The size of a head is the same at every width. The number of
+heads and the size of the latent vector grow with width.
 
-Letters in shapes: B batch, T context, D width, H query heads, K key/value heads, E head size, R
-rotated size, S score size (the number of entries that a logit sums over), C latent size.
+A *logit* in this file is the scaled product of a query and a key, before the softmax.
 
-Parts: `rotary` and `rotate`, for positions · `split`, into heads · `Scores`, the base class ·
-`Attention` and `LatentAttention` · `largest_logits`.
+Letters in the shapes of tensors: B batch, T context, D width, H query heads, K key/value heads, E
+head size, H_E the product of H and E, R number of entries of a vector that are rotated by position,
+S number of entries that a logit sums over, C size of the latent vector.
 """
 
 import math
@@ -23,12 +24,13 @@ from telescope.shapes import Float
 from telescope.trials.model import ModelSpec
 
 Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
-"""Cosines and sines of the angles that rotate each position."""
+"""The cosines and the sines of the angles by which the vectors at each position are rotated."""
 
 
 def rotary(context: int, rotated_dim: int, base: float) -> Angles:
-    """Angles of rotary position embeddings (arXiv 2104.09864). Each entry in the first half of a
-    rotated vector forms a pair with the corresponding entry in the second half."""
+    """The angles of rotary position embeddings (arXiv 2104.09864) at positions 0 to `context` - 1.
+    Entry i in the first half of a vector and entry i in the second half form a pair, which turns by
+    base^(-2i / `rotated_dim`) radians per position."""
     exponents = torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim
     frequencies = base**-exponents  # (R/2)
     positions = torch.arange(context, dtype=torch.float32)
@@ -39,32 +41,34 @@ def rotary(context: int, rotated_dim: int, base: float) -> Angles:
 def rotate(
     x: Float[Tensor, "B heads T R"], cos: Float[Tensor, "T R"], sin: Float[Tensor, "T R"]
 ) -> Float[Tensor, "B heads T R"]:
-    """Rotate the vectors of each position by the position's angles."""
+    """Rotate the vectors at each position by the angles of that position."""
     left, right = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-right, left), dim=-1) * sin
 
 
 def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B heads T size"]:
-    """Split the output of a projection into heads; each comes from consecutive rows of its
-    matrix."""
+    """Split the output of a projection into heads. The entries of one head come from consecutive
+    rows of the projection's matrix."""
     return x.view(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 class Scores(nn.Module):
-    """Base class of both kinds of attention: holds the scale of the logits and, while
-    telescope.optim.qk_clip observes them, the largest logit of each head."""
+    """Base class of both kinds of attention. It holds the factor that scales the logits. While
+    telescope.optim.qk_clip observes the logits, it also holds the largest logit of each head."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.scale = mup.attention_factor(spec)
-        # (H), the largest logit of each head so far in this step; None if logits are not observed
+        # shape (H): the largest logit of each head so far in this optimizer step; None while logits
+        # are not observed
         self.largest: Tensor | None = None
 
     def mix(
         self, q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], v: Float[Tensor, "B K T E"]
     ) -> Float[Tensor, "B T H_E"]:
-        """For each position, the softmax-weighted mean of the values up to that position."""
+        """For each position and head, the mean of the values up to that position, weighted by the
+        softmax of the logits. Updates `largest` while logits are observed."""
         if self.largest is not None:
             self.largest = torch.maximum(self.largest, largest_logits(q, k, self.scale))
         grouped = q.shape[1] > k.shape[1]
@@ -88,7 +92,8 @@ class Attention(Scores):
         self.key_norm = nn.RMSNorm(spec.head_dim, eps=1e-6) if spec.qk_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        """Causal attention. `angles` is None if x itself encodes positions."""
+        """Causal attention over `x`. `angles` is None if positions are learned, since `x` then
+        already contains the embeddings of the positions."""
         q = self.query_norm(split(self.query(x), self.spec.heads))
         k = self.key_norm(split(self.key(x), self.spec.kv_heads))
         if angles is not None:
@@ -98,18 +103,21 @@ class Attention(Scores):
 
 
 class LatentAttention(Scores):
-    """Multi-head latent attention: generation caches only the latent vector and one rotated key
-    per position.
+    """Multi-head latent attention. To generate text, such a model needs to cache only the latent
+    vector and one rotated key per position.
 
-    Keys and values of all heads are projected up from the normalised latent vector. Positions are
-    encoded in a separate part of queries and keys (`query_rotary`, one per head, and `key_rotary`,
-    shared by all heads): if the keys themselves were rotated, generation could not absorb their
-    projection into the queries.
+    The keys and values of all heads are projected from the normalised latent vector. Each query and
+    each key also has a second part, which is rotated by position. `query_rotary` gives this part of
+    the query of each head. `key_rotary` gives this part of the key, which all heads share. The part
+    from the latent vector is not rotated, so generation can multiply the matrix of `key` into the
+    queries instead of computing the keys.
 
-    `key_rotary` has a fixed fan-out, like a readout. Its role is nevertheless HIDDEN, because muP
-    requires the same updates as for every hidden matrix: under Muon, a spectral norm of
-    sqrt(fan_out / fan_in) (with the update scale spectral_ratio; the other scales assume constant
-    aspect ratios); under AdamW, entries of order 1/m. Only its initial values need a special rule
+    The number of rows of `key_rotary` does not grow with width, as in a readout. Its role is
+    nevertheless HIDDEN, since muP requires the updates of a hidden matrix for it. With Muon, these
+    are updates whose spectral norm is of order sqrt(fan_out / fan_in). The update scale
+    spectral_ratio gives this norm; the other update scales assume that fan_out / fan_in is the same
+    at every width. With AdamW, the entries of the updates are of order 1/m, where m is the width
+    divided by the base width. Only the initial values of `key_rotary` need a rule of their own
     (telescope.parametrisation.initial_values).
     """
 
@@ -126,7 +134,7 @@ class LatentAttention(Scores):
         self.output = nn.Linear(width, width, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        assert angles is not None, "latent attention has rotary positions"
+        assert angles is not None, "latent attention needs rotary positions"
         heads = self.spec.heads
         latent = self.latent_norm(self.latent(x))  # (B, T, C)
         q_rotated = rotate(split(self.query_rotary(x), heads), *angles)  # (B, H, T, R)
@@ -141,8 +149,8 @@ class LatentAttention(Scores):
 def largest_logits(
     q: Float[Tensor, "B H T S"], k: Float[Tensor, "B K T S"], scale: float
 ) -> Float[Tensor, "H"]:
-    """The largest signed logit of each head, over the batch and all pairs of positions that the
-    causal mask allows; computed in float32."""
+    """The largest logit of each head over the batch and over all pairs of positions that the causal
+    mask allows. The logits keep their signs, and are computed in float32."""
     context, group = q.shape[2], q.shape[1] // k.shape[1]  # query heads per key head
     with torch.autocast(q.device.type, enabled=False):
         logits = q.float() @ k.float().repeat_interleave(group, dim=1).mT * scale  # (B, H, T, T)

@@ -1,6 +1,7 @@
-"""The table of model families, and the model of a specification.
+"""The table of model families, and functions that build the model of a specification.
 
-`FAMILIES` has one line per family. Only `family_of` looks up which family a specification has.
+There are two families of models: telescope's own Transformer, and modules that users write
+(telescope.models.family).
 """
 
 from collections.abc import Mapping
@@ -14,23 +15,23 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
 FAMILIES: Mapping[str, Family[Any]] = {"transformer": TRANSFORMER, "module": MODULE}
-"""The families, keyed by the value of a specification's `family`."""
+"""The families, keyed by the value of the field `family` in a specification of a model."""
 
 
 def family_of(model: AnyModel) -> Family[Any]:
-    """The family of a specification."""
+    """The family of the model that a specification describes."""
     return FAMILIES[model.family]
 
 
 def build_model(
     model: AnyModel, vocab_size: int, context: int, parametrisation: Parametrisation
 ) -> Model:
-    """The model of a specification, with arbitrary parameter values."""
+    """The model that a specification describes. The values of its parameters are arbitrary."""
     return family_of(model).build(model, vocab_size, context, parametrisation)
 
 
 def begin(spec: TrialSpec) -> Model:
-    """The model of a trial, with its initial values."""
+    """The model of a trial, with the initial values of its parameters."""
     model = build_model(
         spec.model, spec.data.vocab_size, spec.data.context, spec.optimizer.parametrisation
     )

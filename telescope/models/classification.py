@@ -1,18 +1,22 @@
-"""The role and layout of a parameter, from its shapes at several widths and its uses.
+"""Finds the role and the layout of each parameter of a user's model.
 
-A role is never read from a name or from the number of dimensions: embeddings and output heads are
-matrices too, and may be square. Shapes show which dimensions grow with width; the uses in a forward
-pass (telescope.models.uses) show which dimensions are fan_in and which are fan_out.
+The *role* of a parameter says how the parameter grows with width, and selects its muP rules. The
+*layout* says which dimensions of the parameter are fan_in and which are fan_out.
+
+Names do not decide a role. The number of dimensions does not suffice, since embeddings and output
+heads are matrices, too. Instead, the shapes of a parameter at several widths show which of its
+dimensions grow with width, and its uses in a forward pass (telescope.models.uses) show which
+dimensions are fan_in and which are fan_out:
 
 | role      | fan_in | fan_out | examples                         |
 |-----------|--------|---------|----------------------------------|
 | EMBEDDING | fixed  | grows   | embeddings of tokens, positions  |
 | HIDDEN    | grows  | grows   | attention and feed-forward       |
 | READOUT   | grows  | fixed   | output head                      |
-| VECTOR    | -      | either  | norm gains, biases               |
+| VECTOR    | none   | either  | norm gains, biases               |
 
-Parts: `ParameterReading`, the result · `growing_dimensions` · `classify`, which applies the table ·
-`Unclear`, raised if shapes and uses do not decide the role.
+In the table, "grows" means that the side grows with width, and "fixed" means that it does not. A
+VECTOR has no fan_in. Its fan_out may grow or not.
 """
 
 from collections.abc import Sequence
@@ -26,38 +30,45 @@ from telescope.parametrisation.roles import Role
 
 @dataclass(frozen=True)
 class ParameterReading:
-    """What telescope reads off a user's model about one parameter: role, layout and modules."""
+    """What telescope finds out about one parameter of a user's model: its role, its layout, and the
+    modules that use the parameter."""
 
     role: Role
     layout: MatrixLayout | None = None  # None for a VECTOR
-    # paths of the modules that use the parameter in a product and in a lookup; product_at is also
-    # None if several modules use an untied parameter in products
+    # path of the module that multiplies by the parameter. None if no module does, if the parameter
+    # is a VECTOR, or if several modules multiply by a parameter that is not looked up.
     product_at: str | None = None
+    # path of a module that looks the parameter up; None for a VECTOR, or if no module does
     embedded_at: str | None = None
 
     @property
     def makes_logits(self) -> bool:
-        """True for a readout, or for an embedding that is tied to a readout."""
+        """True for a readout, and for an embedding that is tied to the readout: the parameter is
+        looked up, and is also used in a product."""
         is_tied = self.embedded_at is not None and self.product_at is not None
         return self.role is Role.READOUT or is_tied
 
 
 class Unclear(Exception):
-    """Raised if a parameter's role or split is not clear; the text says why and what to do."""
+    """Raised if it is not clear which role a parameter has, or how to split it into pieces. The
+    text of the exception says why, and what the user can do."""
 
 
 def growing_dimensions(shapes: Sequence[tuple[int, ...]]) -> tuple[bool, ...]:
     """For each dimension of a parameter, True if the dimension grows with width. `shapes` are the
-    parameter's shapes at increasing widths. Raises Unclear if a dimension shrinks, or the number of
-    dimensions changes."""
+    parameter's shapes at increasing widths. Raises Unclear if a dimension shrinks as width grows,
+    or if the number of dimensions differs between widths."""
     if len({len(shape) for shape in shapes}) > 1:
         raise Unclear(
-            f"has another number of dimensions at another width ({shapes[-1]}); telescope cannot "
-            "scale that"
+            f"has a different number of dimensions at a larger width (shape {shapes[-1]}); "
+            "telescope cannot scale such a parameter"
         )
     sizes_by_dimension = list(zip(*shapes, strict=True))
     if any(wide < narrow for sizes in sizes_by_dimension for narrow, wide in pairwise(sizes)):
-        raise Unclear(f"shrinks as width grows ({shapes[-1]}); telescope cannot scale that")
+        raise Unclear(
+            f"shrinks as width grows (to shape {shapes[-1]}); telescope cannot scale such a "
+            "parameter"
+        )
     return tuple(sizes[-1] > sizes[0] for sizes in sizes_by_dimension)
 
 
@@ -67,15 +78,17 @@ def classify(
     uses: frozenset[Use],
     user_role: Role | None = None,
 ) -> ParameterReading:
-    """The reading of a parameter; `grows` is True for each dimension that grows with width.
+    """The reading of one parameter. `shape` is its shape at the smallest width, and `grows` is True
+    for each dimension that grows with width.
 
-    Raises Unclear if shape and uses do not decide the role, or contradict `user_role`, the role
-    that the user set.
+    `user_role` is the role that the user set; it takes precedence over the table. Raises Unclear if
+    shape and uses do not decide the role and the layout, or do not fit `user_role`.
     """
     dimensions = tuple(d for d in range(len(shape)) if shape[d] > 1 or grows[d])
     products = {replace(use, module="") for use in uses if use.kind in ("product", "convolution")}
     lookups = [use for use in uses if use.kind == "lookup"]
-    # a parameter of one growing dimension is a matrix of one row if a product sums over it
+    # a parameter with one dimension is a matrix of one row, not a vector, if the dimension grows
+    # and a product sums over it
     sums_growing = any(grows[d] for use in products for d in use.inner)
     is_vector = len(dimensions) <= 1 and not lookups and not sums_growing
     if user_role is Role.VECTOR or (user_role is None and is_vector):
@@ -88,7 +101,7 @@ def classify(
     rows = tuple(d for d in range(len(shape)) if d not in inner | stack)
     if any(grows[d] for d in stack):
         raise Unclear(
-            "the number of its matrices grows with width; only the sides of matrices may grow"
+            "holds more matrices at a larger width; only the sides of its matrices may grow"
         )
     role = user_role or _role_of(any(grows[d] for d in inner), any(grows[d] for d in rows))
     modules = {use.module for use in uses if use.kind in ("product", "convolution")}
@@ -97,7 +110,8 @@ def classify(
 
 
 def _role_of(fan_in_grows: bool, fan_out_grows: bool) -> Role:
-    """The role in the table of this module. Raises Unclear if neither side grows."""
+    """The role in the table at the top of this file. Raises Unclear if neither fan_in nor fan_out
+    grows."""
     match fan_in_grows, fan_out_grows:
         case True, True:
             return Role.HIDDEN
@@ -106,16 +120,17 @@ def _role_of(fan_in_grows: bool, fan_out_grows: bool) -> Role:
         case False, True:
             return Role.EMBEDDING
     raise Unclear(
-        "is a matrix that does not grow with width; set its role in model.roles, vector for a "
-        "constant lr without weight decay"
+        "is a matrix that does not grow with width; set its role in model.roles (the role "
+        "vector gives it a constant lr and no weight decay)"
     )
 
 
 def _lookup_reading(
     grows: tuple[bool, ...], uses: frozenset[Use], user_role: Role | None
 ) -> ParameterReading:
-    """The reading of a parameter that is looked up: an embedding, which may be tied to the
-    readout."""
+    """The reading of a parameter that is looked up. Such a parameter is an embedding, unless the
+    user set another role, and it may be the readout, too. Raises Unclear if the dimension that is
+    looked up grows with width, or if a product sums over this dimension."""
     lookups = [use for use in uses if use.kind == "lookup"]
     vocabulary = frozenset().union(*(use.inner for use in lookups))
     if any(grows[d] for d in vocabulary):
@@ -125,7 +140,8 @@ def _lookup_reading(
     readouts = [use for use in uses if use.kind == "product"]
     if any(use.inner & vocabulary for use in readouts):
         raise Unclear(
-            "is looked up in the dimension that a product sums over; set its role in model.roles"
+            "is looked up in the same dimension that a product sums over; set its role in "
+            "model.roles"
         )
     rows = tuple(d for d in range(len(grows)) if d not in vocabulary)
     return ParameterReading(
@@ -139,8 +155,13 @@ def _lookup_reading(
 def _reading_without_products(
     grows: tuple[bool, ...], uses: frozenset[Use], user_role: Role | None, ndim: int
 ) -> ParameterReading:
-    """The reading of a parameter that no product sums over: a table of positions, which is added to
-    the activations, or a parameter whose role the user set."""
+    """The reading of a parameter that is neither looked up nor part of a product.
+
+    Without `user_role`, such a parameter is read as a table of positions, which is added to the
+    activations. This is an embedding. Raises Unclear if the forward pass does not use it, or if it
+    has not exactly one dimension that grows. With the role hidden or readout, the parameter is read
+    as a matrix of shape (fan_out, fan_in). Raises Unclear if it has not exactly two dimensions.
+    """
     if not uses and user_role is None:
         raise Unclear(
             "takes no part in forward(tokens); set its role in model.roles, or leave it out of the "
@@ -148,13 +169,13 @@ def _reading_without_products(
         )
     growing = tuple(d for d in range(ndim) if grows[d])
     if user_role is None and len(growing) != 1:
-        raise Unclear("is a matrix that no product sums over; set its role in model.roles")
+        raise Unclear("is a matrix that no product uses; set its role in model.roles")
     fixed = tuple(d for d in range(ndim) if d not in growing)
     if user_role in (Role.HIDDEN, Role.READOUT):
         if ndim != 2:
             raise Unclear(
-                f"cannot be {user_role}: nothing tells which of its dimensions are fan_in; use "
-                "embedding or vector"
+                f"cannot have the role {user_role}: no product shows which of its dimensions are "
+                "fan_in; use embedding or vector"
             )
         return ParameterReading(user_role, MatrixLayout())
     return ParameterReading(user_role or Role.EMBEDDING, MatrixLayout(growing, fixed))
@@ -163,11 +184,12 @@ def _reading_without_products(
 def _fan_in_and_stack(
     products: set[Use], shape: tuple[int, ...], grows: tuple[bool, ...]
 ) -> tuple[frozenset[int], frozenset[int]]:
-    """(dimensions that form fan_in, dimensions that index separate matrices). Raises Unclear if
-    products differ in them, or if no dimension forms fan_in.
+    """The dimensions that form fan_in, and the dimensions that index separate matrices. Raises
+    Unclear if two products disagree about these dimensions, or if no dimension forms fan_in.
 
-    A product may also sum over the experts of a stack, as einsum does. So a leading dimension that
-    does not grow indexes matrices, even if a product sums over it.
+    A parameter with three or more dimensions is a stack of matrices if its first dimension does not
+    grow and is larger than 1. This holds even if a product sums over the first dimension, as einsum
+    may do with a stack of experts. Convolutions are never stacks in this sense.
     """
     pairs = set()
     for use in products:
@@ -177,7 +199,7 @@ def _fan_in_and_stack(
     if len(pairs) > 1:
         raise Unclear(
             "is used by products that sum over different dimensions of it; use a separate "
-            "parameter for each"
+            "parameter for each product"
         )
     inner, stack = pairs.pop()
     if not inner:

@@ -1,13 +1,13 @@
 """Factories of users' own models.
 
-A factory is a function `width -> torch.nn.Module` that a job names as `package.module:function`. It
-is imported from Python's own path, or from the folders of TELESCOPE_FACTORY_PATH (by default the
-folder in which telescope was started). A factory's code determines the model, so the hash of the
-code is part of a trial's identity (`content`). The hash covers all Python files of the top-level
-package that holds the factory, but not other packages that these files import.
+A *factory* is a function that takes a width and returns a `torch.nn.Module`. A job names the
+factory as `package.module:function`. telescope looks for the module in Python's import path first,
+then in the folders that the environment variable TELESCOPE_FACTORY_PATH lists. If the variable is
+not set, it looks in the folder in which telescope was started instead.
 
-Parts: `load` · `source_path` and `code`, a factory's files · `content` and `require_unchanged`,
-their hash.
+The code of a factory determines the model, so the hash of the code is part of a trial's identity.
+`content` computes the hash. It covers all Python files of the top-level package that contains the
+factory. It does not cover other packages that these files import.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ from torch import nn
 from telescope.errors import FactoryLost, InvalidInput
 
 FIELD = "model.factory"
-PATH = "TELESCOPE_FACTORY_PATH"  # environment variable: folders separated by os.pathsep
+PATH = "TELESCOPE_FACTORY_PATH"  # an environment variable with folders, separated by os.pathsep
 
 Factory = Callable[[int], nn.Module]
 
 
 def load(name: str) -> Factory:
-    """The factory of this name. Raises InvalidInput if its module cannot be imported or has no
-    function of this name."""
+    """Import the factory with this name. Raises InvalidInput if its module cannot be imported, or
+    if the module has no function with the factory's name."""
     module_name, _, function = name.partition(":")
     look_in_folders()
     try:
@@ -60,19 +60,23 @@ def _remedy(module_name: str, error: Exception) -> str:
         return "correct its code"
     if not f"{module_name}.".startswith(f"{error.name}."):
         return f"install {error.name} in telescope's environment, {sys.prefix}"
-    return f"put its package where Python finds it, or add the folder that contains it to {PATH}"
+    return (
+        "move its package to a folder of Python's import path, or add the folder that contains the "
+        f"package to {PATH}"
+    )
 
 
 def look_in_folders() -> None:
-    """Append the folders of TELESCOPE_FACTORY_PATH to Python's import path."""
+    """Append the folders in TELESCOPE_FACTORY_PATH to Python's import path."""
     for folder in os.environ.get(PATH, os.getcwd()).split(os.pathsep):
         if folder and folder not in sys.path:
             sys.path.append(folder)
 
 
 def source_path(name: str) -> Path:
-    """The folder of the top-level package, or the file of the module, that holds a factory's code.
-    Raises InvalidInput if there is no such package or module."""
+    """The path of a factory's code: the folder of its top-level package, or the file of its module
+    if the module belongs to no package. Raises InvalidInput if Python does not find the package or
+    module."""
     look_in_folders()
     root = re.split("[.:]", name)[0]
     package = importlib.util.find_spec(root)
@@ -86,8 +90,9 @@ def source_path(name: str) -> Path:
 
 
 def code(patterns: Iterable[str]) -> tuple[Path, ...]:
-    """Files and folders that must be sent to remote workers to run the factories that match these
-    patterns: all but packages installed in the same environment as telescope."""
+    """The files and folders that remote workers need to run the factories that match these
+    patterns. Packages in the Python environment in which telescope is installed are left out, since
+    remote workers have them."""
     installed = [
         Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib")
     ]
@@ -101,8 +106,8 @@ def code(patterns: Iterable[str]) -> tuple[Path, ...]:
 
 @cache
 def content(name: str) -> str:
-    """Hash of a factory's code, computed once per process from the names and bytes of all Python
-    files in the factory's top-level package."""
+    """The hash of the names and bytes of all Python files in a factory's top-level package, or of
+    the factory's only file. The hash is computed once per process."""
     source = source_path(name)
     files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
     code_hash = hashlib.sha256()
@@ -113,7 +118,8 @@ def content(name: str) -> str:
 
 
 def require_unchanged(name: str, expected: str) -> None:
-    """Raise FactoryLost if the hash of the code is not `expected`; an empty `expected` matches."""
+    """Raise FactoryLost if the hash of the code is not `expected`. An empty `expected` matches any
+    code."""
     if expected and content(name) != expected:
         raise FactoryLost(
             f"the code of {name} has changed since its job was accepted (hash {content(name)} "

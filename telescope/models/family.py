@@ -1,12 +1,15 @@
-"""The interfaces of a family of models.
+"""The interfaces that all families of models implement.
 
-A specification names its family: telescope's own Transformer, or users' modules. Code that differs
-between families is in telescope.trials.model if it needs no torch. All other such code is behind
-the two interfaces of this module, so that callers need not ask which family a model belongs to.
+There are two families of models: telescope's own Transformer (telescope.models.own_family), and
+modules that users write (telescope.models.user_family). Every specification of a model names its
+family; telescope.models.build holds the table of families.
 
-Parts: `Layer` · `Model`, the interface that training needs · `Family`, the functions that a family
-provides for its specifications. The families are in telescope.models.own_family and
-telescope.models.user_family, their table in telescope.models.build.
+Callers need not ask which family a model belongs to. They use the interface `Model` for a model in
+training, and the interface `Family` for everything else that needs torch. The methods that need no
+torch are in telescope.trials.model.
+
+A *hidden* matrix is one whose two sides grow with width. Letters in the shapes of tensors: B batch,
+T context, V vocabulary.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,22 +33,23 @@ Spec = TypeVar("Spec", bound=ModelSpec | ModuleSpec)
 
 @dataclass(frozen=True)
 class Layer:
-    """A module that multiplies by its own hidden matrix."""
+    """A module that multiplies its input by a hidden matrix of its own."""
 
     module: nn.Module
     weight: str = "weight"  # name of the parameter that holds the matrix
-    transposed: bool = False  # the weight is stored as (fan_in, fan_out)
+    transposed: bool = False  # True if the parameter has shape (fan_in, fan_out)
 
     @property
     def matrix(self) -> Tensor:  # (fan_out, fan_in)
-        """The weight as a matrix, detached from the autograd graph; shares the weight's memory."""
+        """The parameter as a matrix, detached from the autograd graph. The matrix shares memory
+        with the parameter."""
         weight: Tensor = getattr(self.module, self.weight).detach()
         return weight.mT if self.transposed else weight
 
 
 @runtime_checkable
 class Model(Protocol):
-    """A model in training, including the methods of nn.Module that training needs."""
+    """A model in training: the methods that training needs, including those of nn.Module."""
 
     @property
     def spec(self) -> AnyModel: ...
@@ -55,47 +59,53 @@ class Model(Protocol):
     def head_multiplier(self) -> float: ...
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
-        """Logits of the next token at each position; a scalar loss if the model computes its own
-        loss."""
+        """The logits of the next token at each position. A model that computes its own loss returns
+        a scalar loss instead."""
 
     def own_loss(self, windows: Tensor) -> Tensor | None:  # (B, T + 1) -> ()
-        """The mean loss if the model computes its own loss; None if it returns logits."""
+        """The mean loss on `windows`, if the model computes its own loss. None if the model returns
+        logits. A window holds one token more than the context, since each token but the first is
+        the target of the token before it."""
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
-        """Draw all parameters anew; the same seed gives the same values on any device."""
+        """Set all parameters to new initial values. The same seed gives the same values on any
+        device."""
 
     def reseed(self, seed: int) -> None:
-        """Seed the random numbers that the model draws in a step."""
+        """Seed the random numbers that the model draws in a step, for instance for dropout."""
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """Switch dropout off for a `with` block."""
+        """A context manager: dropout is off inside its `with` block."""
 
     # Parameters, by name
 
     def parameter_roles(self) -> dict[str, Role]:
-        """Role of every parameter."""
+        """The role of every parameter (telescope.parametrisation.roles)."""
 
     def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
-        """The matrices that a hidden parameter holds."""
+        """How to view a hidden parameter as the matrices that Muon orthogonalises."""
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-        """Standard deviation of a parameter's initial values; in a user's model, their root mean
-        square."""
+        """The standard deviation of a parameter's initial values. In a user's model, it is the root
+        mean square of the initial values instead."""
 
     def depth_factors(self, name: str) -> DepthFactors:
-        """Factors of the depth rule for a parameter; 1 if the rule does not apply."""
+        """The factors by which the model's depth changes a parameter's learning rate and AdamW's
+        eps. Both are 1 if the depth rule does not apply to the parameter."""
 
     # Modules that telescope knows
 
     def hidden_layers(self) -> dict[str, Layer]:
-        """The layers that multiply by a HIDDEN matrix, by path."""
+        """The layers that multiply by a hidden matrix. The keys are usually the layers' paths in
+        the model."""
 
     def last(self) -> nn.Module | None:
-        """The module whose input is the last features, from which the logits are computed; None if
-        telescope does not know it."""
+        """The module whose input is the *last features*: the activations from which the model
+        computes the logits. None if telescope does not know this module."""
 
     def scores(self) -> tuple[Scores, ...]:
-        """The modules that compute attention logits; empty if telescope does not know them."""
+        """The modules that compute attention logits. Empty if telescope does not know these
+        modules."""
 
     # The methods of nn.Module
 
@@ -109,29 +119,32 @@ class Model(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Family(Generic[Spec]):
-    """The functions that a family of models provides for its specifications."""
+    """The functions that a family of models provides for its specifications. The text below each
+    field gives the arguments and the result of the function."""
 
     build: Callable[[Spec, int, int, Parametrisation], Model]
-    """(spec, vocabulary size, context, parametrisation) -> the model, with arbitrary parameter
-    values."""
+    """(spec, vocabulary size, context, parametrisation) -> the model. The values of its parameters
+    are arbitrary."""
     width_problem: Callable[[Spec, int, Parametrisation], str | None]
-    """(spec, width, parametrisation) -> the reason why the model cannot be built at this width, or
-    None."""
+    """(spec, width, parametrisation) -> the reason why the model cannot be built at this width.
+    None if it can be built."""
     hidden_parameters: Callable[[Spec], int]
-    """Number of entries in all hidden matrices."""
+    """(spec) -> the number of entries of all hidden matrices together."""
     orthogonalised: Callable[[Spec, MuonSplit], tuple[tuple[int, int], ...]]
-    """(spec, muon_split) -> (fan_out, fan_in) of each matrix that Muon orthogonalises."""
+    """(spec, muon_split) -> the shape (fan_out, fan_in) of each matrix that Muon orthogonalises."""
     forward_flops_per_token: Callable[[Spec, int, int], float]
-    """(spec, vocabulary size, context) -> floating-point operations of a forward pass per
-    token."""
+    """(spec, vocabulary size, context) -> the number of floating-point operations per token in a
+    forward pass."""
     logit_flops_per_token: Callable[[Spec, int], int] | None = None
-    """(spec, context) -> floating-point operations per token that compute attention logits in a
-    forward pass, over all layers; None if telescope cannot see the logits."""
+    """(spec, context) -> the number of floating-point operations per token for the attention logits
+    of all layers in a forward pass. The field is None if telescope cannot see these logits."""
     activations_per_token: Callable[[Spec, int], int] | None = None
-    """(spec, context) -> approximate number of values per token, except logits, that are stored for
-    the backward pass; None for models that cannot be packed or compiled."""
+    """(spec, context) -> the approximate number of values per token that are stored for the
+    backward pass, not counting logits. The field is None for a family whose models can be neither
+    packed nor compiled."""
 
     @property
     def packable(self) -> bool:
-        """True if trials of the model may share a pack, or be compiled."""
+        """True if trials of this family may be compiled, and may train together in a pack
+        (telescope.train.pack)."""
         return self.activations_per_token is not None

@@ -1,11 +1,9 @@
-"""Forward multipliers of a user's model, as hooks on its modules.
+"""Forward multipliers of a user's model, as hooks on the model's modules.
 
-One kind of hook scales the input of a module that applies a readout, the other the output of a
-module that applies an embedding. A hook is a picklable value, so it goes wherever its module goes:
-into copies, saved modules, compiled code and inference.
-
-Parts: `InputScale` and `OutputScale`, the hooks · `ForwardMultiplier`, a hook and its module ·
-`owner_path`, the path of that module.
+A *forward multiplier* is a factor that muP puts on the output of an embedding or on the input of a
+readout. `OutputScale` is the hook for an embedding, and `InputScale` the hook for a readout. A hook
+can be pickled, so it stays on its module in copies, in saved modules, in compiled code and in
+inference.
 """
 
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from telescope.models.reading import ROLES_FIELD
 
 @dataclass(frozen=True)
 class InputScale:
-    """A forward pre-hook that multiplies the module's first input."""
+    """A forward pre-hook that multiplies the module's first input by `factor`."""
 
     factor: float
 
@@ -29,7 +27,7 @@ class InputScale:
 
 @dataclass(frozen=True)
 class OutputScale:
-    """A forward hook that multiplies the module's output."""
+    """A forward hook that multiplies the module's output by `factor`."""
 
     factor: float
 
@@ -39,7 +37,7 @@ class OutputScale:
 
 @dataclass(frozen=True)
 class ForwardMultiplier:
-    """A hook, and the path of its module."""
+    """A hook, and the path of the module that the hook belongs to."""
 
     path: str
     hook: InputScale | OutputScale
@@ -54,16 +52,17 @@ class ForwardMultiplier:
 
 
 def owner_path(model: nn.Module, name: str, path: str | None) -> str:
-    """Return `path`, the path of the module that applies a parameter. Raises InvalidInput if `path`
-    is None, or that module does not own the parameter."""
+    """Return `path`, which names the module that applies the parameter `name`. Raises InvalidInput
+    if this module does not own the parameter, since a hook on the module then could not scale the
+    parameter alone. Also raises InvalidInput if `path` is None."""
     if path is not None:
         parameter = model.get_parameter(name)
         if any(own is parameter for own in model.get_submodule(path).parameters(recurse=False)):
             return path
     raise InvalidInput.of(
         ROLES_FIELD,
-        f"parameter {name} needs a forward multiplier, but no module of its own "
-        "applies it; put it into an nn.Linear or nn.Embedding, or use "
-        "model.head_form: rescaled for an untied head",
+        f"parameter {name} needs a forward multiplier, but the module that owns it does not apply "
+        "it; put it into an nn.Linear or nn.Embedding, or use model.head_form: rescaled for an "
+        "untied head",
         name,
     )

@@ -1,8 +1,9 @@
-"""The family of telescope's own Transformer: counts that follow from a specification's fields.
+"""The family of telescope's own Transformer: its model, and counts that follow from a
+specification.
 
-Parts: `hidden_shapes`, `hidden_parameters` and `orthogonalised`, for the matrices ·
-`forward_flops_per_token` and `logit_flops_per_token`, by the conventions of telescope.train.flops ·
-`activations_per_token` · `TRANSFORMER`, the family.
+The functions count the hidden matrices (all matrices of attention and feed-forward layers), the
+floating-point operations of a forward pass, and the stored activations. telescope.train.flops
+describes the conventions for counting operations.
 """
 
 from functools import lru_cache
@@ -19,7 +20,7 @@ from telescope.trials.types import MuonSplit
 
 
 def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
-    """(fan_out, fan_in) of each hidden matrix of one Transformer block."""
+    """The shape (fan_out, fan_in) of each hidden matrix in one Transformer block."""
     width, hidden, rank = model.width, model.hidden, model.kv_rank
     query_output = [(width, width)] * 2
     if model.attention == "heads":
@@ -27,7 +28,7 @@ def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
     else:
         rotated = model.rotated_dim
         key_value = [
-            (rank, width),  # the latent
+            (rank, width),  # the latent vector
             (width, rank),  # keys
             (width, rank),  # values
             (model.heads * rotated, width),  # rotary queries
@@ -38,13 +39,14 @@ def hidden_shapes(model: ModelSpec) -> list[tuple[int, int]]:
 
 
 def hidden_parameters(model: ModelSpec) -> int:
-    """Number of entries in all hidden matrices."""
+    """The number of entries of all hidden matrices together."""
     return model.depth * sum(rows * columns for rows, columns in hidden_shapes(model))
 
 
 @lru_cache(maxsize=1024)
 def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int], ...]:
-    """(fan_out, fan_in) of each matrix that Muon orthogonalises."""
+    """The shape (fan_out, fan_in) of each matrix that Muon orthogonalises, in all blocks. With the
+    split `heads`, query, key and value matrices count as one matrix per head."""
     if split == "whole":
         return tuple(hidden_shapes(model) * model.depth)
     optimizer = OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0, muon_split=split)
@@ -64,18 +66,21 @@ def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int],
 
 
 def forward_flops_per_token(model: ModelSpec, vocab_size: int, context: int) -> float:
-    """Operations of a forward pass per token: all matrices, the readout included, and attention."""
+    """Floating-point operations per token in a forward pass: the products with all matrices,
+    including the readout, and attention."""
     attention = logit_flops_per_token(model, context) + 2 * model.depth * model.width * context
     return float(2 * (hidden_parameters(model) + vocab_size * model.width) + attention)
 
 
 def logit_flops_per_token(model: ModelSpec, context: int) -> int:
-    """Operations per token that compute attention logits in a forward pass, over all layers."""
+    """Floating-point operations per token for the attention logits of all layers in a forward
+    pass."""
     return 2 * model.depth * model.heads * model.score_dim * context
 
 
 def activations_per_token(model: ModelSpec, context: int) -> int:
-    """Approximate number of values per token, except logits, stored for the backward pass."""
+    """Approximate number of values per token that are stored for the backward pass. The logits of
+    the next token are not counted."""
     return model.depth * (12 * model.width + 4 * model.hidden + 2 * model.heads * context)
 
 

@@ -1,12 +1,11 @@
-"""The roles of a user's parameters, read off the model.
+"""Finds the roles of the parameters of a user's model.
 
-A user's model is built at two widths or more, and the narrowest model runs two forward passes
-(`parameter_uses`). From the shapes of the parameters and their uses in the second pass,
-telescope.models.classification decides each parameter's role. If shapes and uses do not decide it,
-the model is refused with the name of the parameter, whose role the user then sets in `model.roles`.
-
-Parts: `infer`, a `ParameterReading` per parameter · `build_module`, a factory's model at a width ·
-`parameter_uses`.
+The *role* of a parameter (embedding, hidden, readout or vector) says how the parameter grows with
+width, and selects its muP rules. To find the roles, the user's model is built at two widths or
+more, and the narrowest model runs two forward passes on a few tokens. The second pass shows how
+each parameter is used. telescope.models.classification decides the role of a parameter from its
+shapes and its uses. If shapes and uses do not decide the role, `infer` raises an error that names
+the parameter, and the user must set the role in the field `model.roles` of the job.
 """
 
 import fnmatch
@@ -25,7 +24,7 @@ from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 
 ROLES_FIELD, SPLITS_FIELD, FACTORY_FIELD = "model.roles", "model.splits", "model.factory"
-TRACED_TOKENS = 64  # upper limit of different tokens in the observed forward pass
+TRACED_TOKENS = 64  # largest number of different tokens in the observed forward pass
 ValueType = TypeVar("ValueType")
 
 
@@ -36,13 +35,16 @@ def infer(
     splits: Mapping[str, MatrixLayout] | None = None,
     targets: bool = False,
 ) -> dict[str, ParameterReading]:
-    """The reading of every parameter, by name, from the factory's models at two widths or more.
+    """The role and the layout of every parameter, by name, from models at two or more `widths`.
 
-    `user_roles` are roles that the user sets, `splits` the pieces of fused matrices, both by
-    patterns of parameter names. With `targets`, forward takes tokens and targets instead of tokens
-    alone. Raises InvalidInput with a problem for every parameter whose role or split is not clear,
-    and for every pattern that matches no parameter; also if the models cannot be built or run, or
-    the names of their parameters differ.
+    `user_roles` maps patterns of parameter names to the roles that the user sets. `splits` maps
+    such patterns to the pieces into which Muon splits a fused matrix. `targets` is True if forward
+    takes tokens and targets, and False if forward takes tokens alone.
+
+    Raises InvalidInput if there are fewer than two widths, if the models cannot be built or run, or
+    if the names of their parameters differ between widths. Otherwise, raises InvalidInput with one
+    problem for every parameter whose role or split is not clear, and for every pattern that matches
+    no parameter.
     """
     user_roles, splits = user_roles or {}, splits or {}
     models = {width: build_module(factory, width) for width in sorted(set(widths))}
@@ -51,7 +53,7 @@ def infer(
         for width, model in models.items()
     }
     if len(models) < 2:
-        message = "roles are read off a model at two widths; give a second width"
+        message = "roles are found from models of two or more widths; give a second width"
         raise InvalidInput.of(FACTORY_FIELD, message, list(widths))
     _require_same_names(shapes)
     narrowest = min(models)
@@ -80,7 +82,7 @@ def _require_same_names(shapes: Mapping[int, Mapping[str, tuple[int, ...]]]) -> 
         if unshared := sorted(wider_names.keys() ^ names.keys()):
             message = (
                 f"has other parameters at width {width} than at {narrowest} ({unshared[0]}); width "
-                "may change the sizes of layers, not their number"
+                "may change the sizes of layers, but not their number"
             )
             raise InvalidInput.of(FACTORY_FIELD, message)
 
@@ -96,8 +98,9 @@ def _unmatched(
 
 
 def matching_value(name: str, patterns: Mapping[str, ValueType]) -> ValueType | None:
-    """The value whose pattern matches a parameter's name, or None. Raises Unclear if several
-    patterns match and their values differ, since the order of patterns means nothing."""
+    """The value of the pattern that matches a parameter's name. None if no pattern matches. Raises
+    Unclear if several patterns match and their values differ, since no pattern takes precedence
+    over another."""
     matching = {
         pattern: value for pattern, value in patterns.items() if fnmatch.fnmatchcase(name, pattern)
     }
@@ -110,20 +113,21 @@ def matching_value(name: str, patterns: Mapping[str, ValueType]) -> ValueType | 
 
 
 def _some_names(names: Mapping[str, object]) -> str:
-    """The first four names and the number of others, for a message."""
+    """Text for a message: the first four names, and the number of further names."""
     return ", ".join(list(names)[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _with_split(
     reading: ParameterReading, split: MatrixLayout | None, shapes: Sequence[tuple[int, ...]]
 ) -> ParameterReading:
-    """The reading with the split that the user set for the parameter, if any. Raises Unclear if the
-    split does not fit the parameter's role, or its shape at some width."""
+    """The reading of a parameter with the split that the user set for it. Returns the reading
+    unchanged if the user set none. Raises Unclear if the parameter is not a hidden matrix, or if
+    the split does not fit its shape at some width."""
     if split is None:
         return reading
     if reading.layout is None or reading.role is not Role.HIDDEN:
         raise Unclear(
-            f"is {reading.role}, and only hidden matrices can be split; leave it out of "
+            f"has the role {reading.role}, but only hidden matrices can be split; leave it out of "
             "model.splits"
         )
     layout = replace(reading.layout, parts=split.parts, block_rows=split.block_rows)
@@ -133,8 +137,9 @@ def _with_split(
 
 
 def build_module(factory: Factory, width: int) -> nn.Module:
-    """The factory's model at a width, on the CPU, with the same values at every call. Raises
-    InvalidInput if the factory raises or returns anything but a module."""
+    """The model that the factory builds at a width, on the CPU. Every call seeds torch's random
+    numbers with the same seed. Raises InvalidInput if the factory raises an exception, or if it
+    does not return a module."""
     # on the CPU, even if the caller has set another default device
     with torch.random.fork_rng(devices=()), torch.device("cpu"):
         torch.manual_seed(0)
@@ -153,11 +158,13 @@ def build_module(factory: Factory, width: int) -> nn.Module:
 
 
 def parameter_uses(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
-    """Every use of each parameter in a forward pass. `inputs` is the number of its arguments: 1 for
-    tokens, 2 for tokens and targets. Raises InvalidInput if the forward pass fails.
+    """Every use of each parameter in a forward pass, by the parameter's name. `inputs` is the
+    number of arguments of forward: 1 for tokens, 2 for tokens and targets. Raises InvalidInput if
+    the forward pass fails.
 
-    A first pass on two tokens shows the size of the smallest lookup table; a second pass then reads
-    up to TRACED_TOKENS different tokens, enough to reach experts that receive few tokens.
+    A first pass on two tokens shows the size of the smallest lookup table, which limits the token
+    ids. A second pass then uses up to TRACED_TOKENS different token ids, so that it also reaches
+    experts that receive few tokens. The result describes the second pass.
     """
     try:
         with torch.device("cpu"):

@@ -1,13 +1,11 @@
-"""The model that telescope trains: a decoder-only Transformer.
+"""telescope's own model: a decoder-only Transformer.
 
-The model is pre-norm and has no biases. Options are the kind of attention
+The model is pre-norm and has no biases. A specification chooses the kind of attention
 (telescope.models.attention), rotary or learned positions, RMSNorm or LayerNorm, a feed-forward
-layer with or without a gate, and a tied or untied output head. Every number that depends on width
-or depth comes from telescope.parametrisation.
+layer with or without a gate, and a tied or untied output head. telescope.parametrisation computes
+the factors and initial values that depend on width or depth.
 
-Letters in shapes: B batch, T context, D width, F feed-forward units, V vocabulary.
-
-Parts: `norm`, `FeedForward`, `Block` · `Transformer` · `init_std` and `initialise`.
+Letters in the shapes of tensors: B batch, T context, D width, F feed-forward units, V vocabulary.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,11 +26,13 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.types import Parametrisation
 
 PER_HEAD_MATRICES = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
-"""Endings of the names of matrices whose rows are consecutive heads of one size."""
+"""Endings of the names of the matrices whose rows belong to heads: the first `head_dim` rows to the
+first head, the next `head_dim` rows to the second head, and so on."""
 
 
 def norm(spec: ModelSpec) -> nn.Module:
-    """The norm before attention, feed-forward layer and output head."""
+    """A norm of the kind that stands before attention, before the feed-forward layer, and before
+    the output head."""
     if spec.norm == "rms":
         return nn.RMSNorm(spec.width, eps=1e-6)
     return nn.LayerNorm(spec.width, eps=1e-5, bias=False)
@@ -49,11 +49,12 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu2": squared_relu,
     "gelu": functional.gelu,
 }
-"""Nonlinearities of the feed-forward layer, applied to the gate if there is one."""
+"""The nonlinearity of each kind of feed-forward layer. The nonlinearity is applied to the gate if
+there is one, and otherwise to the hidden units."""
 
 
 class FeedForward(nn.Module):
-    """Two or three matrices around a nonlinearity."""
+    """A feed-forward layer: two matrices, or three with a gate, and a nonlinearity."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -70,7 +71,9 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a feed-forward layer, each a residual branch behind a norm."""
+    """One Transformer block: attention, then a feed-forward layer. Both are residual branches: each
+    reads the activations through a norm, and its output, times the factor `branch`, is added to the
+    activations."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -99,8 +102,8 @@ class Transformer(nn.Module):
         self.norm = norm(spec)
         self.head = None if spec.tied_embeddings else nn.Linear(spec.width, vocab_size, bias=False)
         self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
-        # A tied head starts at the embedding's scale instead of zero; base_width ** -1/2 keeps its
-        # first logits of order one.
+        # An untied head starts at zero, but a tied head starts with the values of the embedding.
+        # The factor base_width ** -1/2 keeps the first logits of a tied head of order one.
         scale = spec.base_width**-0.5 if spec.tied_embeddings else 1.0
         self.head_multiplier = scale * mup.forward_multiplier(spec, parametrisation, Role.READOUT)
         if spec.positions == "rotary":
@@ -116,28 +119,30 @@ class Transformer(nn.Module):
         if self.positions is None:
             angles = self.cos[:context], self.sin[:context]  # type: ignore[index]  # buffers
         else:
-            # indices for every window, since a pack looks up each window in its own model's table
+            # Every window gets its own indices. A pack (telescope.train.pack) holds the windows of
+            # several models, and looks up each window in the table of the window's own model.
             x = x + self.positions(torch.arange(context, device=tokens.device).expand(tokens.shape))
         x = x * self.embedding_multiplier
         for block in self.blocks:
             x = block(x, angles)
-        # The multiplier scales the head's input rather than the logits: the product is the same,
-        # D instead of V numbers are scaled, and no path to the logits omits the multiplier.
+        # The multiplier scales the head's input instead of the logits. The logits are the same, but
+        # only D numbers per position are multiplied instead of V.
         x = self.norm(x) * self.head_multiplier
         readout = self.embedding if self.head is None else self.head
         return functional.linear(x, readout.weight)
 
     def parameter_roles(self) -> dict[str, Role]:
-        """Role of every parameter, by name."""
+        """The role of every parameter, by name."""
         return roles(self, self.head)
 
     def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
-        """The matrices that a hidden parameter holds: one, or one per head."""
+        """The matrices that Muon orthogonalises in a hidden parameter: one, or one per head for
+        queries, keys and values under `muon_split: heads`."""
         by_head = optimizer.muon_split == "heads" and name.endswith(PER_HEAD_MATRICES)
         return MatrixLayout(block_rows=self.spec.head_dim) if by_head else MATRIX
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-        """Initial standard deviation of a parameter."""
+        """The initial standard deviation of a parameter."""
         return init_std(self, name, role, optimizer)
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
@@ -148,11 +153,12 @@ class Transformer(nn.Module):
         """Do nothing: the model draws no random numbers in a step."""
 
     def depth_factors(self, name: str) -> mup.DepthFactors:
-        """Factors of the depth rule: CompleteP's in residual branches, 1 elsewhere."""
+        """The factors of CompleteP's depth rule for a parameter in a residual branch. For all other
+        parameters, the factors are 1."""
         return mup.depth_factors(self.spec) if name.startswith("blocks.") else mup.UNSCALED
 
     def hidden_layers(self) -> dict[str, Layer]:
-        """The layers that multiply by a HIDDEN matrix, by path."""
+        """The layers that multiply by a HIDDEN matrix, by their paths in the model."""
         return {
             path: Layer(module)
             for path, module in self.named_modules()
@@ -168,7 +174,7 @@ class Transformer(nn.Module):
         return None
 
     def last(self) -> nn.Module:
-        """The final norm, whose input is the last features."""
+        """The final norm. Its input is the last features, from which the logits are computed."""
         return self.norm
 
     def evaluating(self) -> AbstractContextManager[None]:
@@ -177,8 +183,9 @@ class Transformer(nn.Module):
 
 
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-    """Initial standard deviation of a parameter: the base value times muP's factor, and for a
-    hidden matrix times `init_scale`."""
+    """The initial standard deviation of a parameter: its value at the base width, times muP's
+    factor. For a hidden matrix, `init_scale` is a further factor. The matrix `key_rotary` of latent
+    attention has one more factor (telescope.parametrisation.initial_values)."""
     parameter = model.get_parameter(name)
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = initial_values.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
@@ -191,8 +198,9 @@ def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec
 
 @torch.no_grad()
 def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
-    """Draw all matrices anew, in place, from one generator, and set all vectors to 1; the same seed
-    gives the same values on any device."""
+    """Set all parameters to new initial values, in place. Matrices get random values from one
+    generator on the CPU, so the same seed gives the same values on any device. A matrix with the
+    initial standard deviation 0 becomes zero. Vectors become 1."""
     generator = torch.Generator().manual_seed(seed)
     for name, role in model.parameter_roles().items():
         parameter = model.get_parameter(name)

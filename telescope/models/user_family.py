@@ -1,9 +1,8 @@
-"""The family of users' modules: sizes and FLOPs, counted on models that the factory builds.
+"""The family of models that users write: sizes and floating-point operations of a user's model.
 
-Torch's FLOP counter counts the operations of one window at two narrow widths, including attention;
-a polynomial in width extends the counts to other widths.
-
-Parts: `hidden_matrices` · `forward_flops_per_token` · `MODULE`, the family.
+Sizes are counted on a model that the user's factory builds at the width in question. Operations are
+counted by torch's FLOP counter, in a forward pass on one window at the base width and at twice the
+base width. A polynomial in width gives the operations at all other widths.
 """
 
 from dataclasses import dataclass, replace
@@ -24,15 +23,18 @@ from telescope.trials.model import ModuleSpec
 
 @dataclass(frozen=True)
 class HiddenMatrices:
-    """Sizes of the hidden matrices of a model at a width."""
+    """Sizes of the hidden matrices of a model at one width. A hidden matrix is one whose two sides
+    both grow with width."""
 
-    entries: int  # of all matrices together
-    shapes: tuple[tuple[int, int], ...]  # (fan_out, fan_in) of each matrix that Muon orthogonalises
+    entries: int  # number of entries of all hidden matrices together
+    # (fan_out, fan_in) of each piece that Muon orthogonalises: a hidden matrix, or a part of one
+    shapes: tuple[tuple[int, int], ...]
 
 
 @lru_cache(maxsize=256)
 def hidden_matrices(model: ModuleSpec) -> HiddenMatrices:
-    """Sizes of the hidden matrices, found on the meta device."""
+    """Sizes of the hidden matrices. The model is built on torch's meta device, which needs no
+    memory for the parameters."""
     with torch.device("meta"), torch.random.fork_rng(devices=()):
         instance = UserModel(model, "standard")
     layouts = {
@@ -52,11 +54,12 @@ def hidden_matrices(model: ModuleSpec) -> HiddenMatrices:
 
 
 def forward_flops_per_token(model: ModuleSpec, vocab_size: int, context: int) -> float:
-    """Operations of a forward pass per token: a w^2 + b w at width w, fitted to the counts at the
-    base width and at twice the base width.
+    """Floating-point operations per token in a forward pass: a w^2 + b w at width w.
 
-    The first term stands for matrices whose sides both grow with width, the second for output head
-    and attention. `vocab_size` is not used, since the factory sets the head's size.
+    The coefficients a and b are such that this formula equals the count of torch's FLOP counter at
+    the base width and at twice the base width. The first term stands for the hidden matrices, and
+    the second term for the output head and attention. `vocab_size` is not used, since the factory
+    sets the size of the head.
     """
     w = model.base_width
     narrow, wide = (

@@ -1,7 +1,4 @@
-"""The modules of a user's model that training measures: its hidden layers and its readout.
-
-Parts: `hidden_layers` · `readout_module`.
-"""
+"""Finds the modules of a user's model that training measures: its hidden layers and its readout."""
 
 from collections.abc import Mapping
 
@@ -13,9 +10,14 @@ from telescope.parametrisation.roles import Role
 
 
 def hidden_layers(model: nn.Module, readings: Mapping[str, ParameterReading]) -> dict[str, Layer]:
-    """A layer for each HIDDEN matrix that only its own module multiplies by; stacks of matrices and
-    convolutions are left out. The key is the module's path or, for every further matrix of the same
-    module, the parameter's name."""
+    """The layers that multiply by a HIDDEN matrix of their own. A HIDDEN matrix is one whose two
+    sides both grow with width.
+
+    Convolutions and stacks of matrices are left out, and so are matrices by which another module
+    multiplies than the one that owns them. The key of a layer is the path of its module. If a
+    module owns several such matrices, this path is the key of the first; the keys of the others are
+    their parameter names.
+    """
     layers: dict[str, Layer] = {}
     for name, reading in readings.items():
         owner, _, own_name = name.rpartition(".")
@@ -30,8 +32,12 @@ def hidden_layers(model: nn.Module, readings: Mapping[str, ParameterReading]) ->
 
 
 def readout_module(model: nn.Module, readings: Mapping[str, ParameterReading]) -> nn.Module | None:
-    """The module that holds the readout's matrix, and whose input is the last features; None if no
-    module does. Of several readouts, the largest counts: a router of experts is a readout, too."""
+    """The module that owns the readout's matrix and multiplies by it. The input of this module is
+    the last features, from which the logits are computed. None if there is no such module.
+
+    If several modules qualify, the result is the one with the largest matrix. For example, a router
+    of experts has the role of a readout, too.
+    """
     module_by_size: dict[int, nn.Module] = {}
     for name, reading in readings.items():
         if reading.makes_logits and reading.product_at is not None:

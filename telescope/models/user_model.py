@@ -1,13 +1,14 @@
-"""A user's own model under a parametrisation, without changes to its code.
+"""Applies a parametrisation, such as muP, to a user's own model without changes to the model's
+code.
 
-muP is applied from outside: the module that the factory builds keeps its class, its names and its
-state dict. The *size* of a parameter is the root mean square of its initial values. Each parameter
-but vectors is scaled to its size at the base width times muP's factor, so a model at the base width
-stays as the factory made it (unless `init_scale` scales its hidden matrices). Forward multipliers
-are hooks (telescope.models.multipliers).
+A *factory* is the user's function that builds the module at a width. The module that it builds
+keeps its class, its parameter names and its state dict.
 
-Parts: `parameter_readings` · `base_sizes`, at the base width · `width_problem` and
-`check_vocabulary` · `ModuleHolder`, the base class of `UserModel`.
+The *size* of a parameter is the root mean square of its initial values. `UserModel` scales the
+initial values of each parameter, except vectors, such that the parameter's size is its size at the
+base width times muP's factor. So a model at the base width stays as the factory made it, unless
+`init_scale` scales its hidden matrices. muP's factors on the output of the embedding and on the
+input of the readout are hooks on modules (telescope.models.multipliers).
 """
 
 from collections.abc import Iterator
@@ -36,9 +37,10 @@ from telescope.trials.types import Parametrisation
 
 @lru_cache(maxsize=64)
 def parameter_readings(spec: ModuleSpec) -> dict[str, ParameterReading]:
-    """Role, layout and modules of each parameter, by name: the same at all widths, read off the
-    models at the base width and at twice the base width. Raises InvalidInput if a role is not
-    clear."""
+    """The role and the layout of each parameter, and the modules that use it, by the parameter's
+    name. They are found from the models at the base width and at twice the base width, and hold at
+    all widths. Raises InvalidInput if a role is not clear, or if the models cannot be built or
+    run."""
     splits = {
         pattern: MatrixLayout(parts=size)
         if isinstance(size, tuple)
@@ -53,18 +55,19 @@ def parameter_readings(spec: ModuleSpec) -> dict[str, ParameterReading]:
 
 @lru_cache(maxsize=64)
 def base_sizes(factory_name: str, base_width: int) -> dict[str, float]:
-    """Size of each parameter at the base width, by name."""
+    """The size of each parameter at the base width, by name."""
     model = build_module(factory.load(factory_name), base_width)
     return {name: rms(parameter) for name, parameter in model.named_parameters()}
 
 
 def rms(x: Tensor) -> float:
-    """Root mean square of a tensor's entries."""
+    """The root mean square of a tensor's entries."""
     return float(x.detach().float().square().mean().sqrt())
 
 
 def width_problem(spec: ModuleSpec, parametrisation: Parametrisation) -> str | None:
-    """The reason why the model cannot be built at its width under a parametrisation, or None."""
+    """The reason why the model cannot be built at its width under a parametrisation. None if it can
+    be built."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=()):
             UserModel(spec, parametrisation)
@@ -72,13 +75,13 @@ def width_problem(spec: ModuleSpec, parametrisation: Parametrisation) -> str | N
         return error.problems[0].message
     except Exception as error:  # a user's code can raise anything
         reason = f"{spec.factory} raised {type(error).__name__}: {error}"
-        return f"{reason}; choose a width that it builds"
+        return f"{reason}; choose a width at which the factory can build the model"
     return None
 
 
 def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
-    """Raise InvalidInput if the model does not take tokens of this vocabulary, or does not return
-    the output that its spec declares."""
+    """Raise InvalidInput if the model does not take token ids from 0 to `vocab_size` - 1, or if it
+    does not return the output that its spec declares."""
     tokens = torch.tensor([[0, vocab_size - 1, 0]])
     model = UserModel(spec, "standard")
     try:
@@ -88,7 +91,7 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
     except Exception as error:  # a user's code can raise anything
         message = (
             f"its model does not take the data's token ids, 0 to {vocab_size - 1} "
-            f"({type(error).__name__}: {error}); let it have a vocabulary of {vocab_size}"
+            f"({type(error).__name__}: {error}); give it a vocabulary of {vocab_size}"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory) from error
     if spec.output == "loss" and output.numel() != 1:
@@ -103,7 +106,8 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
 
 
 class ModuleHolder:
-    """Forwards to a user's module the methods of nn.Module that training needs."""
+    """Holds a user's module. Its methods are the methods of nn.Module that training needs, and call
+    those of the module."""
 
     module: nn.Module
 
@@ -111,14 +115,14 @@ class ModuleHolder:
         return self.module.get_parameter(name)
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
-        """All parameters; a tied parameter appears once."""
+        """All parameters with their names. A tied parameter appears once."""
         return self.module.named_parameters()
 
     def parameters(self) -> Iterator[nn.Parameter]:
         return self.module.parameters()
 
     def state_dict(self) -> dict[str, Any]:
-        """The state dict of the user's module, without a prefix."""
+        """The state dict of the user's module, with the names that the module itself gives."""
         return self.module.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -130,7 +134,8 @@ class ModuleHolder:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Put the module into evaluation mode, which switches dropout off, for a `with` block."""
+        """A context manager: inside its `with` block, the module is in evaluation mode, in which
+        dropout is off."""
         training = self.module.training
         self.module.eval()
         try:
@@ -140,7 +145,8 @@ class ModuleHolder:
 
 
 class UserModel(ModuleHolder):
-    """A user's module in training: a `Model`, as telescope's own `Transformer` is."""
+    """A user's module in training. Implements the interface telescope.models.family.Model, as
+    telescope's own Transformer does."""
 
     def __init__(self, spec: ModuleSpec, parametrisation: Parametrisation) -> None:
         factory.require_unchanged(spec.factory, spec.content)
@@ -151,14 +157,15 @@ class UserModel(ModuleHolder):
         self._build()
 
     def _build(self) -> None:
-        """Build the module at the spec's width, with its multipliers."""
+        """Build the module at the spec's width, and attach its forward multipliers."""
         make_module = factory.load(self.spec.factory)
         try:
             model = make_module(self.spec.width)
         except Exception:
             if torch.get_default_device().type != "meta":
                 raise
-            # the factory computes initial values, which the meta device cannot do
+            # The factory may compute with the values of its parameters, which the meta device does
+            # not have.
             with torch.device("cpu"):
                 model = make_module(self.spec.width)
         names = {name for name, _ in model.named_parameters()}
@@ -166,7 +173,7 @@ class UserModel(ModuleHolder):
             unshared = sorted(names ^ self.readings.keys())[0]
             message = (
                 f"has other parameters at width {self.spec.width} than at {self.spec.base_width} "
-                f"({unshared}); width may change the sizes of layers, not their number"
+                f"({unshared}); width may change the sizes of layers, but not their number"
             )
             raise InvalidInput.of(FACTORY_FIELD, message)
         self.module = model
@@ -174,9 +181,9 @@ class UserModel(ModuleHolder):
             multiplier.attach(model)
 
     def multipliers(self) -> list[ForwardMultiplier]:
-        """The forward multipliers that are not 1, in the order of their paths. Raises InvalidInput
-        if a parameter needs a multiplier, but is not applied by the module that owns it, or if a
-        tied head would have to be rescaled."""
+        """The forward multipliers other than 1, in the order of their modules' paths. Raises
+        InvalidInput if a parameter needs a multiplier but the module that owns the parameter does
+        not apply it. Also raises InvalidInput if a tied head would have to be rescaled."""
         multipliers: set[ForwardMultiplier] = set()
         for name, reading in self.readings.items():
             self._require_scalable(name, reading)
@@ -194,18 +201,20 @@ class UserModel(ModuleHolder):
         return sorted(multipliers, key=lambda multiplier: (multiplier.path, multiplier.hook.factor))
 
     def _require_scalable(self, name: str, reading: ParameterReading) -> None:
-        """Raise InvalidInput if the parameter is a tied head that would have to be rescaled."""
+        """Raise InvalidInput if the parameter is a tied head, but the spec has the head form
+        `rescaled` under mup. That form changes only parameters with the role readout, and a tied
+        head has the role embedding."""
         tied = reading.makes_logits and reading.role is Role.EMBEDDING
         if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
             message = (
                 f"rescaled would not change the tied head {name}; use head_form: multiplier, or "
-                "untie it"
+                "untie the head from the embedding"
             )
             raise InvalidInput.of("model.head_form", message, "rescaled")
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
-        """Draw all parameters anew: build the module again under this seed, then scale each
-        parameter to the size `init_std`; vectors and zeros stay as they are."""
+        """Build the module again with this seed, then scale each parameter to the size that
+        `init_std` returns. Vectors, and parameters that are all zero, stay as they are."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             self._build()
@@ -218,29 +227,30 @@ class UserModel(ModuleHolder):
                     parameter.mul_(self.init_std(name, role, optimizer) / size)
 
     def keeps_initial_values(self, optimizer: OptimizerSpec) -> bool:
-        """True if the factory's initial values are not scaled."""
+        """True if the initial values stay as the factory made them: at the base width, with an
+        `init_scale` of 1."""
         return self.spec.multiplier == 1.0 and optimizer.init_scale == 1.0
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-        """The size of a parameter: its size at the base width times muP's factor, and for a hidden
-        matrix times `init_scale`."""
+        """The size that a parameter must have: its size at the base width times muP's factor. For a
+        hidden matrix, `init_scale` is a further factor."""
         scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
         base = base_sizes(self.spec.factory, self.spec.base_width)[name]
         factors = mup.factors(self.spec, optimizer, role, trained_by(optimizer.name, role))
         return base * scale * factors.init_std
 
     def parameter_roles(self) -> dict[str, Role]:
-        """Role of every parameter, by name."""
+        """The role of every parameter, by name."""
         return {name: reading.role for name, reading in self.readings.items()}
 
     def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
-        """The matrices that a hidden parameter holds."""
+        """How to view a hidden parameter as the matrices that Muon orthogonalises."""
         layout = self.readings[name].layout
         assert layout is not None, "a hidden parameter has a layout"
         return layout
 
     def reseed(self, seed: int) -> None:
-        """Seed the random numbers that the model draws in a step, for dropout and the like."""
+        """Seed the random numbers that the model draws in a step, for instance for dropout."""
         torch.manual_seed(seed)
 
     def depth_factors(self, name: str) -> mup.DepthFactors:
@@ -248,7 +258,8 @@ class UserModel(ModuleHolder):
         return mup.UNSCALED
 
     def hidden_layers(self) -> dict[str, Layer]:
-        """The layers that multiply by a HIDDEN matrix of their own, by path."""
+        """The layers that multiply by a HIDDEN matrix of their own, by their paths in the
+        module."""
         return hidden_layers(self.module, self.readings)
 
     def scores(self) -> tuple[Scores, ...]:
@@ -256,19 +267,20 @@ class UserModel(ModuleHolder):
         return ()
 
     def last(self) -> nn.Module | None:
-        """The module that holds the readout's matrix, and whose input is the last features; None if
-        no module does."""
+        """The module that owns the readout's matrix and multiplies the last features by it. None if
+        there is no such module."""
         return readout_module(self.module, self.readings)
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
-        """Logits of the next token at each position. If the model computes its own loss: this loss,
-        a scalar, with the tokens themselves as targets."""
+        """The logits of the next token at each position. If the model computes its own loss, the
+        result is a scalar instead: its loss with the same tokens as inputs and as targets."""
         output = self.module(tokens, tokens) if self.spec.output == "loss" else self.module(tokens)
         logits: Tensor = output if isinstance(output, Tensor) else output.logits
         return logits
 
     def own_loss(self, windows: Tensor) -> Tensor | None:  # (B, T + 1) -> ()
-        """The mean loss if the model computes its own loss; None if it returns logits."""
+        """The mean loss on `windows`, if the model computes its own loss. None if the model returns
+        logits."""
         if self.spec.output != "loss":
             return None
         result: Tensor = self.module(windows[:, :-1], windows[:, 1:])

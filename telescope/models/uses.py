@@ -1,13 +1,14 @@
-"""The uses of each parameter in a forward pass: the dimensions that are summed over or looked up.
+"""Observes how a forward pass of a user's model uses each parameter.
 
-Shapes alone cannot tell an embedding from an output head (both grow in one dimension), nor show
-which side of a square matrix is fan_in. So a model is run on a few tokens and observed below
-autograd, where every product is one of a dozen operations of torch. The dimension of a weight that
-a product sums over is the weight's fan_in. Views of a parameter are recognised by their strides,
-copies by the tensor from which they were made.
+Shapes alone cannot tell an embedding from an output head, since both grow with width in one
+dimension. Nor can shapes show which side of a square matrix is fan_in. Therefore `uses` runs a
+model on a few tokens and observes the operations below autograd, where every product is one of
+about a dozen operations of torch. The dimension of a weight that a product sums over is the
+weight's fan_in. A *lookup* selects entries of a parameter by index, as an embedding does.
 
-Parts: `Use` · `uses`, which runs the model · `UseRecorder`, the torch mode that observes operations
-· `PRODUCTS`, `CONVOLUTIONS`, `LOOKUPS` and `COPIES`, the operations that the recorder knows.
+An operation may receive a view or a copy of a parameter. A view shares memory with the parameter,
+and the strides of the view show which dimensions of the parameter it covers. A copy is recorded
+when it is made.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,19 +28,20 @@ UseKind = Literal["product", "convolution", "lookup", "other"]
 
 @dataclass(frozen=True)
 class Use:
-    """An operation that combines a parameter with activations."""
+    """One way in which an operation uses a parameter."""
 
-    kind: UseKind  # other: elementwise operations and norms
-    # dimensions of the parameter: those summed over or indexed, and those that count matrices
+    kind: UseKind  # other: for example, an elementwise operation or a norm
+    # dimensions of the parameter: `inner` are summed over or looked up, `stack` index separate
+    # matrices
     inner: frozenset[int] = frozenset()
     stack: frozenset[int] = frozenset()
-    module: str = ""  # path of the innermost running module
+    module: str = ""  # path of the innermost module whose forward pass ran the operation
 
 
 @dataclass(frozen=True)
 class Operand:
-    """The position of a matrix among an operation's arguments, and the meaning of the matrix's
-    dimensions, as in `Use`."""
+    """The position of a matrix among the arguments of an operation. `inner` and `stack` are the
+    matrix's dimensions with the same meaning as in `Use`."""
 
     argument: int
     inner: tuple[int, ...]
@@ -57,23 +59,26 @@ PRODUCTS: Mapping[Any, tuple[Operand, ...]] = {
     aten._grouped_mm: (Operand(1, (1,), (0,)),),
 }
 CONVOLUTIONS = {aten.convolution, aten._convolution, aten.convolution_overrideable}
-# The indexed dimension of the table; for index_select, an argument gives it. aten.index, too, is a
-# lookup, in every dimension that has an index.
+# Operations that look up entries of a table, and the dimension in which they do so. For
+# index_select, an argument gives the dimension. aten.index is a lookup, too: in every dimension for
+# which it receives an index.
 LOOKUPS = {aten.embedding: 0, aten.index_select: 0}
 COPIES = {aten.clone, aten._to_copy, aten.contiguous, aten.copy, aten._unsafe_view, aten.to}
 
 
 @dataclass
 class Trace:
-    """A tensor that holds a parameter's numbers: the parameter itself or a copy. `dimensions` has,
-    for each of the tensor's dimensions, stride, size and the parameter's dimensions covered."""
+    """A tensor that holds the values of the parameter `name`: the parameter itself, or a copy of
+    it. For each dimension of the tensor, `dimensions` holds its stride, its size, and the
+    dimensions of the parameter that it covers."""
 
     name: str
-    tensor: Tensor  # kept alive, so that no other tensor gets the same storage
+    tensor: Tensor  # a reference, so that no other tensor gets this memory
     dimensions: list[tuple[int, int, frozenset[int]]]
 
     def covered(self, x: Tensor, dimension: int) -> frozenset[int]:
-        """Dimensions of the parameter that a dimension of `x`, a view of `tensor`, covers."""
+        """The dimensions of the parameter that are covered by one dimension of `x`, a view of
+        `tensor`."""
         low, high = x.stride(dimension), x.stride(dimension) * x.size(dimension)
         overlapping = (
             covered
@@ -84,8 +89,8 @@ class Trace:
 
 
 class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types there
-    """Observes every operation and records the uses of parameters in `uses`, by parameter name;
-    `path` holds the paths of the running modules, the innermost last."""
+    """Observes every operation of torch, and records in `uses` how it uses parameters, by parameter
+    name. `path` holds the paths of the modules that are running, the innermost last."""
 
     def __init__(self, parameters: Mapping[str, Tensor], path: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -118,8 +123,8 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def _uses_in(
         self, operation: Any, args: tuple[Any, ...], results: set[int]
     ) -> Iterator[tuple[str, Use]]:
-        """(parameter name, use) for each parameter among an operation's arguments. An operation
-        whose result is a view of the parameter is not a use."""
+        """Yields (parameter name, use) for each parameter among an operation's arguments. An
+        operation that only makes a view of the parameter is not a use."""
         module = self.path[-1] if self.path else ""
         operands = {operand.argument: operand for operand in self._operands(operation, args)}
         for number, argument in enumerate(args):
@@ -153,7 +158,8 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         return self._traces.get(storage(argument)) if isinstance(argument, Tensor) else None
 
     def _trace_copy(self, x: Any, copy: Any) -> None:
-        """Trace `copy` if `x` is a parameter or a copy of one: both cover the same dimensions."""
+        """Record that `copy` holds the values of a parameter, if `x` is a parameter, or a view or a
+        copy of one. Both cover the same dimensions of the parameter."""
         trace = self._trace(x)
         if trace is None or not isinstance(copy, Tensor):
             return
@@ -165,19 +171,20 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
 
 
 def storage(x: Tensor) -> int:
-    """Identity of a tensor's memory."""
+    """A number that identifies a tensor's memory. Views of the tensor have the same number."""
     return x.untyped_storage()._cdata  # type: ignore[no-any-return]
 
 
 def dimensions_of(trace: Trace, x: Tensor, dimensions: Sequence[int]) -> frozenset[int]:
-    """Dimensions of the parameter that the given dimensions of `x`, a view, cover."""
+    """The dimensions of the parameter that are covered by the given dimensions of `x`. `x` is a
+    view of the traced tensor."""
     return frozenset().union(*(trace.covered(x, d) for d in dimensions))
 
 
 @contextmanager
 def running_modules(model: nn.Module) -> Iterator[list[str]]:
-    """The paths of the modules whose forward pass is running, the innermost last: a list that is
-    kept up to date for a `with` block."""
+    """A context manager that yields a list. Inside the `with` block, the list always holds the
+    paths of the modules whose forward pass is running, the innermost last."""
     paths = {id(module): path for path, module in model.named_modules()}
     path: list[str] = []
 
@@ -200,8 +207,8 @@ def running_modules(model: nn.Module) -> Iterator[list[str]]:
 
 @torch.no_grad()
 def uses(model: nn.Module, *inputs: Tensor) -> dict[str, frozenset[Use]]:
-    """Every use of every parameter, by name, in a forward pass on these inputs. Parameters that
-    take no part in the pass are left out."""
+    """Run a forward pass on `inputs` in evaluation mode. Returns every use of each parameter in the
+    pass, by parameter name. Parameters that take no part in the pass are left out."""
     parameters = dict(model.named_parameters())
     training = model.training
     model.eval()

@@ -1,11 +1,14 @@
-"""Training runs: one loop over packs of trials.
+"""Training runs. One loop trains a *pack*: one or more trials with models and batches of equal
+shapes.
 
-In reading order:
+The files in reading order:
 
-- `run`, one trial in training · `evaluation`, the held-out loss · `divergence`, the test for
-  diverged runs · `loop`, the steps of all trials of a pack
-- trials of one shape as one program: `pack` · `compiled` · `program`, which chooses the fastest
-- `probes`, measurements inside the model · `checkpoint` · `branch`, runs that share steps · `flops`
+- One trial in training: `run`, `evaluation` (the held-out loss), `divergence` (the test for
+  diverged runs) and `loop` (the steps of all trials in a pack).
+- Several trials as one program: `pack`, `compiled` (compilation by torch.compile) and `program`
+  (the choice of the fastest program).
+- `probes` (measurements inside the model), `checkpoint`, `branch` (runs that share their first
+  steps) and `flops` (floating-point operations of a trial).
 """
 
 from telescope.train.loop import train, train_one

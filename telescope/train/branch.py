@@ -1,15 +1,18 @@
 """Runs that share their first steps.
 
-A *trunk* trains at a constant learning rate after warm-up and stores its state at some steps
-(`TrialSpec.kept_steps`); a *branch* continues from such a state. `cooldown` gives a branch that
-decays the learning rate from a step of its trunk on: one trunk and several short branches give the
-final losses of runs of several lengths. `extension` gives a branch that continues a trunk beyond
-its end; such a branch may be the trunk of further branches.
+A *trunk* is a run that stores its state at some of its steps (`TrialSpec.kept_steps`). A *branch*
+is a run that continues from such a state. After warm-up, the trunk's learning rate is constant in
+all steps that it shares with its branches.
 
-To all other code a branch is a complete run: its horizon contains all steps from the first on, and
-an assertion checks that in the shared steps the learning rates of branch and trunk are equal. So a
-branch can be trained without its trunk, and gives the same points after the shared steps
-(telescope.train.loop).
+`cooldown` makes a branch whose learning rate decays from a step of the trunk on. One trunk with
+several short branches of this kind gives the final losses of runs of several lengths. `extension`
+makes a branch that continues the trunk beyond its end. Such a branch may be the trunk of further
+branches.
+
+The specification of a branch describes a complete run, with all steps from the first on. In the
+shared steps, branch and trunk have equal learning rates; an assertion checks this. So a branch can
+also be trained without its trunk. The points of its curve after the shared steps are the same
+either way (telescope.train.loop).
 
 A branch does not inherit `evaluate_every`, `stop_below_loss` and `kept_steps` from its trunk.
 """
@@ -31,8 +34,9 @@ def cooldown(
     evaluate_every: int | None = None,
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
-    """A branch that consists of the trunk's first `step` steps, then `cooldown_steps` steps of
-    linear decay to the trunk's `final_lr_fraction`."""
+    """A branch that consists of the trunk's first `step` steps and `cooldown_steps` further steps.
+    In the further steps, the learning rate decays linearly to the share `final_lr_fraction`, which
+    the branch has in common with the trunk."""
     assert step >= warmup_steps(trunk.horizon), f"step {step} is within the trunk's warm-up"
     steps = step + cooldown_steps
     horizon = replace(
@@ -55,8 +59,8 @@ def extension(
     evaluate_every: int | None = None,
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
-    """A branch that continues the whole trunk at the same constant learning rate, to `steps` steps
-    in all."""
+    """A branch that continues after the trunk's last step at the same constant learning rate.
+    `steps` is the number of steps in all, including the trunk's."""
     horizon = replace(
         trunk.horizon,
         steps=steps,
@@ -70,7 +74,8 @@ def extension(
 
 def warmup_fraction(horizon: HorizonSpec, steps: int) -> float:
     """The warm-up fraction that gives a run of `steps` steps as many warm-up steps as `horizon`
-    has. The fraction aims at half a step less, so that rounding cannot add a step."""
+    has. The fraction times `steps` is half a step less than this number, so that rounding up gives
+    exactly this number."""
     return max(0.0, warmup_steps(horizon) - 0.5) / steps
 
 
@@ -87,8 +92,8 @@ def _branch(
 
 @lru_cache(maxsize=1024)
 def schedules_agree(trunk: HorizonSpec, branch: HorizonSpec, steps: int) -> bool:
-    """True if the factors on the learning rate are equal in the first `steps` steps of two
-    horizons."""
+    """True if the schedules of trunk and branch multiply the learning rate by equal factors in the
+    first `steps` steps."""
     return all(
         math.isclose(lr_factor(trunk, step), lr_factor(branch, step), rel_tol=1e-12)
         for step in range(steps)

@@ -1,12 +1,14 @@
-"""Checkpoints, from which a trial continues after the death of its worker.
+"""Checkpoints: files from which a trial continues after its worker has died.
 
-A checkpoint is replaced as a whole: it is written to a temporary file, flushed to disk, then
-renamed. The previous checkpoint stays, and is used if the newest cannot be read. If neither can be
-read in the current format, the trial starts as if it had no checkpoint.
+A new checkpoint is written to a temporary file and flushed to disk. Then the file is renamed, so a
+checkpoint is never half written. The previous checkpoint is kept, and is used if the newest one
+cannot be read. If neither file can be read in the current format, the trial starts as if it had no
+checkpoint.
 
-The folder of a job's checkpoints also holds the states that trunks stored for their branches
-(`kept_path`). These states are kept until the job ends. A branch without a checkpoint begins at its
-trunk's state; without a readable state, the branch runs the trunk's steps itself.
+A *branch* is a trial that continues from a state of another trial, its *trunk*. The folder of a
+job's checkpoints also holds the states that trunks store for their branches (`kept_path`). These
+states are kept until the job ends. A branch without a readable checkpoint begins at its trunk's
+state. If that state cannot be read either, the branch runs the trunk's steps itself.
 """
 
 import os
@@ -20,17 +22,18 @@ from telescope.trials.horizon import Branch
 
 FORMAT = 3
 """Version of the format of a state. Increase the version with every change that makes older states
-unusable; since version 3, Muon's momenta are named by their shape."""
+unusable. Version 3 began to name Muon's momenta by their shape."""
 
 
 def kept_path(folder: Path, digest: str, step: int) -> Path:
-    """Path of the state that a trial stored at a step, in the folder of its checkpoint."""
+    """Path of the state that the trial with this digest stores at `step`, in the folder of its
+    checkpoint."""
     return folder / f"{digest}@{step}.pt"
 
 
 class CheckpointFile:
-    """A trial's checkpoint. `due` tells whether a save is due; the training loop decides what to
-    save, and at which step saving is safe."""
+    """The checkpoint of one trial. `due` tells whether enough time has passed for the next save.
+    The training loop decides what to save, and at which steps a state can be saved."""
 
     def __init__(self, path: str | Path, every_seconds: float = 30.0) -> None:
         self.path = Path(path)
@@ -43,8 +46,9 @@ class CheckpointFile:
         return self.path.with_name(self.path.name + ".previous")
 
     def load(self, branch: Branch | None = None) -> dict[str, Any] | None:
-        """The newest readable state of the trial, or else its trunk's state at which `branch`
-        begins, or else None. Sets `step` to the step of this state."""
+        """The newest readable state of the trial. If there is none, the state of the trunk at which
+        `branch` begins. None if that state cannot be read either, or if `branch` is None. Sets
+        `step` to the step of the state that it returns."""
         for path in (self.path, self._previous):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -57,8 +61,9 @@ class CheckpointFile:
         return self._load_trunk(branch) if branch else None
 
     def _load_trunk(self, branch: Branch) -> dict[str, Any] | None:
-        """The state that the trunk stored, with an empty curve and no seconds, since a branch
-        records only its own. None if the trunk's state cannot be read."""
+        """The state that the trunk stored. Its curve becomes empty and its seconds 0, since a
+        branch records only the steps after those of its trunk. None if the trunk's state cannot be
+        read."""
         state = CheckpointFile(kept_path(self.path.parent, branch.trunk, branch.step)).load()
         if state is None or state["step"] != branch.step:
             return None
@@ -66,16 +71,17 @@ class CheckpointFile:
         return state | {"curve": [], "seconds": 0.0}
 
     def keep(self, digest: str, state: dict[str, Any]) -> None:
-        """Store a state beside the checkpoint, for branches of the trial with this digest."""
+        """Store a state in the checkpoint's folder, for branches of the trial with this digest."""
         CheckpointFile(kept_path(self.path.parent, digest, state["step"])).save(state)
 
     def due(self) -> bool:
-        """True if `every_seconds` have passed since the last save or, before the first save, since
-        this object was made."""
+        """True if at least `every_seconds` seconds have passed since the last save. Before the
+        first save, the time counts from when this object was made."""
         return time.monotonic() - self._saved_at >= self.every_seconds
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint; `state` must contain `step`."""
+        """Replace the checkpoint. The old one becomes the previous checkpoint. `state` must contain
+        the key `step`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_name(f"{self.path.name}.{os.getpid()}.writing")
         with fresh.open("wb") as file:

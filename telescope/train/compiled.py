@@ -1,24 +1,21 @@
-"""Compilation of a training step.
+"""Compilation of the forward and backward pass of a training step.
 
-torch.compile fuses the elementwise operations of the forward and backward pass; the matrix products
-are unchanged. One graph serves all trials with equal shapes of model and batches: weights and
-tokens are the graph's inputs, and the optimizer's step, with learning rate and decay, stays
-outside. The members of a pack run through the graph one after the other, so that any of them may
-leave.
+torch.compile fuses the elementwise operations of both passes; the matrix products are unchanged.
+The result is a *graph*. All trials whose models and batches have equal shapes can use the same
+graph, since weights and tokens are inputs of the graph. The optimizer's step is not compiled. The
+trials of a pack (telescope.train.pack) run through the graph one after the other.
 
-The first compilation on a machine takes half a minute, each further shape half as long, and a graph
-in torch's cache on disk one to five seconds. So compile times are recorded in that cache, by shape,
-and telescope.train.program reads them before it decides whether to compile.
+The first compilation on a machine takes about half a minute, and the compilation of each further
+graph about half as long. torch keeps compiled graphs in a cache on disk; to load a graph from this
+cache takes one to five seconds. The compile time of each graph is recorded in the same folder.
+telescope.train.program reads these records before it decides whether to compile.
 
-Compiled code gives the same numbers as eager code up to rounding. The effect of rounding on
-training varies: with AdamW at moderate learning rates, the effect stays below 1e-6 of the loss;
-Newton-Schulz in bf16, and any high learning rate, amplify the effect to as much as a percent over
-1,200 steps, just as they amplify a change of 1e-7 in the initial weights (docs/performance.md). A
-different seed changes the loss more than rounding does, and estimates treat both changes as noise.
-
-Parts: `Graph`, the properties that a graph depends on · `obstacle`, the reason why nothing is
-compiled · `expected_seconds`, `compile_graph`, `record_seconds`, `ensure_compiled` ·
-`compiled_losses`.
+Compiled code gives the same numbers as code that is not compiled, up to rounding. With AdamW at
+moderate learning rates, rounding changes the loss by less than 1e-6 of its value. Newton-Schulz
+iterations in bf16, and high learning rates, amplify this change to as much as a percent after 1,200
+steps. They amplify a change of 1e-7 in the initial weights just as much (docs/performance.md). A
+different seed changes the loss more than rounding does, and telescope's estimates treat both
+changes as noise.
 """
 
 import hashlib
@@ -52,26 +49,28 @@ from telescope.trials.types import Parametrisation
 
 log = logging.getLogger("telescope.compiled")
 
-# environment variable: `auto` (the default) compiles if that saves time, `never` does not compile
+# name of an environment variable: `never` switches compilation off; any other value, or none,
+# compiles if that saves time
 COMPILE = "TELESCOPE_COMPILE"
 # assumed seconds of the first compilation on a machine; measured: 26 to 34 on a CPU
 FIRST_SECONDS = 35.0
-# assumed seconds for the first graph that a worker finds in the cache on disk, including torch's
-# imports; measured: 4 to 6
+# assumed seconds to load a worker's first graph from the cache on disk, including torch's imports;
+# measured: 4 to 6
 FIRST_CACHED_SECONDS = 5.0
-CACHED_SECONDS = 1.0  # assumed seconds for each further graph in the cache; measured: 0.4 to 1.3
+CACHED_SECONDS = 1.0  # assumed seconds to load each further graph; measured: 0.4 to 1.3
 MOST_GRAPHS = 64  # largest number of graphs per worker
 _failures: list[str] = []  # errors of compilations in this process
 
 
 @dataclass(frozen=True)
 class Graph:
-    """The properties that a compiled graph depends on; trials with equal values share a graph."""
+    """The properties that a compiled graph depends on. Trials with equal properties share a
+    graph."""
 
     model: AnyModel
     parametrisation: Parametrisation
     vocab_size: int
-    windows: int  # number of windows per call
+    windows: int  # number of windows in a forward pass
     context: int
 
     @classmethod
@@ -84,14 +83,15 @@ class Graph:
 
     @property
     def record(self) -> Path:
-        """File that holds the compile time of this graph on this kind of machine."""
+        """The file with the compile time of this graph on machines like this one."""
         return cache_folder() / f"{hashlib.sha256(repr(self).encode()).hexdigest()[:16]}.json"
 
 
 @cache
 def cache_folder() -> Path:
-    """Folder for compiled code: TORCHINDUCTOR_CACHE_DIR if that is set, otherwise a folder for this
-    combination of compiled source, versions of torch and Python, processor and device."""
+    """The folder for compiled code: the environment variable TORCHINDUCTOR_CACHE_DIR if it is set.
+    Otherwise, the folder's name is a hash of the source code that is compiled, the versions of
+    torch and Python, the processor and the device."""
     if folder := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
         return Path(folder)
     cpuinfo = Path("/proc/cpuinfo")
@@ -108,7 +108,7 @@ def cache_folder() -> Path:
 
 
 def obstacle() -> str | None:
-    """The reason why this process compiles nothing, or None."""
+    """The reason why this process cannot or must not compile. None if it may compile."""
     if os.environ.get(COMPILE) == "never":
         return f"{COMPILE} is never"
     if _failures:
@@ -123,9 +123,12 @@ def obstacle() -> str | None:
 
 
 def expected_seconds(graph: Graph) -> float:
-    """Expected seconds that a worker spends on compiling: few if this machine has compiled the
-    graph before; otherwise the compile time that was recorded last, of any graph, or FIRST_SECONDS
-    without a readable record."""
+    """The seconds that a worker is expected to spend on compiling the graph.
+
+    If the compile time of the graph is recorded, the graph is in the cache, and the result is the
+    time to load it. Otherwise, the result is the last compile time that was recorded for any graph.
+    If no record can be read, it is FIRST_SECONDS.
+    """
     if graph.record.exists():
         return CACHED_SECONDS if _compiled.cache_info().currsize else FIRST_CACHED_SECONDS
     try:
@@ -136,11 +139,11 @@ def expected_seconds(graph: Graph) -> float:
 
 
 def compile_graph(graph: Graph) -> float:
-    """Compile the graph, with arbitrary weights and tokens. Returns the seconds that compiling
-    took.
+    """Compile the graph, by running it on arbitrary weights and tokens. Returns the seconds that
+    this took.
 
-    Raises any error that torch or the compiler raises; from then on `obstacle` reports that error
-    in this process.
+    Raises any error that torch or the compiler raises. After such an error, `obstacle` returns the
+    error's text in this process.
     """
     began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -162,33 +165,34 @@ def compile_graph(graph: Graph) -> float:
 
 
 def record_seconds(graph: Graph, seconds: float) -> None:
-    """Record the compile time of a graph. A failure is only logged, since without the record only
-    the next estimate is less accurate."""
+    """Record the compile time of a graph. If the record cannot be written, this is only logged:
+    then only the next estimate of a compile time is less accurate."""
     try:
         graph.record.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=graph.record.parent, delete=False) as draft:
             draft.write(json.dumps({"graph": repr(graph), "seconds": seconds}))
-        Path(draft.name).replace(graph.record)  # atomically, since other processes may be reading
+        Path(draft.name).replace(graph.record)  # atomic, since other processes may read the file
     except OSError as error:
         log.warning("the compile time cannot be recorded: %s", error)
 
 
 @cache
 def ensure_compiled(graph: Graph) -> bool:
-    """Compile the graph, once per process. Returns False if that fails: the node that decided
-    to compile may have had a compiler that this node lacks."""
+    """Compile the graph, once per process. Returns False if this fails. It can fail although
+    another machine decided to compile, if that machine has a compiler and this machine does not."""
     try:
         if (reason := obstacle()) is None:
             compile_graph(graph)
     except Exception:
         reason = obstacle()
     if reason:
-        log.warning("width %d is not compiled here: %s", graph.model.width, reason)
+        log.warning("width %d is not compiled on this worker: %s", graph.model.width, reason)
     return reason is None
 
 
 def compiled_losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
-    """`telescope.train.pack.losses`, compiled: the same values up to rounding."""
+    """The compiled version of `telescope.train.pack.losses`, with the same result up to
+    rounding."""
     losses = _compiled()
     return torch.cat(
         [
@@ -200,7 +204,8 @@ def compiled_losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) ->
 
 @cache
 def _compiled() -> Callable[..., Any]:
-    """The compiled function, one per process; torch keeps a graph for each shape of its inputs."""
+    """The compiled function, one per process. torch keeps one graph of it for each shape of the
+    inputs."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache_folder())
     # compile in this process, without a pool of compiler processes
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"

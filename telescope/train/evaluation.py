@@ -11,21 +11,22 @@ from telescope.models.family import Model
 from telescope.train import pack
 from telescope.trials.spec import TrialSpec
 
-# Tokens per call of the model. On a CPU, calls with twice as many tokens take 17 to 40 % longer per
-# token, since they exceed the processor's cache.
+# Largest number of tokens in a forward pass. On a CPU, twice as many tokens take 17 to 40 % longer
+# per token, since they exceed the processor's cache.
 EVALUATED_TOKENS = 4096
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The validation windows of a trial."""
+    """The held-out windows of a trial. A window is a sequence of `context` + 1 tokens. The data has
+    several parts if it is a mixture of corpora."""
 
     windows: tuple[Tensor, ...]  # one tensor (n, context + 1) per part of the data
-    shares: tuple[float, ...]  # share of each part; the sum is 1
+    shares: tuple[float, ...]  # share of each part in the data; the sum is 1
 
     @classmethod
     def of(cls, spec: TrialSpec, tokens: batches.Tokens) -> "HeldOut":
-        """The windows that a spec asks for, from its tokens."""
+        """The windows of `tokens` on which `spec` measures the held-out loss."""
         windows = batches.validation_windows(
             tokens.validation, spec.horizon.evaluation_tokens, spec.data.context
         )
@@ -33,13 +34,13 @@ class HeldOut:
 
     @property
     def count(self) -> int:
-        """Number of windows, over all parts."""
+        """The number of windows in all parts together."""
         return sum(map(len, self.windows))
 
     @torch.no_grad()
     def loss(self, model: Model, device: torch.device) -> float:
-        """Mean loss, in nats per token, of the windows of each part, weighted by the part's share;
-        inf if this mean is not finite."""
+        """The held-out loss in nats per token: the mean loss on each part, weighted by the share of
+        the part. The result is inf if this number is not finite."""
         mean = sum(
             share * _mean_loss(model, windows.to(device))
             for share, windows in zip(self.shares, self.windows, strict=True)
@@ -48,7 +49,8 @@ class HeldOut:
 
 
 def _mean_loss(model: Model, windows: Tensor) -> float:  # (n, context + 1)
-    """Mean loss over windows, in chunks that a processor's cache holds."""
+    """The mean loss over `windows`. It is computed in chunks of at most EVALUATED_TOKENS tokens,
+    but at least one window."""
     context = windows.shape[1] - 1
     chunks = torch.split(windows, max(1, EVALUATED_TOKENS // context))
     with model.evaluating():

@@ -1,38 +1,39 @@
 """The training loop.
 
-`train(specs)` is the only training loop, a generator of measurements: a worker forwards the points
-that the generator yields, and closing the generator stops the run. The trials have one shape and
-run as one program, a *pack* (telescope.train.pack); `train_one(spec)` trains a pack of one trial.
-The spec alone determines a trial: the seed gives the initial values, and (seed, step) give a batch.
-The curve of a trial is the same in a pack as alone, up to rounding. On a CPU, a run that is resumed
-from its checkpoint, in the same pack and by the same program, yields bit for bit the points that an
-uninterrupted run yields from that step on.
+The training loop: trains one or more trials and yields the points of their loss curves.
+
+`train(specs)` is a generator. A worker sends on the points that it yields, and stops the training
+by closing the generator. The trials form a *pack* (telescope.train.pack): their models and batches
+have equal shapes, and they run together as one program. `train_one(spec)` trains a pack of one
+trial.
+
+The spec alone determines a trial: the seed determines the initial values, and the seed and the step
+determine the batch. The curve of a trial in a pack is the same as that of the trial alone, up to
+rounding. A run may be resumed from a checkpoint, in the same pack and by the same program. On a
+CPU, the points after the checkpoint are then exactly those of an uninterrupted run.
 
 A run ends early in two cases:
 
-- The run *diverged* (telescope.train.divergence): the last point has an infinite held-out loss.
-  Divergence is a result, not an error.
-- A held-out loss during training is at or below `stop_below_loss`: the run ends with that loss.
+- The run *diverged* (telescope.train.divergence). Its last point then has an infinite held-out
+  loss. Divergence is a result, not an error.
+- A held-out loss during training is at or below `stop_below_loss`. This loss is the result.
 
-A *trunk* stores its state at each of its `kept_steps`. A *branch* begins at such a state; without
-one, the branch runs the trunk's steps itself and does not record them. In both cases the branch's
-curve, seconds and FLOPs begin after `branch.step`, and on a CPU the curve is the same bit for bit.
+A *trunk* is a run that stores its state at each of its `kept_steps`. A *branch* is a run that
+begins at such a state. If the state is missing, the branch takes the trunk's steps itself, but does
+not record them. In both cases, the branch's curve, seconds and FLOPs cover only the steps after
+`branch.step`. On a CPU, both cases give exactly the same curve.
 
 The `measure` of a trial decides what the trial records:
 
-- `coordinates` (telescope.studies.coordinates.check): all steps, which are few, read the first
-  batch, and each point records how far every layer's output has moved.
-- `time`: every step is a point, and the last point records the median time of a step.
+- `coordinates` (telescope.studies.coordinates.check): the run takes a few steps, all on the first
+  batch. Each point records how far the output of every layer has moved.
+- `time`: every step has a point. The last point records the median time of a step, unless the run
+  diverged.
 - `loss`: the point of the last step also records the final size of the hidden matrices
-  (telescope.train.probes).
+  (telescope.train.probes), unless the run diverged.
 
-A run that diverges records neither this time nor this size.
-
-If the optimizer's options ask for it, training also records the largest attention logits, and clips
-them (telescope.optim.qk_clip).
-
-Parts: `CurvePoint`, `Last`, `Left`: the values that the loop yields · `step_runs`, one step of
-several runs · `train` and `train_one`, the loop. The runs are in telescope.train.run.
+If the optimizer's options ask for it, training also records the largest attention logits, and may
+bound them (telescope.optim.qk_clip).
 """
 
 import time
@@ -53,7 +54,7 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """A point, but not the last, of the curve of trial `index`."""
+    """A point of the curve of trial `index`, other than its last point."""
 
     index: int
     measurement: Measurement
@@ -69,7 +70,7 @@ class Last:
 
 @dataclass(frozen=True)
 class Left:
-    """Trial `index` left the pack before its end, because `stopping(index)` was true."""
+    """Trial `index` left the pack before its last step, because `stopping(index)` was true."""
 
     index: int
 
@@ -78,14 +79,14 @@ Progress = CurvePoint | Last | Left
 
 
 class Clock:
-    """Wall-clock time, divided equally among the runs that it was spent on."""
+    """Adds wall-clock time to the seconds of the runs that took it, in equal shares."""
 
     def __init__(self) -> None:
         self.charged_until = time.perf_counter()
 
     def charge(self, runs: Collection[TrainingRun]) -> None:
-        """Charge the time since the last call to these runs; a branch is not charged for the steps
-        of its trunk."""
+        """Add the time since the last call, or since the clock was made, to the seconds of these
+        runs in equal shares. A branch that still takes the steps of its trunk gets no time."""
         time_now = time.perf_counter()
         for run in runs:
             if not run.in_trunk:
@@ -94,8 +95,8 @@ class Clock:
 
 
 def step_runs(runs: Sequence[TrainingRun], losses: pack.Losses = pack.losses) -> Tensor:  # (runs)
-    """Take one optimizer step in each run, over all micro-batches of its batch; returns the mean
-    loss of each run's batch, still on the device."""
+    """Take one optimizer step in each run, with gradients from all micro-batches of the run's
+    batch. Returns the mean loss of each run's batch, as a tensor on the device."""
     models = [run.model for run in runs]
     monitors = [run.logit_monitor for run in runs if run.logit_monitor]
     assert len(runs) == 1 or not monitors, "a run whose logits are recorded trains alone"
@@ -124,15 +125,16 @@ def train(
     stopping: Callable[[int], bool] = lambda index: False,
     losses: pack.Losses = pack.losses,
 ) -> Iterator[Progress]:
-    """Train trials of one shape together; yields the points of their curves, and a `Left` for each
-    trial that leaves.
+    """Train trials of one shape together. Yields the points of their curves, and a `Left` for each
+    trial that leaves before its end.
 
-    A trial continues from its checkpoint, or else from its trunk's state, if there is one. Before
-    each step, every trial for which `stopping(index)` is true leaves. `losses` is the program:
-    telescope.train.pack.losses, or telescope.train.compiled.compiled_losses.
+    A trial continues from its checkpoint if there is one, and otherwise from the state of its trunk
+    if there is one. Before each step, every trial for which `stopping(index)` is true leaves.
+    `losses` is the program: telescope.train.pack.losses, or
+    telescope.train.compiled.compiled_losses.
 
-    Trials that measure coordinates run one after the other instead, by `pack.losses` and without
-    checkpoints; such a trial leaves after a step.
+    Trials that measure coordinates are different: they run one after the other, always by
+    `pack.losses`, and without checkpoints. Such a trial takes at least one step before it leaves.
     """
     shapes = {pack.shape(spec) for spec in specs}
     assert len(shapes) == 1, "the trials of a pack must have one shape"
@@ -160,14 +162,15 @@ def train(
 def _record_step(
     runs: dict[int, TrainingRun], files: Sequence[CheckpointFile | None], clock: Clock
 ) -> Iterator[Progress]:
-    """After a step of all runs, yield the points and store the states that are due, and remove
-    ended runs from `runs`."""
+    """After a step of all runs, yield the points that are due, store the states that are due, and
+    remove the runs that have ended from `runs`."""
     metrics = {index: run.metrics(run.judge()) for index, run in runs.items() if run.point_due}
     clock.charge(runs.values())
     for index, run in list(runs.items()):
         file = files[index]
         if file and run.step in run.spec.kept_steps and not run.diverged:
-            # before the point is yielded: the caller may start branches once the run has ended
+            # the state is stored before the point is yielded, since the caller may start branches
+            # when it receives the last point
             file.keep(run.spec.digest, run.state())
         if index in metrics:
             point = run.point(metrics[index])
@@ -179,8 +182,8 @@ def _record_step(
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
-    """Train one trial, from its checkpoint or its trunk's state if there is one; yields the points
-    of its curve, the last with the final held-out loss."""
+    """Train one trial, from its checkpoint or from its trunk's state if there is one. Yields the
+    points of its curve; the last point has the final held-out loss."""
     for progress in train((spec,), (checkpoint,)):
         if not isinstance(progress, Left):
             yield progress.measurement
@@ -189,7 +192,7 @@ def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iter
 def _measure_coordinates(
     index: int, run: TrainingRun, stopping: Callable[[int], bool]
 ) -> Iterator[Progress]:
-    """Train one run that measures coordinates; yields its points."""
+    """Train one run that measures coordinates. Yields its points."""
     for point in _first_steps(run):
         yield Last(index, point) if run.ended else CurvePoint(index, point)
         if not run.ended and stopping(index):
@@ -198,8 +201,8 @@ def _measure_coordinates(
 
 
 def _first_steps(run: TrainingRun) -> Iterator[Measurement]:
-    """Yield a point per step. The metrics tell how far the layers' outputs on the fixed batch have
-    moved since step 0."""
+    """Take all steps of a run that measures coordinates, and yield a point after each. Its metrics
+    tell how far each layer's output on the first batch has moved since the start of the run."""
     clock = Clock()
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:

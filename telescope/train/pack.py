@@ -1,23 +1,23 @@
-"""Trials of one shape as one program.
+"""Trains several trials with models and batches of equal shapes together, as one program.
 
 With a narrow model, a machine spends more time on launching kernels than on computing. So several
-such models are trained together, as a *pack*: a common model whose batch holds the windows of all
-members, one after the other, and whose weights are the members' weights, stacked. An operation with
-weights applies each member's weight to that member's part of the batch (`Together`). All other
-operations, including attention, are the same for all members. Gradients flow back through the
-stacking into each member's own parameters.
+such models are trained together, as a *pack*; each of the models is a *member*. The pack runs one
+common model. Its batch holds the windows of all members, one member after the other. Each of its
+weights is a stack of the members' weights. An operation with weights applies each member's weight
+to that member's part of the batch (`Together`). All other operations, including attention, treat
+the windows of all members alike. Gradients flow back through the stacks into the members' own
+parameters.
 
-A pack lasts for one step: members are complete models with their own optimizers and checkpoints, so
-any of them may leave, and the rest form a new pack. Values that one member computes, infinite or
-not, never enter another member's numbers. On all CPUs tried so far, a member's numbers are the same
-as alone to the last bit, since each product, sum and loss is computed in the same order.
+Stacks are made anew in every step, and each member is a complete model with its own optimizer and
+checkpoint. So any member may leave after a step, and the other members go on together. Values of
+one member never enter the numbers of another member, even if they are infinite. On all CPUs tried
+so far, a member's numbers are exactly those of a trial that runs alone, since each product, sum and
+loss is computed in the same order.
 
 telescope.train.program measures how many trials are fastest together.
 
-Parts: `shape` and `packable`, which decide which trials may share a pack · `losses` and `Together`,
-the program.
-
-Letters in shapes: P members, B windows of a member, T context, V vocabulary, D width.
+Letters in the shapes of tensors: P members, B windows of a member, T context, T_1 context + 1, V
+vocabulary, D width.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,19 +39,20 @@ from telescope.trials.model import AnyModel
 from telescope.trials.spec import TrialSpec
 
 Losses = Callable[[Sequence[Model], Tensor], Tensor]
-"""The signature of a program: `losses`, or a function that computes the same."""
+"""The type of a program: the function `losses`, or another function that computes the same."""
 
 
 @lru_cache(maxsize=65_536)
 def shape(spec: TrialSpec) -> str:
-    """A digest of everything that members of a pack must have in common."""
+    """A digest of all fields that must be equal for the members of a pack. Trials with equal
+    digests may share a pack."""
     return _common_spec(spec).digest
 
 
 def _common_spec(spec: TrialSpec) -> TrialSpec:
-    """The spec with fixed values in all fields in which members may differ: the seed, the branch,
-    the kept steps, the target loss, the learning-rate schedule, and those hyperparameters that
-    change neither shapes nor operations."""
+    """The spec, with fixed values in all fields in which the members of a pack may differ. These
+    fields are the seed, the branch, the kept steps, `stop_below_loss`, the learning-rate schedule,
+    and the hyperparameters that change neither shapes nor operations."""
     optimizer = replace(
         spec.optimizer,
         lr=1.0,
@@ -75,14 +76,18 @@ def _common_spec(spec: TrialSpec) -> TrialSpec:
 
 
 def packable(model: AnyModel) -> bool:
-    """True if trials of this model may share a pack, or be compiled. False for a user's model,
+    """True if trials of this model may share a pack, and may be compiled. False for a user's model,
     since telescope does not know how such a model applies its weights."""
     return family_of(model).packable
 
 
 def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P"]:
-    """Mean cross-entropy, in nats per token, of each model on its own windows of T + 1 tokens; on a
-    GPU computed in bf16. A model that computes its own loss must be the only one."""
+    """The mean cross-entropy of each model on its own windows of T + 1 tokens, in nats per token.
+    On a GPU, the models compute in bf16.
+
+    A user's model may compute its own loss; then the result is this loss. Such a model must be the
+    only one.
+    """
     with torch.autocast("cuda", torch.bfloat16) if windows.is_cuda else nullcontext():
         if (own := models[0].own_loss(windows[0])) is not None:
             return own[None]
@@ -96,7 +101,7 @@ def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Te
 
 
 def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tensor, "P*B T V"]:
-    """Logits of each model for its own windows."""
+    """The logits of each model for its own windows."""
     if len(models) == 1:
         return models[0](tokens[0])
     assert packable(models[0].spec), "packs cannot hold a user's model"
@@ -109,10 +114,11 @@ def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tens
 
 
 class Together(TorchFunctionMode):
-    """While this mode is active, a weight with one extra dimension is a stack of P weights, and
-    weight p is applied to part p of the batch.
+    """While this mode is active, each weight is a stack of P weights, along an extra first
+    dimension. Weight p of the stack is applied to part p of the batch.
 
-    The mode covers the four functions with which a Transformer applies weights to activations.
+    The mode changes four functions: those by which telescope's Transformer applies weights to
+    activations.
     """
 
     def __init__(self, members: int) -> None:
@@ -138,7 +144,7 @@ class Together(TorchFunctionMode):
         return function(*args, **kwargs)
 
     def linear(self, x: Tensor, weight: Tensor, bias: None = None) -> Tensor:
-        """One batched product of x (P B, ..., in) and weight (P, out, in)."""
+        """The product of `x` (P B, ..., in) and `weight` (P, out, in), as one batched product."""
         assert bias is None, "a pack cannot hold biases"
         product = torch.bmm(x.reshape(self.members, -1, x.shape[-1]), weight.mT)  # (P, B ..., out)
         return product.view(*x.shape[:-1], -1)
@@ -153,8 +159,8 @@ class Together(TorchFunctionMode):
         scale_grad_by_freq: bool = False,
         sparse: bool = False,
     ) -> Tensor:
-        """A lookup of tokens (P B, T) in weight (P, V, D) as one table: each member's token ids are
-        shifted to the rows of that member."""
+        """A lookup of `tokens` (P B, T) in `weight` (P, V, D). The P tables become one table of P V
+        rows, and the token ids of each member are shifted to the member's own rows."""
         assert (padding_idx, max_norm, scale_grad_by_freq, sparse) == (None, None, False, False), (
             "a pack cannot hold such embeddings"
         )
@@ -165,18 +171,20 @@ class Together(TorchFunctionMode):
     def rms_norm(
         self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, eps: float
     ) -> Tensor:
-        """The same norm of x (P B, ..., D) for all members, then each member's gains (P, D)."""
+        """RMSNorm of `x` (P B, ..., D), then a product with each member's gains in `weight` (P,
+        D)."""
         return self.apply_gains(functional.rms_norm(x, normalized_shape, eps=eps), weight)
 
     def layer_norm(
         self, x: Tensor, normalized_shape: Sequence[int], weight: Tensor, bias: None, eps: float
     ) -> Tensor:
-        """The same norm of x (P B, ..., D) for all members, then each member's gains (P, D)."""
+        """LayerNorm of `x` (P B, ..., D), then a product with each member's gains in `weight` (P,
+        D)."""
         assert bias is None, "a pack cannot hold biases"
         return self.apply_gains(functional.layer_norm(x, normalized_shape, eps=eps), weight)
 
     def apply_gains(self, normed: Tensor, gains: Tensor) -> Tensor:
-        """Multiply normed activations (P B, ..., D) by each member's gains (P, D)."""
+        """Multiply the activations (P B, ..., D) by each member's gains (P, D)."""
         by_member = normed.view(self.members, -1, *normed.shape[1:])  # (P, B, ..., D)
         gains = gains.view(self.members, *[1] * (normed.ndim - 1), -1)
         return (by_member * gains).view(normed.shape)

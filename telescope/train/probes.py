@@ -1,22 +1,25 @@
-"""Measurements inside a model in training, which show whether its parametrisation holds.
+"""Measurements inside a model in training, which show whether its parametrisation is right.
 
-The measurements are metrics of a point of the curve; telescope.studies.coordinates.check and
+With a right parametrisation, the measured numbers are about the same at all widths. They become
+metrics of a point of the loss curve. telescope.studies.coordinates.check and
 telescope.studies.telescoping.answer.late compare them across widths.
 
-`Beginning` measures in the first steps, on one fixed batch. Its metrics are log2 of the RMS of two
-quantities:
+`Beginning` measures in the first steps, on one fixed batch. Its metrics are log2 of the RMS of
+these quantities:
 
-- `moved/<layer>`: the change since step 0 of a layer's output before any norm, or of the logits. A
-  norm fixes the size of its output and would hide all growth; the change is measured, not the
-  output, since output heads start at zero.
-- `own/<layer>`: the part of this change that is due to the layer's own update, (W - W0) x, with the
-  weights W, the weights W0 at step 0, and the layer's input x. The rest is due to the change of x.
-  If embeddings learn fast, the change of x hides that the learning rate of hidden matrices falls
-  too fast with width; this metric shows such a fall.
+- `moved/<layer>`: the change of a layer's output since step 0, and `moved/logits`, the change of
+  the logits. The output is taken before any norm, since a norm would fix its size and hide all
+  growth. The change is measured instead of the output itself, since output heads start at zero.
+- `own/<layer>`: the part of this change that is due to the layer's own update. It is (W - W0) x,
+  where W is the layer's matrix, W0 is the matrix at step 0, and x is the layer's input. The rest of
+  the change is due to a change of x. If embeddings learn fast, this rest can be so large that
+  `moved/<layer>` does not show that the learning rate of hidden matrices falls too fast with width.
+  `own/<layer>` shows it.
 
-`RunEnding` measures at the end of a run: the spectral norms of each kind of hidden matrix and of
-its last update, divided by sqrt(fan_out / fan_in), and the RMS change of the last features by the
-last update. With a sound parametrisation, all of these stay constant across widths.
+`RunEnding` measures at the end of a run. Its metrics are the spectral norm of the hidden matrices,
+the spectral norm of their last updates, and the RMS of the change of the last features by the last
+update. Spectral norms are divided by sqrt(fan_out / fan_in). The *last features* are the
+activations from which the model computes the logits.
 """
 
 import math
@@ -35,16 +38,16 @@ from telescope.models.family import Layer, Model
 
 MOVED, OWN, LATE = "moved/", "own/", "late/"
 LOGITS = "logits"
-# activations are compared at this number of evenly spaced tokens of the batch, or at up to twice as
-# many; in a smaller batch, at all tokens
+# Activations are compared at evenly spaced tokens of the batch: at this number of tokens, or up to
+# twice as many. In a smaller batch, they are compared at all tokens.
 KEPT_TOKENS = 512
 POWER_STEPS = 12  # steps of the power iteration for spectral norms
-VECTORS = 4  # vectors of that iteration; the largest of several norms converges faster than one
+VECTORS = 4  # number of start vectors; the largest of several results is more accurate than one
 
 
 class Beginning:
-    """Stores the initial outputs of a model's layers; `metrics` returns how far these outputs have
-    moved since."""
+    """Stores the initial outputs and matrices of a model's layers. `metrics` returns how far the
+    outputs have moved since then."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
@@ -53,13 +56,14 @@ class Beginning:
         self._forward(lambda name, output: self.outputs.update({name: output}))
 
     def metrics(self) -> dict[str, float]:
-        """log2 of the RMS of each quantity. Quantities that are not finite are left out, and so are
-        layers that have not moved: while the output head is zero, no gradient reaches them."""
+        """log2 of the RMS of each quantity. Left out are quantities that are not finite, and
+        quantities that are zero. A layer does not move while the output head is zero, since no
+        gradient reaches the layer."""
         rms: dict[str, float] = {}
 
         def compare(name: str, output: Tensor) -> None:
             before = self.outputs.get(name)
-            # an expert may receive a different number of tokens than at step 0
+            # the shapes differ if an expert receives another number of tokens than at step 0
             if before is not None and before.shape == output.shape:
                 rms[name] = float((output - before).square().mean().sqrt())
 
@@ -70,8 +74,9 @@ class Beginning:
 
     @torch.no_grad()
     def _forward(self, receive: Callable[[str, Tensor], None]) -> None:
-        """Call `receive` with the name and the value of each quantity in a forward pass, at evenly
-        spaced tokens."""
+        """Run a forward pass, and call `receive` with the name and the value of each quantity at
+        evenly spaced tokens. For `moved/<layer>`, the value is the layer's output. For
+        `own/<layer>`, it is (W - W0) x."""
         every = max(1, self.tokens.numel() // KEPT_TOKENS)
 
         def receive_layer(path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
@@ -86,8 +91,8 @@ class Beginning:
 
 
 class RunEnding:
-    """Stores a model's matrices before its last step; `metrics` returns the effect of that step,
-    and the final size of the hidden matrices."""
+    """Stores a model's hidden matrices and last features before its last step. `metrics` returns
+    the effect of that step, and the final size of the hidden matrices."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens
@@ -95,8 +100,9 @@ class RunEnding:
         self.weights = {path: layer.matrix.clone() for path, layer in model.hidden_layers().items()}
 
     def metrics(self) -> dict[str, float]:
-        """The median spectral norms of each kind of hidden matrix and of its last update, and the
-        RMS change of the last features, if telescope knows where to read them."""
+        """For each kind of hidden matrix, the median over the model's blocks of its spectral norm,
+        and of the spectral norm of its last update. Also the RMS of the change of the last
+        features, if telescope knows where to read them."""
         weights = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         updates = {path: weights[path] - before for path, before in self.weights.items()}
         values: defaultdict[str, list[float]] = defaultdict(list)
@@ -110,8 +116,9 @@ class RunEnding:
 
     @torch.no_grad()
     def _features(self) -> Tensor | None:  # (tokens, D)
-        """The last features: the input of the Transformer's final norm, or of a user model's head.
-        None if telescope does not know the module that takes the last features."""
+        """The last features at each token. They are the input of the final norm in telescope's
+        Transformer, and the input of the output head in a user's model. None if telescope does not
+        know the module that has this input."""
         module_inputs: list[Tensor] = []
         last = self.model.last()
         if last is None:
@@ -128,12 +135,13 @@ class RunEnding:
 
 
 def layer_kind(path: str) -> str:
-    """The path of a layer after its first index: blocks.3.attention.query -> attention.query."""
+    """The part of a layer's path after the first index: "attention.query" for the path
+    "blocks.3.attention.query". Without an index, it is the whole path."""
     return re.sub(r"^.*?\.\d+\.", "", path, count=1)
 
 
 def probe_tokens(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, features)
-    """Every `every`-th token as a row, in float32."""
+    """The features of every `every`-th token as a row, in float32."""
     return x.flatten(0, -2)[::every].float()
 
 
@@ -141,8 +149,8 @@ def probe_tokens(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T /
 def hidden_layer_hooks(
     model: Model, receive: Callable[[str, Layer, Tensor, Tensor], None]
 ) -> Iterator[None]:
-    """In a `with` block, call `receive` whenever a hidden layer runs, with the layer's path, the
-    layer, its input and its output."""
+    """A context manager. Inside its `with` block, `receive` is called whenever a hidden layer has
+    run, with the path of the layer, the layer, the layer's input and the layer's output."""
 
     def hook_of(path: str, layer: Layer) -> Any:
         return lambda module, inputs, output: receive(path, layer, inputs[0], output)
@@ -160,8 +168,9 @@ def hidden_layer_hooks(
 
 @torch.no_grad()
 def spectral_norms(matrices: list[Tensor]) -> list[float]:
-    """Largest singular value of each matrix, divided by sqrt(fan_out / fan_in), from a power
-    iteration on stacks of matrices of one shape; accurate to a few percent."""
+    """The largest singular value of each matrix, divided by sqrt(fan_out / fan_in). It comes from a
+    power iteration, which runs on all matrices of one shape together, and is accurate to a few
+    percent."""
     stacks: defaultdict[torch.Size, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
         stacks[matrix.shape].append(i)

@@ -1,12 +1,13 @@
-"""The fastest way for a worker to run trials of one shape: how many together, and compiled or not.
+"""Chooses how a worker runs trials of one shape: how many trials together, and compiled or not.
 
-A short measurement on random tokens decides. Packs of 1, 2, 4, ... trials are timed until a size
-needs over 5 % more time per trial than the previous one. Then, if compiling is expected to save
-more time over the remaining steps than it costs, packs are timed again as compiled programs. The
-fastest program is chosen, or a simpler program that is nearly as fast.
+Trials have one *shape* if their models and batches have equal shapes. Several such trials can run
+together as a *pack* (telescope.train.pack).
 
-Parts: `Program`, the result · `choose` · `fastest`, `time_in_turns` and `stepper`, the measurement
-· `trial_bytes`, `free_bytes`, the limits on memory.
+A short measurement on random tokens decides. Packs of 1, 2, 4, ... trials are timed until a pack
+takes over 5 % more time per trial than the pack of half its size, or memory does not suffice for
+the next pack. Then, compiling is considered. If it is expected to save more time in the remaining
+steps than it costs, packs are timed again as compiled programs. The fastest program is chosen. But
+if a simpler program takes at most about 5 % more time, the simpler one is chosen.
 """
 
 import math
@@ -23,9 +24,11 @@ from telescope.optim.optimizer import build_optimizer, step_together
 from telescope.train import compiled, pack
 from telescope.trials.spec import TrialSpec
 
-WORTH_IT = 0.95  # a more complex program must need less than this share of the simpler one's time
-# the next doubling of a pack is tried only if the last doubling multiplied the time per trial by at
-# most this factor
+# A pack must take less than this share of the time per trial of a single trial. A compiled program
+# must take at most this share of the time per trial of the program that is not compiled.
+WORTH_IT = 0.95
+# a pack of twice the size is tried only if the last doubling multiplied the time per trial by this
+# factor or less
 STILL_LEVEL = 1.05
 TIMED_ROUNDS = 3
 # assumed share of a step's time that compiling saves; measured: 0.25 to 0.4 at widths up to 128,
@@ -36,20 +39,23 @@ FLOAT_BYTES = 4
 
 @dataclass(frozen=True)
 class Program:
-    """The way in which a worker runs trials of one shape."""
+    """How a worker runs trials of one shape."""
 
     members: int = 1  # number of trials that run together
     compiled: bool = False
-    # number of steps per worker that would repay the time of compiling; inf if compiling was
-    # tried or is impossible, or if nothing was measured
+    # Number of steps per worker after which the time saved by compiling would exceed the time spent
+    # on it. inf if compiling was tried or is impossible, or if nothing was measured.
     repaid_steps: float = math.inf
-    reason: str = ""  # why it is compiled or not
+    reason: str = ""  # why the program is compiled or not
 
 
 def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
-    """The fastest program for trials of this shape, at most `max_members` of them together; each
-    worker has `steps` steps of the same graph left to run. One trial at a time, not compiled and
-    without a measurement, if a trial needs more memory than packs may take."""
+    """The program for trials with the shape of `spec`, with at most `max_members` trials together.
+    `steps` is the number of steps of this shape that each worker still has to run.
+
+    If a single trial needs more memory than packs may take, nothing is measured. Then the program
+    is one trial at a time, not compiled.
+    """
     if trial_bytes(spec) > free_bytes():
         return Program(reason="not measured: a trial needs more memory than packs may take")
     eager = fastest(spec, max_members, pack.losses)
@@ -70,9 +76,9 @@ def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
     except Exception as error:  # raised by torch, the compiler, or a library that these call
         return Program(eager.members, reason=f"not compiled: {compiled.obstacle() or repr(error)}")
     speedup = eager.seconds / with_graph.seconds
-    result = f"compiled in {seconds:.1f} s, {speedup:.2f} times as fast"
+    result = f"compiled in {seconds:.1f} s, {speedup:.2f} times as fast as not compiled"
     if with_graph.seconds > WORTH_IT * eager.seconds:
-        return Program(eager.members, reason=f"{result}: not used")
+        return Program(eager.members, reason=f"{result}, which is too little: not used")
     return Program(with_graph.members, compiled=True, reason=result)
 
 
@@ -80,13 +86,13 @@ def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
 class Timing:
     """Time of one step of a pack."""
 
-    members: int  # number of trials that run together
-    seconds: float  # time of the step, divided by the number of members
+    members: int  # number of trials in the pack
+    seconds: float  # time of the step, divided by the number of trials
 
 
 def fastest(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Timing:
-    """The timing of the fastest pack that fits into memory; of a single trial if a pack saves too
-    little time."""
+    """The timing of the fastest pack that fits into memory. If this pack saves too little time per
+    trial, the result is the timing of a single trial."""
     max_members = min(max_members, free_bytes() // trial_bytes(spec))
     step, size = stepper(spec, max_members, losses), 1
     seconds = time_in_turns(step, (1,), {})
@@ -102,11 +108,12 @@ def fastest(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Timing:
 def time_in_turns(
     step: Callable[[int], float], sizes: Sequence[int], seconds: Mapping[int, float]
 ) -> dict[int, float]:
-    """Time a few steps of each pack size. Returns `seconds`, the least seconds per trial by pack
-    size, updated with these measurements. The first step of a new size is not timed.
+    """Time a few steps of each pack size. `seconds` holds, for each pack size, the least seconds
+    per trial in earlier measurements. Returns a copy that includes the new measurements. The first
+    step of a new size is not timed.
 
-    The sizes take turns, so that a moment in which the machine is busy, for instance with planning
-    this job, does not decide which size is the fastest.
+    The sizes take turns. Otherwise, other work of the machine during the steps of one size could
+    decide which size is the fastest.
     """
     least = dict(seconds)
     for size in sizes:
@@ -119,8 +126,8 @@ def time_in_turns(
 
 
 def stepper(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Callable[[int], float]:
-    """A function that takes one step with a pack of a given size, at most `max_members`, on random
-    tokens, and returns the seconds that the step took."""
+    """A function from a pack size, at most `max_members`, to seconds. It takes one step with a pack
+    of this size on random tokens, and returns the seconds that the step took."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data, parametrisation = spec.data, spec.optimizer.parametrisation
     windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // data.context
@@ -143,8 +150,8 @@ def stepper(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Callable[
 
 
 def trial_bytes(spec: TrialSpec) -> int:
-    """Approximate memory of one more member of a pack: weights and gradients, a stacked copy of
-    both, optimizer state, and the activations that are stored for the backward pass."""
+    """The approximate number of bytes that one trial adds to a pack: its weights and gradients, a
+    stacked copy of both, its optimizer state, and the activations stored for the backward pass."""
     data, tokens = spec.data, spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens
     activations_per_token = family_of(spec.model).activations_per_token
     assert activations_per_token is not None, "packs cannot hold a user's model"
@@ -159,8 +166,9 @@ def trial_bytes(spec: TrialSpec) -> int:
 
 
 def free_bytes() -> int:
-    """Bytes that packs may take: half of a GPU's free memory, or without a GPU an eighth of the
-    machine's memory, which several workers share."""
+    """The number of bytes that packs may take. With a GPU, it is half of the GPU's free memory.
+    Without a GPU, it is an eighth of the machine's memory, since several workers share this
+    memory."""
     if torch.cuda.is_available():
         return int(torch.cuda.mem_get_info()[0]) // 2
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 8

@@ -1,7 +1,7 @@
 """One trial in training: its model, optimizer, data and measurements.
 
-Parts: `TrainingRun` · `RunState`, the losses at a point of the curve · `curve_of`, the curve in a
-checkpoint · `median_step_seconds`.
+The *curve* of a trial is a list of points, each with the metrics at one step. A *branch* is a trial
+that continues from a state of another trial, its *trunk*. telescope.train.loop takes the steps.
 """
 
 import math
@@ -30,16 +30,17 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class RunState:
-    """Losses of a run at a point of its curve, and whether the run diverged."""
+    """The losses of a run at a point of its curve, and whether the run has diverged."""
 
     train_loss: float  # mean training loss since the last point
-    # held-out loss; inf if it is not finite or the run diverged, None if no held-out loss is due
+    # Held-out loss. inf if the loss is not finite, or if the run has diverged. None if no held-out
+    # loss is due and the run has not diverged.
     loss: float | None
     diverged: bool
 
 
 class TrainingRun:
-    """A trial in training: model, optimizer, batches and the state that a checkpoint stores."""
+    """One trial in training: its model, optimizer, batches and measured values."""
 
     def __init__(self, spec: TrialSpec) -> None:
         self.spec = spec
@@ -62,17 +63,18 @@ class TrainingRun:
 
     @property
     def ended(self) -> bool:
-        """True if the run took all its steps, reached `stop_below_loss`, or diverged."""
+        """True if the run has taken all steps, has reached `stop_below_loss`, or has diverged."""
         return self.diverged or self.stopped or self.step == self.spec.horizon.steps
 
     @property
     def in_trunk(self) -> bool:
-        """True up to the step at which the branch begins; the curve does not contain these
-        steps."""
+        """True until the run has taken more steps than it shares with its trunk. The curve does not
+        contain the shared steps."""
         return self.step <= self.spec.branch_step
 
     def batch(self, step: int) -> Tensor:  # (windows, context + 1)
-        """The windows of a step; if the run measures coordinates, the windows of step 0."""
+        """The windows of a step. If the run measures coordinates, all steps have the windows of
+        step 0."""
         context = self.spec.data.context
         windows = self.spec.horizon.batch_tokens // context
         batch_step = 0 if self.spec.measure == "coordinates" else step
@@ -80,24 +82,24 @@ class TrainingRun:
         return batch.to(self.device, non_blocking=True)
 
     def micro_batches(self) -> tuple[Tensor, ...]:  # each (windows, context + 1)
-        """The windows of the next step, split into parts that fit into memory."""
+        """The windows of the next step, split into its micro-batches."""
         horizon = self.spec.horizon
         tokens = horizon.micro_batch_tokens or horizon.batch_tokens
         return torch.split(self.batch(self.step), tokens // self.spec.data.context)
 
     def reseed(self) -> None:
-        """Seed the model's random numbers, for instance in dropout, from the seed and the step."""
+        """Seed the random numbers that the model draws in the next step, as for dropout."""
         self.model.reseed(self.spec.seed * 1_000_003 + self.step)
 
     def begin_interval(self) -> None:
-        """Reset the mean loss and the logits: the next point of the curve covers the steps to
-        come."""
+        """Forget the losses and logits so far, since the next point covers later steps only."""
         self.interval_loss, self.interval_steps = torch.zeros((), device=self.device), 0
         if self.logit_monitor:
             self.logit_monitor.begin_interval()
 
     def count_step(self, loss: Tensor) -> None:
-        """Count a step; `loss` is the mean loss of its batch, a scalar on the device."""
+        """Count a step that the run has taken. `loss` is the mean loss on the step's batch, as a
+        scalar on the device."""
         self.losses.add(loss, is_first=self.step == 0)
         self.step += 1
         if not self.in_trunk:
@@ -107,18 +109,17 @@ class TrainingRun:
             self.logit_monitor.begin_interval()
 
     def held_out_loss(self) -> float:
-        """Held-out loss of the model as it is now, in nats per token; inf if it is not finite."""
+        """The held-out loss of the model now, in nats per token. inf if the loss is not finite."""
         return self.held_out.loss(self.model, self.device)
 
     def prepare_ending(self) -> None:
-        """Before the last step of a run that measures the loss, store the values that the
-        measurement of that step needs."""
+        """Create `ending` if the next step is the last step and the run measures the loss."""
         if self.spec.measure == "loss" and self.step + 1 == self.spec.horizon.steps:
             self.ending = probes.RunEnding(self.model, self.batch(self.step)[:1, :-1])
 
     @property
     def point_due(self) -> bool:
-        """True if the curve has a point at this step."""
+        """True if the curve gets a point after the steps taken so far."""
         due = (
             self.evaluation_due
             or self.spec.measure == "time"
@@ -127,8 +128,8 @@ class TrainingRun:
         return due and not self.in_trunk
 
     def judge(self) -> RunState:
-        """Decide whether the run diverged or stops here, from the losses of its steps and, if due,
-        the held-out loss."""
+        """Decide whether the run has diverged, or stops here because of `stop_below_loss`. Measures
+        the held-out loss if it is due and the run has not diverged."""
         mean = float(self.interval_loss) / self.interval_steps
         self.diverged = self.losses.diverged(mean, self.spec.horizon.steps)
         loss = self.held_out_loss() if self.evaluation_due and not self.diverged else None
@@ -137,7 +138,7 @@ class TrainingRun:
         return RunState(mean, math.inf if self.diverged else loss, self.diverged)
 
     def metrics(self, judgement: RunState) -> dict[str, float]:
-        """Metrics of the point at this step; `judgement` is the result of `judge`."""
+        """The metrics of the point at this step. `judgement` is the result of `judge`."""
         metrics = {"train_loss": judgement.train_loss}
         if self.logit_monitor:
             metrics |= self.logit_monitor.metrics()
@@ -157,7 +158,8 @@ class TrainingRun:
         return during_run or self.step == self.spec.horizon.steps
 
     def point(self, metrics: dict[str, float]) -> Measurement:
-        """Add the point at this step to the curve and begin a new interval."""
+        """Add the point at this step to the curve, and return it. The next step begins a new
+        interval."""
         tokens = self.step * self.spec.horizon.batch_tokens
         flops = flops_until(self.spec, self.step, self.diverged, self.held_out.count)
         self.curve.append(Measurement(self.step, tokens, flops, self.seconds, metrics))
@@ -165,10 +167,11 @@ class TrainingRun:
         return self.curve[-1]
 
     def state(self) -> dict[str, Any]:
-        """Plain values for a checkpoint, which torch loads without trusting the file.
+        """The state of the run for a checkpoint. It consists of tensors and plain values, so that
+        torch can load the file without running code from it.
 
-        A branch may begin at the state of any step, but a run may only be resumed at a step with a
-        point of the curve, since the state does not contain the mean loss since the last point.
+        A branch may begin at the state of any step. But a run may only be resumed at a step with a
+        point of the curve, since the state does not contain the losses since the last point.
         """
         return {
             "step": self.step,
@@ -180,7 +183,7 @@ class TrainingRun:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from the state of an earlier run of the trial, or of its trunk."""
+        """Continue from the state of an earlier attempt at this trial, or of its trunk."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds, self.curve = state["step"], state["seconds"], curve_of(state)
@@ -193,7 +196,7 @@ def curve_of(state: Mapping[str, Any]) -> list[Measurement]:
 
 
 def median_step_seconds(curve: Sequence[Measurement]) -> float:
-    """Median seconds of a step, from a curve with a point at every step; the first UNTIMED_STEPS
-    steps are left out."""
+    """The median of the seconds between points of a curve that has a point at every step. The first
+    UNTIMED_STEPS steps are left out."""
     timed = curve[UNTIMED_STEPS - 1 :]
     return median(point.seconds - before.seconds for before, point in pairwise(timed))

@@ -1,10 +1,10 @@
-"""Specifications, identities and outcomes of training runs.
+"""Specifications, identities and outcomes of *trials*. A trial is one training run.
 
-In reading order:
+The files in reading order:
 
-- `types`, the field types of specifications · `lattice`, the values that planned numbers may have
-- the parts of a specification: `architecture`, `model`, `presets`, `optimizer`, `mixtures`, `data`,
-  `horizon` · `spec`, the complete specification · `identity`, its digest
-- `numerics`, the arithmetic that a trial was computed with · `outcome`, the states, points and
-  failures of a trial · `outline`, a curve at few points
+- `types` defines the types of fields in specifications. `lattice` rounds numbers that are planned.
+- `architecture`, `model`, `presets`, `optimizer`, `mixtures`, `data` and `horizon` define the parts
+  of a specification. `spec` defines the complete specification, and `identity` its digest.
+- `numerics` names the arithmetic by which a trial is computed. `outcome` defines the states, curve
+  points and failures of a trial. `outline` reduces a curve to few points.
 """

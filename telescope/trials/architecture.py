@@ -1,8 +1,5 @@
-"""The architecture of telescope's own Transformer, without a width.
-
-Parts: `Architecture` · `KnownAttention`, the properties of its attention · `width_problem` and
-`architecture_problems`, the reasons why a model cannot be built.
-"""
+"""The architecture of telescope's own Transformer, without a width, and checks whether it can be
+built."""
 
 import math
 from collections.abc import Iterator
@@ -24,67 +21,73 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True)
 class KnownAttention:
-    """Properties of a model's attention, if telescope knows which modules compute it."""
+    """Properties of a model's attention. They exist only for models in which telescope knows the
+    modules that compute attention."""
 
     scale: AttentionScale
-    normed: bool  # queries and keys are normalised, so scaling their weights does not scale logits
-    shares_rotary_key: bool  # all heads share one rotary key, whose size is fixed
+    normed: bool  # True if queries and keys are normalised before their product
+    shares_rotary_key: bool  # True if all heads share one rotary key; its size is fixed
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Architecture:
-    """A decoder-only Transformer without its width: the fields that all levels of a ladder
-    share."""
+    """A decoder-only Transformer without its width. The fields have the same values at every
+    width."""
 
     family: Literal["transformer"] = "transformer"
     """Family of the model: telescope's own decoder-only Transformer."""
     depth: Annotated[int, Field(ge=1, le=256)] = 2
     """Number of Transformer blocks."""
     attention: AttentionKind = "heads"
-    """heads: keys and values are projected for each head; mla: they are projected from one latent
-    vector per position, as in DeepSeek's models (multi-head latent attention)."""
+    """Kind of attention. heads: multi-head or grouped-query attention. mla: multi-head latent
+    attention, as in DeepSeek's models; keys and values are projected from one latent vector per
+    position."""
     head_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 16
-    """Size of one attention head, the same at every width; the number of heads grows. Under mla,
-    the size of a head's unrotated part."""
+    """Size of one attention head. It is the same at every width; the number of heads grows with
+    width. Under mla, it is the size of the part of a head that is not rotated by position."""
     kv_rank_ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
-    """Under mla: size of the latent vector divided by the width; the size must be a whole number at
-    every width."""
+    """Under mla: size of the latent vector, divided by the width. The size must be a whole number
+    at every width."""
     rotary_dim: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
-    """Under mla: size of the rotated part of queries, and of the rotated key that all heads share;
-    by default half of head_dim."""
+    """Under mla: size of the part of each query that is rotated by position, and of the rotated key
+    that all heads share. By default, it is half of head_dim."""
     query_heads_per_kv: Count = 1
-    """Number of query heads that share one key/value head: 1 is multi-head attention, more is
-    grouped-query attention."""
+    """Number of query heads that share one key/value head. 1 gives multi-head attention; a larger
+    number gives grouped-query attention."""
     qk_norm: bool = False
-    """Normalise queries and keys per head by their RMS."""
+    """Normalise the query and the key of each head by their RMS."""
     norm: Literal["rms", "layer"] = "rms"
-    """Norms before attention, feed-forward layer and output head: rms is RMSNorm, layer is
-    LayerNorm without biases."""
+    """Kind of the norms before attention, before the feed-forward layer, and before the output
+    head: rms is RMSNorm, layer is LayerNorm without biases."""
     mlp: Literal["gated", "geglu", "relu2", "gelu"] = "gated"
-    """Feed-forward layer: gated is SiLU-gated, geglu is GELU-gated, relu2 is squared ReLU without a
-    gate, gelu is GELU without a gate."""
+    """Kind of feed-forward layer: gated has a gate with SiLU, geglu has a gate with GELU, relu2 is
+    squared ReLU without a gate, gelu is GELU without a gate."""
     mlp_ratio: Annotated[float, Field(gt=0, le=16)] = 4.0
-    """Number of hidden units of a feed-forward layer divided by the width; the number of units must
-    be whole at every width."""
+    """Number of hidden units of a feed-forward layer, divided by the width. The number of hidden
+    units must be a whole number at every width."""
     tied_embeddings: bool = False
     """Use the embedding matrix as the output head, too."""
     positions: Literal["rotary", "learned"] = "rotary"
-    """rotary: queries and keys are rotated by their position; learned: each position up to the
-    context has an embedding."""
+    """How the model encodes positions. rotary: queries and keys are rotated by angles that grow
+    with position. learned: each position in the context has an embedding."""
     rope_base: Positive = 10_000.0
-    """Base of the rotary frequencies; a larger base rotates more slowly with position."""
+    """Base of the frequencies of rotary positions. With a larger base, the angles grow more slowly
+    with position."""
     attention_scale: AttentionScale = "inverse_sqrt"
-    """Factor on attention scores: inverse_sqrt is 1/sqrt(head_dim), inverse is 8/head_dim; the two
-    agree at a head size of 64. Under mla, head_dim plus rotary_dim takes the place of head_dim."""
+    """Factor on attention scores: inverse_sqrt is 1/sqrt(head_dim), inverse is 8/head_dim. Both are
+    equal for a head_dim of 64. Under mla, head_dim plus rotary_dim takes the place of head_dim."""
     head_form: HeadForm = "multiplier"
-    """Under mup, how the output head is scaled down as width grows: multiplier scales the logits;
-    rescaled scales the head's learning rate, for kernels that fuse head and loss."""
+    """How the output head is scaled down as width grows, under mup. multiplier: the logits are
+    scaled. rescaled: the head's learning rate is scaled; this suits kernels that fuse head and
+    loss."""
     depth_exponent: Annotated[float, Field(ge=0.5, le=1)] = 1.0
-    """CompleteP's alpha: residual branches are multiplied by (depth / base depth)^-alpha."""
+    """The exponent alpha of CompleteP: the output of each residual branch is multiplied by (depth /
+    base depth)^-alpha."""
 
     @property
     def rotated_dim(self) -> int:
-        """Number of entries of a head's query and key that are rotated by position."""
+        """Number of entries of a head's query and key that are rotated by position: 0 for learned
+        positions."""
         if self.positions == "learned":
             return 0
         return self.head_dim if self.attention == "heads" else self.rotary_dim or self.head_dim // 2
@@ -100,7 +103,7 @@ class Architecture:
         return self.mlp in ("gated", "geglu")
 
     def factories(self) -> tuple[str, ...]:
-        """Names of the user's factories that build the model: none."""
+        """Return no names: no user's factory builds the model."""
         return ()
 
     def known_depth(self) -> int:
@@ -115,13 +118,13 @@ class Architecture:
 
 
 def width_problem(model: Architecture, width: int) -> str | None:
-    """The reason why this architecture cannot be built at a width, or None."""
+    """The reason why this architecture cannot be built at a width. None if it can be built."""
     if width % (model.head_dim * model.query_heads_per_kv):
         unit = model.head_dim * model.query_heads_per_kv
         near = max(unit, round(width / unit) * unit)
         return (
             f"width {width} is not divisible by head_dim x query_heads_per_kv = {unit}; use a "
-            f"multiple of it, such as {near}"
+            f"multiple of {unit}, such as {near}"
         )
     if not _is_whole(model.mlp_ratio * width):
         return (
@@ -131,14 +134,14 @@ def width_problem(model: Architecture, width: int) -> str | None:
     if model.attention == "mla" and not _is_whole(model.kv_rank_ratio * width):
         ratio = max(1, round(model.kv_rank_ratio * width)) / width
         return (
-            f"kv_rank_ratio {model.kv_rank_ratio:g} x width {width} is not a whole number, the "
-            f"size of the latent; use {ratio:g}"
+            f"kv_rank_ratio {model.kv_rank_ratio:g} x width {width}, the size of the latent, "
+            f"is not a whole number of at least 1; use kv_rank_ratio {ratio:g}"
         )
     return None
 
 
 def _is_whole(value: float) -> bool:
-    """True if a size is a whole number of at least 1, up to rounding."""
+    """True if `value` is a whole number of at least 1, up to rounding errors."""
     return round(value) >= 1 and math.isclose(value, round(value))
 
 
@@ -147,12 +150,12 @@ ONLY_WITH: tuple[tuple[str, str, str], ...] = (
     ("rotary_dim", "attention", "mla"),
     ("rope_base", "positions", "rotary"),
 )
-"""(field, other field, value): the field has a meaning only if the other field has this value."""
+"""Each entry is (field, other field, value). The field has a meaning only if the other field has
+this value."""
 
 
 def architecture_problems(model: Architecture) -> Iterator[Problem]:
-    """Problems of fields that contradict each other: the architecture cannot be built, whatever the
-    width."""
+    """The problems of fields that contradict each other at every width."""
     for name, other_name, required in ONLY_WITH:
         value, other_value = getattr(model, name), getattr(model, other_name)
         is_default = value == Architecture.__dataclass_fields__[name].default
@@ -166,18 +169,18 @@ def architecture_problems(model: Architecture) -> Iterator[Problem]:
         yield from _latent_problems(model)
     if model.tied_embeddings and model.head_form == "rescaled":
         message = (
-            "rescaled would also shrink the input embeddings, which are tied to the head; use "
-            "head_form: multiplier, or untie them"
+            "rescaled does not work with tied_embeddings, since the head has no learning rate of "
+            "its own; use head_form: multiplier, or tied_embeddings: false"
         )
         yield Problem("head_form", message, model.head_form)
 
 
 def _latent_problems(model: Architecture) -> Iterator[Problem]:
-    """Problems of fields that do not fit `attention: mla`."""
+    """The problems of fields that do not fit `attention: mla`."""
     if model.query_heads_per_kv > 1:
         message = (
-            "under mla all heads draw on one latent and do not share keys; leave it at 1, or use "
-            "attention: heads"
+            "under mla each head has its own keys, projected from one latent vector; leave it at "
+            "1, or use attention: heads"
         )
         yield Problem("query_heads_per_kv", message, model.query_heads_per_kv)
     if model.positions == "learned":
@@ -185,13 +188,13 @@ def _latent_problems(model: Architecture) -> Iterator[Problem]:
         yield Problem("positions", message, model.positions)
     elif model.rotated_dim % 2:
         message = (
-            f"half of head_dim {model.head_dim} is odd, and rotation turns pairs; give rotary_dim: "
-            f"{model.rotated_dim + 1}"
+            f"is half of head_dim {model.head_dim} by default, but must be even, since "
+            f"rotation turns pairs of entries; set rotary_dim: {model.rotated_dim + 1}"
         )
         yield Problem("rotary_dim", message, model.rotary_dim)
     if model.qk_norm:
         message = (
-            "in generation mla never forms the keys that qk_norm would normalise; leave it out "
-            "(qk_clip bounds the logits)"
+            "generation with mla does not compute the keys that qk_norm would normalise; leave "
+            "qk_norm out, and use qk_clip if the logits need a bound"
         )
         yield Problem("qk_norm", message, model.qk_norm)

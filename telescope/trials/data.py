@@ -14,29 +14,34 @@ ORIGIN = ("corpus", "tokenizer")
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataSpec:
-    """A stream of tokens. `content` and `vocab_size` are filled in when a job is accepted."""
+    """The text that a trial trains on, and how it becomes tokens. telescope fills in `content` and
+    `vocab_size` when it accepts a job."""
 
     corpus: mixtures.CorpusOrMixture
-    """A built-in corpus (python-stdlib, python-docs), a registered name, or the path of a file or
-    folder; or a mixture, a mapping of two or more of these to weights, such as {python-stdlib: 7,
-    python-docs: 3}. Each weight is at least a millionth of their sum."""
+    """A corpus: the name of a built-in corpus (python-stdlib, python-docs), the name of a
+    registered corpus, or the path of a file or folder. Or a mixture: a mapping of two or more
+    corpora to weights, such as {python-stdlib: 7, python-docs: 3}. Each weight must be at least a
+    millionth of the sum of the weights."""
     tokenizer: Annotated[str, Field(min_length=1)] = "bytes"
-    """bytes, bpe-N (a BPE of up to N entries trained on the corpus, or on all parts of a mixture),
-    or the path of a tokenizer.json. Leave it out if a corpus already holds tokens."""
+    """How text becomes tokens: bytes; or bpe-N, a BPE with up to N entries that telescope trains on
+    the corpus, or on all corpora of a mixture; or the path of a tokenizer.json. Leave it out if a
+    corpus already holds tokens."""
     context: Annotated[int, Field(ge=2)] = 64
-    """Tokens per training window, the context length of the model."""
+    """Context length of the model: the number of tokens in a training window."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    """Approximate share of each corpus that is held out for validation: whole documents, or the end
-    of the document if the corpus has only one. A val.bin file next to a train.bin file is held out
-    whatever this share is."""
+    """Approximate share of each corpus that is held out for validation. Whole documents are held
+    out, or the end of the document if the corpus has only one. If a corpus consists of train.bin
+    and val.bin, exactly val.bin is held out."""
     content: str = ""
-    """Hash of the tokens, their split and the shares of a mixture, filled in by telescope; a given
-    hash must match."""
+    """Hash of the tokens, of their split into training and held-out tokens, and of the shares of a
+    mixture. telescope computes it. If you give a hash, it must be equal to the one that telescope
+    computes."""
     vocab_size: Annotated[int, Field(ge=0)] = 0
-    """Size of the vocabulary, filled in by telescope; a given size must match."""
+    """Number of entries in the vocabulary. telescope computes it. If you give a number, it must be
+    equal to the one that telescope computes."""
 
     @property
     def parts(self) -> tuple[mixtures.Part, ...]:
-        """The corpora that windows are drawn from, with their shares as weights: 1 for a single
-        corpus."""
+        """The corpora that windows are drawn from. The weight of each is its share of the data; a
+        single corpus has the weight 1."""
         return mixtures.parts(self.corpus)

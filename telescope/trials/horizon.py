@@ -1,5 +1,7 @@
-"""Specification of a run's length, batch size and learning-rate schedule, and of the trunk that it
-may branch off."""
+"""Specification of a run's length, batch size and learning-rate schedule.
+
+A run may be a *branch*: it then continues from a saved state of another run, its *trunk*.
+"""
 
 import math
 from typing import Annotated, Literal
@@ -11,8 +13,8 @@ from telescope.errors import Problem
 from telescope.trials.data import DataSpec
 from telescope.trials.types import STRICT, Count, Fraction, Positive
 
-# The first steps of a run that measures time are not timed, since they are slower. Neither is its
-# last step, which ends in an evaluation.
+# Number of first steps that a run that measures time leaves out, since they are slower. Such a run
+# also leaves out its last step, which ends in a measurement of the held-out loss.
 UNTIMED_STEPS = 5
 
 
@@ -23,30 +25,37 @@ class HorizonSpec:
     steps: Count
     """Number of optimizer steps."""
     batch_tokens: Count
-    """Tokens per optimizer step; a multiple of the context."""
+    """Number of tokens in a batch: the tokens of one optimizer step. It must be a multiple of the
+    context."""
     micro_batch_tokens: Count | None = None
-    """Tokens per forward pass, for batches that do not fit into memory; gradients accumulate. A
-    divisor of batch_tokens and a multiple of the context; by default batch_tokens."""
+    """Number of tokens in a forward pass, for batches that do not fit into memory. The gradients of
+    all forward passes for a batch are combined. The number must be a divisor of batch_tokens and a
+    multiple of the context. By default, it is batch_tokens."""
     warmup_fraction: Fraction = 0.1
-    """Share of the steps in which the learning rate rises from zero."""
+    """Share of the steps, at the start, in which the learning rate rises linearly to its highest
+    value."""
     decay: Literal["linear", "cosine", "constant", "wsd"] = "linear"
-    """The learning rate after warm-up: linear or cosine decay, constant, or wsd (constant, then
-    linear decay in the last decay_fraction of the steps)."""
+    """The learning rate after warm-up. linear and cosine: it decays, along a line or a cosine.
+    constant: it stays constant. wsd: it is constant at first, and decays linearly in the last steps
+    (see decay_fraction)."""
     decay_fraction: Fraction = 0.2
     """For wsd: share of the steps in which the learning rate decays."""
     final_lr_fraction: Fraction = 0.0
-    """Learning rate at the end of the decay, as a share of the highest learning rate."""
+    """Learning rate at the end of the decay, divided by the highest learning rate."""
     evaluation_tokens: Count = 16_384
-    """Number of held-out tokens that the loss is measured on, in whole windows, at least one per
-    corpus; fewer if fewer are held out. They are the same tokens for every trial."""
+    """Number of held-out tokens on which the loss is measured, the same tokens for every trial.
+    They form whole windows, at least one per corpus. If fewer tokens are held out, the loss is
+    measured on those."""
     evaluate_every: Count | None = None
-    """Steps between evaluations of the held-out loss; by default only at the end."""
+    """Number of steps between two measurements of the held-out loss. By default, the loss is
+    measured only after the last step."""
     record_every: Count | None = None
-    """Steps between points of the curve; by default the smallest interval that gives at most 60
-    points. Each evaluation of the held-out loss adds a point, too."""
+    """Number of steps between two points of the loss curve. By default, it is the smallest number
+    that gives at most 60 points. Each measurement of the held-out loss adds a point, too."""
     stop_below_loss: Positive | None = None
-    """End the run at the first held-out loss at or below this value, in nats per token; needs
-    evaluate_every. Not available in telescope jobs: all their runs would end at the same loss."""
+    """End the run at the first held-out loss at or below this value, in nats per token. It needs
+    evaluate_every. Jobs of the kind telescope cannot use it, since all their runs would end at the
+    same loss."""
 
     @model_validator(mode="after")
     def _require_consistent(self) -> "HorizonSpec":
@@ -54,7 +63,7 @@ class HorizonSpec:
         if micro is not None and self.batch_tokens % micro:
             raise ValueError(
                 f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use "
-                "a divisor of it"
+                f"a divisor of {self.batch_tokens}"
             )
         if self.stop_below_loss is not None and self.evaluate_every is None:
             raise ValueError(
@@ -73,18 +82,19 @@ class HorizonSpec:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Branch:
-    """The trunk and the step from which a run may continue: up to this step, run and trunk have the
-    same model, optimizer, data, seed and learning rates."""
+    """The trunk of a run, and the step from whose saved state the run may continue. Up to this
+    step, the run and its trunk have the same model, optimizer, data, seed and learning rates."""
 
     trunk: Annotated[str, Field(min_length=32, max_length=32)]
-    """Digest of the trial that takes the first steps; `step` is one of its `kept_steps`."""
+    """Digest of the trial that takes the shared steps. `step` must be one of the `kept_steps` of
+    this trial."""
     step: Count
-    """Number of steps that the two trials share."""
+    """Number of steps that the run shares with its trunk."""
 
 
 def batch_problem(data: DataSpec, horizon: HorizonSpec) -> Problem | None:
-    """The problem of a horizon whose batches are not whole windows of the data's context, or None;
-    the problem's field is relative to the horizon."""
+    """The problem of a horizon whose batches or micro-batches do not consist of whole windows of
+    `data.context` tokens. None if they do. The problem names a field of the horizon."""
     for name, tokens in (
         ("batch_tokens", horizon.batch_tokens),
         ("micro_batch_tokens", horizon.micro_batch_tokens),

@@ -1,4 +1,4 @@
-"""Canonical JSON and digests: the identity of a specification."""
+"""Canonical JSON and digests. The digest of a specification's canonical JSON is its identity."""
 
 import hashlib
 import json
@@ -20,23 +20,25 @@ LATER_FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("optimizer", "qk_clip_alpha", 0.5),
     ("optimizer", "measure_max_logit", False),
 )
-"""Fields that were added after digests were first stored: (part of the spec, name, default).
-`TrialSpec.digest` omits such a field at its default."""
+"""Fields that were added after digests were first stored, each as (part of the spec, name,
+default). `TrialSpec.digest` omits such a field if its value is the default, so older digests stay
+valid."""
 
 
 def canonical_json(value: Any) -> str:
-    """The canonical JSON text of a frozen value: sorted keys, no spaces, each float as its shortest
-    repr."""
+    """The canonical JSON text of a frozen value. Keys are sorted, there are no spaces, and each
+    float is written with the fewest digits that identify it."""
     return _text(plain_json(value))
 
 
 def plain_json(value: Any) -> Any:
-    """A frozen value as plain JSON: dicts, lists, strings, numbers, booleans and None."""
+    """A frozen value as plain JSON values: dicts, lists, strings, numbers, booleans and None."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 
 def digest_of(plain: Any) -> str:
-    """The digest of plain JSON: the first 128 bits, in hex, of its canonical text's SHA-256."""
+    """The digest of plain JSON values: the first 128 bits of the SHA-256 of their canonical text,
+    in hex."""
     return hashlib.sha256(_text(plain).encode()).hexdigest()[:32]
 
 

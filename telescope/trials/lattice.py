@@ -1,7 +1,8 @@
-"""The lattice of planned numbers: the multiples of 1/64 octave.
+"""The values that planned numbers may have: powers of 2 whose exponents are multiples of 1/64.
 
-Every planned number is rounded to the lattice, so that a refit does not plan trials that differ
-from earlier ones only in the last digits.
+An *octave* is a factor of 2, so a number of octaves is a logarithm to base 2. The multiples of 1/64
+octave form the *lattice*. Planned numbers are rounded to it. Otherwise, a new fit of the same data
+could plan trials that differ from earlier trials only in the last digits.
 """
 
 OCTAVE_PARTS = 64
@@ -13,6 +14,6 @@ def snap(octaves: float) -> float:
 
 
 def from_octaves(octaves: float) -> float:
-    """2**octaves on the lattice, rounded to 12 digits, so that platforms whose arithmetic differs
-    in the last bit compute the same digest."""
+    """2 to the power of `octaves`, where `octaves` is rounded to the lattice. The result is rounded
+    to 12 digits, so that platforms whose arithmetic differs in the last bit get the same number."""
     return float(f"{2.0 ** snap(octaves):.12g}")

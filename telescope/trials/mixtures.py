@@ -1,13 +1,12 @@
 """The corpora that a model learns from, and their proportions.
 
-A job's `data.corpus` is one corpus, or a *mixture*: a mapping of two or more corpora to weights,
-`{python-stdlib: 7, python-docs: 3}`. A part's *share* is its weight over the sum of all weights.
-Each training window comes from one part, drawn with the shares as probabilities. The held-out loss
-is the mean of the parts' losses, each weighted by its share (telescope.data). A single corpus is
-one part with share 1.
+The field `data.corpus` of a job is one corpus, or a *mixture*: a mapping of two or more corpora to
+weights, for example `{python-stdlib: 7, python-docs: 3}`. Each corpus of a mixture is a *part*. The
+*share* of a part is its weight divided by the sum of all weights. A single corpus is one part with
+share 1.
 
-Parts: `Part` · `CorpusOrMixture`, the type of `data.corpus` · `parts`, the parts with their shares
-as weights · `corpus_label`, the name of the data in messages.
+Each training window comes from one part, which is drawn at random with the shares as probabilities.
+The held-out loss is the mean of the losses on the parts, weighted by their shares (telescope.data).
 """
 
 import math
@@ -17,20 +16,21 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 LARGEST_WEIGHT = 1e9
-SMALLEST_SHARE = 1e-6  # a model would read next to nothing of a part with a smaller share
+SMALLEST_SHARE = 1e-6  # of a part with a smaller share, a model would read almost nothing
 
 
 @dataclass(frozen=True)
 class Part:
-    """A corpus of a mixture: its name or path, and its weight."""
+    """A corpus of a mixture: the name or path of the corpus, and its weight."""
 
     corpus: str
     weight: float
 
 
 def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
-    """The parts of `data.corpus`, with their shares as weights. Shares are rounded to 12 digits, so
-    that the weights 7 and 3 give the same shares as 0.7 and 0.3."""
+    """The parts of `data.corpus`. The weight of each part in the result is its share. Shares are
+    rounded to 12 digits, so that the weights 7 and 3 give the same shares as the weights 0.7 and
+    0.3."""
     if isinstance(corpus, str):
         return (Part(corpus, 1.0),)
     total = math.fsum(part.weight for part in corpus)
@@ -38,7 +38,7 @@ def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def corpus_label(corpus: str | tuple[Part, ...]) -> str:
-    """The name of `data.corpus` in messages."""
+    """The text for `data.corpus` in messages."""
     if isinstance(corpus, str):
         return f"corpus {corpus}"
     return "mixture of " + ", ".join(
@@ -47,8 +47,9 @@ def corpus_label(corpus: str | tuple[Part, ...]) -> str:
 
 
 def _validated(value: object) -> str | tuple[Part, ...]:
-    """The corpus, or the parts of a mixture, sorted by name. Raises ValueError if the value is
-    neither, if a corpus has an empty name, or if `_check_parts` refuses the mixture."""
+    """The value of `data.corpus` after validation: the name of the corpus, or the parts of the
+    mixture, sorted by name. Raises ValueError if the value is neither a name nor a mixture, if the
+    name is empty, or if `_check_parts` refuses the mixture."""
     match value:
         case "":
             raise ValueError(
@@ -71,7 +72,7 @@ def _validated(value: object) -> str | tuple[Part, ...]:
 
 
 def _check_parts(mixture: tuple[Part, ...]) -> None:
-    """Raise ValueError if a mixture has fewer than two parts, or a part has no name, an invalid
+    """Raise ValueError if a mixture has fewer than two parts, or if a part has no name, an invalid
     weight, or a share below SMALLEST_SHARE."""
     if len(mixture) < 2:
         raise ValueError(
@@ -90,8 +91,8 @@ def _check_parts(mixture: tuple[Part, ...]) -> None:
     for part in parts(mixture):
         if part.weight < SMALLEST_SHARE:
             raise ValueError(
-                f"{part.corpus} has less than a millionth of all the weight; give it more, or "
-                "leave it out"
+                f"{part.corpus} has less than a millionth of the sum of the weights; give it a "
+                "larger weight, or leave it out"
             )
 
 

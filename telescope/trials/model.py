@@ -1,11 +1,12 @@
-"""Specifications of models at a width: telescope's own Transformer, and a user's module.
+"""Specifications of models at a width.
+
+There are two families of models: telescope's own Transformer (`ModelSpec`), and modules that users
+write (`ModuleSpec`). A user's *factory* is a function that takes a width and returns the module.
 
 The specifications of both families have the methods `factories`, `known_depth` and
-`known_attention`, which need no torch; functions that need torch are in telescope.models.family.
-These three are not properties, since an exported file lists the properties of a `ModelSpec`.
-
-Parts: `ModelSpec`, a Transformer · `ModuleArchitecture`, a user's module without a width, and
-`ModuleSpec`, with a width · `AnyModel`, a specification of either family.
+`known_attention`. They are not properties, since exported files list all properties of a
+`ModelSpec`. Everything in which the families differ and that needs torch is in
+telescope.models.family.
 """
 
 from collections.abc import Mapping
@@ -33,12 +34,13 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelSpec(Architecture):
-    """One Transformer: an architecture at a width, and the base width of its muP factors."""
+    """One Transformer: an architecture at a width. muP scales hyperparameters by powers of the
+    width divided by `base_width`."""
 
     width: Count
     base_width: Count
     base_depth: Count | None = None
-    """Depth at which every factor of the depth rule is 1; by default this model's depth."""
+    """Depth at which every factor of the depth rule is 1. By default, it is this model's depth."""
 
     @model_validator(mode="after")
     def _require_buildable(self) -> "ModelSpec":
@@ -49,12 +51,13 @@ class ModelSpec(Architecture):
 
     @property
     def multiplier(self) -> float:
-        """m = width / base width, the variable of every muP rule."""
+        """The width divided by the base width. Every muP factor is a power of this number, m."""
         return self.width / self.base_width
 
     @property
     def depth_ratio(self) -> float:
-        """depth / base depth, the variable of the depth rule."""
+        """The depth divided by the base depth. Every factor of the depth rule is a power of this
+        number."""
         return self.depth / (self.base_depth or self.depth)
 
     @property
@@ -67,69 +70,75 @@ class ModelSpec(Architecture):
 
     @property
     def kv_rank(self) -> int:
-        """Under mla: size of the latent vector that keys and values are projected from."""
+        """Under mla: the size of the latent vector from which keys and values are projected."""
         return round(self.kv_rank_ratio * self.width)
 
     @property
     def hidden(self) -> int:
-        """Number of hidden units of a feed-forward layer."""
+        """The number of hidden units of a feed-forward layer."""
         return round(self.mlp_ratio * self.width)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModuleArchitecture:
-    """A user's own model without a width: the factory that builds the model at a width, and facts
-    that telescope.models.reading cannot read off the model."""
+    """A user's own model without a width: the factory that builds the model at any width, and facts
+    about the model that telescope.models.reading cannot find out."""
 
     family: Literal["module"]
     """Family of the model: a user's own torch.nn.Module."""
     factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-    """The factory as package.module:function, a function from a width to a torch.nn.Module."""
+    """The factory, written as package.module:function. It is a function that takes a width and
+    returns a torch.nn.Module."""
     output: Literal["logits", "loss"] = "logits"
-    """What forward returns. logits: logits for tokens (B, T), as a tensor or in a field `logits`;
-    loss: the mean loss in nats for tokens and targets."""
+    """What the model's forward returns. logits: forward(tokens) returns the logits of the next
+    tokens, as a tensor or in a field `logits`. loss: forward(tokens, targets) returns the mean loss
+    in nats per token."""
     roles: Annotated[tuple[tuple[str, RoleName], ...], *pairs_with(RoleName)] = ()
-    """Roles of parameters by patterns of their names, such as "*.router.weight": readout; all other
-    roles are read off the model."""
+    """Roles of parameters, by patterns of the parameters' names, such as "*.router.weight":
+    readout. telescope finds out the roles of all other parameters."""
     splits: Annotated[
         tuple[tuple[str, Count | PieceSizes], ...], *pairs_with(Count | PieceSizes)
     ] = ()
-    """Hidden matrices that Muon orthogonalises in pieces, by patterns of their names: a list gives
-    the relative sizes of fused matrices, a number the rows of one head."""
+    """How Muon splits hidden matrices into pieces, by patterns of the matrices' names. A list gives
+    the relative sizes of the pieces, for fused matrices. A number gives the rows of each piece, for
+    matrices with one piece per head."""
     head_form: HeadForm = "multiplier"
-    """Under mup, how the output head is scaled down as width grows: multiplier scales the logits,
-    rescaled the head's learning rate and initial values."""
+    """How the output head is scaled down as width grows, under mup. multiplier: the logits are
+    scaled. rescaled: the head's learning rate and initial values are scaled."""
     content: str = ""
-    """Hash of the factory's code, filled in by telescope; a given hash must match."""
+    """Hash of the factory's code. telescope computes it. If you give a hash, it must be equal to
+    the one that telescope computes."""
 
     def factories(self) -> tuple[str, ...]:
         """The name of the user's factory."""
         return (self.factory,)
 
     def known_depth(self) -> int | None:
-        """None: telescope does not know which modules are blocks."""
+        """Return None: telescope does not know which modules are blocks."""
         return None
 
     def known_attention(self) -> KnownAttention | None:
-        """None: telescope does not know which modules compute attention."""
+        """Return None: telescope does not know which modules compute attention."""
         return None
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModuleSpec(ModuleArchitecture):
-    """A user's model at one width, and the base width of its muP factors."""
+    """A user's model at one width. muP scales hyperparameters by powers of the width divided by
+    `base_width`."""
 
     width: Count
     base_width: Count
 
     @property
     def multiplier(self) -> float:
-        """m = width / base width, the variable of every muP rule."""
+        """The width divided by the base width. Every muP factor is a power of this number, m."""
         return self.width / self.base_width
 
 
 def family(model: Any) -> str:
-    """The family that a document or a specification names; by default `transformer`."""
+    """The family that a mapping or a specification names. If it names none, the family is
+    `transformer`."""
     if isinstance(model, Mapping):
         return str(model.get("family", "transformer"))
     return str(getattr(model, "family", "transformer"))

@@ -1,5 +1,5 @@
 """Specification of an optimizer: its base values, which do not depend on width, and the rules that
-scale them."""
+scale these values with width."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -25,55 +25,61 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerOptions:
-    """Options of Muon and AdamW besides their base hyperparameters. A study may sweep `init_scale`,
-    and `momentum` or, under AdamW, `beta1`; it does not sweep the others."""
+    """Options of Muon and AdamW. A study may sweep three of them: `init_scale`, `momentum` in Muon
+    runs, and `beta1` in AdamW runs."""
 
     lr_convention: Literal["base_relative", "absolute"] = "base_relative"
-    """For mup-paper: values scale with powers of width / base width (base_relative) or of the width
-    itself (absolute), as in the paper's table."""
+    """How the learning rate depends on width. base_relative: it scales with a power of width / base
+    width. absolute, which needs mup-paper: it scales with the same power of the width itself, as in
+    the table of the paper that mup-paper follows."""
     update_scale: UpdateScale | None = None
-    """Muon's factor on the orthogonalised update: spectral_ratio is sqrt(fan_out / fan_in),
-    spectral_clamped the same but at least 1, rms_match 0.2 sqrt(max(fan_out, fan_in)), none 1. By
-    default spectral_ratio under mup, and rms_match under mup-paper and standard."""
+    """Muon's factor on the orthogonalised update. spectral_ratio: sqrt(fan_out / fan_in).
+    spectral_clamped: the same, but at least 1. rms_match: 0.2 sqrt(max(fan_out, fan_in)). none: 1.
+    By default, it is spectral_ratio under mup, and rms_match under mup-paper and standard."""
     muon_lr_rule: MuonLrRule | None = None
-    """Change of Muon's learning rate with m = width / base width: constant, inverse_sqrt (as
-    m^-1/2) or inverse (as 1/m); by default the rule that matches update_scale and the
-    parametrisation."""
+    """How Muon's learning rate changes with m = width / base width. constant: it does not change.
+    inverse_sqrt: it falls as m^-1/2. inverse: it falls as 1/m. By default, update_scale and the
+    parametrisation determine the rule."""
     weight_decay_rule: WeightDecayRule | None = None
-    """Change of weight decay with m = width / base width. fixed_tokens: learning rate x weight
-    decay stays constant; compute_optimal: this product falls as 1/m; sqrt_width: AdamW's weight
-    decay grows as sqrt(m), and Muon's product stays constant; constant: weight decay itself stays
-    constant. By default fixed_tokens under mup, otherwise constant."""
+    """How weight decay changes with m = width / base width. fixed_tokens: the product of learning
+    rate and weight decay stays constant. compute_optimal: this product falls as 1/m for hidden
+    matrices. sqrt_width: AdamW's weight decay of hidden matrices grows as sqrt(m), and Muon's
+    product stays constant. constant: weight decay itself stays constant. By default, it is
+    fixed_tokens under mup, and constant otherwise."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """Muon's momentum: the share of the momentum buffer that a step keeps."""
+    """Muon's momentum: the share of the momentum buffer that each step keeps. The rest of the new
+    buffer comes from the gradient."""
     nesterov: bool = True
-    """Nesterov momentum in Muon: the update is the new buffer, decayed once more, plus the
-    gradient."""
+    """Use Nesterov momentum in Muon: the update is momentum x the new buffer + (1 - momentum) x the
+    gradient. Without it, the update is the new buffer."""
     newton_schulz_steps: Annotated[int, Field(ge=1, lt=100)] = 5
-    """Newton-Schulz iterations by which Muon orthogonalises an update."""
+    """Number of Newton-Schulz iterations by which Muon orthogonalises an update."""
     newton_schulz_dtype: Literal["bfloat16", "float32"] = "bfloat16"
     """Number format of the Newton-Schulz iterations."""
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    """AdamW's decay rate of the mean gradient, per step."""
+    """AdamW's decay rate, per step, of the running mean of the gradient."""
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
-    """AdamW's decay rate of the mean squared gradient, per step."""
+    """AdamW's decay rate, per step, of the running mean of the squared gradient."""
     eps: Positive = 1e-8
-    """AdamW's eps at the base width: the term that keeps the denominator above zero."""
+    """AdamW's eps at the base width: the number that is added to the denominator to keep it above
+    zero."""
     init_scale: Positive = 1.0
     """Factor on the initial values of hidden matrices."""
     muon_split: MuonSplit = "whole"
-    """The query, key and value matrices as Muon sees them: whole, or heads (a matrix per head;
-    mla's rotary parts stay whole). For a user's model, set model.splits instead."""
+    """How Muon orthogonalises the query, key and value matrices. whole: each as one matrix. heads:
+    each as one matrix per head, except the rotary matrices of mla. For a user's model, set
+    model.splits instead."""
     qk_clip: Positive | None = None
-    """Threshold of QK-clip (MuonClip), for either optimizer: after each step, the query and key
-    weights of a head whose largest attention logit exceeded the threshold are shrunk so that this
-    logit falls to it; 100 is usual. By default nothing is clipped."""
+    """Threshold of QK-clip (MuonClip), which works with Muon and AdamW. If the largest attention
+    logit of a head exceeds the threshold in a step, the head's query and key weights are shrunk
+    after the step, so that this logit falls to the threshold. A usual threshold is 100. By default,
+    nothing is clipped."""
     qk_clip_alpha: Fraction = 0.5
-    """With qk_clip: to shrink a logit by gamma, query weights are multiplied by gamma^alpha and
-    key weights by gamma^(1 - alpha)."""
+    """With qk_clip: the exponent alpha. To multiply a logit by gamma, the query weights are
+    multiplied by gamma^alpha and the key weights by gamma^(1 - alpha)."""
     measure_max_logit: bool = False
-    """Record the largest attention logit in the curve, as qk_clip does too. With either option, a
-    trial trains alone and is not compiled."""
+    """Record the largest attention logit in the loss curve. qk_clip records it, too. With either
+    option, a trial trains alone and is not compiled."""
 
     @property
     def watches_logits(self) -> bool:
@@ -82,11 +88,11 @@ class OptimizerOptions:
 
 
 def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Iterator[Problem]:
-    """Problems of the options of QK-clip, for a model with this attention."""
+    """The problems of the options of QK-clip in a model with this attention."""
     if optimizer.qk_clip is not None and attention.normed:
         message = (
             "has no effect under model.qk_norm, which makes logits independent of the weights' "
-            "size; drop one of the two"
+            "size; leave out qk_clip or model.qk_norm"
         )
         yield Problem("qk_clip", message, optimizer.qk_clip)
     alpha = optimizer.qk_clip_alpha
@@ -98,16 +104,16 @@ def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Ite
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerSpec(OptimizerOptions):
-    """The optimizer and its base hyperparameters; `telescope.parametrisation.mup` derives the
-    effective values of each parameter group."""
+    """The optimizer with its base hyperparameters and options. `telescope.parametrisation.mup`
+    computes the factors that scale the base hyperparameters for each parameter group."""
 
     name: OptimizerName
     lr: Positive
-    """Base learning rate, independent of width; in a Muon run, Muon's."""
+    """Base learning rate, which does not depend on width. In a Muon run, it is that of Muon."""
     weight_decay: NonNegative
-    """Base decoupled weight decay: each step multiplies a weight by 1 - scaled_lr *
-    scaled_weight_decay."""
+    """Base weight decay, which does not depend on width. It is decoupled: each step multiplies a
+    weight by 1 - lr x weight decay, where both are scaled to the model's width."""
     adamw_lr_ratio: Positive = 0.5
-    """In a Muon run: base lr of the AdamW groups (embeddings, output head, vectors) divided by
-    Muon's base lr."""
+    """In a Muon run: the base learning rate of AdamW, which trains embeddings, output head and
+    vectors, divided by the base learning rate of Muon."""
     parametrisation: Parametrisation = "mup"

@@ -1,10 +1,12 @@
-"""The outcome of a training run: states, curve points, failures.
+"""The outcome of a training run: its state, the points of its loss curve, and its failure, if any.
 
-A `Trial` is a TrialSpec with its state and results, and a `Measurement` is one point of its curve.
-`TrialState` lists the states; `next_trial_state` refuses transitions that are not in `TRANSITIONS`.
-There are two kinds of failure. A *scientific* failure (the loss diverged) is a result, the worst
-possible: the trial is COMPLETED. After an *operational* failure (a process died, a corpus
-disappeared) the trial is retried, or FAILED.
+A `Trial` is a TrialSpec with its state and its results. A `Measurement` is one point of its curve.
+`TrialState` lists the states of a trial. `next_trial_state` refuses transitions that are not in
+`TRANSITIONS`.
+
+There are two kinds of failure. A *scientific* failure means that the loss diverged. This is a
+result, namely the worst possible, so the trial is COMPLETED. An *operational* failure means, for
+example, that a process died or a corpus disappeared. Then the trial is tried again, or is FAILED.
 """
 
 import math
@@ -19,7 +21,7 @@ from telescope.trials.spec import TrialSpec
 
 
 class TrialState(StrEnum):
-    """State of a trial; `meaning` describes each state in a sentence."""
+    """The state of a trial."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -29,42 +31,46 @@ class TrialState(StrEnum):
 
     @property
     def meaning(self) -> str:
-        """The state in one sentence, for users."""
+        """A sentence for users that explains the state."""
         return MEANING[self]
 
     @property
     def terminal(self) -> bool:
-        """True if the trial has ended. A retry of the job restarts FAILED and STOPPED trials."""
+        """True if the trial has ended. Only a retry of its job can start a trial again that is
+        FAILED or STOPPED."""
         return self in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
 
 
 MEANING = {
-    TrialState.PENDING: "Planned, waiting for a worker.",
+    TrialState.PENDING: "The trial is planned and waits for a worker.",
     TrialState.RUNNING: "A worker trains the trial.",
     TrialState.COMPLETED: (
-        "Ended with a result: trained to the end, stopped below stop_below_loss, or diverged."
+        "The trial ended with a result: it trained to the end, reached stop_below_loss, or "
+        "diverged."
     ),
-    TrialState.FAILED: "Could not be run, even after retries; `failure` says why.",
-    TrialState.STOPPED: "Ended early: its job was cancelled or no longer needed the trial.",
+    TrialState.FAILED: "No attempt to run the trial succeeded; `failure` says why.",
+    TrialState.STOPPED: (
+        "The trial ended early, since its job was cancelled or no longer needed the trial."
+    ),
 }
 
 TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.PENDING: frozenset(
-        # COMPLETED: an earlier job ran the trial
+        # to COMPLETED, if an earlier job has run the trial
         {TrialState.RUNNING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.RUNNING: frozenset(
-        # PENDING: the worker was lost or released the trial, or a failed attempt is repeated
+        # to PENDING, if the worker was lost or released the trial, or to repeat a failed attempt
         {TrialState.PENDING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.COMPLETED: frozenset(),
-    TrialState.FAILED: frozenset({TrialState.PENDING}),  # on a retry of its job
-    TrialState.STOPPED: frozenset({TrialState.PENDING}),  # on a retry of its job
+    TrialState.FAILED: frozenset({TrialState.PENDING}),  # if the trial's job is retried
+    TrialState.STOPPED: frozenset({TrialState.PENDING}),  # if the trial's job is retried
 }
 
 
 def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
-    """Return `to`. Raises Conflict if `TRANSITIONS` does not allow the change."""
+    """Return the new state, `to`. Raises Conflict if `TRANSITIONS` does not allow the change."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")
     return to
@@ -72,30 +78,31 @@ def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One point of a curve, after `step` optimizer steps."""
+    """One point of a trial's curve: what the trial has spent, and its metrics, after `step`
+    optimizer steps."""
 
     step: int
     tokens: int
     flops: float
-    seconds: float  # training time so far, over all attempts
-    # by name: train_loss, the mean since the previous point; loss, the held-out loss if measured;
-    # and what else the run measures
+    seconds: float  # seconds of training so far, including earlier attempts
+    # metrics by name: `train_loss` is the mean training loss since the previous point, `loss` is
+    # the held-out loss if it was measured, and others depend on what the run measures
     metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Failure:
-    """The reason why a trial gave no finite loss."""
+    """The reason why a trial has no finite loss."""
 
     kind: Literal["operational", "scientific"]
     message: str
-    retryable: bool = True  # another attempt may succeed
+    retryable: bool = True  # True if another attempt may succeed
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A run with its outcome, as studies see it. `loss` is the final held-out loss: inf if the run
-    diverged, None if the run has no result."""
+    """A training run with its outcome. `loss` is the final held-out loss. It is inf if the run
+    diverged, and None if the run has no result."""
 
     spec: TrialSpec
     state: TrialState = TrialState.PENDING
@@ -105,14 +112,14 @@ class Trial:
     seconds: float = 0.0
     failure: Failure | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """All metrics at the curve's last point, by name; empty unless the trial completed."""
+    """All metrics at the last point of the curve, by name. Empty if the trial has not completed."""
     reused: bool = False
-    """True if an earlier job ran the trial, so that this job does not pay for it."""
+    """True if an earlier job ran the trial. Then the costs of this job do not include the trial."""
     step: int = 0
-    """Number of steps taken up to the last recorded point, including the trunk's; 0 before the
-    first point."""
+    """Number of steps up to the last recorded point of the curve. Steps that the run shares with
+    its trunk are included. It is 0 before the first point."""
     outline: Outline | None = None
-    """Loss against tokens, for studies that read curves; None if none is stored."""
+    """The loss curve, reduced to few points. None if no outline is stored."""
 
     @property
     def digest(self) -> str:
@@ -126,8 +133,8 @@ class Trial:
 
 
 def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -> Trial:
-    """The completed trial that has this curve; it diverged if the curve does not end in a finite
-    held-out loss."""
+    """The completed trial that has this curve. The trial counts as diverged if the last point of
+    the curve has no finite held-out loss."""
     last = curve[-1]
     loss = last.metrics.get("loss", math.nan)
     trial = Trial(
@@ -150,7 +157,7 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
 
 
 def outline(curve: Sequence[Measurement]) -> Outline:
-    """The outline of a curve: at most 200 points, for studies that read thousands of curves."""
+    """The outline of a curve: the curve reduced to at most 200 points."""
     training, held_out = (
         [point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss")
     )

@@ -1,11 +1,10 @@
-"""A loss curve reduced to few points, so that ten thousand curves can be read at once.
+"""Outlines: loss curves reduced to few points, so that ten thousand of them can be read at once.
 
-An *outline* is loss against tokens at up to 200 points, in single precision, not compressed. If the
-run measured its held-out loss at least twice, the outline holds the held-out loss; otherwise the
-training loss, whose value at a point of the curve is the mean since the previous point. Losses that
-are not finite are left out; divergence is recorded in the trial itself.
-
-Parts: `Outline` · `outlined`, which makes an outline from the columns of a curve.
+An *outline* holds the loss of a run against the number of tokens, at up to 200 points and in single
+precision. If the run measured at least two finite held-out losses, the outline holds the held-out
+loss. Otherwise, it holds the training loss, whose value at a point of the curve is the mean since
+the previous point. Losses that are not finite are left out, since the trial itself records whether
+it diverged.
 """
 
 from dataclasses import dataclass
@@ -18,16 +17,17 @@ POINTS = 200
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """Loss against tokens at up to 200 points."""
+    """The loss of a run against the number of tokens, at up to 200 points."""
 
-    tokens: NDArray[np.float32]  # [point], rising
-    loss: NDArray[np.float32]  # [point], finite
+    tokens: NDArray[np.float32]  # shape (points): number of tokens so far, rising
+    loss: NDArray[np.float32]  # shape (points): all values are finite
     held_out: bool  # True if `loss` is the held-out loss, False if the training loss
 
 
 def outlined(tokens: ArrayLike, train_loss: ArrayLike, held_out_loss: ArrayLike) -> Outline:
-    """The outline of a curve. The arguments are the curve's columns, [point]; losses are nan at
-    points without a measurement. Of more than POINTS points, evenly spaced points are taken."""
+    """The outline of a curve. Each argument has one value per point of the curve. A loss is nan at
+    a point where it was not measured. If more than POINTS points have a finite loss, the outline
+    has POINTS of them, evenly spaced."""
     token_counts, training, held_out = (
         np.asarray(column, dtype=np.float64) for column in (tokens, train_loss, held_out_loss)
     )

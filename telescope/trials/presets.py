@@ -1,15 +1,12 @@
 """Presets: architectures with names.
 
-A job may write `model: {preset: llama-like, ...}` instead of all fields. The preset fills in the
-fields that the job leaves out; a field that the job sets takes precedence. Presets leave `depth`
-and `head_dim` at their defaults. Training depends on the fields alone: a trial's digest is the same
-whether the job or a preset set the fields.
+A job may write `model: {preset: llama-like, ...}` instead of all fields of the architecture. The
+preset then fills in the fields that the job leaves out. A field that the job sets takes precedence.
+Presets leave `depth` and `head_dim` at their defaults. A trial's identity does not depend on
+whether the job or a preset set its fields.
 
-Presets resemble their namesakes as far as `telescope.trials.architecture.Architecture` can express
-them: they have no biases, and attend to the whole context.
-
-Parts: `PRESETS`, the table · `Preset`, an architecture that may name a preset · `with_preset`,
-which adds a preset's fields to a job's `model` section · `without_preset`, which removes them.
+A preset resembles the model in its name as far as `telescope.trials.architecture.Architecture`
+allows. For example, all presets have no biases, and attend to the whole context.
 """
 
 from collections.abc import Mapping
@@ -40,17 +37,18 @@ PRESETS: Mapping[PresetName, Architecture] = {
         tied_embeddings=True,
         qk_norm=True,
     ),
-    "llama-like": LLAMA,  # Llama 3; the job sets query_heads_per_kv
+    "llama-like": LLAMA,  # Llama 3, but query_heads_per_kv is left to the job
     "gpt2-like": Architecture(
         mlp="gelu", mlp_ratio=4.0, norm="layer", positions="learned", tied_embeddings=True
     ),
-    # DeepSeek-V2-Lite without its experts: Llama with another attention
+    # DeepSeek-V2-Lite without its experts: like Llama, but with latent attention
     "mla": replace(LLAMA, attention="mla"),
 }
 
 
 def checked_preset_name(name: object) -> object:
-    """Return the name. Raises ValueError, with the closest names, if no preset has this name."""
+    """Return `name` unchanged. Raises ValueError, with the closest name in its message, if `name`
+    is a string but no preset has this name."""
     if isinstance(name, str) and name not in PRESETS:
         hint = closest_name_hint(name, [*get_args(PresetName)])
         raise ValueError(f"there is no such preset{hint}")
@@ -58,14 +56,16 @@ def checked_preset_name(name: object) -> object:
 
 
 def with_preset(section: Mapping[str, Any]) -> dict[str, Any]:
-    """A `model` section with the fields that its preset adds; unchanged without a known preset."""
+    """The `model` section of a job with the fields that its preset fills in. The section stays
+    unchanged if it does not name a known preset."""
     return preset_values(section) | dict(section)
 
 
 def without_preset(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `model` section that its preset does not give: those with other values than
-    the preset's (without a preset, the defaults), and those that no preset has. They stay if the
-    preset changes."""
+    """The fields of a `model` section that must be kept when its preset changes. These are the
+    fields that no preset has, and the fields whose values differ from those of the section's
+    preset. If the section names no known preset, the defaults of all fields take the place of the
+    preset."""
     defaults = preset_values(section) or values(Architecture())
     return {
         name: value
@@ -75,7 +75,8 @@ def without_preset(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def preset_values(section: Mapping[str, Any]) -> dict[str, Any]:
-    """All fields of the preset that a `model` section names; empty without a known preset."""
+    """All fields of the preset that a `model` section names. Empty if the section does not name a
+    known preset."""
     name: Any = section.get("preset")
     return values(PRESETS[name]) if name in get_args(PresetName) else {}
 
@@ -87,10 +88,10 @@ def values(architecture: Architecture) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Preset(Architecture, DescribesInherited):
-    """An architecture that may name a preset, which fills in the fields that are not given."""
+    """An architecture that may name a preset. The preset fills in the fields that are not given."""
 
     preset: Annotated[PresetName, BeforeValidator(checked_preset_name)] | None = None
-    """Name of a preset, whose values fill in the fields of `model` that are not given here."""
+    """Name of a preset. Its values fill in the fields of `model` that are not given here."""
 
     @model_validator(mode="before")
     @classmethod

@@ -1,9 +1,10 @@
-"""The specification that fully determines one training run.
+"""The specification of a *trial*, which fully determines one training run.
 
-A `TrialSpec` holds model, optimizer, data, horizon and seed, all frozen and validated, and is
-identified by the digest of its canonical JSON. Two trials with the same digest are the same trial,
-whichever job planned them. The parts of a spec have modules of their own, `model`, `optimizer`,
-`data` and `horizon`; `identity` computes digests.
+A `TrialSpec` holds the model, optimizer, data, horizon (length, batch size and learning-rate
+schedule) and seed. All parts are frozen and validated. The digest of the specification's canonical
+JSON identifies the trial: trials with the same digest are the same trial, even if different jobs
+plan them. The parts are defined in the files `model`, `optimizer`, `data` and `horizon`, and
+`identity` computes digests.
 """
 
 from dataclasses import field
@@ -23,24 +24,25 @@ from telescope.trials.types import STRICT, Count, require_none
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrialSpec:
-    """One training run, fully determined; its identity is `digest`."""
+    """The specification of one training run. Its identity is `digest`."""
 
     model: AnyModel
     optimizer: OptimizerSpec
     data: DataSpec
     horizon: HorizonSpec
     seed: int = field(default=0)
-    """Seed of the initial values, the order of the data, and dropout in a user's model."""
+    """Seed of the initial values, of the order of the data, and of dropout in a user's model."""
     measure: Literal["loss", "coordinates", "time"] = "loss"
-    """What the run measures. loss: its final held-out loss; coordinates: how far each layer's
-    output moves in the first steps (telescope.studies.coordinates.check); time: the seconds of a
-    step, alone on a worker."""
+    """What the run measures. loss: its held-out loss. coordinates: how far each layer's output
+    moves in the first steps (telescope.studies.coordinates.check). time: the seconds that a step
+    takes while the run has a worker to itself."""
     branch: Branch | None = None
-    """The trunk and the step from whose saved state the run continues; without this state, the run
-    takes all its steps itself."""
+    """The run's *trunk*, which is another trial, and the step from whose saved state the run
+    continues. If this state is missing, the run takes all steps itself. None if the run has no
+    trunk."""
     kept_steps: tuple[Count, ...] = ()
-    """Steps at which the run saves its state for its branches; the states are kept until the job
-    ends."""
+    """Steps at which the run saves its state for its *branches*, the trials whose trunk it is. The
+    states are kept until the job ends."""
 
     @model_validator(mode="after")
     def _require_consistent(self) -> "TrialSpec":
@@ -57,7 +59,8 @@ class TrialSpec:
         steps = self.horizon.steps
         if self.branch and self.branch.step >= steps:
             raise ValueError(
-                f"branch.step {self.branch.step} leaves no step of {steps}; branch off earlier"
+                f"branch.step {self.branch.step} leaves none of the {steps} steps; branch off "
+                "earlier"
             )
         if self.measure == "time" and steps < UNTIMED_STEPS + 2:
             raise ValueError(
@@ -67,22 +70,23 @@ class TrialSpec:
 
     @property
     def branch_step(self) -> int:
-        """Number of steps that the run shares with its trunk, 0 without one; the run's curve and
-        costs begin after these steps."""
+        """Number of steps that the run shares with its trunk. It is 0 if the run has no trunk. The
+        run's curve and costs begin after these steps."""
         return self.branch.step if self.branch else 0
 
     @property
     def own_steps(self) -> int:
-        """Number of steps after `branch_step`."""
+        """Number of steps that the run does not share with its trunk."""
         return self.horizon.steps - self.branch_step
 
     @cached_property
     def digest(self) -> str:
-        """Identity of the run: the first 128 bits, in hex, of the SHA-256 of its canonical JSON.
+        """The identity of the run: the first 128 bits of the SHA-256 of its canonical JSON, in hex.
 
-        If `data.content` is filled in, the digest omits the names of the corpus and the tokenizer,
-        since `content` is the hash of the tokens themselves. Fields that specs have not always had
-        (`LATER_FIELDS`) are omitted at their defaults, so that older runs keep their identity.
+        If `data.content` is filled in, the digest does not depend on the names of the corpus and
+        the tokenizer, since `content` is the hash of the tokens themselves. Fields that were added
+        later (`LATER_FIELDS`) are omitted if they have their defaults, so that older runs keep
+        their identity.
         """
         plain = plain_json(self)
         for part, name, default in LATER_FIELDS:

@@ -23,7 +23,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 OptimizerName = Literal["muon", "adamw"]
-OPTIMIZER_TITLES: Mapping[str, str] = {"muon": "Muon", "adamw": "AdamW"}  # as printed
+OPTIMIZER_TITLES: Mapping[str, str] = {"muon": "Muon", "adamw": "AdamW"}  # names in texts
 Parametrisation = Literal["mup", "mup-paper", "standard"]
 UpdateScale = Literal["spectral_ratio", "spectral_clamped", "rms_match", "none"]
 MuonLrRule = Literal["constant", "inverse_sqrt", "inverse"]
@@ -36,14 +36,15 @@ WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "cons
 
 
 def require_none(problems: Iterator[Problem]) -> None:
-    """Raise ValueError with the first problem, if there is one; for pydantic's validators."""
+    """Raise ValueError with the first problem, if there is one. pydantic's validators call this
+    function."""
     for problem in problems:
         raise ValueError(f"{problem.field}: {problem.message}")
 
 
 def _sorted_pairs(mapping: Any) -> Any:
-    """The sorted pairs of a mapping, hashable and independent of the order of keys. Any other value
-    is returned unchanged, for pydantic to refuse."""
+    """The pairs of a mapping, sorted by key. Unlike the mapping, the pairs are hashable. A value
+    that is not a mapping is returned unchanged, and pydantic validates it."""
     if not isinstance(mapping, Mapping):
         return mapping
     pairs = (
@@ -54,8 +55,9 @@ def _sorted_pairs(mapping: Any) -> Any:
 
 
 def pairs_with(value_type: Any) -> tuple[Any, ...]:
-    """Annotations of a field that documents write as a mapping from name patterns to values of
-    `value_type`, and that specifications hold as sorted pairs."""
+    """Annotations for a field with patterns of names and their values. In JSON and YAML, the field
+    is a mapping from patterns to values of `value_type`. In a specification, it is a tuple of
+    sorted pairs."""
     schema = {"type": "object", "additionalProperties": TypeAdapter(value_type).json_schema()}
     empty = Field(json_schema_extra={"default": {}})
     return (
@@ -67,8 +69,8 @@ def pairs_with(value_type: Any) -> tuple[Any, ...]:
 
 
 class DescribesInherited:
-    """Base class of dataclasses whose JSON schema also describes inherited fields; pydantic itself
-    reads only the docstrings of fields in the class's own body."""
+    """Base class of dataclasses whose JSON schema also describes inherited fields. Without it,
+    pydantic describes only the fields in the class's own body."""
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -83,5 +85,5 @@ class DescribesInherited:
         return schema
 
 
-# relative sizes of the pieces of a fused matrix
+# relative sizes of the pieces of a fused matrix, such as (4, 1, 1)
 PieceSizes = Annotated[tuple[Count, ...], Field(min_length=2)]

@@ -90,12 +90,12 @@ REFUSED: list[tuple[Any, str]] = [
     ),
     (
         awkward.gated,
-        "parameter middle.weight of shape (64, 64): is a matrix that no product sums over; set its "
+        "parameter middle.weight of shape (64, 64): is a matrix that no product uses; set its "
         "role in model.roles",
     ),
     (
         awkward.more_experts,
-        "parameter middle.up of shape (4, 64, 64): the number of its matrices grows with width",
+        "parameter middle.up of shape (4, 64, 64): holds more matrices at a larger width",
     ),
     (awkward.no_module, "must return a torch.nn.Module; at width 64 it returned a list"),
     (awkward.raises, "raised at width 64: KeyError: 'no such width'"),

@@ -13,7 +13,7 @@ OURS, BY_HAND = "tests.telescope.user_models:ours", "tests.telescope.awkward:tie
     ("factory", "width", "parametrisation", "words"),
     [
         (OURS, 24, "standard", None),
-        (OURS, 20, "standard", "choose a width that it builds"),  # its heads are of 8
+        (OURS, 20, "standard", "choose a width at which the factory can"),  # its heads are of 8
         (BY_HAND, 32, "standard", None),
         (BY_HAND, 32, "mup", "model.head_form"),  # no module applies the head's multiplier
         (BY_HAND, 16, "mup", None),  # the multiplier is 1 at the base width

@@ -313,7 +313,7 @@ def test_a_trial_whose_logits_are_observed_trains_alone() -> None:
 
 
 def test_options_that_would_have_no_effect_are_refused() -> None:
-    words = r"qk_clip: has no effect under model\.qk_norm.*drop one"
+    words = r"qk_clip: has no effect under model\.qk_norm.*leave out qk_clip"
     with pytest.raises(ValidationError, match=words):
         trial(LOUD, replace(MODEL, qk_norm=True))
     with pytest.raises(ValidationError, match="qk_clip_alpha: has no meaning without qk_clip"):

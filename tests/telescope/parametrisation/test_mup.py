@@ -436,5 +436,5 @@ def test_both_forms_of_the_head_move_the_logits_equally_in_one_step() -> None:
 
 
 def test_tied_embeddings_refuse_a_rescaled_head() -> None:
-    with pytest.raises(ValueError, match="also shrink the input embeddings"):
+    with pytest.raises(ValueError, match="the head has no learning rate"):
         ModelSpec(width=32, base_width=32, tied_embeddings=True, head_form="rescaled")

@@ -70,7 +70,7 @@ REFUSED = [
     ("model.calibration_width", 96, "model.calibration_width", "use 128"),
     ("model.calibration_width", 16, "model.calibration_width", "use 32"),
     ("model.target_width", 128, "model.target_width", "below calibration_width 256"),
-    ("model.target_width", 520, "model.target_width", "use a multiple of it, such as 512"),
+    ("model.target_width", 520, "model.target_width", "use a multiple of 16, such as 512"),
     ("model.head_dim", 15, "model.head_dim", "multiple of 2"),
     ("model.family", "mlp", "model.family", "transformer"),
     (
@@ -133,7 +133,7 @@ REFUSED = [
         "data.corpus",
         {"a": 1e6, "b": 0.1},
         "data.corpus",
-        "b has less than a millionth of all the weight",
+        "b has less than a millionth of the sum of the weights",
     ),
     ("data.corpus", {"a": 1, "b": float("nan")}, "data.corpus.b", "finite"),
     ("optimizer", ["muon", "muon"], "optimizer", "twice"),
@@ -257,7 +257,7 @@ REFUSED = [
         "sweep_over.model",
         [{"name": "a"}, {"name": "b", "tied_embeddings": True, "head_form": "rescaled"}],
         "sweep_over.model.1.head_form",
-        "untie them",
+        "tied_embeddings: false",
     ),
     (
         "sweep_over.data",

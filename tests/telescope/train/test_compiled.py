@@ -146,7 +146,7 @@ def test_after_a_failed_compilation_no_other_is_tried(
     assert [compiled.ensure_compiled(graph) for graph in graphs] == [False] * 3
     compiled.ensure_compiled.cache_clear()
     assert len(attempts) == 1
-    assert "is not compiled here: RuntimeError: no Python.h (" in caplog.text
+    assert "is not compiled on this worker: RuntimeError: no Python.h (" in caplog.text
 
 
 def test_a_compile_time_that_cannot_be_recorded_is_logged_only(

@@ -93,7 +93,7 @@ def test_a_shape_is_compiled_if_its_remaining_steps_repay_the_expected_time(
     )
     assert machine.compiled_graphs == []
     assert choose(trial(), 8, 400) == Program(
-        1, compiled=True, reason="compiled in 90.0 s, 2.00 times as fast"
+        1, compiled=True, reason="compiled in 90.0 s, 2.00 times as fast as not compiled"
     )
     assert machine.compiled_graphs == [Graph.of(trial())]
 
@@ -103,7 +103,10 @@ def test_a_graph_that_is_hardly_faster_is_not_used_and_not_tried_again(
 ) -> None:
     Machine(monkeypatch, fused=0.96)
     assert choose(trial(), 8, 1e6) == Program(
-        1, repaid_steps=math.inf, reason="compiled in 90.0 s, 1.04 times as fast: not used"
+        1,
+        repaid_steps=math.inf,
+        reason="compiled in 90.0 s, 1.04 times as fast as not compiled, which is too little: "
+        "not used",
     )
 
 

@@ -113,12 +113,12 @@ def test_planned_values_lie_on_the_lattice_and_ignore_the_last_bits(octaves: flo
         (lambda: ModelSpec(width=40, base_width=32), "40 is not divisible"),
         (
             lambda: ModelSpec(width=64, base_width=32, query_heads_per_kv=3),
-            "multiple of it, such as 48",
+            "multiple of 48, such as 48",
         ),
         (lambda: ModelSpec(width=64, base_width=32, mlp_ratio=2.71), "not a whole number"),
         (
             lambda: ModelSpec(width=64, base_width=32, attention="mla", kv_rank_ratio=0.2),
-            "the size of the latent; use 0.203",
+            "use kv_rank_ratio 0.203",
         ),
         (
             lambda: ModelSpec(width=64, base_width=32, attention="mla", query_heads_per_kv=2),
@@ -130,7 +130,7 @@ def test_planned_values_lie_on_the_lattice_and_ignore_the_last_bits(octaves: flo
         ),
         (
             lambda: ModelSpec(width=64, base_width=32, attention="mla", qk_norm=True),
-            "qk_norm: .* leave it out",
+            "qk_norm: .* leave qk_norm out",
         ),
         (
             lambda: ModelSpec(width=64, base_width=32, attention="mla", rotary_dim=3),
@@ -138,7 +138,7 @@ def test_planned_values_lie_on_the_lattice_and_ignore_the_last_bits(octaves: flo
         ),
         (
             lambda: ModelSpec(width=60, base_width=60, attention="mla", head_dim=6),
-            "rotary_dim: half of head_dim 6 is odd.* rotary_dim: 4",
+            "rotary_dim: is half of head_dim 6 by default.* rotary_dim: 4",
         ),
         (
             lambda: ModelSpec(width=64, base_width=32, rotary_dim=4),

@@ -14,8 +14,8 @@ FEW = {"tokens": 400_000}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"optimizer": []}, "optimizer", "name muon, adamw, or both"),
     ({"optimizer": ["muon", "muon"]}, "optimizer", "name each once"),
-    ({"model": {"width": 40}}, "model.width", "use a multiple of it"),
-    ({"model": {"width": 32, "base_width": 40}}, "model.base_width", "use a multiple of it"),
+    ({"model": {"width": 40}}, "model.width", "use a multiple of 16"),
+    ({"model": {"width": 32, "base_width": 40}}, "model.base_width", "use a multiple of 16"),
     ({"batch_tokens": []}, "batch_tokens", "list some"),
     ({"batch_tokens": {"low": 512, "high": 256}}, "batch_tokens", "with high at least low"),
     ({"batch_tokens": [16 * i for i in range(1, 66)]}, "batch_tokens", "more than 64; use fewer"),
@@ -44,7 +44,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"model": {"preset": "gemma-like", "width": 32}, "optimizer_options": {"qk_clip": 9.0}},
         "optimizer_options.qk_clip",
-        "drop one",
+        "leave out qk_clip or",
     ),
     (
         {"runs": {"tokens": 2**31 - 1, "doublings": 8}},

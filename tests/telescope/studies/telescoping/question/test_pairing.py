@@ -273,7 +273,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         document_with(model={"head_form": "rescaled", "tied_embeddings": True}),
         "model.head_form",
-        "untie",
+        "tied_embeddings: false",
     ),
     (
         document_with(parametrisation="standard", model={"head_form": "rescaled"}),
