@@ -38,7 +38,7 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     if exporter is None:
         kinds = ", ".join(EXPORTERS)
         message = (
-            f"is a job of kind {job.kind}; only jobs of kind {kinds} have hyperparameters to export"
+            f"is a job of kind {job.kind}; only jobs of kind {kinds} can be exported, so name one"
         )
         raise InvalidInput.of("job_id", message, job.id)
     study, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)

@@ -1,4 +1,4 @@
-"""The benchmark of the coordinate check fails where it should."""
+"""The benchmark of the coordinate check fails if a verdict is wrong or the check takes too long."""
 
 from benchmarks.coordinates import ARMS, REQUIRED, faults
 
