@@ -83,12 +83,14 @@ def slope_range(report: CoordinateReport, part: str, logits: bool = False) -> st
 def faults(verdicts: Mapping[str, str], required_s: float) -> list[str]:
     """Messages about unexpected verdicts, and about too many CPU seconds of the required arms."""
     messages = [
-        f"{name}: {verdict}, and {ARMS[name][1]} was expected"
+        f"{name}: the verdict is {verdict}, but {ARMS[name][1]} was expected"
         for name, verdict in verdicts.items()
         if verdict != ARMS[name][1]
     ]
     if required_s > LIMIT_S:
-        messages.append(f"{required_s:.1f} CPU-seconds are more than {LIMIT_S:g}")
+        messages.append(
+            f"the required arms took {required_s:.1f} CPU-seconds, and the limit is {LIMIT_S:g}"
+        )
     return messages
 
 
@@ -118,7 +120,8 @@ def main() -> int:
             failures.append(f"{name}: {report.reason}. Likely cause: {report.cause}.")
     required_s = sum(cpu_seconds.get(name, 0.0) for name in REQUIRED)
     total = (
-        f"{required_s:.1f} CPU-seconds for the {len(REQUIRED)} required arms (at most {LIMIT_S:g})"
+        f"The {len(REQUIRED)} required arms took {required_s:.1f} CPU-seconds; "
+        f"the limit is {LIMIT_S:g}."
     )
     messages = faults(verdicts, required_s)
     print("", *failures, "", total, *messages, sep="\n")

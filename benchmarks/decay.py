@@ -53,7 +53,7 @@ def table(pairs: list[Pair], losses: np.ndarray) -> str:  # losses: [pair, seed]
     """The table, with one line for each pair."""
     differences = 100 * (losses / losses[0] - 1)
     errors = differences.std(axis=1, ddof=1) / math.sqrt(losses.shape[1])
-    lines = [f"{'lr':>8} {'decay':>9} {'loss':>8} {'sd':>7}   % beside the first"]
+    lines = [f"{'lr':>8} {'decay':>9} {'loss':>8} {'sd':>7}   difference from the first, %"]
     for (lr, decay), row, percent, error in zip(pairs, losses, differences, errors, strict=True):
         lines.append(
             f"{lr:8.4g} {decay:9.4g} {row.mean():8.4f} {row.std(ddof=1):7.4f}   "

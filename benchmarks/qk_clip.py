@@ -51,7 +51,10 @@ def main() -> None:
     torch.set_num_threads(1)
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=arguments.steps, batch_tokens=512, record_every=20)
-    print("| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss |")
+    print(
+        "| optimizer | tau | largest logit in the first 20 steps | in the last 20 steps "
+        "| most heads clipped in 20 steps, of 4 | mean loss (range) |"
+    )
     print("|---|---|---|---|---|---|")
     for (name, (optimizer, model)), tau in product(ARMS.items(), THRESHOLDS):
         specs = [

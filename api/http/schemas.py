@@ -71,7 +71,7 @@ class Levels(Resource):
     """The levels of a job that are decided so far: one per width, optimizer and variant."""
 
     final: bool
-    """True once the job has ended, so that no level will be added or changed."""
+    """True if the report of the job is final, so that no level will be added or changed."""
     items: list[Level]
 
 
@@ -116,8 +116,8 @@ class RatioPage(ItemPage[RatioRow]):
     batch size could be fitted. It is null if there are no items, or if a critical batch size lies
     beyond the batch sizes that were run."""
     trend: Direction | None
-    """Trend of the ratio from that batch size on. It is null if fewer than two batch sizes there
-    have pairs of runs."""
+    """Trend of the ratio from that batch size on. It is null if fewer than two of these batch sizes
+    have pairs of runs, one with AdamW and one with Muon, with the same seed."""
     exponent: float | None
     """From that batch size on, the ratio is proportional to the batch size to this power. It is
     null if there is no trend."""

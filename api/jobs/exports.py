@@ -44,8 +44,8 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     study, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)
     if document is None:
         is_running = job.state is JobState.RUNNING
-        state = "has not finished a level yet" if is_running else f"is {job.state}"
-        message = "there are no hyperparameters to export before its first report"
+        state = "has not finished the search at any width" if is_running else f"is {job.state}"
+        message = "there is nothing to export before the job's first report"
         raise NotExportable(f"job {job.id} {state}; {message}")
     used_trials = tuple(
         UsedTrial(

@@ -63,8 +63,8 @@ def preview(
 ) -> Response:
     """Forecast the trials and the cost of a study without training anything.
 
-    The forecast of a study of kind `telescope` lists the cost of each width. It also lists cheaper
-    and dearer ways to search, such as copying the optimum of the smallest width.
+    The forecast of a study of kind `telescope` lists the cost of each width. It also lists other
+    ways to choose the learning rate, such as copying the optimum of the smallest width.
     """
     forecast = registry.preview(study, machine.measurements_in_database(settings, store))
     return JSONResponse({"kind": study.kind.name} | registry.report_document(forecast))

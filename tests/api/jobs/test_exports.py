@@ -193,7 +193,7 @@ def test_jobs_without_a_finished_level_or_of_another_kind_have_no_export(
     service: TestClient, served: Served
 ) -> None:
     early = problem(service.get(f"/v1/jobs/{served.begun}/export", params={"to": "json"}), 409)
-    assert "has not finished a level yet" in early["detail"]
+    assert "has not finished the search at any width" in early["detail"]
     other = problem(service.get(f"/v1/jobs/{served.other}/export", params={"to": "json"}), 422)
     assert (other["errors"][0]["field"], "of kind compute_time" in other["detail"]) == (
         "job_id",
