@@ -37,8 +37,8 @@ from telescope.trials.spec import TrialSpec
 class Load:
     """Trials at several widths: half of the trials use Muon, the other half AdamW.
 
-    `against_a` and `against_best` are targets for telescope's trials per hour, divided by the
-    trials per hour of arm (a), and of the better of the arms (b) and (c).
+    `against_a` is the target for telescope's trials per hour divided by those of arm (a).
+    `against_best` is the same for the better of the arms (b) and (c).
     """
 
     widths: tuple[int, ...]
@@ -159,7 +159,7 @@ def telescope(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from workers.interface import Assignment, Failed, Finished, Started
     from workers.on_ray.actors import RayExecutor
 
-    # The log shows which compiled programs the workers choose.
+    # The log shows which programs the workers choose.
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     executor = RayExecutor(processes)  # its Ray ends together with this process
     outcomes = dict[int, Outcome]()

@@ -5,8 +5,8 @@
 
 The study measures which optimizer needs fewer tokens to a target loss at each batch size. It shows
 whether the advantage lasts beyond the critical batch size, from which on larger batches need more
-tokens. Running it with different values of `--reading` shows whether the learning-rate schedule of
-the runs from which losses are read matters.
+tokens. Losses can be read from runs with a constant learning rate or from runs with a decaying
+learning rate (`--reading`). Running the benchmark with both shows whether this choice matters.
 
 By default the study trains width 32 on the corpus python-stdlib, with batches of 256 to 16k tokens
 and five seeds. It tunes the learning rate at each batch size on the same grid. The study runs in

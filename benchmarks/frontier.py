@@ -14,7 +14,8 @@ telescope estimates the following quantities from the curves:
   laws of McCandlish's form
 - B_tok, the largest batch size that needs hardly more tokens than the smallest batches
 - slope, the exponent of the steps against the batch size beyond B*
-- R, AdamW's T divided by Muon's, and gap, AdamW's T minus Muon's, at each batch size
+- R, AdamW's T divided by Muon's T, at each batch size
+- gap / T Muon, the difference between AdamW's T and Muon's T, divided by Muon's T
 - trend of R, the exponent of R against the batch size
 
 For each quantity the benchmark prints the coverage in %, and in brackets the median half-width of

@@ -7,7 +7,7 @@ one database row per point would take a hundred times as long.
 A trial may need several attempts, for example after a crash. To read the whole curve, `join_chunks`
 joins the chunks of all attempts; a later attempt replaces all points of earlier attempts from the
 later attempt's first step on. To display a curve, `thin` divides the points into buckets and keeps
-the smallest and the largest loss of each bucket, so that spikes stay visible.
+the smallest and the largest loss in each bucket, so that spikes stay visible.
 
 A trial that has completed also has an outline: a short version of the curve that holds only tokens
 and losses (`outline_of`, `packed`, `unpacked`). Some studies read the outlines of a whole job.
@@ -101,7 +101,7 @@ def thin(curve: Curve, points: int) -> Curve:
     """Thin a curve to about `points` points. A curve with at most `points` points stays unchanged.
 
     The first and the last point are kept. The points are divided into buckets, and the points with
-    the smallest and the largest train_loss of each bucket are kept. If the curve has no train_loss,
+    the smallest and the largest train_loss in each bucket are kept. If the curve has no train_loss,
     its first metric is used instead. All points with a held-out loss are also kept if there are at
     most `points` of them; the thinned curve then has up to about twice `points` points.
     """

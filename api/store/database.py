@@ -64,8 +64,8 @@ class Database:
 
         `row` has the columns digest, document (the stored spec as JSON) and study (the document of
         the trial's job). Jobs with equal trials share one stored spec. The job that stored the spec
-        may have read equal tokens from another path, so the names of its corpus and tokenizer are
-        replaced by those of the trial's own job.
+        may have read equal tokens from another path, so the corpus and the tokenizer that the spec
+        names are replaced by those of the trial's own job.
         """
         spec = self._spec(row.digest, row.document)
         blocks = data_sections(json.loads(row.study))

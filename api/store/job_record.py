@@ -78,7 +78,8 @@ class JobRecord(Store):
     ) -> JobRow:
         """End a job: change its state to `state`, and stop its unfinished trials.
 
-        `result` is the final report of the job. If it is None, the stored report stays as it is.
+        `reason` says why the job ended. `result` is the final report of the job; if it is None, the
+        stored report stays as it is.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)

@@ -46,7 +46,8 @@ class TrialRow(TrialSummary):
         """The trial's failure; None if it has none.
 
         A scientific failure is a divergence of the loss. An operational failure is any other
-        failure, such as a crash of the worker, of the last attempt that failed.
+        failure, such as a crash of the worker. If several attempts failed, this is the failure of
+        the last one.
         """
         if self.failure_kind == "scientific":
             return Failure("scientific", self.failure_message or "", retryable=False)

@@ -5,7 +5,7 @@ such as pause and cancel. All other methods read. Each public method is one tran
 `create_job` may need two. The number of SQL statements in a transaction does not depend on the
 number of trials.
 
-The writes that only the coordinator makes, which is the process that runs the jobs, are in
+The coordinator is the process that runs the jobs. The writes that only the coordinator makes are in
 `api.store.record`.
 """
 
