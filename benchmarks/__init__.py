@@ -1,11 +1,11 @@
-"""Benchmarks that take too long for the test suite; each has `--quick`.
+"""Benchmarks that take too long for the test suite.
 
-Results go into the pages of docs/log/, which docs/log.md lists.
+The results are kept in the pages of docs/log/, which docs/log.md lists.
 
-- speed: `throughput` with its `arms` and `peers`, `service`, `steps`, `gpu`, `data`, `turnaround`,
-  `frontier_answers`
-- answers: `coordinates`, `frontier`, `surfaces`, `search`, `transfer`, `decay`, `qk_clip`,
-  `compute_time`
-- two commits: `unchanged`, with `checkouts` and `comparison`
-- shared: `arguments`, `machine`, `recipes`
+- These benchmarks measure speed: `throughput` (with `arms` and `peers`), `service`, `steps`, `gpu`,
+  `data`, `turnaround`, `frontier_answers`.
+- These measure how good telescope's answers are: `coordinates`, `frontier`, `surfaces`, `search`,
+  `transfer`, `decay`, `qk_clip`, `compute_time`.
+- `unchanged` (with `checkouts` and `comparison`) compares the answers of two commits.
+- The other modules are shared: `arguments`, `machine`, `recipes`.
 """

@@ -1,17 +1,18 @@
-"""The option `--quick` of all benchmarks: tiny sizes, to check that a benchmark runs."""
+"""The option `--quick` of the benchmarks, which checks with tiny sizes that a benchmark runs."""
 
 import argparse
 from typing import Any
 
 
 def parsed(parser: argparse.ArgumentParser, **small: Any) -> argparse.Namespace:
-    """Parse the arguments of this process; `--quick` replaces the sizes by those in `small`.
+    """Add the option `--quick` to a parser, and parse the arguments of this process.
 
-    The figures of a quick run are meaningless.
+    With `--quick`, the values in `small` replace the arguments of the same names. The figures that
+    a quick run prints are meaningless.
     """
     sizes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in small.items())
     parser.add_argument(
-        "--quick", action="store_true", help=f"only check that it runs, with {sizes}"
+        "--quick", action="store_true", help=f"only check that the benchmark runs, with {sizes}"
     )
     arguments = parser.parse_args()
     if arguments.quick:

@@ -1,19 +1,18 @@
-"""Ways to run the same trials.
+"""Ways to run the same trials, with telescope and with other tools.
 
     python -m benchmarks.arms ARM LOAD --out FILE
 
-benchmarks.throughput calls it to run one arm in a separate process.
+A load is a list of trials, and an arm is a way to run them. `benchmarks.throughput` calls this
+module to run one arm in a separate process. The arms are:
 
 - (a) Ray Tune with a function trainable
 - (b) Ray Tune with a class trainable and reused actors
-- (c) plain loops, one process per core
-- (d) telescope's executor with warm Ray workers, as its service uses it; nothing is compiled yet
-- (e) the same after an earlier job has compiled the load's shapes
+- (c) plain loops, in one process per core
+- (d) the part of telescope that trains a job's trials on Ray workers; the workers are warm, but
+  their machine has compiled nothing before
+- (e) as (d), after an earlier job has compiled the programs for all shapes of models in the load
 
-(a) to (c) train with `benchmarks.peers.plain`.
-
-Parts: `Load`, `LOADS`, `warm_up_spec` · `Outcome` of a trial, `ArmRun` of a load · one function per
-arm, `ARMS` · `main`.
+Arms (a) to (c) train with the plain loop of `benchmarks.peers.plain`.
 """
 
 import argparse
@@ -36,29 +35,30 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Load:
-    """A number of trials at these widths, half of them with Muon, half with AdamW.
+    """Trials at several widths: half of the trials use Muon, the other half AdamW.
 
-    The targets are ratios of telescope's trials per hour to those of other arms: `against_a` to
-    those of (a), `against_best` to those of the better of (b) and (c).
+    `against_a` is the target for telescope's trials per hour divided by those of arm (a).
+    `against_best` is the same for the better of the arms (b) and (c).
     """
 
     widths: tuple[int, ...]
     trials: int
     steps: int
-    order: str  # order in which the arms take turns
+    order: str  # letters of the arms, in the order in which they take turns
     against_a: float | None = None
     against_best: float | None = None
-    # (a) trains one trial of this many: it starts a process per trial, which takes minutes, and
-    # the cost per trial does not depend on the number of trials
+    # Arm (a) starts a process for each trial, so that the whole load would take it many minutes. It
+    # trains only one trial in this many, since its time per trial does not depend on their number.
     a_trains_one_in: int = 1
 
     def specs(self) -> list[TrialSpec]:
         return trials(self.widths, self.trials, self.steps)
 
     def numbers(self, arm: str) -> tuple[int, ...]:
-        """The numbers of the trials that an arm trains.
+        """The positions in the load of the trials that an arm trains.
 
-        Muon and AdamW alternate, so trials are chosen in pairs, and each optimizer has half.
+        Trials with Muon and with AdamW alternate in the load. Trials are therefore chosen in pairs,
+        so that each optimizer has half of the chosen trials.
         """
         return tuple(
             number
@@ -74,16 +74,16 @@ class Load:
 
 LOADS = {
     "short": Load((32, 64), 64, 120, "dcba", 4.0, 1.3, a_trains_one_in=4),
-    "long": Load((32, 64), 8, 1200, "edca", 1.6, 1.25),  # an eighth of "long64"
+    "long": Load((32, 64), 8, 1200, "edca", 1.6, 1.25),  # an eighth of the trials of "long64"
     "long64": Load((32, 64), 64, 1200, "dcba", 1.6, 1.25),  # all arms together take an hour
     "wide": Load((128, 256), 8, 120, "dc"),
-    "sample": Load((32, 64), 16, 120, "cdba", 4.0, 1.3),  # a quarter of "short"
+    "sample": Load((32, 64), 16, 120, "cdba", 4.0, 1.3),  # a quarter of the trials of "short"
     "quick": Load((32, 64), 4, 30, "cdba"),
 }
 
 
 def warm_up_spec() -> TrialSpec:
-    """The trial that each worker of (b), (c) and (d) runs before the clock starts."""
+    """The trial that each worker of the arms (b) to (e) runs before the clock starts."""
     return trial(32, 10, OPTIMIZERS[0])
 
 
@@ -92,9 +92,9 @@ class Outcome:
     """Final loss and times of a trial."""
 
     loss: float
-    began: float  # Unix time at the worker
-    ended: float  # Unix time at the worker, or when the driver received the event
-    seconds: float  # of training, including the held-out loss
+    began: float  # Unix time at which training began
+    ended: float  # Unix time at which training ended, or at which the main process learned of it
+    seconds: float  # duration of training, including the computation of the held-out loss
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ class ArmRun:
     startup_s: float  # from the start of the process to the start of the first trial
     wall_s: float  # from the start of the first trial to the last result
     training_s: float  # total over all trials
-    trials: tuple[int, ...]  # their numbers in the load
+    trials: tuple[int, ...]  # positions of the trials in the load
     losses: tuple[float, ...]  # final losses, in the order of `trials`
-    peak_bytes: int = 0  # resident memory of all processes together
+    peak_bytes: int = 0  # largest resident memory of all processes together
 
 
 def by_worker(loss: float, began: float, seconds: float) -> Outcome:
-    """The outcome of a trial that its worker timed from start to end."""
+    """The outcome of a trial whose worker measured both the start time and the duration."""
     return Outcome(loss, began, began + seconds, seconds)
 
 
@@ -150,7 +150,7 @@ def telescope_again(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]
     from workers.runner import settle
 
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1, settle) as pool:  # stands for a worker of an earlier job
+    with context.Pool(1, settle) as pool:  # compiles what a worker of an earlier job would compile
         pool.map(compile_graph, dict.fromkeys(map(Graph.of, specs)))
     return telescope(specs, processes)
 
@@ -159,16 +159,17 @@ def telescope(specs: Sequence[TrialSpec], processes: int) -> list[Outcome]:
     from workers.interface import Assignment, Failed, Finished, Started
     from workers.on_ray.actors import RayExecutor
 
-    # the log of the workers says which programs they choose
+    # The log shows which programs the workers choose.
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    executor = RayExecutor(processes)  # ends with the process, as Tune's Ray does
+    executor = RayExecutor(processes)  # its Ray ends together with this process
     outcomes = dict[int, Outcome]()
     with tempfile.TemporaryDirectory() as folder:
 
         def run(specs_by_number: dict[int, TrialSpec]) -> set[str]:
-            """Train all trials; return the workers that trained them."""
+            """Train all trials, and return the names of the workers that trained them."""
             workers, unfinished = set[str](), set(specs_by_number)
-            # the clock of the first trial also covers the measurement of pack sizes
+            # The time of the first trial starts here, so that it includes the time in which the
+            # workers measure how many trials to train together.
             began = {next(iter(specs_by_number)): time.time()}
             executor.submit(
                 *(

@@ -1,11 +1,13 @@
-"""Run the commands and the service of one checkout, and collect the output of a case.
+"""Run the commands and the service of one checkout, and collect their output.
 
-Nothing of the checkout is imported: its `telescope` command runs in separate processes with this
-Python interpreter. PYTHONPATH and the working directory are the checkout, each process has one
-thread and compiles nothing, and each case has a fresh TELESCOPE_HOME. The output of a case is a
-set of named JSON documents, so that those of any two commits can be compared.
+A checkout is a folder with the code of telescope at some commit. A case is one job, or one command,
+that is run in each checkout that is compared. The output of a case is a set of named JSON documents
+and texts, so that the outputs of two commits can be compared (`benchmarks.comparison`).
 
-Parts: `Checkout` · `Case`, `CASES` · `Observation`, `observe`.
+This process imports nothing of the checkout. The checkout's `telescope` command runs in separate
+processes, with the same Python interpreter and with the checkout as PYTHONPATH and as working
+directory. Each process has one thread and compiles nothing. Each case has a new data folder
+(TELESCOPE_HOME).
 """
 
 import itertools
@@ -33,7 +35,7 @@ POLL_SECONDS = 0.5
 TERMINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
 PAGE_SIZE = 1000
 SETTINGS = {
-    "TELESCOPE_COMPILE": "never",  # a compiled curve is an eager one to rounding only
+    "TELESCOPE_COMPILE": "never",  # losses of compiled programs differ by rounding
     "TELESCOPE_FACTORIES": "huggingface:*",
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -47,8 +49,8 @@ class Case:
     """A command or a job that both checkouts run."""
 
     name: str
-    file: str  # in the folder of examples of the checkout
-    targets: tuple[float, ...] = ()  # target losses queried after a compute_time job
+    file: str  # name in the checkout's folder of examples; empty if the case needs no file
+    targets: tuple[float, ...] = ()  # target losses for which the tables of the job are requested
 
 
 CASES = (
@@ -110,14 +112,14 @@ REFUSED: tuple[Any, ...] = (
     | {"model": {"width": 30}, "given": [{"optimizer": "muon", "batch_tokens": 256, "lr": 0.1}]},
     BATCHES | {"from_jobs": {"jobs": ["job-0"]}},
 )
-"""Invalid job documents; the error messages about them are compared."""
+"""Invalid job documents. The error messages about them are compared."""
 
 
 @dataclass(frozen=True)
 class Observation:
     """The output of a case in one checkout, and its duration.
 
-    `documents` maps names to JSON documents, or to the text that a command printed.
+    `documents` maps names to JSON documents, or to texts that a command printed.
     """
 
     documents: dict[str, Any]
@@ -143,12 +145,15 @@ class Checkout:
 
     @property
     def examples(self) -> Path:
-        """The folder of example files, which older commits have at the top level."""
+        """The folder of example files. In older commits it is at the top level."""
         packaged = self.folder / "api" / "examples"
         return packaged if packaged.exists() else self.folder / "examples"
 
     def environment(self, home: Path) -> dict[str, str]:
-        """The environment of its processes, without variables of the caller's own telescope."""
+        """The environment variables of the checkout's processes.
+
+        Variables for telescope or Ray that are set in this process are left out.
+        """
         inherited = {
             name: value
             for name, value in os.environ.items()
@@ -162,7 +167,7 @@ class Checkout:
         return inherited | SETTINGS | paths
 
     def telescope(self, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one `telescope` command to its end."""
+        """Run one `telescope` command, and wait for its end."""
         return subprocess.run(
             [*self.command, *arguments],
             cwd=self.folder,
@@ -172,7 +177,7 @@ class Checkout:
         )
 
     def require_own_code(self, home: Path) -> None:
-        """Exit with a message if another installation's code would run instead."""
+        """Exit with a message if the checkout's processes would import code from elsewhere."""
         script = (
             "import api, telescope, workers; "
             "print(telescope.__file__, api.__file__, workers.__file__)"
@@ -186,13 +191,13 @@ class Checkout:
             check=True,
         )
         if not all(Path(file).is_relative_to(self.folder) for file in process.stdout.split()):
-            raise SystemExit(f"{self.folder} would run the code of {process.stdout}")
+            raise SystemExit(f"{self.folder} would run other code instead: {process.stdout}")
 
     @contextmanager
     def serving(self, home: Path, executor: str, workers: int) -> Iterator[httpx.Client]:
-        """Start the checkout's service and yield a client once it is ready.
+        """Start the checkout's service, and yield an HTTP client once the service is ready.
 
-        The service ends with the block.
+        The service ends when the `with` block ends.
         """
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -225,11 +230,11 @@ def _wait_until_ready(http: httpx.Client, process: subprocess.Popen[bytes], log:
             if http.get("/readyz").status_code == 200:
                 return
         time.sleep(0.1)
-    raise SystemExit(f"the service did not start:\n{log.read_text()}")
+    raise SystemExit(f"the service did not become ready; its log is:\n{log.read_text()}")
 
 
 def observe(checkout: Checkout, case: Case, executor: str, workers: int) -> Observation:
-    """Run a case in a fresh TELESCOPE_HOME."""
+    """Run a case in a new data folder, and return its output."""
     home = Path(tempfile.mkdtemp(prefix="telescope-unchanged-"))
     start = time.monotonic()
     try:
@@ -272,7 +277,7 @@ def _refusal_documents(http: httpx.Client) -> dict[str, Any]:
 def _job_documents(
     checkout: Checkout, case: Case, home: Path, http: httpx.Client
 ) -> dict[str, Any]:
-    """Submit a job, wait for its end, and collect its result in every form, trials and curves."""
+    """Submit a job, wait for its end, and collect its result in all formats, trials and curves."""
     body = (checkout.examples / case.file).read_bytes()
     headers = {"Content-Type": "application/yaml"}
 
@@ -309,7 +314,10 @@ def _job_documents(
 
 
 def _command_documents(checkout: Checkout, home: Path, url: str, job_id: str) -> dict[str, Any]:
-    """The printed result and the exports of a job, with the exit status of each command."""
+    """Run the commands that print and export a job's result.
+
+    Returns what the commands print, and their exit statuses.
+    """
     result = checkout.telescope(home, "result", job_id, "--url", url)
     exports = {
         form: checkout.telescope(home, "export", job_id, "--to", form, "--url", url)

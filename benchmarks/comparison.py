@@ -1,19 +1,20 @@
-"""Comparison of two observations of a case, value by value.
+"""Comparison of the outputs of two commits for one case, value by value.
 
-- Must be equal to the last bit: numbers, codes (text without a space: states, verdicts, digests,
-  names) and exit statuses.
-- Left out by name: values that a clock measured (`MEASURED`) and values that identify a run
-  (`OF_THE_RUN`).
-- May differ: words (text with spaces, and the output of commands apart from its digits), unless
-  they differ only in a number; and keys that only one side has.
+A case is one job or command that both commits run. The outputs are an `Observation` of the earlier
+commit ("before") and an `Observation` of the later commit ("after").
 
-Structured reasons (`because`, in reports from ea547aa on) are compared if both sides have one.
-Every code and number in the reason before must occur in the reason after, in any place, since
-values move when reasons gain parts. A number that only changes its type, such as 6.0 to 6, is
-reported and is not an error.
+- Numbers, exit statuses and codes must be equal to the last bit. A code is a text without a space,
+  such as a state, a verdict, a digest or a name.
+- Values that depend on a clock (`MEASURED`), and values that differ between any two runs
+  (`OF_THE_RUN`), are not compared.
+- Words are texts with spaces. They may differ, but not only in a number.
+- In the printed output of commands, digits are ignored and words may differ.
+- Keys that only one of the outputs has are listed, and are no error.
 
-Parts: `MEASURED`, `OF_THE_RUN` · `Leaf`, `leaves` · `Difference`, `compare`, `lost_from_reasons` ·
-`masked`.
+A report may give a reason as a structured value under the key `because` (from commit ea547aa on).
+If both reports have this value, every code and number of the earlier reason must occur in the later
+reason, at any place, since values change their place when a reason gains parts. A number in a
+reason that changes only its type, such as 6.0 to 6, is listed and is no error.
 """
 
 import difflib
@@ -37,20 +38,20 @@ MEASURED = frozenset(
         "hours_low",
         "hours_high",
         "hours_ratio",
-        "dominance",  # of frontiers, which are drawn in hours
+        "dominance",  # compares hours
         "share_of_peak",
         "pace",
         "flops_per_second",
     }
 )
-"""Keys, at any depth, whose values a clock measured, or which follow from a measured time."""
+"""Keys, at any depth, of values that a clock measured or that follow from a measured time."""
 
 MEASURED_IN = frozenset({("frontier", "on_frontier")})
-"""Pairs (document, key): a measured key of this document alone. Elsewhere `on_frontier` is about
-tokens and steps, which must be equal."""
+"""Pairs (document, key): in this document, the value of this key follows from a measured time. In
+other documents, `on_frontier` follows from tokens and steps and must be equal."""
 
 MEASURED_LINES = ("frontier of hours",)
-"""Phrases that mark lines of printed text with measured values."""
+"""Phrases that occur in the lines of printed text that contain measured values."""
 
 OF_THE_RUN = frozenset(
     {
@@ -71,10 +72,12 @@ OF_THE_RUN = frozenset(
         "numerics",
     }
 )
-"""Keys that identify one run, its times, workers or software; they differ between any two runs."""
+"""Keys of values that identify a run, or its times, workers or software. The values differ between
+any two runs."""
 
 OF_THE_RUN_IN = frozenset({("export", "telescope")})
-"""Pairs (document, key): a key of this document alone, here telescope's version."""
+"""Pairs (document, key): in this document, the value of this key differs between any two runs. The
+only such value is telescope's version in an export."""
 
 KINDS = ("digests", "states", "losses", "numbers", "codes")
 DIGITS = re.compile(r"[-+±]?\d[\d,.]*(?:e[-+]?\d+)?")
@@ -87,7 +90,7 @@ INDEX = re.compile(r"\[\d+\]|(?<=\.)[0-9a-f]{32}(?=\.|$)")
 
 @dataclass(frozen=True)
 class Leaf:
-    """A scalar value of a document, and its path."""
+    """A value of a document that is neither a mapping nor a list, and its path."""
 
     path: str
     value: str | float | None
@@ -99,13 +102,13 @@ class Leaf:
 
     @property
     def reason(self) -> str | None:
-        """The path of the structured reason that contains the leaf."""
+        """The path of the structured reason that contains the leaf. None if no reason does."""
         match = REASON.match(self.path)
         return match[1] if match else None
 
     @property
     def kind(self) -> str:
-        """The column of the table that counts the leaf, one of `KINDS`."""
+        """The column of the printed table that counts the leaf, one of `KINDS`."""
         columns = {"digest": "digests", "state": "states", "loss": "losses"}
         match self.path.split("."):
             case "trials", _, name if name in columns:
@@ -114,9 +117,9 @@ class Leaf:
 
 
 def leaves(document: Any, path: str) -> Iterator[Leaf]:
-    """Every scalar value of a document that is compared.
+    """Yield every leaf of a document that must be compared.
 
-    `path` is the document's name, or the path of a part of it.
+    `path` is the document's name. In recursive calls it is the path of a part of the document.
     """
     if isinstance(document, Mapping):
         name = path.partition(" ")[0].partition(".")[0]
@@ -132,11 +135,12 @@ def leaves(document: Any, path: str) -> Iterator[Leaf]:
 
 @dataclass
 class Difference:
-    """The differences between the two observations of one case.
+    """The differences between the two outputs of one case.
 
-    `compared` counts values by kind. `unequal` holds (kind, before, after). `words` and `retyped`
-    (numbers in reasons that changed their type) count (path, before, after); `removed` and `added`
-    count paths.
+    `compared` counts the compared values by kind. `unequal` lists the values that must be equal but
+    are not, as (kind, before, after). `words` counts texts that differ, and `retyped` counts
+    numbers in reasons that changed only their type, both by (path, before, after). `removed` and
+    `added` count the keys that only the earlier or only the later output has, by path.
     """
 
     case: str
@@ -156,13 +160,13 @@ class Difference:
         return bool(self.unequal)
 
     def add_missing_trials(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-        """Record the trials that only one side has, by digest."""
+        """Record the trials, identified by digest, that only one of the outputs has."""
         for digest in sorted(before.keys() ^ after.keys()):
             side = "before" if digest in before else "after"
             self.unequal.append(("digests", Leaf(f"trials.{digest}", f"only {side}"), None))
 
     def add(self, before: Leaf, after: Leaf) -> None:
-        """Compare two leaves of the same path."""
+        """Compare two leaves that have the same path."""
         if before.is_words or after.is_words:
             self._add_words(before, after)
             return
@@ -178,19 +182,19 @@ class Difference:
         old, new = (IDS.sub("JOB", str(leaf.value)) for leaf in (before, after))
         if old == new:
             return
-        if DIGITS.sub("#", old) == DIGITS.sub("#", new):  # the same words about another number
+        if DIGITS.sub("#", old) == DIGITS.sub("#", new):  # the texts differ only in numbers
             self.unequal.append(("numbers", before, after))
         else:
             self.words[general(before.path), old, new] += 1
 
 
 def general(path: str) -> str:
-    """A path without indices and digests, so that it is the same for every item of a list."""
+    """Replace indices and digests in a path, so that all items of a list have the same path."""
     return INDEX.sub(lambda match: "[]" if match[0].startswith("[") else "*", path)
 
 
 def compare(case: str, before: Observation, after: Observation) -> Difference:
-    """Compare two observations of one case, value by value."""
+    """Compare two outputs of one case, value by value."""
     first, second = before.documents, after.documents
     trials = first.get("trials", {}), second.get("trials", {})
     difference = Difference(case, (len(trials[0]), len(trials[1])), (before.seconds, after.seconds))
@@ -227,9 +231,9 @@ def _compare_leaves(
 
 
 def lost_from_reasons(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> Iterator[Leaf]:
-    """Codes and numbers of reasons before that are missing in the same reasons after.
+    """Yield the codes and numbers of earlier reasons that the later reasons no longer contain.
 
-    Reasons that exist only before are skipped; `Difference.removed` counts them.
+    Reasons that only the earlier output has are skipped. `Difference.removed` counts their keys.
     """
     reasons = {leaf.reason for leaf in after.values()} - {None}
     moved = Counter((leaf.reason, leaf.value) for path, leaf in after.items() if path not in before)
@@ -243,9 +247,9 @@ def lost_from_reasons(before: Mapping[str, Leaf], after: Mapping[str, Leaf]) -> 
 
 
 def _compare_texts(difference: Difference, name: str, before: str, after: str) -> None:
-    """Compare the output of a command line by line, without digits.
+    """Compare the printed output of a command line by line, ignoring digits.
 
-    The documents of the case hold the numbers that it prints.
+    The numbers that a command prints are compared in the JSON documents of the case.
     """
     old_lines, new_lines = (
         [line for line in map(masked, text.splitlines()) if line] for text in (before, after)
@@ -260,9 +264,9 @@ def _compare_texts(difference: Difference, name: str, before: str, after: str) -
 
 
 def masked(line: str) -> str:
-    """A printed line without digits, units of time, job ids and column widths.
+    """Replace the digits, units of time, job ids and long spaces in a printed line.
 
-    Returns "" for a line with measured values.
+    Returns "" if the line contains measured values.
     """
     if any(phrase in line for phrase in MEASURED_LINES):
         return ""

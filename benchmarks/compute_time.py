@@ -1,17 +1,17 @@
-"""A small compute-time study: Muon against AdamW.
+"""A small study of kind `compute_time`, which compares the tokens that Muon and AdamW need.
 
     python -m benchmarks.compute_time [--reading constant] [--corpus python-stdlib] [--width 32]
         [--workers 2] [--document] [--quick]
 
-The study measures which optimizer needs fewer tokens at which batch size, whether the advantage
-lasts past the critical batch, and whether the way of reading losses matters.
+The study measures which optimizer needs fewer tokens to a target loss at each batch size. It shows
+whether the advantage lasts beyond the critical batch size, from which on larger batches need more
+tokens. Losses can be read from runs with a constant learning rate or from runs with a decaying
+learning rate (`--reading`). Running the benchmark with both shows whether this choice matters.
 
-By default it trains width 32 on python-stdlib with batches of 256 to 16k tokens, tunes learning
-rates at every batch on the same grid, and uses five seeds. It runs in a TELESCOPE_HOME of its own
-(--home), so that an interrupted benchmark resumes; it prints the report and plots it beside the
-database. `--document` prints the job and runs nothing.
-
-Parts: `document`, the job · `main`.
+By default the study trains width 32 on the corpus python-stdlib, with batches of 256 to 16k tokens
+and five seeds. It tunes the learning rate at each batch size on the same grid. The study runs in
+its own data folder (--home), so that an interrupted benchmark resumes when it is started again. The
+benchmark prints the report, and writes a plot into the same folder.
 """
 
 import argparse
@@ -28,7 +28,7 @@ TARGETS = (2.6, 2.4, 2.2, 2.1, 2.0)
 
 
 def document(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The job's document."""
+    """The document of the job that runs the study."""
     return {
         "kind": "compute_time",
         "name": f"compute-time-{arguments.corpus}-{arguments.width}-{arguments.reading}",
@@ -44,7 +44,7 @@ def document(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run or resume the job by `telescope run`."""
+    """Run or resume the job with the command `telescope run`."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -53,8 +53,8 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=32)
     parser.add_argument("--smallest", type=int, default=256, help="smallest batch, in tokens")
     parser.add_argument("--largest", type=int, default=16384, help="largest batch, in tokens")
-    parser.add_argument("--targets", type=float, nargs="+", default=TARGETS, help="held-out losses")
-    parser.add_argument("--tokens", type=int, default=400_000, help="tokens of the shortest runs")
+    parser.add_argument("--targets", type=float, nargs="+", default=TARGETS, help="target losses")
+    parser.add_argument("--tokens", type=int, default=400_000, help="tokens of the shortest run")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--home", type=Path, default=Path("build/compute-time"))

@@ -2,11 +2,22 @@
 
     python -m benchmarks.coordinates [--quick]
 
-It checks seven parametrisations of known behaviour (arms) at widths 32 to 256, with 8 steps on a
-batch of 8 x 64 bytes of python-stdlib. It prints a row per arm: the verdict and the expected one,
-the range of slopes over hidden layers (of the change of their outputs, then of their own updates),
-the range for the logits, and CPU seconds; then the reasons for failed checks. The exit status is 1
-if a verdict is not the expected one, or if the five required arms exceed their joint time limit.
+The coordinate check trains a few steps at several widths, and measures how fast the changes of each
+layer's outputs grow with width. Under a correct muP parametrisation they do not grow.
+
+The benchmark runs the check on seven parametrisations (arms) whose verdict is known, at widths 32
+to 256, with 8 steps on a batch of 8 x 64 bytes of the text python-stdlib. It prints a row for each
+arm:
+
+- the verdict, and the verdict that is expected
+- the range over the hidden layers of the slope of log change against log width: first for the whole
+  change of a layer's outputs, then for the part that the layer's own update causes
+- the slope for the logits
+- the number of seeds and the CPU seconds
+
+After the table it prints the reason and the likely cause of each failed check. The exit status is 1
+if a verdict is not the expected verdict, or if the five arms that are required exceed their joint
+time limit.
 """
 
 import argparse
@@ -46,7 +57,7 @@ REQUIRED = (
     "AdamW mup",
     "AdamW standard",
 )
-LIMIT_S = 120.0  # CPU seconds, for the required arms together
+LIMIT_S = 120.0  # largest number of CPU seconds for all required arms together
 
 
 def base(optimizer: OptimizerSpec) -> TrialSpec:
@@ -70,14 +81,16 @@ def slope_range(report: CoordinateReport, part: str, logits: bool = False) -> st
 
 
 def faults(verdicts: Mapping[str, str], required_s: float) -> list[str]:
-    """Messages about unexpected verdicts, and about the CPU seconds of the required arms."""
+    """Messages about unexpected verdicts, and about too many CPU seconds of the required arms."""
     messages = [
-        f"{name}: {verdict}, and {ARMS[name][1]} was expected"
+        f"{name}: the verdict is {verdict}, but {ARMS[name][1]} was expected"
         for name, verdict in verdicts.items()
         if verdict != ARMS[name][1]
     ]
     if required_s > LIMIT_S:
-        messages.append(f"{required_s:.1f} CPU-seconds are more than {LIMIT_S:g}")
+        messages.append(
+            f"the required arms took {required_s:.1f} CPU-seconds, and the limit is {LIMIT_S:g}"
+        )
     return messages
 
 
@@ -107,7 +120,8 @@ def main() -> int:
             failures.append(f"{name}: {report.reason}. Likely cause: {report.cause}.")
     required_s = sum(cpu_seconds.get(name, 0.0) for name in REQUIRED)
     total = (
-        f"{required_s:.1f} CPU-seconds for the {len(REQUIRED)} required arms (at most {LIMIT_S:g})"
+        f"The {len(REQUIRED)} required arms took {required_s:.1f} CPU-seconds; "
+        f"the limit is {LIMIT_S:g}."
     )
     messages = faults(verdicts, required_s)
     print("", *failures, "", total, *messages, sep="\n")

@@ -2,11 +2,14 @@
 
     python -m benchmarks.data [--million-tokens 50] [--processes 4] [--quick]
 
-Several processes memory-map one corpus of random tokens, larger than a processor's cache, as trials
-do (`telescope.data.batches.open_tokens`), and read all of it. The benchmark prints the microseconds
-per batch (`benchmarks.steps` prints them as a share of a training step), and the resident memory
-that the mapping adds to each process, private and shared; all processes share one copy of a shared
-page. Only Linux reports these sizes (/proc/self/smaps_rollup).
+Several processes open one file of random tokens in the way in which trials open their tokens
+(`telescope.data.batches.open_tokens`), which maps the file into memory, and read the whole file.
+The file is larger than a processor's cache.
+
+For each process the benchmark prints the microseconds that reading a batch takes, and the private
+and the shared memory that the open file adds. Shared memory exists only once for all processes.
+Only Linux reports these sizes (/proc/self/smaps_rollup). `benchmarks.steps` prints the time to read
+a batch as a share of a training step.
 """
 
 import argparse
@@ -34,13 +37,13 @@ CONTEXT = 64
 class Reading:
     """The measurements of one process."""
 
-    batch_s: float
-    private_bytes: int  # added since the process opened the tokens
-    shared_bytes: int  # added since the process opened the tokens
+    batch_s: float  # mean seconds to read a batch
+    private_bytes: int  # private memory that opening and reading the tokens added
+    shared_bytes: int  # shared memory that opening and reading the tokens added
 
 
 def smaps() -> tuple[int, int]:
-    """Resident memory of this process: (private bytes, shared bytes)."""
+    """The resident memory of this process in bytes: (private, shared)."""
     sizes = {"Private": 0, "Shared": 0}
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines()[1:]:
         kind, _, size = line.partition("_")
@@ -50,17 +53,20 @@ def smaps() -> tuple[int, int]:
 
 
 def read(spec: DataSpec, barrier: Any, answers: Any) -> None:
-    """Open the tokens, read all of them in step with the other processes, and time batches."""
+    """Open and read the tokens at the same time as the other processes, and time batches.
+
+    The measurements are put into the queue `answers`.
+    """
     batches.batch(batches.TokenSplit((np.zeros(1000, np.uint16),), (1.0,)), 0, 0, 8, CONTEXT)
-    barrier.wait()  # all have loaded their libraries
+    barrier.wait()  # until all processes have loaded their libraries
     private_before, shared_before = smaps()
     train = batches.open_tokens(spec).train
-    int(train.parts[0][::64].astype(np.int64).sum())  # touches every page
+    int(train.parts[0][::64].astype(np.int64).sum())  # reads from every memory page of the file
     start = time.perf_counter()
     for step in range(200):
         batches.batch(train, 0, step, 512 // CONTEXT, CONTEXT)
     batch_s = (time.perf_counter() - start) / 200
-    barrier.wait()  # all have the corpus in memory
+    barrier.wait()  # until all processes have the corpus in memory
     private, shared = smaps()
     answers.put(Reading(batch_s, private - private_before, shared - shared_before))
     barrier.wait()
@@ -68,7 +74,10 @@ def read(spec: DataSpec, barrier: Any, answers: Any) -> None:
 
 @contextmanager
 def corpus(tokens: int) -> Iterator[DataSpec]:
-    """A corpus of this many random tokens, resolved, in a temporary TELESCOPE_HOME."""
+    """Make a corpus of random tokens, and yield its DataSpec.
+
+    While the corpus exists, TELESCOPE_HOME is a temporary folder that holds the corpus.
+    """
     home = os.environ.get("TELESCOPE_HOME")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "random.bin")

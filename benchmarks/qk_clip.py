@@ -1,11 +1,15 @@
 """Growth of attention logits with and without QK-clip, and the effect of QK-clip on the loss.
 
+QK-clip scales down the query and key weights of a head whose largest attention logit exceeds a
+threshold, tau.
+
     python -m benchmarks.qk_clip [--quick]
 
-It trains width 32 with two blocks and heads of 16 on the bytes of python-stdlib, for 120 steps of
-512 tokens without weight decay, with three seeds. It prints the largest logit in the first and in
-the last twenty steps, the largest number of heads clipped between two points of a curve, and the
-mean and range of the final held-out loss over the seeds.
+The benchmark trains a transformer of width 32, with two layers and heads of size 16, on the bytes
+of the corpus python-stdlib. Each run has 120 steps of 512 tokens and no weight decay; there are
+three seeds. For each optimizer and threshold the benchmark prints the largest attention logit in
+the first twenty and in the last twenty steps, the largest number of heads that were clipped within
+twenty steps, and the mean and the range of the final held-out loss over the seeds.
 """
 
 import argparse
@@ -47,7 +51,10 @@ def main() -> None:
     torch.set_num_threads(1)
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=arguments.steps, batch_tokens=512, record_every=20)
-    print("| run | tau | largest logit, first 20 steps | last 20 | heads clipped, of 4 | loss |")
+    print(
+        "| optimizer | tau | largest logit in the first 20 steps | in the last 20 steps "
+        "| most heads clipped in 20 steps, of 4 | mean loss (range) |"
+    )
     print("|---|---|---|---|---|---|")
     for (name, (optimizer, model)), tau in product(ARMS.items(), THRESHOLDS):
         specs = [

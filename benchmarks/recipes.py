@@ -1,8 +1,9 @@
-"""The trials that benchmarks train, as specs of telescope and as plain numbers.
+"""The trials that benchmarks train, as telescope's specs and as plain numbers.
 
-`trials` returns the specs of one load. `recipe` converts a spec for code that does not use
-telescope (`benchmarks.peers`): it holds the token files, and the effective hyperparameters of every
-parameter from telescope's muP table.
+A spec is telescope's full specification of a trial. `trials` returns the specs of many trials.
+`recipe` converts a spec to a `Recipe` for code that does not use telescope (`benchmarks.peers`). A
+`Recipe` has the paths of the token files, and for each parameter of the model the learning rate and
+the other hyperparameters that telescope's muP table gives.
 """
 
 import math
@@ -20,8 +21,9 @@ from telescope.trials.model import ModelSpec
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.spec import TrialSpec
 
-# The update scale sqrt(max(1, out / in)) is that of torch.optim.Muon, which then needs no parameter
-# group per shape.
+# All optimizers with Muon scale the update of a matrix by sqrt(max(1, out / in)), where in and out
+# are the matrix's dimensions. torch.optim.Muon scales in this way, too, so that the plain loop
+# needs no separate parameter group for each shape of matrix.
 OPTIMIZERS = tuple(
     OptimizerSpec(name=name, lr=2.0**octave, weight_decay=0.1, update_scale="spectral_clamped")
     for octave in (0.0, 1.0, 2.0, 0.5, 1.5)
@@ -37,7 +39,7 @@ def trial(
     batch_tokens: int = 512,
     depth: int = 2,
 ) -> TrialSpec:
-    """A trial on the bytes of python-stdlib, with windows of 64 tokens and heads of 16."""
+    """A trial on the bytes of python-stdlib, with sequences of 64 tokens and heads of size 16."""
     model = ModelSpec(width=width, base_width=32, depth=depth, head_dim=16)
     data = resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=steps, batch_tokens=batch_tokens)
@@ -45,9 +47,10 @@ def trial(
 
 
 def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
-    """`count` trials, the same number at each width, widest first.
+    """`count` trials, the same number at each width, with the largest width first.
 
-    Muon and AdamW alternate, with five learning rates each; then the seed changes.
+    Muon and AdamW alternate. After five learning rates of each optimizer, the trials repeat with
+    the next seed.
     """
     variants = list(islice(product(range(count), OPTIMIZERS), count // len(widths)))
     return [
@@ -58,7 +61,7 @@ def trials(widths: tuple[int, ...], count: int, steps: int) -> list[TrialSpec]:
 
 
 def recipe(spec: TrialSpec) -> Recipe:
-    """The same trial in plain numbers."""
+    """The trial of a spec in plain numbers."""
     model, horizon = spec.model, spec.horizon
     (data,) = prepare_tokens(spec.data)
     groups = describe_groups(model, data.vocab_size, spec.optimizer)

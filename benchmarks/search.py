@@ -1,31 +1,37 @@
-"""Telescoping compared with simpler searches at equal FLOPs.
+"""Telescope's search for hyperparameters, compared with simpler searches at equal FLOPs.
 
     python -m benchmarks.search             (on closed-form surfaces)
     python -m benchmarks.search --real      (with real training, on the job of the quick start)
     python -m benchmarks.search --quick
 
-The schedule `robust` runs first. Every other method gets the FLOPs that `robust` spent, and must
-choose hyperparameters for the target width:
+Each method must choose a learning rate and a weight decay for a model of a target width.
+Telescope's default schedule, `robust`, runs first: it searches at a small width, the base width,
+and follows the optimum through wider models. Every other method gets the FLOPs that `robust` spent:
 
-- the published rule, with the largest grid that the FLOPs pay for
-- the best point of a square grid at the base width, copied to the target
-- the best point of Optuna's Gaussian process at the base width, copied to the target
-- Optuna's Gaussian process at the target
-- random search at the target
+- The published rule (Algorithm 1 of arXiv 2505.02222) also searches several widths. It uses the
+  largest grid that the FLOPs pay for.
+- A square grid at the base width; its best point is copied to the target width.
+- Optuna's Gaussian process at the base width; its best point is copied to the target width.
+- Optuna's Gaussian process at the target width.
+- Random search at the target width.
 
-At the target one run may cost more than the whole tuning; a method has at least one run. Optuna
-searches with at most 30 points, each the mean over as many seeds as the FLOPs pay for.
+A run at the target width may cost more than the whole search of `robust`, but each method gets at
+least one run. Optuna searches with at most 30 points. The loss of a point is the mean over seeds,
+as many as the FLOPs pay for.
 
-On surfaces (60, with a noise of 0.2 % of the loss and a law of drift drawn for each) the optimum at
-the target is known. The table reports the rms error of lr in octaves, the share within half an
-octave, the excess over the optimal loss in %, and how often the 90 % interval of lr holds the
-optimum. A choice whose run would diverge is scored by the bowl. With --real each choice is trained
-at the target with three seeds that no method has used; the reference is the lowest mean loss among
-the choices and around the winner's lr. Finished runs are stored in a JSON-lines file, so that an
+By default the losses come from 60 closed-form surfaces instead of training (`surfaces.bowls`).
+Their noise is 0.2 % of the loss, and the optimum at the target width is known. The table has these
+columns for each method: the cost in runs at the base width, the rms error of the learning rate in
+octaves (factors of 2), the share of errors of at most half an octave, the mean and the 95th
+percentile of the regret (the excess over the lowest possible loss in %), how often the 90 %
+interval of the learning rate contains the optimum, and the half-width of this interval in octaves.
+The regret does not take into account that a run with the chosen hyperparameters may diverge. Two
+further methods search at the target width with 16 times the FLOPs.
+
+With --real, each choice is trained at the target width with three seeds that no method has used.
+The regret is then relative to the lowest mean loss among all choices, and among runs with learning
+rates around that of the best choice. Finished runs are stored in a JSON-lines file, so that an
 interrupted benchmark resumes.
-
-Parts: `Choice` · the methods, from `telescoped` to `optuna_search` · `METHODS` · `on_surfaces` ·
-`RunStore`, `with_real_training`.
 """
 
 import argparse
@@ -68,19 +74,20 @@ Runs = Callable[[Sequence[TrialSpec]], list[Trial]]
 OPTUNA_POINTS = 30
 GRIDS = PaperOptions(sampler="grid")
 SCORING_SEEDS = (1000, 1001, 1002)
-LR_OFFSETS = (-1.0, -0.5, 0.5, 1.0)  # in octaves from the winner's lr; the reference includes them
+# Learning rates around that of the best choice, in octaves, which are also trained with --real.
+LR_OFFSETS = (-1.0, -0.5, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The hyperparameters that a method chooses for the target width, and its cost."""
+    """The hyperparameters that a method chooses for the target width, and the method's cost."""
 
-    x: tuple[float, ...]  # log2 of the value on each axis
+    x: tuple[float, ...]  # log2 of the value of each hyperparameter
     flops: float
     interval: tuple[float, float] | None = None  # 90 % interval of log2 lr
 
 
-# arguments: question, runs, FLOPs to spend, seed of the sampler
+# The arguments are the question, the function that runs trials, the FLOPs to spend, and the seed.
 Method = Callable[[Question, Runs, float, int], Choice]
 
 
@@ -88,7 +95,7 @@ Method = Callable[[Question, Runs, float, int], Choice]
 
 
 def telescoped(question: Question, runs: Runs) -> Choice:
-    """The choice of the question's own schedule."""
+    """Search with the schedule that the question names."""
     trials: list[Trial] = []
     while not (plan := KIND.of(question).plan(trials)).done:
         trials += runs(plan.start)
@@ -101,7 +108,11 @@ def telescoped(question: Question, runs: Runs) -> Choice:
 
 
 def published(question: Question, runs: Runs, flops: float, number: int) -> Choice:
-    """Algorithm 1 (strict) with the largest m x m grid whose whole ladder the FLOPs pay for."""
+    """Search with the published rule, with the largest grid for which the FLOPs suffice.
+
+    The grid has the same number of points (3 to 32) on each axis. If the FLOPs do not suffice even
+    for 3 points, 3 points are used.
+    """
 
     def with_grid(points: int) -> Question:
         swept = {
@@ -125,7 +136,7 @@ def published(question: Question, runs: Runs, flops: float, number: int) -> Choi
 
 
 def copied(question: Question, runs: Runs, flops: float, number: int) -> Choice:
-    """The lowest loss of the largest square grid at the base width."""
+    """Choose the point with the lowest loss on the largest square grid at the base width."""
     (ladder,) = all_ladders(question)
     side = int((flops / ladder.base_flops) ** (1 / len(ladder.axes)))
     points = grid(0, [replace(axis, points=side).values for axis in ladder.axes], seeds=1)
@@ -145,13 +156,14 @@ def optuna_search(
     flops: float,
     number: int,
 ) -> Choice:
-    """The point of lowest mean loss that Optuna finds at the base or at the target width.
+    """Choose the point with the lowest mean loss that Optuna finds.
 
-    The search spends `factor` times `flops`.
+    Optuna searches at the target width if `at_target`, and otherwise at the base width. The search
+    may spend `factor` times `flops`.
     """
     import optuna
 
-    # warnings say that the sampler is experimental, and that it clips the losses of diverged runs
+    # Optuna warns that the sampler is experimental, and that it clips the losses of diverged runs.
     warnings.filterwarnings("ignore", module="optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     (ladder,) = all_ladders(question)
@@ -199,7 +211,7 @@ SIXTEEN_TIMES: dict[str, Method] = {
 def choices(
     question: Question, runs: Runs, number: int, methods: dict[str, Method]
 ) -> Iterator[tuple[str, Choice]]:
-    """The choices of all methods by name, `robust` first."""
+    """Yield the choice of each method with the method's name, first that of `robust`."""
     robust = telescoped(question, runs)
     yield "robust", robust
     for name, method in methods.items():
@@ -267,9 +279,10 @@ def surfaces_row(answers: list[tuple[Surface, Choice]], base_flops: float) -> st
 
 @dataclass
 class RunStore:
-    """Finished runs in a JSON-lines file; called as `Runs`, it trains the specs that are missing.
+    """A function of the type `Runs` that stores finished runs in a JSON-lines file.
 
-    Each line is a pair of a spec's digest and the last measurement of its run.
+    A call trains only those specs whose runs are not in the file. Each line of the file has the
+    digest of a spec and the last measurement of its run.
     """
 
     file: Path
@@ -293,14 +306,17 @@ class RunStore:
 
 
 def last_measurement(spec: TrialSpec) -> Measurement:
-    """Train a spec; return the last point of its curve."""
+    """Train a spec, and return the last point of its curve."""
     torch.set_num_threads(1)
     *_, last = train_one(spec)
     return replace(last, metrics=dict(last.metrics))
 
 
 def target_losses(question: Question, runs: Runs, x: Sequence[float]) -> np.ndarray:
-    """Losses at the target width with the scoring seeds; `x` is log2 of the value on each axis."""
+    """Train hyperparameters at the target width, and return the loss for each of SCORING_SEEDS.
+
+    `x` is log2 of the value of each hyperparameter.
+    """
     (ladder,) = all_ladders(question)
     values = {
         axis.name: from_octaves(snap(octaves)) for axis, octaves in zip(ladder.axes, x, strict=True)
@@ -327,8 +343,8 @@ def with_real_training(job: Path, store: Path, workers: int) -> None:
     best = min([*losses.values(), *neighbours.values()], key=lambda seeds: float(seeds.mean()))
     width, seeds = question.model.target_width, len(SCORING_SEEDS)
     print(
-        f"\n\n{job.name}: loss at width {width} with {seeds} seeds that no method has seen; "
-        "+- are standard errors"
+        f"\n\n{job.name}: mean loss at width {width} over {seeds} seeds that no method has used; "
+        "the columns +- are standard errors"
     )
     print(
         f"{'method':<30}{'TFLOP':>7}{'lr':>9}{'90 % interval':>19}{'wd':>9}"
@@ -340,15 +356,15 @@ def with_real_training(job: Path, store: Path, workers: int) -> None:
         f"{offset:+g} {seeds.mean():.4f}" for offset, seeds in sorted(neighbours.items())
     )
     print(
-        f"around the lowest of these, octaves of lr and loss: {around}; "
-        f"regret is against the lowest of all, {best.mean():.4f}"
+        f"mean losses at the best choice with lr moved by octaves: {around}; "
+        f"regret is relative to the lowest mean loss of all, {best.mean():.4f}"
     )
 
 
 def real_row(choice: Choice, losses: np.ndarray, best: np.ndarray) -> str:
     lr, decay, root = 2.0 ** choice.x[0], 2.0 ** choice.x[1], math.sqrt(len(losses))
     interval = " to ".join(f"{2.0**end:.3g}" for end in choice.interval) if choice.interval else "-"
-    # paired by seed, since equal seeds share initialisation and data order
+    # Losses are compared seed by seed, since equal seeds have equal initial values and data order.
     regret = 100 * (losses - best) / best.mean()
     return (
         f"{choice.flops / 1e12:>7.2f}{lr:>9.3g}{interval:>19}{decay:>9.3g}"
@@ -361,7 +377,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--real", action="store_true", help="train instead of evaluating surfaces")
+    parser.add_argument("--real", action="store_true", help="train real models")
     parser.add_argument("--surfaces", type=int, default=60)
     parser.add_argument("--noise", type=float, default=0.2, help="noise, in %% of the loss")
     parser.add_argument("--job", type=Path, default=Path("api/examples/quickstart.yaml"))

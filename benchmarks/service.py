@@ -1,16 +1,18 @@
-"""Overhead of the service over a bare loop, for a whole job.
+"""Overhead of telescope's service over a bare loop, for a whole job.
 
     python -m benchmarks.service [--workers 1 2] [--rounds 1] [--quick]
 
-The job is Algorithm 1 at widths 32 and 64, with 32 and 8 trials of 120 steps of 512 tokens. The
-service has a coordinator process, SQLite and Ray workers, all warm before the job arrives; its time
-is that of the job's row, from creation to end. The bare loop runs the same study on a pool of as
-many warm processes, without database, events, checkpoints or Ray. Both train the same specs stage
-by stage with one thread per process, in packs of trials of one shape (`telescope.train.pack`) whose
-sizes they measure during the run, and end in the same report. They take turns within a round, each
-with newly started processes, so that neither runs beside the other.
+The job is Algorithm 1 of arXiv 2505.02222 at widths 32 and 64, with 32 and 8 trials of 120 steps of
+512 tokens. The service has a coordinator process, a SQLite database and Ray workers, all of which
+are warm before the job arrives. Its time is the time from the creation of the job to the job's end,
+as the database records them. The bare loop runs the same study on a pool of warm processes, one for
+each worker, without a database, events, checkpoints or Ray.
 
-Parts: `service` and `bare`, each returning a `Run` · `table`.
+Both train the same trials in the same order of stages, with one thread per process, and end in the
+same report. Both train several trials of the same shape (model, optimizer and batch size) together
+as a pack (`telescope.train.pack`), and measure during the run how many trials a pack should have.
+In each round the service and the bare loop take turns, each with new processes, so that they never
+run at the same time.
 """
 
 import argparse
@@ -74,9 +76,10 @@ WARMING = DOCUMENT | {
     "search": {"lr": {"low": 0.005, "high": 0.25, "points": 8}},
 }
 POLL_SECONDS = 0.1
-CHOSEN = re.compile(r"width \d+, \w+: packs of \d+")  # in the coordinator's log
-WARM_SECONDS = 120.0  # limit for a pool to be warm
-# targets: the largest ratio of the service to the bare loop, the least gain from a second worker
+CHOSEN = re.compile(r"width \d+, \w+: packs of \d+")  # a pack size in the coordinator's log
+WARM_SECONDS = 120.0  # longest time to wait until all processes of a pool are warm
+# The targets: the largest ratio of the service's time to the bare loop's time, and the smallest
+# ratio of the service's time with one worker to its time with two workers.
 MOST_OVER_BARE, LEAST_OF_TWO = 1.05, 1.8
 
 
@@ -85,10 +88,10 @@ class Run:
     """Times and results of one run of the job."""
 
     seconds: float
-    cpu_seconds: float  # of all processes
-    training_seconds: float  # of all trials, by the clocks of their workers
-    losses: tuple[float, ...]  # in the order of the digests
-    programs: tuple[str, ...]  # the pack size that the workers chose for each shape
+    cpu_seconds: float  # sum over all processes
+    training_seconds: float  # sum over all trials, as their workers measured it
+    losses: tuple[float, ...]  # final losses, in the order of the trials' digests
+    programs: tuple[str, ...]  # the pack size that was chosen for each shape, as text
 
 
 def study_of(document: dict[str, Any]) -> AnyStudy:
@@ -96,7 +99,7 @@ def study_of(document: dict[str, Any]) -> AnyStudy:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU seconds so far of a process and its live descendants."""
+    """The CPU seconds that a process and its living descendants have used so far."""
     root = psutil.Process(pid)
     times = [process.cpu_times() for process in (root, *root.children(recursive=True))]
     return sum(time.user + time.system for time in times)
@@ -141,9 +144,10 @@ def service(workers: int) -> Run:
 
 @contextmanager
 def coordinator(folder: Path, workers: int) -> Iterator[tuple[CoordinatorStore, int]]:
-    """Start a coordinator and its Ray on an empty database; yield the store and the process id.
+    """Start a coordinator with Ray workers on an empty database.
 
-    Both end with the block.
+    Yields the store and the coordinator's process id. The coordinator and its workers end when the
+    `with` block ends.
     """
     url = f"sqlite:///{folder}/telescope.db"
     migrations.upgrade(url)
@@ -164,7 +168,7 @@ def coordinator(folder: Path, workers: int) -> Iterator[tuple[CoordinatorStore, 
 
 
 def run_job(record: CoordinatorStore, document: dict[str, Any]) -> str:
-    """Submit a job and wait for its end; return its id."""
+    """Submit a job, wait for its end, and return its id."""
     job, _ = record.create_job(registry.to_document(study_of(document)))
     while not record.job(job.id).state.terminal:
         time.sleep(POLL_SECONDS)
@@ -209,20 +213,23 @@ def warm_up(spec: TrialSpec, all_warm: Barrier) -> None:
 
 
 def by_shape(specs: Iterable[TrialSpec]) -> Iterator[tuple[str, list[TrialSpec]]]:
-    """Groups of trials that may share a pack, each with the key of its shape."""
+    """Yield groups of trials that may share a pack, each group with the key of its shape."""
     for key, group in itertools.groupby(sorted(specs, key=shape), key=shape):
         yield key, list(group)
 
 
 def in_packs(group: Sequence[TrialSpec], size: int, workers: int) -> Iterator[list[TrialSpec]]:
-    """Split a group into packs of `size` trials, or of a worker's share if that is smaller."""
+    """Split a group into packs of at most `size` trials.
+
+    A pack also has at most as many trials as each worker gets if the group is divided evenly.
+    """
     length = min(size, math.ceil(len(group) / workers))
     for begin in range(0, len(group), length):
         yield list(group[begin : begin + length])
 
 
 def train_pack(specs: Sequence[TrialSpec]) -> list[Trial]:
-    """Train all trials of a pack as one program."""
+    """Train all trials of a pack together, and return their results."""
     curves: list[list[Measurement]] = [[] for _ in specs]
     for event in train(specs):
         if not isinstance(event, Left):
@@ -234,13 +241,16 @@ def train_pack(specs: Sequence[TrialSpec]) -> list[Trial]:
 
 
 def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Iterator[str]:
-    """Medians over the rounds, then ratios between runs of the same round."""
-    yield f"{'':<12}{'workers':>8}{'seconds':>9}{'of them':>24}{'CPU':>9}{'training':>10}"
+    """Yield the lines of the table: medians over the rounds, then ratios of times.
+
+    The column "training" is the share of the workers' time that was spent on training.
+    """
+    yield f"{'':<12}{'workers':>8}{'seconds':>9}{'by round':>24}{'CPU s':>9}{'training':>10}"
     for (name, count), rounds in runs.items():
         seconds = [run.seconds for run in rounds]
         rounded = ", ".join(f"{value:.2f}" for value in seconds)
         cpu = statistics.median(run.cpu_seconds for run in rounds)
-        # the share of training does not depend on the machine's speed
+        # This share does not depend on the machine's speed.
         share = statistics.median(run.training_seconds / (count * run.seconds) for run in rounds)
         yield (
             f"{name:<12}{count:>8}{statistics.median(seconds):>9.2f}{rounded:>24}"
@@ -261,7 +271,7 @@ def table(runs: dict[tuple[str, int], list[Run]], workers: Sequence[int]) -> Ite
 
 
 def ratio(numerators: Sequence[Run], denominators: Sequence[Run]) -> float:
-    """The median ratio of seconds between runs of the same round."""
+    """The median over the rounds of the ratio of two runs' times."""
     pairs = zip(numerators, denominators, strict=True)
     return statistics.median(above.seconds / below.seconds for above, below in pairs)
 
@@ -279,7 +289,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     arguments = parsed(parser, workers=[1])
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before any call to CUDA; children inherit it
-    # so short a job does not repay compilation, unless an earlier job has compiled its shapes
+    # Nothing is compiled, since compilation would take longer than it saves in so short a job.
     os.environ[COMPILE] = "never"
     print(describe())
     arms = {
@@ -302,7 +312,7 @@ def main() -> int:
     trial_count = len(all_losses[0])
     print(f"{trial_count} trials of 120 steps at widths 32 and 64, {arguments.rounds} round(s)")
     print(*table(runs, arguments.workers), sep="\n")
-    print("final losses of all runs are " + ("equal" if equal else "NOT equal"))
+    print("the final losses of all runs are " + ("equal" if equal else "NOT equal"))
     return 0 if equal else 1
 
 

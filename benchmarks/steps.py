@@ -1,17 +1,19 @@
-"""Time of one training step of telescope and of a plain loop, and its share of the peak rate.
+"""Time of one training step of telescope and of a plain loop, and its share of the peak speed.
 
     python -m benchmarks.steps [--quick]
 
-For every width and optimizer, `telescope.train` (eager and compiled) and
-`benchmarks.peers.plain.train` train the same trial in turns, a few steps each. A step is complete:
-batch, forward, backward, update, schedule, and in telescope the check for divergence. The share of
-the peak is the time that the step's FLOPs (`telescope.train.flops`) would take at the rate of
-square matrix products, divided by the time taken. That rate is measured in the same run for each
-precision: bf16 for Newton-Schulz; for all other products bf16 on an accelerator, fp32 on a CPU. The
-optimizer step is also measured alone, on the parameters of a deep model.
+For every width and optimizer, telescope's eager program, telescope's compiled program and the plain
+loop of `benchmarks.peers.plain` train the same trial. They take turns, with a few steps each. The
+time of a step includes everything: reading the batch, the forward and backward pass, the update,
+the learning-rate schedule, and in telescope the check for divergence.
 
-Parts: `matmul_rate`, `Peaks` · `Step`, `measure_step` · `Update`, `measure_update` · tables of
-both. The module needs only torch, numpy and pydantic.
+The share of the peak is the time that the step's FLOPs (`telescope.train.flops`) would take at the
+speed of square matrix products, divided by the measured time. The benchmark measures this speed
+itself, once for the precision of the Newton-Schulz iteration of Muon (bf16), and once for the
+precision of all other products (bf16 on a GPU, fp32 on a CPU). The optimizer step is also measured
+alone, on the parameters of a deep model.
+
+This module needs only torch, numpy and pydantic.
 """
 
 import argparse
@@ -37,9 +39,9 @@ from telescope.train.pack import Losses
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.spec import TrialSpec
 
-TURNS = 9  # of each side; the first one is discarded
+TURNS = 9  # turns of each program; the time of the first turn is discarded
 TURN_SECONDS = 0.25  # intended length of a turn
-FOREVER = 10**7  # steps of a trial that is never finished
+FOREVER = 10**7  # number of steps of a trial that the benchmark never finishes
 
 
 def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.5) -> float:
@@ -60,13 +62,13 @@ def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.5) -> f
 
 @dataclass(frozen=True)
 class Peaks:
-    """FLOP/s of matrix products in two precisions."""
+    """FLOP/s of square matrix products in two precisions."""
 
-    training: float  # precision of the forward and backward pass
-    newton_schulz: float  # bf16
+    training: float  # in the precision of the forward and backward pass
+    newton_schulz: float  # in bf16, the precision of the Newton-Schulz iteration
 
     def least_step_s(self, spec: TrialSpec) -> float:
-        """Seconds of a training step if all its products ran at the peak of their precision."""
+        """The seconds of a training step if all its FLOPs ran at the peak of their precision."""
         training = spec.horizon.batch_tokens * training_flops_per_token(
             spec.model, spec.data.vocab_size, spec.data.context
         )
@@ -74,13 +76,16 @@ class Peaks:
 
 
 def synchronise() -> None:
-    """Wait for the accelerator, if there is one."""
+    """Wait until the GPU has finished its work, if there is a GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def in_turns(sides: Sequence[Callable[[], object]], turns: int = TURNS) -> list[float]:
-    """The median seconds per call of each function; the functions are called in turn."""
+    """Call the functions in turn, and return the median seconds per call of each function.
+
+    The first call of each function does not count.
+    """
     seconds: list[list[float]] = [[] for _ in sides]
     for _ in range(turns):
         for side, times in zip(sides, seconds, strict=True):
@@ -93,7 +98,7 @@ def in_turns(sides: Sequence[Callable[[], object]], turns: int = TURNS) -> list[
 
 @dataclass(frozen=True)
 class Step:
-    """Seconds of one training step, and of reading its batch."""
+    """Seconds of one training step of each program, and of reading a batch."""
 
     width: int
     optimizer: str
@@ -101,11 +106,11 @@ class Step:
     compiled_s: float
     plain_s: float
     batch_s: float
-    least_s: float  # at the peak rate
+    least_s: float  # seconds of the step at the peak speed
 
 
 def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, peaks: Peaks) -> Step:
-    """Measure telescope and the plain loop in turns of about `TURN_SECONDS`."""
+    """Measure telescope's two programs and the plain loop in turns of about `TURN_SECONDS`."""
     spec = trial(width, FOREVER, optimizer, batch_tokens=batch_tokens)
     spec = replace(spec, horizon=replace(spec.horizon, warmup_fraction=0.0, record_every=1))
     first = plain.train(recipe(spec))
@@ -129,7 +134,7 @@ def measure_step(width: int, optimizer: OptimizerSpec, batch_tokens: int, peaks:
 
 
 def program(spec: TrialSpec) -> Losses:
-    """The compiled program if this machine can compile it, else the eager one."""
+    """The compiled program of a trial; the eager program if this machine cannot compile it."""
     possible = compiled.obstacle() is None and compiled.ensure_compiled(compiled.Graph.of(spec))
     return compiled.compiled_losses if possible else pack.losses
 
@@ -146,7 +151,10 @@ class Update:
 
 
 def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
-    """Compare telescope's optimizer with torch.optim's Muon and fused AdamW, on equal gradients."""
+    """Measure the optimizer step of telescope, and of torch.optim's Muon and fused AdamW.
+
+    Both sides get the same random gradients.
+    """
     spec = trial(width, 1, optimizer, depth=depth)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Transformer(
@@ -159,7 +167,10 @@ def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
     torch_optimizers = plain.optimizers(plain_model, recipe(spec))
 
     def assign_gradients(module: torch.nn.Module) -> None:
-        """Assign them before every step, which releases them; this takes negligible time."""
+        """Assign the gradients again before a step, since each optimizer step removes them.
+
+        This takes negligible time.
+        """
         for parameter, gradient in zip(module.parameters(), gradients, strict=True):
             parameter.grad = gradient
 
@@ -178,20 +189,24 @@ def measure_update(width: int, depth: int, optimizer: OptimizerSpec) -> Update:
 
 
 def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
-    """Rows in Markdown, yielded as they are measured."""
+    """Yield the lines of a Markdown table of training steps, each as soon as it is measured."""
     training, size = (torch.bfloat16, 8192) if torch.cuda.is_available() else (torch.float32, 1024)
     peaks = Peaks(matmul_rate(training, size), matmul_rate(torch.bfloat16, size))
     precision = str(training).removeprefix("torch.")
     yield (
-        f"Training step of {batch_tokens} tokens; peak {peaks.training / 1e9:,.0f} GFLOP/s in "
-        f"{precision}, {peaks.newton_schulz / 1e9:,.0f} in bfloat16, one process.\n"
+        f"A training step has {batch_tokens} tokens. The peak speed of one process is "
+        f"{peaks.training / 1e9:,.0f} GFLOP/s in {precision} and "
+        f"{peaks.newton_schulz / 1e9:,.0f} GFLOP/s in bfloat16.\n"
     )
     if obstacle := compiled.obstacle():
         yield f"Nothing is compiled: {obstacle}.\n"
-    yield "Shares of the peak are the plain loop's, telescope's, and telescope's compiled.\n"
+    yield (
+        "Each ratio is the plain loop's time divided by telescope's. The three shares of the peak "
+        "are those of the plain loop, of telescope, and of telescope compiled.\n"
+    )
     yield (
         "| width | optimizer | plain loop | telescope | ratio | compiled | ratio "
-        "| shares of peak | batch, of a step |"
+        "| shares of peak | share of reading the batch |"
     )
     yield "|---:|---|---:|---:|---:|---:|---:|---:|---:|"
     for width in widths:
@@ -209,10 +224,10 @@ def step_table(widths: Sequence[int], batch_tokens: int) -> Iterator[str]:
 
 
 def update_table(widths: Sequence[int], depth: int) -> Iterator[str]:
-    """Rows in Markdown, yielded as they are measured."""
+    """Yield the lines of a Markdown table of optimizer steps, each as soon as it is measured."""
     yield (
-        f"Optimizer step over the parameters of {depth} layers, "
-        "Newton-Schulz in bf16 on both sides.\n"
+        f"The optimizer step updates the parameters of {depth} layers, "
+        "with the Newton-Schulz iteration in bf16 on both sides.\n"
     )
     yield "| width | optimizer | telescope | torch.optim | ratio |"
     yield "|---:|---|---:|---:|---:|"

@@ -3,10 +3,28 @@
     python -m benchmarks.surfaces [--surfaces 200] [--only NAME ...] [--processes N] [--offset 0]
         [--quick]
 
-It runs whole studies on closed-form surfaces (`surfaces.scenarios`) with
-`telescope.studies.run_study`: 200 random surfaces per scenario, and the published rule on the same
-surfaces, on all cores. Every row has floors, the values that it must reach; the exit status is 1 if
-a row misses one.
+A surface gives the loss as a formula of the hyperparameters and the width, in place of training, so
+that the right answer is known. For each scenario of `surfaces.scenarios`, the benchmark runs a
+whole study on up to 200 random surfaces, and prints a row of figures. On some scenarios it also
+runs the published rule (Algorithm 1 of arXiv 2505.02222) on the same surfaces, for comparison. All
+cores are used.
+
+The columns of the table are:
+
+- n: the number of studies
+- <=0.5: the answers with an error of the learning rate of at most half an octave, in %
+- rms: the root mean square error of the learning rate, in octaves
+- regret: the mean excess over the lowest possible loss at the target width, in % of the loss
+- cover %: how often the 90 % intervals contain the optimum, for each hyperparameter
+- resolved: the answers with the verdict "resolved", in %
+- wrong: the answers that are called resolved with an error of more than half an octave, in %
+- dear: the answers whose other hyperparameters are called good but cost too much loss, in %
+- cost: the mean cost of a study, in runs at the base width
+- share: the cost divided by the cost of the published rule
+- s: seconds
+
+Each scenario has requirements (`surfaces.scenarios.Floors`). The last column has "pass", or the
+names of the requirements that are missed. The exit status is 1 if any requirement is missed.
 """
 
 import argparse
@@ -31,7 +49,7 @@ HEAD = (
 
 
 def line(row: Row) -> str:
-    """A row of the table, below HEAD."""
+    """The line of text for a row of the table."""
     rms = math.sqrt(row.mean(lambda outcome: outcome.error**2))
     coverage = "/".join(
         f"{100 * row.mean(lambda outcome, axis=axis: outcome.covered[axis]):.0f}"
@@ -49,7 +67,7 @@ def line(row: Row) -> str:
 
 
 def peers(scenario: Scenario) -> Iterator[Scenario]:
-    """The published rule on the same surfaces."""
+    """Two scenarios that run the published rule on the surfaces of a scenario."""
     for points in ("strict", "paper"):
         changes = scenario.changes | {"schedule": "paper", "paper": {"points": points}}
         yield replace(
@@ -64,7 +82,10 @@ def peers(scenario: Scenario) -> Iterator[Scenario]:
 def rows(
     scenarios: Sequence[Scenario], processes: int, offset: int, surfaces: int
 ) -> Iterator[Row]:
-    """A row per scenario, then a row per peer; each has the seconds since the row before."""
+    """Yield a row for each scenario, then a row for each run of the published rule.
+
+    The seconds of a row are the time since the row before.
+    """
     with_peers = (
         *scenarios,
         *(peer for scenario in scenarios if scenario.peers for peer in peers(scenario)),
@@ -86,7 +107,7 @@ def rows(
 
 
 def main() -> int:
-    """Print the table; return 1 if a floor is missed."""
+    """Print the table. Returns 1 if a requirement is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -94,21 +115,23 @@ def main() -> int:
         "--surfaces",
         type=int,
         default=200,
-        help="surfaces per scenario, at most; scenarios with four or five axes have 40",
+        help="largest number of surfaces per scenario; scenarios with four or five "
+        "hyperparameters have at most 40",
     )
     parser.add_argument(
         "--only",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="scenarios whose name contains one of these",
+        help="run only the scenarios whose names contain one of these texts",
     )
     parser.add_argument("--processes", type=int, default=cores())
     parser.add_argument(
         "--offset",
         type=int,
         default=0,
-        help="number of the first surface; use surfaces from 10,000 on while developing",
+        help="number of the first surface; while developing, use surfaces from 10,000 on, so that "
+        "the surfaces of the final run stay unseen",
     )
     arguments = parsed(parser, surfaces=1)
     scenarios = [

@@ -1,16 +1,16 @@
-"""Trials per hour on this machine, with telescope and with other tools.
+"""The number of trials per hour that telescope and other tools train on this machine.
 
     python -m benchmarks.throughput [--quick] [--loads short long wide] [--arms dcba]
         [--into docs/performance.md]
 
-Each arm of `benchmarks.arms` trains the same specs with the same seeds, batches and schedule, on
-the same cores with one thread per worker; arms take turns, each in a separate process. The
-benchmark prints a table per load, and with --into replaces the tables of a page. If a trial's final
-loss differs between arms by more than rounding explains, the arms did not do the same work: the
-exit status is 1, and nothing is written.
+An arm is one way to run trials: with telescope, with Ray Tune, or in plain loops. A load is a list
+of trials. `benchmarks.arms` defines both. Each arm trains the same trials with the same seeds,
+batches and learning-rate schedule, on the same cores, with one thread per worker. The arms take
+turns, each in a separate process.
 
-Parts: `run_arm`, which starts an arm and measures its memory · `matmul_peak` · `disagreement` ·
-`Row`, `row`, `table`.
+The benchmark prints a table for each load. With --into, the tables also replace the tables of a
+Markdown page. If the final loss of a trial differs between arms by more than rounding can explain,
+the arms did not do the same work. In this case the exit status is 1, and the page is not changed.
 """
 
 import argparse
@@ -38,23 +38,27 @@ from benchmarks.machine import cores, describe
 from benchmarks.steps import Peaks, matmul_rate
 from telescope.train.flops import evaluation_flops, step_flops
 
-# Largest difference in nats between a trial's final losses in two arms. Equal kernels give 1e-6; a
-# missing weight decay gives 3e-4 to 2e-2.
+# The largest permitted difference, in nats, between the final losses of a trial in two arms that
+# compile nothing. Arms with equal arithmetic differ by about 1e-6. An arm without weight decay
+# would differ by 3e-4 to 2e-2.
 TOLERANCE = 1e-3
-# The same with arms that may compile: at the highest learning rates a difference of 1e-7 in the
-# initial weights grows to 2e-2 in 1,200 steps (docs/log/2026-speed.md).
+# The largest permitted difference if one of the arms may compile. At the highest learning rates, a
+# difference of 1e-7 in the initial weights grows to 2e-2 in 1,200 steps (docs/log/2026-speed.md).
 ROUNDED_TOLERANCE = 5e-2
-COMPILED = "de"  # arms that may compile
-MEMORY_SECONDS = 0.5  # between measurements of memory
-READY_SECONDS = 120.0  # limit for processes to start
-USUAL = ["short", "long", "wide"]  # loads
-TABLES = re.compile(  # between the markers of a page
+COMPILED = "de"  # letters of the arms that may compile
+MEMORY_SECONDS = 0.5  # time between two measurements of memory
+READY_SECONDS = 120.0  # longest time to wait until all processes have started
+USUAL = ["short", "long", "wide"]  # the loads that run by default
+TABLES = re.compile(  # matches the text between the two markers of a page
     "(?<=<!-- tables of benchmarks.throughput -->\n).*(?=\n<!-- end of tables -->)", re.DOTALL
 )
 
 
 def run_arm(arm: str, load: str) -> ArmRun:
-    """Run an arm in a separate process; raise RuntimeError with the end of its log if it fails."""
+    """Run an arm in a separate process, and measure the memory that it uses.
+
+    Raises RuntimeError with the end of the arm's log if the arm fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out, log = Path(folder, "run.json"), Path(folder, "log")
         command = [sys.executable, "-m", "benchmarks.arms", arm, load, "--out", str(out)]
@@ -67,9 +71,12 @@ def run_arm(arm: str, load: str) -> ArmRun:
                     peak_bytes = max(peak_bytes, tree_bytes(child.pid))
                     time.sleep(MEMORY_SECONDS)
             finally:
-                child.terminate()  # no effect if it has ended
+                child.terminate()  # this has no effect if the process has already ended
         seconds = time.monotonic() - start
-        print(f"{load}: arm {arm} took {seconds:.0f} s, start and end included", file=sys.stderr)
+        print(
+            f"load {load}: arm {arm} took {seconds:.0f} s from the start to the end of its process",
+            file=sys.stderr,
+        )
         if child.returncode:
             raise RuntimeError(
                 f"arm {arm} ended with status {child.returncode}:\n{log.read_text()[-3000:]}"
@@ -78,9 +85,9 @@ def run_arm(arm: str, load: str) -> ArmRun:
 
 
 def tree_bytes(pid: int) -> int:
-    """Resident memory of a process and all its descendants.
+    """The resident memory of a process and all its descendants, in bytes.
 
-    Shared pages count once for each process.
+    Memory that several processes share counts once for each of them.
     """
     total = 0
     try:
@@ -96,7 +103,10 @@ def tree_bytes(pid: int) -> int:
 
 
 def matmul_peak(dtype: torch.dtype, processes: int) -> float:
-    """Total FLOP/s of all cores, each running one process of one thread at the same time."""
+    """The total FLOP/s of matrix products in this many processes of one thread.
+
+    All processes run at the same time.
+    """
     context = multiprocessing.get_context("spawn")
     with context.Pool(processes, begin_together, (context.Barrier(processes),)) as pool:
         return sum(pool.map(matmul_rate, [dtype] * processes, chunksize=1))
@@ -110,10 +120,10 @@ def begin_together(all_ready: Barrier) -> None:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """The largest difference in a trial's final loss between any two runs, in nats."""
+    """The largest difference between the final losses of a trial in any two runs, in nats."""
 
-    exact: float = 0.0  # among arms that compile nothing
-    rounded: float = 0.0  # among all arms
+    exact: float = 0.0  # among the runs of arms that compile nothing
+    rounded: float = 0.0  # among the runs of all arms
 
     @property
     def tolerable(self) -> bool:
@@ -121,10 +131,13 @@ class Disagreement:
 
 
 def disagreement(runs: Sequence[ArmRun]) -> Disagreement:
-    """Compare the final losses of each trial; a trial may diverge in all runs, but not in some."""
+    """Compare the final losses of each trial between the runs.
+
+    If a trial diverges in some runs but not in all, the difference is infinite.
+    """
 
     def largest_span(runs: Sequence[ArmRun]) -> float:
-        losses = defaultdict[int, list[float]](list)  # by the trial's number
+        losses = defaultdict[int, list[float]](list)  # by the trial's position in the load
         for run in runs:
             for number, loss in zip(run.trials, run.losses, strict=True):
                 losses[number].append(loss)
@@ -135,7 +148,10 @@ def disagreement(runs: Sequence[ArmRun]) -> Disagreement:
 
 
 def span(losses: Sequence[float]) -> float:
-    """The range of losses; infinite if only some are finite."""
+    """The difference between the largest and the smallest loss.
+
+    It is infinite if some losses are finite and others are not.
+    """
     finite = [loss for loss in losses if math.isfinite(loss)]
     if 0 < len(finite) < len(losses):
         return math.inf
@@ -144,15 +160,15 @@ def span(losses: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one arm for one load: means over its runs."""
+    """The figures of one arm for one load: the largest memory, and the means of all others."""
 
     name: str
     trials_per_hour: float
     flops_per_second: float
     share_of_peak: float
-    overhead_s: float  # core seconds per trial that are not training
+    overhead_s: float  # seconds per trial, summed over the cores, that were not spent on training
     peak_bytes: int
-    startup_s: float
+    startup_s: float  # seconds from the start of the process to the start of the first trial
 
 
 def row(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> Row:
@@ -178,9 +194,10 @@ def row(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> Row
 
 
 def ratio(rows: dict[str, Row], peers: str, target: float | None) -> str:
-    """telescope's trials per hour divided by those of the best peer, and whether it is the target.
+    """The text for telescope's trials per hour, divided by those of the best of the arms `peers`.
 
-    The ratio of (d) comes first, then that of (e) if it ran.
+    The text also says whether the ratio reaches the target. The ratio of arm (d) comes first. If
+    arm (e) ran, its ratio follows.
     """
     if not {*peers, "d"} <= set(rows):
         return "not measured"
@@ -232,7 +249,7 @@ def table(load: Load, runs: Sequence[ArmRun], processes: int, peaks: Peaks) -> s
 
 
 def replace_tables(page: Path, text: str) -> None:
-    """Put the tables between the page's two markers."""
+    """Replace the text between the two markers of a page by the tables."""
     page.write_text(TABLES.sub(lambda _: text, page.read_text()))
 
 
@@ -240,18 +257,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="4 trials of 30 steps")
+    parser.add_argument(
+        "--quick", action="store_true", help="only check that it runs, with 4 trials of 30 steps"
+    )
     parser.add_argument("--loads", nargs="+", choices=LOADS, default=USUAL)
     parser.add_argument(
         "--arms",
-        help="letters of the arms, in the order of their turns (default: each load's own order)",
+        help="letters of the arms to run, in the order of their turns; by default, each load has "
+        "its own arms and order",
     )
-    parser.add_argument("--into", type=Path, help="page whose tables to replace")
+    parser.add_argument("--into", type=Path, help="page in which the new tables replace the old")
     arguments = parser.parse_args()
     if arguments.into and (arguments.quick or arguments.arms or arguments.loads != USUAL):
-        parser.error("--into is for the usual loads in their own turns")
+        parser.error("--into cannot be combined with --quick, --arms or other loads than the usual")
     if arguments.into and not TABLES.search(arguments.into.read_text()):
-        parser.error(f"{arguments.into} has no place for tables")
+        parser.error(f"{arguments.into} does not have the two markers between which tables stand")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""  # before any call to CUDA; children inherit it
     texts, agreed = [], True
 
@@ -268,13 +288,13 @@ def main() -> int:
     )
     for name in ["quick"] if arguments.quick else arguments.loads:
         load = LOADS[name]
-        load.specs()  # tokenizes the text before the arms need it
+        load.specs()  # tokenises the text, so that no arm has to do it
         runs = [run_arm(arm, name) for arm in arguments.arms or load.order]
         agreed &= disagreement(runs).tolerable
         report(table(load, runs, processes, peaks))
     if not agreed:
-        limits = f"{TOLERANCE:g} nats, or telescope's by more than {ROUNDED_TOLERANCE:g}"
-        print(f"Final losses differ by more than {limits}: the arms did not do the same work.")
+        limits = f"{TOLERANCE:g} nats, or those of telescope by more than {ROUNDED_TOLERANCE:g}"
+        print(f"Final losses differ by more than {limits}. The arms did not do the same work.")
         return 1
     if arguments.into:
         replace_tables(arguments.into, "\n".join(texts))

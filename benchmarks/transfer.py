@@ -1,18 +1,24 @@
-"""Drift of the best learning rate with width.
+"""Drift of the best learning rate (lr) with width.
 
     python -m benchmarks.transfer                       (all arms)
     python -m benchmarks.transfer muon-mup adamw-standard
     python -m benchmarks.transfer --quick
 
-Each arm trains widths 32 to 256 on python-stdlib, with an lr grid of one octave and three seeds;
-runs with equal seeds share initialisation and data order. The optimum of a width is the vertex of
-the least-squares parabola through the seed means of the five points around the lowest one. The
-drift is the slope of the optima over log2 width by ordinary least squares. Its 90 % interval comes
-from a parametric bootstrap with the arm's residual noise (a loss minus the mean of its lr and the
-shift of its seed), since three seeds have too few distinct resamples.
+An arm is an optimizer with a parametrisation. Each arm trains the widths 32 to 256 on the corpus
+python-stdlib, with three seeds. The learning rates form a grid with steps of one octave (a factor
+of 2). Runs with equal seeds have equal initial values and data order.
 
-Muon with update scale 0.2 sqrt(max) is trained once, with AdamW's lr fixed at 2^-5, and evaluated
-under three lr rules (constant, m^-1/2, 1/m), which only shift the axis of the same runs.
+The optimum of a width is the vertex of a parabola, fitted by least squares to the mean losses over
+seeds at up to five learning rates: the best one, and two on each side. The drift is the slope of
+the optima, in octaves, against log2 of the width, fitted by ordinary least squares. Its 90 %
+interval comes from a parametric bootstrap: three seeds are too few for resampling, so that random
+losses are drawn with the noise of the arm instead. This noise is estimated from the residuals of
+the losses after the mean of each learning rate and the shift of each seed are subtracted.
+
+The arm muon-rms is Muon with the update scale 0.2 sqrt(max(in, out)), where in and out are the
+dimensions of a matrix; AdamW's lr is fixed at 2^-5. It is trained once and evaluated under three lr
+rules, by which the lr scales with the width multiplier m as a constant, as m^-1/2 or as 1/m. These
+rules only change which runs count as the same lr at different widths.
 
 Finished runs are stored in a JSON-lines file, so that an interrupted benchmark resumes.
 """
@@ -48,14 +54,16 @@ SEEDS = (0, 1, 2)
 class Arm:
     """An optimizer and its lr grid.
 
-    `rules` are the lr rules that the runs are evaluated under: name and exponent of the width
-    multiplier m.
+    `rules` are the lr rules under which the runs are evaluated. Each rule has a name, and the
+    exponent of the width multiplier m by which the rule scales the lr.
     """
 
     optimizer: OptimizerSpec
     batch_tokens: int
-    octaves: range  # log2 lr
-    adamw_lr: float | None = None  # AdamW's lr in Muon; None for a share of Muon's lr
+    octaves: range  # log2 of each lr of the grid
+    # Fixed lr of the parameters that AdamW trains in runs with Muon. None if this lr is a fixed
+    # share of Muon's lr.
+    adamw_lr: float | None = None
     rules: tuple[tuple[str, float], ...] = (("", 0.0),)
 
 
@@ -78,7 +86,10 @@ ARMS = {
 
 
 def specs(arm: Arm, steps: int) -> Iterator[tuple[int, int, int, TrialSpec]]:
-    """All (width, log2 lr, seed, spec), widest first, so that the longest runs do not end last."""
+    """Yield (width, log2 lr, seed, spec) for all runs of an arm.
+
+    The largest width comes first, so that the longest runs do not start last.
+    """
     text = batches.resolve(DataSpec(corpus="python-stdlib", context=64))
     horizon = HorizonSpec(steps=steps, batch_tokens=arm.batch_tokens, evaluation_tokens=16_384)
     for width in reversed(WIDTHS):
@@ -105,7 +116,10 @@ def final_loss(spec: TrialSpec) -> float:
 
 
 def run(arm: Arm, steps: int, store: Path, workers: int) -> NDArray[np.float64]:
-    """Final losses of an arm, [width, lr, seed]; runs that the store lacks are trained."""
+    """Return the final losses [width, lr, seed] of an arm.
+
+    Runs that are not in the file `store` are trained. The loss of a diverged run is inf.
+    """
     store.parent.mkdir(parents=True, exist_ok=True)
     lines = store.read_text().splitlines() if store.exists() else []
     finished = dict(json.loads(line) for line in lines)  # final loss by digest
@@ -131,9 +145,10 @@ def run(arm: Arm, steps: int, store: Path, workers: int) -> NDArray[np.float64]:
 
 
 def vertex(octaves: Sequence[int], mean: NDArray[np.float64], window: slice) -> float:
-    """Vertex of the least-squares parabola through the window's points that did not diverge.
+    """Return the log2 lr at the vertex of the parabola that is fitted to the points in `window`.
 
-    The vertex is clipped to the window; if the parabola has no minimum, it is the lowest point.
+    Points that diverged are left out. If the vertex lies outside the window, the nearer end of the
+    window is returned. If the parabola has no minimum, the point with the lowest loss is returned.
     """
     x, y = np.asarray(octaves, float)[window], mean[window]
     finite = np.isfinite(y)
@@ -145,14 +160,14 @@ def vertex(octaves: Sequence[int], mean: NDArray[np.float64], window: slice) -> 
 
 @dataclass(frozen=True)
 class Drift:
-    """Optima of an arm and their slope with its 90 % interval."""
+    """The optima of an arm, and the slope of the optima with its 90 % interval."""
 
-    vertices: tuple[float, ...]  # log2 lr per width
-    edges: tuple[bool, ...]  # per width: whether the lowest mean is at an end of the grid
+    vertices: tuple[float, ...]  # log2 lr of the optimum at each width
+    edges: tuple[bool, ...]  # for each width, True if the lowest mean loss is at an end of the grid
     slope: float  # octaves per doubling of the width
-    low: float
-    high: float
-    noise: float  # standard deviation of one run's residual, relative to the loss
+    low: float  # lower end of the interval of the slope
+    high: float  # upper end of the interval of the slope
+    noise: float  # standard deviation of the residual of one run, as a share of the loss
 
 
 def drift(octaves: Sequence[int], losses: NDArray[np.float64], draws: int = 4000) -> Drift:
@@ -161,7 +176,7 @@ def drift(octaves: Sequence[int], losses: NDArray[np.float64], draws: int = 4000
     windows = [slice(max(0, i - 2), i + 3) for i in lowest]
     residual = losses - mean[:, :, None]
     near = [residual[w, windows[w]][np.isfinite(mean[w, windows[w]])] for w in range(len(WIDTHS))]
-    near = [block - block.mean(axis=0) for block in near]  # minus each seed's shift
+    near = [block - block.mean(axis=0) for block in near]  # subtract the shift of each seed
     freedom = sum((len(block) - 1) * (len(SEEDS) - 1) for block in near)
     relative = [block / mean[w].min() for w, block in enumerate(near)]
     noise = math.sqrt(sum(float((block**2).sum()) for block in relative) / freedom)
@@ -180,9 +195,9 @@ def drift(octaves: Sequence[int], losses: NDArray[np.float64], draws: int = 4000
 
 
 def loss_at(octaves: Sequence[int], mean: NDArray[np.float64], x: float) -> float:
-    """Loss at log2 lr `x`, on the parabola through the nearest three grid points.
+    """Return the loss at the log2 lr `x`, on the parabola through the nearest three grid points.
 
-    It is infinite outside the grid.
+    Returns inf if `x` lies outside the grid.
     """
     if not octaves[0] <= x <= octaves[-1]:
         return math.inf
@@ -199,32 +214,36 @@ def print_drift(name: str, arm: Arm, losses: NDArray[np.float64]) -> None:
         cells = "".join(f"{loss:<8.4f}" if math.isfinite(loss) else "div.    " for loss in row)
         print(f"{width:<7}{cells}{optimum:+.2f}{' on the edge' if on_edge else ''}")
     lowest = ", ".join(f"{loss:.4f}" for loss in mean.min(axis=1))
-    print(f"one run's noise {100 * fit.noise:.2f} % of loss; lowest: {lowest}")
+    print(f"the noise of one run is {100 * fit.noise:.2f} % of the loss")
+    print(f"the lowest mean losses of the widths are {lowest}")
     best = arm.octaves[int(mean[0].argmin())]
     for rule, exponent in arm.rules:
-        # A rule trains a width at base lr x m^exponent, so that a fixed base lr moves by
-        # `exponent` octaves per doubling along the axis of the runs.
+        # Under a rule, the lr of a width is the lr of the base width times m^exponent. A fixed lr
+        # of the base width thus stands for runs whose lr moves by `exponent` octaves per doubling.
         slope, low, high = (value - exponent for value in (fit.slope, fit.low, fit.high))
         copied = [loss_at(arm.octaves, row, best + exponent * w) for w, row in enumerate(mean)]
         print(
             f"{rule + ': ' if rule else ''}slope {slope:+.3f} octave per doubling, "
             f"90 % interval {low:+.3f} .. {high:+.3f}"
         )
-        print(f"  loss at the base width's lr: {', '.join(f'{loss:.4f}' for loss in copied)}")
-        print(f"  regret at width {WIDTHS[-1]}: {100 * (copied[-1] / mean[-1].min() - 1):.2f} %")
+        copied_losses = ", ".join(f"{loss:.4f}" for loss in copied)
+        print(f"  losses of the widths at the best lr of the base width: {copied_losses}")
+        regret = 100 * (copied[-1] / mean[-1].min() - 1)
+        print(f"  excess over the lowest loss at width {WIDTHS[-1]}: {regret:.2f} %")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("arms", nargs="*", help=f"arms to run, of {', '.join(ARMS)} (default: all)")
+    names = ", ".join(ARMS)
+    parser.add_argument("arms", nargs="*", help=f"arms to run, by default all: {names}")
     parser.add_argument("--steps", type=int, default=120)
     parser.add_argument("--store", type=Path, default=Path(".telescope/transfer.jsonl"))
     parser.add_argument("--workers", type=int, default=2)
     arguments = parsed(parser, arms=["adamw-mup"], steps=10)
     if unknown := set(arguments.arms) - set(ARMS):
-        parser.error(f"no such arm: {', '.join(sorted(unknown))}; choose from {', '.join(ARMS)}")
+        parser.error(f"there is no arm {', '.join(sorted(unknown))}; choose from {names}")
     for name in arguments.arms or ARMS:
         losses = run(ARMS[name], arguments.steps, arguments.store, arguments.workers)
         print_drift(name, ARMS[name], losses)

@@ -2,12 +2,15 @@
 
     python -m benchmarks.turnaround [--trials 60] [--quick]
 
-The turn-around is the time from the end of a trial (its held-out loss included) to the first step
-of the next one. It covers the commit to the database, the plan, the assignment to the worker and
-the building of the model. It is measured with a coordinator on SQLite and Ray with one worker, and
-with the same trials in a bare loop in one process, where it covers only the building of the model.
+The idle time is the time from the end of one trial, after its held-out loss is computed, to the
+first step of the next trial. In telescope's service, this time includes the write to the database,
+the plan of the next trials, the assignment of a trial to the worker, and the building of the model.
+The service has a coordinator with SQLite and one Ray worker. For comparison, the benchmark also
+trains the same trials in a bare loop in one process, where the idle time is only the time to build
+the model.
 
-A trial's first step is computed from its end and its training seconds, which count from that step.
+The time of a trial's first step is computed: it is the end of the trial minus the trial's training
+seconds, which count from the first step.
 """
 
 import argparse
@@ -48,9 +51,11 @@ DOCUMENT = {
 
 
 def gaps(ended: Sequence[float], seconds: Sequence[float]) -> list[float]:
-    """Seconds from each trial's end to the next one's first step, without three warm-up trials.
+    """Return the seconds from each trial's end to the first step of the next trial.
 
-    `ended` are Unix times in ascending order, `seconds` the training seconds of the same trials.
+    `ended` has the Unix times at which the trials ended, in ascending order. `seconds` has the
+    training seconds of the same trials. The first three values are left out, since the process is
+    still warming up.
     """
     pairs = zip(itertools.pairwise(ended), seconds[1:], strict=True)
     return [end - training - previous_end for (previous_end, end), training in pairs][3:]
@@ -104,7 +109,7 @@ def main() -> None:
     print(describe())
     print(
         f"{count} trials of 10 steps at width 32; "
-        "milliseconds from a trial's last step to the next one's first"
+        "milliseconds from the end of a trial to the first step of the next trial"
     )
     print(f"{'':<32}{'median':>8}{'p95':>8}{'max':>8}")
     for name, measure in (("bare loop", bare), ("coordinator, SQLite, Ray worker", service)):

@@ -2,21 +2,22 @@
 
     python -m benchmarks.unchanged BEFORE AFTER [--cases quickstart judge] [--save before.json]
 
-BEFORE and AFTER are folders with telescope's code; either may also be a file that `--save` wrote,
-so that an old commit runs only once. Cases run one after the other (`benchmarks.checkouts`): the
-quick start, the compute_time example, the llama example, one judged CSV, and invalid documents.
-Compared for each job: the study, the preview, the job, every trial with its specification, digest,
-state and curve, the report, the answers to further target losses, the exports, and the exit
-statuses.
+BEFORE and AFTER are folders with telescope's code, called checkouts. Each may also be a file that
+`--save` wrote, so that an old commit needs to run only once. The benchmark runs the same cases in
+both checkouts, one after the other (`benchmarks.checkouts`): the quick start, the compute_time
+example, the llama example, a judgement of a sweep in a CSV file, and invalid documents.
 
-`benchmarks.comparison` defines which values must be equal, which may differ and which are left
-out; all permitted differences are listed. The exit status is 1 if a value differs that must be
-equal.
+For each job the benchmark compares the study, the preview, the job itself, the report, the levels,
+the tables at further target losses, the exports and the exit statuses. It also compares every trial
+with its specification, digest, state and curve.
 
-Losses depend neither on the executor (Ray or a thread of this process) nor on the other trials of
-a pack (ADR 13), as long as nothing is compiled.
+`benchmarks.comparison` defines which values must be equal, which may differ, and which are not
+compared. All permitted differences are listed, and at most `--most` of the others for each case.
+The exit status is 1 if values that must be equal differ.
 
-Parts: `table`, `difference_lines` · `collect`, which runs one checkout · `main`.
+The choice of the executor does not change losses: they are equal with Ray and with a thread. Losses
+also do not depend on which trials are trained together in a pack (ADR 13). Both statements hold
+only if nothing is compiled, as in this benchmark.
 """
 
 import argparse
@@ -40,7 +41,11 @@ from benchmarks.comparison import (
 
 
 def table(differences: Sequence[Difference]) -> list[str]:
-    """One row per case: the numbers of compared values, with those of unequal ones in brackets."""
+    """The lines of a table with a row for each case.
+
+    A cell has the number of values that were compared and, in brackets, the number of values that
+    are unequal.
+    """
     rows = [["case", "trials", *KINDS, "words", "keys removed", "keys added", "seconds"]]
     for difference in differences:
         unequal = Counter(kind for kind, _, _ in difference.unequal)
@@ -62,7 +67,11 @@ def table(differences: Sequence[Difference]) -> list[str]:
 
 
 def difference_lines(differences: Sequence[Difference], most: int) -> Iterator[str]:
-    """Every difference: errors first, at most `most` per case; then words, types and keys."""
+    """Yield a line of text for each difference.
+
+    Values that must be equal come first, at most `most` for each case. Differing words, numbers of
+    another type, and removed and added keys follow.
+    """
     for difference in differences:
         case, unequal = difference.case, difference.unequal
         for kind, before, after in unequal[:most]:
@@ -91,7 +100,7 @@ def difference_lines(differences: Sequence[Difference], most: int) -> Iterator[s
 def collect(
     folder: Path, cases: Sequence[Case], executor: str, workers: int
 ) -> dict[str, Observation]:
-    """Run each case once in one checkout, one after the other."""
+    """Run the cases in one checkout, one after the other, and return their outputs by name."""
     checkout, observations = Checkout(folder.resolve()), {}
     for case in cases:
         print(f"{folder}: {case.name} ...", file=sys.stderr, flush=True)
@@ -102,7 +111,7 @@ def collect(
 
 
 def main() -> int:
-    """Collect, compare and print; return the exit status."""
+    """Run both checkouts, compare them, print the differences, and return the exit status."""
     parser = argparse.ArgumentParser(
         description="Compare the answers of two checkouts of telescope, value by value."
     )
@@ -124,7 +133,7 @@ def main() -> int:
     )
     parser.add_argument("--workers", type=int, default=2, help="number of Ray workers")
     parser.add_argument(
-        "--most", type=int, default=20, help="unequal values to list per case, at most"
+        "--most", type=int, default=20, help="largest number of unequal values to list per case"
     )
     arguments = parser.parse_args()
     cases = [case for case in CASES if case.name in arguments.cases]
@@ -141,13 +150,13 @@ def main() -> int:
         arguments.save.write_text(json.dumps(documents) + "\n")
     after = observations(arguments.after)
     differences = [compare(case.name, before[case.name], after[case.name]) for case in cases]
-    print("Compared values (unequal ones in brackets):\n")
+    print("The number of compared values, with the number of unequal values in brackets:\n")
     print("\n".join(table(differences)))
     print("", *difference_lines(differences, arguments.most), "", sep="\n")
     measured = [*sorted(MEASURED), *map(".".join, sorted(MEASURED_IN))]
-    print("Not compared, measured:", ", ".join(measured))
+    print("Not compared because a clock measured the values:", ", ".join(measured))
     of_the_run = [*sorted(OF_THE_RUN), *map(".".join, sorted(OF_THE_RUN_IN))]
-    print("Not compared, of the run:", ", ".join(of_the_run))
+    print("Not compared because the values differ between any two runs:", ", ".join(of_the_run))
     return int(any(difference.failed for difference in differences))
 
 

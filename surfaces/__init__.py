@@ -1,7 +1,7 @@
-"""Closed-form losses in place of training, shared by tests and benchmarks: the right answer is
-known exactly.
+"""Losses that come from formulas instead of training, so that the right answer is known exactly.
 
-`bowls`, a loss over hyperparameters and width · `scenarios`, studies of bowls and the quality of
-their answers · `batch_laws`, loss curves over batch sizes · `batch_jobs`, finished jobs with such
-curves in a database. The package is not installed, and no product code imports it.
+Tests and benchmarks share this package. `bowls` has the loss as a function of hyperparameters and
+width. `scenarios` runs studies on bowls and measures how good their answers are. `batch_laws` has
+loss curves at many batch sizes. `batch_jobs` writes finished jobs with such curves to a database.
+The package is not installed, and neither telescope nor its service imports it.
 """

@@ -1,5 +1,8 @@
-"""Finished compute-time jobs whose curves follow known laws, written to a database in bulk without
-training.
+"""Finished jobs of kind `compute_time` whose loss curves follow known laws instead of training.
+
+A job of this kind compares the tokens and the hours that optimizers need at many batch sizes. This
+module writes all trials of a job to the database at once, so that even a job of ten thousand trials
+takes little time.
 """
 
 import json
@@ -19,15 +22,19 @@ from telescope.trials.outline import Outline
 from telescope.trials.spec import TrialSpec
 
 LAWS = {"muon": law(1), "adamw": law(3)}
-# overhead of a step, in addition to the time of its tokens
+# The seconds of a step are the sum of a fixed time, which depends on the optimizer, and the number
+# of tokens of the batch divided by TOKENS_PER_SECOND.
 STEP_SECONDS = {"muon": 0.004, "adamw": 0.003}
 TOKENS_PER_SECOND = 2e6
-ATTAINED = TARGET  # the final loss of every run
+ATTAINED = TARGET  # the final loss that the database has for every run
 
 
 def document(seeds: int = 3, batches: Sequence[int] = BATCHES, **changes: Any) -> dict[str, Any]:
-    """A study with one run per optimizer, batch and seed, and one timed run per optimizer and
-    batch."""
+    """Return the document of a study that compares Muon with AdamW.
+
+    For each optimizer and batch size, the study has a run with each seed, and a run that measures
+    the time of a step. `changes` replace fields of the document.
+    """
     study = {
         "kind": "compute_time",
         "name": "laws",
@@ -48,8 +55,10 @@ def finished_job(
     study: dict[str, Any],
     noise: Noise = Noise(0.005),  # noqa: B008 (frozen)
 ) -> str:
-    """A job of this study whose trials are all completed, with the outlines of their curves but
-    without the curves' points. Returns its id.
+    """Create a job of a study, complete all its trials, and return the job's id.
+
+    The database gets only the outlines of the curves, which are short versions with tokens and
+    losses, and not the curves themselves.
     """
     job, _ = record.create_job(study)
     record.begin_job(job.id)
@@ -63,7 +72,7 @@ def finished_job(
 def complete(
     record: CoordinatorStore, job_id: str, specs: Sequence[TrialSpec], noise: Noise
 ) -> None:
-    """Complete the trials of a job, and store the outlines of their curves."""
+    """Mark all trials of a job as completed, and store the outlines of their curves."""
     result = {
         "loss": ATTAINED,
         "state": TrialState.COMPLETED,
@@ -96,7 +105,7 @@ def complete(
 
 
 def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
-    """The measured seconds per step of the timed runs, as rows to update."""
+    """Return the seconds per step of the runs that measure time, as parameters of an UPDATE."""
     timed = [spec for spec in specs if spec.measure == "time"]
     seconds = [
         STEP_SECONDS[spec.optimizer.name] + spec.horizon.batch_tokens / TOKENS_PER_SECOND
@@ -109,7 +118,10 @@ def timed_steps(specs: Sequence[TrialSpec]) -> list[dict[str, str]]:
 
 
 def courses(specs: Sequence[TrialSpec], noise: Noise) -> dict[str, Outline]:
-    """The outline of each run's curve under the law of its optimizer, by digest."""
+    """Return outlines of curves by the digests of their runs.
+
+    The curve of a run follows the law of the run's optimizer.
+    """
     course_of = {}
     for number, (name, optimizer_law) in enumerate(LAWS.items()):
         own = [spec for spec in specs if spec.optimizer.name == name and spec.measure == "loss"]

@@ -1,13 +1,20 @@
-"""Loss curves whose tokens to every loss follow a known law of the batch size: the right answer is
-known without training.
+"""Loss curves that follow a known law instead of training, so that the right answer is known.
 
-With u = loss - floor, a run at batch B needs T(B) = T_0(u) max(1, B / B*(u))^(1 + slope) tokens
-(arXiv 2505.02222, appendix F), where T_0 = (u / scale)^(-1/exponent), and the critical batch grows
-as loss falls: B* = critical_batch (u_target / u)^growth. The noise of recorded losses has three
-parts: of single points, of whole runs, and of whole batch sizes.
+A law gives the number of tokens T that a run at the batch size B needs to a loss (arXiv 2505.02222,
+appendix F):
 
-Parts: `Law`, `SmoothLaw` · `Noise` · `law`, a random law that depends on its number only ·
-`curves`, recorded losses of all batch sizes and seeds.
+    T(B) = T_0 max(1, B / B*)^(1 + slope)
+
+In this formula, T_0 is the number of tokens to the loss at small batches, and B* is the critical
+batch size, beyond which larger batches need more tokens. Both depend on the loss. Let u be the loss
+minus its lowest possible value, `floor`, and let u_target be the same for the target loss:
+
+    T_0 = tokens (u / u_target)^(-1 / exponent)
+    B* = critical_batch (u_target / u)^growth
+
+The names in these formulas are fields of `Law`. The noise of the losses has three parts: one
+differs at each point of a curve, one is common to all points of a run, and one is common to all
+runs at a batch size.
 """
 
 from collections.abc import Sequence
@@ -25,35 +32,39 @@ POINTS = 200
 
 @dataclass(frozen=True)
 class Law:
-    """The law of one optimizer."""
+    """The law of one optimizer. The module's docstring gives the formulas."""
 
-    critical_batch: float  # at the target loss
-    slope: float  # of log steps in log batch beyond it: above -1, below 0
-    tokens: float  # to the target loss, at small batches
-    floor: float = 1.5
+    critical_batch: float  # critical batch size at the target loss, in tokens
+    # Beyond the critical batch size, the steps to a loss are proportional to the batch size to this
+    # power, which lies between -1 and 0.
+    slope: float
+    tokens: float  # tokens to the target loss at small batches
+    floor: float = 1.5  # the loss after infinitely many tokens
     exponent: float = 0.25
     growth: float = 0.5
 
     def unlimited_tokens(self, loss: float) -> float:
-        """T_0, the tokens to a loss at batches below the critical batch."""
+        """Return T_0, the tokens to a loss at batch sizes below the critical batch size."""
         return float(
             self.tokens * ((loss - self.floor) / (TARGET - self.floor)) ** (-1 / self.exponent)
         )
 
     def critical(self, loss: float) -> float:
-        """The critical batch at a loss."""
+        """Return the critical batch size at a loss, in tokens."""
         return float(
             self.critical_batch * ((TARGET - self.floor) / (loss - self.floor)) ** self.growth
         )
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
-        """The exact tokens [batch] to a loss."""
+        """Return the exact tokens to a loss at each batch size."""
         beyond = np.maximum(np.array(batch_tokens, dtype=np.float64) / self.critical(loss), 1)
         return self.unlimited_tokens(loss) * beyond ** (1 + self.slope)
 
     def loss_after(self, tokens: Array, batch_tokens: float) -> Array:
-        """The inverse of `tokens_to` in closed form. As long as the batch lies below B*(u), u
-        follows from T_0 alone.
+        """Return the loss after each number of tokens: the inverse of `tokens_to`.
+
+        As long as the batch size is below the critical batch size at the loss, the loss follows
+        from T_0 alone. Later it follows from the whole law, which can be solved for u.
         """
         relative, power = tokens / self.tokens, 1 + self.slope
         u = relative**-self.exponent
@@ -64,26 +75,29 @@ class Law:
         return self.floor + (TARGET - self.floor) * np.where(beyond, limited, u)
 
     def token_optimal(self, tolerance: float) -> float:
-        """The largest batch that needs at most (1 + tolerance) times the fewest tokens to the
-        target.
+        """Return the largest batch size that needs hardly more tokens to the target loss.
+
+        It needs (1 + tolerance) times the fewest tokens.
         """
         return float(self.critical_batch * (1 + tolerance) ** (1 / (1 + self.slope)))
 
 
 @dataclass(frozen=True)
 class SmoothLaw(Law):
-    """T(B) = T_0(u) (1 + B / B_crit), as in McCandlish et al. (arXiv 1812.06162). Its critical
-    batch does not grow, and its slope is not used.
+    """The law T(B) = T_0 (1 + B / B_crit) of McCandlish et al. (arXiv 1812.06162).
+
+    B_crit is the field `critical_batch`. It is the same at every loss. The fields `slope` and
+    `growth` are not used.
     """
 
     def tokens_to(self, loss: float, batch_tokens: Sequence[float]) -> Array:
-        """The exact tokens [batch] to a loss."""
+        """Return the exact tokens to a loss at each batch size."""
         return self.unlimited_tokens(loss) * (
             1 + np.array(batch_tokens, dtype=np.float64) / self.critical_batch
         )
 
     def loss_after(self, tokens: Array, batch_tokens: float) -> Array:
-        """The inverse of `tokens_to`."""
+        """Return the loss after each number of tokens: the inverse of `tokens_to`."""
         relative = tokens / self.tokens / (1 + batch_tokens / self.critical_batch)
         return self.floor + (TARGET - self.floor) * relative**-self.exponent
 
@@ -92,15 +106,20 @@ class SmoothLaw(Law):
 class Noise:
     """Standard deviations of the noise, as shares of the loss."""
 
-    point: float = 0.0  # of each recorded point separately
-    run: float = 0.0  # of all points of a run together
-    batch: float = 0.0  # of all runs at a batch size together, such as an imperfect learning rate
-    # exponent by which the noise of a point falls as batches grow; 0.5 for training losses
+    point: float = 0.0  # noise that differs at each point of a curve
+    run: float = 0.0  # noise that is common to all points of a run
+    # Noise that is common to all runs at a batch size, as an imperfect learning rate would cause.
+    batch: float = 0.0
+    # The noise of a point is proportional to the batch size to the power -batch_power. For training
+    # losses, batch_power is 0.5.
     batch_power: float = 0.0
 
 
 def law(number: int, lowest: float = 700.0, highest: float = 4500.0) -> Law:
-    """A random law whose critical batch lies inside the range of BATCHES."""
+    """Return a random law, always the same for a number.
+
+    The critical batch size at the target loss lies between `lowest` and `highest` tokens.
+    """
     rng = np.random.default_rng([number, 5])
     critical = float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
     return Law(
@@ -116,8 +135,10 @@ def curves(
     overrun: float = 1.8,
     batches: Sequence[int] = BATCHES,
 ) -> LossCurves:
-    """The curves of all seeds at each batch size, batch by batch, each trained for `overrun` times
-    the tokens to the target.
+    """Return noisy curves of all seeds at each batch size. They are always the same for a number.
+
+    The curves are sorted by batch size, then by seed. Each curve ends at `overrun` times the tokens
+    to the target loss.
     """
     rng = np.random.default_rng([number, 6])
     ends = overrun * of.tokens_to(TARGET, batches)

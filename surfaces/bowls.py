@@ -1,14 +1,18 @@
-"""Closed-form loss surfaces in place of training: the right answer is known, and a whole study runs
-in a tenth of a second.
+"""Loss surfaces as formulas in place of training, so that the right answer is known.
 
-A surface is a bowl in the octaves of the hyperparameters. Its optimum moves with width by a known
-law, its floor falls with width, runs diverge above a cliff, and all runs of a seed at a width share
-part of the noise. Random surfaces follow reference studies of small models: curvature 0.25 to 1.1 %
-of the loss per octave^2 of the learning rate, other axes 3 to 10 times flatter. There are two
-families of skew, of which the pooled model has only one.
+A surface gives the final loss of a run as a function of the hyperparameters, the width and the
+seed. A whole study on a surface takes a tenth of a second. The hyperparameters are the axes of a
+surface, in octaves (log2). At each width the loss has the shape of a bowl:
 
-Parts: `Surface`, callable in place of training · `random_surface`, a surface that depends on its
-number only · `document`, `walled`, `study`, jobs on a surface.
+- The optimum moves with the width by a known law, and the lowest loss falls with the width.
+- Runs diverge if their learning rate lies above a limit, called the cliff.
+- Part of the noise is common to all runs with the same seed and width.
+- The bowl may be skewed along the axis of the learning rate, in one of two ways. The statistical
+  model that telescope fits can describe only one of them.
+
+Random surfaces resemble studies of small models that were really trained. Their curvature is 0.25
+to 1.1 % of the loss per square octave of the learning rate, and 3 to 10 times smaller along the
+other axes.
 """
 
 import hashlib
@@ -27,9 +31,10 @@ from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 
 Law = Literal["inverse", "root", "constant"]
-# the power of the width by which the drift falls
+# The drift of the optimum per doubling of the width is proportional to the width to minus this
+# power.
 POWERS: dict[Law, float] = {"inverse": 1.0, "root": 0.5, "constant": 0.0}
-DRAWN = (0.5, 0.3, 0.2)  # probabilities of the laws, where the law is drawn
+DRAWN = (0.5, 0.3, 0.2)  # probabilities of the laws if the law is drawn at random
 
 AXES: tuple[AxisName, ...] = (
     "lr",
@@ -39,13 +44,14 @@ AXES: tuple[AxisName, ...] = (
     "warmup_fraction",
     "init_scale",
 )
-# lowest octaves of each range (for momentum, of 1 - momentum); the ranges are 7 octaves wide
+# The lower end of the range on each axis, in octaves. Each range is 7 octaves wide. The axis of the
+# momentum has the octaves of 1 - momentum.
 LOWS = (-9.0, -7.0, -4.0, -8.0, -8.0, -3.5)
-DIVERGES_AT = 3  # the step at which a run diverges
+DIVERGES_AT = 3  # the step at which a run above the cliff diverges
 
 
 def octaves(spec: TrialSpec, axis: str) -> float:
-    """The position of a trial on an axis, in octaves."""
+    """Return the position of a trial on an axis, in octaves."""
     if axis == "momentum":
         return math.log2(
             1 - (spec.optimizer.momentum if spec.optimizer.name == "muon" else spec.optimizer.beta1)
@@ -54,44 +60,51 @@ def octaves(spec: TrialSpec, axis: str) -> float:
 
 
 def swept(axis: str, low: float, points: int) -> dict[str, Any]:
-    """The range of a job from `low` octaves to 7 octaves above, lowest value first."""
+    """Return the range of a hyperparameter in a job, from `low` octaves to `low` + 7 octaves."""
     ends = sorted(1 - 2.0**x if axis == "momentum" else 2.0**x for x in (low, low + 7))
     return {"low": ends[0], "high": ends[1], "points": points}
 
 
 @dataclass(frozen=True)
 class Surface:
-    """A closed-form loss, callable with a trial's spec in place of training; it depends on the
-    swept hyperparameters, the width and the seed.
-    """
+    """A loss as a formula. A surface can be called with a trial's spec in place of training."""
 
     target: tuple[float, ...]  # octaves of the optimum at the target width, one per axis
-    drift: tuple[float, ...] = (0.0,) * 5  # octaves from base to target
-    law: Law = "inverse"
-    curvature: float = 0.5
-    flatness: tuple[float, ...] = (6.0,) * 4  # how many times flatter the other axes are
+    # Octaves by which the optimum at the base width lies above the optimum at the target width.
+    drift: tuple[float, ...] = (0.0,) * 5
+    law: Law = "inverse"  # the law by which the optimum moves from the base to the target width
+    curvature: float = 0.5  # % of the loss per square octave of the learning rate
+    # How many times smaller the curvature is on each axis after the learning rate.
+    flatness: tuple[float, ...] = (6.0,) * 4
+    # Octaves by which the best learning rate falls per octave of another hyperparameter above its
+    # optimum.
     cross: float = 0.0
-    skew: Literal["none", "exponential", "tanh"] = "none"
-    cliff: float = math.inf  # octaves above the optimal lr from which runs diverge
-    noise: float = 0.0  # % of the loss
-    # share of the noise's variance that a seed's runs at a width have in common
+    skew: Literal["none", "exponential", "tanh"] = "none"  # shape along the learning rate
+    cliff: float = math.inf  # octaves above the optimal learning rate beyond which runs diverge
+    noise: float = 0.0  # standard deviation of the noise, in % of the loss
+    # Share of the noise's variance that is common to all runs with the same seed and width.
     pairing: float = 0.4
-    bend: tuple[float, ...] = (1.0,) * 8  # factor on the curvature per doubling
-    jitter: float = 0.0  # octaves (sd) by which each trained width's optimum deviates from the law
+    # Factor on the curvature at each width: at the base width, at twice the base width, and so on.
+    bend: tuple[float, ...] = (1.0,) * 8
+    # Standard deviation, in octaves, by which the optima of widths below the target deviate from
+    # the law.
+    jitter: float = 0.0
     base_width: int = 32
     target_width: int = 512
-    number: int = 0  # of the random streams
-    # factor on all losses per doubling of the width
+    number: int = 0  # seed of all random numbers of the surface
+    # Factor on all losses at each width, in the order of `bend`.
     scale: tuple[float, ...] = field(default=(1.0,) * 8)
     axes: tuple[AxisName, ...] = AXES
-    growth: float = 0.0  # exponent of width by which layers' changes in the first steps scale
-    # % of the loss by which no weight decay is worse than the best one; at 0, weight decay has a
-    # bowl like the other axes
+    # In a coordinate check, the changes of a layer in the first steps are proportional to the width
+    # to this power.
+    growth: float = 0.0
+    # Loss in % by which no weight decay is worse than the best weight decay. If it is 0, the axis
+    # of weight decay has the shape of a bowl like the other axes.
     plateau: float = 0.0
-    lean: float = 0.0  # octaves by which the plateau rises per octave of the learning rate
+    lean: float = 0.0  # log2 of the factor by which the plateau rises per octave of learning rate
 
     def optimum(self, width: float) -> tuple[float, ...]:
-        """The optimum at a width, in octaves of each axis."""
+        """Return the optimum at a width, in octaves on each axis."""
         t, i = math.log2(self.target_width / self.base_width), math.log2(width / self.base_width)
         if t == 0:
             return self.target
@@ -110,11 +123,11 @@ class Surface:
         )
 
     def floor(self, width: int) -> float:
-        """The loss at the optimum of a width."""
+        """Return the lowest loss at a width."""
         return self.scale[round(math.log2(width / self.base_width))] * (2 + 4 * width**-0.3)
 
     def excess(self, width: int, x: Sequence[float]) -> float:
-        """The loss above the floor, in %."""
+        """Return by how many % the loss at `x` exceeds the lowest loss at the width."""
         u = [a - b for a, b in zip(x, self.optimum(width), strict=False)]
         v = u[0] + self.cross * sum(u[2:] if self.plateau else u[1:])
         bowl = {
@@ -132,9 +145,12 @@ class Surface:
         )
 
     def decay(self, lr: float, decay: float) -> float:
-        """The loss in % due to a weight decay at this distance (octaves) from its optimum, given
-        the learning rate's distance. Its shape is as measured on real text: a plateau, a dip, a
-        wall.
+        """Return the loss in % that a weight decay costs, compared with the best weight decay.
+
+        `lr` and `decay` are the distances of both hyperparameters from their optima, in octaves.
+        The shape is one that was measured on real text. Far below the optimum, the loss does not
+        depend on the weight decay (the plateau). It is lowest at the optimum, and rises ever faster
+        above the optimum.
         """
         q = 2.0**decay
         return (
@@ -142,7 +158,7 @@ class Surface:
         )
 
     def loss(self, width: int, x: Sequence[float], seed: int) -> float:
-        """The final loss; infinite beyond the cliff."""
+        """Return the final loss with noise. It is infinite for a learning rate above the cliff."""
         if x[0] > self.optimum(width)[0] + self.cliff:
             return math.inf
         error = 0.0
@@ -160,7 +176,11 @@ class Surface:
         )
 
     def first_steps(self, spec: TrialSpec) -> list[Measurement]:
-        """The result of a coordinate check: one layer whose changes scale as width^growth."""
+        """Return the measurements of a coordinate check for a model with a single layer.
+
+        The changes of the layer in the first steps are proportional to the width to the power
+        `growth`, apart from a little noise.
+        """
         steps = spec.horizon.steps
         size = (self.growth + 0.05 * self._normal("coordinates", spec.seed)) * math.log2(
             spec.model.width
@@ -176,7 +196,7 @@ class Surface:
         ]
 
     def __call__(self, spec: TrialSpec) -> list[Measurement]:
-        """The curve of a run: its last point alone."""
+        """Return the curve of a run, which consists of only its last point."""
         if spec.measure == "coordinates":
             return self.first_steps(spec)
         x = [
@@ -200,10 +220,11 @@ class Surface:
 
 
 def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
-    """A random surface, always the same for a number, whose optimum lies within the ranges of
-    `document`.
+    """Return a random surface, always the same for a number.
 
-    `changes` are fields of `Surface` to set; law="drawn" draws a law.
+    The optimum at the target width lies within the ranges of `document`. `changes` are fields of
+    `Surface` that are set instead of drawn. If `law` is "drawn", a random law is drawn; by default
+    the law is "inverse".
     """
     rng = np.random.default_rng(number)
     drawn_fields: dict[str, Any] = {
@@ -228,9 +249,10 @@ def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
     )
 
 
-# Data and a horizon under which the cost of a run grows fourfold per doubling of the width, to 1 %.
-# Embedding, attention and Muon's own arithmetic grow otherwise; a small vocabulary, a short context
-# and large batches make them small beside the hidden matrices.
+# Changes to a document under which the FLOPs of a run grow fourfold per doubling of the width, to
+# within 1 %. The FLOPs of the hidden matrices grow in this way. Those of the embedding, of
+# attention and of Muon's update do not, but a small vocabulary, a short context and large batches
+# make them negligible.
 FOURFOLD: dict[str, Any] = {
     "data": {"corpus": "surface", "content": "surface", "vocab_size": 8, "context": 2},
     "horizon": {"steps": 120, "batch_tokens": 2**20},
@@ -240,7 +262,11 @@ FOURFOLD: dict[str, Any] = {
 def document(
     axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any
 ) -> dict[str, Any]:
-    """A telescope job over 7 octaves per axis, levels 32 to 256, target 512."""
+    """Return the document of a job that searches 7 octaves on each of the first `axes` axes.
+
+    The job searches at the widths 32 to 256 and answers for the width 512. `points` has the number
+    of grid points on each axis. `changes` replace fields of the document.
+    """
     search: dict[str, Any] = {
         name: swept(name, low, count)
         for name, low, count in list(zip(AXES, LOWS, points, strict=False))[:axes]
@@ -259,11 +285,11 @@ def document(
 
 
 def walled(axes: int = 2) -> dict[str, Any]:
-    """The change to a document under which the search may not leave its ranges."""
+    """Return the change to a document that forbids the search to leave its ranges."""
     search = document(axes)["search"]
     return {"search": {name: bounds | {"extend": False} for name, bounds in search.items()}}
 
 
 def study(axes: int = 2, points: Sequence[int] = (8, *(3,) * 4), **changes: Any) -> Question:
-    """The question of the job that `document` gives."""
+    """Return the question of the job with the document that `document` returns."""
     return parse(document(axes, points, **changes)).question

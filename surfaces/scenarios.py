@@ -1,12 +1,17 @@
-"""Studies of random bowls by the hundred, and the requirements on their answers: accurate, honest
-and cheap.
+"""Studies on hundreds of random surfaces, and the requirements on the answers of the studies.
 
-Costs are in runs at the base width, for a model whose cost grows fourfold per doubling of width.
-`share` is relative to the cost of the published rule (with k = 2 hyperparameters: 8x8, 4x4, 2x2,
-1x1 points at four widths, together 256 runs).
+A surface gives the loss by a formula instead of training (`surfaces.bowls`), so that the error of
+an answer is known. A scenario is a study together with a family of surfaces. Its requirements say
+how accurate, how honest and how cheap the answers must be.
 
-Parts: `Scenario`, a study with its surfaces and its `Floors` · `SCENARIOS` · `outcome`, the result
-of one study · `Row`, the results of many.
+Costs are in runs at the base width; the cost of a run grows fourfold per doubling of the width. The
+share of a scenario is the mean cost of its studies divided by the cost of the published rule
+(Algorithm 1 of arXiv 2505.02222). With two hyperparameters, the published rule costs 256 runs: it
+trains 8x8, 4x4, 2x2 and 1x1 points at four widths, each width twice the one before.
+
+The name of a scenario says how its surfaces differ from the ordinary ones: "sigma" is the noise in
+% of the loss, "n^-1/2" is a law by which the optimum moves, "a" is the curvature, and "k" is the
+number of hyperparameters. Distances are in octaves.
 """
 
 import math
@@ -25,56 +30,58 @@ from telescope.studies.telescoping.question.question import Question
 
 Bounds = tuple[float, float]
 HALF_OCTAVE = 0.5
-CLAIMED = {"flat", "resolved"}  # statuses that claim an optimum
-DEAR = 0.2  # % of the loss
+CLAIMED = {"flat", "resolved"}  # statuses by which an answer claims that a value is good
+DEAR = 0.2  # an answer is dear if its other hyperparameters cost more than this, in % of the loss
 
 
 @dataclass(frozen=True)
 class Floors:
-    """Requirements on the row of a scenario. Unless stated otherwise, they are shares of all
-    studies: least shares, most shares, or pairs (least, most). The names are those of `Row`.
+    """The requirements on the results of a scenario.
+
+    Most fields limit the property of `Row` with the same name, which is a share of all studies.
     """
 
-    within: float = 0.0
-    cover: Bounds = (0.0, 1.0)
-    resolved: Bounds = (0.0, 1.0)
-    unbracketed: float = 0.0
-    wrong: float = 1.0
-    regret: float = math.inf  # % of the loss, mean over the studies
-    worst: float = math.inf  # octaves of lr error, of any study
-    dear: float = 1.0
-    share: float = math.inf  # cost divided by the cost of the published rule
+    within: float = 0.0  # smallest share
+    cover: Bounds = (0.0, 1.0)  # smallest and largest share
+    resolved: Bounds = (0.0, 1.0)  # smallest and largest share
+    unbracketed: float = 0.0  # smallest share
+    wrong: float = 1.0  # largest share
+    regret: float = math.inf  # largest mean of the regret over the studies, in % of the loss
+    worst: float = math.inf  # largest error of the learning rate in any study, in octaves
+    dear: float = 1.0  # largest share
+    share: float = math.inf  # largest cost, divided by the cost of the published rule
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """One study, run on many surfaces."""
+    """A study that is run on many surfaces."""
 
     name: str
-    surface: Callable[[int], Surface]
+    surface: Callable[[int], Surface]  # makes the surface with a number
     floors: Floors
-    axes: int = 2
-    changes: dict[str, Any] = field(default_factory=dict)  # to the document of the study
-    studies: int = 200
-    published: float = 256.0  # cost of the published rule on this ladder
-    peers: bool = False  # whether the published rule is run for comparison
+    axes: int = 2  # number of hyperparameters
+    changes: dict[str, Any] = field(default_factory=dict)  # changes to the study's document
+    studies: int = 200  # largest number of surfaces
+    published: float = 256.0  # cost of the published rule, in runs at the base width
+    peers: bool = False  # True if the published rule is run on the same surfaces for comparison
 
 
 def study_of(scenario: Scenario) -> Question:
-    """The question of a scenario's study."""
+    """Return the question of a scenario's study."""
     changes = FOURFOLD | scenario.changes
     points = (8,) * 5 if changes.get("schedule") == "paper" else (8, 3, 3, 3, 3)
     return study(scenario.axes, points, **changes)
 
 
 def noisy(noise: float, **changes: Any) -> Callable[[int], Surface]:
-    """Random surfaces with this noise in % of the loss."""
+    """Return a function that makes random surfaces with this noise, in % of the loss."""
     return partial(random_surface, noise=noise, **changes)
 
 
 def steady(number: int) -> Surface:
-    """A surface whose optimum moves by half an octave to one per doubling, as under a wrong
-    parametrisation.
+    """Return a surface whose optimum moves by 0.5 to 1 octave per doubling of the width.
+
+    Such a drift is typical of a wrong parametrisation.
     """
     rng = np.random.default_rng([number, 1])
     drift = tuple(float(rng.choice([-1, 1]) * rng.uniform(2, 4)) for _ in range(2))
@@ -82,8 +89,9 @@ def steady(number: int) -> Surface:
 
 
 def outside(number: int, side: int) -> Surface:
-    """A surface whose optimum at the base width lies up to two octaves outside the range of the
-    learning rate.
+    """Return a surface whose best learning rate at the base width lies outside the job's range.
+
+    It lies up to two octaves below the range if `side` is -1, and above the range if `side` is 1.
     """
     surface = random_surface(number, noise=0.2)
     beyond = float(np.random.default_rng([number, 2]).uniform(0, 2))
@@ -92,8 +100,9 @@ def outside(number: int, side: int) -> Surface:
 
 
 def behind_a_wall(number: int) -> Surface:
-    """A surface whose optimum lies beyond the range of the learning rate at every width: by 0.6 to
-    2 octaves at the width where it is nearest.
+    """Return a surface whose best learning rate lies outside the job's range at every width.
+
+    At the width at which it is nearest to the range, it lies 0.6 to 2 octaves outside.
     """
     surface, side = random_surface(number, noise=0.2, cliff=math.inf), 1 if number % 2 else -1
     beyond = float(np.random.default_rng([number, 4]).uniform(0.6, 2)) + max(
@@ -104,20 +113,22 @@ def behind_a_wall(number: int) -> Surface:
 
 
 def cliff(number: int) -> Surface:
-    """A surface on which runs diverge one to two octaves above the optimum."""
+    """Return a surface on which runs diverge from one to two octaves above the optimum on."""
     return random_surface(
         number, noise=0.2, cliff=float(np.random.default_rng([number, 3]).uniform(1, 2))
     )
 
 
 def parabola(number: int) -> Surface:
-    """A surface without noise or skew, with the same bowl at every width."""
+    """Return a surface without noise and skew whose bowl has the same shape at every width."""
     return random_surface(number, skew="none", bend=(1.0,) * 8)
 
 
 def saturating(number: int, noise: float, law: str = "drawn") -> Surface:
-    """A surface on which too little weight decay costs as much as none, 0.4 to 1.6 times as much as
-    an octave of the learning rate, while too much costs ever more.
+    """Return a surface on which the loss saturates as the weight decay falls to 0.
+
+    Training without weight decay costs 0.4 to 1.6 times as much loss as an error of one octave of
+    the learning rate. Above the optimal weight decay, the loss rises without limit.
     """
     rng, surface = np.random.default_rng([number, 4]), random_surface(number, noise=noise, law=law)
     return replace(
@@ -225,21 +236,22 @@ SCENARIOS = (
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one study."""
+    """The quality of the answer of one study."""
 
-    error: float  # of the learning rate at the target, in octaves
-    regret: float  # at the target, in % of the loss
-    covered: tuple[bool, ...]  # by axis: whether the interval contains the optimum
-    resolved: bool
-    unbracketed: bool
-    cost: float  # in runs at the base width
-    most: float  # the budget, in runs at the base width
-    # the other axes are called flat or resolved, but cost more than DEAR at the best learning rate
+    error: float  # error of the learning rate at the target width, in octaves
+    regret: float  # excess over the lowest loss at the target width, in %
+    covered: tuple[bool, ...]  # for each axis, True if the 90 % interval contains the optimum
+    resolved: bool  # True if the verdict is "resolved"
+    unbracketed: bool  # True if the verdict is "unbracketed"
+    cost: float  # cost of the study, in runs at the base width
+    most: float  # budget of the study, in runs at the base width
+    # True if the study calls all hyperparameters other than the learning rate flat or resolved, but
+    # these values cost more than DEAR at the best learning rate.
     dear: bool
 
 
 def outcome(scenario: Scenario, number: int) -> Outcome:
-    """Run the study of a scenario on one surface."""
+    """Run the study of a scenario on the surface with this number."""
     question, surface = study_of(scenario), scenario.surface(number)
     (report,) = run_study(KIND.of(question), surface).ladders
     (ladder,) = all_ladders(question)
@@ -272,19 +284,19 @@ def outcome(scenario: Scenario, number: int) -> Outcome:
 
 @dataclass(frozen=True)
 class Row:
-    """The results of a scenario's studies."""
+    """The results of all studies of a scenario."""
 
     scenario: Scenario
     outcomes: tuple[Outcome, ...]
     seconds: float = 0.0
 
     def mean(self, of: Callable[[Outcome], float]) -> float:
-        """The mean of a quantity over the studies."""
+        """Return the mean of a quantity over the studies."""
         return float(np.mean([of(result) for result in self.outcomes]))
 
     @property
     def within(self) -> float:
-        """The share of answers within half an octave of the best learning rate."""
+        """The share of answers whose learning rate is at most half an octave from the best one."""
         return self.mean(lambda result: abs(result.error) <= HALF_OCTAVE)
 
     @property
@@ -294,23 +306,27 @@ class Row:
 
     @property
     def resolved(self) -> float:
-        """The share of answers called resolved."""
+        """The share of answers with the verdict "resolved"."""
         return self.mean(lambda result: result.resolved)
 
     @property
     def unbracketed(self) -> float:
-        """The share of answers called unbracketed."""
+        """The share of answers with the verdict "unbracketed"."""
         return self.mean(lambda result: result.unbracketed)
 
     @property
     def wrong(self) -> float:
-        """The share of answers called resolved that are wrong by more than half an octave."""
+        """The share of answers that have the verdict "resolved" but are wrong.
+
+        The learning rate of a wrong answer is more than half an octave from the best one.
+        """
         return self.mean(lambda result: result.resolved and abs(result.error) > HALF_OCTAVE)
 
     @property
     def dear(self) -> float:
-        """The share of answers whose other hyperparameters are all called flat or resolved, but
-        cost more than DEAR.
+        """The share of answers whose values of the other hyperparameters cost more than DEAR.
+
+        Only answers that call all these values flat or resolved count.
         """
         return self.mean(lambda result: result.dear)
 
@@ -321,7 +337,10 @@ class Row:
 
     @property
     def missed(self) -> list[str]:
-        """The names of the requirements that are not met."""
+        """The names of the requirements that are not met.
+
+        One requirement holds for all scenarios: "cap" means that no study exceeds its budget.
+        """
         floors = self.scenario.floors
         checks = {
             "within": self.within >= floors.within,

@@ -381,9 +381,7 @@ def test_workers_receive_the_code_of_a_transformers_model_and_train_its_ladder(
 
 def test_a_factory_that_the_operator_did_not_list_is_refused(service: Service) -> None:
     model = MODULE["model"] | {"factory": "tests.telescope.user_models:mixture"}
-    remedy = (
-        r"allowed: hub_models:\*\); ask its operator to list the factory in TELESCOPE_FACTORIES"
-    )
+    remedy = r"allowed: hub_models:\*\); ask the server's operator to add the factory"
     with pytest.raises(InvalidInput, match=remedy) as refused:
         service.client.submit(MODULE | {"model": model})
     assert refused.value.problems[0].field == "model.factory"

@@ -1,7 +1,7 @@
 """The HTTP interface.
 
-In reading order: `app`, the ASGI application · `schemas`, the types of bodies and responses ·
-`dependencies`, parameters that handlers share · `bodies`, the parser of request bodies ·
-`representations`, JSON, CSV and ETags of responses · `errors`, the responses to failures ·
-`routes`, one module per resource · `openapi`, the document that describes all routes.
+The modules in reading order: `app` is the ASGI application. `schemas` declares the types of bodies
+and responses. `dependencies` declares the parameters that handlers share. `bodies` parses request
+bodies. `representations` makes the JSON, CSV and ETags of responses. `errors` makes the responses
+to failures. `routes` has one module per resource. `openapi` completes the OpenAPI document.
 """

@@ -1,6 +1,7 @@
 """The HTTP service as an ASGI application.
 
-`create_app` opens the store, refuses a database at another revision, and assembles the routes, the
+`create_app` opens the store, which is the interface to the database, and checks that the database
+has the schema revision that this version of telescope needs. It then assembles the routes, the
 error handlers and the OpenAPI document (`api.http.openapi`).
 """
 
@@ -25,7 +26,8 @@ SUMMARY = "Hyperparameters for a model too expensive to sweep, with interval, ve
 def create_app(settings: Settings) -> FastAPI:
     """Create the application.
 
-    Raises Unavailable if the database is unreachable or at another revision.
+    Raises Unavailable if the database is unreachable, or if its schema is not at the revision that
+    this version of telescope needs.
     """
     store = Store(settings.database_url)
     store.check_revision()

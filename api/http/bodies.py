@@ -1,7 +1,8 @@
 """Request bodies, parsed to plain JSON values that every database can store.
 
-`telescope.studies.registry` then validates the fields of a job, and `api.jobs.admission` the files
-and code that the job names.
+This module checks only that a body can be parsed and stored. Afterwards
+`telescope.studies.registry` validates the fields of a job, and `api.jobs.admission` checks whether
+the job may name these files and this code.
 
 Parts: `BodyLimit`, a middleware · `parse_body` · `require_known_parameters`.
 """
@@ -22,9 +23,9 @@ from telescope.errors import InvalidInput, Problem, closest_name_hint, key_probl
 
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
-YAML_CHARACTERS = 1 << 14  # the parser, in pure Python, takes about half a second for this number
-MAX_NESTING = 32  # lists and mappings around a value
-LARGEST_INTEGER = 2**53
+YAML_CHARACTERS = 1 << 14  # the YAML parser needs about half a second for a text of this length
+MAX_NESTING = 32  # the largest number of lists and mappings that may enclose a value
+LARGEST_INTEGER = 2**53  # integers must be smaller than this in absolute value
 YAML_ONLY_TOKENS = (tokens.AnchorToken, tokens.AliasToken, tokens.TagToken, tokens.DirectiveToken)
 OPENING_TOKENS = (
     tokens.FlowSequenceStartToken,
@@ -36,9 +37,10 @@ CLOSING_TOKENS = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, token
 
 
 class BodyLimit:
-    """Middleware that stops reading a body once it exceeds `BODY_BYTES`.
+    """Middleware that stops reading a body once the body exceeds `BODY_BYTES`.
 
-    The error becomes a problem document; the framework's own limit would answer in plain text.
+    The middleware raises an HTTPException with status 413, which `api.http.errors` turns into a
+    problem document. The framework's own limit would answer in plain text.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -53,7 +55,7 @@ class BodyLimit:
             message = await receive()
             read_bytes += len(message.get("body", b""))
             if read_bytes > BODY_BYTES:
-                detail = f"the body exceeds {BODY_BYTES} bytes; a job needs only a few thousand"
+                detail = f"the body has more than {BODY_BYTES} bytes, the limit; send fewer"
                 raise HTTPException(413, detail)
             return message
 
@@ -65,10 +67,11 @@ def parse_body(
     content_type: str | None,
     alternative: str = "YAML as Content-Type: application/yaml",
 ) -> Any:
-    """Parse a JSON or YAML body; a message about invalid JSON also suggests `alternative`.
+    """Parse a body as YAML if its content type is one of `YAML_TYPES`, and otherwise as JSON.
 
-    Raises InvalidInput with the reason why the body cannot be parsed, or with a problem for each
-    value that cannot be stored.
+    Raises InvalidInput if the body cannot be parsed; for JSON, the message suggests `alternative`,
+    another format that the route accepts. Also raises InvalidInput, with one problem for each such
+    value, if the body has values that cannot be stored.
     """
     media = (content_type or "application/json").partition(";")[0].strip().lower()
     try:
@@ -76,7 +79,8 @@ def parse_body(
         value = _yaml(text) if media in YAML_TYPES else json.loads(text)
         problems = tuple(_unstorable(value, ()))
     except RecursionError:
-        message = f"has more than {MAX_NESTING} nested lists and mappings; a job needs at most 4"
+        limit = f"lists and mappings are nested more than {MAX_NESTING} deep"
+        message = f"{limit}; nest them less deeply (a job needs a depth of at most 4)"
         raise InvalidInput.of("", message) from None
     except (OverflowError, ValueError, YAMLError) as error:
         reason = " ".join(str(error).split())
@@ -90,9 +94,9 @@ def parse_body(
 
 
 def require_known_parameters(query: Mapping[str, str], *names: str) -> None:
-    """Raise RequestValidationError for query parameters other than `names`.
+    """Raise RequestValidationError if the query has parameters other than `names`.
 
-    Ignoring a mistyped filter would change the answer.
+    If a mistyped filter were ignored, the client would get the answer to another question.
     """
     unknown = {name: value for name, value in query.items() if name not in names}
     if unknown:
@@ -109,14 +113,15 @@ def require_known_parameters(query: Mapping[str, str], *names: str) -> None:
 
 
 def _yaml(text: str) -> Any:
-    """Parse YAML 1.2 (in which 2e-3 is a number), restricted to the features that JSON has.
+    """Parse YAML 1.2, in which 2e-3 is a number.
 
-    Aliases can expand to billions of nodes; tags and directives are of no use in a job. Raises
-    ValueError or YAMLError for text that is too long or not supported, and RecursionError if it is
-    nested too deeply.
+    Anchors, aliases, tags and directives are refused: a short text with aliases can expand to
+    billions of values, and a job needs neither tags nor directives. Raises ValueError if the text
+    is too long, YAMLError if it is not valid or has a refused feature, and RecursionError if its
+    lists and mappings are nested more than `MAX_NESTING` deep.
     """
     if len(text) > YAML_CHARACTERS:
-        limit = f"{len(text)} characters, more than the limit of {YAML_CHARACTERS}"
+        limit = f"it has {len(text)} characters, more than the limit of {YAML_CHARACTERS}"
         raise ValueError(f"{limit}; send JSON instead")
     depth = 0
     for token in YAML(typ="safe", pure=True).scan(text):
@@ -130,10 +135,12 @@ def _yaml(text: str) -> Any:
 
 
 def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield a problem for each value that JSON in UTF-8 (RFC 7493) or a database cannot hold.
+    """Yield a problem for each value or key that JSON (RFC 7493) or a database cannot hold.
 
-    Such values are keys that are not strings, text with a lone surrogate or U+0000, and integers
-    whose absolute value is 2^53 or more. Raises RecursionError if the value is nested too deeply.
+    There are three cases: keys that are not strings; text that contains U+0000 or a lone surrogate
+    (half of a UTF-16 pair); and integers whose absolute value is 2^53 or more. `path` holds the
+    keys and indices that lead to `value`. Raises RecursionError if lists and mappings are nested
+    more than `MAX_NESTING` deep.
     """
     if len(path) > MAX_NESTING:
         raise RecursionError
@@ -152,5 +159,5 @@ def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
             message = "contains U+0000 or a lone surrogate; remove the character"
             yield Problem(".".join(path), message, value)
         case int() if abs(value) >= LARGEST_INTEGER:
-            message = "is not between -2^53 and 2^53, so JSON may change it; give a smaller number"
+            message = "JSON is exact only between -2^53 and 2^53; give a number within this range"
             yield Problem(".".join(path), message, str(value))

@@ -1,10 +1,13 @@
 """Dependencies of the route handlers: store, settings, the request's document, shared parameters.
 
-Handlers are short; most are synchronous and run on threads, in which they wait for the database.
-All routes follow the same rules: lists of jobs, trials and table rows are paged (a `page_size`
-above 1000 counts as 1000); a job and its result carry an ETag, and a poll with If-None-Match costs
-one query if nothing has changed; a repeated verb is not an error. `api.http.errors` converts
-exceptions to problem+json.
+Most handlers are synchronous, so FastAPI runs them on threads, where they may wait for the
+database. All routes follow the same rules:
+
+- Lists of jobs, trials and table rows are sent in pages. A `page_size` above 1000 counts as 1000.
+- Responses with a job or a job's result carry an ETag. If a client repeats the request with this
+  ETag in If-None-Match and nothing has changed, the response has status 304 and costs one query.
+- Verbs are the requests that change a job's state, such as `:cancel`. Repeating a verb is no error.
+- Exceptions become problem+json documents (`api.http.errors`).
 """
 
 from typing import Annotated, Any
@@ -18,7 +21,7 @@ from api.store.store import Store
 from telescope.studies.kind import AnyStudy
 
 UNCHANGED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "Unchanged since the ETag in If-None-Match."}
+    304: {"description": "Nothing has changed since the response with the ETag in If-None-Match."}
 }
 INT32 = 2**31 - 1
 
@@ -42,7 +45,7 @@ def document_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> A
 
 
 def changes_of(request: Request, body: Annotated[bytes, Depends(body_of)]) -> Any:
-    """The merge patch in the body of a clone request; empty without a body."""
+    """The merge patch in the body of a clone request. It is empty if the request has no body."""
     return document_of(request, body) if body else {}
 
 
@@ -59,7 +62,7 @@ PostedStudy = Annotated[AnyStudy, Depends(study_of)]
 JobIdPath = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
 TrialId = Annotated[int, Path(ge=0, le=INT32)]
 PageSize = Annotated[
-    int, Query(ge=0, description="Items per page, at most 1000; 0 means the server's default.")
+    int, Query(ge=0, description="Items per page, at most 1000. 0 means the server's default.")
 ]
 PageToken = Annotated[
     str | None, Query(max_length=512, description="The `next_page_token` of the previous page.")
@@ -72,13 +75,15 @@ CurvePoints = Annotated[
 ]
 WidthQuery = Annotated[int | None, Query(ge=1, le=INT32)]
 IfNoneMatch = Annotated[
-    str | None, Header(description="ETag of an earlier response; 304 if nothing has changed since.")
+    str | None,
+    Header(description="ETag of an earlier response. If nothing has changed, the status is 304."),
 ]
 IdempotencyKey = Annotated[
     str | None,
     Header(
         max_length=128,
         pattern="^[!-~]+$",
-        description="A POST repeated with the same key and body returns the first job.",
+        description="If a POST is repeated with the same key and body, it creates no second job "
+        "but returns the job that the first POST created.",
     ),
 ]

@@ -1,12 +1,13 @@
 """Errors as HTTP responses.
 
-Every error is a document `application/problem+json` (RFC 9457) with the same members: `type`,
-`title`, `status`, `detail`, `instance`, the stable `code`, and `errors`, which names each wrong
-field with its JSON pointer (RFC 6901), its value and the remedy. An unforeseen exception is a 500
-without internals; the log has the traceback.
+Every error is sent as a document of the media type `application/problem+json` (RFC 9457). All these
+documents have the same members: `type`, `title`, `status`, `detail`, `instance`, `code` and
+`errors`. The `code` names the kind of error and is the same in every version of telescope. The list
+`errors` names each wrong field with its JSON pointer (RFC 6901), its value and the remedy. An
+unforeseen exception becomes a response with status 500, which reveals no internals; the traceback
+is in the server's log.
 
-Parts: `FieldProblem`, `ProblemDocument`, the schemas · `error_responses`, for OpenAPI ·
-`problem_response`, which builds a response · `install`, which registers the four handlers.
+Parts: `FieldProblem`, `ProblemDocument` · `error_responses` · `problem_response` · `install`.
 """
 
 import json
@@ -25,7 +26,8 @@ from telescope import errors
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
-LONGEST_VALUE = 300  # bytes of JSON, or characters of text, of an invalid value that is repeated
+# An error repeats the invalid value up to this length, in bytes of JSON or in characters of text.
+LONGEST_VALUE = 300
 CODES = {
     400: "bad_request",
     404: "no_such_path",
@@ -34,7 +36,7 @@ CODES = {
     413: "content_too_large",
 }
 
-DETAILS = {  # replacements of the framework's details, which only repeat the status
+DETAILS = {  # details by status, in place of the framework's, which only repeat the status
     404: "there is no such path; GET /docs lists all paths",
     405: "this path does not allow this method; GET /docs lists the methods of each path",
 }
@@ -48,14 +50,15 @@ class FieldProblem(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     field: str
-    """Dotted path in the document, or the parameter's name; empty for the whole document."""
+    """Dotted path of the field in the document, or the parameter's name. It is empty if the problem
+    concerns the whole document."""
     pointer: str | None = None
-    """JSON pointer into the body of a POST request; null for an invalid parameter or header, and
-    for requests without a body."""
+    """JSON pointer to the field in the body of a POST request. It is null for an invalid query
+    parameter, path parameter or header, and for requests other than POST."""
     message: str
-    """What is wrong, and the remedy."""
+    """What is wrong, and what to do about it."""
     value: Any = None
-    """The value in the request; a long value is cut and given as text."""
+    """The invalid value in the request. A long value is given as text and cut."""
 
 
 class ProblemDocument(BaseModel):
@@ -90,12 +93,15 @@ def pointer(field: str) -> str:
 
 
 def echoed(value: Any) -> Any:
-    """Return a value unchanged if its JSON is short; else return it as text, cut if it is long."""
+    """Return a value unchanged if its JSON has at most `LONGEST_VALUE` bytes.
+
+    Any other value is returned as text of at most `LONGEST_VALUE` characters.
+    """
     try:
         if len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode()) <= LONGEST_VALUE:
             return value
     except (TypeError, ValueError, RecursionError):
-        pass  # not JSON: nan, bytes, a lone surrogate, an object
+        pass  # JSON cannot hold the value, for example nan, bytes or a lone surrogate
     text = value if isinstance(value, str) else repr(value)
     return text.encode(errors="replace").decode()[:LONGEST_VALUE]
 
@@ -128,7 +134,7 @@ def install(app: FastAPI) -> None:
 
 
 def _telescope_error(request: Request, error: Exception) -> JSONResponse:
-    """Convert a TelescopeError, which has a status, a code and problems."""
+    """Convert a TelescopeError, which holds the status, the code, the message and the problems."""
     assert isinstance(error, errors.TelescopeError)
     in_body = request.method == "POST"
     fields = [
@@ -146,7 +152,7 @@ def _telescope_error(request: Request, error: Exception) -> JSONResponse:
 def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
     """Convert the framework's error about a parameter, or about the body that registers a corpus.
 
-    All other bodies are parsed by `api.http.bodies` and fail as InvalidInput.
+    `api.http.bodies` parses the bodies of all other routes and raises InvalidInput for them.
     """
     assert isinstance(error, RequestValidationError)
     fields = []
@@ -167,7 +173,11 @@ def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
 
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:
-    """Convert an HTTPException: unknown path, wrong method, no acceptable format, large body."""
+    """Convert an HTTPException.
+
+    These exceptions report an unknown path, a wrong method, an Accept header that allows no format
+    of the route, and a body that cannot be read or is too long.
+    """
     assert isinstance(error, HTTPException)
     status = error.status_code
     code = CODES.get(status, f"http_{status}")
@@ -177,7 +187,7 @@ def _http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _unforeseen(request: Request, error: Exception) -> JSONResponse:
-    """Log a defect of telescope in full; the response reveals no internals."""
+    """Write an unforeseen exception to the log, and return a response that reveals no internals."""
     log.exception("%s %s failed", request.method, request.url.path, exc_info=error)
     detail = "telescope failed on this request; see the server's log for the cause"
     return problem_response(request, 500, "internal_error", detail)

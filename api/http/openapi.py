@@ -1,10 +1,13 @@
 """Parts of the OpenAPI document that do not follow from the handlers' signatures.
 
-Handlers take request bodies, and return reports and previews, as plain documents, so the schemas of
-these documents are added here. `Study`, `Report` and `Preview` are unions over the registered kinds
-of study, with the discriminator `kind`. Schema names are short and unique: the types that a kind
-registers are named after the kind (`ComputeTimeReport`); any other schema has the name of its
-class, prefixed with the class's module only if several classes share the name.
+Handlers take request bodies as plain documents, and they return reports and previews as plain
+documents. This module therefore adds the schemas of these documents. A job runs one study, and each
+study has a kind, such as `compute_time`. The schemas `Study`, `Report` and `Preview` are unions
+over the registered kinds, with the discriminator `kind`.
+
+Schema names are short and unique. The types that a kind registers are named after the kind, such as
+`ComputeTimeReport`. Any other schema has the name of its class; if several classes share the name,
+the name of the class's module precedes it.
 """
 
 from collections import Counter
@@ -55,13 +58,15 @@ MODES: Mapping[SchemaPart, JsonSchemaMode] = {
     "report": "serialization",
     "preview": "serialization",
 }
-PARENTS = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}  # schemas and their parents
+PARENTS = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}  # parent class of each schema
 
 
 def add_schemas(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
     """Add the schemas of bodies, reports, previews and problems to FastAPI's document."""
     schemas = document["components"]["schemas"]
-    for child, parent in PARENTS.items():  # pydantic describes only a class's own fields
+    # Pydantic gives descriptions only to the fields that a class itself declares, so the inherited
+    # fields take their schemas from the parent.
+    for child, parent in PARENTS.items():
         schemas[child]["properties"] |= schemas[parent]["properties"]
     add_class_schema(schemas, "NewJudgement", NewJudgement, "validation")
     add_class_schema(schemas, "Problem", errors.ProblemDocument, "serialization")
@@ -108,9 +113,10 @@ def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode
 
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> Schemas:
-    """Schemas of each kind's question, report and preview, and the three unions over the kinds.
+    """Return the schemas of each kind's question, report and preview, and of the three unions.
 
-    `existing` holds the schemas that are in the document already.
+    The question of a kind is the document that users submit. `existing` holds the schemas that are
+    in the OpenAPI document already.
     """
     inputs = [
         ((kind.name, part), mode, TypeAdapter(getattr(kind, part)))
@@ -140,7 +146,7 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> 
 
 
 def title(kind: str, part: SchemaPart) -> str:
-    """The schema name of a part of a kind: `compute_time`, `report` -> ComputeTimeReport."""
+    """Return the schema name of a part of a kind, such as ComputeTimeReport."""
     return "".join(word.capitalize() for word in (*kind.split("_"), part))
 
 
@@ -157,17 +163,17 @@ def union_over(kinds: Iterable[Kind[Any, Any, Any]], part: SchemaPart) -> dict[s
 def short_names(
     definitions: Schemas, titles: Mapping[str, str], existing: Schemas
 ) -> dict[str, str]:
-    """Map pydantic's schema names to the names in the document.
+    """Map pydantic's schema names to the names in the OpenAPI document.
 
-    Pydantic prefixes the name of a class with its module if several classes have the same name.
-    `titles` maps pydantic's names of the kinds' schemas to their names in the document;
-    `existing` holds the schemas that are in the document already.
+    If several classes have the same name, pydantic puts the module before the name. `titles` maps
+    pydantic's name of each question, report and preview to its name in the OpenAPI document.
+    `existing` holds the schemas that are in the OpenAPI document already.
     """
     class_names = {name: titles.get(name, name.rpartition("__")[2]) for name in definitions}
     count = Counter((*class_names.values(), *UNIONS.values()))
 
     def is_free(name: str) -> bool:
-        """True if the short name belongs to no other class, here or in FastAPI's document."""
+        """True if no other schema in `definitions` or `existing` has this class's short name."""
         schema_of_name = existing.get(class_names[name], definitions[name])
         return count[class_names[name]] == 1 and schema_of_name == definitions[name]
 
@@ -178,7 +184,10 @@ def short_names(
 
 
 def qualified(name: str) -> str:
-    """Shorten pydantic's name: telescope__studies__compute_time__rows__A -> ComputeTimeRowsA."""
+    """Shorten a name of pydantic that contains the module.
+
+    For example, telescope__studies__compute_time__rows__A becomes ComputeTimeRowsA.
+    """
     *modules, class_name = name.removeprefix("telescope__studies__").split("__")
     return (
         "".join(word.capitalize() for module in modules for word in module.split("_")) + class_name
@@ -186,7 +195,7 @@ def qualified(name: str) -> str:
 
 
 def renamed_references(schema: Any, names: Mapping[str, str]) -> Any:
-    """Return a schema with its references renamed, also in discriminators."""
+    """Return a schema in which all references, also those in discriminators, use the new names."""
     if isinstance(schema, dict):
         return {key: renamed_references(value, names) for key, value in schema.items()}
     if isinstance(schema, list):

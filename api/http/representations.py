@@ -1,8 +1,8 @@
-"""Representations of responses: the negotiated format, JSON or CSV, and ETags.
+"""The formats of responses, JSON and CSV, and the ETags of responses.
 
-`preferred` reads an Accept header (RFC 9110, section 12.5.1); `csv_text` writes rows as CSV
-(RFC 4180); `entity_tag` makes an ETag of everything that a representation depends on, and
-`matches_etag` compares an ETag with If-None-Match.
+`preferred` chooses the format that an Accept header prefers (RFC 9110, section 12.5.1). `csv_text`
+writes rows as CSV (RFC 4180). `entity_tag` makes an ETag from everything that a response depends
+on. `matches_etag` compares an ETag with the header If-None-Match.
 """
 
 import csv
@@ -25,8 +25,8 @@ CSV = "text/csv"
 def preferred(accept: str, offered: Sequence[str]) -> str | None:
     """Return the offered media type that an Accept header ranks highest.
 
-    Among types of equal weight, the first offered wins. Returns None if the header accepts no
-    offered type.
+    Among types of equal weight, the first in `offered` is returned. An empty header accepts every
+    type. Returns None if the header accepts none of the offered types.
     """
     ranges = {"*/*": 1.0}
     if accept.strip():
@@ -36,7 +36,11 @@ def preferred(accept: str, offered: Sequence[str]) -> str | None:
 
 
 def _media_range(text: str) -> tuple[str, float] | None:
-    """Parse a media range and its weight, without parameters other than q; None if malformed."""
+    """Parse one item of an Accept header into its media range and its weight.
+
+    The weight is the parameter q, by default 1; other parameters are ignored. Returns None if the
+    item is malformed.
+    """
     media, *parameters = (part.strip().lower() for part in text.split(";"))
     weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
     try:
@@ -46,7 +50,10 @@ def _media_range(text: str) -> tuple[str, float] | None:
 
 
 def _weight(media: str, ranges: dict[str, float]) -> float:
-    """The weight of the most specific range that contains the media type; 0 if no range does."""
+    """Return the weight of the most specific range that contains the media type.
+
+    Returns 0 if no range contains the media type.
+    """
     for media_range in (media, f"{media.partition('/')[0]}/*", "*/*"):
         if media_range in ranges:
             return ranges[media_range]
@@ -54,9 +61,9 @@ def _weight(media: str, ranges: dict[str, float]) -> float:
 
 
 def csv_text(rows: Iterable[Any], row_type: type) -> str:
-    """Format rows, which are values of the dataclass `row_type`, as CSV with a column per field.
+    """Format rows as CSV with one column per field of the dataclass `row_type`.
 
-    None becomes an empty cell; numbers keep all their digits.
+    None becomes an empty cell, and numbers keep all their digits.
     """
     names = [field.name for field in fields(row_type)]
     buffer = io.StringIO()
@@ -72,18 +79,18 @@ def _cell(value: Any) -> Any:
 
 
 def entity_tag(*parts: Any) -> str:
-    """A strong ETag of a representation that depends only on these parts."""
+    """Return a strong ETag for a response that depends on these parts and on nothing else."""
     return f'"{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}"'
 
 
 def matches_etag(tag: str, if_none_match: str | None) -> bool:
-    """True if If-None-Match contains this ETag, or `*`."""
+    """True if the header If-None-Match contains this ETag or `*`."""
     tags = {item.strip().removeprefix("W/") for item in (if_none_match or "").split(",")}
     return tag in tags or "*" in tags
 
 
 def tag_of(row: JobRow) -> str:
-    """The ETag of a job and of the job's result, which is the job's version."""
+    """Return the ETag of a job and of the job's result: the job's version number in quotes."""
     return f'"{row.version}"'
 
 
@@ -92,7 +99,10 @@ def tagged(row: JobRow, document: Any) -> Response:
 
 
 def not_modified(row: JobRow, if_none_match: str | None) -> Response | None:
-    """Return a 304 response if the client has this version of the job already, else None."""
+    """Return a response with status 304 if the client already has this version of the job.
+
+    Returns None if the client does not have this version.
+    """
     if not matches_etag(tag_of(row), if_none_match):
         return None
     return Response(status_code=304, headers={"ETag": tag_of(row)})

@@ -1,12 +1,9 @@
 """Schemas of HTTP requests and responses.
 
-`telescope.client.resources` declares the resources; the rows of `api.store` extend them. This
-module has the pages and lists of resources, and the request bodies. The text below a field becomes
-the field's OpenAPI description. Each kind of study declares its reports, previews and table rows
-(`telescope.studies`).
-
-Parts: `ItemPage` · `TrialWithSpec` · `Level`, `Levels` · `Curves` · `FrontierPage`, `BatchPage`,
-`RatioPage` · `Corpora`, `NewCorpus` · `SweepRunBody`, `NewJudgement` · `Health`.
+`telescope.client.resources` declares the resources, such as a job or a trial. This module declares
+the pages and lists of resources, and the request bodies. The text below a field becomes the field's
+OpenAPI description. Reports, previews and table rows are declared by the kind of study to which
+they belong (`telescope.studies`).
 """
 
 from dataclasses import field
@@ -25,7 +22,7 @@ Item = TypeVar("Item")
 
 
 class Resource(BaseModel):
-    """The base of schemas whose values may be read from the attributes of a row."""
+    """The base of all schemas whose fields may be filled from the attributes of an object."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -39,25 +36,29 @@ class ItemPage(Resource, Generic[Item]):
 
     items: tuple[Item, ...]
     next_page_token: str | None
-    """The `page_token` of the next page; null on the last page."""
+    """The value of `page_token` that requests the next page. It is null on the last page."""
 
 
 @dataclass(frozen=True, config=WIRE)
 class TrialWithSpec(TrialSummary):
     """A trial with its full specification."""
 
-    # Clients read the specification as a plain document, since newer servers may add fields.
+    # telescope's own client reads the specification as a plain document, since a newer server may
+    # add fields to it.
     spec: TrialSpec = field(kw_only=True)
 
 
 class Curves(Resource):
-    """The thinned curves of a job's trials."""
+    """The loss curves of a job's trials, thinned to the requested number of points."""
 
     items: tuple[Curve, ...]
 
 
 class Level(BaseModel):
-    """One width of one optimizer's ladder; the study's report defines further fields."""
+    """One width at which the job searched, for one optimizer and variant of the study.
+
+    The report of the study declares the further fields of a level.
+    """
 
     model_config = ConfigDict(extra="allow")
 
@@ -67,60 +68,74 @@ class Level(BaseModel):
 
 
 class Levels(Resource):
-    """The decided levels of a job."""
+    """The levels of a job that are decided so far: one per width, optimizer and variant."""
 
     final: bool
+    """True if the report of the job is final, so that no level will be added or changed."""
     items: list[Level]
 
 
 class FrontierPage(ItemPage[FrontierRow]):
-    """Hours to a loss against devices; items are sorted by optimizer, devices, batch."""
+    """The hours to reach the target loss, for each optimizer, number of devices and batch size.
+
+    Items are sorted by optimizer, then by number of devices, then by batch size.
+    """
 
     target_loss: float
     read: str
-    """How the losses were read off the runs."""
+    """How the loss at each number of tokens was read off the runs."""
     dominance: Dominance | None
-    """Comparison of AdamW's frontier (first) with Muon's (second) over the range of device counts
-    that they have in common; null if there is none."""
+    """Comparison of the fewest hours with AdamW (first) and with Muon (second) at each number of
+    devices. It is null if no number of devices lies within the range of both optimizers."""
     model: str
-    """Assumptions behind the step times that were not measured."""
+    """Assumptions behind the step times that were computed instead of measured."""
 
 
 class BatchPage(ItemPage[BatchRow]):
-    """Tokens and steps to a loss against batch size; items are sorted by optimizer, batch."""
+    """The tokens and steps to reach the target loss, for each optimizer and batch size.
+
+    Items are sorted by optimizer, then by batch size.
+    """
 
     target_loss: float
     read: str
-    """How the losses were read off the runs."""
+    """How the loss at each number of tokens was read off the runs."""
     optimizers: list[BatchSummary]
-    """Token-optimal and critical batches."""
+    """The token-optimal batch size and the critical batch sizes of each optimizer."""
 
 
 class RatioPage(ItemPage[RatioRow]):
-    """AdamW's tokens to a loss, divided by Muon's; items are sorted by batch."""
+    """AdamW's tokens to the target loss divided by Muon's; items are sorted by batch size."""
 
     target_loss: float
     read: str
-    """How the losses were read off the runs."""
+    """How the loss at each number of tokens was read off the runs."""
     trend_from_batch_tokens: float | None
-    """Batch at which the trend starts: the larger critical batch of the two optimizers, null if it
-    is beyond the batches that were run; the median batch if there is no critical batch."""
+    """Batch size, in tokens, from which on the trend of the ratio is fitted. It is the larger of
+    the two optimizers' critical batch sizes, or the median of AdamW's batch sizes if no critical
+    batch size could be fitted. It is null if there are no items, or if a critical batch size lies
+    beyond the batch sizes that were run."""
     trend: Direction | None
-    """Trend of the ratio from that batch on; null if it would rest on fewer than two batches."""
+    """Trend of the ratio from that batch size on. It is null if fewer than two of these batch sizes
+    have pairs of runs, one with AdamW and one with Muon, with the same seed."""
     exponent: float | None
-    """The ratio changes as the batch to this power; null if there is no trend."""
+    """From that batch size on, the ratio is proportional to the batch size to this power. It is
+    null if there is no trend."""
     exponent_low: float | None
-    """Lower end of the exponent's interval; null if there is no trend, or no lower end."""
+    """Lower end of the exponent's 90 % interval. It is null if there is no trend, or if the
+    interval has no lower end."""
     exponent_high: float | None
-    """Upper end of the exponent's interval; null if there is no trend, or no upper end."""
+    """Upper end of the exponent's 90 % interval. It is null if there is no trend, or if the
+    interval has no upper end."""
     p_falling: float | None
-    """Probability of an exponent at most this high if the ratio does not fall with the batch."""
+    """p-value of the hypothesis that the ratio does not fall as the batch size grows. It is null if
+    there is no trend."""
     note: str
-    """Why there are no items; empty if there are items."""
+    """The reason why there are no items. It is empty if there are items."""
 
 
 class Corpora(Resource):
-    """The named corpora."""
+    """The corpora that jobs can name."""
 
     items: tuple[Corpus, ...]
 
@@ -133,25 +148,25 @@ class NewCorpus(Resource):
     )
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-    """At most 64 lower-case letters, digits, _ and -; the first is a letter or a digit."""
+    """The name: 1 to 64 lower-case letters, digits, _ and -, with a letter or a digit first."""
     path: Annotated[str, Field(min_length=1, max_length=4096)]
-    """A file or folder below one of the folders in TELESCOPE_DATA_ROOTS."""
+    """A file or folder below one of the folders in the server's setting TELESCOPE_DATA_ROOTS."""
     text_field: Annotated[str, Field(min_length=1, max_length=256)] = "text"
-    """Field of jsonl and parquet files that holds the text."""
+    """Name of the field that holds the text in jsonl and parquet files."""
 
 
 class SweepRunBody(Resource):
-    """A finished run of a sweep; other fields are ignored."""
+    """A finished run of a sweep. Fields that are not listed here are ignored."""
 
     width: Annotated[int, Field(ge=1, le=2**31 - 1)]
     lr: Annotated[float, Field(gt=0)]
     loss: float | Literal["nan", "inf"] | None
-    """Final loss, above 0; null, "nan" or "inf" if the run diverged."""
+    """Final loss, above 0. For a run that diverged, it is null, "nan" or "inf"."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """Weight decay; given in every row or in no row."""
+    """Weight decay. Either every row gives it, or no row does."""
     seed: int | None = None
-    """Random seed; given in every row or in no row. Without seeds, repeated runs of one point
-    count as seeds 0, 1, ... in their order."""
+    """Random seed. Either every row gives it, or no row does. Without seeds, repeated runs with
+    equal hyperparameters count as seeds 0, 1, ... in the order of their rows."""
 
 
 class NewJudgement(Resource):
@@ -161,7 +176,8 @@ class NewJudgement(Resource):
 
     rows: Annotated[list[SweepRunBody], Field(min_length=1, max_length=4000)]
     target_width: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    """The width to train, at least the widest in the rows; by default twice the widest."""
+    """The width of the model to train. It is at least the largest width in the rows, and by default
+    twice the largest."""
 
 
 class Health(Resource):
@@ -169,4 +185,5 @@ class Health(Resource):
 
     status: Literal["ok"] = "ok"
     parts: dict[str, str]
-    """State of each part of the service; a missing part is named by a 503 response instead."""
+    """State of each part of the service: always "ok". If a part is missing, the response has status
+    503 and names the part."""

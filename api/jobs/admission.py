@@ -56,7 +56,7 @@ def require_factories(document: Any, patterns: Sequence[str], path: str = "") ->
         field = f"{path}.{key}".lstrip(".")
         if key == "factory" and isinstance(value, str) and not is_listed(value, patterns):
             allowed = f"allowed: {', '.join(patterns)}" if patterns else "no factory is allowed"
-            remedy = "ask its operator to list the factory in TELESCOPE_FACTORIES"
+            remedy = "ask the server's operator to add the factory to TELESCOPE_FACTORIES"
             message = f"this server does not allow this factory ({allowed}); {remedy}"
             raise InvalidInput.of(field, message, value)
         require_factories(value, patterns, field)
@@ -80,7 +80,7 @@ def path_remedy(roots: Sequence[Path]) -> str:
     """Return the message about a path outside `roots`: what is wrong, and the remedy."""
     if roots:
         folders = ", ".join(map(str, roots))
-        place = f"below {folders} (TELESCOPE_DATA_ROOTS of the server)"
-        return f"a path sent over HTTP must lie {place}; move the file there"
-    remedy = "ask its operator to list the folder in TELESCOPE_DATA_ROOTS"
+        place = f"below one of these folders of the server: {folders}"
+        return f"a path sent over HTTP must lie {place} (set by TELESCOPE_DATA_ROOTS)"
+    remedy = "ask the server's operator to add the folder to TELESCOPE_DATA_ROOTS"
     return f"this server accepts no paths over HTTP; {remedy}"

@@ -39,7 +39,10 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     `sweep_over` are dropped, too. Raises InvalidInput if the patch is not a mapping.
     """
     if not isinstance(patch, dict):
-        message = "must be a mapping of fields to values, such as {limits: {max_base_runs: 400}}"
+        message = (
+            "must map the fields to change to values of the new study, "
+            "such as {limits: {max_base_runs: 400}}"
+        )
         raise InvalidInput.of("", message, patch)
     new_document: dict[str, Any] = merged(document, patch)
     data, data_patch = new_document.get("data"), patch.get("data")
@@ -105,7 +108,7 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
         for parent in parents:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
-                message = f"{parent} is given both as a value and by its fields; give only one"
+                message = f"sets a field of {parent}, but another --set gives it a value; drop one"
                 raise InvalidInput.of("--set", message, assignment)
         inner[last] = value
     return patch

@@ -16,7 +16,7 @@ def from_yaml(text: str) -> Any:
     """
     try:
         return YAML(typ="safe", pure=True).load(text)
-    except TypeError:  # a key is a list of mappings
-        raise YAMLError("keys must be text; quote it") from None
-    except (OverflowError, ValueError) as error:  # an impossible date or character
+    except TypeError:  # a list of mappings as a key
+        raise YAMLError("keys must be text; write the key in quotes") from None
+    except (OverflowError, ValueError) as error:  # impossible dates, and characters outside Unicode
         raise YAMLError(str(error)) from None

@@ -46,7 +46,7 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     if document is None:
         is_running = job.state is JobState.RUNNING
         state = "has no report yet" if is_running else f"is {job.state}"
-        message = "hyperparameters can be exported once it has its first report"
+        message = "there is nothing to export before the job's first report"
         raise NotExportable(f"job {job.id} {state}; {message}")
     used_trials = tuple(
         UsedTrial(

@@ -67,7 +67,7 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
     supplied = {values.optimizer for values in hyperparameters}
     missing = [optimizer for optimizer in question.optimizers if optimizer not in supplied]
     if not problems and missing:
-        remedy = "name a job that has one, or drop the optimizer"
+        remedy = "name a job that has one, or remove the optimizer from this study"
         message = f"none of these jobs has a result for {', '.join(missing)}; {remedy}"
         problems.append(Problem("from_jobs.jobs", message, list(question.from_jobs.jobs)))
     if problems:
@@ -92,14 +92,18 @@ def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> It
     question: TelescopingQuestion = source.question
     if source.kind is not TELESCOPING or job.state is not JobState.SUCCEEDED or report is None:
         message = (
-            f"is a {job.kind} job that is {job.state}; name a telescope job that has succeeded"
+            f"the job is a {job.kind} job that is {job.state}; "
+            "name a telescope job that has succeeded"
         )
         raise InvalidInput.of("", message, job_id)
     variant, differing = nearest_variant(study, question)
     if differing and not study.from_jobs.force:
-        closest = f", even in its closest variant ({variant.name})" if variant.name else ""
-        remedy = "make these fields equal, or set from_jobs.force to true"
-        message = f"differs from this study in {', '.join(differing)}{closest}; {remedy}"
+        closest = f" (its closest variant is {variant.name})" if variant.name else ""
+        remedy = (
+            "make these fields equal, or set from_jobs.force to true to use the job's values "
+            "with a note of the difference"
+        )
+        message = f"the job differs from this study in {', '.join(differing)}{closest}; {remedy}"
         raise InvalidInput.of("", message, job_id)
     for ladder in report["ladders"]:
         is_compared = ladder["optimizer"] in study.optimizers

@@ -1,6 +1,8 @@
-"""The database: the only package with SQL, apart from `migrations`.
+"""The database of jobs and trials. Only this package and `migrations` contain SQL.
 
-In reading order: `tables` · connections: `engines`, `database` · types: `rows`, `pages`,
-`curves` · SQL statements shared by the modules after them: `statements` · reads and writes of the
-api: `jobs`, `trials`, `store` · writes of the coordinator: `job_record`, `plan_record`, `record`.
+The modules in reading order: `tables` declares the tables. `engines` and `database` manage
+connections. `rows`, `pages` and `curves` declare the types of values. `statements` has SQL that the
+modules below share. `jobs`, `trials` and `store` are the reads and writes of the HTTP service.
+`job_record`, `plan_record` and `record` are the writes of the coordinator, the process that runs
+the jobs.
 """

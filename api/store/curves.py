@@ -1,17 +1,21 @@
 """Storage and display of loss curves.
 
-Curves are stored as chunks, one per report of a worker. A chunk is a compressed array of float64
-columns (`encode`, `decode`); one database row per point would take a hundred times as long to
-write. To read a curve, `join_chunks` joins the chunks of all attempts; a later attempt replaces
-everything from its first point on. To display a curve, `thin` divides the steps into buckets and
-keeps the smallest and the largest loss of each bucket, so that spikes survive. A finished trial
-also has an outline (`outline_of`, `packed`, `unpacked`), for studies that read the curves of a
-whole job.
+A worker that trains a trial reports the points of the curve from time to time, and each report is
+stored as one chunk. A chunk is a compressed array of float64 columns (`encode`, `decode`). Writing
+one database row per point would take a hundred times as long.
 
-The blob of a chunk is a header (`HEADER`), the names of the metrics as JSON, and the columns,
-compressed by zlib: step, tokens, flops, seconds, metrics.... The blob of an outline is a float32
-array [2, points] of tokens and losses; it is not compressed, so that one query can read ten
-thousand outlines.
+A trial may need several attempts, for example after a crash. To read the whole curve, `join_chunks`
+joins the chunks of all attempts; a later attempt replaces all points of earlier attempts from the
+later attempt's first step on. To display a curve, `thin` divides the points into buckets and keeps
+the smallest and the largest loss in each bucket, so that spikes stay visible.
+
+A trial that has completed also has an outline: a short version of the curve that holds only tokens
+and losses (`outline_of`, `packed`, `unpacked`). Some studies read the outlines of a whole job.
+
+The blob (the stored bytes) of a chunk has three parts: a header (`HEADER`), the names of the
+metrics as JSON, and the columns compressed by zlib. The columns are step, tokens, flops, seconds,
+and one column per metric. The blob of an outline is a float32 array [2, points] of tokens and
+losses. It is not compressed, so that one query can read ten thousand outlines.
 """
 
 import json
@@ -35,7 +39,7 @@ FIXED = ("step", "tokens", "flops", "seconds")  # columns of every curve
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive points of one attempt, encoded."""
+    """Consecutive points of the curve of one attempt, encoded as a blob."""
 
     attempt: int
     blob: bytes
@@ -48,7 +52,7 @@ class DamagedCurve(TelescopeError):
 
 
 def encode(points: Sequence[Measurement]) -> bytes:
-    """Encode points as one blob; a metric that a point lacks is NaN."""
+    """Encode points as one blob. A metric that a point lacks is stored as NaN."""
     names = sorted({name for point in points for name in point.metrics})
     fixed = [[getattr(point, name) for point in points] for name in FIXED]
     metrics = [[point.metrics.get(name, math.nan) for point in points] for name in names]
@@ -79,7 +83,7 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
 def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
     """Join all chunks of a trial into one curve, in the order of attempts.
 
-    An attempt replaces the points of earlier attempts from its first point on.
+    An attempt replaces the points that earlier attempts have from the attempt's first step on.
     """
     decoded = [(chunk.attempt, *decode(chunk.blob)) for chunk in chunks]
     names = sorted({name for _, metrics, _ in decoded for name in metrics})
@@ -94,11 +98,12 @@ def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
 
 
 def thin(curve: Curve, points: int) -> Curve:
-    """Thin a curve to about `points` points, or up to twice as many with held-out losses.
+    """Thin a curve to about `points` points. A curve with at most `points` points stays unchanged.
 
-    The first and the last point are kept, and in each bucket of steps the points with the smallest
-    and the largest train_loss (without train_loss, the first metric). All held-out losses are kept
-    too if there are at most `points` of them.
+    The first and the last point are kept. The points are divided into buckets, and the points with
+    the smallest and the largest train_loss in each bucket are kept. If the curve has no train_loss,
+    its first metric is used instead. All points with a held-out loss are also kept if there are at
+    most `points` of them; the thinned curve then has up to about twice `points` points.
     """
     if len(curve.step) <= points:
         return curve
@@ -110,7 +115,7 @@ def thin(curve: Curve, points: int) -> Curve:
     measured = [
         index for index, value in enumerate(curve.metrics.get("loss", ())) if value is not None
     ]
-    if len(measured) <= points:  # held-out losses are few, and results rest on them
+    if len(measured) <= points:  # the results of studies rest on the held-out losses
         keep |= set(measured)
     order = sorted(keep)
     metrics = {name: tuple(column[i] for i in order) for name, column in curve.metrics.items()}
@@ -119,7 +124,7 @@ def thin(curve: Curve, points: int) -> Curve:
 
 
 def outline_of(curve: Curve) -> Outline:
-    """The outline of a curve, for studies."""
+    """Return the outline of a curve: its tokens and losses, for studies that read many curves."""
     missing = (None,) * len(curve.tokens)
     trained, held_out = (
         np.array(curve.metrics.get(name, missing), dtype=np.float64)  # None becomes nan
@@ -134,7 +139,10 @@ def packed(outline: Outline) -> bytes:
 
 
 def unpacked(blob: bytes, held_out: bool) -> Outline:
-    """Decode an outline; `held_out` is stored beside the blob."""
+    """Decode an outline.
+
+    `held_out` says whether the losses are held-out losses. It has its own column in the database.
+    """
     tokens, loss = np.frombuffer(blob, dtype="<f4").reshape(2, -1)
     return Outline(tokens, loss, held_out)
 

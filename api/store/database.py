@@ -1,4 +1,7 @@
-"""One process's access to the database: transactions, schema revision, cache of specs."""
+"""Access to the database: transactions, the check of the schema revision, and a cache of specs.
+
+A spec is the full specification of a trial. Specs are stored by digest, a hash of their content.
+"""
 
 import json
 from collections.abc import Collection, Iterator
@@ -21,7 +24,7 @@ SPEC = TypeAdapter(TrialSpec)
 
 
 class Database:
-    """One process's access to the database; thread-safe."""
+    """The access of one process to the database. All threads of the process may share it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -34,7 +37,10 @@ class Database:
         self._reader.dispose()
 
     def check_revision(self) -> None:
-        """Raise Unavailable if the schema is not at the revision that this version needs."""
+        """Raise Unavailable if the database has another schema than this version needs.
+
+        Also raises Unavailable if the database cannot be reached.
+        """
         with translated_errors():
             current, needed = migrations.current(self.url), migrations.head()
         if current != needed:
@@ -56,8 +62,10 @@ class Database:
     def _spec_of_trial(self, row: Any) -> TrialSpec:
         """Return a trial's spec with the corpus and tokenizer that the trial's own job names.
 
-        `row` has the columns digest, document (the stored spec) and study. Jobs share specs by
-        digest, and the job that first stored a spec may have read equal tokens from another path.
+        `row` has the columns digest, document (the stored spec as JSON) and study (the document of
+        the trial's job). Jobs with equal trials share one stored spec. The job that stored the spec
+        may have read equal tokens from another path, so the corpus and the tokenizer that the spec
+        names are replaced by those of the trial's own job.
         """
         spec = self._spec(row.digest, row.document)
         blocks = data_sections(json.loads(row.study))
@@ -73,7 +81,10 @@ class Database:
     def _load_specs(
         self, connection: Connection, digests: Collection[str], condition: ColumnElement[bool]
     ) -> None:
-        """Load the specs with these digests into the cache; `condition` selects their trials."""
+        """Load the specs with these digests into the cache, unless all of them are there already.
+
+        `condition` is an SQL condition that selects the trials to which the specs belong.
+        """
         if not self._specs.keys() >= set(digests):
             query = select(specs).join_from(trials, specs).where(condition)
             for row in connection.execute(query):

@@ -1,10 +1,14 @@
-"""Database engines, and the lock that allows one coordinator at a time.
+"""Database engines, and the lock that allows only one coordinator at a time.
 
-SQLite uses a write-ahead log and explicit transactions, since the driver's implicit BEGIN loses
-updates without an error. Writers queue at BEGIN IMMEDIATE; readers use a separate engine that
-cannot write and never waits. PostgreSQL is reached through psycopg, with connections checked before
-use. `CoordinatorLock` is a file lock beside the SQLite file, or an advisory lock on a dedicated
-PostgreSQL connection.
+The coordinator is the process that runs the jobs. An engine is SQLAlchemy's pool of connections.
+
+SQLite has two engines. The writing engine begins each transaction with BEGIN IMMEDIATE, so that
+writers wait for each other; with the driver's own implicit BEGIN, updates can be lost without an
+error. The reading engine cannot write, and thanks to the write-ahead log its transactions need not
+wait for writers. PostgreSQL has one engine, which tests each connection before use.
+
+`CoordinatorLock` is a lock on a file beside the SQLite file. On PostgreSQL it is an advisory lock
+on a connection that serves no other purpose.
 """
 
 import fcntl
@@ -20,13 +24,16 @@ from sqlalchemy.pool import NullPool
 from telescope.errors import TelescopeError, Unavailable
 from telescope.extras import extra
 
-BUSY_SECONDS = 30  # longest wait for SQLite's write lock
+BUSY_SECONDS = 30  # longest time to wait for SQLite's write lock
 POOL_RECYCLE_SECONDS = 300
 COORDINATOR_KEY = 0x7E1E_5C0F  # key of PostgreSQL's advisory lock
 
 
 def open_engines(url: str) -> tuple[Engine, Engine]:
-    """Open an engine for writing and one for reading; on PostgreSQL, one engine does both."""
+    """Open an engine for writing and an engine for reading.
+
+    On PostgreSQL, the same engine is returned twice.
+    """
     if make_url(url).get_backend_name() == "sqlite":
         writer = _sqlite(url, begin="BEGIN IMMEDIATE", query_only=False)
         return writer, _sqlite(url, begin="BEGIN", query_only=True)
@@ -37,12 +44,12 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Convert driver errors to Unavailable if they mean that the database cannot be reached."""
+    """Convert errors of the database driver that mean an unreachable database to Unavailable."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         cause = getattr(error, "orig", None) or error
-        remedy = "check TELESCOPE_DATABASE_URL, and that the database runs"
+        remedy = "check the setting TELESCOPE_DATABASE_URL, and that the database is running"
         raise Unavailable(f"cannot reach the database: {cause}; {remedy}") from error
 
 
@@ -68,9 +75,9 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
 
 
 class Superseded(TelescopeError):
-    """Another coordinator has acquired the lock that this coordinator lost.
+    """This coordinator has lost the lock, and another coordinator has acquired it.
 
-    This coordinator must end, since otherwise both would run the same trials.
+    The coordinator without the lock must end, since otherwise both would run the same trials.
     """
 
     code, status, exit_status = "superseded", 503, 3
@@ -89,7 +96,7 @@ class CoordinatorLock:
         self._connection: Connection | None = None
 
     def acquire(self) -> bool:
-        """Take the lock; return False if another coordinator holds it.
+        """Take the lock and return True. Return False if another coordinator holds the lock.
 
         Raises Unavailable if PostgreSQL cannot be reached.
         """
@@ -101,7 +108,7 @@ class CoordinatorLock:
     def held(self) -> bool:
         """True if this process still holds the lock.
 
-        PostgreSQL releases the lock when the connection breaks.
+        On PostgreSQL, a process loses the lock when its connection breaks.
         """
         if self._connection is None:
             return self._file is not None
@@ -112,7 +119,7 @@ class CoordinatorLock:
         return True
 
     def release(self) -> None:
-        """Release the lock; idempotent."""
+        """Release the lock if it is held."""
         if self._file:
             self._file.close()
         if self._connection:

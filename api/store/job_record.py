@@ -1,4 +1,8 @@
-"""The coordinator's writes about jobs: begin, carry out verbs, store results, finish."""
+"""The coordinator's writes about jobs: begin a job, change its state, store results, end it.
+
+The coordinator is the process that runs the jobs. A verb is a request of a user to change the state
+of a job, such as cancel or pause.
+"""
 
 import json
 from typing import Any
@@ -23,10 +27,10 @@ from telescope.trials.outcome import TrialState
 
 
 class JobRecord(Store):
-    """The store with the coordinator's writes about jobs."""
+    """The store, extended by the coordinator's writes about jobs."""
 
     def active_jobs(self) -> list[JobRow]:
-        """Return jobs that are queued, running, or have a requested verb, oldest first."""
+        """Return the jobs that are queued, are running or have a requested verb, oldest first."""
         queued_or_running = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))
         active = or_(queued_or_running, jobs.c.requested.is_not(None))
         query = select(*JOB_COLUMNS).where(active).order_by(jobs.c.id)
@@ -34,10 +38,11 @@ class JobRecord(Store):
             return [as_job(row) for row in connection.execute(query)]
 
     def begin_job(self, job_id: str) -> JobRow:
-        """Start a queued job, unless its state has changed meanwhile or a verb is requested.
+        """Change a queued job to running, and return the job.
 
-        The job's failed and stopped trials become pending, for another attempt, and their failures
-        are counted from 0 again. Returns the job.
+        Failed and stopped trials of the job become pending, for another attempt, and their failures
+        are counted from 0 again. The job is returned unchanged if it is no longer queued, or if a
+        verb is requested.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
@@ -50,7 +55,10 @@ class JobRecord(Store):
             return move_job(connection, job, JobState.RUNNING)
 
     def carry_out(self, job_id: str) -> JobRow:
-        """Carry out the requested verb of a job, unless it was withdrawn; return the job."""
+        """Carry out the requested verb of a job, and return the job.
+
+        Nothing changes if the request was withdrawn.
+        """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if job.requested is None:
@@ -60,7 +68,7 @@ class JobRecord(Store):
             return move_job(connection, job, TARGET[job.requested])
 
     def put_result(self, job_id: str, document: dict[str, Any], final: bool) -> None:
-        """Store a job's report in place of the previous report."""
+        """Store a report of a job. It replaces the previous report of the job."""
         with self._write() as connection:
             _put_result(connection, job_id, document, final)
             touch_job(connection, job_id)
@@ -68,7 +76,11 @@ class JobRecord(Store):
     def finish_job(
         self, job_id: str, state: JobState, reason: str | None, result: dict[str, Any] | None = None
     ) -> JobRow:
-        """End a job, stop its unfinished trials, and store its final report (`result`), if any."""
+        """End a job: change its state to `state`, and stop its unfinished trials.
+
+        `reason` says why the job ended. `result` is the final report of the job; if it is None, the
+        stored report stays as it is.
+        """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if result is not None:
@@ -77,7 +89,10 @@ class JobRecord(Store):
             return move_job(connection, job, state, reason=reason)
 
     def set_waiting(self, reason: str | None) -> None:
-        """Set what running jobs with pending trials wait for; None clears the field of all jobs."""
+        """Record what the running jobs that have pending trials wait for, such as workers.
+
+        If `reason` is None, the record of every job is cleared.
+        """
         pending = exists().where(trials.c.job_id == jobs.c.id, trials.c.state == TrialState.PENDING)
         waiting, running = jobs.c.waiting_for.is_not(None), jobs.c.state == JobState.RUNNING
         affected = waiting if reason is None else running & pending

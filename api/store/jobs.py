@@ -1,4 +1,9 @@
-"""Jobs, their studies and their results, as the api creates, changes and reads them."""
+"""Reads and writes of jobs, and of their studies and results, for the HTTP service.
+
+A study is the document that a user submits as a job. A result is the report that answers it. A verb
+is a request of a user to change the state of a job, such as cancel or pause. The coordinator is the
+process that runs the jobs.
+"""
 
 import json
 import secrets
@@ -24,7 +29,7 @@ from api.store.statements import (
 from api.store.tables import jobs, results, studies
 from telescope.errors import Conflict
 
-PAST = {  # past participles, for messages
+PAST = {  # past participles of the verbs, for error messages
     Verb.CANCEL: "cancelled",
     Verb.PAUSE: "paused",
     Verb.RESUME: "resumed",
@@ -34,15 +39,16 @@ CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # digits of Crockford's base 32
 
 
 class IdempotencyMismatch(Conflict):
-    """An idempotency key was reused with another body."""
+    """A request has the idempotency key of an earlier request, but another body."""
 
     code, status = "idempotency_key_reused", 422
 
 
 class JobTable(Database):
-    """Reads and writes of jobs; each method is one transaction.
+    """Reads and writes of jobs.
 
-    Only `create_job` needs a second transaction, if its idempotency key was used before.
+    Each method is one transaction. Only `create_job` needs a second transaction, if the idempotency
+    key was used before.
     """
 
     def create_job(
@@ -53,10 +59,10 @@ class JobTable(Database):
         body_hash: str = "",
         owner: str = "",
     ) -> tuple[JobRow, bool]:
-        """Create a job from a study's document; return the job and True.
+        """Create a job from a study's document, and return the job and True.
 
-        If an earlier request had this idempotency key, return the job of that request and False.
-        Raises IdempotencyMismatch if that request had another body.
+        If an earlier request had the same idempotency key, return the job that the earlier request
+        created, and False. Raises IdempotencyMismatch if the earlier request had another body.
         """
         limits = document.get("limits") or {}
         values = {
@@ -78,15 +84,16 @@ class JobTable(Database):
                 study = {"job_id": values["id"], "document": json.dumps(document)}
                 connection.execute(insert(studies).values(study))
                 return the_job(connection, values["id"]), True
-        assert idempotency_key is not None, "only a reused key conflicts"
+        assert idempotency_key is not None, "a job without a key conflicts with no other job"
         earlier = self.job_of_key(idempotency_key, body_hash, owner)
         assert earlier is not None, "jobs are never deleted"
         return earlier, False
 
     def job_of_key(self, idempotency_key: str, body_hash: str, owner: str = "") -> JobRow | None:
-        """Return the job that an earlier request with this key created, or None.
+        """Return the job that an earlier request with this idempotency key created.
 
-        Raises IdempotencyMismatch if that request had another body.
+        Returns None if no request had this key. Raises IdempotencyMismatch if the earlier request
+        had another body.
         """
         same_key = (jobs.c.owner == owner) & (jobs.c.idempotency_key == idempotency_key)
         query = select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)
@@ -94,13 +101,14 @@ class JobTable(Database):
             row = connection.execute(query).one_or_none()
         if row is not None and row.hash != body_hash:
             message = (
-                f"idempotency key {idempotency_key!r} was used with another body; use a new key"
+                f"an earlier request had the idempotency key {idempotency_key!r} and another body; "
+                "use a new key"
             )
             raise IdempotencyMismatch(message)
         return None if row is None else as_job(row)
 
     def job(self, job_id: str) -> JobRow:
-        """Return a job; raise NotFound if there is none."""
+        """Return a job. Raises NotFound if there is no such job."""
         with self._read() as connection:
             return the_job(connection, job_id)
 
@@ -119,7 +127,10 @@ class JobTable(Database):
             return page([as_job(row) for row in rows], page_size, listing)
 
     def study_document(self, job_id: str) -> dict[str, Any]:
-        """Return the document of a job's study, as accepted; raise NotFound if there is no job."""
+        """Return the document of a job's study, in the form in which it was stored.
+
+        Raises NotFound if there is no such job.
+        """
         query = select(studies.c.document).where(studies.c.job_id == job_id)
         with self._read() as connection:
             document = connection.execute(query).scalar()
@@ -129,9 +140,9 @@ class JobTable(Database):
         return study
 
     def result(self, job_id: str) -> dict[str, Any] | None:
-        """Return a job's latest report, interim or final; None before the first report.
+        """Return a job's latest report, which is final only if the job has ended.
 
-        Raises NotFound if there is no such job.
+        Returns None if the job has no report yet. Raises NotFound if there is no such job.
         """
         query = (
             select(jobs.c.id, results.c.document)
@@ -145,11 +156,12 @@ class JobTable(Database):
         return json.loads(row.document) if row.document else None
 
     def request(self, job_id: str, verb: Verb) -> JobRow:
-        """Request a verb of a job; return the job. Repeating a request changes nothing.
+        """Request a verb of a job, and return the job. Repeating a request changes nothing.
 
-        The coordinator carries out the verbs of a running job, and the cancellation of a job that
-        has been started; all other verbs are carried out at once. Resuming a running job withdraws
-        its requested pause. Raises Conflict if the job's state does not permit the verb.
+        Most verbs change the job at once. Two requests are only recorded here, and the coordinator
+        carries them out later: every verb on a running job except resume, and the cancellation of a
+        job that was started before. Resuming a running job withdraws the pause that was requested.
+        Raises Conflict if the job's state does not permit the verb.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
@@ -161,7 +173,7 @@ class JobTable(Database):
             except Conflict as conflict:
                 raise Conflict(f"job {job_id} cannot be {PAST[verb]}: {conflict}") from None
             if verb is Verb.RESUME and job.state is JobState.RUNNING:
-                return change_job(connection, job_id, requested=None)  # withdraws a pause
+                return change_job(connection, job_id, requested=None)  # withdraw the pause
             has_started = job.started_at is not None
             if job.state is JobState.RUNNING or (verb is Verb.CANCEL and has_started):
                 return change_job(connection, job_id, requested=verb)
@@ -171,13 +183,16 @@ class JobTable(Database):
 
 
 def new_job_id() -> str:
-    """Make a unique id that sorts by time of creation: 48 bits of milliseconds, 80 random bits."""
+    """Make a unique job id. Ids sort by the time of creation.
+
+    An id encodes the Unix time in milliseconds (48 bits) and 80 random bits.
+    """
     number = time.time_ns() // 1_000_000 << 80 | secrets.randbits(80)
     return "job-" + "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
 def _reopen(connection: Connection, job_id: str) -> None:
-    """Mark the stored report as interim again, until the coordinator stores a new report."""
+    """Mark the stored report as not final, since the job will run again."""
     of_job = results.c.job_id == job_id
     if document := connection.execute(select(results.c.document).where(of_job)).scalar():
         reopened = json.dumps(json.loads(document) | {"final": False})

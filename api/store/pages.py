@@ -1,8 +1,9 @@
-"""Pagination by keyset.
+"""Pages of long lists.
 
-A page token, opaque to clients, holds the name of its list, filters included, and the sort key of
-the last row. For computed rows, which are all in memory (`cut`), the key is the number of rows so
-far.
+Each page except the last comes with a page token, by which a client requests the next page. Clients
+need not understand a token. It holds the name of the list with its filters, and the sort key of the
+last row on the page, so that the next page begins after this key. For lists that are computed in
+memory (`cut`), the key is the number of rows on all pages so far.
 """
 
 import base64
@@ -17,9 +18,10 @@ MAX_PAGE_SIZE = 1000
 
 
 def row_limit(page_size: int) -> int:
-    """Number of rows to read for a page: one more than the page holds, to detect a next page.
+    """Return the number of rows to read for a page: one more than the page holds.
 
-    A page holds at most `MAX_PAGE_SIZE` rows. Raises InvalidInput if `page_size` is less than 1.
+    The additional row shows whether there is a next page. A page holds `page_size` rows, but at
+    most `MAX_PAGE_SIZE`. Raises InvalidInput if `page_size` is less than 1.
     """
     if page_size < 1:
         raise InvalidInput.of("page_size", "must be at least 1", page_size)
@@ -27,7 +29,10 @@ def row_limit(page_size: int) -> int:
 
 
 def page(rows: list[Any], page_size: int, listing: str) -> Page[Any]:
-    """Make a page from up to `row_limit` rows; `listing` names the list and its filters."""
+    """Make a page from the rows that a query with the limit `row_limit(page_size)` returned.
+
+    `listing` names the list and its filters.
+    """
     size = row_limit(page_size) - 1
     token = _token(listing, rows[size - 1].id) if len(rows) > size else None
     return Page(tuple(rows[:size]), token)
@@ -36,7 +41,10 @@ def page(rows: list[Any], page_size: int, listing: str) -> Page[Any]:
 def cut(
     rows: Sequence[RowType], page_size: int, page_token: str | None, listing: str
 ) -> Page[RowType]:
-    """Cut a page from rows in memory; `listing` names everything that the rows depend on."""
+    """Cut a page from the rows of a whole list, which are in memory.
+
+    `listing` names the list and everything that its rows depend on.
+    """
     start = continued_after(page_token, listing, int) if page_token else 0
     end = start + row_limit(page_size) - 1
     return Page(tuple(rows[start:end]), _token(listing, end) if len(rows) > end else None)
@@ -49,7 +57,7 @@ def _token(listing: str, key: Any) -> str:
 def continued_after(page_token: str, listing: str, key_type: type) -> Any:
     """Return the sort key in a page token.
 
-    Raises InvalidInput if the token is from another list, or is not a valid token.
+    Raises InvalidInput if the token is not valid, or belongs to another list or other filters.
     """
     padding = "=" * (-len(page_token) % 4)
     try:
@@ -58,6 +66,6 @@ def continued_after(page_token: str, listing: str, key_type: type) -> Any:
         origin, key = None, None
     in_range = not isinstance(key, int) or 0 <= key < 2**63
     if origin != listing or type(key) is not key_type or not in_range:
-        message = "is not from this list with these filters; leave it out for the first page"
+        message = "is not from this list with these filters; leave it out to get the first page"
         raise InvalidInput.of("page_token", message, page_token)
     return key

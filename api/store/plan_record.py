@@ -1,4 +1,8 @@
-"""The coordinator's writes about planned trials (insert, reuse), and the list of pending trials."""
+"""The coordinator's writes about planned trials, and the list of trials that wait for a worker.
+
+The coordinator is the process that runs the jobs. It inserts the trials that a study plans. Then it
+looks for equal trials of other jobs, and reuses their outcomes instead of training again.
+"""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
@@ -16,7 +20,7 @@ from telescope.trials.identity import canonical_json
 from telescope.trials.outcome import TrialState
 
 EARLIER = trials.alias("earlier")  # trials whose outcomes may be reused
-LOSS = "loss"  # the `measure` of trials of the search
+LOSS = "loss"  # the value of `measure` of trials that train for a final loss
 REUSED_COLUMNS = (  # columns that a reused trial copies from the trial that was trained
     "state",
     "loss",
@@ -31,10 +35,10 @@ REUSED_COLUMNS = (  # columns that a reused trial copies from the trial that was
 
 
 class PlanRecord(JobRecord):
-    """The store with the coordinator's writes about jobs and planned trials."""
+    """The store, extended by the coordinator's writes about jobs and planned trials."""
 
     def plan_trials(self, job_id: str, planned: Sequence[Planned]) -> int:
-        """Insert planned trials that the job does not have yet; return the number inserted."""
+        """Insert the planned trials that the job does not have yet, and return their number."""
         with self._write() as connection:
             before = the_job(connection, job_id, lock=True).trials_total
             documents = [
@@ -54,9 +58,10 @@ class PlanRecord(JobRecord):
     def reuse_trials(self, job_id: str, numerics: str, held: Collection[int] = ()) -> int:
         """Complete pending trials with the outcomes of equal trials of other jobs.
 
-        A trial of another job is equal if it has the same digest and was trained with `numerics`.
-        Pending trials that have begun, or are in `held`, are left out. Returns the number of trials
-        that this completes; they have no curve of their own and spend no FLOPs.
+        A trial of another job is equal if it has the same digest and was trained with the same
+        `numerics`, which name the device and the software. Pending trials on which FLOPs were
+        already spent, and trials whose ids are in `held`, are not completed in this way. The trials
+        that are completed have no curve of their own and spend no FLOPs. Returns their number.
         """
         not_begun = (trials.c.flops_spent == 0) & trials.c.id.not_in(held)
         is_pending = (trials.c.job_id == job_id) & (trials.c.state == TrialState.PENDING)
@@ -86,10 +91,10 @@ class PlanRecord(JobRecord):
             return frozenset(connection.execute(query).scalars())
 
     def pending_trials(self, job_id: str, limit: int, held: Collection[int] = ()) -> list[Pending]:
-        """Return up to `limit` pending trials of a job that are not in `held`, longest first.
+        """Return up to `limit` pending trials of a job, the trials with the most FLOPs first.
 
-        Long trials go first, so that the last trial, for which other workers may have to wait, is
-        short.
+        Trials whose ids are in `held` are left out. Long trials go first, so that only a short
+        trial is still running when the other workers have nothing left to do.
         """
         spec_columns = (specs.c.digest, specs.c.document, studies.c.document.label("study"))
         query = select(trials.c.id, trials.c.attempt, trials.c.failures, *spec_columns)
@@ -105,7 +110,7 @@ class PlanRecord(JobRecord):
 
 
 def _recount(connection: Connection, job_id: str) -> None:
-    """Update a job's counters from its completed trials."""
+    """Count a job's completed trials, and find the lowest loss of its search, and store both."""
     search_loss = case((trials.c.measure == LOSS, trials.c.loss))
     of_job = (trials.c.job_id == job_id) & (trials.c.state == TrialState.COMPLETED)
     query = select(func.count(), func.min(search_loss)).where(of_job)
@@ -114,7 +119,7 @@ def _recount(connection: Connection, job_id: str) -> None:
 
 
 def _new_row(job_id: str, planned: Planned, moment: datetime) -> dict[str, Any]:
-    """The row of a planned trial, by column."""
+    """Return the row of a planned trial as values by column."""
     spec, label = planned.spec, planned.label
     return {
         "job_id": job_id,

@@ -1,9 +1,12 @@
 """The coordinator's writes about the events of trials, one event per transaction.
 
-`CoordinatorStore` is the store with all writes that only the coordinator makes. The writes about
-jobs are in `api.store.job_record`, the writes about planned trials in `api.store.plan_record`. A
-write about an event names the `attempt` and changes nothing unless that attempt is still current,
-so that late and repeated reports are harmless.
+The coordinator is the process that runs the jobs. `CoordinatorStore` has all writes that only the
+coordinator makes; the writes about jobs are inherited from `api.store.job_record`, and the writes
+about planned trials from `api.store.plan_record`.
+
+A worker may need several attempts to train a trial, and each attempt has a number. A write about an
+event names the attempt, and changes nothing if this attempt is no longer the current one. Late and
+repeated reports of workers are therefore harmless.
 """
 
 import json
@@ -24,12 +27,13 @@ TRUNK = trials.alias("trunk")
 
 
 class CoordinatorStore(PlanRecord):
-    """The store with all writes of the coordinator."""
+    """The store, extended by all writes of the coordinator."""
 
     def requeue_lost(self) -> int:
-        """Requeue trials that were running when the last coordinator ended; return their number.
+        """Change all running trials to pending, and return their number.
 
-        Each trial becomes pending, with the number of the next attempt.
+        A coordinator calls this when it starts: these trials were running when the last coordinator
+        ended. Each trial gets the number of the next attempt.
         """
         lost = update(trials).where(trials.c.state == TrialState.RUNNING)
         with self._write() as connection:
@@ -37,11 +41,13 @@ class CoordinatorStore(PlanRecord):
             return connection.execute(lost.values(values)).rowcount
 
     def trial_started(self, trial_id: int, attempt: int, begun: Begun) -> bool:
-        """Record that a worker began an attempt; return False if the attempt is not pending.
+        """Record that a worker began an attempt. Returns False if the attempt is not pending.
 
-        Steps recorded after the attempt's checkpoint no longer count, since they are trained again.
-        The steps that a branch shares with its trunk count for the trunk only. The numerics become
-        MIXED if the steps before the checkpoint had other or unknown numerics.
+        An attempt that resumes from a checkpoint trains the steps after the checkpoint again, so
+        that FLOPs recorded for these steps no longer count. A branch is a trial that continues
+        another trial, its trunk, from a step on; the FLOPs up to this step count for the trunk
+        only. The trial's numerics name the device and software that trained it. They become MIXED
+        if the steps before the checkpoint were trained with other or unknown numerics.
         """
         resumed_step, numerics, branch = begun.resumed_step, begun.numerics, begun.branch
         trunk_steps = branch.step if branch else 0
@@ -69,17 +75,18 @@ class CoordinatorStore(PlanRecord):
             return _change_trial(connection, trial_id, attempt, (TrialState.PENDING,), values)
 
     def trial_measured(self, trial_id: int, attempt: int, points: Sequence[Measurement]) -> bool:
-        """Record new points of a curve.
+        """Record new points of a trial's loss curve.
 
-        Returns False if the attempt is not running, or the points are recorded already.
+        Returns False if the attempt is not running, or if the points are recorded already.
         """
         with self._write() as connection:
             return _record_points(connection, trial_id, attempt, points)
 
     def trial_finished(self, trial_id: int, outcome: Trial, points: Sequence[Measurement]) -> bool:
-        """Record that a trial completed, diverged or not; `points` are the rest of its curve.
+        """Record the end of a trial's training, which is a result even if the loss diverged.
 
-        Returns False if the attempt is not running.
+        `points` are the last points of the trial's curve. Returns False if the attempt is not
+        running.
         """
         values: dict[str, Any] = {
             "state": outcome.state,
@@ -108,10 +115,11 @@ class CoordinatorStore(PlanRecord):
     def trial_failed(
         self, trial_id: int, attempt: int, failure: Failure, max_attempts: int
     ) -> TrialRow | None:
-        """Record a failed attempt: the trial becomes pending again, or fails.
+        """Record a failed attempt.
 
-        The trial fails if the failure is not retryable, or was the last of `max_attempts`. Returns
-        the trial's new row, or None if the attempt is over.
+        The trial becomes pending again, unless the failure is not retryable or `max_attempts`
+        attempts have failed; in these cases the trial fails. Returns the trial's new row, or None
+        if the attempt is no longer the current one or the trial has ended.
         """
         with self._write() as connection:
             row = the_trial(connection, trial_id, lock=True)
@@ -132,9 +140,10 @@ class CoordinatorStore(PlanRecord):
             return the_trial(connection, trial_id)
 
     def trial_released(self, trial_id: int, attempt: int) -> bool:
-        """Record a stopped attempt: the trial becomes pending again, unless its job has ended.
+        """Record that a worker stopped an attempt without a result.
 
-        Returns False if the attempt is over.
+        The trial becomes pending again and gets the number of the next attempt. Returns False, and
+        changes nothing, if the attempt is no longer the current one or the trial has ended.
         """
         with self._write() as connection:
             values = {"state": TrialState.PENDING, "attempt": attempt + 1}
@@ -142,7 +151,7 @@ class CoordinatorStore(PlanRecord):
 
 
 def _numerics_of_trunk(branch: Branch) -> ColumnElement[str | None]:
-    """Numerics of the trunk that a branch continues, as a subquery."""
+    """Return a subquery for the numerics of the trunk that a branch continues."""
     trunk = (TRUNK.c.job_id == trials.c.job_id) & (TRUNK.c.digest == branch.trunk)
     return select(TRUNK.c.numerics).where(trunk).correlate(trials).scalar_subquery()
 
@@ -150,7 +159,10 @@ def _numerics_of_trunk(branch: Branch) -> ColumnElement[str | None]:
 def _record_points(
     connection: Connection, trial_id: int, attempt: int, points: Sequence[Measurement]
 ) -> bool:
-    """Record new points; return False if the attempt is not running, or they are recorded."""
+    """Record new points of a curve.
+
+    Returns False if the attempt is not running, or if the points are recorded already.
+    """
     last = points[-1]
     values = {
         "step": last.step,
@@ -173,7 +185,7 @@ def _record_points(
 
 
 def _insert_outline(connection: Connection, trial_id: int) -> None:
-    """Insert the outline of a finished trial's curve, over all its attempts."""
+    """Insert the outline of a finished trial's curve, which is merged over all attempts."""
     query = select(chunks.c.attempt, chunks.c.blob).where(chunks.c.trial_id == trial_id)
     rows = connection.execute(query).all()
     outline = outline_of(join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows)))
@@ -189,9 +201,9 @@ def _change_trial(
     values: dict[str, Any],
     *conditions: ColumnElement[bool],
 ) -> bool:
-    """Change a trial's columns if this attempt is current and the trial's state is in `states`.
+    """Change a trial's columns if `attempt` is current and the trial's state is in `states`.
 
-    `conditions` are further SQL conditions. Returns True if the trial was changed.
+    `conditions` are further SQL conditions that must hold. Returns True if the trial was changed.
     """
     same_attempt = (trials.c.id == trial_id) & (trials.c.attempt == attempt)
     statement = update(trials).where(same_attempt, trials.c.state.in_(states), *conditions)

@@ -1,9 +1,7 @@
 """Types that `api.store` returns and accepts.
 
-The store returns `JobRow` and `TrialRow`, the resources that clients see, which hold only scalars
-and are cheap to list; `Page`; `Pending`, a trial that waits for a worker; and `TrainingRate`, the
-speed of workers. It accepts `Begun`, the start of an attempt, and `TrialFilter`. Curves are in
-`api.store.curves`.
+`JobRow` and `TrialRow` hold only scalars and short texts, so that long lists of them are cheap.
+Documents, specifications and curves are read separately.
 """
 
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ RowType = TypeVar("RowType")
 
 @dataclass(frozen=True)
 class Page(Generic[RowType]):
-    """A page of a list; `next_page_token` requests the next page and is None on the last page."""
+    """A page of a list. `next_page_token` requests the next page. It is None on the last page."""
 
     items: tuple[RowType, ...]
     next_page_token: str | None
@@ -28,12 +26,15 @@ class Page(Generic[RowType]):
 
 @dataclass(frozen=True)
 class JobRow(Job):
-    """A job without its study and result, with the limits that the coordinator enforces."""
+    """A job without its study and its result, but with limits that the coordinator enforces.
 
-    max_parallel: int | None
-    max_seconds: float | None
+    The coordinator is the process that runs the jobs. A limit that is None does not apply.
+    """
+
+    max_parallel: int | None  # largest number of trials that may run at the same time
+    max_seconds: float | None  # longest time that the job may run
     running_since: datetime | None  # None while the job does not run
-    running_seconds: float  # time spent running, without the time since `running_since`
+    running_seconds: float  # time that the job has run, not counting the time since `running_since`
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,12 @@ class TrialRow(TrialSummary):
 
     @property
     def failure(self) -> Failure | None:
-        """The trial's divergence, or its last operational failure; None without either."""
+        """The trial's failure; None if it has none.
+
+        A scientific failure is a divergence of the loss. An operational failure is any other
+        failure, such as a crash of the worker. If several attempts failed, this is the failure of
+        the last one.
+        """
         if self.failure_kind == "scientific":
             return Failure("scientific", self.failure_message or "", retryable=False)
         return Failure("operational", self.failure_message or "") if self.failure_kind else None
@@ -62,15 +68,15 @@ class Pending:
 class Begun:
     """The start of an attempt by a worker."""
 
-    resumed_step: int  # step of the checkpoint or trunk that is continued; 0 for a fresh start
+    resumed_step: int  # step from which the attempt continues; 0 if it starts afresh
     worker: str
-    numerics: str  # numerics of the worker (telescope.trials.numerics)
-    branch: Branch | None = None  # the trunk and step that the trial branches from, if any
+    numerics: str  # the worker's device and software, as telescope.trials.numerics names them
+    branch: Branch | None = None  # the trial that this trial continues, and the step; usually None
 
 
 @dataclass(frozen=True)
 class TrialFilter:
-    """A filter of a job's trials; a field that is None admits every value."""
+    """A filter of a job's trials. A field that is None admits every value."""
 
     state: TrialState | None = None
     width: int | None = None
@@ -82,11 +88,11 @@ ALL_TRIALS = TrialFilter()
 
 @dataclass(frozen=True)
 class TrainingRate:
-    """Training speed of trials of one shape on one kind of worker."""
+    """Training speed of trials with one optimizer, width and batch size on one kind of worker."""
 
     optimizer: str
     width: int
     batch_tokens: int
-    numerics: str  # numerics of the worker, which name its device
+    numerics: str  # the worker's device and software, as telescope.trials.numerics names them
     trials: int  # number of trials measured
     flops_per_second: float

@@ -1,8 +1,8 @@
-"""SQL statements that the store and the coordinator's record share.
+"""SQL statements that several modules of `api.store` share.
 
-The functions take an open connection. They convert rows to types, return a job or trial by id, and
-change jobs: `move_job` changes a job's state, `change_job` and `touch_job` all other columns. Every
-change of a job increments its version.
+The functions take an open connection. They convert rows to types, return a job or a trial by id,
+and change jobs. `move_job` changes the state of a job; `change_job` and `touch_job` change all
+other columns. Every change of a job increments the job's version.
 """
 
 from dataclasses import fields
@@ -21,37 +21,44 @@ from telescope.trials.outcome import TrialState
 JOB_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.name in trials.c]
 OPEN = (TrialState.PENDING, TrialState.RUNNING)  # states of a trial that has not ended
-MIXED = "mixed"  # numerics of a trial that was resumed with other numerics; never reused
+# Value of the column `numerics` of a trial that was resumed on another device or with other
+# software. Such a trial is never reused.
+MIXED = "mixed"
 
 
 def now() -> datetime:
-    """The current time in UTC, used for all timestamps."""
+    """Return the current time in UTC. All timestamps in the database come from this function."""
     return datetime.now(UTC)
 
 
 def as_job(row: Any) -> JobRow:
-    """Convert a row of JOB_COLUMNS."""
+    """Convert a row with the columns JOB_COLUMNS to a JobRow."""
     values = {field.name: getattr(row, field.name) for field in fields(JobRow)}
     requested = Verb(row.requested) if row.requested else None
     return JobRow(**values | {"state": JobState(row.state), "requested": requested})
 
 
 def as_trial(row: Any) -> TrialRow:
-    """Convert a row of TRIAL_COLUMNS."""
+    """Convert a row with the columns TRIAL_COLUMNS to a TrialRow."""
     values = {column.name: getattr(row, column.name) for column in TRIAL_COLUMNS}
     return TrialRow(**values | {"state": TrialState(row.state), "variant": row.variant or ""})
 
 
 def job_not_found(job_id: str) -> NotFound:
-    return NotFound(f"no job {job_id}; list jobs with `telescope jobs` or GET /v1/jobs")
+    remedy = "list all jobs with `telescope jobs` or GET /v1/jobs"
+    return NotFound(f"there is no job {job_id}; {remedy}")
 
 
 def trial_not_found(trial_id: int) -> NotFound:
-    return NotFound(f"no trial {trial_id}; list a job's trials with GET /v1/jobs/JOB/trials")
+    remedy = "list the trials of a job with GET /v1/jobs/JOB/trials"
+    return NotFound(f"there is no trial {trial_id}; {remedy}")
 
 
 def the_job(connection: Connection, job_id: str, lock: bool = False) -> JobRow:
-    """Return a job, or raise NotFound; `lock` locks its row until the transaction ends."""
+    """Return a job, or raise NotFound if there is no such job.
+
+    If `lock` is true, other transactions cannot change the job's row until this transaction ends.
+    """
     query = select(*JOB_COLUMNS).where(jobs.c.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
@@ -60,7 +67,10 @@ def the_job(connection: Connection, job_id: str, lock: bool = False) -> JobRow:
 
 
 def the_trial(connection: Connection, trial_id: int, lock: bool = False) -> TrialRow:
-    """Return a trial, or raise NotFound; `lock` locks its row until the transaction ends."""
+    """Return a trial, or raise NotFound if there is no such trial.
+
+    If `lock` is true, other transactions cannot change the trial's row until this one ends.
+    """
     query = select(*TRIAL_COLUMNS).where(trials.c.id == trial_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
@@ -69,14 +79,14 @@ def the_trial(connection: Connection, trial_id: int, lock: bool = False) -> Tria
 
 
 def touch_job(connection: Connection, job_id: Any, **values: Any) -> None:
-    """Change a job's columns and return nothing; `job_id` may be a subquery."""
+    """Change columns of a job, and increment its version. `job_id` may be a subquery."""
     connection.execute(
         update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1, **values)
     )
 
 
 def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
-    """Change a job's columns and return the job."""
+    """Change columns of a job, increment its version, and return the job."""
     touch_job(connection, job_id, **values)
     return the_job(connection, job_id)
 
@@ -84,9 +94,9 @@ def change_job(connection: Connection, job_id: str, **values: Any) -> JobRow:
 def move_job(
     connection: Connection, job: JobRow, to: JobState, reason: str | None = None
 ) -> JobRow:
-    """Change a job's state and return the job; raise Conflict if the change is not permitted.
+    """Change a job's state, and return the job. Raises Conflict if the change is not permitted.
 
-    No other function changes the state.
+    No other function changes a job's state.
     """
     moment = now()
     elapsed = (moment - job.running_since).total_seconds() if job.running_since else 0.0
@@ -105,13 +115,19 @@ def move_job(
 
 
 def upsert(connection: Connection, table: Table) -> Any:
-    """Return an INSERT that accepts ON CONFLICT, which SQLAlchemy defines for each dialect."""
+    """Return an INSERT to which ON CONFLICT can be added.
+
+    SQLAlchemy has a separate function for this in each database dialect.
+    """
     is_sqlite = connection.dialect.name == "sqlite"
     return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 
 
 def insert_new(connection: Connection, table: Table, values: Any, *unique: str) -> None:
-    """Insert one row or several; skip rows that equal an existing row in `unique` columns."""
+    """Insert one row or several rows.
+
+    A row is skipped if the table already has a row with the same values in the columns `unique`.
+    """
     if values:
         statement = upsert(connection, table).on_conflict_do_nothing(index_elements=unique)
         connection.execute(statement, values)

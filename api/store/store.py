@@ -1,8 +1,12 @@
-"""The store: the reads and writes of the api.
+"""The store: the reads and writes of the HTTP service.
 
-Each public method is one transaction (`create_job` at most two) with a constant number of
-statements, independent of the number of trials. The api creates jobs and requests verbs; all other
-methods read. Writes that only the coordinator makes are in `api.store.record`.
+The service writes only to create jobs, and to request verbs, which are changes of a job's state
+such as pause and cancel. All other methods read. Each public method is one transaction, except that
+`create_job` may need two. The number of SQL statements in a transaction does not depend on the
+number of trials.
+
+The coordinator is the process that runs the jobs. The writes that only the coordinator makes are in
+`api.store.record`.
 """
 
 from api.store.jobs import JobTable
@@ -10,4 +14,4 @@ from api.store.trials import TrialTable
 
 
 class Store(JobTable, TrialTable):
-    """The store of the api: jobs (`api.store.jobs`), trials and curves (`api.store.trials`)."""
+    """Reads and writes of jobs (`api.store.jobs`), and reads of trials and their curves."""

@@ -1,11 +1,15 @@
 """The tables of the database.
 
-`jobs` and `trials` hold only scalars and short texts, so that lists stay cheap; documents have
-separate tables (`studies`, `results`, `specs`). A trial is identified within its job by the digest
-of its spec. A write about an attempt other than the current `attempt` changes nothing. Curves are
-stored in `chunks`, and outlines of completed trials' curves in `outlines`; trials that were reused
-or completed before migration 0004 have no outline. `migrations` creates the schema, and a test
-compares it with these models.
+The tables `jobs` and `trials` hold only scalars and short texts, so that long lists of rows are
+cheap to read. Documents have separate tables (`studies`, `results`, `specs`). A spec is the full
+specification of a trial, and the digest of the spec identifies the trial within its job. A trial
+may need several attempts; the column `attempt` has the number of the current attempt.
+
+Loss curves are stored in `chunks`. The outlines of completed trials, which are short versions of
+their curves, are stored in `outlines`. Two kinds of completed trials have no outline: trials that
+reuse the outcome of another trial, and trials that completed before migration 0004.
+
+The package `migrations` creates the schema, and a test compares the schema with these tables.
 """
 
 from datetime import UTC, datetime
@@ -42,7 +46,7 @@ metadata = MetaData(naming_convention=NAMING)
 
 
 class Instant(TypeDecorator[datetime]):
-    """A point in time: seconds since 1970 in the database, an aware datetime in Python."""
+    """A point in time. The database holds seconds since 1970, and Python a datetime in UTC."""
 
     impl = Double
     cache_ok = True
@@ -57,7 +61,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 def _of_job(primary_key: bool = False) -> Column[str]:
-    """The column that references a job; rows are deleted with their job."""
+    """Return a column that references a job. When the job is deleted, its rows are deleted too."""
     job = ForeignKey("jobs.id", ondelete="CASCADE")
     return Column("job_id", job, primary_key=primary_key, nullable=False)
 
@@ -132,7 +136,7 @@ trials = Table(
     Column("step", Integer, nullable=False, server_default=text("0")),
     Column("steps", Integer, nullable=False),
     Column("batch_tokens", Integer),
-    # Forecast FLOPs of the whole run; 0 in rows older than migration 0003.
+    # Forecast of the FLOPs of the whole run. It is 0 in rows older than migration 0003.
     Column("flops_planned", Double, nullable=False, server_default=text("0")),
     Column("flops", Double, nullable=False, server_default=text("0")),
     Column("flops_spent", Double, nullable=False, server_default=text("0")),
@@ -140,11 +144,12 @@ trials = Table(
     Column("failure_kind", String(16)),
     Column("failure_message", Text),
     Column("measure", String(16), nullable=False, server_default="loss"),
-    Column("metrics", Text),  # JSON of the last point's metrics, infinite numbers included
-    Column("numerics", Text),  # see telescope.trials.numerics
-    # Id of another job's trial, whose outcome and curve this trial reuses.
+    Column("metrics", Text),  # JSON of the metrics at the last point; it may contain Infinity
+    Column("numerics", Text),  # device and software, as telescope.trials.numerics names them
+    # Id of the trial of another job whose outcome and curve this trial reuses.
     Column("reused_from", ForeignKey("trials.id")),
-    # The label: the trial's place in its study; null in rows older than migration 0005.
+    # The next four columns are the trial's place in its study. They are null in rows older than
+    # migration 0005.
     Column("ladder", String(16)),
     Column("stage", Text),
     Column("level", Integer),
@@ -165,7 +170,8 @@ chunks = Table(
     metadata,
     Column("trial_id", ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
     Column("attempt", Integer, primary_key=True),
-    # Identifies a chunk within its attempt, so that a repeated report changes nothing.
+    # The first step identifies a chunk within its attempt, so that a repeated report of a worker
+    # adds no second chunk.
     Column("first_step", Integer, primary_key=True),
     Column("blob", LargeBinary, nullable=False),
 )
@@ -175,6 +181,6 @@ outlines = Table(
     metadata,
     Column("trial_id", ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
     Column("held_out", Boolean, nullable=False),
-    # Not compressed, since a study reads the outlines of all its trials at once.
+    # The blob is not compressed, since a study reads the outlines of all its trials at once.
     Column("blob", LargeBinary, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""Reads of trials and their curves, for the api, studies and forecasts."""
+"""Reads of trials and their loss curves."""
 
 import json
 import math
@@ -43,11 +43,13 @@ OUTCOME_NAMES = (
 )
 OUTCOME_COLUMNS = [trials.c[name] for name in OUTCOME_NAMES]
 OUTLINE_COLUMNS = [outlines.c.held_out, outlines.c.blob]
-TRAINED_ID = func.coalesce(trials.c.reused_from, trials.c.id)  # id of the trial with the curve
+# A trial that reuses the outcome of another trial has no curve of its own. This is the id of the
+# trial that was trained and has the curve.
+TRAINED_ID = func.coalesce(trials.c.reused_from, trials.c.id)
 
 
 class TrialTable(Database):
-    """Reads of trials and curves; each method is one transaction."""
+    """Reads of trials and curves. Each method is one transaction."""
 
     def trials(
         self,
@@ -56,7 +58,10 @@ class TrialTable(Database):
         page_token: str | None = None,
         only: TrialFilter = ALL_TRIALS,
     ) -> Page[TrialRow]:
-        """Return a page of a job's trials in the order of their planning."""
+        """Return a page of a job's trials, in the order in which the trials were planned.
+
+        Raises NotFound if there is no such job.
+        """
         query = _filtered(select(*TRIAL_COLUMNS), job_id, only).order_by(trials.c.id)
         listing = f"trials {job_id} {only.state} {only.width} {only.optimizer}"
         if page_token:
@@ -68,12 +73,15 @@ class TrialTable(Database):
         return page(rows, page_size, listing)
 
     def trial(self, trial_id: int) -> TrialRow:
-        """Return a trial; raise NotFound if there is none."""
+        """Return a trial. Raises NotFound if there is no such trial."""
         with self._read() as connection:
             return the_trial(connection, trial_id)
 
     def trial_spec(self, trial_id: int) -> TrialSpec:
-        """Return the specification of a trial, which fully determines it."""
+        """Return the specification of a trial: all settings that determine its training.
+
+        Raises NotFound if there is no such trial.
+        """
         columns = (specs.c.digest, specs.c.document, studies.c.document.label("study"))
         query = select(*columns).join_from(trials, specs)
         query = query.join(studies, studies.c.job_id == trials.c.job_id)
@@ -84,9 +92,10 @@ class TrialTable(Database):
         return self._spec_of_trial(row)
 
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
-        """Return specifications by digest; each digest must be that of one of the job's trials.
+        """Return the specifications of some trials of a job, by digest.
 
-        `digests` become parameters of one query, so a caller passes at most a page of them.
+        Each digest must belong to a trial of the job. All digests are parameters of a single query,
+        so a caller should pass no more digests than a page has trials.
         """
         with self._read() as connection:
             condition = (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
@@ -94,9 +103,10 @@ class TrialTable(Database):
         return {digest: self._specs[digest] for digest in digests}
 
     def curve(self, trial_id: int) -> Curve:
-        """Return the whole curve of a trial, merged over its attempts.
+        """Return the whole curve of a trial, merged over all attempts to train the trial.
 
-        A reused trial has the curve of the trial whose outcome it reuses.
+        If the trial reuses the outcome of another trial, the curve of the other trial is returned.
+        Raises NotFound if there is no such trial.
         """
         query = select(chunks.c.attempt, chunks.c.blob)
         with self._read() as connection:
@@ -109,7 +119,7 @@ class TrialTable(Database):
     ) -> tuple[Curve, ...]:
         """Return the curves of a job's trials, each thinned to about `points` points.
 
-        Trials without points are left out.
+        Trials without any points are left out. Raises NotFound if there is no such job.
         """
         columns = select(trials.c.id.label("trial_id"), chunks.c.attempt, chunks.c.blob)
         joined = columns.join_from(trials, chunks, chunks.c.trial_id == TRAINED_ID)
@@ -123,9 +133,9 @@ class TrialTable(Database):
         )
 
     def terminal_trials(self, job_id: str, outlines: bool = False) -> list[Trial]:
-        """Return a job's ended trials as the type that studies take.
+        """Return the trials of a job that have ended, as the type that studies take.
 
-        `outlines` adds the outlines of completed trials, for studies that read curves.
+        If `outlines` is true, completed trials come with the outlines of their curves.
         """
         ended = (trials.c.job_id == job_id) & trials.c.state.not_in(OPEN)
         columns = _with_outlines() if outlines else select(*OUTCOME_COLUMNS)
@@ -139,10 +149,13 @@ class TrialTable(Database):
         ]
 
     def rates(self) -> list[TrainingRate]:
-        """Return the mean training speed per shape and kind of worker, most recent first.
+        """Return the mean training speed for each shape of trial and each kind of worker.
 
-        Completed trials of the search count, unless they were reused, or resumed with other
-        numerics, or are older than the column `batch_tokens`.
+        A shape is an optimizer, a width and a batch size. The kind of worker is in `numerics`,
+        which names the device and the software. The most recently measured speed comes first. The
+        means are over completed trials that train for a final loss. Left out are trials that reuse
+        another trial's outcome, trials that were resumed on another kind of worker, and trials that
+        are older than the column `batch_tokens`.
         """
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)
@@ -158,14 +171,18 @@ class TrialTable(Database):
 
 
 def _outline(row: Any) -> Outline | None:
-    """The outline in a row; None if none is stored, as for failed, stopped and old trials."""
+    """Return the outline in a row.
+
+    Returns None if the row has no outline, as for failed trials, stopped trials, and trials that
+    are older than the table of outlines.
+    """
     return None if row.blob is None else unpacked(row.blob, row.held_out)
 
 
 def _as_outcome(spec: TrialSpec, row: Any, outline: Outline | None) -> Trial:
-    """Convert a row of OUTCOME_COLUMNS to a Trial."""
+    """Convert a row with the columns OUTCOME_COLUMNS to a Trial."""
     state = TrialState(row.state)
-    # a trial that did not fail may still hold the failure of an earlier attempt
+    # A trial that did not fail may still hold the failure of an earlier attempt, which is ignored.
     failure = None
     if row.diverged or state is TrialState.FAILED:
         failure = Failure(row.failure_kind, row.failure_message, retryable=False)
@@ -185,7 +202,10 @@ def _as_outcome(spec: TrialSpec, row: Any, outline: Outline | None) -> Trial:
 
 
 def _with_outlines() -> Select[Any]:
-    """Select trials with outlines; a reused trial has the outline of the trial that was trained."""
+    """Return a SELECT of trials and the outlines of their curves.
+
+    A trial that reuses the outcome of another trial gets the outline of the other trial.
+    """
     columns = select(*OUTCOME_COLUMNS, *OUTLINE_COLUMNS)
     return columns.outerjoin_from(trials, outlines, outlines.c.trial_id == TRAINED_ID)
 

@@ -1,5 +1,5 @@
-"""The programs that users would write for the same trials without telescope.
+"""The programs that users would write to run the same trials without telescope.
 
-In reading order: `plain`, one trial · `loops`, one process per core · `ray_tune`, both kinds of
-trainable.
+`plain` trains one trial. `loops` trains many trials, with one process per core. `ray_tune` trains
+many trials with Ray Tune, in two ways.
 """

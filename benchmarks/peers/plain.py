@@ -1,12 +1,10 @@
 """One trial as users would train it without telescope.
 
-An nn.Module is trained by torch.optim.Muon (hidden matrices) and fused AdamW (all other
-parameters), in one loop. Nothing of telescope is imported. muP's numbers arrive in a `Recipe`
-(`benchmarks.recipes` reads them from telescope's table); initial values and batches are drawn in
-the same order, so that final losses can be compared with telescope's.
-
-Parts: `ParameterGroup`, `Recipe` · `Transformer` · `optimizers` · `Text` · `train`, a generator of
-(step, mean loss since the last point) · `warm_up`.
+A single loop trains an nn.Module, either with torch's AdamW alone, or with torch.optim.Muon for the
+hidden matrices and AdamW for all other parameters. This module imports nothing of telescope. All
+numbers that muP determines, such as learning rates and initial scales, arrive in a `Recipe`, which
+`benchmarks.recipes` makes from telescope's own table. Initial values and batches are drawn in the
+same order as in telescope, so that the final losses of both can be compared.
 """
 
 from collections.abc import Iterator
@@ -21,7 +19,10 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class ParameterGroup:
-    """Parameters by name, and their effective hyperparameters."""
+    """The names of parameters that share hyperparameters, and these hyperparameters.
+
+    The hyperparameters are already scaled by muP. If `muon` is false, AdamW trains the parameters.
+    """
 
     names: tuple[str, ...]
     muon: bool
@@ -33,7 +34,7 @@ class ParameterGroup:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One trial in plain numbers."""
+    """Everything that determines one trial, in plain numbers. A window is a training sequence."""
 
     width: int
     depth: int
@@ -49,8 +50,8 @@ class Recipe:
     betas: tuple[float, float]
     steps: int
     warmup_steps: int
-    windows: int  # per batch
-    evaluation_windows: int
+    windows: int  # number of windows in a batch
+    evaluation_windows: int  # number of windows of the held-out text that give the held-out loss
     record_every: int  # steps between two points of the curve
     seed: int
     train_file: str
@@ -143,7 +144,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """torch's Muon, if there is a group for it, and torch's AdamW."""
+    """The optimizers: torch's Muon, if any group needs it, and torch's AdamW."""
 
     def options(muon: bool) -> list[dict[str, object]]:
         return [
@@ -164,7 +165,7 @@ def optimizers(model: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
 
 
 class Text:
-    """A file of tokens; (seed, step) determines the windows of a step."""
+    """A file of tokens. The seed and the step determine the windows in a batch."""
 
     def __init__(self, file: str, context: int) -> None:
         self.tokens, self.context = np.asarray(np.memmap(file, np.uint16, "r")), context
@@ -195,7 +196,11 @@ def lr_factor(recipe: Recipe, step: int) -> float:
 
 
 def train(recipe: Recipe) -> Iterator[tuple[int, float]]:
-    """Yield (step, mean loss since the last point), and at the end (steps, held-out loss)."""
+    """Train a trial, and yield points of its curve as (step, loss).
+
+    The loss of a point is the mean training loss since the point before. The last point has the
+    held-out loss instead.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = Transformer(recipe).to(device)
     parts = optimizers(model, recipe)
@@ -229,7 +234,7 @@ def held_out_loss(model: Transformer, recipe: Recipe, device: torch.device) -> f
 
 
 def warm_up(recipe: Recipe) -> None:
-    """Prepare a process: one thread, the first kernels, the imports of the first optimizer."""
+    """Set the process to one thread, and train a trial to do all that happens only once."""
     torch.set_num_threads(1)
     for _ in train(recipe):
         pass

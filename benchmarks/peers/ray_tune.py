@@ -1,11 +1,10 @@
-"""The trials in Ray Tune: as a function, or as a class with reused actors.
+"""Many trials with Ray Tune, in two ways: each trial is a function call, or an instance of a class.
 
-The function follows the start of Tune's guide, with Tune's defaults: a fresh process per trial,
-loggers on. The class follows its guide to scalability: reused actors, loggers off, few results.
-Both report ten times per trial, since each report costs Tune a millisecond or two. The losses come
-from the same plain loop (`benchmarks.peers.plain`).
-
-Parts: `train_trial` · `TrialClass` · `run_functions` · `run_classes`.
+The way with a function follows the first pages of Tune's guide and has Tune's defaults: each trial
+gets a new process, and Tune's loggers are on. The way with a class follows the guide's advice for
+many trials: processes (Ray's actors) are reused, and the loggers are off. In both ways a trial
+reports only ten times, since each report costs Tune a millisecond or two. In both ways the trials
+are trained by the plain loop of `benchmarks.peers.plain`.
 """
 
 import logging
@@ -27,7 +26,7 @@ REPORTS = 10
 
 
 def reports(recipe: Recipe) -> Iterator[dict[str, float]]:
-    """Yield the reports of a trial to Tune."""
+    """Train a trial, and yield the values that it reports to Tune."""
     torch.set_num_threads(1)
     began, start = time.time(), time.perf_counter()
     for step, loss in train(replace(recipe, record_every=math.ceil(recipe.steps / REPORTS))):
@@ -73,7 +72,7 @@ def run_classes(recipes: Sequence[Recipe], cores: int, warming: Recipe) -> list[
 
 
 def _run(trainable: Any, trials: int, cores: int, config: tune.TuneConfig) -> list[dict[str, Any]]:
-    """The last report of every trial, in order."""
+    """Run the trials, and return the last report of each trial, in the order of the trials."""
     ray.init(
         address="local",
         num_cpus=cores,

@@ -1,1 +1,1 @@
-"""Tests of the benchmarks: they measure what they claim."""
+"""Tests that the benchmarks measure what they claim to measure."""

@@ -1,4 +1,8 @@
-"""The accelerator's benchmark needs three packages; processes share one copy of the tokens."""
+"""Tests of the benchmarks of the GPU and of reading tokens.
+
+The GPU's benchmark needs only torch, numpy and pydantic. Processes that read the same tokens share
+one copy of them in memory.
+"""
 
 import os
 import subprocess
@@ -21,7 +25,7 @@ print(step.telescope_s > 0, steps.measure_update(32, 1, steps.OPTIMIZERS[1]).tor
 
 
 def install(name: str, site: Path) -> None:
-    """Link an installed distribution and its requirements into another folder."""
+    """Link an installed package and the packages that it requires into the folder `site`."""
     package = distribution(name)
     entries = {file.parts[0] for file in package.files or ()} - {"..", "__pycache__"}
     for entry in entries:

@@ -1,4 +1,4 @@
-"""The benchmark of the coordinate check fails where it should."""
+"""The benchmark of the coordinate check fails if a verdict is wrong or the check takes too long."""
 
 from benchmarks.coordinates import ARMS, REQUIRED, faults
 
@@ -8,6 +8,8 @@ def test_the_benchmark_fails_on_a_wrong_verdict_and_on_its_time() -> None:
     assert set(REQUIRED) < set(expected)
     assert faults(expected, 119.0) == []
     assert faults(expected | {"AdamW mup": "unresolved"}, 119.0) == [
-        "AdamW mup: unresolved, and pass was expected"
+        "AdamW mup: the verdict is unresolved, but pass was expected"
     ]
-    assert faults(expected, 121.0) == ["121.0 CPU-seconds are more than 120"]
+    assert faults(expected, 121.0) == [
+        "the required arms took 121.0 CPU-seconds, and the limit is 120"
+    ]

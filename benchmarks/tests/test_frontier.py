@@ -1,6 +1,7 @@
-"""Coverage of intervals that are read from noisy curves, and speed of a frontier.
+"""Coverage of the intervals that telescope reads from noisy curves, and speed of a frontier.
 
-The tests make few draws; `python -m benchmarks.frontier` makes 400 per scenario.
+The coverage is the share of intervals that contain the true value. These tests make 60 draws for
+each scenario, while `python -m benchmarks.frontier` makes 400.
 """
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from benchmarks.frontier import MOST_MS, SCENARIOS, Row, Scenario, frontier_ms, rows
 
 DRAWS = 60
-TOLERANCE = 12.0  # % around 90: three standard errors of a share of so few draws
+# The coverage must lie within 90 +- this, in %. It is three standard errors of a share of 60 draws.
+TOLERANCE = 12.0
 
 
 REQUIRED = [scenario for scenario in SCENARIOS if scenario.required]

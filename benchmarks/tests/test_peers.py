@@ -1,4 +1,7 @@
-"""The peers of the throughput benchmark do the same work as telescope, without using it."""
+"""The peers of the throughput benchmark do the same work as telescope.
+
+The peers are the programs with which telescope is compared. They do not use telescope.
+"""
 
 import ast
 from pathlib import Path
@@ -11,7 +14,7 @@ from benchmarks.recipes import OPTIMIZERS, recipe, trial
 from telescope.train.loop import train_one
 from telescope.trials.spec import TrialSpec
 
-TOLERANCE = 1e-4  # nats; after so few steps losses differ only by rounding
+TOLERANCE = 1e-4  # in nats; after the few steps of these tests, losses differ only by rounding
 
 
 def losses(specs: list[TrialSpec]) -> list[float]:

@@ -1,4 +1,4 @@
-"""The service benchmark: its ratios, and its bare loop in packs against the reference loop."""
+"""The service benchmark prints the right ratios, and its bare loop trains the right trials."""
 
 import pytest
 
@@ -46,7 +46,7 @@ def test_ratios_are_compared_with_the_targets(two_workers: float, words: list[st
     }
     text = "\n".join(service.table(runs, [1, 2]))
     position = 0
-    for word in words:  # in this order
+    for word in words:  # each word must occur after the word before
         position = text.index(word, position) + len(word)
 
 

@@ -1,4 +1,4 @@
-"""Studies on surfaces do not depend on the number of processes."""
+"""The benchmark of surfaces gives the same rows with several processes as without processes."""
 
 from benchmarks.surfaces import peers, rows
 from surfaces.scenarios import SCENARIOS, outcome

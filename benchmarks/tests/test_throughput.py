@@ -1,4 +1,4 @@
-"""The throughput benchmark's arithmetic: rates, overheads, ratios, agreement of losses."""
+"""The throughput benchmark computes the right rates, overheads, ratios and loss differences."""
 
 import math
 from dataclasses import replace
@@ -143,7 +143,8 @@ def test_tables_of_arms_that_did_not_do_the_same_work_are_not_written(
 ) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- tables of benchmarks.throughput -->\nold\n<!-- end of tables -->\n")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # main sets it; pytest restores it
+    # `main` sets this variable. Setting it here makes pytest restore it after the test.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr("benchmarks.throughput.matmul_peak", lambda dtype, processes: 1e11)
     monkeypatch.setattr("sys.argv", ["throughput", "--into", str(page)])
     for error, status in ((2 * TOLERANCE, 1), (0.0, 0)):

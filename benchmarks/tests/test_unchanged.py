@@ -1,4 +1,4 @@
-"""The comparison of two commits fails if values differ that must be equal."""
+"""The comparison of two commits fails exactly if values that must be equal differ."""
 
 from typing import Any
 
@@ -110,7 +110,7 @@ def test_a_reason_that_is_no_longer_given_is_a_loss() -> None:
 
 @pytest.mark.parametrize("before", [None, "absent"])
 def test_a_reason_that_one_side_alone_gives_is_listed_as_keys(before: str | None) -> None:
-    """Reports of df29b18 have no reasons as values."""
+    """Reports of older commits, such as df29b18, do not give reasons as structured values."""
     earlier = report(None)
     if before == "absent":
         del earlier["because"]

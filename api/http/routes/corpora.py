@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
 
 @router.get("/corpora", tags=["corpora"])
 def list_corpora() -> schemas.Corpora:
-    """List the corpora that jobs can name in `data.corpus`: built-in, then registered corpora."""
+    """List the corpora that jobs can name in `data.corpus`, the built-in corpora first."""
     return schemas.Corpora(items=tuple(map(_corpus, corpora.available())))
 
 
@@ -28,7 +28,7 @@ def list_corpora() -> schemas.Corpora:
 def register_corpus(
     new: schemas.NewCorpus, settings: Annotated[Settings, Depends(settings_of)]
 ) -> Corpus:
-    """Register a path on the server as a corpus; a repeated request changes nothing."""
+    """Register a file or folder on the server as a corpus. Repeating a request changes nothing."""
     if not admission.is_open(new.path, settings.data_roots):
         raise InvalidInput.of("path", admission.path_remedy(settings.data_roots), new.path)
     return _corpus(corpora.register(new.name, new.path, new.text_field))

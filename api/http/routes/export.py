@@ -1,9 +1,9 @@
 """Route of exports: a job's result in the format of another trainer.
 
-There are three formats: JSON, Python that needs only torch, and flags for Megatron-LM. The format
-is a query parameter rather than a negotiated media type, since the formats serve different
-purposes. A response depends only on the parameters, the job's version and telescope's version, from
-which its ETag is computed.
+There are three formats: JSON, Python code that needs only torch, and flags for Megatron-LM. A query
+parameter chooses the format, not the Accept header, since the formats serve different purposes. A
+response depends only on the parameters, the job, the job's version and telescope's version. Its
+ETag is computed from these values.
 """
 
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from telescope.trials.types import OptimizerName
 MEDIA: dict[Format, str] = {"json": JSON, "torch": "text/x-python", "megatron": "text/plain"}
 FORMATS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "A JSON document, a Python file, or commented flags for Megatron-LM.",
+        "description": "A JSON document, a Python file, or flags for Megatron-LM with comments.",
         "content": {JSON: {"schema": {"type": "object"}}}
         | {MEDIA[name]: {"schema": {"type": "string"}} for name in ("torch", "megatron")},
         "headers": {"ETag": {"schema": {"type": "string"}}},
@@ -37,19 +37,20 @@ router = APIRouter(
 To = Annotated[
     Format,
     Query(
-        description="json is complete; torch runs without telescope; megatron is refused if flags "
+        description="Format of the export. json holds the whole result. torch is Python code that "
+        "runs without telescope. megatron gives flags for Megatron-LM; it is refused if such flags "
         "cannot express the result."
     ),
 ]
 OptimizerQuery = Annotated[
-    OptimizerName | None, Query(description="Optimizer to export; by default the better one.")
+    OptimizerName | None, Query(description="Optimizer to export. By default the better one.")
 ]
 
 VariantQuery = Annotated[
     str | None,
     Query(
-        description="Variant to export, if the job compares several; by default the best one. "
-        "Required if their losses cannot be compared."
+        description="Variant to export, if the job compares several variants. By default the best "
+        "variant. Required if the losses of the variants cannot be compared."
     ),
 ]
 
@@ -64,10 +65,10 @@ def export(
     variant: VariantQuery = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Get the hyperparameters at the target in the format of another trainer.
+    """Get the hyperparameters at the target width in the format of another trainer.
 
-    A 409 names each rule that the format cannot express, or states why there are no
-    hyperparameters to export.
+    A response with status 409 says why there are no hyperparameters to export, or what the format
+    cannot express.
     """
     bodies.require_known_parameters(request.query_params, "to", "optimizer", "variant")
     row = store.job(job_id)

@@ -1,11 +1,13 @@
-"""Routes of a compute-time job's tables at a target loss.
+"""Routes of the tables of a compute-time job, which compares optimizers at many batch sizes.
 
-There are three tables, each computed for the loss in the query: hours against devices, tokens
-against batch size, and the ratio of AdamW's tokens to Muon's. A table is sent as JSON in pages or,
-if the Accept header prefers CSV, as CSV with all rows. Each response carries an ETag of everything
-that the response depends on. If nothing has changed, a poll with If-None-Match costs one query and
-no analysis. A request for another target loss also costs one query as long as the analysis of the
-job's current version is in the cache (`api.jobs.analyses`).
+There are three tables, each computed for the target loss in the query: the hours to this loss by
+number of devices, the tokens to this loss by batch size, and AdamW's tokens divided by Muon's. A
+table is sent as JSON in pages, or as CSV with all rows if the Accept header prefers CSV.
+
+Each response carries an ETag of everything that the response depends on. If a client sends this
+ETag in If-None-Match and nothing has changed, the response has status 304 and costs one query and
+no analysis. A request for another target loss costs one query as long as the analysis of the job's
+current version is in the cache (`api.jobs.analyses`).
 """
 
 from collections.abc import Callable
@@ -47,7 +49,7 @@ PARAMETERS = ("target_loss", "page_size", "page_token")
 TABLE_HEADERS = {"ETag": {"schema": {"type": "string"}}, "Vary": {"schema": {"type": "string"}}}
 ALSO_CSV: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The rows and their summary; in CSV, only the rows.",
+        "description": "In JSON, a page of rows and the summary of the table; in CSV, all rows.",
         "content": {CSV: {"schema": {"type": "string"}}},
         "headers": TABLE_HEADERS,
     }
@@ -84,7 +86,10 @@ TableParameters = Annotated[TableRequest, Depends()]
 
 @router.get("/frontier", response_model=schemas.FrontierPage)
 def frontier(request: TableParameters, optimizer: OptimizerFilter = None) -> Response:
-    """List hours to a loss against devices, at each optimizer's best batch, and which leads."""
+    """List the hours to the target loss by optimizer, number of devices and batch size.
+
+    The response also compares the fewest hours of the two optimizers at each number of devices.
+    """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = Table(
         "frontier",
@@ -97,7 +102,10 @@ def frontier(request: TableParameters, optimizer: OptimizerFilter = None) -> Res
 
 @router.get("/batch-sizes", response_model=schemas.BatchPage)
 def batch_sizes(request: TableParameters, optimizer: OptimizerFilter = None) -> Response:
-    """List tokens and steps to a loss against batch size, and the critical batches."""
+    """List the tokens and steps to the target loss by optimizer and batch size.
+
+    The response also has the critical batch sizes of each optimizer.
+    """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = Table(
         "batch-sizes",
@@ -110,7 +118,10 @@ def batch_sizes(request: TableParameters, optimizer: OptimizerFilter = None) -> 
 
 @router.get("/token-ratio", response_model=schemas.RatioPage)
 def token_ratio(request: TableParameters) -> Response:
-    """List the ratio of AdamW's tokens to Muon's against batch size, and the ratio's trend."""
+    """List AdamW's tokens to the target loss divided by Muon's, by batch size.
+
+    The response also has the trend of this ratio as the batch size grows.
+    """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS)
     table = Table(
         "token-ratio",
@@ -123,7 +134,7 @@ def token_ratio(request: TableParameters) -> Response:
 
 @dataclass(frozen=True)
 class Table:
-    """One of the three tables: its name, types, and the function that computes it."""
+    """One of the three tables: its name, its types, and the function that computes the table."""
 
     name: str
     row: type
@@ -132,10 +143,13 @@ class Table:
 
 
 def negotiated_table(request: TableRequest, table: Table, optimizer: str | None = None) -> Response:
-    """Return a table in the client's preferred media type, or a 304 if the client has the table."""
+    """Return a table in the media type that the client prefers.
+
+    The response has status 304 if the client already has the table.
+    """
     media = preferred_media(request.http)
     if media == CSV and (request.page_size or request.page_token):
-        message = "does not apply to CSV, which has all rows; leave out page_size and page_token"
+        message = "CSV has all rows on one page; leave out page_size and page_token, or accept JSON"
         raise InvalidInput.of("page_size", message, request.page_size)
     row = request.store.job(request.job_id)
     require_frontier(row)
@@ -157,25 +171,28 @@ def negotiated_table(request: TableRequest, table: Table, optimizer: str | None 
 
 
 def preferred_media(request: Request) -> str:
-    """Return the client's preferred media type, JSON or CSV; raise a 406 if it accepts neither."""
+    """Return the media type that the client prefers, JSON or CSV.
+
+    Raises HTTPException with status 406 if the client accepts neither.
+    """
     media = preferred(",".join(request.headers.getlist("Accept")), (JSON, CSV))
     if media is None:
-        raise HTTPException(406, f"rows are available as {JSON} or {CSV}; accept one of the two")
+        raise HTTPException(406, f"tables are sent as {JSON} or {CSV}; accept one of these types")
     return media
 
 
 def require_frontier(row: JobRow) -> None:
-    """Raise InvalidInput for a job of a kind that has no frontier."""
+    """Raise InvalidInput if jobs of this kind have no tables."""
     if row.kind not in analysed_kinds():
         kinds = ", ".join(analysed_kinds())
-        message = f"is a job of kind {row.kind}; only jobs of kind {kinds} have a frontier"
+        message = f"is a job of kind {row.kind}; name a job of kind {kinds}, which has these tables"
         raise InvalidInput.of("job_id", message, row.id)
 
 
 def as_csv(answer: Answer, table: Table) -> str:
     """Format all rows as CSV; raise InvalidInput if there are more than `MOST_CSV_ROWS`."""
     if len(answer.rows) > MOST_CSV_ROWS:
-        limit = f"has {len(answer.rows)} rows, more than the {MOST_CSV_ROWS} sent as CSV"
+        limit = f"the table has {len(answer.rows)} rows, and CSV may have at most {MOST_CSV_ROWS}"
         message = f"{limit}; ask for one optimizer, or for JSON in pages"
         raise InvalidInput.of("target_loss", message, answer.target_loss)
     return csv_text(answer.rows, table.row)

@@ -16,15 +16,16 @@ router = APIRouter(tags=["health"])
 
 @router.get("/livez")
 async def live() -> schemas.Health:
-    """Check that the process responds; nothing else is checked."""
+    """Check only that the process responds."""
     return schemas.Health(parts={"api": "ok"})
 
 
 @router.get("/readyz", responses=error_responses(503))
 async def ready(store: CurrentStore) -> schemas.Health:
-    """Check that the database is reachable and up to date, and that a coordinator is running.
+    """Check that the service can run jobs.
 
-    A 503 names the part that is missing.
+    The database must be reachable and have the current schema, and a coordinator, the process that
+    runs the jobs, must be running. Otherwise a response with status 503 names the missing part.
     """
     checks = {
         "database": store.check_revision,
@@ -35,10 +36,10 @@ async def ready(store: CurrentStore) -> schemas.Health:
         try:
             await asyncio.wait_for(asyncio.to_thread(check), READY_SECONDS)
         except TimeoutError:
-            missing.append(Problem(part, f"did not respond within {READY_SECONDS:g} s"))
+            missing.append(Problem(part, f"the check took longer than {READY_SECONDS:g} s; retry"))
         except TelescopeError as error:
             missing.append(Problem(part, error.message))
-        if missing:  # the check of the coordinator needs the database
+        if missing:  # stop at the first failure, since the second check needs the database
             raise Unavailable("; ".join(map(str, missing)), tuple(missing))
     return schemas.Health(parts=dict.fromkeys(("api", *checks), "ok"))
 
@@ -49,6 +50,6 @@ def _require_coordinator(url: str) -> None:
     try:
         if lock.acquire():
             remedy = "run `telescope coordinator` or `telescope serve`"
-            raise Unavailable(f"no coordinator is running, so jobs wait; {remedy}")
+            raise Unavailable(f"no coordinator is running, so no job can start; {remedy}")
     finally:
         lock.release()

@@ -1,4 +1,4 @@
-"""Routes of jobs: submit, preview, list, read, and the verbs."""
+"""Routes of jobs: submit, preview, list and read a job, and change its state or clone it."""
 
 from dataclasses import fields
 from typing import Annotated, Any
@@ -49,8 +49,8 @@ def submit(
 ) -> JobDetail:
     """Submit a study as a job.
 
-    The response is sent once the study is validated, its corpora are opened, and the job is stored;
-    the coordinator then runs the job.
+    The response is sent once the study is validated, its corpora are opened and tokenised, and the
+    job is stored. A separate process, the coordinator, then runs the job.
     """
     row = accept(Submission(document, settings, idempotency_key=idempotency_key), store)
     response.headers.update(_headers(row))
@@ -61,10 +61,10 @@ def submit(
 def preview(
     study: PostedStudy, settings: Annotated[Settings, Depends(settings_of)], store: CurrentStore
 ) -> Response:
-    """Forecast the trials and the cost of a study; nothing is trained.
+    """Forecast the trials and the cost of a study without training anything.
 
-    The forecast of a telescope study lists the cost of each width, and the alternatives to the
-    ladder, such as copying the optimum of the smallest width.
+    The forecast of a study of kind `telescope` lists the cost of each width. It also lists other
+    ways to choose the learning rate, such as copying the optimum of the smallest width.
     """
     forecast = registry.preview(study, machine.measurements_in_database(settings, store))
     return JSONResponse({"kind": study.kind.name} | registry.report_document(forecast))
@@ -98,13 +98,13 @@ def job(job_id: JobIdPath, store: CurrentStore, if_none_match: IfNoneMatch = Non
 
 @router.post("/jobs/{job_id}:cancel", tags=["jobs"], responses=error_responses(404, 409, 422))
 def cancel(job_id: JobIdPath, store: CurrentStore) -> Job:
-    """Cancel a job; the results of its trials stay readable."""
+    """Cancel a job. The results of its trials stay readable."""
     return store.request(job_id, Verb.CANCEL)
 
 
 @router.post("/jobs/{job_id}:pause", tags=["jobs"], responses=error_responses(404, 409, 422))
 def pause(job_id: JobIdPath, store: CurrentStore) -> Job:
-    """Pause a job: stop its trials and keep their checkpoints."""
+    """Pause a job: its running trials stop, and their checkpoints are kept."""
     return store.request(job_id, Verb.PAUSE)
 
 
@@ -118,7 +118,10 @@ def resume(job_id: JobIdPath, store: CurrentStore) -> Job:
 def retry(
     job_id: JobIdPath, store: CurrentStore, settings: Annotated[Settings, Depends(settings_of)]
 ) -> Job:
-    """Retry a failed or cancelled job: unfinished trials run again, finished ones are kept."""
+    """Retry a failed or cancelled job: its unfinished trials run again.
+
+    Trials that have finished keep their results.
+    """
     admission.require_factories(store.study_document(job_id), settings.factories)
     return store.request(job_id, Verb.RETRY)
 
@@ -136,11 +139,11 @@ def clone(
 ) -> JobDetail:
     """Create a job from this job's study, changed by the merge patch (RFC 7396) in the body.
 
-    Finished trials that both jobs share are reused.
+    If both jobs need the same trial and it has finished, the new job reuses its result.
     """
     document = patched(store.study_document(job_id), changes)
-    # Paths that the patch keeps were admitted with the original job, which may have come from
-    # `telescope run`, with any path of this machine.
+    # Paths that the patch does not change need no check: they were admitted with the original job.
+    # That job may have come from `telescope run`, which admits every path on this machine.
     may_name_new_paths = not changes.keys().isdisjoint({"data", SWEEP_OVER})
     submission = Submission(
         document,
@@ -155,7 +158,7 @@ def clone(
 
 
 def _headers(row: JobRow) -> dict[str, str]:
-    """Headers of the response when a job is created."""
+    """The headers of the response to a request that creates a job."""
     return {"Location": f"/v1/jobs/{row.id}", "ETag": tag_of(row)} | RETRY_AFTER
 
 

@@ -1,4 +1,4 @@
-"""Route of judgements: verdicts on sweeps that were run elsewhere."""
+"""Route of judgements: verdicts on hyperparameter sweeps that telescope did not run."""
 
 from typing import Annotated
 
@@ -20,9 +20,11 @@ CSV_TYPES = frozenset({"text/csv", "application/csv"})
 def judge_sweep(
     request: Request, body: Annotated[bytes, Depends(body_of)], target_width: WidthQuery = None
 ) -> Judgement:
-    """Judge whether a sweep's optimum transfers to a target width, by the rules that judge a job.
+    """Judge whether the optimum of a sweep transfers to a target width.
 
-    The sweep is a CSV table, or JSON that may include the target width.
+    The rules are those by which telescope judges its own jobs. The body is a CSV table, or a JSON
+    or YAML document, with a row for each run of the sweep. The target width may be given in the
+    query or in the document.
     """
     bodies.require_known_parameters(request.query_params, "target_width")
     content_type = request.headers.get("Content-Type", "")
@@ -31,6 +33,6 @@ def judge_sweep(
     document = bodies.parse_body(body, content_type, "a CSV table as Content-Type: text/csv")
     sweep, target = read_document(document)
     if target is not None and target_width is not None:
-        message = "is given twice; give it either in the document or in the query"
+        message = "is given in the document and in the query; give it in only one of them"
         raise InvalidInput.of("target_width", message, target)
     return judge(sweep, target_width if target is None else target)

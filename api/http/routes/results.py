@@ -37,8 +37,8 @@ router = APIRouter(prefix="/v1", responses=error_responses(500, 503))
 def result(job_id: JobIdPath, store: CurrentStore, if_none_match: IfNoneMatch = None) -> Any:
     """Get the report of a job.
 
-    Until the job ends, `final` is false and the report has what is decided so far, such as the
-    first levels of each ladder.
+    Until the job ends, `final` is false, and the report has the results that are decided so far,
+    such as the optima at the smallest widths.
     """
     row = store.job(job_id)
     return not_modified(row, if_none_match) or tagged(row, reports.latest(row, store))
@@ -46,9 +46,11 @@ def result(job_id: JobIdPath, store: CurrentStore, if_none_match: IfNoneMatch = 
 
 @router.get("/jobs/{job_id}/levels", tags=["results"], responses=error_responses(404, 422))
 def levels(job_id: JobIdPath, store: CurrentStore) -> schemas.Levels:
-    """List the decided levels of all ladders: window, grid, optimum, interval.
+    """List the results at each width of the search that are decided so far.
 
-    The list is empty for a job without ladders.
+    Such a result is called a level. It has the range and the grid that were searched, the optimum
+    and the optimum's interval. The levels of one optimizer and variant form a ladder. Only jobs of
+    kind `telescope` have ladders; for other jobs the list is empty.
     """
     report = reports.latest(store.job(job_id), store)
     items = [
@@ -87,7 +89,7 @@ def curves(
     width: WidthQuery = None,
     optimizer: OptimizerName | None = None,
 ) -> schemas.Curves:
-    """List the curves of a job's trials, thinned so that spikes remain visible."""
+    """List the loss curves of a job's trials, thinned in such a way that spikes remain visible."""
     thinned = store.curves(job_id, points, only=TrialFilter(width=width, optimizer=optimizer))
     return schemas.Curves(items=tuple(thinned))
 
@@ -102,6 +104,9 @@ def trial(trial_id: TrialId, store: CurrentStore) -> schemas.TrialWithSpec:
 
 @router.get("/trials/{trial_id}/curve", tags=["results"], responses=error_responses(404, 422))
 def curve(trial_id: TrialId, store: CurrentStore, points: CurvePoints | None = None) -> Curve:
-    """Get a trial's curve, merged over its attempts, with all points unless `points` is given."""
+    """Get the loss curve of a trial, merged over all attempts to train the trial.
+
+    The curve has all its points unless `points` is given.
+    """
     full_curve = store.curve(trial_id)
     return thin(full_curve, points) if points else full_curve

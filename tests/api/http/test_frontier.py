@@ -291,7 +291,7 @@ def test_pages_of_csv_are_refused_and_so_are_too_many_rows(
     assert refused["errors"][0]["field"] == "page_size"
     monkeypatch.setattr("api.http.routes.frontier.MOST_CSV_ROWS", 10)
     refused = problem(service.get(path, params={"target_loss": 2}, headers={"Accept": CSV}), 422)
-    assert "more than the 10" in refused["detail"]
+    assert "CSV may have at most 10" in refused["detail"]
 
 
 def test_an_unknown_media_type_is_refused_before_the_database_is_queried(

@@ -195,7 +195,7 @@ def test_an_unknown_or_unfinished_job_is_refused_by_its_index(
     waiting, _ = record.create_job(registry.to_document(KIND.of(question_from("job-0"))))
     message = refusal(question_from("job-nowhere", waiting.id), record)
     assert "from_jobs.jobs.0: there is no such job" in message
-    assert "from_jobs.jobs.1: is a compute_time job that is QUEUED" in message
+    assert "from_jobs.jobs.1: the job is a compute_time job that is QUEUED" in message
 
 
 def test_jobs_without_an_answer_for_an_optimizer_are_refused(record: CoordinatorStore) -> None:
