@@ -3,15 +3,16 @@
 The telescoping study (`kind: telescope`) sweeps hyperparameters at a small width, narrows the
 search at each doubling of the width, and extrapolates the optimum to the target width. A *ladder*
 is this search for one optimizer. If a job compares architectures or data (*variants*), each variant
-has its own ladder per optimizer. A ladder computes its next runs from its finished trials, by
-replaying its schedule from the start; it does not wait for other ladders.
+has its own ladder per optimizer. A *schedule* is the rule that chooses the runs of a ladder. The
+next runs depend only on the finished trials of the same ladder, so no ladder waits for another.
 
-In this list, each package imports only earlier ones:
+Each entry of this list imports only earlier entries:
 
-- `axes`, `reasons`, `evidence`, `late_evidence`, `report`: the types of scales, reasons and answers
+- `axes`: the hyperparameters that can be swept, and their scales
+- `reasons`, `evidence`, `late_evidence`, `report`: the types of a report
 - `question/`: the user's document
 - `ladder/`: a ladder, and the statistical model of its losses
-- `schedules/`: the rules `robust` and `paper`, which choose the next runs
+- `schedules/`: the schedules `robust` and `paper`
 - `fold/`: the replay of a schedule over finished trials
 - `answer/`: the report, with estimates and verdict
 - `forecast/`: the expected cost of a job

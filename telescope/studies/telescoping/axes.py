@@ -6,9 +6,10 @@ its log2. Planned values lie on the *planning lattice*, the multiples of 1/64 oc
 as far from 0.95 as 0.95 lies from 0.975. Therefore high momenta lie at low octaves.
 
 An *axis* is a swept hyperparameter. A *wall* of an axis is a limit beyond which no value may be
-tried. The walls are the ends of the user's range. If the search may leave this range, they are the
-ends of the hyperparameter's scale; the scale of the warm-up, for example, ends at the whole run.
-The *base grid* is the set of runs with which the search starts, at the narrowest width.
+tried. If the search may not leave the user's range, the walls are the ends of this range.
+Otherwise they are the ends of the hyperparameter's scale. For example, the scale of the warm-up
+ends at 1, a warm-up as long as the run. The *base grid* is the set of runs with which the search
+starts, at the narrowest width.
 """
 
 import math
@@ -24,7 +25,7 @@ AxisName = Literal[
     "lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"
 ]
 
-MOST_FITTED = 5  # most axes with three points or more in the search of one optimizer
+MOST_FITTED = 5  # largest number of axes with three points or more, for one optimizer
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,9 @@ class Axis:
         return low <= x <= high
 
     def inside(self, centre: float, half: float) -> float:
-        """The centre, nearest to `centre`, of a window that crosses no wall. The window extends
-        `half` octaves to each side. If it does not fit between the walls, the centre is the middle
-        between them.
+        """The centre of a window that crosses no wall, as near to `centre` as possible. The window
+        extends `half` octaves to each side of its centre. If the window does not fit between the
+        walls, its centre is the middle between them.
         """
         low, high = self.walls
         return (
@@ -143,8 +144,8 @@ class Axis:
         return float(f"{self.scale.value(snap(x)):.12g}")
 
     def side(self, side: int) -> str:
-        """Whether the `low` or the `high` values lie on this side in octaves: -1 is the side of low
-        octaves, +1 the side of high octaves.
+        """Which values lie on a side of the axis: `low` or `high`. Side -1 has the low octaves, and
+        side +1 the high octaves.
         """
         return "low" if (side < 0) != self.scale.complement else "high"
 

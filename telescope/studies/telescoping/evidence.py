@@ -1,8 +1,8 @@
 """The evidence for an answer, as parts of a report: hyperparameters, levels, drift, costs, checks.
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. Hyperparameters are
-base values: the same value holds at every width. Fields `low` and `high` are a 90 % interval,
-unless the docstring says otherwise. The *pooled bowl* is a model of the losses at all levels.
+stated by their values at the narrowest width. Fields `low` and `high` are the ends of a 90 %
+interval, unless the docstring says otherwise. The *pooled bowl* models the losses at all levels.
 """
 
 import math
@@ -36,7 +36,8 @@ class Interval:
 @dataclass(frozen=True)
 class Hyperparameter:
     """A hyperparameter at the target. `half_width` is the half-width of its interval, in octaves.
-    `tolerance` is the largest half-width at which it is resolved; None if it is not fitted.
+    `tolerance` is the largest half-width at which it is resolved. It is None if the hyperparameter
+    is not fitted. Except for lr, it is also None if no pooled bowl could be fitted.
     """
 
     value: float
@@ -59,16 +60,16 @@ class LevelReport:
 
     level: int
     width: int
-    window: dict[AxisName, Interval]
-    grid: dict[AxisName, tuple[float, ...]]
-    stages: tuple[str, ...]
+    window: dict[AxisName, Interval]  # range of the values tried
+    grid: dict[AxisName, tuple[float, ...]]  # the values tried, ascending
+    stages: tuple[str, ...]  # names of the rules that planned the runs
     trials: int
     diverged: int
     # if every run diverged, optimum and interval are empty
     optimum: dict[AxisName, float]
     interval: dict[AxisName, Interval]
     best_loss: float | None  # lowest mean loss of a point over its seeds; None if all are infinite
-    # modelled loss at the optimum, averaged over seeds; comparable across levels and ladders
+    # pooled bowl's loss at the optimum, averaged over seeds; None if no run here entered the fit
     fitted_loss: float | None
     # sd of the loss between seeds at one point, in % of the loss; None if no point has two seeds
     seed_noise: float | None
@@ -97,7 +98,7 @@ class Shift:
     under one law of its drift with width, or averaged over the laws.
     """
 
-    law: str  # a/n, a/sqrt(n), constant per doubling, or averaged; n is the width
+    law: str  # averaged, constant per doubling, a/n or a/sqrt(n), with width n and a constant a
     probability: float  # posterior probability of the law; 1 for the average
     octaves: float
     low: float
@@ -137,12 +138,12 @@ class Climb:
 
 @dataclass(frozen=True)
 class Copying:
-    """The loss that is lost by training a width with the optimum of the smallest width, in % of the
-    loss, as predicted by the pooled bowl.
+    """The *regret* of training at a width with the optimum of the smallest width: the loss that is
+    lost, in % of the loss, as predicted by the pooled bowl.
     """
 
     width: int
-    regret: float  # median of this loss; low and high are its interval
+    regret: float  # median of the regret; low and high are its interval
     low: float
     high: float
     compute: float  # extra compute, in %, that makes up for the regret: 40 % for a regret of 2 %
@@ -152,7 +153,7 @@ class Copying:
 class Transfer:
     """The transfer of the optimum from width to width, predicted by the pooled bowl."""
 
-    copying: tuple[Copying, ...]  # one per wider level, then one for the target
+    copying: tuple[Copying, ...]  # one per wider level, then the target's if that is wider
     lr_interval_cost: Interval  # loss lost at the two ends of lr's interval, in % of the loss
     # by a power law in the number of parameters; None if no such law can be fitted
     loss_at_target: Interval | None

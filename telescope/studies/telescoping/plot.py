@@ -11,9 +11,9 @@ If the study compares architectures or data, a row above shows all ladders toget
 shows the optimal learning rate against width, and its right side the lowest loss.
 
 Losses are averaged over seeds, after each seed's offset from the first seed is removed. A line
-joins the runs at one weight decay: the weight decay that was tried with the most learning rates.
-Faint dots show the runs at all weight decays. Marks at the top edge show diverged runs, and losses
-that are far above the lowest loss of every width.
+joins the averages at one weight decay: the weight decay that was tried with the most learning
+rates. Faint dots show the averages at all weight decays. Marks at the top edge show diverged runs,
+and losses that are far above the lowest loss of every width.
 
 `draw` writes the file; `plot_data` defines the data that it draws.
 """
@@ -70,8 +70,8 @@ def draw(
 
 
 def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], over: Over) -> None:
-    """Draw the optima of all ladders, and their lowest losses, against width. Each ladder has a
-    colour.
+    """Draw the optima of all ladders, and their lowest losses, against width. Each ladder has its
+    own colour.
     """
     for i, ladder in enumerate(ladders):
         colour = colormaps["tab10"](i % 10)
@@ -146,7 +146,7 @@ def _losses(axes: Axes, ladder: PlottedLadder, colours: Mapping[int, Colour]) ->
             [lr for lr, _ in means], list(means.values()), "o", ms=3, color=colour, alpha=0.3, mew=0
         )
         if line:
-            # two points or fewer lie around the expected optimum and do not show a curve
+            # two points or fewer do not show a curve, so they are joined by a dotted line
             style = "-o" if len(line) > 2 else ":o"
             axes.plot(
                 *zip(*line, strict=True),

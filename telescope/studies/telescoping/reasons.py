@@ -1,4 +1,4 @@
-"""Reasons for verdicts, as values: each reason is a code with named numbers, and may have advice.
+"""Reasons for verdicts, as data: each reason is a code with named values, and may have advice.
 
 Program logic reads only the code. When a report is built, `answer/wording.py` writes the text of
 the reason. `Reason.of` checks the names of a reason's values against `CARRIES`. The values of a
@@ -78,7 +78,7 @@ class Advice(StrEnum):
 
 
 class ClimbEnd(StrEnum):
-    """The reason why a ladder stopped at its widest width. RUNNING if it has not stopped."""
+    """The reason why a ladder stopped at the width it reached. RUNNING if it has not stopped."""
 
     RUNNING = "running"
     LIMIT = "limit"

@@ -51,7 +51,8 @@ class LadderReport:
     drift: Drift | None
     scaling_fit: ScalingFit | None
     cost: Cost
-    # expected shift of lr's optimum to the target: averaged over the drift laws, then under each
+    # expected shift of lr's optimum from the widest level to the target: first averaged over the
+    # laws by which the optimum may drift with width, then under each law
     shifts: tuple[Shift, ...] = ()
     error_budget: dict[AxisName, ErrorBudget] = field(default_factory=dict)
     climb: Climb | None = None
@@ -62,8 +63,8 @@ class LadderReport:
     coordinates: CoordinateReport | None = None
     # the coordinate check at the end of the runs; None if there are too few widths or suitable runs
     late: LateReport | None = None
-    # the runs that should resolve the ladder; None if it has not ended unresolved, or if no runs
-    # should resolve it
+    # the runs that should resolve a ladder that has ended unresolved; None for other ladders, or if
+    # no runs are expected to resolve it
     remedy: Remedy | None = None
     method: Method | None = None
     # importance of each axis with three values or more, by PED-ANOVA over the base grid (the runs
@@ -85,7 +86,7 @@ class VariantReport:
     name: str
     verdict: Verdict
     reason: str
-    best: OptimizerName | None  # optimizer of the variant's best ladder
+    best: OptimizerName | None  # optimizer of the variant's best ladder; None without one
     because: Reason | None = None  # the reason as a code with values; None in older reports
 
 
@@ -94,6 +95,8 @@ class Compared:
     """A row of the comparison: one ladder of one variant.
 
     Parameters, FLOPs and loss are those of the widest level that all compared ladders have reached.
+    They are None if the ladder is refused or reports no value. The loss is also None if it is
+    infinite.
     """
 
     variant: str
@@ -104,7 +107,7 @@ class Compared:
     drift: Drift | None
     parameters: int | None
     flops: float | None  # FLOPs of one run
-    loss: float | None  # loss at the optimum of the level
+    loss: float | None  # loss at the optimum of this level
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,8 @@ class VariantComparison:
 
 @dataclass(frozen=True)
 class Report:
-    """The answer of the study. It is the answer of the best ladder. If the study compares variants,
-    it is the worst of their answers.
+    """The answer of the study. Its verdict is that of the best ladder or, if the study compares
+    variants, the worst verdict of any variant.
     """
 
     final: bool

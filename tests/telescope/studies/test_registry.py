@@ -161,7 +161,7 @@ REFUSED = [
     ("adamw_lr_ratio", 0, "adamw_lr_ratio", "greater than 0"),
     ("sweep_ovr", {}, "sweep_ovr", "did you mean sweep_over"),
     ("sweep_over", {"modl": []}, "sweep_over.modl", "did you mean model"),
-    ("sweep_over", {}, "sweep_over", "varies nothing; name two or more, or leave it out"),
+    ("sweep_over", {}, "sweep_over", "varies nothing; name two models or data sets"),
     (
         "sweep_over",
         {"model": [{"name": "a"}], "data": [{"name": "b"}]},

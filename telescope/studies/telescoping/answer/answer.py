@@ -9,7 +9,7 @@ The study's question selects the estimator of the optimum at the target width (`
 
 - `pooled` fits one model to the losses of all levels. It is the default under `schedule: robust`.
 - `per_level` fits a quadratic to the losses of each level. It extrapolates the optima of these
-  quadratics to the target, with a shift in proportion to 1/width.
+  quadratics to the target; it assumes that the optimum shifts in proportion to 1/width.
 - `argmin` takes the best point of the widest level, as published in arXiv 2505.02222. It is the
   default under `schedule: paper`.
 

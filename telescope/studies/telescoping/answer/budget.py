@@ -40,13 +40,13 @@ from telescope.studies.telescoping.ladder.pooled import LAWS, Fit, Laws, laws_at
 from telescope.studies.telescoping.reasons import ClimbEnd, Value, code_values
 from telescope.studies.telescoping.schedules import blocks, robust
 
-# names of the drift laws by their parameter phi (`ladder.bowl`); n is the width
+# names of the drift laws by their parameter phi (`ladder.bowl`); n: width, a: a constant
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
 # parameters of the optimum at each width (`ladder.bowl`); all other parameters describe the form of
 # the bowl
 FINITE_WIDTH = ("x", "drift", "phi", "e")
 REMEDIES = {
-    "seed_noise": "more blocks of seeds, longer runs, or larger batches (up to the final run's)",
+    "seed_noise": "more blocks of runs, longer runs, or larger batches (up to the final run's)",
     "bowl_form": "more blocks at the base width, which determine the bowl's shape",
     "finite_width": (
         "more blocks at the widest level, or another doubling (model.calibration_width)"

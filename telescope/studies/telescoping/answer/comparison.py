@@ -13,10 +13,10 @@ A study over variants needs the answer of every variant, so its verdict is the w
 variant. From worst to best, the verdicts are refused, unbracketed, unresolved, resolved. The
 study's reason names all variants with the worst verdict.
 
-Optima at the target are compared in octaves, for every two variants with the same optimizer. No run
-belongs to both ladders, so the errors of the two optima add in quadrature. Both ladders use the
-same seeds and the same priors on the drift of the optimum with width, so the interval of the
-difference is too wide rather than too narrow.
+Optima at the target are compared in octaves, for every two ladders of one optimizer. No run belongs
+to both ladders, so the errors of the two optima add in quadrature. Both ladders use the same seeds
+and the same priors on the drift of the optimum with width, so the interval of the difference is too
+wide rather than too narrow.
 """
 
 import itertools
@@ -156,8 +156,8 @@ def ladder_row(
 
 
 def variant_differences(ladders: Sequence[LadderReport]) -> Iterator[Difference]:
-    """The differences between the optima of every two variants with the same optimizer. There is
-    one difference for each hyperparameter that has a `hyperparameter_estimate` in both ladders.
+    """The differences between the optima of every two `comparable` ladders of one optimizer. There
+    is one difference for each hyperparameter with a `hyperparameter_estimate` in both ladders.
     """
     for first, second in itertools.combinations(comparable(ladders), 2):
         if first.optimizer != second.optimizer:

@@ -2,12 +2,12 @@
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. A *block* is a set of
 runs with one seed, placed around the expected optimum of a level. The schedule `robust`
-(`schedules.robust`) starts with a grid of runs and then adds blocks in rounds, as its budget
-allows.
+(`schedules.robust`) runs a grid in round 1. In rounds 2 to 4 it adds a fixed number of blocks at
+each of the three narrowest widths. Later it adds blocks where they reduce the uncertainty most.
 
 The remedy consists of the blocks that `robust` would add with a larger budget. First come the
-blocks of rounds 2 to 4 that the budget did not allow. Then come further blocks, until every
-interval at the target is narrow enough.
+missing blocks of rounds 2 to 4. Then come further blocks, until every interval at the target is
+narrow enough.
 
 More runs at the same widths do not help in two cases: if the optimum still drifts with width, or if
 rounds 2 to 4 are complete and the pooled fit (the model of all runs) already has narrow enough

@@ -151,7 +151,7 @@ def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
 
 def optimum_loss_errors(fit: Fit, levels: int) -> tuple[float, ...]:
     """The standard error of the loss at each level's optimum, in % of the loss. It is infinite for
-    a level without finite losses.
+    a level without runs in the fit.
 
     It combines two errors: the scatter between *blocks* (the runs of one seed at a level), and the
     uncertainty of the bowl.

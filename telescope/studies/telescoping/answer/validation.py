@@ -47,7 +47,7 @@ from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
 NOISE_WORTH = 6.0  # most degrees of freedom that the ladder's noise has as a prior at the target
 BEYOND = 3.0  # most octaves by which an optimum may lie outside the learning rates tried
 MESH = 1 / 64  # octaves between neighbouring optima in the posterior's grid
-SETTLED = 0.5  # largest half-width, in octaves, of an optimum that counts as settled
+SETTLED = 0.5  # largest half-width, in octaves, of a settled optimum's interval
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ If the ladder is complete, but runs at the target contradict its learning rate, 
 the verdict by unresolved. A study has the verdict of its best ladder. A study that compares
 architectures or texts has the worst verdict of any of them (`comparison`).
 
-Every swept hyperparameter has a status of its own. It is resolved if its optimum lies inside the
-values tried, the half-width of its interval is within a tolerance, and no group of runs is better
-than the model allows. The learning rate's tolerance is half an octave. An error as large as the
-tolerance of another hyperparameter costs about as much loss as an error of 0.4 octave in the
-learning rate (`blocks.tolerances`). Another hyperparameter is *flat* if the worst point of its
-interval costs almost no loss, and no group of runs is better than the model allows.
+Every swept hyperparameter has a status of its own. With fewer than three points, no optimum is
+fitted, and the status is *swept*. Otherwise it is resolved if the optimum lies inside the values
+tried and the half-width of its interval is at most a tolerance. The learning rate's tolerance is
+half an octave. The tolerance of another hyperparameter is 0.4 to 1.2 octaves; an error of this size
+costs about as much loss as an error of 0.4 octave in the learning rate (`blocks.tolerances`).
+Another hyperparameter is *flat* if even the worst point of its interval costs almost no loss. Such
+a hyperparameter is neither flat nor resolved if a group of runs is better than the model allows.
 """
 
 from collections.abc import Callable, Sequence
@@ -214,7 +215,8 @@ class Judged:
     """The properties of an axis that, together with the fit, determine its status."""
 
     estimate: Estimate
-    # largest half-width of a resolved interval, in octaves; None for an axis that is not fitted
+    # largest half-width of a resolved interval, in octaves; None for an axis that is not fitted;
+    # without a fit, also None for all axes but the learning rate
     tolerance: float | None
     at_border: bool  # whether the optimum lies at a border, or beyond the values allowed
 

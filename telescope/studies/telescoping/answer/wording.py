@@ -1,7 +1,7 @@
 """The texts of reasons, advice, edges and ends of climbs (`reasons`). No decision depends on them.
 
 A *ladder* is the search of one optimizer over growing widths. It *climbs* from each width to the
-next. An *edge* is an end of the values tried, at which an optimum lies.
+next. An *edge* is the end of the values tried at which an optimum lies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ def own_words(reason: Reason) -> str:
             return f"running: {STAGES[str(values['stage'])]} is not finished"
         case Code.SO_FAR:
             half_width = values["half_width"]
-            interval = interval_words(half_width) if half_width else "lr has no interval yet"
+            interval = interval_words(half_width) if half_width else "lr has no interval"
             return f"running: so far {interval}"
         case Code.AT_BORDER:
             return border_words(reason)

@@ -1,7 +1,7 @@
 """Problems of the options of the published rule (`schedule: paper`).
 
 The rule searches a *window*, a range of each hyperparameter, at each width. It fills the window
-with a grid of points or, if the grid would be too large, with the points of a *sampler*.
+with a grid of points, or with scattered points that a *sampler* chooses.
 """
 
 from dataclasses import fields
@@ -14,7 +14,7 @@ from telescope.studies.telescoping.schedules import windows
 
 
 def published_rule_problems(question: Question) -> list[Problem]:
-    """Problems of options that have no effect under the other options or under the schedule."""
+    """Problems of options that do not fit the schedule, the other options or the swept ranges."""
     options = question.paper
     if question.schedule != "paper":
         message = "has no meaning under schedule: robust; leave it out, or use schedule: paper"

@@ -23,7 +23,7 @@ def sweep_problems(question: Question) -> Iterator[Problem]:
         yield Problem("sweep_over", message)
         return
     if sweep.model is None and sweep.data is None:
-        yield Problem("sweep_over", "varies nothing; name two or more, or leave it out")
+        yield Problem("sweep_over", "varies nothing; name two models or data sets, or leave it out")
         return
     field = f"sweep_over.{sweep.section}"
     yield from _name_problems(field, [entry.name for entry in sweep.entries])

@@ -64,7 +64,7 @@ def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection,
     if question.parametrisation == "standard":
         reason = (
             "standard is a control: it does not scale learning rates with width, "
-            "so the best values are expected to fall"
+            "so the best values are expected to fall as width grows"
         )
         return (Objection("parametrisation", "standard", reason), *found)
     if optimizer == "muon":
@@ -189,7 +189,7 @@ def _options_without_effect(question: Question) -> Iterator[Problem]:
         question.model.known_attention() is None
         and question.optimizer_options.muon_split == "heads"
     ):
-        remedy = "leave heads out, and set the rows of a head in model.splits"
+        remedy = "leave muon_split out, and set the rows of a head in model.splits"
         message = f"telescope does not know the heads of a user's model; {remedy}"
         yield Problem("optimizer_options.muon_split", message, "heads")
     if question.model.head_form == "rescaled" and question.parametrisation != "mup":
@@ -274,8 +274,8 @@ def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 
 def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]:
-    """The assumptions of an answer about anything but width, as text. No assumption changes the
-    answer, except that the depth rule does if the target has another depth than the trials.
+    """The assumptions of an answer about anything but width, as text. They do not change the
+    answer; only the depth rule does, if the target has another depth than the trials.
     """
     return tuple(_assumptions(question, optimizer))
 

@@ -137,9 +137,9 @@ class PaperOptions:
 
     points: Points = "strict"
     """How the number of points per hyperparameter is rounded. Each doubling of the width multiplies
-    this number by 4^(-1/k), for k swept hyperparameters. strict rounds it to the nearest integer
-    (8, 4, 2, 1 at k = 2); paper rounds it up to an odd number (8, 5, 3, 1); odd_floor does so too,
-    but to at least `floor`.
+    this number by 4^(-1/k), for k swept hyperparameters. strict rounds it as `rounding` says, by
+    default to the nearest integer (8, 4, 2, 1 at k = 2); paper rounds it up to an odd number (8, 5,
+    3, 1); odd_floor does so too, but to at least `floor`.
     """
     floor: Literal[3, 5] = 3
     """Fewest points per hyperparameter under `points: odd_floor`. With 3 points, it goes unnoticed

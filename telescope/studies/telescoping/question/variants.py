@@ -4,9 +4,9 @@
 becomes a separate question: the same study, with the variant's section in place of the job's. The
 limits on trials and FLOPs are divided equally among the variants.
 
-A *ladder* is the search of one optimizer over growing widths. A variant's ladders plan exactly the
-trials of a job on this variant alone with these limits, so the trials have the same digests. No
-ladder waits for another.
+A job on one variant alone, with the variant's share of the limits, would plan exactly the same
+trials, with the same digests. The *ladders* of a study, each the search of one optimizer over
+growing widths, do not wait for each other.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -91,7 +91,7 @@ def variant_of(question: Question, spec: TrialSpec) -> str:
 
 
 def builds_at_some_width(model: AnyLadderModel, spec: AnyModel) -> bool:
-    """Whether `model` is the model `spec` at some width."""
+    """Whether `spec` is `model` at some width."""
     try:
         return spec in (model.at(spec.width), model.target)
     except ValueError:  # the architecture has no such width
