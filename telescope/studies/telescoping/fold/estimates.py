@@ -1,10 +1,11 @@
 """Estimates of a ladder's optimum at the target, from its finished stages of runs.
 
-A *level* is one width of the ladder, and an *axis* is a swept hyperparameter in octaves. The
-question names the *estimator*: `pooled` fits one model to all levels, `per_level` fits each level
-by itself, and `argmin` takes the best point. The best point has no interval of its own. The
-interval of `argmin` is the smallest one that includes half a grid step to each side of the best
-point and, if the pooled model can be fitted, the interval of that model.
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
+*axis* is one of these hyperparameters, in octaves (factors of 2). The question names the
+*estimator*: `pooled` fits one model to all levels, `per_level` fits each level by itself, and
+`argmin` takes the best point. The best point has no interval of its own. The interval of `argmin`
+is the smallest one that includes half a grid step to each side of the best point and, if the pooled
+model can be fitted, the interval of that model.
 """
 
 from collections.abc import Sequence

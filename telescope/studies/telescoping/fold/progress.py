@@ -1,10 +1,10 @@
 """The stages of a ladder, planned anew from the completed trials, up to the first missing runs.
 
-A *stage* is a set of runs that are planned together. A ladder's first stage is the coordinate
-check, a set of short runs at several widths. The stages of the schedule follow, then the runs at
-the target width. A question with variants (architectures or corpora to compare) is split into one
-question per variant (`question.variants`). The functions here take the question of a single
-variant.
+A *ladder* searches the hyperparameters of one optimizer at increasing widths. A *stage* is a set of
+runs that are planned together. A ladder's first stage is the coordinate check, a set of short runs
+at several widths. The stages of the schedule follow, then the runs at the target width. A question
+with variants (architectures or corpora to compare) is split into one question per variant
+(`question.variants`). The functions here take the question of a single variant.
 """
 
 import math

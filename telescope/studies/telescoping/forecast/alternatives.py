@@ -1,13 +1,13 @@
 """Alternatives to a ladder, with their cost and their expected error.
 
-A *ladder* is telescope's own search at increasing widths. The alternatives are to copy the optimum
-of the base width from one grid, to copy it from a grid with three seeds per point, to look up a
-published law, or to run a grid at the target itself. For an alternative that trains models, the
-error and the *regret* (the loss in excess of the lowest possible loss) are those of the best point
-of its grid. They are computed on *bowls*, simulated losses with a known optimum. The ladder is
-simulated on the same bowls (`rehearsal`), so that differences between choices are not due to
+A *ladder* is telescope's own search at increasing widths. The alternatives are: to run one grid at
+the base width and copy its best point to the target; to do so with three seeds per point; to look
+up a published law; and to run a grid at the target itself. For an alternative that trains models,
+the error and the *regret* (the loss in excess of the lowest possible loss) are those of the best
+point of its grid. They are computed on *bowls*, simulated losses with a known optimum. The ladder
+is simulated on the same bowls (`rehearsal`), so that differences between choices are not due to
 chance. For the published law, the forecast gives only the regret that its authors report, and only
-within the range to which they fitted it.
+within the ranges to which they fitted the law.
 """
 
 import math
@@ -72,7 +72,9 @@ def choices(
     if rehearsals:
         errors, regrets = zip(*((run.error, run.regret) for run in rehearsals), strict=True)
         ladder_figures = figures(errors, regrets)
-        basis = f"error and regret are from {bowls} simulations, as for all choices that train"
+        basis = (
+            f"error and regret are from {bowls} simulations, as for all choices that train models"
+        )
     note = f"searches at width {narrow} and wider; {basis}"
     copy_note = (
         f"runs one grid at width {narrow} and copies its best point to width {target}; "
@@ -203,9 +205,9 @@ def least_budget(ladder: Ladder) -> float:
 def recommendation(
     question: Question, ladder: Ladder, bill: LadderForecast, choices: Sequence[Choice]
 ) -> tuple[str, ...]:
-    """Advice on whether the ladder is worth its cost. There is advice if an alternative is better,
-    if tuning costs more than the final run, or if the budget or the number of widths is too small
-    for a reliable answer.
+    """Advice on whether the ladder is worth its cost. There is advice if an alternative may be
+    better, if tuning costs more than the final run, or if the budget or the number of widths is too
+    small for a reliable answer.
     """
     grid, final_flops = robust.base_runs(ladder), final_run_flops(question, ladder)
     tuning_flops, target = bill.flops.expected, ladder.target_width

@@ -4,8 +4,9 @@ A *ladder* searches hyperparameters of one optimizer at increasing widths, its *
 `schedule: paper`, every run is known beforehand, with two exceptions: an *edge rule* may add runs
 beyond the values of a grid or end the ladder, and the ladder may end early because the optimum has
 stopped moving. Under `schedule: robust`, rounds 1 to 4 of the schedule are known, and give the
-smallest number of runs. The budget gives the largest number. The expected number is the mean over a
-few *rehearsals*, simulations of the schedule (`rehearsal`).
+smallest number of runs. The budget gives the largest number. Under either schedule, the expected
+number of the runs that depend on losses is the mean over a few *rehearsals*, simulations of the
+schedule (`rehearsal`).
 
 The coordinate check (short runs at several widths) counts neither towards `limits.max_base_runs`
 nor towards the limit on trials. The runs at the target do not count towards `limits.max_base_runs`.
@@ -61,7 +62,9 @@ class LadderForecast:
 
 
 def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal]) -> LadderForecast:
-    """The bill of a ladder. The expected numbers are means over the rehearsals."""
+    """The bill of a ladder. The expected numbers are means over the rehearsals. Without rehearsals,
+    they count only the certain runs of the schedule.
+    """
     counts, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
     schedule_lines = rounds(question, ladder, counts, rehearsals)
     most_runs, most_flops = caps(question, ladder)

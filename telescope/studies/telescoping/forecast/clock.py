@@ -1,4 +1,7 @@
-"""The time that a ladder's runs take if several run in parallel."""
+"""The time that the runs of a ladder take if several run in parallel.
+
+A *ladder* searches the hyperparameters of one optimizer at increasing widths.
+"""
 
 import math
 from collections.abc import Mapping

@@ -33,7 +33,7 @@ from telescope.studies.telescoping.question.variants import Variant
 from telescope.trials.types import OptimizerName
 
 # follows ASSUMES in the field `assumes` of a preview, if finished trials may be reused
-REUSED = "; finished trials of other jobs are reused at no cost, which is not counted here"
+REUSED = "; finished trials of other jobs are reused at no cost, but the saving is not counted here"
 
 
 @dataclass(frozen=True)

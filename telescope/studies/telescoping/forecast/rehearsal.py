@@ -29,7 +29,8 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, P
 from telescope.studies.telescoping.ladder.pooled import LAWS
 from telescope.studies.telescoping.question.question import Question
 
-# standard deviation of a run, in % of the loss; share of the variance that is due to the seed
+# noise of a run: its standard deviation in % of the loss, and the share of its variance that is due
+# to the seed
 NOISE, PAIRING = 0.2, 0.4
 # s and m in `ladder.bowl`; largest drift from the base width to the target, in octaves
 SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5
@@ -41,8 +42,9 @@ ASSUMES = (
 
 @dataclass(frozen=True, eq=False)
 class Bowl:
-    """A loss given by a formula, over the axes of a ladder (its swept hyperparameters, in octaves).
-    The `height` of a width is the number of doublings from the base width to this width.
+    """A loss given by a formula, over the axes of a ladder. A *ladder* is the search of one
+    optimizer at increasing widths, and its *axes* are the swept hyperparameters, in octaves. The
+    `height` of a width is the number of doublings from the base width to this width.
     """
 
     number: int  # seed of the bowl's parameters and noise
@@ -92,7 +94,9 @@ class Bowl:
         return result
 
     def loss(self, ladder: Ladder, point: Point) -> float:
-        """The loss of a run, including its noise. The loss at the optimum is 1 at every width."""
+        """The loss of a run, including its noise. Without noise, the loss at the optimum is 1 at
+        every width.
+        """
         height = ladder.heights[point.level] if point.level < ladder.levels else ladder.doublings
         key = [self.number, point.level, point.seed]
         seed_noise = np.random.default_rng(key).standard_normal()

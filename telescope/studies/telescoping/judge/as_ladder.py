@@ -1,9 +1,10 @@
-"""A sweep in the form of a ladder, the sequence of widths that telescope itself would search.
+"""A sweep in the form of a ladder, which is telescope's own search at increasing widths.
 
 Each width is a *level* of the ladder. Each swept column of the sweep (`lr`, and `weight_decay` if
 it varies) is an *axis*, in octaves (factors of 2). All runs of a width form one *stage*. The widths
 need not be doublings of each other. An axis is *fitted* if it has three values or more, as counted
-by `axis_of`; otherwise its values are only compared.
+by `axis_of`: the pooled model of all widths then estimates an optimum along it. Otherwise the
+values of the axis are only compared.
 """
 
 import math
@@ -67,9 +68,9 @@ def weight_decays_tried(sweep: Sweep) -> list[float]:
 
 
 def near_optimum(stage: Done) -> Done:
-    """The runs of a width that the pooled model (one model of all widths) is fitted to. These are
-    the runs within NEAR octaves in lr of the point with the lowest loss, and the runs at the next
-    lower and the next higher lr with a finite loss.
+    """The runs of a width that the pooled model is fitted to. These are the runs within NEAR
+    octaves in lr of the point with the lowest loss, and the runs at the next lower and the next
+    higher lr with a finite loss.
 
     A sweep contains the whole grid at every width. Far from the optimum, real losses deviate from
     the model, and the many far points would outweigh the few points that determine the optimum. If

@@ -1,8 +1,9 @@
 """The parser of a sweep in CSV or JSON.
 
 A *sweep* is a table with one row per training run. Columns may come in any order, and their names
-in upper or lower case. Unknown columns are ignored, and a note names them. A problem names the line
-(CSV) or the row (JSON), the column if it concerns a single cell, and the remedy.
+in upper or lower case. Unknown columns are ignored, and a note names them. The problem of a row is
+reported with its line (CSV) or its number (JSON), its column if a single cell is wrong, and the
+remedy.
 """
 
 import csv
@@ -64,8 +65,8 @@ def read_csv(content: bytes) -> Sweep:
 
 
 def check_columns(columns: Sequence[str]) -> None:
-    """Raise InvalidInput if a needed column is missing, or if several columns have the name of the
-    same needed or optional column.
+    """Raise InvalidInput if a needed column is missing, or if a needed or optional column occurs
+    more than once.
     """
     hint = f"rename the column that holds it (the columns are {', '.join(columns)})"
     missing = [Problem(name, f"no such column; {hint}") for name in NEEDED if name not in columns]
@@ -105,9 +106,7 @@ def ignored(columns: Iterable[str]) -> tuple[str, ...]:
 
 
 def read_rows(rows: Sequence[Cells]) -> Sweep:
-    """The sweep in the rows of a JSON document. Raises InvalidInput with the problems of
-    the rows.
-    """
+    """The sweep in the rows of a document. Raises InvalidInput with the problems of the rows."""
     lowered = [
         {str(name).strip().lower(): value for name, value in row.items()}
         for row in rows[: MOST_ROWS + 1]

@@ -1,8 +1,8 @@
 """The verdict on an existing sweep: whether its optimum transfers to a target width.
 
-The verdict follows the same rules as for a job. The runs become the stages of a ladder, telescope's
-sequence of widths (`as_ladder`). One model, the *pooled* model, is fitted to all widths together.
-The learning rate then determines the verdict
+The verdict follows the same rules as the verdict on a job. The sweep takes the form of a ladder,
+telescope's own search at increasing widths (`as_ladder`). One model, the *pooled* model, is fitted
+to all widths together. The learning rate then determines the verdict
 (`telescope.studies.telescoping.answer.verdict.judged`). Each width also gets a verdict on its own
 optimum (`levels`).
 """
@@ -81,7 +81,9 @@ class Judgement:
     # by how many % the loss at the widest width is higher at the best point of the narrowest width
     # than at its own best point; None in the cases that the function `measured_regret` states
     measured_regret: float | None
-    scaling_fit: ScalingFit | None  # fitted law of the loss at the optimum, as width grows
+    # fitted law of the loss against width; None if a width has no finite loss, or in the cases that
+    # the function `scaling_fit` states
+    scaling_fit: ScalingFit | None
     notes: tuple[str, ...]  # remarks on how the sweep was interpreted
     because: Reason | None = None  # `reason` as a code with numbers
 
@@ -100,7 +102,7 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
         remedy = "for a narrower target, leave out the wider rows"
         least = f"must be at least {sweep.widths[-1]}, the widest width in the sweep"
-        message = f"{least}; {remedy}"
+        message = f"{least}, and at most {2 * WIDEST}; {remedy}"
         raise InvalidInput.of("target_width", message, target_width)
     ladder, done = ladder_of(sweep, target_width)
     near = tuple(near_optimum(stage) for stage in done)
@@ -166,7 +168,8 @@ def values_at_target(
 ) -> dict[AxisName, Hyperparameter]:
     """The swept hyperparameters at the target, by axis. `estimates` are the pooled model's
     estimates of the fitted axes. Any other axis has its best value at the narrowest width with a
-    finite loss. Empty if every run diverged.
+    finite loss. The optimum of an axis counts as at a border if it lies at a border of the values
+    tried at the narrowest or at the widest width. Empty if every run diverged.
     """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
     ends = [border_sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
@@ -226,7 +229,7 @@ def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
     cost is in % of the lowest loss at the widest width.
 
     `None` if there is only one width. `None` also if that point was not run at the widest width, or
-    diverged there.
+    if a run of that point diverged there.
     """
     means = seed_means(outcomes(done, ladder.levels - 1))
     loss = means.get(argmin(outcomes(done, 0)), math.inf)

@@ -30,7 +30,7 @@ from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
 FEWEST_LRS = 3  # fewest learning rates with a finite loss for a resolved verdict
-APART = 0.5  # an added learning rate is more than so many octaves from every rate tried
+APART = 0.5  # an added learning rate is more than this number of octaves from every rate tried
 
 
 @dataclass(frozen=True, kw_only=True)

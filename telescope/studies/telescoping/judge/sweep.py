@@ -1,10 +1,10 @@
 """A sweep that was run without telescope, as a checked table.
 
 A sweep has one row per finished run, with the columns `width`, `lr` and `loss`. The columns
-`weight_decay` and `seed` are optional. A run counts as diverged if its loss is empty, nan or
-infinite, or exceeds EXPLODED times the lowest loss at its width. Without a column `seed`, runs with
-equal width, learning rate and weight decay are numbered as seeds 0, 1 and so on, in the order of
-their rows.
+`weight_decay` and `seed` are optional. A run counts as diverged if its loss is empty, nan, infinite
+or a word such as `diverged`, or exceeds EXPLODED times the lowest loss at its width. Without a
+column `seed`, runs with equal width, learning rate and weight decay are numbered as seeds 0, 1 and
+so on, in the order of their rows.
 """
 
 import math
@@ -62,8 +62,8 @@ class Sweep:
 
 
 def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
-    """The sweep in the submitted rows. Raises InvalidInput if single rows have problems, or if the
-    rows do not fit together.
+    """The sweep in the submitted rows. Raises InvalidInput if there are no rows or more than
+    MOST_ROWS, if single rows have problems, or if the rows do not fit together.
     """
     if not submitted:
         message = "has no runs; give a row per finished run, with its width, lr and loss"

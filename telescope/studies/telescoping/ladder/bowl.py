@@ -1,16 +1,16 @@
 """The form of the loss around its optimum, and its parameters over the widths of a ladder.
 
-A *level* is one width of the ladder, with index i. An *axis* is a hyperparameter that the model is
-fitted along, in octaves (factors of 2). Let x be the position of a run on all axes; x_1 is the
-learning rate.
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. Level 0
+is the base width. An *axis* is a hyperparameter that the model is fitted along, in octaves (factors
+of 2). Let x be the position of a run on all axes; x_1 is the learning rate.
 
     optimum  x*_i = x_T + D W_i + e_i
              x_T   the optimum at the target
              D     the optimum at the base width minus the optimum at the target
-             W_i   the share of D that remains at level i: 1 at the base width, 0 at the target; a
-                   parameter phi selects the *drift law*, by which the optimum moves with width n:
-                   0 for a/n, 0.47 for nearly a/sqrt(n), where a is a constant, and 1 for a
-                   constant shift per doubling
+             W_i   the share of D that remains at level i: 1 at the base width, 0 at the target
+             phi   a parameter of W; it selects the *drift law*, by which the optimum moves with
+                   width n: 0 for a/n, 0.47 for nearly a/sqrt(n), where a is a constant, and 1
+                   for a constant shift per doubling
              e_i   the deviation of level i from the drift law
     bowl     f_i(x) = A exp(d_i) [B(v) + sum_j R_j u_j^2]
              f_i   the loss at x minus the loss at the optimum, in % of the loss
@@ -46,7 +46,7 @@ class ParameterSlots:
     axes: int  # number of fitted hyperparameters
     heights: tuple[float, ...]  # doublings from the base width to each level's width
     doublings: float  # doublings of the width from base to target
-    saturating: tuple[int, ...] = ()  # indices of axes on which a small value is as good as 0
+    saturating: tuple[int, ...] = ()  # axes on which a small enough value is as good as 0
 
     @property
     def levels(self) -> int:

@@ -1,12 +1,12 @@
 """A ladder of a telescoping study, with its points, stages and outcomes.
 
-A *ladder* trains models with one optimizer at increasing widths. It has *axes* (the swept
-hyperparameters, in octaves) and *levels* (its widths, usually each twice the width before). A
-*point* is a planned run, and a *stage* is a set of points that are planned together; the ladder's
-schedule plans one stage at a time. Once all runs of a stage have ended, each `Point` becomes an
-`Outcome`, and the `Stage` becomes a `Done`. An axis with three values or more is *fitted*: the
-pooled model, which covers all levels, estimates an optimum along it. An axis with fewer values is
-*merely swept*: its values are only compared.
+A *ladder* trains models with one optimizer at increasing widths. Its *axes* are the swept
+hyperparameters, in octaves (factors of 2), and its *levels* are the widths, usually each twice the
+width before. A *point* is a planned run, and a *stage* is a set of points that are planned
+together. The ladder's schedule plans one stage at a time. Once all runs of a stage have ended, each
+`Point` becomes an `Outcome`, and the `Stage` becomes a `Done`. An axis with three values or more is
+*fitted*: the pooled model, which covers all levels, estimates an optimum along it. An axis with
+fewer values is *merely swept*: its values are only compared.
 """
 
 import itertools

@@ -1,9 +1,10 @@
 """The optimum of each width from the runs of that width, and its extrapolation to the target.
 
 This is the simple alternative to the pooled model, which fits the runs of all widths together. A
-*level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. At each level,
-a quadratic is fitted by least squares to the runs around the point of lowest loss. Each seed has
-its own constant term in this quadratic. The minimum of the quadratic is the level's *vertex*.
+*ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An *axis*
+is one of these hyperparameters, in octaves (factors of 2). At each level, a quadratic is fitted by
+least squares to the runs around the point of lowest loss. Each seed has its own constant term in
+this quadratic. The minimum of the quadratic is the level's *vertex*.
 
 The vertices are extrapolated to the target by weighted least squares of x*(n) = x*(inf) - a/n,
 where x*(n) is the optimum in octaves at width n, x*(inf) the optimum at infinite width, and a a

@@ -1,12 +1,13 @@
 """The pooled model: one statistical model of the losses at all widths.
 
-A *level* is one width of a ladder. Around its optimum, the loss of a level has the form of a skewed
-bowl f (`bowl`), whose shape all levels share. A *drift law* states how the optimum moves with
-width. A *block* is the runs of one level and seed, including those of the base grid; each block has
-its own constant c in the loss. Let x be the position of a run on the fitted axes (hyperparameters),
-in octaves. The model describes z = 100 (loss / lowest loss of the level - 1):
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. Around
+its optimum, the loss of a level has the form of a skewed bowl f (`bowl`), whose shape is nearly the
+same at all levels. A *drift law* states how the optimum moves with width. A *block* is the runs of
+one level and seed, such as the base grid. Each block has its own constant c in the loss. Let x be
+the position of a run on the fitted axes (hyperparameters), in octaves. The model describes z, the
+excess of a loss over the lowest loss of its level, in %:
 
-    z = c_block + f_level(x) + error
+    z = 100 (loss / lowest loss of the level - 1) = c_block + f_level(x) + error
     variance of the error = sigma^2 + (ETA max(f, z))^2
 
 sigma is the noise of a run in % of the loss. The term with ETA gives less weight to points high up

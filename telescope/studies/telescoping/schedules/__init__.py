@@ -1,4 +1,5 @@
-"""Schedules: the rules that choose the next runs of a ladder.
+"""Schedules: the rules that choose the next runs of a ladder, the search of one optimizer over
+widths.
 
 In reading order: `windows`, the ranges searched by the published rule · `samplers`, the points in
 such a range · `places`, the place of an optimum among the values tried · `edges`, the search beyond

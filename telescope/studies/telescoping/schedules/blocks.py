@@ -1,11 +1,12 @@
 """The next blocks of runs, and their cost.
 
-A *level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. The *pooled
-model* is fitted to the runs of all levels, and expects an optimum x at each level. A *block* is a
-set of runs of one level with one seed. Its points are corners around x: on each axis, a corner has
-the value x + h or x - h, for a half-span h. Every run of a block informs every axis. Blocks are
-added where they reduce the uncertainty at the target most for their cost. The unit of costs is one
-run at the base width. A *wall* is a limit beyond which no value of an axis may be tried.
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
+*axis* is one of these hyperparameters, in octaves (factors of 2). The *pooled model* is fitted to
+the runs of all levels, and estimates an optimum x for each level. A *block* is a set of runs of one
+level with one seed. Its points are corners around x: on each axis, a corner has the value x + h or
+x - h, for a half-span h. Every run of a block informs every axis. Blocks are added where they
+reduce the uncertainty at the target most for their cost. The unit of costs is one run at the base
+width. A *wall* is a limit beyond which no value of an axis may be tried.
 """
 
 import itertools
@@ -30,16 +31,16 @@ from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 # If a learning rate above the optimum diverged, h of the learning rate is at most CLIFF_SHARE of
 # the distance from the optimum to the nearest such rate. This limit is at least NARROWEST octaves.
 CLIFF_SHARE, NARROWEST = 0.6, 0.5
-# With this number of axes, the signs on the last axes of a corner are products of the signs on
-# leading axes. The entry holds, for each such last axis, the leading axes in its product.
+# By number of axes: for each of the last axes, the leading axes whose signs are multiplied. The
+# product is a corner's sign on that last axis.
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
 MOST_BLOCKS = 30  # largest number of blocks that a piece of advice asks for
 LR_TOLERANCE = 0.4  # half the interval of the learning rate, in octaves, that is narrow enough
 
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
-    """The half-spans h [axis] of a block, in octaves. If learning rates diverged, CLIFF_SHARE and
-    NARROWEST limit h on the axis of the learning rate.
+    """The half-spans h [axis] of a block, in octaves. If a learning rate above the optimum
+    diverged, CLIFF_SHARE and NARROWEST limit h on the axis of the learning rate.
     """
     lr_span = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
     other_spans = [min(max(lr_span / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
@@ -52,9 +53,9 @@ def signs(axes: int, number: int) -> Array:
     """The corners [run, axis] of a level's block `number`, in units of h.
 
     With one or two axes, the corners are all combinations of signs. With more axes, they are a
-    fraction of the combinations, in which the sign on a last axis is a product of leading signs.
-    Blocks with odd numbers reverse this product. Two blocks together thus separate effects that a
-    single block cannot tell apart.
+    fraction of the combinations: the signs on the last axes are products of the signs on leading
+    axes (FOLLOWERS). Blocks with odd numbers reverse the signs of these products. Two blocks
+    together thus separate effects that a single block cannot tell apart.
     """
     followers = FOLLOWERS.get(axes, ())
     corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes - len(followers))))

@@ -1,12 +1,15 @@
 """The search beyond a border at which the optimum lies, under `schedule: robust`.
 
-An *axis* is a swept hyperparameter in octaves; it is *fitted* if it has three values or more. A
-*border* is the lowest or highest value on an axis, among the values tried and the user's range; a
-*wall* is a limit beyond which no value may be tried. While the optimum at the base width lies
-within a quarter of a grid step of a border, the *edge rule* adds values beyond that border: two
-values of the learning rate, or one value of any other axis. At the first point with such a value,
-all other axes have the values nearest to their optimum. At each further point, one of the other
-fitted axes has its second or third nearest value instead. The rule adds points at most four times.
+An *axis* is a swept hyperparameter in octaves (factors of 2). An axis is *fitted* if it has three
+values or more: the pooled model of all runs then estimates an optimum along it. A *border* is the
+lowest or highest value on an axis, among the values tried and the user's range. A *wall* is a limit
+beyond which no value may be tried.
+
+While the optimum at the base width lies within a quarter of a grid step of a border, the *edge
+rule* adds values beyond that border: two values of the learning rate, or one value of any other
+fitted axis. At the first point with such a value, all other axes have the values nearest to their
+optimum. At each further point, one of the other fitted axes has its second or third nearest value
+instead. The rule adds points at most four times.
 """
 
 from collections.abc import Sequence
@@ -25,7 +28,8 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.schedules.places import OptimumPlace
 from telescope.trials.lattice import snap
 
-EDGE_ROUNDS = 4  # how often an edge rule may add points; under `schedule: paper`, at each level
+# how often the edge rule may add points; under `schedule: paper`, how often at each width
+EDGE_ROUNDS = 4
 
 
 def borders(ladder: Ladder, results: Sequence[Outcome]) -> list[tuple[float, float]]:

@@ -1,11 +1,12 @@
 """The published rule for telescoping, Algorithm 1 of arXiv 2505.02222.
 
-A *level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. The rule
-runs a full grid at the base width. At each doubling of the width, it runs fewer points that lie
-closer together, around the point with the lowest mean loss at the level below. The mean is taken
-over the runs of a point with different seeds, and is infinite if one of these runs diverged. Taken
-literally, the rule has no interpolation, no noise model and no *edge rule* (points added when the
-optimum lies at the first or last value of a grid).
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
+*axis* is one of these hyperparameters, in octaves (factors of 2). The rule runs a full grid at the
+base width. At each doubling of the width, it runs fewer points that lie closer together, around the
+point with the lowest mean loss at the level below. The mean is taken over the runs of a point with
+different seeds, and is infinite if one of these runs diverged. Taken literally, the rule has no
+interpolation, no noise model and no *edge rule* (points added when the optimum lies at the first or
+last value of a grid).
 
 `PaperOptions` holds the choices that the paper leaves open, and the report records them. The
 default choices are the literal rule, as long as every window is a complete grid. A *window* is the
@@ -141,8 +142,8 @@ def grid_borders(
     mean loss, the axis is left out.
 
     An axis with one or two values is left out, since its best value is always at an end. Under
-    `edge: ignore`, an axis with three values is left out too. If all runs diverged, the optimum is
-    assumed to lie below the learning rates tried.
+    `edge: ignore`, an axis with three values is left out too. If every point has a diverged run,
+    the optimum is assumed to lie below the learning rates tried.
     """
     means, least = seed_means(outcomes(done, level)), 4 if options.edge == "ignore" else 3
     if not any(map(math.isfinite, means.values())):
@@ -164,8 +165,8 @@ def grid_borders(
 def reported_edges(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions, fit: Fit | None
 ) -> tuple[tuple[int, int], ...]:
-    """The pairs (axis, side) that a report shows for the optimum of a level. For a grid, or if all
-    runs diverged, these are the `grid_borders`.
+    """The pairs (axis, side) that a report shows for the optimum of a level. For a grid, or if
+    every point has a diverged run, these are the `grid_borders`.
 
     Among the scattered points of a sampler, the point of lowest loss is often an outer one, so the
     fitted optimum decides instead. At the base width, an axis is reported if its fitted optimum
@@ -201,8 +202,8 @@ def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
 
 def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
     """Whether the optimum moved by at most one grid step per axis from the level below. False if
-    the optimum lies at a border of the grid. False also if an axis has fewer than three values,
-    since these could not show a larger move.
+    the optimum lies at a border of the grid. False also if a swept axis has fewer than three values
+    at this level, since these could not show a larger move.
     """
     tried = outcomes(done, level)
     if grid_borders(done, level, options) or any(

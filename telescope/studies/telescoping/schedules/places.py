@@ -2,7 +2,7 @@
 
 `edges.base_places` compares the optimum with the values tried at the base width.
 `blocks.top_places` compares it with the last *block* (runs of one seed around the expected optimum)
-at the widest level run so far.
+at the widest level (width) run so far.
 """
 
 from collections.abc import Mapping

@@ -1,14 +1,16 @@
 """The default schedule, for noisy losses and an unknown drift law.
 
-A *level* is one width of a ladder. The *drift law* is the way in which the optimum moves with
-width. An *axis* is a swept hyperparameter; it is *fitted* if it has three values or more, and
-*merely swept* otherwise. A *block* is a group of runs of one level and seed around the expected
-optimum (`blocks`). The schedule plans runs in rounds. Each round depends only on the outcomes of
-earlier rounds:
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. The
+*drift law* is the way in which the optimum moves with width. An *axis* is a swept hyperparameter.
+An axis is *fitted* if it has three values or more: the pooled model of all runs then estimates an
+optimum along it. Otherwise it is *merely swept*. A *block* is a group of runs of one level and seed
+around the expected optimum (`blocks`). The schedule plans runs in rounds. Each round depends only
+on the outcomes of earlier rounds:
 
-1. `grid`      the user's grid at the base width; for k >= 3 fitted axes, 2^(k+2) scrambled Sobol
-               points instead, at each combination of the values of the merely swept axes; then
-               `edge`, points beyond the lowest or highest value if the optimum lies there (`edges`)
+1. `grid`      the user's grid at the base width. For k fitted axes with k >= 3, 2^(k+2) scrambled
+               Sobol points replace the grid. Each of these points is run at every combination of
+               the values of the merely swept axes.
+   `edge`      points beyond the lowest or highest value if the optimum lies there (`edges`)
 2. `shape`     four blocks at the base width, to learn the shape of the loss and the noise
 3. `climb`     two blocks at the second width
 4. `climb`     one block at the third width
@@ -63,14 +65,14 @@ CLIMB_BLOCKS = (2, 1)  # number of first blocks at the second and at the third w
 TOP_UP_BLOCKS = 4  # largest number of blocks in a `top-up` stage
 # bounds of the default budget, as multiples of the cost of rounds 1 to 4
 LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0
-# A `top-up` stage ends after so many blocks at a new level, so that the next stage can use their
-# losses.
+# A `top-up` stage ends after this number of blocks at a new level, so that the next stage can use
+# their losses.
 OPENING_BLOCKS = 2
 
 
 def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
-    """The next stage of the schedule. `None` if the answer is precise enough, or if no more runs
-    are possible.
+    """The next stage of the schedule. `None` if the answer is precise enough, if no more runs are
+    possible, or if there is no pooled fit, for example because every run diverged.
     """
     if not done:
         return Stage("grid", base_grid(ladder))

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import optuna
 
 BATCH = 8  # points per batch of gp and tpe
-ATTEMPTS = 16  # a window counts as full after so many Sobol sequences, or proposals per point
+# a window counts as full after this number of Sobol sequences, or of proposals per point
+ATTEMPTS = 16
 
 X = tuple[float, ...]  # position of a point on each axis, in octaves
 
@@ -50,8 +51,8 @@ class Box:
 
 
 def stage_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
-    """The number of points in each stage at a level (a width of the ladder). `qmc` has one stage,
-    since its points do not depend on losses.
+    """The number of points in each stage at one width. A *stage* is a set of runs that are planned
+    together. `qmc` has one stage, since its points do not depend on losses.
     """
     if sampler == "qmc":
         return (trials,)

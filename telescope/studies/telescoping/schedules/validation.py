@@ -1,9 +1,10 @@
 """The runs at the target width that check a ladder's answer.
 
-These runs follow the ladder's own stages if the study asks for validation. Models are trained with
-two seeds at three learning rates: the reported one, and those one octave (a factor of 2) below and
-above. The other hyperparameters keep their reported values. As long as the lowest loss is at the
-lowest or highest learning rate, runs one octave beyond that rate are added, at most twice.
+A *ladder* searches the hyperparameters of one optimizer at increasing widths. If the study asks for
+validation, runs at the target follow the ladder's own stages. Models are trained with two seeds at
+three learning rates: the reported one, and those one octave (a factor of 2) below and above. The
+other hyperparameters keep their reported values. As long as the lowest loss is at the lowest or
+highest learning rate, runs one octave beyond that rate are added, at most twice.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,13 @@
 """The windows of the published rule at each level, and the number of runs in them.
 
-A *level* is one width of a ladder, and an *axis* is a swept hyperparameter in octaves. The *window*
-of a level is the range of each axis that is searched there. It is centred on the optimum of the
-level below. At each doubling of the width, the number of points per axis is multiplied by 4^(-1/k)
-and their spacing is halved; k is the number of axes with more than one point. `PaperOptions` offers
-other readings of the rule. A *wall* is a limit beyond which no value may be tried. A window that
-would cross a wall is moved inside, so it keeps its number of points.
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
+*axis* is one of these hyperparameters, in octaves (factors of 2). The *window* of a level is the
+range of each axis that is searched there. At the base width, it is the user's range. At wider
+levels, it is centred on the optimum of the level below. At each doubling of the width, the number
+of points per axis is multiplied by 4^(-1/k) and their spacing is halved. Here k is the number of
+axes with more than one point. `PaperOptions` offers other readings of the rule. A *wall* is a limit
+beyond which no value may be tried. A window that would cross a wall is moved inside, so it keeps
+its number of points.
 
 If a complete grid would cost too much, a *sampler* chooses scattered points in the window. The
 window and the number of points then shrink by the same factors as those of a grid, but the number
@@ -23,8 +25,8 @@ from telescope.studies.telescoping.question.parts import PaperOptions, Sampler
 from telescope.studies.telescoping.schedules import samplers
 from telescope.trials.lattice import OCTAVE_PARTS, snap
 
-LARGEST_GRID = 2  # `sampler: auto` uses a grid for at most so many axes
-LEAST_SAMPLED = 4  # a sampler has at least so many points at a level, unless `trials` is smaller
+LARGEST_GRID = 2  # largest number of axes for which `sampler: auto` uses a grid
+LEAST_SAMPLED = 4  # fewest points of a sampler at a level, unless `trials` is smaller
 
 
 def swept(ladder: Ladder) -> int:
@@ -119,8 +121,9 @@ def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOpti
 
 def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
     """The centre of a level's window. At the base width, this is the middle of the user's range. At
-    wider levels, it is the optimum of the level below. The option `centre` may replace this optimum
-    by a fitted optimum, on the axes on which an optimum can be fitted.
+    wider levels, it is the optimum of the level below. On axes on which an optimum can be fitted,
+    the option `centre` may replace the optimum of the level below: by its fitted optimum, or by an
+    extrapolation from the fitted optima of the two levels below.
     """
     if level == 0:
         return tuple((axis.low + axis.high) / 2 for axis in ladder.axes)

@@ -455,7 +455,7 @@ def test_what_advice_compares_is_the_total_of_the_table_in_its_units() -> None:
 
 
 def test_reuse_is_said_not_to_be_counted_where_there_may_be_any() -> None:
-    assert "reused at no cost, which is not counted here" in preview(study()).assumes
+    assert "reused at no cost, but the saving is not counted here" in preview(study()).assumes
     assert "reused" not in preview(study(reuse=False)).assumes
 
 
