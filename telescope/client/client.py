@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Client(JobRequests, Tables):
-    """A client of one service, which is also a context manager. It is not thread-safe."""
+    """A client of one service. The client is a context manager, and is not thread-safe."""
 
     # Results of a job
 

@@ -2,7 +2,8 @@
 
 `Connection` sends requests over HTTP and returns the responses. If the service reports an error,
 `Connection` raises the same error of `telescope.errors`, with all problems. While the service
-cannot be reached, the request is repeated for `patience_seconds`, and then `Unavailable` is raised.
+cannot be reached or reports `Unavailable`, the request is repeated for `patience_seconds`. After
+this time, `Connection` raises `Unavailable`.
 """
 
 import ipaddress
@@ -34,8 +35,8 @@ ERRORS: Mapping[str, type[TelescopeError]] = {
 
 
 class Connection:
-    """A connection to one service, which is also a context manager. It is not thread-safe. Raises
-    InvalidInput if `url` does not have the form of an HTTP address."""
+    """A connection to one service. The connection is a context manager, and is not thread-safe.
+    Raises InvalidInput if `url` does not have the form of an HTTP address."""
 
     def __init__(
         self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0
@@ -101,8 +102,8 @@ class Connection:
             pause_seconds = min(2 * pause_seconds, 2.0)
 
     def read_forever(self) -> httpx.Timeout:
-        """A timeout that sets no limit to the wait for the response. It is for requests in which
-        the service reads a whole corpus."""
+        """A timeout that sets no limit to the wait for the response. It is for requests that may
+        take the service minutes, for instance because it reads a whole corpus."""
         return httpx.Timeout(self._timeout_seconds, read=None)
 
     def _unreachable(self, error: Exception) -> Unavailable:

@@ -39,8 +39,10 @@ class JobRequests(Pages):
     def judge(
         self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None
     ) -> "Judgement":
-        """The verdict on a sweep that was run without telescope. `sweep` is the text of a CSV
-        table, or a list of rows. In such a row, a loss of None means that the run diverged."""
+        """The verdict on whether the optimum of a sweep that was run without telescope transfers to
+        `target_width`. By default, this width is twice the widest width of the sweep. `sweep` is
+        the text of a CSV table, or a list of rows. In such a row, a loss of None means that the run
+        diverged."""
         from telescope.studies.telescoping.judge.judge import Judgement
 
         options: dict[str, Any] = {

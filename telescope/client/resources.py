@@ -135,7 +135,8 @@ class TrialSummary:
     state: TrialState
     attempt: int
     failures: int
-    """Number of failures so far that had another cause than divergence, such as a lost worker."""
+    """Number of attempts that failed because of another cause than divergence, such as a lost
+    worker. When a retry of the job runs the trial again, the count returns to 0."""
     worker: str | None
     loss: float | None
     """Final held-out loss; null before the trial is completed, and if the trial diverged."""

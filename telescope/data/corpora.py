@@ -34,8 +34,8 @@ FIELD = "data.corpus"
 BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# Names of files and folders that python-stdlib leaves out: tests, because they would be a third of
-# the text, and installed packages and configuration, because they differ between machines.
+# Names of files and folders that the built-in corpora leave out: tests, because they would be a
+# third of the text, and installed packages and configuration, because they differ between machines.
 OUTSIDE_STDLIB = re.compile(
     r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
 )
@@ -126,7 +126,7 @@ def is_held_out(name: str) -> bool:
 
 def find(corpus: str) -> LocatedCorpus:
     """The corpus that `data.corpus` names. Raises InvalidInput if no corpus has this name. The
-    message suggests the closest names."""
+    message suggests the closest names, or lists all names if none is close."""
     if is_path(corpus):
         return LocatedCorpus(corpus, absolute(corpus))
     if corpus in BUILT_IN:

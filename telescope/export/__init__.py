@@ -1,10 +1,13 @@
 """Export of an answer to another trainer.
 
-An answer is a set of hyperparameters for a model at its target width. There are three formats. JSON
-contains everything. A Python file contains code that needs only torch. Flags for Megatron-LM can
-express only some answers. In each format, the export is a text that states the source of its
-numbers. The text contains a warning if the answer is not certain enough, which means that its
-verdict is not `resolved`. An answer with the verdict `refused` is never exported.
+An answer is a set of hyperparameters for a model at its target width. There are three formats. The
+format `json` is a document that can express every answer. The format `torch` is a Python file whose
+code needs only torch. The format `megatron` is a list of flags for Megatron-LM. The formats `torch`
+and `megatron` refuse an answer that they cannot express.
+
+In each format, the export is a text that states the source of its numbers. An answer has a verdict,
+which says how certain the answer is. The text contains a warning unless the verdict is `resolved`.
+An answer with the verdict `refused` is never exported.
 
 In reading order: `final_run`, the run that is exported · `families`, what the formats need from a
 family of models · `document`, the JSON format · `torch_code`, the Python file, and its parts
@@ -49,9 +52,10 @@ class ExportRequest:
 def exported(question: Question, report: Report, source: SourceJob, request: ExportRequest) -> str:
     """The answer in the requested format.
 
-    Raises NotExportable if the requested answer does not exist, or if the format cannot express the
-    answer. Raises InvalidInput if the job has no such optimizer or no such variant. Also raises
-    InvalidInput if the request names no variant and the losses of the variants cannot be compared.
+    Raises NotExportable if the requested answer does not exist or has the verdict `refused`, or if
+    the format cannot express it. Raises InvalidInput if the job has no such optimizer or no such
+    variant. Also raises InvalidInput if the request names no variant and the losses of the variants
+    cannot be compared.
     """
     run = final_run(question, report, source, request.optimizer, request.variant)
     return FORMATS[request.to](run)

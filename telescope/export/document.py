@@ -83,14 +83,17 @@ class LearningRateSchedule:
 
 @dataclass(frozen=True)
 class TrainedWidth:
-    """A width at which trials of the ladder ran."""
+    """A width at which trials of the ladder ran. A ladder is the search of one optimizer over
+    several widths."""
 
     width: int
     trials: int
     diverged: int
     seeds: tuple[int, ...]
     optimum: dict[str, float]  # base values of hyperparameters; empty if all trials diverged
-    best_loss: float | None  # None if all trials diverged
+    # lowest loss of a combination of hyperparameters, averaged over its seeds; None if each
+    # combination has a trial that diverged
+    best_loss: float | None
     fitted_loss: float | None  # loss at the optimum of the fit; None without a fit
 
 
@@ -121,7 +124,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class ExportDocument:
-    """The answer of one ladder at the target width. A ladder is the search of one optimizer."""
+    """The answer of one ladder at the target width."""
 
     format: Literal["telescope-export/1"]
     warning: str | None  # None if the answer's verdict is `resolved`

@@ -1,9 +1,10 @@
 """What the export formats need from a family of models.
 
 There are two families: telescope's own Transformer, and users' models. A Python file for torch
-contains the source of telescope's Transformer. A user's model is built by the reader of the file,
-and the file contains only code that prepares the model for training. Megatron-LM builds its own
-models, and its flags can describe only a Transformer like telescope's.
+contains the source code of telescope's Transformer. It does not contain the source code of a user's
+model: the reader of the file builds this model, and the file contains code that prepares the model
+for training. Megatron-LM builds its own models, and its flags can describe only a Transformer like
+telescope's.
 
 `Exported` is the interface that both families implement, in `TRANSFORMER` and `USER_MODEL`.
 """
@@ -36,7 +37,7 @@ class ModelPreparation:
     """Code with which the reader of an exported file prepares a model for training."""
 
     lines: tuple[str, ...]
-    functions: tuple[Any, ...]  # functions and classes of telescope.export.recipe that lines need
+    functions: tuple[Any, ...]  # functions and classes of telescope.export.recipe that `lines` use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +90,8 @@ TRANSFORMER: Exported[ModelSpec, Transformer] = Exported(
 
 def user_model_preparation(model: UserModel, optimizer: OptimizerSpec) -> ModelPreparation:
     """The code that prepares a model that a user's factory builds. The code rescales the model's
-    initial values, unless telescope keeps the values of the factory. It keeps them at the base
-    width if `init_scale` is 1."""
+    initial values, unless telescope keeps the values of the factory. telescope keeps these values
+    at the base width if `init_scale` is 1."""
     spec = model.spec
     rescaled = not model.keeps_initial_values(optimizer)
     lines = (

@@ -72,8 +72,8 @@ expresses, ignores or refuses this option. Both formats must handle an option be
 here."""
 
 REFUSED_OPTIONS = ("muon_split", "qk_clip")
-"""Options that neither format can express. If such an option does not have its default, the export
-is refused."""
+"""Options that neither format can express. If such an option does not have its default value, the
+export is refused."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class SourceJob:
     job: str
     name: str
     date: datetime  # date of the answer
-    trials: tuple[UsedTrial, ...]  # completed trials of all ladders
+    # completed trials of all ladders, without the trials of the coordinate check
+    trials: tuple[UsedTrial, ...]
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class FinalRun:
 
     @property
     def numerics(self) -> tuple[str, ...]:
-        """The numerics of `trials`, without repeats."""
+        """The values of the field `numerics` of `trials`, each value once."""
         return tuple(sorted({trial.numerics for trial in self.trials if trial.numerics}))
 
     @property
@@ -212,9 +213,7 @@ def exported_ladder(
             if report.final
             else "wait for the first level; follow the job with telescope watch"
         )
-        raise NotExportable(
-            f"there are no hyperparameters to export yet ({ladder.reason}); {remedy}"
-        )
+        raise NotExportable(f"there are no hyperparameters to export ({ladder.reason}); {remedy}")
     return ladder
 
 

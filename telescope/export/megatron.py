@@ -6,10 +6,11 @@ by the width multiplier, which is width / base width. It divides the learning ra
 matrices that Adam trains. In a run without Muon, it also divides the eps of hidden matrices and
 readout. And it multiplies the embedding's output and the logits by the factors of two other flags.
 
-So the flags that come closest to the answer are chosen first. Then the values that Megatron-LM
-derives from these flags (`megatron_settings.realised`) are compared with each parameter group of
-the answer. Each difference is a rule that Megatron-LM cannot express. If there is a difference, the
-export is refused, and the error names all rules that Megatron-LM cannot express.
+First, the flags that come closest to the answer are chosen (`megatron_settings.settings`). Then the
+values that Megatron-LM derives from these flags (`megatron_settings.realised`) are compared with
+each parameter group of the answer. A value that differs is a rule that Megatron-LM cannot express.
+The options of the model and of Muon are checked, too. If Megatron-LM cannot express a rule, the
+export is refused, and the error names all such rules.
 
 The flags and rules were taken from the source code of github.com/NVIDIA/Megatron-LM:
 
@@ -100,7 +101,8 @@ def flags_header(run: FinalRun) -> Iterator[str]:
     )
     warmup = (
         f"Warm-up lags by one step: in Megatron-LM, the first of the {warmup_steps(horizon)} "
-        "warm-up steps has the learning rate 0. After warm-up, the learning rates are the same."
+        "warm-up steps has the learning rate 0. After warm-up, the learning rates are the same as "
+        "telescope's."
     )
     paragraphs = [
         source,
@@ -120,8 +122,8 @@ def flags_header(run: FinalRun) -> Iterator[str]:
 
 
 def initial_values(run: FinalRun) -> str:
-    """The standard deviation of each kind of matrix, as text. Matrices of the same kind are in
-    different layers and have the same standard deviation."""
+    """The standard deviation of each kind of matrix, as text. Matrices of one kind differ only in
+    their layer, and have the same standard deviation."""
     stds: dict[str, float] = {}
     for group in run.groups:
         for name in group.names:

@@ -2,8 +2,9 @@
 Megatron-LM cannot express.
 
 Megatron-LM's settings are the values of its flags. From these settings, Megatron-LM derives the
-learning rate, weight decay and eps of the parameters in each role (`realised`). `megatron_refusals`
-compares these values with the answer.
+learning rate, weight decay and eps of the parameters in each role (`realised`). The role of a
+parameter is embedding, hidden, readout or vector. `megatron_refusals` compares the derived values
+with the answer.
 """
 
 import math
@@ -24,9 +25,9 @@ SCALE_MODES: Mapping[UpdateScale, tuple[str, float]] = {
     "spectral_clamped": ("shape_scaling", 1.0),
     "rms_match": ("spectral", 0.2),
 }
-"""For each update scale (telescope's factor on a Muon update), the values of the flags
---muon-scale-mode and --muon-extra-scale-factor. Megatron-LM's mode `spectral` multiplies an update
-by sqrt(max(fan_out, fan_in))."""
+"""For each update scale (telescope's factor on a Muon update) that Megatron-LM can express, the
+values of the flags --muon-scale-mode and --muon-extra-scale-factor. Megatron-LM's mode `spectral`
+multiplies an update by sqrt(max(fan_out, fan_in))."""
 
 KNOWN_MODEL_FIELDS = (
     "family",
@@ -73,7 +74,7 @@ REMEDIES: Mapping[tuple[Role, str], str] = {
         f"tune with the parametrisation `mup`, {TORCH}"
     ),
 }
-"""For each role and each value that may differ in Megatron-LM, the reason and the remedy."""
+"""For a role and the name of a value that differs in Megatron-LM, the reason and the remedy."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Code that trains with torch alone. It is copied to an exported file.
 
 `telescope.export.torch_code` replaces the constants below with the numbers of an answer. It copies
-the functions unchanged, except the body of `decayed`. So the functions must not import telescope,
-and their docstrings must make sense to a reader who does not know telescope.
+the functions that the answer needs. It replaces the body of `decayed`, renames `own_loss_of` to
+`loss_of`, and leaves out comments for linters and type checkers. All else stays unchanged. So the
+functions must not import telescope, and their docstrings must make sense to a reader who does not
+know telescope.
 """
 
 from __future__ import annotations
@@ -103,8 +105,8 @@ def lr_factor(step: int) -> float:
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
     """Set gains to 1. Set biases, and the parameters of groups with an init_std of 0, to zero. Draw
-    all other parameters, in the model's order, from one generator on the CPU, so that a seed gives
-    the same values on any device."""
+    all other parameters from normal distributions with the standard deviation init_std, in the
+    model's order, from one generator on the CPU. So a seed gives the same values on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():
@@ -130,7 +132,7 @@ class Multiplied:
 
 
 def configure(model: nn.Module) -> None:
-    """Add hooks to a model that multiply inputs and outputs of its modules by the factors in
+    """Add hooks that multiply inputs and outputs of the model's modules by the factors in
     MULTIPLIERS. Call this once, and only for a model that does not apply the factors itself."""
     for path, side, factor in MULTIPLIERS:
         module = model.get_submodule(path)
@@ -153,7 +155,7 @@ def rescale(model: nn.Module) -> None:
 
 def loss_of(model: nn.Module, windows: Tensor) -> Tensor:
     """Mean cross-entropy over windows of tokens, (windows, context + 1). The model returns logits,
-    (windows, context, vocabulary), either directly or as the attribute `logits`."""
+    (windows, context, vocabulary), either directly or in an object with the attribute `logits`."""
     output = model(windows[:, :-1])
     logits = output if isinstance(output, Tensor) else output.logits
     return functional.cross_entropy(logits.float().flatten(0, 1), windows[:, 1:].flatten())

@@ -3,7 +3,8 @@
 The file consists of a docstring that states where the numbers come from, the numbers
 (`torch_groups`), the source code of the model (`model_source`), and the functions of `recipe`. If
 the model is a user's own, its source code is not copied. The reader of the file then builds the
-model, and the file's function `configure` adds the forward multipliers to it.
+model, and the file's function `configure` adds the factors by which telescope multiplied inputs and
+outputs of the model's modules.
 """
 
 import inspect

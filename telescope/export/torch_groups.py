@@ -10,8 +10,8 @@ group of the file has
     weight_decay = telescope's weight_decay x t / s, so that lr x weight_decay equals telescope's
     scaled_lr x weight_decay.
 
-The ratio s / t depends on the shape of the matrix. So each of the answer's Muon groups becomes one
-group of the file for each ratio.
+The ratio s / t depends on the shape of the matrix. So a Muon group of the answer is split into
+groups of the file, one for each ratio.
 """
 
 import math

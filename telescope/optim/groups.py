@@ -1,8 +1,9 @@
 """The parameter groups of a model.
 
 All parameters of a group have the same role, the same optimizer, and the same hyperparameters,
-which are scaled to the model's width and depth. `groups` finds the groups of a model.
-`describe_groups` finds the groups from a model's specification, without allocating the model.
+which are scaled to the model's width and depth. The role of a parameter states which of its
+dimensions grow with the model's width. `groups` finds the groups of a model. `describe_groups`
+finds the groups from a model's specification, without allocating the model.
 """
 
 from collections import defaultdict
@@ -30,7 +31,8 @@ class ParameterGroup:
     eps: float | None  # term in AdamW's denominator; None for Muon
     # standard deviation of the initial values; in a user's model, their root mean square
     init_std: float
-    multiplier: float  # factor on the layer's output in the forward pass
+    # factor on an embedding's output or a readout's input in the forward pass; 1 for other roles
+    multiplier: float
     names: tuple[str, ...]  # qualified names of the parameters
     parameters: int  # number of entries of all these parameters together
 

@@ -10,8 +10,8 @@ here, divides the change between query and key:
 | attention     | rows that are multiplied, and the factor                                      |
 |---------------|-------------------------------------------------------------------------------|
 | multi-head    | for each head: query rows by gamma^alpha, key rows by gamma^(1 - alpha)       |
-| grouped-query | for each group of heads that share a key: as in multi-head attention, where   |
-|               | S is the largest logit in the group (Megatron's rule, docs/adr/0018)          |
+| grouped-query | for each group of heads that share a key: as in multi-head attention, but S   |
+|               | is the largest logit in the group (Megatron's rule, docs/adr/0018)            |
 | latent (mla)  | for each head: rows without rotary positions as in multi-head attention;      |
 |               | rotary query rows by gamma; the rotary key, which all heads share, not at all |
 
@@ -29,7 +29,7 @@ here, divides the change between query and key:
   telescope.trials.spec refuses the combination.
 
 All measurements stay on the device. Training waits for them only when it records a point of the
-trial's curve, which holds the metrics of the steps since the previous point.
+trial's curve. A point holds the metrics of the steps since the previous point.
 """
 
 import math

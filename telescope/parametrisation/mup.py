@@ -52,7 +52,7 @@ class Rule:
     init_std: float = 0.0
     lr: float = 0.0  # under AdamW; the exponent under Muon is in MUON_LR
     eps: float = 0.0
-    multiplier: float = 0.0  # of the factor on the layer's output in the forward pass
+    multiplier: float = 0.0  # exponent of `forward_multiplier`
 
 
 EMBEDDING, HIDDEN, READOUT, VECTOR = Role.EMBEDDING, Role.HIDDEN, Role.READOUT, Role.VECTOR
@@ -282,7 +282,8 @@ def factors(
 
 
 def forward_multiplier(model: AnyModel, parametrisation: Parametrisation, role: Role) -> float:
-    """The factor for width on the output of the embedding or the head, in every forward pass."""
+    """The factor for width that every forward pass applies to the output of the embedding or to the
+    input of the head."""
     return float(model.multiplier ** rule_of(model, parametrisation, role, "adamw").multiplier)
 
 
