@@ -126,7 +126,7 @@ class RayCluster:
 
         A local Ray has `workers` CPUs; by default, it has all CPUs of this machine. The code in
         `joining` is sent to the workers. Raises Unavailable if Ray cannot be joined or started, or
-        if the cluster has other nodes but no shared storage.
+        if workers could run on other nodes although the nodes have no shared storage.
         """
         address = joining.address or os.environ.get("RAY_ADDRESS") or None
         # otherwise a thread that calls Ray after the shutdown would start another Ray
