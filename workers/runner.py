@@ -4,9 +4,10 @@
 training loop (`telescope.train.loop`) and yields the events of `workers.interface`. For each trial,
 these are a `Started` event, then `Measured` events with several points of the curve each, then one
 terminal event. A trial continues from its checkpoint if there is one. Without a checkpoint, a
-branch (a trial that continues another trial) begins at the stored state of the other trial. An
-exception becomes a `Failed` event here, so that all executors report failures in the same way. A
-trial that diverges ends with a `Finished` event, since divergence is a result.
+branch (a trial that continues another trial) begins at the stored state of the other trial, or at
+its first step if that state cannot be read. An exception becomes a `Failed` event here, so that all
+executors report failures in the same way. A trial that diverges ends with a `Finished` event, since
+divergence is a result.
 
 A worker process runs many trials. `warm_up` does in advance what would delay the first trial, and
 `clean_up` restores the state of the process after each pack.
@@ -95,7 +96,7 @@ class AttemptReporter:
         recorded all of this curve.
         """
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
-        # the training loop loads the checkpoint a second time, but only once per attempt
+        # the training loop loads the checkpoint again, which costs little: once per attempt
         state = self.checkpoint.load(self.assignment.spec.branch)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         yield Started(trial_id, attempt, self.checkpoint.step, worker, numerics())
