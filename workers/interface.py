@@ -1,9 +1,9 @@
 """The interface between the coordinator and the executors.
 
 A trial is one training run, and an attempt is one execution of a trial. The coordinator submits
-attempts to an executor, which trains them on its workers and reports events. An executor has the
-four methods and three properties of the `Executor` protocol. All executors pass the same tests,
-`tests/workers/test_contract.py`:
+attempts to an executor, which trains them on its workers and reports events. All executors pass the
+same tests, `tests/workers/test_contract.py`. An executor has the properties of the `Executor`
+protocol and these four methods:
 
 - `submit` hands over attempts and returns at once. The executor may queue them.
 - `stop` requests the end of a trial. The executor answers with a `Stopped` event, unless the
@@ -61,7 +61,7 @@ class Started:
     attempt: int
     resumed_step: int
     worker: str
-    numerics: str  # numerics of the worker (telescope.trials.numerics)
+    numerics: str  # the worker's versions and device, as a string (telescope.trials.numerics)
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,10 @@ class Executor(Protocol):
 
     @property
     def numerics(self) -> str | None:
-        """Numerics that a worker has reported: its version of torch and its kind of device.
+        """Numerics that a worker has reported; None until a worker has reported any.
 
-        None until a worker has reported any.
+        Numerics are a string that names the worker's version of torch, its device, and the revision
+        of telescope's arithmetic.
         """
         ...
 

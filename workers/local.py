@@ -4,9 +4,9 @@ It is meant for small machines, notebooks and tests. One thread trains pack afte
 group of trials that are trained together (`workers.packs`). The curves of trials are the same as
 with any other executor.
 
-A process cannot kill its own thread. `stop` and `close` therefore take effect at the next training
-step. If the thread is measuring how fast packs of different sizes train, both calls take effect
-after the measurement.
+A process cannot kill its own thread. `stop` and `close` therefore end a running trial only at its
+next training step. If the thread is measuring how fast packs of different sizes train, both calls
+take effect after the measurement.
 """
 
 import threading
@@ -48,7 +48,7 @@ class LocalExecutor:
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """Ask the thread to end, and wait for it. Further calls do nothing."""
+        """Ask the thread to end, and wait up to `CLOSE_SECONDS` for its end."""
         self._desk.close()
         self._thread.join(CLOSE_SECONDS)
 

@@ -1,10 +1,11 @@
 """The runner, which trains trials inside a worker.
 
 `run_attempts` trains a pack, which is a group of trials that are trained together. It runs the
-training loop (`telescope.train.loop`) and yields the events of `workers.interface`: `Started`, then
-`Measured` with several points of the curve each, then one terminal event. Each trial continues from
-its checkpoint, if there is one. A branch, which is a trial that continues another trial, otherwise
-begins at the stored state of that trial. An exception becomes a `Failed` event here, so that all
+training loop (`telescope.train.loop`) and yields the events of `workers.interface`. For each trial,
+these are a `Started` event, then `Measured` events with several points of the curve each, then one
+terminal event. A trial continues from its checkpoint if there is one. Without a checkpoint, a
+branch (a trial that continues another trial) begins at the stored state of the other trial, or at
+its first step if that state cannot be read. An exception becomes a `Failed` event here, so that all
 executors report failures in the same way. A trial that diverges ends with a `Finished` event, since
 divergence is a result.
 
@@ -40,7 +41,7 @@ from workers.interface import (
     Stopped,
 )
 
-FLUSH_POINTS = 100  # this many points are reported at once, whatever the time since the last report
+FLUSH_POINTS = 100  # so many new points are reported even if FLUSH_SECONDS have not passed
 # Seconds between two reports of a trial that is trained alone. In a pack, the time is multiplied by
 # the number of trials, since the coordinator writes one transaction per report.
 FLUSH_SECONDS = 0.5
@@ -95,7 +96,7 @@ class AttemptReporter:
         recorded all of this curve.
         """
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
-        # the training loop loads the checkpoint a second time, but only once per attempt
+        # the training loop loads the checkpoint again, which costs little: once per attempt
         state = self.checkpoint.load(self.assignment.spec.branch)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         yield Started(trial_id, attempt, self.checkpoint.step, worker, numerics())

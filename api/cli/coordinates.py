@@ -1,9 +1,10 @@
 """The command `telescope coordinates FILE`, which runs the coordinate check of a job.
 
-The check trains models of several widths for a few steps. It measures in each layer whether the
-size of the updates changes with width. A job of kind telescope begins with this check, unless the
-job's field `coordinates` is `skip`. The command runs the check in any case, but not the rest of the
-job. It trains in this process, on one core, and prints a table of the layers and a verdict.
+The check trains models of several widths for a few steps and measures how much the output of each
+layer changes. It tests whether the size of this change depends on the width. A job of kind
+telescope begins with this check, unless the job's field `coordinates` is `skip`. The command runs
+the check in any case, but not the rest of the job. It trains in this process, on one core, and
+prints a table of the layers and a verdict.
 
 A job can compare optimizers, and it can compare variants (architectures or texts). It has a ladder,
 a series of models of increasing width, for each optimizer and variant. The command checks each
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from telescope.studies.kind import AnyStudy
 
 COLOURS = {"pass": "green", "fail": "red", "unresolved": "yellow", "skipped": "yellow"}
-PARTS = {"moved": "output", "own": "output, due to the layer's own update"}  # what changes
+# Texts of the column `change of`, by the part of the change that is measured.
+PARTS = {"moved": "output", "own": "output, due to the layer's own update"}
 
 
 def coordinates(

@@ -43,7 +43,7 @@ def frontier(
     plot: Plot = None,
     csv: Annotated[
         Csv | None,
-        typer.Option(help="Print all rows of one table as CSV, instead of three tables."),
+        typer.Option(help="Print all rows of one table as CSV, instead of the three tables."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -10,7 +10,8 @@ The exit status is one of these:
 - 0: The command succeeded.
 - 1: The verdict is not resolved or not yet final, or the coordinate check failed.
 - 2: The input or the request is invalid.
-- 3: The job failed, or something that telescope depends on failed.
+- 3: The job failed, `watch` followed a job that was cancelled, or something that telescope depends
+  on failed.
 - 130: The command was interrupted.
 
 Commands import modules that load slowly (torch, SQLAlchemy, FastAPI, matplotlib) only when they
@@ -52,7 +53,8 @@ app = typer.Typer(
     epilog=(
         "The exit status is 0 if the command succeeds; 1 if the verdict is not resolved or not yet "
         "final, or if the coordinate check failed; 2 if the input or the request is invalid; "
-        "3 if the job failed, or if something that telescope depends on failed; 130 after Ctrl-C."
+        "3 if the job failed, if `watch` followed a job that was cancelled, or if something that "
+        "telescope depends on failed; 130 after Ctrl-C."
     ),
     no_args_is_help=True,
     add_completion=False,

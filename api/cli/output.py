@@ -132,7 +132,7 @@ def _exit_with(error: TelescopeError, as_json: bool) -> NoReturn:
 
 
 def _usage_problem(error: TyperException) -> InvalidInput:
-    """Convert a usage error to InvalidInput. It spells the option or argument as the help does."""
+    """Convert a usage error to InvalidInput, which spells the option or argument as in the help."""
     parameter = getattr(error, "param", None)
     if parameter is None:
         return InvalidInput.of(getattr(error, "option_name", "command"), error.format_message())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def connect(url: str | None) -> Client:
-    """Return a client of the service at `url`. If it is None, use the service on this machine."""
+    """Return a client of the service at `url`, or on this machine if `url` is None."""
     return Client(url or local_url(configured({})[0]), patience_seconds=3.0)
 
 

@@ -66,7 +66,8 @@ class Dispatcher:
     def new_numerics(self) -> bool:
         """True if the numerics of the workers have changed since the last call.
 
-        Numerics are a string that names the workers' version of torch and their kind of device.
+        Numerics are a string that names the workers' version of torch, their kind of device, and
+        the revision of telescope's arithmetic.
         """
         before, self.numerics = self.numerics, self._executor.numerics
         return self.numerics != before

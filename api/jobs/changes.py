@@ -35,8 +35,9 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     """Return the document with the patch applied.
 
     If the patch sets the source of a derived field but not the derived field itself, the derived
-    field is dropped. If the patch does not set `sweep_over`, the derived fields of the data in
-    `sweep_over` are dropped, too. Raises InvalidInput if the patch is not a mapping.
+    field is dropped. If the patch sets a field `CORPUS` of `data` but not `sweep_over`, the derived
+    fields of the data in `sweep_over` are dropped, too. Raises InvalidInput if the patch is not a
+    mapping.
     """
     if not isinstance(patch, dict):
         message = (

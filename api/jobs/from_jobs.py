@@ -3,15 +3,15 @@
 A compute-time study compares optimizers over batch sizes, and needs their hyperparameters. A
 telescope job searches for hyperparameters at one batch size. If the field `from_jobs` of a study
 names telescope jobs, the hyperparameters are taken from these jobs when the study is submitted.
-Each job supplies the learning rate and weight decay that it found, at its batch size, for every
-optimizer that the study compares and the job has a result for. The values are stored in the study's
-field `given`, so that the study no longer depends on the jobs.
+Each job supplies the learning rate and weight decay that it found at its batch size. It supplies
+them for every optimizer that the study compares, if the job has a result for this optimizer. The
+values are stored in the study's field `given`, so that the study no longer depends on the jobs.
 
-A job must have the same architecture, base width, corpus, context, parametrisation and optimizer
-options as the study. If the study compares Muon, `adamw_lr_ratio` must be the same too. The job
-must not have tuned any hyperparameter besides learning rate and weight decay. A job that differs is
-refused, unless `from_jobs.force` is true. In that case its values are used, and each carries a
-remark that names the differences (`Given.mark`).
+A job must have the same architecture, base width, training and held-out tokens, context,
+parametrisation and optimizer options as the study. If the study compares Muon, `adamw_lr_ratio`
+must be the same too. The job must not have tuned any hyperparameter besides learning rate and
+weight decay. A job that differs is refused, unless `from_jobs.force` is true. In that case its
+values are used, and each carries a remark that names the differences (`Given.mark`).
 
 A telescope job may compare several variants, which are models or texts. Such a job supplies the
 hyperparameters of the variant that differs from the study in the fewest fields.
@@ -174,4 +174,4 @@ def differing_fields(study: ComputeTimeQuestion, question: TelescopingQuestion) 
 
 
 FILLERS: dict[str, Callable[[Any, Store], Any]] = {COMPUTE_TIME.name: with_given}
-"""For each kind of study that may name jobs: the function that takes hyperparameters from them."""
+"""For each kind of study that may name jobs: the function that fills in values from these jobs."""

@@ -1,8 +1,8 @@
 """Facts about this installation from which the cost of a job is forecast.
 
 The facts are the speed at which the workers trained earlier trials, the number of trials that run
-at once, and the function that encodes curves for the database, which determines their size. Without
-earlier trials, a forecast assumes a speed.
+at once, and the function that encodes curves for the database. The function determines how much
+disk space the curves take. Without earlier trials, a forecast assumes a speed.
 """
 
 import os

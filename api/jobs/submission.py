@@ -35,7 +35,7 @@ class Submission:
     # False if the document contains only paths that were accepted with an earlier job.
     may_name_new_paths: bool = True
     idempotency_key: str | None = None
-    # The request that a later request with the same key must repeat; None for the document.
+    # The request that a later request with the same key must repeat; None if it is the document.
     keyed_request: Any = None
 
     @property

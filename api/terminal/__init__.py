@@ -4,10 +4,12 @@ The modules, in reading order:
 
 - `words`: formats of numbers and tables
 - `views`: the functions that print the results of each kind of job
-- `telescoping`: reports of jobs of kind telescope; `ladder_tables`, `evidence`, `variants` and
-  `forecast` print parts of these reports and the expected cost of such jobs
-- `compute_time`: reports of jobs of kind compute_time; `frontier` and `batch_tables` print further
-  tables of such jobs
-- `progress`: a summary of the progress of a job; `follow` prints the summary whenever it changes
+- `telescoping`: reports of jobs of kind telescope
+- `ladder_tables`, `evidence`, `variants`: parts of these reports
+- `forecast`: the expected cost of jobs of kind telescope
+- `compute_time`: reports and the expected cost of jobs of kind compute_time
+- `frontier`, `batch_tables`: further tables of jobs of kind compute_time
+- `progress`: a summary of the progress of a job
+- `follow`: prints the summary whenever it changes
 - `pictures`: plots as PNG files
 """

@@ -1,4 +1,4 @@
-"""The tables of a compute-time job that have a row per batch size, and sentences about the tables.
+"""The tables of a compute-time job by batch size, and sentences about these tables.
 
 A compute-time job trains with Muon and with AdamW at several batch sizes. The tables tell the cost
 of reaching one target loss:
@@ -6,9 +6,9 @@ of reaching one target loss:
 - `batch_table`: the tokens and steps that each optimizer needs (sentences: `batch_words`)
 - `ratio_table`: AdamW's tokens divided by Muon's tokens (sentences: `ratio_words`)
 
-A number in a table is only a bound if not all runs cross the target loss. A *censored* run ended
-above the loss, so the number is a lower bound. An *early* run was below the loss at its first
-measurement, so the number is an upper bound.
+If some of the runs behind a number do not cross the target loss, the number is only a bound. A
+*censored* run ended above the loss, so the number is a lower bound. An *early* run was below the
+loss at its first measurement, so the number is an upper bound.
 """
 
 from rich.table import Table
@@ -104,7 +104,7 @@ def batch_words(answer: BatchAnswer) -> list[str]:
 def _summary(summary: BatchSummary) -> list[str]:
     name = OPTIMIZER_TITLES[summary.optimizer]
     if not summary.critical:
-        needed = "a fit needs three batches at which all runs that did not diverge reached the loss"
+        needed = "a fit needs at least three batches at which all runs cross the loss or diverge"
         return [f"{name}: no critical batch; {needed}."]
     batch = _batch(summary.token_optimal_batch)
     ends = interval_cell(summary.token_optimal_low, summary.token_optimal_high)

@@ -116,7 +116,7 @@ def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
         "runs",
         "lowest loss",
         "tokens of longest run",
-        "step",
+        "step time",
     )
     output = empty_table("", *columns)
     for report in reports:

@@ -24,8 +24,8 @@ def changed_lines(view: ProgressView, before: ProgressView | None = None) -> lis
 
     If `before` is None, describes the whole view. Lines have at most `COLUMNS` characters. A line
     that would be longer leaves out the pace, or some levels, or both. If it leaves out levels, it
-    states how many. A long explanation of what the job waits for, or of why the job failed,
-    continues on further lines.
+    states how many. An explanation of what the job waits for, or of why the job failed, is printed
+    on further lines if it is too long for the first line.
     """
     head = f"{shorten(view.name or view.id, LONGEST_NAME)}: {view.state.lower()}"
     levels = _changes(view, before)

@@ -3,10 +3,10 @@
 A telescoping study has one or more ladders: the runs of one optimizer at increasing widths, which
 are called levels. The output consists of these parts, in this order:
 
-- the cost that each level has at least
+- the least cost of each level
 - the least, the expected and the largest cost of each part of the study
 - time, disk space, and the cost of the final run at the target width
-- for each ladder, the alternatives to this ladder
+- for each ladder, other ways to choose the learning rate, with their cost
 - advice, if there is any
 """
 
@@ -27,7 +27,7 @@ SPAN = ("least", "expected", "most")
 def show_forecast(document: dict[str, Any], console: Console) -> None:
     """Print the expected cost of a study. `document` is the JSON document of a `Preview`."""
     preview = TypeAdapter(Preview).validate_python(document)
-    title = "The cost that each width has at least, and then the cost of each part of the job:"
+    title = "The least cost of each width, and then the cost of each part of the job:"
     console.print(title, _level_table(preview), "", _cost_table(preview), "", sep="\n")
     console.print(_time_sentence(preview), soft_wrap=True)
     disk = preview.disk

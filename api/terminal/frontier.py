@@ -11,8 +11,8 @@ This module makes the first table, and `api.terminal.batch_tables` makes the oth
 table can have hundreds of rows, but only the rows on the frontier are printed. Two sorts of row are
 not on the frontier: rows whose hours are unknown or only a bound, and rows for which another row of
 the same optimizer is better. The better row needs fewer hours without more devices, or fewer
-devices without more hours. The column `step time` tells whether the time of a training step was
-measured or modelled.
+devices without more hours. The column `step time` holds the time of a training step, and the last
+column tells whether this time was measured or modelled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -89,7 +89,7 @@ def show_tables(tables: TargetLossTables, console: Console) -> None:
     for title, table, sentences in (
         ("Hours against devices", frontier_table(hours), frontier_words(hours)),
         ("Tokens against batch size", batch_table(batches), batch_words(batches)),
-        ("AdamW's tokens over Muon's", ratio_table(ratio), ratio_words(ratio)),
+        ("AdamW's tokens divided by Muon's", ratio_table(ratio), ratio_words(ratio)),
     ):
         console.rule(f"[bold]{title}", align="left", style="dim")
         if table.row_count:
@@ -105,9 +105,9 @@ def frontier_table(answer: FrontierAnswer) -> Table:
         "batch",
         "hours",
         "90 % interval",
-        "step",
-        "share of peak",
         "step time",
+        "share of peak",
+        "measured or modelled",
     )
     for row in answer.rows:
         if row.on_frontier:

@@ -117,10 +117,10 @@ def ranked(report: Report) -> Iterator[tuple[LadderReport, bool]]:
 def coordinate_checks(ladder: LadderReport) -> list[str]:
     """Return sentences on the two coordinate checks of a ladder.
 
-    A coordinate check tests whether the size of updates stays the same as width grows. The first
-    check examines the first steps of short runs. The late check examines the last steps of the runs
-    of the ladder. The list is empty for a refused ladder, because the reason for its verdict
-    already describes the failed check.
+    The first check tests, by short runs, whether training changes the output of each layer by the
+    same amount at every width. The late check compares the sizes of the hidden matrices between
+    widths at the last step of the ladder's runs. The list is empty for a refused ladder, because
+    the reason for its verdict already describes the failed check.
     """
     if ladder.verdict == "refused":
         return []

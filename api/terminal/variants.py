@@ -2,10 +2,10 @@
 
 Each variant has a ladder per optimizer: runs at increasing widths. The output has two tables. The
 first table has a row per ladder. It shows the learning rate and the weight decay for the target
-width, with their intervals. It also shows the drift of the optimal learning rate, and the size,
-cost and loss of the model at the widest width that all ladders have finished. The second table
-shows the distances between the optima of the variants. A remark states whether the losses can be
-compared.
+width, with their intervals, and the drift of the optimal learning rate. It also shows the size,
+cost and loss of the model at the widest width that all compared ladders have reached. The second
+table shows the distances between the optima of the variants. A remark states whether the losses can
+be compared.
 
 A ladder without hyperparameters, or whose verdict is *refused*, has neither a loss nor distances.
 """
@@ -83,7 +83,7 @@ def _sizes(row: Compared) -> tuple[str, ...]:
 
 
 def distance_table(comparison: VariantComparison) -> Table:
-    """Return the table of the distances between the optima of each two variants."""
+    """Return the table of the distances between the optima of each pair of variants."""
     columns = ("optimizer", "variant", "against variant", "octaves", "90 % interval", "verdict")
     output = empty_table("optimum of", *columns)
     for difference in comparison.differences:

@@ -39,7 +39,7 @@ class JobResult(Protocol):
 
 @dataclass(frozen=True)
 class View:
-    """The functions that print a report, print a forecast and write a plot of a kind of study."""
+    """Functions for one kind of study: print a report, print a forecast, and write a plot."""
 
     show: Callable[[JsonDocument, JsonDocument, Console], None]
     show_forecast: Callable[[JsonDocument, Console], None]

@@ -52,7 +52,7 @@ def ladder_name(optimizer: str, variant: str = "") -> str:
 
 
 def empty_table(first: str, *further: str) -> Table:
-    """Return a table without rows, with the given titles of columns.
+    """Return a table without rows, with these column titles.
 
     The first column and the columns in `LEFT_ALIGNED` are aligned to the left, the others to the
     right.

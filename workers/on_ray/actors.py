@@ -65,8 +65,9 @@ class RayExecutor:
     def numerics(self) -> str | None:
         """Numerics of the newest slot whose worker has reported any; None before that.
 
-        Numerics are a string that names a worker's version of torch and its device. In a cluster
-        with several kinds of device, other workers may have other numerics.
+        Numerics are a string that names a worker's version of torch, its device, and the revision
+        of telescope's arithmetic. In a cluster with several kinds of device, other workers may have
+        other numerics.
         """
         return next((slot.numerics for slot in reversed(self._slots) if slot.numerics), None)
 

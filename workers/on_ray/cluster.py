@@ -4,10 +4,11 @@
 local Ray with all its processes. A `Demand` states what one worker needs from the cluster: one CPU,
 a share of a GPU, or one or more GPUs.
 
-A local Ray differs from Ray's defaults in four ways:
+A local Ray differs from Ray's defaults in these ways:
 
 - Its authentication token is in an environment variable instead of a file in the user's home.
-- It has no usage reports and no dashboard.
+- It has no usage reports and no dashboard, and a small object store.
+- The output of its workers is not printed.
 - Its temporary folder is deleted when it ends.
 - This process keeps its own handler of SIGTERM.
 """
@@ -126,7 +127,7 @@ class RayCluster:
 
         A local Ray has `workers` CPUs; by default, it has all CPUs of this machine. The code in
         `joining` is sent to the workers. Raises Unavailable if Ray cannot be joined or started, or
-        if the cluster has other nodes but no shared storage.
+        if workers could run on other nodes but `joining.shared_storage` is false.
         """
         address = joining.address or os.environ.get("RAY_ADDRESS") or None
         # otherwise a thread that calls Ray after the shutdown would start another Ray

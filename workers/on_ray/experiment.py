@@ -6,8 +6,9 @@ trial should end early (`StopScheduler`). It also tells a callback what has happ
 (`EventReporter`). The three objects share a `Flights`, a record of the trials that Tune holds.
 
 The first trial of an experiment is the *warm-up*. It trains nothing: it starts a worker and reports
-the worker's numerics, a string that names the version of torch and the device. All other trials are
-assignments from a desk (`workers.desk`), which passes their events on to the coordinator.
+the worker's numerics, a string that names the version of torch, the device, and the revision of
+telescope's arithmetic. All other trials are assignments from a desk (`workers.desk`), which passes
+their events on to the coordinator.
 """
 
 import time
@@ -36,7 +37,7 @@ ASSIGNMENT = TypeAdapter(Assignment)
 
 @dataclass
 class Flight:
-    """A trial that Tune holds."""
+    """A trial that Tune holds, which means that Tune has received it and it has not ended."""
 
     assignment: Assignment | None  # None for the warm-up
     since: float = field(default_factory=time.monotonic)  # when Tune received the trial

@@ -170,7 +170,7 @@ class Slot:
     def _choose(self, first: Assignment, max_members: int, steps: float) -> Program:
         """Measure on the actor which program trains trials like `first` fastest.
 
-        If this takes too long or the trial should stop, kill the actor and raise an exception.
+        If this takes too long or is no longer needed, kill the actor and raise an exception.
         """
         program = self._actor.choose.remote(first.spec, max_members, steps)
         begun = time.monotonic()

@@ -10,7 +10,7 @@ The code relies on observed properties of Tune 2.60:
 
 - Tune starts workers only for trials. The first trial of an experiment is therefore a warm-up: it
   has no assignment, starts a worker, and reports the worker's numerics (a string that names its
-  version of torch and its device).
+  version of torch, its device, and the revision of telescope's arithmetic).
 - A trial cannot be stopped from outside. But Tune calls its scheduler at each result and in each
   turn of its loop, and the scheduler may stop the trial.
 - While other applications hold all CPUs, Tune waits without a message. Each turn therefore checks
@@ -127,8 +127,9 @@ class TuneExecutor:
     ) -> None:
         """Start a local Ray or join a cluster, and start the first experiment.
 
-        `loggers` are names in LOGGERS, which write files to TELESCOPE_HOME/tune. See
-        `workers.on_ray.actors.RayExecutor` for the other parameters.
+        `loggers` are names in LOGGERS. If there are loggers, Tune keeps its files, which include
+        the logs of TensorBoard, in TELESCOPE_HOME/tune. See `workers.on_ray.actors.RayExecutor` for
+        the other parameters.
         """
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
@@ -162,7 +163,7 @@ class TuneExecutor:
 
     @property
     def numerics(self) -> str | None:
-        """The numerics that a worker reported last; None before the warm-up of an experiment."""
+        """The numerics that a worker of this experiment reported last; None before any report."""
         return self._flights.numerics
 
     def submit(self, *assignments: Assignment) -> None:

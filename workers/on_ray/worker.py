@@ -41,9 +41,10 @@ class Worker:
         self._numerics = numerics()
 
     def ready(self) -> str:
-        """Return the worker's numerics, a string that names its version of torch and its device.
+        """Return the worker's numerics once the worker is constructed and idle.
 
-        The call returns once the worker is constructed and idle.
+        Numerics are a string that names the worker's version of torch, its device, and the revision
+        of telescope's arithmetic.
         """
         return self._numerics
 
@@ -76,8 +77,8 @@ def worker_environment() -> dict[str, str]:
 
     TELESCOPE_HOME, the interval between checkpoints, and whether to compile have the values of this
     process. TELESCOPE_FACTORY_PATH is empty, so that workers look for factories (users' functions
-    that build models) only in code that was sent to them or is installed. Folders of another
-    machine may hold other code.
+    that build models) only in code that was sent to them or is installed. A folder with the same
+    path on another machine may hold other code.
     """
     environment = {"TELESCOPE_HOME": str(home().resolve()), factory.PATH: ""}
     for name in (CHECKPOINT_SECONDS, COMPILE):

@@ -107,7 +107,7 @@ def test_all_three_tables_and_their_conclusions_are_printed(
     for title in (
         "Hours against devices",
         "Tokens against batch size",
-        "AdamW's tokens over Muon's",
+        "AdamW's tokens divided by Muon's",
     ):
         assert title in output
     assert analysis.read in output
