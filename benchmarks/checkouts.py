@@ -1,8 +1,8 @@
 """Run the commands and the service of one checkout, and collect their output.
 
-A checkout is a folder with the code of telescope at some commit. A case is one job, or one command,
-that is run in each checkout that is compared. The output of a case is a set of named JSON documents
-and texts, so that the outputs of two commits can be compared (`benchmarks.comparison`).
+A checkout is a folder with the code of telescope at some commit. A case is a job or a command that
+runs in both of the checkouts that are compared. The output of a case is a set of named JSON
+documents and texts, so that the outputs of two commits can be compared (`benchmarks.comparison`).
 
 This process imports nothing of the checkout. The checkout's `telescope` command runs in separate
 processes, with the same Python interpreter and with the checkout as PYTHONPATH and as working
@@ -277,7 +277,7 @@ def _refusal_documents(http: httpx.Client) -> dict[str, Any]:
 def _job_documents(
     checkout: Checkout, case: Case, home: Path, http: httpx.Client
 ) -> dict[str, Any]:
-    """Submit a job, wait for its end, and collect its result in all formats, trials and curves."""
+    """Submit a job, wait for its end, and collect its trials, its curves, and all its results."""
     body = (checkout.examples / case.file).read_bytes()
     headers = {"Content-Type": "application/yaml"}
 

@@ -2,17 +2,18 @@
 
     python -m benchmarks.coordinates [--quick]
 
-The coordinate check trains a few steps at several widths, and measures how fast the changes of each
-layer's outputs grow with width. Under a correct muP parametrisation they do not grow.
+The coordinate check trains a few steps at several widths, and measures how much the outputs of each
+layer change. The slope of a layer is the power of the width to which this change is proportional.
+Under a correct muP parametrisation the slopes are close to 0.
 
 The benchmark runs the check on seven parametrisations (arms) whose verdict is known, at widths 32
 to 256, with 8 steps on a batch of 8 x 64 bytes of the text python-stdlib. It prints a row for each
 arm:
 
 - the verdict, and the verdict that is expected
-- the range over the hidden layers of the slope of log change against log width: first for the whole
-  change of a layer's outputs, then for the part that the layer's own update causes
-- the slope for the logits
+- the lowest and the highest slope of the hidden layers, for the whole change of a layer's outputs
+- the same for the part of the change that the layer's own update causes
+- the slope of the logits
 - the number of seeds and the CPU seconds
 
 After the table it prints the reason and the likely cause of each failed check. The exit status is 1

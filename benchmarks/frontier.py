@@ -12,7 +12,7 @@ telescope estimates the following quantities from the curves:
 - T, the tokens to the target loss at each batch size
 - B*, the critical batch size, from which on larger batches need more tokens; B_crit, the same for
   laws of McCandlish's form
-- B_tok, the largest batch size that needs hardly more tokens than the smallest batches
+- B_tok, the largest batch size that needs at most 2 % more tokens than the smallest batches
 - slope, the exponent of the steps against the batch size beyond B*
 - R, AdamW's T divided by Muon's T, at each batch size
 - gap / T Muon, the difference between AdamW's T and Muon's T, divided by Muon's T
@@ -22,8 +22,8 @@ For each quantity the benchmark prints the coverage in %, and in brackets the me
 the intervals in % of the quantity. For the slope, the trend and the gap, which may be 0, the
 half-width is multiplied by 100 instead. For quantities at each batch size, the coverage at the
 batch size with the worst coverage follows. The last line is the time in which telescope computes
-the frontier of 100,000 points, which are the points that no other point beats in both devices and
-hours.
+the frontier of 100,000 points. The frontier consists of the points that no other point beats in
+both devices and hours.
 
 The exit status is 1 if in a required scenario a coverage lies outside 85 to 95 %, or if the
 frontier takes 50 ms or more. The other scenarios violate assumptions of the estimates, and show the
@@ -55,10 +55,10 @@ POINTS, MOST_MS = 100_000, 50.0
 
 @dataclass(frozen=True)
 class Scenario:
-    """The noise and the number of seeds in which pairs of laws are observed.
+    """The noise of the loss curves, and the number of seeds at each batch size.
 
-    In the names, noise "a point" differs at every point of a curve, noise "a run" is common to all
-    points of a run, and noise "a batch" is common to all runs at a batch size.
+    In the names, "0.5 % a point" is noise that differs at every point of a curve. Noise "a run" is
+    common to all points of a run, and noise "a batch" is common to all runs at a batch size.
     """
 
     name: str
@@ -113,7 +113,7 @@ def absolute(quantity: str, estimate: Estimate, truth: float, batch_tokens: floa
 
 
 def laws(number: int, smooth: bool) -> tuple[Law, Law]:
-    """Random laws of AdamW and Muon, always the same for a number.
+    """Random laws of AdamW and Muon. Equal numbers give equal laws.
 
     At small batch sizes, Muon needs 15 % fewer tokens than AdamW. Muon's critical batch size is
     usually the larger one. If `smooth`, the laws are of McCandlish's form.
@@ -136,7 +136,7 @@ def read(truth: Law, scenario: Scenario, number: int) -> Readings:
 def optimizer_checks(
     name: str, truth: Law, scenario: Scenario, readings: Readings
 ) -> Iterator[Check]:
-    """Check every interval of a quantity of one optimizer."""
+    """Check the intervals of all quantities of one optimizer."""
     for row, tokens in zip(tokens_at(readings), truth.tokens_to(TARGET, BATCHES), strict=True):
         yield relative(f"T {name}", row.tokens, float(tokens), row.batch_tokens)
     piecewise_fit, smooth_fit = piecewise(readings), smooth(readings)

@@ -11,9 +11,9 @@ of 2). Runs with equal seeds have equal initial values and data order.
 The optimum of a width is the vertex of a parabola, fitted by least squares to the mean losses over
 seeds at up to five learning rates: the best one, and two on each side. The drift is the slope of
 the optima, in octaves, against log2 of the width, fitted by ordinary least squares. Its 90 %
-interval comes from a parametric bootstrap: three seeds are too few for resampling, so that random
-losses are drawn with the noise of the arm instead. This noise is estimated from the residuals of
-the losses after the mean of each learning rate and the shift of each seed are subtracted.
+interval comes from a parametric bootstrap: random losses are drawn with the noise of the arm, since
+three seeds are too few to resample their losses. The noise is estimated from the residuals of the
+losses after the mean of each learning rate and the shift of each seed are subtracted.
 
 The arm muon-rms is Muon with the update scale 0.2 sqrt(max(in, out)), where in and out are the
 dimensions of a matrix; AdamW's lr is fixed at 2^-5. It is trained once and evaluated under three lr

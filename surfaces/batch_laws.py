@@ -1,7 +1,7 @@
 """Loss curves that follow a known law instead of training, so that the right answer is known.
 
-A law gives the number of tokens T that a run at the batch size B needs to a loss (arXiv 2505.02222,
-appendix F):
+A law gives the number of tokens T that a run at the batch size B needs to reach a loss (arXiv
+2505.02222, appendix F):
 
     T(B) = T_0 max(1, B / B*)^(1 + slope)
 
@@ -75,9 +75,9 @@ class Law:
         return self.floor + (TARGET - self.floor) * np.where(beyond, limited, u)
 
     def token_optimal(self, tolerance: float) -> float:
-        """Return the largest batch size that needs hardly more tokens to the target loss.
+        """Return the largest batch size that needs at most (1 + tolerance) times the fewest tokens.
 
-        It needs (1 + tolerance) times the fewest tokens.
+        The tokens are those to the target loss.
         """
         return float(self.critical_batch * (1 + tolerance) ** (1 / (1 + self.slope)))
 
@@ -116,7 +116,7 @@ class Noise:
 
 
 def law(number: int, lowest: float = 700.0, highest: float = 4500.0) -> Law:
-    """Return a random law, always the same for a number.
+    """Return a random law. Equal numbers give equal laws.
 
     The critical batch size at the target loss lies between `lowest` and `highest` tokens.
     """
@@ -135,7 +135,7 @@ def curves(
     overrun: float = 1.8,
     batches: Sequence[int] = BATCHES,
 ) -> LossCurves:
-    """Return noisy curves of all seeds at each batch size. They are always the same for a number.
+    """Return noisy curves of all seeds at each batch size. Equal numbers give equal noise.
 
     The curves are sorted by batch size, then by seed. Each curve ends at `overrun` times the tokens
     to the target loss.

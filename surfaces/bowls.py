@@ -10,9 +10,9 @@ surface, in octaves (log2). At each width the loss has the shape of a bowl:
 - The bowl may be skewed along the axis of the learning rate, in one of two ways. The statistical
   model that telescope fits can describe only one of them.
 
-Random surfaces resemble studies of small models that were really trained. Their curvature is 0.25
-to 1.1 % of the loss per square octave of the learning rate, and 3 to 10 times smaller along the
-other axes.
+Random surfaces resemble the losses of small models that were really trained. Their curvature is
+0.25 to 1.1 % of the loss per square octave of the learning rate, and 3 to 10 times smaller along
+the other axes.
 """
 
 import hashlib
@@ -98,8 +98,8 @@ class Surface:
     # In a coordinate check, the changes of a layer in the first steps are proportional to the width
     # to this power.
     growth: float = 0.0
-    # Loss in % by which no weight decay is worse than the best weight decay. If it is 0, the axis
-    # of weight decay has the shape of a bowl like the other axes.
+    # Loss in % that training without weight decay costs, compared with the best weight decay. If it
+    # is 0, the axis of weight decay has the shape of a bowl like the other axes.
     plateau: float = 0.0
     lean: float = 0.0  # log2 of the factor by which the plateau rises per octave of learning rate
 
@@ -220,7 +220,7 @@ class Surface:
 
 
 def random_surface(number: int, axes: int = 2, **changes: Any) -> Surface:
-    """Return a random surface, always the same for a number.
+    """Return a random surface. Equal numbers give equal surfaces.
 
     The optimum at the target width lies within the ranges of `document`. `changes` are fields of
     `Surface` that are set instead of drawn. If `law` is "drawn", a random law is drawn; by default

@@ -31,7 +31,9 @@ from telescope.studies.telescoping.question.question import Question
 Bounds = tuple[float, float]
 HALF_OCTAVE = 0.5
 CLAIMED = {"flat", "resolved"}  # statuses by which an answer claims that a value is good
-DEAR = 0.2  # an answer is dear if its other hyperparameters cost more than this, in % of the loss
+# An answer is dear if its values of the hyperparameters other than the learning rate cost more than
+# this, in % of the loss.
+DEAR = 0.2
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def behind_a_wall(number: int) -> Surface:
 
 
 def cliff(number: int) -> Surface:
-    """Return a surface on which runs diverge from one to two octaves above the optimum on."""
+    """Return a surface whose cliff lies one to two octaves above the best learning rate."""
     return random_surface(
         number, noise=0.2, cliff=float(np.random.default_rng([number, 3]).uniform(1, 2))
     )

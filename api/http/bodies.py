@@ -2,9 +2,10 @@
 
 This module checks only that a body can be parsed and stored. Afterwards
 `telescope.studies.registry` validates the fields of a job, and `api.jobs.admission` checks whether
-the job may name these files and this code.
+the job may use the files and the code that it names.
 
-Parts: `BodyLimit`, a middleware · `parse_body` · `require_known_parameters`.
+Parts: `BodyLimit`, a middleware that refuses long bodies · `parse_body`, for JSON and YAML ·
+`require_known_parameters`, a check of the parameters in the query.
 """
 
 import json
@@ -69,9 +70,10 @@ def parse_body(
 ) -> Any:
     """Parse a body as YAML if its content type is one of `YAML_TYPES`, and otherwise as JSON.
 
-    Raises InvalidInput if the body cannot be parsed; for JSON, the message suggests `alternative`,
-    another format that the route accepts. Also raises InvalidInput, with one problem for each such
-    value, if the body has values that cannot be stored.
+    Raises InvalidInput if the body cannot be parsed. If the body was parsed as JSON, the message
+    suggests `alternative`, another format that the route accepts. Also raises InvalidInput if the
+    body is nested too deeply, or has values that cannot be stored; each of these values is one
+    problem of the error.
     """
     media = (content_type or "application/json").partition(";")[0].strip().lower()
     try:

@@ -3,10 +3,13 @@
 Most handlers are synchronous, so FastAPI runs them on threads, where they may wait for the
 database. All routes follow the same rules:
 
-- Lists of jobs, trials and table rows are sent in pages. A `page_size` above 1000 counts as 1000.
-- Responses with a job or a job's result carry an ETag. If a client repeats the request with this
-  ETag in If-None-Match and nothing has changed, the response has status 304 and costs one query.
-- Verbs are the requests that change a job's state, such as `:cancel`. Repeating a verb is no error.
+- Lists of jobs and trials are sent in pages, and so are tables in JSON. A `page_size` above 1000
+  counts as 1000.
+- The response to a GET of a job or of its result carries an ETag. If a client repeats the request
+  with this ETag in If-None-Match and nothing has changed, the response has status 304 and costs one
+  query.
+- Verbs are the requests that change a job's state, such as `:cancel`. If the job already has, or
+  will soon have, the state to which the verb leads, the verb changes nothing and is no error.
 - Exceptions become problem+json documents (`api.http.errors`).
 """
 

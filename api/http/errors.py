@@ -7,7 +7,9 @@ documents have the same members: `type`, `title`, `status`, `detail`, `instance`
 unforeseen exception becomes a response with status 500, which reveals no internals; the traceback
 is in the server's log.
 
-Parts: `FieldProblem`, `ProblemDocument` · `error_responses` · `problem_response` · `install`.
+Parts: `FieldProblem` and `ProblemDocument`, the schemas of the documents · `error_responses`, the
+entries in the OpenAPI document · `problem_response`, which builds a response · `install`, which
+registers the handlers of all exceptions.
 """
 
 import json
@@ -152,7 +154,8 @@ def _telescope_error(request: Request, error: Exception) -> JSONResponse:
 def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
     """Convert the framework's error about a parameter, or about the body that registers a corpus.
 
-    `api.http.bodies` parses the bodies of all other routes and raises InvalidInput for them.
+    The framework does not validate the bodies of the other routes. If such a body is invalid, the
+    parser that reads it raises InvalidInput.
     """
     assert isinstance(error, RequestValidationError)
     fields = []

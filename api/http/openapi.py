@@ -113,10 +113,10 @@ def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode
 
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> Schemas:
-    """Return the schemas of each kind's question, report and preview, and of the three unions.
+    """Return the schemas of each kind's question, report and preview, and their unions.
 
-    The question of a kind is the document that users submit. `existing` holds the schemas that are
-    in the OpenAPI document already.
+    The question of a kind is the document that users submit. The unions over all kinds are `Study`,
+    `Report` and `Preview`. `existing` holds the schemas that are in the OpenAPI document already.
     """
     inputs = [
         ((kind.name, part), mode, TypeAdapter(getattr(kind, part)))

@@ -49,7 +49,7 @@ class TrialWithSpec(TrialSummary):
 
 
 class Curves(Resource):
-    """The loss curves of a job's trials, thinned to the requested number of points."""
+    """The loss curves of a job's trials, thinned to about the requested number of points."""
 
     items: tuple[Curve, ...]
 
@@ -78,12 +78,13 @@ class Levels(Resource):
 class FrontierPage(ItemPage[FrontierRow]):
     """The hours to reach the target loss, for each optimizer, number of devices and batch size.
 
-    Items are sorted by optimizer, then by number of devices, then by batch size.
+    Optimizers come in the order in which the study names them. The items of an optimizer are sorted
+    by number of devices, then by batch size.
     """
 
     target_loss: float
     read: str
-    """How the loss at each number of tokens was read off the runs."""
+    """How the tokens to the target loss were read off the runs."""
     dominance: Dominance | None
     """Comparison of the fewest hours with AdamW (first) and with Muon (second) at each number of
     devices. It is null if no number of devices lies within the range of both optimizers."""
@@ -94,12 +95,13 @@ class FrontierPage(ItemPage[FrontierRow]):
 class BatchPage(ItemPage[BatchRow]):
     """The tokens and steps to reach the target loss, for each optimizer and batch size.
 
-    Items are sorted by optimizer, then by batch size.
+    Optimizers come in the order in which the study names them. The items of an optimizer are sorted
+    by batch size.
     """
 
     target_loss: float
     read: str
-    """How the loss at each number of tokens was read off the runs."""
+    """How the tokens to the target loss were read off the runs."""
     optimizers: list[BatchSummary]
     """The token-optimal batch size and the critical batch sizes of each optimizer."""
 
@@ -109,15 +111,16 @@ class RatioPage(ItemPage[RatioRow]):
 
     target_loss: float
     read: str
-    """How the loss at each number of tokens was read off the runs."""
+    """How the tokens to the target loss were read off the runs."""
     trend_from_batch_tokens: float | None
     """Batch size, in tokens, from which on the trend of the ratio is fitted. It is the larger of
-    the two optimizers' critical batch sizes, or the median of AdamW's batch sizes if no critical
-    batch size could be fitted. It is null if there are no items, or if a critical batch size lies
-    beyond the batch sizes that were run."""
+    the two optimizers' critical batch sizes. If only one of these could be fitted, it is that one;
+    if none could be fitted, it is the median of AdamW's batch sizes. It is null if there are no
+    items, or if a critical batch size lies beyond the batch sizes that were run."""
     trend: Direction | None
-    """Trend of the ratio from that batch size on. It is null if fewer than two of these batch sizes
-    have pairs of runs, one with AdamW and one with Muon, with the same seed."""
+    """Trend of the ratio from that batch size on. It is null if fewer than two batch sizes from
+    there on have pairs. A pair is a run with AdamW and a run with Muon that have the same seed and
+    both reached the loss."""
     exponent: float | None
     """From that batch size on, the ratio is proportional to the batch size to this power. It is
     null if there is no trend."""

@@ -44,7 +44,7 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Convert errors of the database driver that mean an unreachable database to Unavailable."""
+    """Raise Unavailable if the database driver reports that it cannot reach the database."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:

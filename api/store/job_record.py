@@ -30,7 +30,7 @@ class JobRecord(Store):
     """The store, extended by the coordinator's writes about jobs."""
 
     def active_jobs(self) -> list[JobRow]:
-        """Return the jobs that are queued, are running or have a requested verb, oldest first."""
+        """Return the jobs that are queued or running or have a requested verb, oldest first."""
         queued_or_running = jobs.c.state.in_((JobState.QUEUED, JobState.RUNNING))
         active = or_(queued_or_running, jobs.c.requested.is_not(None))
         query = select(*JOB_COLUMNS).where(active).order_by(jobs.c.id)
@@ -89,9 +89,9 @@ class JobRecord(Store):
             return move_job(connection, job, state, reason=reason)
 
     def set_waiting(self, reason: str | None) -> None:
-        """Record what the running jobs that have pending trials wait for, such as workers.
+        """Record in each running job with pending trials what the job waits for, such as workers.
 
-        If `reason` is None, the record of every job is cleared.
+        `reason` says what the jobs wait for. If it is None, the record is cleared in every job.
         """
         pending = exists().where(trials.c.job_id == jobs.c.id, trials.c.state == TrialState.PENDING)
         waiting, running = jobs.c.waiting_for.is_not(None), jobs.c.state == JobState.RUNNING

@@ -156,12 +156,14 @@ class JobTable(Database):
         return json.loads(row.document) if row.document else None
 
     def request(self, job_id: str, verb: Verb) -> JobRow:
-        """Request a verb of a job, and return the job. Repeating a request changes nothing.
+        """Request a verb of a job, and return the job.
 
-        Most verbs change the job at once. Two requests are only recorded here, and the coordinator
-        carries them out later: every verb on a running job except resume, and the cancellation of a
-        job that was started before. Resuming a running job withdraws the pause that was requested.
-        Raises Conflict if the job's state does not permit the verb.
+        Nothing changes if the job already has the state to which the verb leads, or will have it
+        because of an earlier request. Most other requests change the job's state at once. Two kinds
+        of requests are only recorded, and the coordinator carries them out later: the pause or the
+        cancellation of a running job, and the cancellation of any other job that was started
+        before. Resuming a running job withdraws the pause that was requested. Raises Conflict if
+        the job's state does not permit the verb.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)

@@ -1,9 +1,9 @@
 """Route of exports: a job's result in the format of another trainer.
 
-There are three formats: JSON, Python code that needs only torch, and flags for Megatron-LM. A query
-parameter chooses the format, not the Accept header, since the formats serve different purposes. A
-response depends only on the parameters, the job, the job's version and telescope's version. Its
-ETag is computed from these values.
+There are three formats: JSON, Python code that needs only torch, and flags for Megatron-LM. Clients
+choose the format by a query parameter, and not by the Accept header, since the formats serve
+different purposes. A response depends only on the parameters, the job, the job's version and
+telescope's version. Its ETag is computed from these values.
 """
 
 from typing import Annotated, Any

@@ -24,8 +24,9 @@ async def live() -> schemas.Health:
 async def ready(store: CurrentStore) -> schemas.Health:
     """Check that the service can run jobs.
 
-    The database must be reachable and have the current schema, and a coordinator, the process that
-    runs the jobs, must be running. Otherwise a response with status 503 names the missing part.
+    The database must be reachable and have the current schema. A coordinator, which is the process
+    that runs the jobs, must be running. Otherwise a response with status 503 names the missing
+    part.
     """
     checks = {
         "database": store.check_revision,

@@ -63,8 +63,8 @@ def preview(
 ) -> Response:
     """Forecast the trials and the cost of a study without training anything.
 
-    The forecast of a study of kind `telescope` lists the cost of each width. It also lists other
-    ways to choose the learning rate, such as copying the optimum of the smallest width.
+    The forecast of a study of kind `telescope` lists the cost of each width. It also lists the cost
+    of other ways to choose the learning rate, such as copying the optimum of the smallest width.
     """
     forecast = registry.preview(study, machine.measurements_in_database(settings, store))
     return JSONResponse({"kind": study.kind.name} | registry.report_document(forecast))
@@ -139,7 +139,8 @@ def clone(
 ) -> JobDetail:
     """Create a job from this job's study, changed by the merge patch (RFC 7396) in the body.
 
-    If both jobs need the same trial and it has finished, the new job reuses its result.
+    If both jobs need the same trial, and this job has completed the trial, the new job reuses the
+    trial's result.
     """
     document = patched(store.study_document(job_id), changes)
     # Paths that the patch does not change need no check: they were admitted with the original job.

@@ -46,11 +46,11 @@ def result(job_id: JobIdPath, store: CurrentStore, if_none_match: IfNoneMatch = 
 
 @router.get("/jobs/{job_id}/levels", tags=["results"], responses=error_responses(404, 422))
 def levels(job_id: JobIdPath, store: CurrentStore) -> schemas.Levels:
-    """List the results at each width of the search that are decided so far.
+    """List the levels of a job that are decided so far.
 
-    Such a result is called a level. It has the range and the grid that were searched, the optimum
-    and the optimum's interval. The levels of one optimizer and variant form a ladder. Only jobs of
-    kind `telescope` have ladders; for other jobs the list is empty.
+    A level is one width at which the job searched. It has the range and the grid that were
+    searched, the optimum and the optimum's interval. The levels of one optimizer and variant form a
+    ladder. Only jobs of kind `telescope` have ladders; for other jobs the list is empty.
     """
     report = reports.latest(store.job(job_id), store)
     items = [
