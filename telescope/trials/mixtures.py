@@ -16,12 +16,12 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 LARGEST_WEIGHT = 1e9
-SMALLEST_SHARE = 1e-6  # of a part with a smaller share, a model would read almost nothing
+SMALLEST_SHARE = 1e-6  # a model would read almost nothing of a part with a smaller share
 
 
 @dataclass(frozen=True)
 class Part:
-    """A corpus of a mixture: the name or path of the corpus, and its weight."""
+    """A part of the data: the name or path of its corpus, and its weight."""
 
     corpus: str
     weight: float
@@ -38,7 +38,7 @@ def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def corpus_label(corpus: str | tuple[Part, ...]) -> str:
-    """The text for `data.corpus` in messages."""
+    """The text that messages use for `data.corpus`."""
     if isinstance(corpus, str):
         return f"corpus {corpus}"
     return "mixture of " + ", ".join(
