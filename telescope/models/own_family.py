@@ -1,9 +1,9 @@
 """The family of telescope's own Transformer: its model, and counts that follow from a
 specification.
 
-The functions count the hidden matrices (all matrices of attention and feed-forward layers), the
-floating-point operations of a forward pass, and the stored activations. telescope.train.flops
-describes the conventions for counting operations.
+The functions count the entries of the hidden matrices (all matrices of attention and feed-forward
+layers), the floating-point operations of a forward pass, and the stored activations.
+telescope.train.flops describes the conventions for counting operations.
 """
 
 from functools import lru_cache

@@ -90,7 +90,7 @@ def _require_same_names(shapes: Mapping[int, Mapping[str, tuple[int, ...]]]) -> 
 def _unmatched(
     field: str, patterns: Mapping[str, object], names: Mapping[str, object]
 ) -> Iterator[Problem]:
-    """Problems of the patterns that match no parameter."""
+    """One problem for each pattern that matches no parameter."""
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             message = f"no parameter is named {pattern}; the model has {_some_names(names)}"

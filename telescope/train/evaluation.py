@@ -1,4 +1,4 @@
-"""The held-out loss of a model."""
+"""The held-out loss of a model: its loss on text that training does not use."""
 
 import math
 from dataclasses import dataclass

@@ -191,7 +191,8 @@ def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iter
 def _measure_coordinates(
     index: int, run: TrainingRun, stopping: Callable[[int], bool]
 ) -> Iterator[Progress]:
-    """Train one run that measures coordinates. Yields its points."""
+    """Train one run that measures coordinates. Yields its points, and a `Left` if it leaves before
+    its end."""
     for point in _first_steps(run):
         yield Last(index, point) if run.ended else CurvePoint(index, point)
         if not run.ended and stopping(index):

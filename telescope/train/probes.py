@@ -100,9 +100,9 @@ class RunEnding:
         self.weights = {path: layer.matrix.clone() for path, layer in model.hidden_layers().items()}
 
     def metrics(self) -> dict[str, float]:
-        """For each kind of hidden matrix, the median over the model's blocks of its spectral norm,
-        and of the spectral norm of its last update. Also the RMS of the change of the last
-        features, if telescope knows where to read them."""
+        """For each kind of hidden matrix (`layer_kind`), two medians over the model's blocks: the
+        spectral norm of the matrix, and the spectral norm of its last update. Also the RMS of the
+        change of the last features, if telescope knows where to read them."""
         weights = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         updates = {path: weights[path] - before for path, before in self.weights.items()}
         values: defaultdict[str, list[float]] = defaultdict(list)

@@ -5,8 +5,9 @@ weights, for example `{python-stdlib: 7, python-docs: 3}`. Each corpus of a mixt
 *share* of a part is its weight divided by the sum of all weights. A single corpus is one part with
 share 1.
 
-Each training window comes from one part, which is drawn at random with the shares as probabilities.
-The held-out loss is the mean of the losses on the parts, weighted by their shares (telescope.data).
+Each training window comes from one part, which is drawn at random with the shares as probabilities
+(telescope.data.batches). The held-out loss is the mean of the losses on the parts, weighted by
+their shares (telescope.train.evaluation).
 """
 
 import math

@@ -37,7 +37,7 @@ PRESETS: Mapping[PresetName, Architecture] = {
         tied_embeddings=True,
         qk_norm=True,
     ),
-    "llama-like": LLAMA,  # Llama 3, but query_heads_per_kv is left to the job
+    "llama-like": LLAMA,  # Llama 3, but query_heads_per_kv stays at its default, 1
     "gpt2-like": Architecture(
         mlp="gelu", mlp_ratio=4.0, norm="layer", positions="learned", tied_embeddings=True
     ),
