@@ -28,9 +28,9 @@ Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
 
 
 def rotary(context: int, rotated_dim: int, base: float) -> Angles:
-    """The angles of rotary position embeddings (arXiv 2104.09864) at positions 0 to `context` - 1.
-    Entry i in the first half of a vector and entry i in the second half form a pair, which turns by
-    base^(-2i / `rotated_dim`) radians per position."""
+    """The cosines and sines of the angles of rotary position embeddings (arXiv 2104.09864) at
+    positions 0 to `context` - 1. Entry i in the first half of a vector and entry i in the second
+    half form a pair, which turns by base^(-2i / `rotated_dim`) radians per position."""
     exponents = torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim
     frequencies = base**-exponents  # (R/2)
     positions = torch.arange(context, dtype=torch.float32)
@@ -108,17 +108,17 @@ class LatentAttention(Scores):
 
     The keys and values of all heads are projected from the normalised latent vector. Each query and
     each key also has a second part, which is rotated by position. `query_rotary` gives this part of
-    the query of each head. `key_rotary` gives this part of the key, which all heads share. The part
-    from the latent vector is not rotated, so generation can multiply the matrix of `key` into the
-    queries instead of computing the keys.
+    the query of each head. `key_rotary` gives this part of the keys; it is the same for all heads.
+    The part of a key that comes from the latent vector is not rotated. So generation can multiply
+    the matrix of `key` into the queries instead of computing the keys.
 
-    The number of rows of `key_rotary` does not grow with width, as in a readout. Its role is
-    nevertheless HIDDEN, since muP requires the updates of a hidden matrix for it. With Muon, these
-    are updates whose spectral norm is of order sqrt(fan_out / fan_in). The update scale
-    spectral_ratio gives this norm; the other update scales assume that fan_out / fan_in is the same
-    at every width. With AdamW, the entries of the updates are of order 1/m, where m is the width
-    divided by the base width. Only the initial values of `key_rotary` need a rule of their own
-    (telescope.parametrisation.initial_values).
+    The number of rows of `key_rotary` does not grow with width, like that of a readout. The role of
+    `key_rotary` is HIDDEN nevertheless, since muP requires the updates of a hidden matrix for it.
+    With Muon, these are updates whose spectral norm is of order sqrt(fan_out / fan_in). The update
+    scale spectral_ratio gives this norm; the other update scales assume that fan_out / fan_in is
+    the same at every width. With AdamW, the entries of the updates are of order 1/m, where m is the
+    width divided by the base width. Only the initial values of `key_rotary` need a rule of their
+    own (telescope.parametrisation.initial_values).
     """
 
     def __init__(self, spec: ModelSpec) -> None:

@@ -3,10 +3,11 @@
 The *role* of a parameter says how the parameter grows with width, and selects its muP rules. The
 *layout* says which dimensions of the parameter are fan_in and which are fan_out.
 
-Names do not decide a role. The number of dimensions does not suffice, since embeddings and output
-heads are matrices, too. Instead, the shapes of a parameter at several widths show which of its
-dimensions grow with width, and its uses in a forward pass (telescope.models.uses) show which
-dimensions are fan_in and which are fan_out:
+Names do not decide a role. The number of dimensions does not decide it either, since embeddings,
+hidden matrices and output heads all have two dimensions. Instead, the shapes of a parameter at
+several widths show which of its dimensions grow with width. The uses of the parameter in a forward
+pass (telescope.models.uses) show which dimensions are fan_in and which are fan_out. This table then
+gives the role:
 
 | role      | fan_in | fan_out | examples                         |
 |-----------|--------|---------|----------------------------------|
@@ -158,9 +159,10 @@ def _reading_without_products(
     """The reading of a parameter that is neither looked up nor part of a product.
 
     Without `user_role`, such a parameter is read as a table of positions, which is added to the
-    activations. This is an embedding. Raises Unclear if the forward pass does not use it, or if it
-    has not exactly one dimension that grows. With the role hidden or readout, the parameter is read
-    as a matrix of shape (fan_out, fan_in). Raises Unclear if it has not exactly two dimensions.
+    activations. Its role is EMBEDDING. Raises Unclear if the forward pass does not use the
+    parameter, or unless exactly one of its dimensions grows. If the user set the role EMBEDDING,
+    neither is checked. If the user set HIDDEN or READOUT, the parameter is read as a matrix of
+    shape (fan_out, fan_in). Raises Unclear if it does not have two dimensions.
     """
     if not uses and user_role is None:
         raise Unclear(

@@ -26,7 +26,8 @@ from torch import nn
 from telescope.errors import FactoryLost, InvalidInput
 
 FIELD = "model.factory"
-PATH = "TELESCOPE_FACTORY_PATH"  # an environment variable with folders, separated by os.pathsep
+# name of the environment variable that lists folders, separated by os.pathsep
+PATH = "TELESCOPE_FACTORY_PATH"
 
 Factory = Callable[[int], nn.Module]
 
@@ -67,7 +68,8 @@ def _remedy(module_name: str, error: Exception) -> str:
 
 
 def look_in_folders() -> None:
-    """Append the folders in TELESCOPE_FACTORY_PATH to Python's import path."""
+    """Append the folders that TELESCOPE_FACTORY_PATH lists to Python's import path. If the variable
+    is not set, append the current folder instead."""
     for folder in os.environ.get(PATH, os.getcwd()).split(os.pathsep):
         if folder and folder not in sys.path:
             sys.path.append(folder)

@@ -49,7 +49,7 @@ class Layer:
 
 @runtime_checkable
 class Model(Protocol):
-    """A model in training: the methods that training needs, including those of nn.Module."""
+    """A model in training: the methods that training needs, some of which are nn.Module's."""
 
     @property
     def spec(self) -> AnyModel: ...

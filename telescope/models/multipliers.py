@@ -2,8 +2,8 @@
 
 A *forward multiplier* is a factor that muP puts on the output of an embedding or on the input of a
 readout. `OutputScale` is the hook for an embedding, and `InputScale` the hook for a readout. A hook
-can be pickled, so it stays on its module in copies, in saved modules, in compiled code and in
-inference.
+stays on its module in inference, in compiled code and in copies of the module. Hooks can be
+pickled, so a saved module contains its hooks, too.
 """
 
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
 """The family of telescope's own Transformer: its model, and counts that follow from a
 specification.
 
-The functions count the hidden matrices (all matrices of attention and feed-forward layers), the
-floating-point operations of a forward pass, and the stored activations. telescope.train.flops
-describes the conventions for counting operations.
+The functions count the entries of the hidden matrices (all matrices of attention and feed-forward
+layers), the floating-point operations of a forward pass, and the stored activations.
+telescope.train.flops describes the conventions for counting operations.
 """
 
 from functools import lru_cache
@@ -46,7 +46,8 @@ def hidden_parameters(model: ModelSpec) -> int:
 @lru_cache(maxsize=1024)
 def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int], ...]:
     """The shape (fan_out, fan_in) of each matrix that Muon orthogonalises, in all blocks. With the
-    split `heads`, query, key and value matrices count as one matrix per head."""
+    split `heads`, each query, key and value matrix counts as one matrix per head. The rotary
+    matrices of latent attention always count as one matrix each."""
     if split == "whole":
         return tuple(hidden_shapes(model) * model.depth)
     optimizer = OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0, muon_split=split)

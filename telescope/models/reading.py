@@ -1,11 +1,11 @@
 """Finds the roles of the parameters of a user's model.
 
 The *role* of a parameter (embedding, hidden, readout or vector) says how the parameter grows with
-width, and selects its muP rules. To find the roles, the user's model is built at two widths or
-more, and the narrowest model runs two forward passes on a few tokens. The second pass shows how
-each parameter is used. telescope.models.classification decides the role of a parameter from its
+width, and selects its muP rules. To find the roles, `infer` builds the user's model at two widths
+or more, and runs two forward passes of the narrowest model on a few tokens. The second pass shows
+how each parameter is used. telescope.models.classification decides the role of a parameter from its
 shapes and its uses. If shapes and uses do not decide the role, `infer` raises an error that names
-the parameter, and the user must set the role in the field `model.roles` of the job.
+the parameter. The user must then set the role in the field `model.roles` of the job.
 """
 
 import fnmatch
@@ -24,7 +24,7 @@ from telescope.parametrisation.layout import MatrixLayout
 from telescope.parametrisation.roles import Role
 
 ROLES_FIELD, SPLITS_FIELD, FACTORY_FIELD = "model.roles", "model.splits", "model.factory"
-TRACED_TOKENS = 64  # largest number of different tokens in the observed forward pass
+TRACED_TOKENS = 64  # largest number of different token ids in the second forward pass
 ValueType = TypeVar("ValueType")
 
 
@@ -35,11 +35,11 @@ def infer(
     splits: Mapping[str, MatrixLayout] | None = None,
     targets: bool = False,
 ) -> dict[str, ParameterReading]:
-    """The role and the layout of every parameter, by name, from models at two or more `widths`.
+    """The ParameterReading of every parameter, by name, from models at two or more `widths`.
 
     `user_roles` maps patterns of parameter names to the roles that the user sets. `splits` maps
-    such patterns to the pieces into which Muon splits a fused matrix. `targets` is True if forward
-    takes tokens and targets, and False if forward takes tokens alone.
+    such patterns to layouts; these hold the pieces into which Muon splits a fused matrix. `targets`
+    is True if forward takes tokens and targets, and False if forward takes tokens alone.
 
     Raises InvalidInput if there are fewer than two widths, if the models cannot be built or run, or
     if the names of their parameters differ between widths. Otherwise, raises InvalidInput with one
@@ -90,7 +90,7 @@ def _require_same_names(shapes: Mapping[int, Mapping[str, tuple[int, ...]]]) -> 
 def _unmatched(
     field: str, patterns: Mapping[str, object], names: Mapping[str, object]
 ) -> Iterator[Problem]:
-    """Problems of the patterns that match no parameter."""
+    """One problem for each pattern that matches no parameter."""
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
             message = f"no parameter is named {pattern}; the model has {_some_names(names)}"

@@ -31,8 +31,8 @@ first head, the next `head_dim` rows to the second head, and so on."""
 
 
 def norm(spec: ModelSpec) -> nn.Module:
-    """A norm of the kind that stands before attention, before the feed-forward layer, and before
-    the output head."""
+    """A norm of the kind that `spec.norm` names. Such norms stand before attention, before the
+    feed-forward layer, and before the output head."""
     if spec.norm == "rms":
         return nn.RMSNorm(spec.width, eps=1e-6)
     return nn.LayerNorm(spec.width, eps=1e-5, bias=False)
@@ -178,13 +178,13 @@ class Transformer(nn.Module):
         return self.norm
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """Do nothing: the model has no dropout."""
+        """A context manager that does nothing: the model has no dropout."""
         return nullcontext()
 
 
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-    """The initial standard deviation of a parameter: its value at the base width, times muP's
-    factor. For a hidden matrix, `init_scale` is a further factor. The matrix `key_rotary` of latent
+    """The initial standard deviation of a parameter: that at the base width, times muP's factor.
+    For a hidden matrix, `init_scale` is a further factor. The matrix `key_rotary` of latent
     attention has one more factor (telescope.parametrisation.initial_values)."""
     parameter = model.get_parameter(name)
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
@@ -200,7 +200,7 @@ def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec
 def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
     """Set all parameters to new initial values, in place. Matrices get random values from one
     generator on the CPU, so the same seed gives the same values on any device. A matrix with the
-    initial standard deviation 0 becomes zero. Vectors become 1."""
+    initial standard deviation 0 becomes zero. All entries of vectors become 1."""
     generator = torch.Generator().manual_seed(seed)
     for name, role in model.parameter_roles().items():
         parameter = model.get_parameter(name)

@@ -34,7 +34,7 @@ class HiddenMatrices:
 @lru_cache(maxsize=256)
 def hidden_matrices(model: ModuleSpec) -> HiddenMatrices:
     """Sizes of the hidden matrices. The model is built on torch's meta device, which needs no
-    memory for the parameters."""
+    memory for the parameters. If the factory does not work there, the model is built on the CPU."""
     with torch.device("meta"), torch.random.fork_rng(devices=()):
         instance = UserModel(model, "standard")
     layouts = {

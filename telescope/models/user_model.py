@@ -5,7 +5,7 @@ A *factory* is the user's function that builds the module at a width. The module
 keeps its class, its parameter names and its state dict.
 
 The *size* of a parameter is the root mean square of its initial values. `UserModel` scales the
-initial values of each parameter, except vectors, such that the parameter's size is its size at the
+initial values of each parameter, except vectors. The new size of a parameter is its size at the
 base width times muP's factor. So a model at the base width stays as the factory made it, unless
 `init_scale` scales its hidden matrices. muP's factors on the output of the embedding and on the
 input of the readout are hooks on modules (telescope.models.multipliers).
@@ -106,8 +106,8 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
 
 
 class ModuleHolder:
-    """Holds a user's module. Its methods are the methods of nn.Module that training needs, and call
-    those of the module."""
+    """Holds a user's module, and gives training access to the module: to its parameters, its state
+    dict, its device and its evaluation mode."""
 
     module: nn.Module
 
@@ -214,7 +214,8 @@ class UserModel(ModuleHolder):
 
     def initialise(self, optimizer: OptimizerSpec, seed: int) -> None:
         """Build the module again with this seed, then scale each parameter to the size that
-        `init_std` returns. Vectors, and parameters that are all zero, stay as they are."""
+        `init_std` returns. Vectors, and parameters that are all zero, are not scaled. Nothing is
+        scaled if `keeps_initial_values` is true."""
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
             self._build()
@@ -227,8 +228,8 @@ class UserModel(ModuleHolder):
                     parameter.mul_(self.init_std(name, role, optimizer) / size)
 
     def keeps_initial_values(self, optimizer: OptimizerSpec) -> bool:
-        """True if the initial values stay as the factory made them: at the base width, with an
-        `init_scale` of 1."""
+        """True if the initial values stay as the factory made them. They do at the base width, if
+        `init_scale` is 1."""
         return self.spec.multiplier == 1.0 and optimizer.init_scale == 1.0
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:

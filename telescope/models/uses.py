@@ -89,8 +89,9 @@ class Trace:
 
 
 class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch declares no types there
-    """Observes every operation of torch, and records in `uses` how it uses parameters, by parameter
-    name. `path` holds the paths of the modules that are running, the innermost last."""
+    """Observes every operation of torch. Records in `uses`, by parameter name, how the operations
+    use each parameter. `path` holds the paths of the modules that are running, the innermost
+    last."""
 
     def __init__(self, parameters: Mapping[str, Tensor], path: Sequence[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -123,8 +124,8 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def _uses_in(
         self, operation: Any, args: tuple[Any, ...], results: set[int]
     ) -> Iterator[tuple[str, Use]]:
-        """Yields (parameter name, use) for each parameter among an operation's arguments. An
-        operation that only makes a view of the parameter is not a use."""
+        """Yields (parameter name, use) for each argument of an operation that is a parameter, or a
+        view or a copy of one. An operation that only makes a view is not a use."""
         module = self.path[-1] if self.path else ""
         operands = {operand.argument: operand for operand in self._operands(operation, args)}
         for number, argument in enumerate(args):

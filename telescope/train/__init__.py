@@ -3,12 +3,13 @@ shapes.
 
 The files in reading order:
 
-- One trial in training: `run`, `evaluation` (the held-out loss), `divergence` (the test for
-  diverged runs) and `loop` (the steps of all trials in a pack).
+- One trial in training: `run`, with `evaluation` (the held-out loss) and `divergence` (the test
+  that decides whether a run has diverged). `loop` takes the steps of all trials in a pack.
 - Several trials as one program: `pack`, `compiled` (compilation by torch.compile) and `program`
   (the choice of the fastest program).
-- `probes` (measurements inside the model), `checkpoint`, `branch` (runs that share their first
-  steps) and `flops` (floating-point operations of a trial).
+- Further parts: `probes` (measurements inside the model), `checkpoint` (files from which a trial
+  continues), `branch` (runs that share their first steps) and `flops` (floating-point operations of
+  a trial).
 """
 
 from telescope.train.loop import train, train_one

@@ -35,8 +35,8 @@ def cooldown(
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
     """A branch that consists of the trunk's first `step` steps and `cooldown_steps` further steps.
-    In the further steps, the learning rate decays linearly to the share `final_lr_fraction`, which
-    the branch has in common with the trunk."""
+    In the further steps, the learning rate decays linearly to `final_lr_fraction` times its highest
+    value. The branch has the same `final_lr_fraction` as the trunk."""
     assert step >= warmup_steps(trunk.horizon), f"step {step} is within the trunk's warm-up"
     steps = step + cooldown_steps
     horizon = replace(

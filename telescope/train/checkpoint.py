@@ -22,12 +22,12 @@ from telescope.trials.horizon import Branch
 
 FORMAT = 3
 """Version of the format of a state. Increase the version with every change that makes older states
-unusable. Version 3 began to name Muon's momenta by their shape."""
+unusable. Since version 3, the names of Muon's momenta contain their shapes."""
 
 
 def kept_path(folder: Path, digest: str, step: int) -> Path:
-    """Path of the state that the trial with this digest stores at `step`, in the folder of its
-    checkpoint."""
+    """Path of the state that the trial with this digest stores at `step`. `folder` is the folder of
+    the job's checkpoints."""
     return folder / f"{digest}@{step}.pt"
 
 

@@ -6,9 +6,10 @@ graph, since weights and tokens are inputs of the graph. The optimizer's step is
 trials of a pack (telescope.train.pack) run through the graph one after the other.
 
 The first compilation on a machine takes about half a minute, and the compilation of each further
-graph about half as long. torch keeps compiled graphs in a cache on disk; to load a graph from this
-cache takes one to five seconds. The compile time of each graph is recorded in the same folder.
-telescope.train.program reads these records before it decides whether to compile.
+graph about half as long. torch keeps compiled graphs in a cache on disk. A worker takes about five
+seconds to load its first graph from this cache, and about one second for each further graph. The
+compile time of each graph is recorded in the same folder. telescope.train.program reads these
+records before it decides whether to compile.
 
 Compiled code gives the same numbers as code that is not compiled, up to rounding. With AdamW at
 moderate learning rates, rounding changes the loss by less than 1e-6 of its value. Newton-Schulz
@@ -49,8 +50,8 @@ from telescope.trials.types import Parametrisation
 
 log = logging.getLogger("telescope.compiled")
 
-# name of an environment variable: `never` switches compilation off; any other value, or none,
-# compiles if that saves time
+# Name of an environment variable. If its value is `never`, nothing is compiled. Otherwise, graphs
+# are compiled if that saves time.
 COMPILE = "TELESCOPE_COMPILE"
 # assumed seconds of the first compilation on a machine; measured: 26 to 34 on a CPU
 FIRST_SECONDS = 35.0
@@ -127,7 +128,7 @@ def expected_seconds(graph: Graph) -> float:
 
     If the compile time of the graph is recorded, the graph is in the cache, and the result is the
     time to load it. Otherwise, the result is the last compile time that was recorded for any graph.
-    If no record can be read, it is FIRST_SECONDS.
+    If there is no record, or the last one is damaged, the result is FIRST_SECONDS.
     """
     if graph.record.exists():
         return CACHED_SECONDS if _compiled.cache_info().currsize else FIRST_CACHED_SECONDS
@@ -165,8 +166,8 @@ def compile_graph(graph: Graph) -> float:
 
 
 def record_seconds(graph: Graph, seconds: float) -> None:
-    """Record the compile time of a graph. If the record cannot be written, this is only logged:
-    then only the next estimate of a compile time is less accurate."""
+    """Record the compile time of a graph. If the record cannot be written, a warning is logged, and
+    later estimates of compile times are less accurate."""
     try:
         graph.record.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=graph.record.parent, delete=False) as draft:
@@ -178,15 +179,18 @@ def record_seconds(graph: Graph, seconds: float) -> None:
 
 @cache
 def ensure_compiled(graph: Graph) -> bool:
-    """Compile the graph, once per process. Returns False if this fails. It can fail although
-    another machine decided to compile, if that machine has a compiler and this machine does not."""
+    """Compile the graph, once per process. Returns False if this process cannot or must not
+    compile, or if compiling fails. For example, another machine with a compiler may have decided to
+    compile, but this machine has no compiler."""
     try:
         if (reason := obstacle()) is None:
             compile_graph(graph)
     except Exception:
         reason = obstacle()
     if reason:
-        log.warning("width %d is not compiled on this worker: %s", graph.model.width, reason)
+        log.warning(
+            "the model of width %d is not compiled on this worker: %s", graph.model.width, reason
+        )
     return reason is None
 
 

@@ -23,7 +23,7 @@ class LossHistory:
     """The losses of a run's steps, reduced to the three scalars on the device that the test
     needs."""
 
-    first_loss: Tensor  # loss of the first step; nan before it
+    first_loss: Tensor  # loss of the first step; nan before the first step
     steps_above: Tensor  # length of the current stretch of steps with a loss above the first
     most_steps_above: Tensor  # length of the longest such stretch so far
 
@@ -35,8 +35,8 @@ class LossHistory:
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], device: torch.device) -> "LossHistory":
-        """The history that a checkpoint contains, with the values that the method `state`
-        returned."""
+        """The history that a checkpoint contains. `state` has the values that the method `state`
+        returned, by name."""
         first_loss, above, longest = (
             state[name].to(device) for name in ("first_loss", "above", "longest")
         )

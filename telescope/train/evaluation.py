@@ -1,4 +1,4 @@
-"""The held-out loss of a model."""
+"""The held-out loss of a model: its loss on text that training does not use."""
 
 import math
 from dataclasses import dataclass
@@ -39,8 +39,8 @@ class HeldOut:
 
     @torch.no_grad()
     def loss(self, model: Model, device: torch.device) -> float:
-        """The held-out loss in nats per token: the mean loss on each part, weighted by the share of
-        the part. The result is inf if this number is not finite."""
+        """The held-out loss in nats per token: the mean loss on each part times the part's share,
+        summed over the parts. The result is inf if this number is not finite."""
         mean = sum(
             share * _mean_loss(model, windows.to(device))
             for share, windows in zip(self.shares, self.windows, strict=True)

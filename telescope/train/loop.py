@@ -1,16 +1,14 @@
-"""The training loop.
+"""The training loop, which trains one or more trials and yields the points of their loss curves.
 
-The training loop: trains one or more trials and yields the points of their loss curves.
-
-`train(specs)` is a generator. A worker sends on the points that it yields, and stops the training
-by closing the generator. The trials form a *pack* (telescope.train.pack): their models and batches
-have equal shapes, and they run together as one program. `train_one(spec)` trains a pack of one
-trial.
+`train(specs)` is a generator. A worker sends on the points that the generator yields, and passes a
+function `stopping` that tells which trials must stop. The trials form a *pack*
+(telescope.train.pack): their models and batches have equal shapes, and they run together as one
+program. `train_one(spec)` trains a pack of one trial.
 
 The spec alone determines a trial: the seed determines the initial values, and the seed and the step
 determine the batch. The curve of a trial in a pack is the same as that of the trial alone, up to
-rounding. A run may be resumed from a checkpoint, in the same pack and by the same program. On a
-CPU, the points after the checkpoint are then exactly those of an uninterrupted run.
+rounding. A run can be resumed from a checkpoint. On a CPU, the points after the checkpoint are
+exactly those of an uninterrupted run, if the pack and the program are the same as before.
 
 A run ends early in two cases:
 
@@ -29,8 +27,8 @@ The `measure` of a trial decides what the trial records:
   batch. Each point records how far the output of every layer has moved.
 - `time`: every step has a point. The last point records the median time of a step, unless the run
   diverged.
-- `loss`: the point of the last step also records the final size of the hidden matrices
-  (telescope.train.probes), unless the run diverged.
+- `loss`: the point of the last step also records the final size of the hidden matrices and the
+  effect of the last step (telescope.train.probes), unless the run diverged.
 
 If the optimizer's options ask for it, training also records the largest attention logits, and may
 bound them (telescope.optim.qk_clip).
@@ -79,14 +77,15 @@ Progress = CurvePoint | Last | Left
 
 
 class Clock:
-    """Adds wall-clock time to the seconds of the runs that took it, in equal shares."""
+    """Divides wall-clock time equally among the runs that took it, and adds it to their seconds."""
 
     def __init__(self) -> None:
         self.charged_until = time.perf_counter()
 
     def charge(self, runs: Collection[TrainingRun]) -> None:
-        """Add the time since the last call, or since the clock was made, to the seconds of these
-        runs in equal shares. A branch that still takes the steps of its trunk gets no time."""
+        """Divide the time since the last call, or since the clock was made, equally among these
+        runs. A branch that still takes the steps of its trunk does not add its share to its
+        seconds."""
         time_now = time.perf_counter()
         for run in runs:
             if not run.in_trunk:
@@ -126,7 +125,7 @@ def train(
     losses: pack.Losses = pack.losses,
 ) -> Iterator[Progress]:
     """Train trials of one shape together. Yields the points of their curves, and a `Left` for each
-    trial that leaves before its end.
+    trial that leaves before its end. The `index` of a trial is its position in `specs`.
 
     A trial continues from its checkpoint if there is one, and otherwise from the state of its trunk
     if there is one. Before each step, every trial for which `stopping(index)` is true leaves.
@@ -192,7 +191,8 @@ def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iter
 def _measure_coordinates(
     index: int, run: TrainingRun, stopping: Callable[[int], bool]
 ) -> Iterator[Progress]:
-    """Train one run that measures coordinates. Yields its points."""
+    """Train one run that measures coordinates. Yields its points, and a `Left` if it leaves before
+    its end."""
     for point in _first_steps(run):
         yield Last(index, point) if run.ended else CurvePoint(index, point)
         if not run.ended and stopping(index):

@@ -162,7 +162,7 @@ class Together(TorchFunctionMode):
         """A lookup of `tokens` (P B, T) in `weight` (P, V, D). The P tables become one table of P V
         rows, and the token ids of each member are shifted to the member's own rows."""
         assert (padding_idx, max_norm, scale_grad_by_freq, sparse) == (None, None, False, False), (
-            "a pack cannot hold such embeddings"
+            "a pack cannot hold embeddings with these options"
         )
         first_row = weight.shape[1] * torch.arange(self.members, device=tokens.device)  # (P)
         rows = tokens.reshape(self.members, -1) + first_row[:, None]

@@ -1,19 +1,19 @@
 """Measurements inside a model in training, which show whether its parametrisation is right.
 
-With a right parametrisation, the measured numbers are about the same at all widths. They become
-metrics of a point of the loss curve. telescope.studies.coordinates.check and
+With the right parametrisation, the measured numbers are about the same at all widths. The numbers
+become metrics of a point of the loss curve. telescope.studies.coordinates.check and
 telescope.studies.telescoping.answer.late compare them across widths.
 
 `Beginning` measures in the first steps, on one fixed batch. Its metrics are log2 of the RMS of
 these quantities:
 
-- `moved/<layer>`: the change of a layer's output since step 0, and `moved/logits`, the change of
-  the logits. The output is taken before any norm, since a norm would fix its size and hide all
-  growth. The change is measured instead of the output itself, since output heads start at zero.
+- `moved/<layer>` and `moved/logits`: the change of a layer's output, and of the logits, since step
+  0. A layer's output is taken before any norm, since a norm would fix its size and hide all growth.
+  The change is measured instead of the output itself, since output heads start at zero.
 - `own/<layer>`: the part of this change that is due to the layer's own update. It is (W - W0) x,
   where W is the layer's matrix, W0 is the matrix at step 0, and x is the layer's input. The rest of
-  the change is due to a change of x. If embeddings learn fast, this rest can be so large that
-  `moved/<layer>` does not show that the learning rate of hidden matrices falls too fast with width.
+  the change is due to a change of x. If embeddings learn fast, this rest is large. Then
+  `moved/<layer>` may hide that the learning rate of hidden matrices falls too fast with width, but
   `own/<layer>` shows it.
 
 `RunEnding` measures at the end of a run. Its metrics are the spectral norm of the hidden matrices,
@@ -56,9 +56,9 @@ class Beginning:
         self._forward(lambda name, output: self.outputs.update({name: output}))
 
     def metrics(self) -> dict[str, float]:
-        """log2 of the RMS of each quantity. Left out are quantities that are not finite, and
-        quantities that are zero. A layer does not move while the output head is zero, since no
-        gradient reaches the layer."""
+        """log2 of the RMS of each quantity, by name. A quantity is left out if it is zero or not
+        finite, or if its shape differs from the shape at step 0. A layer does not move while the
+        output head is zero, since no gradient reaches the layer."""
         rms: dict[str, float] = {}
 
         def compare(name: str, output: Tensor) -> None:
@@ -100,9 +100,9 @@ class RunEnding:
         self.weights = {path: layer.matrix.clone() for path, layer in model.hidden_layers().items()}
 
     def metrics(self) -> dict[str, float]:
-        """For each kind of hidden matrix, the median over the model's blocks of its spectral norm,
-        and of the spectral norm of its last update. Also the RMS of the change of the last
-        features, if telescope knows where to read them."""
+        """For each kind of hidden matrix (`layer_kind`), two medians over the model's blocks: the
+        spectral norm of the matrix, and the spectral norm of its last update. Also the RMS of the
+        change of the last features, if telescope knows where to read them."""
         weights = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         updates = {path: weights[path] - before for path, before in self.weights.items()}
         values: defaultdict[str, list[float]] = defaultdict(list)
@@ -168,9 +168,9 @@ def hidden_layer_hooks(
 
 @torch.no_grad()
 def spectral_norms(matrices: list[Tensor]) -> list[float]:
-    """The largest singular value of each matrix, divided by sqrt(fan_out / fan_in). It comes from a
-    power iteration, which runs on all matrices of one shape together, and is accurate to a few
-    percent."""
+    """The largest singular value of each matrix, divided by sqrt(fan_out / fan_in). A power
+    iteration computes it to within a few percent. The iteration runs on all matrices of one shape
+    together."""
     stacks: defaultdict[torch.Size, list[int]] = defaultdict(list)
     for i, matrix in enumerate(matrices):
         stacks[matrix.shape].append(i)

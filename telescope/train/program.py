@@ -4,10 +4,11 @@ Trials have one *shape* if their models and batches have equal shapes. Several s
 together as a *pack* (telescope.train.pack).
 
 A short measurement on random tokens decides. Packs of 1, 2, 4, ... trials are timed until a pack
-takes over 5 % more time per trial than the pack of half its size, or memory does not suffice for
-the next pack. Then, compiling is considered. If it is expected to save more time in the remaining
-steps than it costs, packs are timed again as compiled programs. The fastest program is chosen. But
-if a simpler program takes at most about 5 % more time, the simpler one is chosen.
+takes over 5 % more time per trial than the pack of half its size, or until the memory or the limit
+`max_members` does not allow a larger pack. If compiling is expected to save more time in the
+remaining steps than it costs, packs are timed again as compiled programs. The fastest program is
+chosen. But if a simpler program takes at most about 5 % more time, the simpler one is chosen: a
+single trial instead of a pack, or a program that is not compiled.
 """
 
 import math
@@ -24,8 +25,9 @@ from telescope.optim.optimizer import build_optimizer, step_together
 from telescope.train import compiled, pack
 from telescope.trials.spec import TrialSpec
 
-# A pack must take less than this share of the time per trial of a single trial. A compiled program
-# must take at most this share of the time per trial of the program that is not compiled.
+# A pack is chosen only if it takes less time per trial than this share of the time of a single
+# trial. A compiled program is chosen only if it takes at most this share of the time that the same
+# trials take without compiling.
 WORTH_IT = 0.95
 # a pack of twice the size is tried only if the last doubling multiplied the time per trial by this
 # factor or less

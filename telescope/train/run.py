@@ -88,7 +88,8 @@ class TrainingRun:
         return torch.split(self.batch(self.step), tokens // self.spec.data.context)
 
     def reseed(self) -> None:
-        """Seed the random numbers that the model draws in the next step, as for dropout."""
+        """Seed the random numbers that the model draws in the next step, for instance for
+        dropout."""
         self.model.reseed(self.spec.seed * 1_000_003 + self.step)
 
     def begin_interval(self) -> None:
@@ -191,7 +192,7 @@ class TrainingRun:
 
 
 def curve_of(state: Mapping[str, Any]) -> list[Measurement]:
-    """The points of the curve in a checkpoint."""
+    """The points of the curve that a checkpoint's state contains."""
     return [Measurement(*point) for point in state["curve"]]
 
 

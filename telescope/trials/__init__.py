@@ -2,7 +2,8 @@
 
 The files in reading order:
 
-- `types` defines the types of fields in specifications. `lattice` rounds numbers that are planned.
+- `types` defines the types of fields in specifications. `lattice` rounds the numbers that a study
+  plans.
 - `architecture`, `model`, `presets`, `optimizer`, `mixtures`, `data` and `horizon` define the parts
   of a specification. `spec` defines the complete specification, and `identity` its digest.
 - `numerics` names the arithmetic by which a trial is computed. `outcome` defines the states, curve

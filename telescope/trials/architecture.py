@@ -1,5 +1,7 @@
-"""The architecture of telescope's own Transformer, without a width, and checks whether it can be
-built."""
+"""The architecture of telescope's own Transformer, without a width.
+
+`width_problem` and `architecture_problems` find the reasons why an architecture cannot be built.
+"""
 
 import math
 from collections.abc import Iterator
@@ -21,12 +23,13 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True)
 class KnownAttention:
-    """Properties of a model's attention. They exist only for models in which telescope knows the
-    modules that compute attention."""
+    """Properties of a model's attention. telescope knows them only if it knows which modules of the
+    model compute attention."""
 
     scale: AttentionScale
     normed: bool  # True if queries and keys are normalised before their product
-    shares_rotary_key: bool  # True if all heads share one rotary key; its size is fixed
+    # True if all heads share one key that is rotated by position; its size does not grow with width
+    shares_rotary_key: bool
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -44,7 +47,7 @@ class Architecture:
     position."""
     head_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 16
     """Size of one attention head. It is the same at every width; the number of heads grows with
-    width. Under mla, it is the size of the part of a head that is not rotated by position."""
+    width. Under mla, queries and keys have a further part of size rotary_dim."""
     kv_rank_ratio: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Under mla: size of the latent vector, divided by the width. The size must be a whole number
     at every width."""
@@ -52,8 +55,8 @@ class Architecture:
     """Under mla: size of the part of each query that is rotated by position, and of the rotated key
     that all heads share. By default, it is half of head_dim."""
     query_heads_per_kv: Count = 1
-    """Number of query heads that share one key/value head. 1 gives multi-head attention; a larger
-    number gives grouped-query attention."""
+    """Number of query heads that share one key head and one value head. 1 gives multi-head
+    attention; a larger number gives grouped-query attention."""
     qk_norm: bool = False
     """Normalise the query and the key of each head by their RMS."""
     norm: Literal["rms", "layer"] = "rms"
@@ -155,7 +158,7 @@ this value."""
 
 
 def architecture_problems(model: Architecture) -> Iterator[Problem]:
-    """The problems of fields that contradict each other at every width."""
+    """The problems of fields that contradict each other, whatever the width is."""
     for name, other_name, required in ONLY_WITH:
         value, other_value = getattr(model, name), getattr(model, other_name)
         is_default = value == Architecture.__dataclass_fields__[name].default

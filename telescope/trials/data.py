@@ -18,14 +18,14 @@ class DataSpec:
     `vocab_size` when it accepts a job."""
 
     corpus: mixtures.CorpusOrMixture
-    """A corpus: the name of a built-in corpus (python-stdlib, python-docs), the name of a
-    registered corpus, or the path of a file or folder. Or a mixture: a mapping of two or more
-    corpora to weights, such as {python-stdlib: 7, python-docs: 3}. Each weight must be at least a
-    millionth of the sum of the weights."""
+    """A corpus or a mixture. A corpus is given by the name of a built-in corpus (python-stdlib,
+    python-docs), by the name of a registered corpus, or by the path of a file or folder. A mixture
+    is a mapping of two or more corpora to weights, such as {python-stdlib: 7, python-docs: 3}. Each
+    weight must be at least a millionth of the sum of the weights."""
     tokenizer: Annotated[str, Field(min_length=1)] = "bytes"
-    """How text becomes tokens: bytes; or bpe-N, a BPE with up to N entries that telescope trains on
-    the corpus, or on all corpora of a mixture; or the path of a tokenizer.json. Leave it out if a
-    corpus already holds tokens."""
+    """How text becomes tokens. bytes: each byte is a token. bpe-N: telescope trains a BPE with up
+    to N entries on the corpus, or on all corpora of a mixture. The path of a tokenizer.json: this
+    tokenizer is used. Leave the field out if a corpus already holds tokens."""
     context: Annotated[int, Field(ge=2)] = 64
     """Context length of the model: the number of tokens in a training window."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1

@@ -13,8 +13,8 @@ from telescope.errors import Problem
 from telescope.trials.data import DataSpec
 from telescope.trials.types import STRICT, Count, Fraction, Positive
 
-# Number of first steps that a run that measures time leaves out, since they are slower. Such a run
-# also leaves out its last step, which ends in a measurement of the held-out loss.
+# A run that measures the time of a step leaves out this many steps at its start, since they are
+# slower. It also leaves out its last step, which ends with a measurement of the held-out loss.
 UNTIMED_STEPS = 5
 
 
@@ -47,11 +47,11 @@ class HorizonSpec:
     They form whole windows, at least one per corpus. If fewer tokens are held out, the loss is
     measured on those."""
     evaluate_every: Count | None = None
-    """Number of steps between two measurements of the held-out loss. By default, the loss is
-    measured only after the last step."""
+    """Number of steps between two measurements of the held-out loss. The loss is also measured
+    after the last step; by default, only then."""
     record_every: Count | None = None
-    """Number of steps between two points of the loss curve. By default, it is the smallest number
-    that gives at most 60 points. Each measurement of the held-out loss adds a point, too."""
+    """Number of steps between two points of the loss curve. By default, it is steps / 60, rounded
+    up, which gives at most 60 points. Each measurement of the held-out loss adds a point, too."""
     stop_below_loss: Positive | None = None
     """End the run at the first held-out loss at or below this value, in nats per token. It needs
     evaluate_every. Jobs of the kind telescope cannot use it, since all their runs would end at the

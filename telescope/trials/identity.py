@@ -1,4 +1,4 @@
-"""Canonical JSON and digests. The digest of a specification's canonical JSON is its identity."""
+"""Canonical JSON of specifications, and its digests, which identify the specifications."""
 
 import hashlib
 import json

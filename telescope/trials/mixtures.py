@@ -5,8 +5,9 @@ weights, for example `{python-stdlib: 7, python-docs: 3}`. Each corpus of a mixt
 *share* of a part is its weight divided by the sum of all weights. A single corpus is one part with
 share 1.
 
-Each training window comes from one part, which is drawn at random with the shares as probabilities.
-The held-out loss is the mean of the losses on the parts, weighted by their shares (telescope.data).
+Each training window comes from one part, which is drawn at random with the shares as probabilities
+(telescope.data.batches). The held-out loss is the mean of the losses on the parts, weighted by
+their shares (telescope.train.evaluation).
 """
 
 import math
@@ -16,12 +17,12 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
 LARGEST_WEIGHT = 1e9
-SMALLEST_SHARE = 1e-6  # of a part with a smaller share, a model would read almost nothing
+SMALLEST_SHARE = 1e-6  # a model would read almost nothing of a part with a smaller share
 
 
 @dataclass(frozen=True)
 class Part:
-    """A corpus of a mixture: the name or path of the corpus, and its weight."""
+    """A part of the data: the name or path of its corpus, and its weight."""
 
     corpus: str
     weight: float
@@ -38,7 +39,7 @@ def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def corpus_label(corpus: str | tuple[Part, ...]) -> str:
-    """The text for `data.corpus` in messages."""
+    """The text that messages use for `data.corpus`."""
     if isinstance(corpus, str):
         return f"corpus {corpus}"
     return "mixture of " + ", ".join(

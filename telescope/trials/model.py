@@ -4,8 +4,8 @@ There are two families of models: telescope's own Transformer (`ModelSpec`), and
 write (`ModuleSpec`). A user's *factory* is a function that takes a width and returns the module.
 
 The specifications of both families have the methods `factories`, `known_depth` and
-`known_attention`. They are not properties, since exported files list all properties of a
-`ModelSpec`. Everything in which the families differ and that needs torch is in
+`known_attention`. These are not properties, since exported files list all properties of a
+`ModelSpec`. The functions that need torch and differ between the families are in
 telescope.models.family.
 """
 

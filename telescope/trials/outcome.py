@@ -36,8 +36,8 @@ class TrialState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True if the trial has ended. Only a retry of its job can start a trial again that is
-        FAILED or STOPPED."""
+        """True if the trial has ended. A trial that is FAILED or STOPPED can start again, but only
+        if its job is retried."""
         return self in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
 
 
@@ -50,7 +50,7 @@ MEANING = {
     ),
     TrialState.FAILED: "No attempt to run the trial succeeded; `failure` says why.",
     TrialState.STOPPED: (
-        "The trial ended early, since its job was cancelled or no longer needed the trial."
+        "The trial ended early, since its job was cancelled or ended without the trial."
     ),
 }
 
@@ -82,11 +82,12 @@ class Measurement:
     optimizer steps."""
 
     step: int
-    tokens: int
-    flops: float
-    seconds: float  # seconds of training so far, including earlier attempts
-    # metrics by name: `train_loss` is the mean training loss since the previous point, `loss` is
-    # the held-out loss if it was measured, and others depend on what the run measures
+    tokens: int  # tokens of all steps so far, including steps that a trunk took
+    flops: float  # floating-point operations so far, without those of a trunk
+    seconds: float  # seconds of training so far, including earlier attempts, without a trunk's
+    # Metrics by name. `train_loss` is the mean training loss since the previous point. `loss` is
+    # the held-out loss if it was measured, and inf if the run diverged. Other metrics depend on
+    # what the run measures.
     metrics: Mapping[str, float]
 
 

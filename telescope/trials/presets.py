@@ -3,7 +3,7 @@
 A job may write `model: {preset: llama-like, ...}` instead of all fields of the architecture. The
 preset then fills in the fields that the job leaves out. A field that the job sets takes precedence.
 Presets leave `depth` and `head_dim` at their defaults. A trial's identity does not depend on
-whether the job or a preset set its fields.
+whether a field was set by the job or by a preset.
 
 A preset resembles the model in its name as far as `telescope.trials.architecture.Architecture`
 allows. For example, all presets have no biases, and attend to the whole context.
@@ -37,7 +37,7 @@ PRESETS: Mapping[PresetName, Architecture] = {
         tied_embeddings=True,
         qk_norm=True,
     ),
-    "llama-like": LLAMA,  # Llama 3, but query_heads_per_kv is left to the job
+    "llama-like": LLAMA,  # Llama 3, but query_heads_per_kv stays at its default, 1
     "gpt2-like": Architecture(
         mlp="gelu", mlp_ratio=4.0, norm="layer", positions="learned", tied_embeddings=True
     ),

@@ -36,8 +36,8 @@ WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "cons
 
 
 def require_none(problems: Iterator[Problem]) -> None:
-    """Raise ValueError with the first problem, if there is one. pydantic's validators call this
-    function."""
+    """Raise ValueError with the first problem, if there is one. The validators of specifications
+    call this function."""
     for problem in problems:
         raise ValueError(f"{problem.field}: {problem.message}")
 
