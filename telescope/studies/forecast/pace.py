@@ -64,7 +64,7 @@ def assumed(step_flops: float, depth: int | None) -> Pace:
         f"{ASSUMED_FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s and "
         f"{1e3 * ASSUMED_SECONDS_PER_BLOCK:.1f} ms per block and step"
     )
-    source = f"no earlier runs are known here; assumes {speeds}, as on one CPU thread"
+    source = f"no earlier runs are known here; the assumed speed is {speeds}, as on one CPU thread"
     return Pace(step_flops / seconds, estimated=True, source=source)
 
 
