@@ -8,9 +8,9 @@ The smoothing rule is a moving mean. A window consists of a recorded point and t
 up to SMOOTHED points in all. The smoothed curve has one point for each window: the mean loss at the
 mean log tokens of the window. The smoothed curve is then smoothed again in the same way. The result
 is exact if the loss is linear in log tokens within each window. Recorded points are evenly spaced
-in tokens, so they are far apart in log tokens near the beginning of a run. Windows there have
-fewer points: they extend to either side by at most an eighth of the tokens so far. Smoothing
-divides the noise of single points by about sqrt(1.5 SMOOTHED).
+in tokens, so they are far apart in log tokens near the beginning of a run. Windows there have fewer
+points: they extend to either side by at most an eighth of the tokens so far. Smoothing divides the
+noise of single points by about sqrt(1.5 SMOOTHED).
 
 The reading rule is the first sustained crossing. A run reaches the target at the first smoothed
 point from which on SMOOTHED points in a row are at or below the target. If fewer points remain, all
