@@ -6,14 +6,14 @@ formulas for T(B), here called *forms*, are fitted to the settled batch sizes of
 batch sizes at which the tokens are known (`telescope.statistics.batch_readings`). Every run is an
 observation of log T, and all observations have the same variance.
 
-    piecewise    T = T_min max(1, B / B*)^(1 + s), with -1 < s < 0
+    piecewise    T = T_min max(1, B / B*)^(1 + s), with -1 <= s <= 0
     smooth       T = T_min (1 + B / B_crit)
 
-T_min is the number of tokens at small batch sizes. B* and B_crit are the critical batch by either
-form. The piecewise form is from arXiv 2505.02222, appendix F. The number of steps is S = T / B. On
-log-log axes, S falls with B at slope -1 up to B*, and at the slope s beyond B*. The smooth form is
-from McCandlish et al., arXiv 1812.06162, who write it as (S / S_min - 1)(T / T_min - 1) = 1, where
-S_min is the number of steps at very large batch sizes.
+T_min is the number of tokens at small batch sizes. The critical batch is B* by the piecewise form,
+and B_crit by the smooth form. The piecewise form is from arXiv 2505.02222, appendix F. The number
+of steps is S = T / B. On log-log axes, S falls with B at slope -1 up to B*, and at the slope s
+beyond B*. The smooth form is from McCandlish et al., arXiv 1812.06162, who write it as
+(S / S_min - 1)(T / T_min - 1) = 1, where S_min is the number of steps at very large batch sizes.
 
 arXiv 2505.02222 also defines the token-optimal batch B_tok, as the largest B with T(B) = min T
 (equation 6). Measured tokens are noisy, so here B_tok is the largest B at which the piecewise form
@@ -32,8 +32,8 @@ If the interval of B* reaches the smallest settled batch size, it extends to 0. 
 largest, it extends to inf. The interval of B_crit does so only if it reaches BEYOND doublings below
 the smallest or above the largest settled batch size.
 
-Parts: `Observations` · `piecewise` -> `Piecewise` · `critical_batch`, B* alone · `smooth` ->
-`Smooth`.
+Parts: `Observations`, the input of the fits · `piecewise`, the fit of the piecewise form ·
+`critical_batch`, B* alone · `smooth`, the fit of the smooth form.
 """
 
 import math
@@ -82,8 +82,8 @@ class Observations:
 
     def allowed_excess(self, misfit: float, parameters: int) -> float:
         """The excess over the least squared error that a 90 % interval allows. `misfit` is the
-        least squared error, and `parameters` the number of parameters of the fitted form. inf if
-        there are no degrees of freedom."""
+        least squared error, and `parameters` is the number of parameters of the fitted form. The
+        excess is inf if there are no degrees of freedom."""
         squares, dof = self.squares + misfit, int(self.runs.sum()) - parameters
         p = self.misfit_p_value(misfit, parameters)
         if p is not None and p < DOUBTFUL:

@@ -48,10 +48,10 @@ def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float
     """An estimate of a quantity that is distributed as a weighted mixture of Student t
     distributions.
 
-    The distributions have these means and standard deviations and `dof` degrees of freedom. The
-    weights must sum to 1. The value of the estimate is m - `lowered` x v / 2, where m and v are the
-    mean and the variance of the mixture. If that is below the interval, the value is the interval's
-    lower end."""
+    `means` and `sds` are the means and the scales of these distributions, which all have `dof`
+    degrees of freedom. The weights must sum to 1. The value of the estimate is m - `lowered` x v /
+    2, where m is the mean of the mixture, and v is its variance if the scales are taken to be
+    standard deviations. If that is below the interval, the value is the interval's lower end."""
     mean = float(weights @ means)
     variance = float(weights @ (sds**2 + (means - mean) ** 2))
 

@@ -14,8 +14,8 @@ curves are compared over the device counts n at which both are defined:
                      at which the first optimizer is ahead, another area for those at which the
                      second is ahead
 
-Parts: `non_dominated`, the Pareto-optimal points · `Frontier`, an iso-loss curve · `compare` ->
-`Dominance`.
+Parts: `non_dominated`, the Pareto-optimal points · `Frontier`, an iso-loss curve · `Dominance`, the
+comparison of two curves, which `compare` computes.
 """
 
 import math
@@ -54,8 +54,7 @@ class Frontier:
 
     @classmethod
     def of(cls, devices: ArrayLike, hours: ArrayLike) -> "Frontier":
-        """The curve through those of these points that are Pareto-optimal. Equal points count
-        once."""
+        """The curve through the points that are Pareto-optimal. Equal points count once."""
         optimal = non_dominated(devices, hours)
         counts, first = np.unique(np.asarray(devices, dtype=np.float64)[optimal], return_index=True)
         return cls(counts, np.asarray(hours, dtype=np.float64)[optimal][first])

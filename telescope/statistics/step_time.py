@@ -16,8 +16,8 @@ computing, and every device computes the whole update, as in the naive Muon of a
 simplification makes the time too short: latency and slow devices are left out. Every time states
 its `Origin`, so that readers can tell modelled from measured times.
 
-Parts: `DeviceCluster` and `StepCost`, the inputs · `modelled`, `measured` -> `StepTime` ·
-`splits_evenly`, `device_counts`.
+Parts: `DeviceCluster` and `StepCost`, the inputs · `StepTime`, the result of `modelled` and of
+`measured` · `splits_evenly` and `device_counts`, the device counts that a batch splits over.
 """
 
 import math

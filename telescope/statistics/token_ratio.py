@@ -16,16 +16,16 @@ Their 90 % intervals are Student t intervals.
 The *trend* is the exponent of R ~ B^exponent, fitted by least squares over the batch sizes from the
 larger of the two critical batches on. (An optimizer's critical batch is the batch size beyond which
 its tokens rise, see `telescope.statistics.critical_batch`.) An advantage of the second optimizer
-lasts if R is above 1 and does not fall there (section 2.4). The interval of the trend covers only
-differences between seeds. It does not cover differences in how well the learning rate was tuned at
-each batch size, since these are part of the comparison.
+lasts if R is above 1 and does not fall at these batch sizes (section 2.4 of arXiv 2505.02222). The
+interval of the trend covers only differences between seeds. It does not cover differences in how
+well the learning rate was tuned at each batch size, since these are part of the comparison.
 
 There are pairs only at batch sizes that are settled for both optimizers: for each of them, at least
 one run reached the loss, and no run gives only a bound (`telescope.statistics.batch_readings`). If
 a batch size has no pairs, its ratio is a bound, computed from the intervals of both optimizers'
 tokens. If all runs of an optimizer diverged at a batch size, there is no ratio.
 
-Parts: `Pairs` · `ratios` -> a `RatioAt` per batch size · `trend` -> `Trend`.
+Parts: `Pairs` · `ratios`, a `RatioAt` for each batch size · `trend`, a `Trend`.
 """
 
 import math
@@ -92,8 +92,8 @@ LOG_RATIO = np.array([1.0, -1.0])  # gradient of log R with respect to (first, s
 
 
 class Standing(StrEnum):
-    """Whether the second optimizer needs fewer tokens than the first (ahead) or more (behind). It
-    is unresolved if the interval of the ratio contains 1."""
+    """Whether the second optimizer needs fewer tokens than the first (ahead) or more (behind). The
+    standing is unresolved if the interval of the ratio contains 1."""
 
     AHEAD = "ahead"
     BEHIND = "behind"
@@ -154,8 +154,8 @@ def bound(first: AtBatch, second: AtBatch) -> RatioAt:
 
 
 class Direction(StrEnum):
-    """Whether R rises or falls as the batch size grows. It is unresolved if the interval of the
-    exponent contains 0."""
+    """Whether R rises or falls as the batch size grows. The direction is unresolved if the interval
+    of the exponent contains 0."""
 
     RISING = "rising"
     FALLING = "falling"
@@ -168,8 +168,8 @@ class Trend:
 
     exponent: Estimate
     # Probability of an exponent this low or lower if the true exponent is 0. A small value means
-    # that R falls. If the noise is unknown or zero, it is 0 for an exponent below 0, and otherwise
-    # 1.
+    # that R falls. If the noise is unknown or zero, `p_falling` is 0 for an exponent below 0, and
+    # otherwise 1.
     p_falling: float
     batches: int  # number of batch sizes
 

@@ -8,9 +8,9 @@ The smoothing rule is a moving mean. A window consists of a recorded point and t
 up to SMOOTHED points in all. The smoothed curve has one point for each window: the mean loss at the
 mean log tokens of the window. The smoothed curve is then smoothed again in the same way. The result
 is exact if the loss is linear in log tokens within each window. Recorded points are evenly spaced
-in tokens, so that they are far apart in log tokens near the beginning of a run. Windows there have
-fewer points: they extend to either side by at most an eighth of the tokens so far. Smoothing
-divides the noise of single points by about sqrt(1.5 SMOOTHED).
+in tokens, so they are far apart in log tokens near the beginning of a run. Windows there have fewer
+points: they extend to either side by at most an eighth of the tokens so far. Smoothing divides the
+noise of single points by about sqrt(1.5 SMOOTHED).
 
 The reading rule is the first sustained crossing. A run reaches the target at the first smoothed
 point from which on SMOOTHED points in a row are at or below the target. If fewer points remain, all
@@ -23,7 +23,10 @@ previous point, linearly in log tokens. Nothing is extrapolated:
   tokens than it was trained for. Censored runs are kept, since to drop them would favour the
   optimizer with the shorter runs.
 
-Parts: `LossCurves`, the input · `smoothed` -> `Smoothed` · `Smoothed.crossings` -> `Crossings`.
+SMOOTHED is the default of the argument `window` of `smoothed`, and both rules use that argument.
+
+Parts: `LossCurves`, the input · `smoothed`, the smoothing rule · `Smoothed.crossings`, the reading
+rule · `Crossings`, its result.
 """
 
 from collections.abc import Sequence
@@ -35,7 +38,7 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-SMOOTHED = 11  # number of points in a full window; a curve has up to 200 points
+SMOOTHED = 11  # number of points in a full window; the curve of one trial has up to 200 points
 REACH = 8  # a window extends to either side by at most a share of 1/REACH of the points so far
 ROWS = 256  # number of curves that are smoothed together; so many fit into a processor's cache
 

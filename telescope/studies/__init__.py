@@ -11,7 +11,7 @@ Three rules make sure that the same trials always give the same plan:
 
 1. A study plans in stages. All trials of a stage are planned at once, and the stage ends when all
    of them are terminal (completed, failed or stopped). A stage depends only on the trials of
-   earlier stages. It does not depend on the order of these trials or on clocks.
+   earlier stages. The order of these trials does not matter, and no clock is read.
 2. Planned numbers are rounded (`telescope.trials.lattice.snap`), so that equal plans have equal
    digests.
 3. Measured seconds may enter the report, but never the plan.
@@ -20,9 +20,10 @@ Three rules make sure that the same trials always give the same plan:
 workers. A test asserts that both loops give the same report. Each kind of study is a package in
 this folder, listed in `telescope.studies.registry`.
 
-In reading order: `kind`, the interface of every kind · `ranges` and `problems` of documents ·
-`coordinates`, `forecast`, `style`, which kinds share · `telescoping`, `compute_time`, the kinds ·
-`registry`.
+In reading order: `kind`, the interface of every kind · `ranges`, of hyperparameters in documents ·
+`problems`, of documents · `coordinates`, a test of a parametrisation · `forecast`, parts of cost
+forecasts · `style`, colours of pictures · `telescoping` and `compute_time`, the kinds · `registry`,
+the list of kinds.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,15 +1,16 @@
 """The interface that every kind of study has, and `Study`: a question with its kind.
 
-A kind of study, such as the telescoping study, is a value of the class `Kind`. Its fields are the
-functions that check a question, plan trials and report. Code outside the kind's package uses only
-these fields. To add a kind, write a package with a `Kind`, and add the kind to
-`telescope.studies.registry.KINDS`.
+A kind of study, such as the telescoping study, is a value of the class `Kind`. The fields of this
+value include the functions that check a question, plan trials and make the report. Code outside the
+kind's package uses only these fields. To add a kind, write a package with a `Kind`, and add the
+kind to `telescope.studies.registry.KINDS`.
 
 A *ladder* is a part of a study: the runs with one optimizer, model and data set. A ladder may have
 several *levels*, one for each width that is trained. A study plans in *stages*: sets of trials that
 are planned together. A *variant* is one of several models or data sets that a study compares.
 
-Parts: `Label`, `Planned`, `Plan` · `EndCause`, `Ended` · `Question`, `Report` · `Kind` · `Study`.
+Parts: `Plan`, the trials to train, each with its `Label` · `Ended`, the premature end of a study ·
+`CheckedLadder` · `Question` and `Report`, the fields that all kinds share · `Kind` · `Study`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -83,7 +84,7 @@ def end_text(cause: str, detail: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    """The premature end of a study. `str` gives the text that reports state as the reason."""
+    """The premature end of a study. `str` turns it into the reason that reports give."""
 
     cause: EndCause
     detail: str | None = None  # the text of the failure, if a failure ended the study
@@ -217,7 +218,7 @@ class Kind(Generic[Q, R, P]):
     forecast: Callable[[Q, Machine | None], P]
     """Forecast the trials and their cost. Without a machine, speeds are assumed."""
     models: Callable[[Q], tuple[Any, ...]] = single_model
-    """The models of a question, at the widths that the question names."""
+    """The models that a question names: one for each variant, or a single one without variants."""
     analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
     """Analyse the terminal trials, so that tables can be made for any target loss. None for kinds
     without such tables."""
@@ -225,8 +226,8 @@ class Kind(Generic[Q, R, P]):
     """The ladders of a question, with the designs of their coordinate checks. None for kinds that
     do not train several widths."""
     expected_flops: Callable[[P], float | None] = unknown_flops
-    """The expected FLOPs of the whole study, from its preview. Progress is stated as a share of
-    them. None if they are unknown."""
+    """The expected FLOPs of the whole study, from its preview; None if unknown. The progress of a
+    job is stated as a share of these FLOPs."""
     reads_curves: bool = False
     """True if reports need the outlines of trials (their curves, reduced to few points). Plans
     never need outlines."""
@@ -238,8 +239,8 @@ class Kind(Generic[Q, R, P]):
     """The question with each model replaced by the result of a function of the model and the
     model's field in the document."""
     variant_of: Callable[[Q, TrialSpec], str] = no_variant
-    """The name of the variant that a trial belongs to. It is needed for stored trials whose label
-    does not state the variant."""
+    """The name of the variant that a trial belongs to. This function is needed for stored trials
+    whose label does not state the variant."""
     expand: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """Return a user's document in which fields that inherit their value from other fields are
     filled in."""

@@ -1,9 +1,9 @@
 """The kinds of study, and the conversion between studies and documents.
 
 `KINDS` contains all kinds by name. `parse` turns a user's document, loaded from JSON or YAML, into
-a validated study. It refuses an invalid document, with a list of problems that each name a field
-and a remedy. `to_document` is the inverse of `parse`. `resolved` adds facts about the data and the
-users' code to a study, such as hashes.
+a validated study. It refuses an invalid document with a list of problems. Each problem names a
+field and, in most cases, a remedy. `to_document` is the inverse of `parse`. `resolved` adds facts
+about the data and the users' code to a study, such as hashes.
 """
 
 import json
@@ -79,9 +79,12 @@ def resolved(study: AnyStudy) -> AnyStudy:
 
 
 def resolved_data(data: DataSpec, batch_tokens: int) -> DataSpec:
-    """The data with their location, hash and size. Raises InvalidInput if a corpus cannot be read,
-    or if a corpus is too short: for its share of a batch, or for one sequence of the context's
-    length."""
+    """The data with their location, hash and size.
+
+    Raises InvalidInput if a corpus cannot be read or is too short. The training tokens of a corpus
+    must fill its share of a batch. Its training tokens and its validation tokens must each fill one
+    sequence of the context's length.
+    """
     corpus = resolve(data)
     check_length(corpus, batch_tokens)
     return corpus
@@ -110,7 +113,7 @@ def to_document(study: AnyStudy) -> dict[str, Any]:
 
 
 def report_document(report: Any) -> dict[str, Any]:
-    """A report or a preview as a JSON document; infinite numbers become null."""
+    """A report or a preview as a JSON document. Infinite numbers become null."""
     document = json.loads(TypeAdapter(type(report)).dump_json(report))
     assert isinstance(document, dict)
     return document

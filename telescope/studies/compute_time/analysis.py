@@ -84,8 +84,8 @@ class Analysis:
 
     @classmethod
     def of(cls, question: Question, trials: Sequence[Trial]) -> "Analysis":
-        """The analysis of the terminal ones of a study's trials. The trials must have their
-        outlines (their curves, reduced to few points)."""
+        """The analysis of a study's completed trials, which must have their outlines (their curves,
+        reduced to few points). Other trials are ignored."""
         return cls.after(question, progress(question, trials))
 
     @classmethod
@@ -223,7 +223,6 @@ class Analysis:
 
 
 def iso_loss_curve(rows: Sequence[FrontierRow]) -> Frontier:
-    """An optimizer's iso-loss curve: the curve through those of its rows that are on the
-    frontier."""
+    """An optimizer's iso-loss curve: the curve through its rows on the frontier."""
     best = [row for row in rows if row.on_frontier]
     return Frontier.of([row.devices for row in best], [row.hours or 0.0 for row in best])

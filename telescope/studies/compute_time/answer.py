@@ -6,8 +6,8 @@ there are no doubts about its answer, and otherwise `unresolved`. There are no d
 - the document names at least one target loss and at least two seeds,
 - every run of every optimizer at every batch reached every target loss, and no run was below a
   target loss at its first point already,
-- the hyperparameters at every batch are tuned, given or interpolated, and their search or the
-  document gives no cause for doubt.
+- the hyperparameters at every batch are tuned, given or interpolated, and neither their search nor
+  the document raises a doubt about them.
 
 The report on a running study covers its trials so far.
 

@@ -12,7 +12,8 @@ Both values count all steps of each run. The actual cost is lower if a run ends 
 diverges or because its loss is low enough. Both values also count a run twice if a search and a
 course share it, although it is trained once.
 
-Parts: `most_trials`, `trials_upper_bound` · `all_searches`, `all_runs` · `preview`.
+Parts: `most_trials` and `trials_upper_bound`, the number of trials · `all_searches` and `all_runs`,
+the trials · `preview`, the forecast.
 """
 
 import math
@@ -145,8 +146,8 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 
 def preview(question: Question, machine: Machine | None = None) -> BatchForecast:
     """The forecast of a study. The cost depends on the vocabulary size, so the vocabulary size in
-    `question.data` should be known. Without a machine, one trial runs at a time, at an assumed
-    speed."""
+    `question.data` should be known. Without a machine, speeds are assumed, and the number of trials
+    at once is `limits.max_parallel`, or 1 if that is not set."""
     machine = machine or Machine()
     limits = [question.limits.max_parallel, machine.slots]
     parallel = min([limit for limit in limits if limit is not None], default=1)

@@ -67,8 +67,7 @@ class StudyProgress:
 
     @property
     def missing(self) -> tuple[Planned, ...]:
-        """All runs that can start now, each once, although a search and a course may share a
-        run."""
+        """All runs that can start now. A run that a search and a course share is listed once."""
         tuning = [
             Planned(spec, Label(search.optimizer, "tuning"))
             for search in self.searches
@@ -89,7 +88,7 @@ def stage_of(spec: TrialSpec) -> str:
 
 
 def progress(question: Question, trials: Sequence[Trial]) -> StudyProgress:
-    """Compute the progress of a study from the completed ones of its trials."""
+    """Compute the progress of a study from its completed trials. Other trials are ignored."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     searches, batches = list[TuningSearch](), list[BatchProgress]()
     for optimizer in question.optimizers:
@@ -151,7 +150,10 @@ def progress_at(
     Raises InvalidInput if the optimizer has no hyperparameters at any batch.
     """
     if not entries:
-        remedy = "give some, or submit the study to a service, which takes them from the jobs"
+        remedy = (
+            "give some, or submit the study to a service, which takes them from the jobs in "
+            "from_jobs"
+        )
         message = f"has no hyperparameters for {optimizer}; {remedy}"
         raise InvalidInput.of("given", message)
     nearest = neighbours(batch_tokens, entries)

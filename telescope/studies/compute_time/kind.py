@@ -1,4 +1,4 @@
-"""The `Kind` value of compute-time studies: its fields are the functions that check a document,
+"""The `Kind` value of compute-time studies. Its fields include the functions that check a document,
 plan trials, and make the report and the forecast."""
 
 from collections.abc import Sequence

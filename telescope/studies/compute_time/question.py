@@ -104,9 +104,8 @@ class Runs:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Tuning:
-    """The search for hyperparameters: the learning rates and weight decays that each optimizer
-    tries in short runs.
-    """
+    """The search for hyperparameters: the learning rates and weight decays that are tried with each
+    optimizer."""
 
     lr: Range
     """Grid of learning rates, the same for all optimizers. If the best learning rate lies at an end
@@ -143,8 +142,8 @@ class Given:
     job: str = ""
     """Id of the telescope job that found the hyperparameters; empty if there is no job."""
     mark: str = ""
-    """A reservation about the hyperparameters, as text. The report repeats it, and the verdict is
-    then unresolved. Empty if there is no reservation."""
+    """A reservation about the hyperparameters, as text; empty if there is none. The report repeats
+    the reservation, and the verdict is then unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -156,7 +155,8 @@ class FromJobs:
     """Ids of the jobs."""
     force: bool = False
     """Also accept jobs that differ from this study in model, base width, corpus, context,
-    parametrisation or optimizer options. The report then says so, and the verdict is unresolved."""
+    parametrisation, optimizer options or `adamw_lr_ratio`, and jobs that tuned further
+    hyperparameters. The report then names the differences, and the verdict is unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -241,7 +241,7 @@ class Question:
     given: tuple[Given, ...] = ()
     """Hyperparameters that are already known, for at least one batch of each optimizer."""
     from_jobs: FromJobs | None = None
-    """Finished telescope jobs whose answers give the hyperparameters."""
+    """Telescope jobs that have succeeded and whose answers give the hyperparameters."""
     seeds: Count = 2
     """Number of seeds per optimizer and batch. All optimizers use the same seeds, so they read the
     same data in the same order. Intervals need at least two seeds."""

@@ -47,7 +47,8 @@ class FrontierRow:
     # row is not on the frontier
     early: bool
     diverged: int  # number of runs that diverged; hours are computed from the other runs
-    # true if hours are not a bound and no other such row of this optimizer dominates this row
+    # true if hours are neither a bound nor None, and no other such row of this optimizer dominates
+    # this row
     on_frontier: bool
 
     @property
@@ -181,7 +182,7 @@ class RatioAnswer:
     exponent_low: float | None
     exponent_high: float | None
     # p-value of the hypothesis that the ratio does not fall, which is small if the ratio falls
-    # clearly
+    # clearly; None without a trend
     p_falling: float | None
     note: str  # the reason why there are no rows; empty if there are rows
 

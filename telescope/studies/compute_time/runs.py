@@ -18,7 +18,8 @@ final losses of the course are above `threshold`, a further stage doubles the le
 the document allows. The trunk of a further stage continues the previous trunk from its last step.
 Plans depend only on the final losses of trials.
 
-Parts: `RunSetting` · `Course` · `course` · `stage_parts`, the runs of a stage · `read_course`.
+Parts: `RunSetting` · `Course` · `course`, computed from the completed trials · `stage_parts`, the
+runs of a stage · `read_course`, the losses of a course.
 """
 
 import math
@@ -221,7 +222,8 @@ def end_of(runs: Runs, batch_tokens: int, stage: int) -> int:
 
 
 def threshold(runs: Runs, lowest: float) -> float:
-    """The loss that a course must reach; if it does not, its length is doubled."""
+    """The loss that a course must reach. If no final loss of the course is at or below this loss,
+    the length of the course is doubled."""
     return float(f"{lowest * (1 - STOP_MARGIN):.6g}") if runs.reading == "constant" else lowest
 
 

@@ -1,14 +1,15 @@
 """The search for an optimizer's learning rate and weight decay at a batch size, by the same rules
 for each optimizer.
 
-The search trains short runs at a grid of learning rates, which is the same for every optimizer. The
-learning-rate schedule of the runs is that of the study's final runs. If the lowest mean loss over
-seeds lies at an end of the grid, two more points are run beyond this end, as often as the study
-allows. If the lowest loss still lies at an end after that, the learning rate at this end is used,
-and the report states a doubt. If the lowest loss lies inside the grid, the learning rate is the
-vertex of the parabola through the lowest point and its two neighbours. If several weight decays are
-compared, each is run at all points of the grid, and the weight decay with the lowest vertex is
-chosen.
+The search trains runs at a grid of learning rates, which is the same for every optimizer. `DECAY`
+states the learning-rate schedule of these runs for each reading (`runs.reading` in the document).
+If the lowest mean loss over seeds lies at an end of the grid, two more points are run beyond this
+end, as often as the study allows. If the lowest loss still lies at an end after that, the learning
+rate at this end is used, and the report states a doubt. If the lowest loss lies inside the grid,
+the learning rate is the vertex of the parabola through the lowest point and its two neighbours. If
+a run at a neighbour diverged, the learning rate of the lowest point is used. If several weight
+decays are compared, each is run at all points of the grid, and the weight decay with the lowest
+vertex is chosen.
 
 Learning rates in a grid are in *octaves*: the log2 of the learning rate.
 
@@ -44,6 +45,7 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
+# the end of the learning-rate schedule of a search's runs, by the study's reading
 DECAY: Mapping[Reading, LearningRateDecay] = {
     "constant": "constant",
     "cooldown": "wsd",

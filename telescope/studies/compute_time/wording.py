@@ -90,13 +90,13 @@ def no_answer_words(reason: NoAnswer) -> str:
         case NothingToRead():
             return "no run has recorded a loss yet; query again once runs have finished"
         case NotReached(highest_loss=high, lowest_loss=low):
-            return f"no run reached it; losses range from {high:.4g} down to {low:.4g}"
+            return f"no run reached this loss; the losses range from {high:.4g} down to {low:.4g}"
 
 
 def batch_names(batches: Sequence[OptimizerBatch]) -> str:
     """The names of several optimizers at their batches, on one line."""
     return ", ".join(
-        f"{OPTIMIZER_TITLES[batch.optimizer]} at {batch.batch_tokens}" for batch in batches
+        f"{OPTIMIZER_TITLES[batch.optimizer]} at batch {batch.batch_tokens}" for batch in batches
     )
 
 

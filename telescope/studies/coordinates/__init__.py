@@ -1,7 +1,7 @@
 """The coordinate check, a test of a parametrisation: models of several widths train for a few
-steps, and the changes that the updates cause must have the same size at every width.
+steps, and the changes that the updates cause must have about the same size at every width.
 
 In reading order: `slopes`, how the changes in each layer grow with width · `causes`, the scaling
-rules that do not fit · `reasons` for verdicts, and `wording`, their text · `design`, the runs ·
-`check`, the verdict and the report · `plot`, the picture.
+rules that do not fit · `reasons`, of verdicts · `wording`, the text of reasons · `design`, the runs
+· `check`, the verdict and the report · `plot`, the picture.
 """

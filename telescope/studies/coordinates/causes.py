@@ -3,9 +3,9 @@ fit.
 
 A scaling rule states how a learning rate (lr) changes with width: it is proportional to a power of
 m, the width divided by the base width. The exponent of the rule is compared with the exponent that
-keeps the effect of an update constant in size. There is a rule for each *role* of parameters:
-hidden matrices, the readout (the output head) and the embedding. The *multiplier* of a role is a
-constant that the output of its layer is multiplied by.
+keeps the effect of an update constant in size. There is a rule for each of three *roles* of
+parameters: hidden matrices, the readout (the output head) and the embedding. The *multiplier* of
+the readout or of the embedding is the factor on the output of this layer.
 
 - Muon multiplies its updates by an update scale. If this scale grows with width relative to
   sqrt(fan_out / fan_in), the lr of hidden matrices must shrink by as much.

@@ -1,12 +1,12 @@
 """The coordinate check: whether a parametrisation keeps the size of updates in every layer as width
 grows.
 
-This is the check of G. Yang et al. (arXiv 2203.03466, D.1), with a verdict from numbers. Models of
-several widths take a few steps on one fixed batch. In each layer, the RMS of two changes is
-measured (`telescope.train.probes`): the change of the layer's output since the start, and the part
-of this change that is due to the layer's own update. `slopes` fits a power of width to each change.
-The exponent is the *slope* on log-log axes. The *gate* is the largest exponent, of either sign,
-that passes.
+This is the check of G. Yang et al. (arXiv 2203.03466, D.1), but its verdict is computed instead of
+seen in a plot. Models of several widths take a few steps on one fixed batch. In each layer, the RMS
+of two changes is measured (`telescope.train.probes`): the change of the layer's output since the
+start, and the part of this change that is due to the layer's own update. `slopes` fits a power of
+width to each change. The exponent is the *slope* on log-log axes. The *gate* is the largest
+exponent, of either sign, that passes.
 
 - **pass**: no slope lies beyond the gate.
 - **fail**: the whole 90 % interval of some slope lies beyond the gate, and so does the growth over

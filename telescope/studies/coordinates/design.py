@@ -1,8 +1,8 @@
-"""The design of a coordinate check: its widths, seeds and steps, as the check's budget allows.
+"""The design of a coordinate check: its widths, and as many seeds and steps as its budget allows.
 
 The check (`telescope.studies.coordinates.check`) trains models of several widths for a few steps,
-and compares the changes in each layer across widths. A *ladder* is the part of a job that it
-belongs to: the runs with one optimizer, model and data set.
+and compares the changes in each layer across widths. A check belongs to a *ladder*: the runs of a
+job with one optimizer, model and data set.
 """
 
 import math
@@ -18,9 +18,9 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
 FEWEST_WIDTHS = 4  # fewest widths for a verdict
-SEEDS, FEWEST_SEEDS = 3, 2
+SEEDS, FEWEST_SEEDS = 3, 2  # number of first seeds: of a full check, and of the smallest check
 MORE_SEEDS = 5  # most seeds if the verdict after the first seeds is unresolved
-STEPS, FEWEST_STEPS = 8, 4
+STEPS, FEWEST_STEPS = 8, 4  # number of steps: of a full check, and of the smallest check
 WINDOWS = 8  # most sequences, of the context's length, in the fixed batch
 # the check's budget is this share of the job's FLOPs or this many seconds, whichever is more
 SHARE_OF_JOB, SECONDS = 0.02, 30.0
@@ -111,8 +111,9 @@ def design(
 
     `job_flops` is the expected cost of the whole job, and `max_flops` is the job's limit. The
     check's budget follows from both. If the budget is too small for the full check, the check has
-    fewer seeds. If it is too small for two seeds, the check also has fewer steps. If it is too
-    small for that, the check has no seeds, so it is skipped.
+    fewer seeds. If the budget is too small for two seeds, the check has fewer steps, and up to
+    three seeds again. If the budget is too small for two seeds with fewer steps, the check has no
+    seeds, so it is skipped.
     """
     widths = widths_of(
         base.model, base.model.base_width, target_width, base.optimizer.parametrisation

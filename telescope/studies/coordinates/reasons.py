@@ -1,10 +1,10 @@
 """The reasons for a coordinate check's verdict, as values.
 
-The check trains models of several widths for a few steps. It fits the growth of the changes in each
-layer with width: the exponent of width is the *slope*. The *gate* is the largest slope, of either
-sign, at which a change counts as constant in size (`slopes.GATE`). A *finding* is what the check
-found. Each kind of finding is a class whose fields hold its numbers. The module `wording` turns
-reasons into text.
+The check trains models of several widths for a few steps. It fits a power of width to the changes
+in each layer, and calls the exponent the *slope*. The *gate* is the largest slope, of either sign,
+at which a change counts as constant in size (`slopes.GATE`). A *finding* is what the check found.
+Each kind of finding is a class whose fields hold its numbers. The module `wording` turns reasons
+into text.
 
 Parts: `Finding` and its classes · `Reduced` · `CheckReason`.
 """
@@ -63,8 +63,8 @@ class BeyondGate:
     growth over the widest doubling."""
 
     code: Literal["beyond_gate"] = "beyond_gate"
-    worst: tuple[LayerSlope, ...]  # the failing layers that the reason names
-    failed: int  # number of all failing layers
+    worst: tuple[LayerSlope, ...]  # the failing slopes that the reason names
+    failed: int  # number of all failing slopes
     gate: float
 
 

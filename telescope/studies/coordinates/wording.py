@@ -24,7 +24,7 @@ from telescope.train.probes import LOGITS
 
 # names of powers of m, by exponent; m is the width divided by the base width
 LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}
-NEAR = 0.05  # an exponent at most this far from a named exponent has its name
+NEAR = 0.05  # an exponent that is nearer than this to a named exponent gets the name
 
 
 def words(reason: CheckReason) -> str:
@@ -33,7 +33,7 @@ def words(reason: CheckReason) -> str:
     if reduced is None:
         return text
     size = f"{reduced.seeds} seeds and {reduced.steps} steps"
-    return f"{text} (reduced to {size}, to stay within its share of the job)"
+    return f"{text} (the check was reduced to {size}, to stay within its share of the job)"
 
 
 def finding_words(finding: Finding) -> str:

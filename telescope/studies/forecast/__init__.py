@@ -1,4 +1,4 @@
-"""Parts of cost forecasts that all kinds of study share.
+"""Parts of cost forecasts that any kind of study can use.
 
 In reading order: `span`, a quantity with its bounds · `pace`, the speed of runs · `disk`, the space
 that curves and checkpoints take.

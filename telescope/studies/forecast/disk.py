@@ -1,10 +1,10 @@
 """The disk space that a study takes.
 
 The database keeps the loss curve of every trial, and an outline: the curve, reduced to few points.
-The size of a curve is estimated by encoding a synthetic curve with the same number of points.
-Checkpoints are deleted when their trial has ended. A running trial has at most two checkpoints,
-each with the parameters and the optimizer state in float32. Some trials also store states from
-which other trials continue. These are not counted.
+The size of a curve is estimated by encoding a synthetic curve with the same number of points, up to
+MOST_POINTS. Checkpoints are deleted when their trial has ended. A running trial has at most two
+checkpoints, each with the parameters and the optimizer state in float32. Some trials also store
+states from which other trials continue. These states are not counted.
 """
 
 import math
@@ -21,7 +21,7 @@ FLOAT_BYTES = 4
 COLUMNS = 2  # columns of an outline: tokens, loss
 STATES = {"muon": 1, "adamw": 2}  # number of floats of optimizer state per parameter
 CHECKPOINTS = 2  # most checkpoints of a running trial
-LATE_METRICS = 15  # number of metrics that only the last point of a curve has
+LATE_METRICS = 15  # number of `late/` metrics, which only the last point of a curve has
 MOST_POINTS = 5_000  # most points of a synthetic curve; longer curves are scaled up from it
 
 

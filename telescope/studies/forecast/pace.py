@@ -7,7 +7,8 @@ the speed is assumed: it is computed from ASSUMED_FLOPS_PER_SECOND and ASSUMED_S
 Wide models use a device better than narrow models, so a run that is wider than the earlier trials
 is probably faster than expected.
 
-Parts: `MeasuredRate`, from a database · `pace`, `assumed` -> `Pace` · `Machine`.
+Parts: `MeasuredRate`, from a database · `Pace`, a speed and its source · `assumed`, a speed without
+earlier trials · `pace`, a speed from measured rates · `Machine`.
 """
 
 import math
@@ -23,7 +24,8 @@ ASSUMED_FLOPS_PER_SECOND = 20e9  # speed of one CPU thread on models with a widt
 # Fixed time per Transformer block and step, which is most of the time of small models. At width 16,
 # 1.9 ms were measured with AdamW and 3.4 ms with Muon.
 ASSUMED_SECONDS_PER_BLOCK = 2.5e-3
-OTHER_OPTIMIZER_OCTAVES = 100.0  # added to the distance; larger than the distance of any two shapes
+# added to the distance of a trial with another optimizer; no two shapes are this far apart
+OTHER_OPTIMIZER_OCTAVES = 100.0
 
 
 class MeasuredRate(Protocol):
@@ -62,7 +64,7 @@ def assumed(step_flops: float, depth: int | None) -> Pace:
         f"{ASSUMED_FLOPS_PER_SECOND / 1e9:.0f} GFLOP/s and "
         f"{1e3 * ASSUMED_SECONDS_PER_BLOCK:.1f} ms per block and step"
     )
-    source = f"no earlier runs are known here; assumes {speeds}, as on one CPU thread"
+    source = f"no earlier runs are known here; the assumed speed is {speeds}, as on one CPU thread"
     return Pace(step_flops / seconds, estimated=True, source=source)
 
 

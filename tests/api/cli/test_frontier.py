@@ -88,7 +88,7 @@ def test_the_client_has_the_answers_of_the_analysis_for_any_page_size(
 def test_the_client_raises_the_errors_of_the_server(served: tuple[str, str, Analysis]) -> None:
     url, job_id, _ = served
     with Client(url) as client:
-        with pytest.raises(InvalidInput, match="no run reached it"):
+        with pytest.raises(InvalidInput, match="no run reached this loss"):
             client.frontier(job_id, 1.0)
         with pytest.raises(NotFound):
             client.csv("job-x", "frontier", 2.0)

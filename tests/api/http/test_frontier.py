@@ -257,7 +257,7 @@ def test_a_page_token_of_an_answer_that_has_changed_is_refused(
         ({"target_loss": -1}, "target_loss", "greater than 0"),
         ({"target_loss": "inf"}, "target_loss", "finite"),
         ({"target_loss": "nan"}, "target_loss", "finite"),
-        ({"target_loss": 1.5}, "target_loss", "no run reached it"),
+        ({"target_loss": 1.5}, "target_loss", "no run reached this loss"),
         ({"target_loss": 2, "optimizer": "sgd"}, "optimizer", "muon"),
         ({"target_loss": 2, "target": 2}, "target", "unknown"),
         ({"target_loss": 2, "page_token": "made-up"}, "page_token", "is not from this list"),

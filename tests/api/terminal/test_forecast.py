@@ -98,7 +98,7 @@ def test_the_printed_forecast_has_the_bill_the_alternatives_and_the_advice() -> 
         assert words in output
     assert (
         "(estimated: no earlier runs are known here; "
-        "assumes 20 GFLOP/s and 2.5 ms per block and step, as on one CPU thread)"
+        "the assumed speed is 20 GFLOP/s and 2.5 ms per block and step, as on one CPU thread)"
     ) in output
     # tuning is cheap in comparison with the final run at this width
     large = document()["model"] | {"target_width": 1024}

@@ -204,7 +204,7 @@ def test_a_target_above_the_first_point_is_reached_early() -> None:
 
 def test_a_target_that_no_run_reached_is_refused_with_the_range_that_was() -> None:
     result = analysis({"tokens": 250_000, "doublings": 0})
-    with pytest.raises(InvalidInput, match="no run reached it; losses range from") as refusal:
+    with pytest.raises(InvalidInput, match="no run reached this loss; the losses") as refusal:
         result.frontier(1.0)
     assert result.loss_range is not None
     assert result.no_answer(1.0) == NotReached(

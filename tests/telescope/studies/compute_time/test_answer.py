@@ -42,7 +42,7 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
     [
         ({"seeds": 1}, "set seeds to 2 or more"),
         ({"target_losses": []}, "sets no target_losses"),
-        ({"target_losses": [1.51]}, "loss 1.51: no run reached it"),
+        ({"target_losses": [1.51]}, "loss 1.51: no run reached this loss"),
         (
             {"target_losses": [2.0], "runs": {"tokens": 200_000, "doublings": 0}},
             "some runs ended before they reached loss 2",
@@ -53,7 +53,7 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
         ),
         (
             {"tuning": {"lr": RANGE, "batch_tokens": [128, 512]}},
-            "Muon at 2048, AdamW at 2048 use the hyperparameters of the nearest other batch",
+            "Muon at batch 2048, AdamW at batch 2048 use the hyperparameters of the nearest other",
         ),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_seed_that_diverged_is_a_doubt_though_the_others_reached_the_loss() ->
     )
     assert (row.optimizer, row.batch_tokens, row.reached, row.diverged) == ("muon", 512, 2, 1)
     assert report.verdict == "unresolved"
-    assert "some runs diverged before they reached loss 2 (Muon at 512)" in report.reason
+    assert "some runs diverged before they reached loss 2 (Muon at batch 512)" in report.reason
 
 
 def test_a_study_that_goes_on_or_was_ended_says_so() -> None:

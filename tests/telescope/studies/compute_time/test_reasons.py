@@ -55,29 +55,29 @@ DOUBTS: list[tuple[Any, str]] = [
     ),
     (
         NotReached(target_loss=1.5, highest_loss=5.54321, lowest_loss=1.51111),
-        "loss 1.5: no run reached it; losses range from 5.543 down to 1.511",
+        "loss 1.5: no run reached this loss; the losses range from 5.543 down to 1.511",
     ),
     (
         Borrowed(batches=BATCHES),
         (
-            "Muon at 512, AdamW at 2048 use the hyperparameters of the nearest other batch, "
-            "which may not suit them"
+            "Muon at batch 512, AdamW at batch 2048 use the hyperparameters of the nearest other "
+            "batch, which may not suit them"
         ),
     ),
     (NoTargets(), "the study sets no target_losses; query any loss with `telescope frontier`"),
     (
         RunsCensored(target_loss=2.0, batches=BATCHES),
-        "some runs ended before they reached loss 2: Muon at 512, AdamW at 2048",
+        "some runs ended before they reached loss 2: Muon at batch 512, AdamW at batch 2048",
     ),
     (
         RunsDiverged(target_loss=2.25, batches=BATCHES[:1]),
-        "some runs diverged before they reached loss 2.25 (Muon at 512); "
+        "some runs diverged before they reached loss 2.25 (Muon at batch 512); "
         "the answer rests on the other runs",
     ),
     (
         RunsEarly(target_loss=9.0, batches=BATCHES[1:]),
         (
-            "some runs were below loss 9 at their first point (AdamW at 2048), "
+            "some runs were below loss 9 at their first point (AdamW at batch 2048), "
             "so their tokens are an upper bound"
         ),
     ),

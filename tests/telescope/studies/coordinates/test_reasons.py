@@ -88,7 +88,9 @@ def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
     restored = reasons.validate_json(reasons.dump_json(reason))
     assert (restored, hash(restored)) == (reason, hash(reason))
     note = (
-        " (reduced to 2 seeds and 4 steps, to stay within its share of the job)" if reduced else ""
+        " (the check was reduced to 2 seeds and 4 steps, to stay within its share of the job)"
+        if reduced
+        else ""
     )
     assert words(restored) == words(reason) == text + note
 
