@@ -1,9 +1,9 @@
 """Compilation of the forward and backward pass of a training step.
 
 torch.compile fuses the elementwise operations of both passes; the matrix products are unchanged.
-The result is a *graph*. All trials whose models and batches have equal shapes can use the same
+The result is a *graph*. All trials that can share a pack (telescope.train.pack) can use the same
 graph, since weights and tokens are inputs of the graph. The optimizer's step is not compiled. The
-trials of a pack (telescope.train.pack) run through the graph one after the other.
+trials of a pack run through the graph one after the other.
 
 The first compilation on a machine takes about half a minute, and the compilation of each further
 graph about half as long. torch keeps compiled graphs in a cache on disk. A worker takes about five
@@ -84,15 +84,15 @@ class Graph:
 
     @property
     def record(self) -> Path:
-        """The file with the compile time of this graph on machines like this one."""
+        """The file that records the compile time of this graph."""
         return cache_folder() / f"{hashlib.sha256(repr(self).encode()).hexdigest()[:16]}.json"
 
 
 @cache
 def cache_folder() -> Path:
     """The folder for compiled code: the environment variable TORCHINDUCTOR_CACHE_DIR if it is set.
-    Otherwise, the folder's name is a hash of the source code that is compiled, the versions of
-    torch and Python, the processor and the device."""
+    Otherwise, a folder in TELESCOPE_HOME, whose name is a hash of the source code that is compiled,
+    the versions of torch and Python, the processor and the device."""
     if folder := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
         return Path(folder)
     cpuinfo = Path("/proc/cpuinfo")
@@ -117,7 +117,7 @@ def obstacle() -> str | None:
     if torch.cuda.is_available():
         from torch.utils._triton import has_triton
 
-        return None if has_triton() else "Triton is not installed"
+        return None if has_triton() else "Triton is not installed, or cannot use this GPU"
     # the compiler that torch would use
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
     return None if shutil.which(compiler) else f"there is no C++ compiler ({compiler})"
@@ -143,8 +143,8 @@ def compile_graph(graph: Graph) -> float:
     """Compile the graph, by running it on arbitrary weights and tokens. Returns the seconds that
     this took.
 
-    Raises any error that torch or the compiler raises. After such an error, `obstacle` returns the
-    error's text in this process.
+    Raises any error that torch or the compiler raises. If running the model fails, `obstacle` gives
+    this error as the reason from then on.
     """
     began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -179,9 +179,9 @@ def record_seconds(graph: Graph, seconds: float) -> None:
 
 @cache
 def ensure_compiled(graph: Graph) -> bool:
-    """Compile the graph, once per process. Returns False if this process cannot or must not
-    compile, or if compiling fails. For example, another machine with a compiler may have decided to
-    compile, but this machine has no compiler."""
+    """Compile the graph, once per process, and return True. Returns False if this process cannot or
+    must not compile, or if compiling fails. For example, another machine with a compiler may have
+    decided to compile, but this machine has no compiler."""
     try:
         if (reason := obstacle()) is None:
             compile_graph(graph)

@@ -28,7 +28,8 @@ class KnownAttention:
 
     scale: AttentionScale
     normed: bool  # True if queries and keys are normalised before their product
-    # True if all heads share one key that is rotated by position; its size does not grow with width
+    # True if all heads share one key that is rotated by position. The size of this key does not
+    # grow with width.
     shares_rotary_key: bool
 
 
@@ -138,7 +139,8 @@ def width_problem(model: Architecture, width: int) -> str | None:
         ratio = max(1, round(model.kv_rank_ratio * width)) / width
         return (
             f"kv_rank_ratio {model.kv_rank_ratio:g} x width {width}, the size of the latent, "
-            f"is not a whole number of at least 1; use kv_rank_ratio {ratio:g}"
+            "is not a whole number of at least 1; for this width, use kv_rank_ratio "
+            f"{ratio:.12g}"
         )
     return None
 
@@ -197,7 +199,7 @@ def _latent_problems(model: Architecture) -> Iterator[Problem]:
         yield Problem("rotary_dim", message, model.rotary_dim)
     if model.qk_norm:
         message = (
-            "generation with mla does not compute the keys that qk_norm would normalise; leave "
-            "qk_norm out, and use qk_clip if the logits need a bound"
+            "generation with mla does not compute the keys that qk_norm would normalise; use "
+            "qk_norm: false, and qk_clip if the logits need a bound"
         )
         yield Problem("qk_norm", message, model.qk_norm)

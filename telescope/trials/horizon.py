@@ -63,11 +63,12 @@ class HorizonSpec:
         if micro is not None and self.batch_tokens % micro:
             raise ValueError(
                 f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use "
-                f"a divisor of {self.batch_tokens}"
+                f"a divisor of {self.batch_tokens} that is a multiple of the context"
             )
         if self.stop_below_loss is not None and self.evaluate_every is None:
             raise ValueError(
-                "stop_below_loss needs held-out losses during the run; give evaluate_every, too"
+                "stop_below_loss needs held-out losses during the run; give evaluate_every, too, "
+                "or leave out stop_below_loss"
             )
         return self
 
@@ -82,8 +83,9 @@ class HorizonSpec:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Branch:
-    """The trunk of a run, and the step from whose saved state the run may continue. Up to this
-    step, the run and its trunk have the same model, optimizer, data, seed and learning rates."""
+    """The trunk of a run, and the step from whose saved state the run continues, unless it is
+    trained from its first step. Up to this step, the run and its trunk have the same model,
+    optimizer, data, seed and learning rates."""
 
     trunk: Annotated[str, Field(min_length=32, max_length=32)]
     """Digest of the trial that takes the shared steps. `step` must be one of the `kept_steps` of
@@ -99,17 +101,15 @@ def batch_problem(data: DataSpec, horizon: HorizonSpec) -> Problem | None:
         ("batch_tokens", horizon.batch_tokens),
         ("micro_batch_tokens", horizon.micro_batch_tokens),
     ):
-        if tokens is not None and tokens < data.context:
-            message = (
-                f"{name} {tokens} is smaller than one context of {data.context} tokens; use a "
-                f"multiple of {data.context}"
-            )
-            return Problem(name, message, tokens)
-        if tokens is not None and tokens % data.context:
-            below = tokens // data.context * data.context
-            message = (
-                f"{name} {tokens} is not a multiple of the context, {data.context} tokens; use "
-                f"{below} or {below + data.context}"
-            )
-            return Problem(name, message, tokens)
+        if tokens is None or tokens % data.context == 0:
+            continue
+        below = tokens // data.context * data.context
+        problem = f"is not a multiple of the context, {data.context} tokens"
+        remedy = f"use {below} or {below + data.context}"
+        if tokens < data.context:
+            problem = f"is smaller than one context of {data.context} tokens"
+            remedy = f"use a multiple of {data.context}"
+        if name == "micro_batch_tokens":  # here batch_tokens is a multiple of the context
+            remedy = f"use a multiple of {data.context} that divides batch_tokens"
+        return Problem(name, f"{name} {tokens} {problem}; {remedy}", tokens)
     return None

@@ -1,4 +1,4 @@
-"""Canonical JSON of specifications, and its digests, which identify the specifications."""
+"""Canonical JSON of specifications, and digests of this JSON, which identify the specifications."""
 
 import hashlib
 import json
@@ -21,8 +21,8 @@ LATER_FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("optimizer", "measure_max_logit", False),
 )
 """Fields that were added after digests were first stored, each as (part of the spec, name,
-default). `TrialSpec.digest` omits such a field if its value is the default, so older digests stay
-valid."""
+default). The part is empty for a field of the spec itself. `TrialSpec.digest` omits such a field if
+its value is the default, so older digests stay valid."""
 
 
 def canonical_json(value: Any) -> str:

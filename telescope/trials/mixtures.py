@@ -73,8 +73,8 @@ def _validated(value: object) -> str | tuple[Part, ...]:
 
 
 def _check_parts(mixture: tuple[Part, ...]) -> None:
-    """Raise ValueError if a mixture has fewer than two parts, or if a part has no name, an invalid
-    weight, or a share below SMALLEST_SHARE."""
+    """Raise ValueError if a mixture has fewer than two parts, or if one of the parts has no name,
+    an invalid weight, or a share below SMALLEST_SHARE."""
     if len(mixture) < 2:
         raise ValueError(
             "a mixture has two parts or more; give a single corpus by its name or path alone, "
@@ -87,13 +87,15 @@ def _check_parts(mixture: tuple[Part, ...]) -> None:
                 "corpus"
             )
         if not _is_weight(part.weight):
-            remedy = f"give it a number above 0 and up to {LARGEST_WEIGHT:g}, or leave it out"
-            raise ValueError(f"{part.corpus} has the weight {part.weight!r:.40}; {remedy}")
+            raise ValueError(
+                f"{part.corpus} has the weight {part.weight!r:.40}; use a number above 0 and up to "
+                f"{LARGEST_WEIGHT:g} as its weight, or leave this corpus out"
+            )
     for part in parts(mixture):
         if part.weight < SMALLEST_SHARE:
             raise ValueError(
-                f"{part.corpus} has less than a millionth of the sum of the weights; give it a "
-                "larger weight, or leave it out"
+                f"{part.corpus} has less than a millionth of the sum of the weights; give this "
+                "corpus a larger weight, or leave it out"
             )
 
 

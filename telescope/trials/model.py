@@ -34,8 +34,8 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModelSpec(Architecture):
-    """One Transformer: an architecture at a width. muP scales hyperparameters by powers of the
-    width divided by `base_width`."""
+    """One Transformer: an architecture at a width. muP scales hyperparameters by powers of width /
+    base_width."""
 
     width: Count
     base_width: Count
@@ -51,7 +51,7 @@ class ModelSpec(Architecture):
 
     @property
     def multiplier(self) -> float:
-        """The width divided by the base width. Every muP factor is a power of this number, m."""
+        """The width divided by the base width: the number m whose powers scale hyperparameters."""
         return self.width / self.base_width
 
     @property
@@ -124,15 +124,14 @@ class ModuleArchitecture:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModuleSpec(ModuleArchitecture):
-    """A user's model at one width. muP scales hyperparameters by powers of the width divided by
-    `base_width`."""
+    """A user's model at one width. muP scales hyperparameters by powers of width / base_width."""
 
     width: Count
     base_width: Count
 
     @property
     def multiplier(self) -> float:
-        """The width divided by the base width. Every muP factor is a power of this number, m."""
+        """The width divided by the base width: the number m whose powers scale hyperparameters."""
         return self.width / self.base_width
 
 

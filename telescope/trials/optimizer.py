@@ -44,8 +44,9 @@ class OptimizerOptions:
     """How weight decay changes with m = width / base width. fixed_tokens: the product of learning
     rate and weight decay stays constant. compute_optimal: this product falls as 1/m for hidden
     matrices. sqrt_width: AdamW's weight decay of hidden matrices grows as sqrt(m), and Muon's
-    product stays constant. constant: weight decay itself stays constant. By default, it is
-    fixed_tokens under mup, and constant otherwise."""
+    product stays constant. constant: weight decay itself stays constant. Under standard, AdamW's
+    learning rate does not change with width, and every rule keeps AdamW's weight decay constant. By
+    default, the rule is fixed_tokens under mup, and constant otherwise."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Muon's momentum: the share of the momentum buffer that each step keeps. The rest of the new
     buffer comes from the gradient."""
@@ -92,7 +93,7 @@ def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Ite
     if optimizer.qk_clip is not None and attention.normed:
         message = (
             "has no effect under model.qk_norm, which makes logits independent of the weights' "
-            "size; leave out qk_clip or model.qk_norm"
+            "size; leave out qk_clip, or use model.qk_norm: false"
         )
         yield Problem("qk_clip", message, optimizer.qk_clip)
     alpha = optimizer.qk_clip_alpha

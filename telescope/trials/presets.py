@@ -5,8 +5,9 @@ preset then fills in the fields that the job leaves out. A field that the job se
 Presets leave `depth` and `head_dim` at their defaults. A trial's identity does not depend on
 whether a field was set by the job or by a preset.
 
-A preset resembles the model in its name as far as `telescope.trials.architecture.Architecture`
-allows. For example, all presets have no biases, and attend to the whole context.
+A preset resembles a published model (named in the comments of PRESETS) as far as
+`telescope.trials.architecture.Architecture` allows. For example, all presets have no biases, and
+attend to the whole context.
 """
 
 from collections.abc import Mapping

@@ -60,7 +60,7 @@ class TrialSpec:
         if self.branch and self.branch.step >= steps:
             raise ValueError(
                 f"branch.step {self.branch.step} leaves none of the {steps} steps; branch off "
-                "earlier"
+                "earlier, or give more steps"
             )
         if self.measure == "time" and steps < UNTIMED_STEPS + 2:
             raise ValueError(

@@ -35,8 +35,8 @@ from telescope.errors import Unavailable, WorkersLost
 from workers.processes import end_all
 
 LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment variable that marks the processes of a local Ray
-# Size of Ray's object store. Events are small enough to be sent without it. By default, Ray would
-# reserve 30 % of the memory.
+# Size of a local Ray's object store. Events are small enough to be sent without the store. By
+# default, Ray would reserve 30 % of the memory.
 OBJECT_STORE_BYTES = 100_000_000
 SHUTDOWN_SECONDS = 3.0  # longest wait until Ray has shut down, and until its processes are dead
 CONNECT_SECONDS = 5.0  # longest wait for a cluster's address to answer
@@ -83,8 +83,11 @@ class Demand:
         demand = f"a worker asks for {self.amount:g} {self.resource}"
         total_amount = total.get(self.resource, 0.0)
         if not self.fits(total):
-            supply = f"{total_amount:g} {self.resource} in total; add a node or ask for less"
-            return f"{demand}, but this Ray cluster has {supply}"
+            remedy = "add a node with CPUs"
+            if self.resource == "GPU":
+                remedy = "add a node with GPUs, or lower TELESCOPE_GPUS_PER_WORKER"
+            supply = f"{total_amount:g} {self.resource} in total"
+            return f"{demand}, but this Ray cluster has {supply}; {remedy}"
         unused = free.get(self.resource, 0.0)
         cause = "a worker's process is slow to start"
         if unused < self.amount:

@@ -1,10 +1,10 @@
 """The executor that runs trials on Ray Tune, so that Tune's loggers receive the curves.
 
 It is like the executor of `workers.on_ray.actors`, which is faster (ADR 12), except that Ray Tune
-manages the workers. Tune runs trials in experiments. A searcher gives Tune the assignments from the
-desk, which is the executor's queue (`workers.desk`). A `Trainable` in a Ray actor (a process of Ray
-that holds one object) trains them, and a callback passes their events on
-(`workers.on_ray.experiment`). Each actor trains many trials, one after the other.
+manages the workers and trains each trial alone. Tune runs trials in experiments. A searcher gives
+Tune the assignments from the desk, which is the executor's queue (`workers.desk`). A `Trainable` in
+a Ray actor (a process of Ray that holds one object) trains them, and a callback passes their events
+on (`workers.on_ray.experiment`). Each actor trains many trials, one after the other.
 
 The code relies on observed properties of Tune 2.60:
 
@@ -127,9 +127,9 @@ class TuneExecutor:
     ) -> None:
         """Start a local Ray or join a cluster, and start the first experiment.
 
-        `loggers` are names in LOGGERS. If there are loggers, Tune keeps its files, which include
-        the logs of TensorBoard, in TELESCOPE_HOME/tune. See `workers.on_ray.actors.RayExecutor` for
-        the other parameters.
+        `loggers` are names in LOGGERS. If there are loggers, Tune keeps its files, such as the logs
+        for TensorBoard, in TELESCOPE_HOME/tune. See `workers.on_ray.actors.RayExecutor` for the
+        other parameters.
         """
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
@@ -171,7 +171,7 @@ class TuneExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once if it is queued, at its next event if it runs.
+        """End a trial: at its next event if it runs, otherwise at once or in Tune's next turn.
 
         If the trial has not ended after `STUCK_SECONDS`, the worker's process is killed. A worker
         that hangs before it begins the trial is not killed, since Tune has not yet reported which
@@ -271,7 +271,10 @@ def logger(name: str) -> Any:
     package, path, options = LOGGERS[name]
     if find_spec(package) is None:
         problem = f"TELESCOPE_TUNE_LOGGERS names {name}, but its package is missing"
-        raise Unavailable(f"{problem}; pip install {package}, or remove {name} from this setting")
+        where = "in telescope's environment"
+        raise Unavailable(
+            f"{problem}; install {package} {where}, or remove {name} from this setting"
+        )
     module, _, class_name = path.rpartition(".")
     return getattr(importlib.import_module(module), class_name)(**options)
 

@@ -34,7 +34,8 @@ DATA = DataSpec(corpus="python-stdlib", context=64)
             HorizonSpec(steps=1, batch_tokens=192, micro_batch_tokens=96),
             Problem(
                 "micro_batch_tokens",
-                "micro_batch_tokens 96 is not a multiple of the context, 64 tokens; use 64 or 128",
+                "micro_batch_tokens 96 is not a multiple of the context, 64 tokens; "
+                "use a multiple of 64 that divides batch_tokens",
                 96,
             ),
         ),

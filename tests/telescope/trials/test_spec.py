@@ -121,6 +121,10 @@ def test_planned_values_lie_on_the_lattice_and_ignore_the_last_bits(octaves: flo
             "use kv_rank_ratio 0.203",
         ),
         (
+            lambda: ModelSpec(width=96, base_width=48, attention="mla", kv_rank_ratio=0.333333),
+            "for this width, use kv_rank_ratio 0.333333333333 ",
+        ),
+        (
             lambda: ModelSpec(width=64, base_width=32, attention="mla", query_heads_per_kv=2),
             "query_heads_per_kv: .* leave it at 1",
         ),
@@ -130,7 +134,7 @@ def test_planned_values_lie_on_the_lattice_and_ignore_the_last_bits(octaves: flo
         ),
         (
             lambda: ModelSpec(width=64, base_width=32, attention="mla", qk_norm=True),
-            "qk_norm: .* leave qk_norm out",
+            "qk_norm: .* use qk_norm: false",
         ),
         (
             lambda: ModelSpec(width=64, base_width=32, attention="mla", rotary_dim=3),
@@ -160,10 +164,10 @@ def test_planned_values_lie_on_the_lattice_and_ignore_the_last_bits(octaves: flo
         (lambda: replace(SPEC, horizon=HorizonSpec(steps=1, batch_tokens=100)), "use 64 or 128"),
         (lambda: OptimizerSpec(name="muon", lr=float("nan"), weight_decay=0.1), "finite"),
         (lambda: OptimizerSpec(name="sgd", lr=0.1, weight_decay=0.1), "'muon' or 'adamw'"),
-        (lambda: replace(SPEC, branch=Branch(trunk="0" * 32, step=10)), "branch off earlier"),
+        (lambda: replace(SPEC, branch=Branch(trunk="0" * 32, step=10)), "branch off earlier, or"),
         (
             lambda: HorizonSpec(steps=10, batch_tokens=256, stop_below_loss=3.0),
-            "give evaluate_every, too",
+            "give evaluate_every, too, or leave out stop_below_loss",
         ),
         (
             lambda: replace(SPEC, measure="time", horizon=HorizonSpec(steps=6, batch_tokens=256)),

@@ -134,7 +134,10 @@ def test_a_worker_takes_a_gpu_or_a_share_of_one_if_the_cluster_has_any(
 def test_a_shortage_names_the_demand_the_free_share_and_whether_it_can_end() -> None:
     assert Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0}) == (
         "a worker asks for 1 GPU, but this Ray cluster has 0 GPU in total; "
-        "add a node or ask for less"
+        "add a node with GPUs, or lower TELESCOPE_GPUS_PER_WORKER"
+    )
+    assert Demand("CPU", 1.0).shortage({}, {}) == (
+        "a worker asks for 1 CPU, but this Ray cluster has 0 CPU in total; add a node with CPUs"
     )
     assert Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5}) == (
         "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; the rest is in use"

@@ -172,7 +172,7 @@ def test_a_logger_without_its_package_is_refused_with_the_remedy(
     monkeypatch.setitem(tune.LOGGERS, "mlflow", ("a_package_that_is_not_there", "", {}))
     with pytest.raises(
         Unavailable,
-        match=r"TELESCOPE_TUNE_LOGGERS names mlflow.*pip install a_package_that_is_not_there",
+        match=r"TELESCOPE_TUNE_LOGGERS names mlflow.*; install a_package_that_is_not_there",
     ):
         TuneExecutor(2, loggers=("mlflow",))
 

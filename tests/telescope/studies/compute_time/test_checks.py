@@ -44,7 +44,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"model": {"preset": "gemma-like", "width": 32}, "optimizer_options": {"qk_clip": 9.0}},
         "optimizer_options.qk_clip",
-        "leave out qk_clip or",
+        "leave out qk_clip, or use model.qk_norm: false",
     ),
     (
         {"runs": {"tokens": 2**31 - 1, "doublings": 8}},
