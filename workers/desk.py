@@ -5,9 +5,9 @@ coordinator and the threads that look after workers. The coordinator submits ass
 stops, and receives events. The thread of a worker takes assignments, asks whether their trials
 should stop, and emits events.
 
-The desk enforces the contract of events for all executors: an attempt has exactly one terminal
-event. Events of an attempt that has ended are dropped, even if the next attempt at the trial is
-already running.
+The desk enforces a part of the contract for all executors: an attempt has at most one terminal
+event. Later events of the attempt are dropped, even if the next attempt at the trial is already
+running.
 """
 
 import queue
@@ -39,7 +39,8 @@ class Desk:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._pending: list[Assignment] = []  # in the order of submission
+        # in the order of submission, except that assignments that were given back come first
+        self._pending: list[Assignment] = []
         self._running: dict[int, RunningAssignment] = {}  # by trial id
         self._closed = False
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -71,10 +72,9 @@ class Desk:
             return events
 
     def close(self) -> None:
-        """Hand out no more assignments and emit no more events.
+        """Drop all queued assignments and all later events, and mark running trials to stop.
 
-        Queued assignments are dropped, running trials are marked to stop, and threads that wait in
-        `take` get None.
+        Threads that wait in `take` get None. Attempts that are given back still end as `Stopped`.
         """
         with self._changed:
             self._closed = True
@@ -118,8 +118,8 @@ class Desk:
     def give_back(self, assignments: Sequence[Assignment]) -> None:
         """Return assignments that were taken, but not begun, to the front of the queue.
 
-        If a stop of the trial was requested, the attempt ends as `Stopped` instead. Attempts that
-        have ended are ignored. A closed desk queues nothing.
+        If the trial is marked to stop, the attempt ends as `Stopped` instead. Attempts that have
+        ended are ignored.
         """
         with self._changed:
             for assignment in reversed(assignments):
@@ -137,7 +137,7 @@ class Desk:
         return assignment
 
     def waiting(self) -> tuple[Assignment, ...]:
-        """The queued assignments, in the order of submission."""
+        """The queued assignments, in the order of the queue."""
         with self._changed:
             return tuple(self._pending)
 
@@ -148,7 +148,7 @@ class Desk:
             return queued + sum(running.flops_left for running in self._running.values())
 
     def stopping(self, trial_id: int) -> bool:
-        """True if the trial is running and its stop was requested."""
+        """True if the trial is running and is marked to stop."""
         running = self._running.get(trial_id)
         return running is not None and running.stopping
 

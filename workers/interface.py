@@ -10,14 +10,15 @@ protocol and these four methods:
   attempt ends in another way first.
 - `events` returns the events since the last call, in order within each trial. It waits up to
   `timeout` seconds for the first event.
-- `close` ends every process that the executor started. Attempts that are still running get no
-  further event.
+- `close` ends every process that the executor started. Attempts that have not ended may get no
+  terminal event.
 
 For each submitted attempt, there is one `Started` event, then any number of `Measured` events, and
-then exactly one terminal event: `Finished`, `Failed` or `Stopped`. An attempt that never began may
-end without `Started`. A `Waiting` event concerns the executor as a whole. Executors never retry a
-trial. An attempt that resumes from a checkpoint (the saved state of an earlier attempt) sends the
-curve up to the checkpoint again, since the coordinator may not have recorded all of this curve.
+then exactly one terminal event: `Finished`, `Failed` or `Stopped`, unless the executor is closed.
+An attempt that never began may end without `Started`. A `Waiting` event concerns the executor as a
+whole. Executors never retry a trial. An attempt that resumes from a checkpoint (the saved state of
+an earlier attempt) sends the curve up to the checkpoint again, since the coordinator may not have
+recorded all of this curve.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ from typing import Protocol
 from telescope.trials.outcome import Failure, Measurement
 from telescope.trials.spec import TrialSpec
 
-# Environment variable: the seconds between the checkpoints of a trial, 30 by default.
+# Environment variable: the least time between two checkpoints of a trial, in seconds. 30 by
+# default.
 CHECKPOINT_SECONDS = "TELESCOPE_CHECKPOINT_SECONDS"
 
 
@@ -162,5 +164,5 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """End everything that the executor started. Further calls do nothing."""
+        """End every process that the executor started. Further calls do nothing."""
         ...

@@ -34,7 +34,7 @@ log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8  # largest number of trials in a pack
 # A shape is measured if at least this many steps are left: either the steps of the next pack, or
-# the steps of all queued trials with the same graph, divided by the number of workers. A
+# the steps of this and all queued trials with the same graph, divided by the number of workers. A
 # measurement takes as long as 20 to 110 steps.
 REPAID_STEPS = 1000
 
@@ -129,7 +129,7 @@ class Packs:
         """Measure the fastest program for the shape of `first`, and store it.
 
         Do nothing while another worker measures. If the measurement fails, trials of this shape are
-        trained alone.
+        trained alone and not compiled.
         """
         if not self._measuring.acquire(blocking=False):
             return
@@ -172,8 +172,8 @@ class Packs:
     def record_failure(self, pack: Pack) -> None:
         """Record that a pack failed, perhaps for lack of memory.
 
-        If the pack had several trials, the next packs of its shape are half as large. If it was a
-        single compiled trial, trials of its shape are no longer compiled.
+        If the pack had several trials, later packs of its shape have at most half as many. If it
+        was a single compiled trial, trials of its shape are no longer compiled.
         """
         shape_key, members = shape(pack.assignments[0].spec), len(pack.assignments)
         if members > 1:

@@ -2,12 +2,12 @@
 
 `run_attempts` trains a pack, which is a group of trials that are trained together. It runs the
 training loop (`telescope.train.loop`) and yields the events of `workers.interface`. For each trial,
-these are a `Started` event, then `Measured` events with several points of the curve each, then one
-terminal event. A trial continues from its checkpoint if there is one. Without a checkpoint, a
-branch (a trial that continues another trial) begins at the stored state of the other trial, or at
-its first step if that state cannot be read. An exception becomes a `Failed` event here, so that all
-executors report failures in the same way. A trial that diverges ends with a `Finished` event, since
-divergence is a result.
+these are a `Started` event, then any number of `Measured` events with one or more points of the
+curve each, then one terminal event. A trial continues from its checkpoint if there is one. Without
+a checkpoint, a branch (a trial that continues another trial) begins at the stored state of the
+other trial, or at its first step if that state cannot be read. An exception becomes a `Failed`
+event here, so that all executors report failures in the same way. A trial that diverges ends with a
+`Finished` event, since divergence is a result.
 
 A worker process runs many trials. `warm_up` does in advance what would delay the first trial, and
 `clean_up` restores the state of the process after each pack.
@@ -41,7 +41,7 @@ from workers.interface import (
     Stopped,
 )
 
-FLUSH_POINTS = 100  # so many new points are reported even if FLUSH_SECONDS have not passed
+FLUSH_POINTS = 100  # this many new points are reported even if FLUSH_SECONDS have not passed
 # Seconds between two reports of a trial that is trained alone. In a pack, the time is multiplied by
 # the number of trials, since the coordinator writes one transaction per report.
 FLUSH_SECONDS = 0.5
@@ -55,7 +55,8 @@ def run_attempts(
 
     At each step, `stopping` is called for each trial and returns True if the trial should stop.
     With `compile`, compiled code trains the trials where compiling is possible. Closing the
-    generator stops all trials. An exception fails all trials that have not ended.
+    generator ends all trials without further events. An exception fails all trials that have not
+    ended.
     """
     unfinished = list(assignments)
     failure: Failure | None = None
@@ -78,7 +79,7 @@ def run_attempts(
 
 
 class AttemptReporter:
-    """Converts the training loop's output for one attempt to events of many points each."""
+    """Converts the training loop's output for one attempt to events with several points each."""
 
     def __init__(
         self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float
@@ -183,8 +184,8 @@ def apply_settings() -> None:
 def clean_up() -> None:
     """Free the memory of the last trials and apply the settings again. Compiled code stays."""
     gc.collect()
-    # Objects that exist now, such as torch's modules, live until the process ends. After the
-    # freeze, collections skip these objects, which saves 50 ms each time.
+    # Most objects that exist now, such as torch's modules, live until the process ends. After the
+    # freeze, collections skip all objects that exist now, which saves 50 ms each time.
     gc.freeze()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()

@@ -6,13 +6,13 @@ all steps that it shares with its branches.
 
 `cooldown` makes a branch whose learning rate decays from a step of the trunk on. One trunk with
 several short branches of this kind gives the final losses of runs of several lengths. `extension`
-makes a branch that continues the trunk beyond its end. Such a branch may be the trunk of further
-branches.
+makes a branch that continues the trunk beyond the trunk's end. Such a branch may be the trunk of
+further branches.
 
 The specification of a branch describes a complete run, with all steps from the first on. In the
 shared steps, branch and trunk have equal learning rates; an assertion checks this. So a branch can
-also be trained without its trunk. The points of its curve after the shared steps are the same
-either way (telescope.train.loop).
+also be trained without its trunk. The losses on its curve are the same either way, up to rounding
+(telescope.train.loop).
 
 A branch does not inherit `evaluate_every`, `stop_below_loss` and `kept_steps` from its trunk.
 """

@@ -47,8 +47,8 @@ class CheckpointFile:
 
     def load(self, branch: Branch | None = None) -> dict[str, Any] | None:
         """The newest readable state of the trial. If there is none, the state of the trunk at which
-        `branch` begins. None if that state cannot be read either, or if `branch` is None. Sets
-        `step` to the step of the state that it returns."""
+        `branch` begins. If `branch` is None, or that state cannot be read either, the result is
+        None. Sets `step` to the step of the state that it returns."""
         for path in (self.path, self._previous):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -63,7 +63,7 @@ class CheckpointFile:
     def _load_trunk(self, branch: Branch) -> dict[str, Any] | None:
         """The state that the trunk stored. Its curve becomes empty and its seconds 0, since a
         branch records only the steps after those of its trunk. None if the trunk's state cannot be
-        read."""
+        read, or belongs to another step."""
         state = CheckpointFile(kept_path(self.path.parent, branch.trunk, branch.step)).load()
         if state is None or state["step"] != branch.step:
             return None

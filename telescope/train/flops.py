@@ -18,9 +18,9 @@ counter omits.
 
 All work of a run is counted: training and measurements. The measurements are the held-out losses,
 which are forward passes, and those of telescope.train.probes. The forecast of a run counts the
-number of held-out tokens that the spec asks for. A curve counts the held-out tokens that were
-actually read. A run that diverges skips the measurements at the end, and a held-out loss that is
-due at the step at which it ends. A run that ends early at `stop_below_loss` skips only the
+number of held-out tokens that the spec asks for. The FLOPs on a curve count the held-out tokens
+that were actually read. A run that diverges skips the measurements at the end, and a held-out loss
+that is due at the step at which it ends. A run that ends early at `stop_below_loss` skips only the
 measurements at the end. A *branch* is a run that continues from a state of another run, its
 *trunk*. The steps and held-out losses that a branch shares with its trunk are not counted.
 

@@ -7,10 +7,10 @@ program. `train_one(spec)` trains a pack of one trial.
 
 The spec alone determines a trial: the seed determines the initial values, and the seed and the step
 determine the batch. The curve of a trial in a pack is the same as that of the trial alone, up to
-rounding. A run can be resumed from a checkpoint. On a CPU, the points after the checkpoint are
+rounding. A run can be resumed from a checkpoint. On a CPU, the losses after the checkpoint are
 exactly those of an uninterrupted run, if the pack and the program are the same as before.
 
-A run ends early in two cases:
+A run ends early if `stopping` says so, and in two other cases:
 
 - The run *diverged* (telescope.train.divergence). Its last point then has an infinite held-out
   loss. Divergence is a result, not an error.
@@ -19,7 +19,7 @@ A run ends early in two cases:
 A *trunk* is a run that stores its state at each of its `kept_steps`. A *branch* is a run that
 begins at such a state. If the state is missing, the branch takes the trunk's steps itself, but does
 not record them. In both cases, the branch's curve, seconds and FLOPs cover only the steps after
-`branch.step`. On a CPU, both cases give exactly the same curve.
+`branch.step`. Both cases give the same losses, up to rounding.
 
 The `measure` of a trial decides what the trial records:
 
@@ -77,7 +77,8 @@ Progress = CurvePoint | Last | Left
 
 
 class Clock:
-    """Divides wall-clock time equally among the runs that took it, and adds it to their seconds."""
+    """Divides wall-clock time equally among the runs that shared it, and adds it to their
+    seconds."""
 
     def __init__(self) -> None:
         self.charged_until = time.perf_counter()
@@ -162,7 +163,7 @@ def _record_step(
     runs: dict[int, TrainingRun], files: Sequence[CheckpointFile | None], clock: Clock
 ) -> Iterator[Progress]:
     """After a step of all runs, yield the points that are due, store the states that are due, and
-    remove the runs that have ended from `runs`."""
+    remove from `runs` those that have ended."""
     metrics = {index: run.metrics(run.judge()) for index, run in runs.items() if run.point_due}
     clock.charge(runs.values())
     for index, run in list(runs.items()):
@@ -181,8 +182,8 @@ def _record_step(
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
-    """Train one trial, from its checkpoint or from its trunk's state if there is one. Yields the
-    points of its curve; the last point has the final held-out loss."""
+    """Train one trial by `train`. Yields the points of its curve; the last point has the final
+    held-out loss."""
     for progress in train((spec,), (checkpoint,)):
         if not isinstance(progress, Left):
             yield progress.measurement
@@ -201,8 +202,9 @@ def _measure_coordinates(
 
 
 def _first_steps(run: TrainingRun) -> Iterator[Measurement]:
-    """Take all steps of a run that measures coordinates, and yield a point after each. Its metrics
-    tell how far each layer's output on the first batch has moved since the start of the run."""
+    """Take all steps of a run that measures coordinates, and yield a point after each. The metrics
+    of a point tell how far each layer's output on the first batch has moved since the start of the
+    run."""
     clock = Clock()
     beginning = probes.Beginning(run.model, run.batch(0)[:, :-1])
     while not run.ended:

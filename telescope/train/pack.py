@@ -2,17 +2,17 @@
 
 With a narrow model, a machine spends more time on launching kernels than on computing. So several
 such models are trained together, as a *pack*; each of the models is a *member*. The pack runs one
-common model. Its batch holds the windows of all members, one member after the other. Each of its
-weights is a stack of the members' weights. An operation with weights applies each member's weight
-to that member's part of the batch (`Together`). All other operations, including attention, treat
-the windows of all members alike. Gradients flow back through the stacks into the members' own
-parameters.
+common model. The batch of this model holds the windows of all members, one member after the other.
+Each weight of this model is a stack of the members' weights. An operation with weights applies each
+member's weight to that member's part of the batch (`Together`). All other operations, including
+attention, treat the windows of all members alike. Gradients flow back through the stacks into the
+members' own parameters.
 
-Stacks are made anew in every step, and each member is a complete model with its own optimizer and
-checkpoint. So any member may leave after a step, and the other members go on together. Values of
-one member never enter the numbers of another member, even if they are infinite. On all CPUs tried
-so far, a member's numbers are exactly those of a trial that runs alone, since each product, sum and
-loss is computed in the same order.
+Stacks are made anew in every forward pass, and each member is a complete model with its own
+optimizer and checkpoint. So any member may leave after a step, and the other members go on
+together. Values of one member never enter the numbers of another member, even if they are infinite.
+On all CPUs tried so far, a member's numbers are exactly those of a trial that runs alone, since
+each product, sum and loss is computed in the same order.
 
 telescope.train.program measures how many trials are fastest together.
 
@@ -44,8 +44,7 @@ Losses = Callable[[Sequence[Model], Tensor], Tensor]
 
 @lru_cache(maxsize=65_536)
 def shape(spec: TrialSpec) -> str:
-    """A digest of all fields that must be equal for the members of a pack. Trials with equal
-    digests may share a pack."""
+    """A digest of all fields that must be equal for the members of a pack."""
     return _common_spec(spec).digest
 
 

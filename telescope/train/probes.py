@@ -76,7 +76,7 @@ class Beginning:
     def _forward(self, receive: Callable[[str, Tensor], None]) -> None:
         """Run a forward pass, and call `receive` with the name and the value of each quantity at
         evenly spaced tokens. For `moved/<layer>`, the value is the layer's output. For
-        `own/<layer>`, it is (W - W0) x."""
+        `own/<layer>`, it is (W - W0) x. For `moved/logits`, it is the logits."""
         every = max(1, self.tokens.numel() // KEPT_TOKENS)
 
         def receive_layer(path: str, layer: Layer, x: Tensor, y: Tensor) -> None:
@@ -100,8 +100,8 @@ class RunEnding:
         self.weights = {path: layer.matrix.clone() for path, layer in model.hidden_layers().items()}
 
     def metrics(self) -> dict[str, float]:
-        """For each kind of hidden matrix (`layer_kind`), two medians over the model's blocks: the
-        spectral norm of the matrix, and the spectral norm of its last update. Also the RMS of the
+        """For each kind of hidden matrix (`layer_kind`), the median of the spectral norms of the
+        matrices, and the median of the spectral norms of their last updates. Also the RMS of the
         change of the last features, if telescope knows where to read them."""
         weights = {path: layer.matrix for path, layer in self.model.hidden_layers().items()}
         updates = {path: weights[path] - before for path, before in self.weights.items()}
@@ -141,7 +141,7 @@ def layer_kind(path: str) -> str:
 
 
 def probe_tokens(x: Tensor, every: int) -> Tensor:  # (B, T, features) -> (B T / every, features)
-    """The features of every `every`-th token as a row, in float32."""
+    """The features of every `every`-th token, one row per token, in float32."""
     return x.flatten(0, -2)[::every].float()
 
 

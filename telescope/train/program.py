@@ -53,7 +53,8 @@ class Program:
 
 def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
     """The program for trials with the shape of `spec`, with at most `max_members` trials together.
-    `steps` is the number of steps of this shape that each worker still has to run.
+    `steps` is the number of steps that each worker still has to run with the graph of `spec`
+    (telescope.train.compiled).
 
     If a single trial needs more memory than packs may take, nothing is measured. Then the program
     is one trial at a time, not compiled.

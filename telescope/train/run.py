@@ -171,8 +171,8 @@ class TrainingRun:
         """The state of the run for a checkpoint. It consists of tensors and plain values, so that
         torch can load the file without running code from it.
 
-        A branch may begin at the state of any step. But a run may only be resumed at a step with a
-        point of the curve, since the state does not contain the losses since the last point.
+        A branch may begin at the state of any step. But a run may only be resumed from a state with
+        `interval_steps` 0, since the state does not contain the losses of the interval.
         """
         return {
             "step": self.step,

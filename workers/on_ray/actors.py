@@ -1,8 +1,9 @@
 """The executor that runs trials on Ray actors.
 
 A Ray actor is a process of Ray that holds one object, here a worker. Each slot of the executor
-looks after one actor, which runs many trials (`workers.on_ray.slot`). The actors run in a local Ray
-that the executor starts, or in a Ray cluster that the executor joins (`workers.on_ray.cluster`).
+looks after one actor at a time, and each actor runs many trials (`workers.on_ray.slot`). The actors
+run in a local Ray that the executor starts, or in a Ray cluster that the executor joins
+(`workers.on_ray.cluster`).
 """
 
 import atexit
@@ -55,7 +56,7 @@ class RayExecutor:
 
     @property
     def room(self) -> int:
-        """Number of assignments to hold: two packs per worker, one in training and one waiting.
+        """Number of assignments to hold: two of the largest packs per worker, one of them waiting.
 
         A pack is a group of trials that are trained together.
         """

@@ -37,12 +37,12 @@ ASSIGNMENT = TypeAdapter(Assignment)
 
 @dataclass
 class Flight:
-    """A trial that Tune holds, which means that Tune has received it and it has not ended."""
+    """A trial that Tune holds: Tune has received the trial, and the trial has not ended."""
 
     assignment: Assignment | None  # None for the warm-up
     since: float = field(default_factory=time.monotonic)  # when Tune received the trial
     begun: bool = False
-    actor: Any = None  # the worker that runs the trial; None until it begins
+    actor: Any = None  # the worker that runs the trial; None until the trial begins
 
     @property
     def trial_id(self) -> int:
@@ -137,8 +137,8 @@ class DeskSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the document of the next trial, or FINISHED once the experiment should end.
 
-        Return None if there is no trial now. If Tune holds no trial, wait for an assignment, since
-        Tune itself would sleep for a second.
+        If Tune holds no trial, wait for an assignment, since Tune itself would sleep for a second.
+        If Tune holds a trial, do not wait, and return None if no assignment is queued.
         """
         flights = self._flights
         while not flights.over:

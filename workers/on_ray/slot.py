@@ -121,7 +121,7 @@ class Slot:
             self.broken = error
 
     def _replace(self) -> None:
-        """Start an actor and wait until it is ready; report a shortage if the wait is too long.
+        """Start an actor and wait until it is ready; report a shortage of workers meanwhile.
 
         Return without a ready actor if the demand changes, the start fails, or the desk closes.
         """

@@ -27,7 +27,7 @@ class Worker:
     """Runs trials inside an actor. When the constructor returns, the worker is ready for trials."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        # Set before torch is imported. The imports below are here for this reason.
+        # set before torch uses a device
         os.environ.update(environment, OMP_NUM_THREADS="1")
         if not ray.get_runtime_context().get_accelerator_ids()["GPU"]:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # hide GPUs from a CPU worker

@@ -1,8 +1,8 @@
 """The place of an optimum relative to the values tried.
 
 `edges.base_places` compares the optimum with the values tried at the base width.
-`blocks.top_places` compares it with the last *block* (runs of one seed around the expected optimum)
-at the widest level (width) run so far.
+`blocks.top_places` compares it with the walls (the limits of what may be tried) and with the last
+*block* (runs of one seed around the expected optimum) at the widest level (width) run so far.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ class OptimumPlace(Flag):
     optimum lies inside the values tried.
     """
 
-    AT_BORDER = auto()  # the optimum is at the lowest or highest value of the base width
-    AT_WALL = auto()  # the optimum is at such a value, and no value beyond it may be tried
+    # the optimum is close to the lowest or highest value of the base width, or beyond this value
+    AT_BORDER = auto()
+    AT_WALL = auto()  # AT_BORDER, and the next grid value beyond that border may not be tried
     OUTSIDE_BLOCK = auto()  # the optimum is outside the values of the last block
     BEYOND_WALL = auto()  # the optimum is at a value that may not be tried
 

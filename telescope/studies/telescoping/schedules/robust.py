@@ -18,7 +18,7 @@ on the outcomes of earlier rounds:
                until the intervals are narrow enough or the budget is spent
 
 After round 2 and each later round, the stage `recentre` adds a block at the widest level run so far
-if the optimum there lies outside the values of that level's last block. It is repeated at most
+if the optimum there lies outside the values of that level's last block. It is run at most
 RECENTRINGS times in a row.
 
 The unit of the budget is one run at the base width. The ladder must reach its third level, so that
@@ -71,8 +71,9 @@ OPENING_BLOCKS = 2
 
 
 def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
-    """The next stage of the schedule. `None` if the answer is precise enough, if no more runs are
-    possible, or if there is no pooled fit, for example because every run diverged.
+    """The next stage of the schedule. `None` if the intervals are narrow enough, if the budget
+    allows no further block, if a wall keeps the optimum from being bracketed, or if there is no
+    pooled fit, for example because every run diverged.
     """
     if not done:
         return Stage("grid", base_grid(ladder))
@@ -110,7 +111,7 @@ def base_runs(ladder: Ladder) -> int:
 
 
 def base_grid(ladder: Ladder) -> tuple[Point, ...]:
-    """The points of the base grid."""
+    """The points of the base grid, or the Sobol points that replace it."""
     if len(ladder.fitted) < 3:
         return grid(0, [axis.values for axis in ladder.axes], seeds=1)
     from scipy.stats import qmc  # this import takes a second, and few studies need it
@@ -148,8 +149,8 @@ def budget(ladder: Ladder) -> float:
     """The default budget, in runs at the base width.
 
     It is the cost of the published rule, but at least LEAST_BUDGET and at most MOST_BUDGET times
-    the cost of rounds 1 to 4. The published rule costs points^k runs at the base width for each
-    level, where `points` is the number of grid points of the learning rate and k the number of
+    the cost of rounds 1 to 4. The cost of the published rule is estimated as points^k for each
+    level, where `points` is the number of grid points of the learning rate and k is the number of
     fitted axes.
     """
     published = float(ladder.axes[0].points ** len(ladder.fitted) * ladder.levels)
@@ -222,7 +223,9 @@ def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
 
 
 def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """The first blocks at the next width if this width is owed. Otherwise a `top-up` stage."""
+    """The first blocks at the next width if this width is owed. Otherwise a `top-up` stage. `None`
+    if there is no such stage.
+    """
     level = top_level(done) + 1
     if level > last_owed(ladder):
         return top_up(ladder, done, pooled)

@@ -2,8 +2,8 @@
 
 A *window* is the range of values that is searched at one width. The sampler `qmc` spreads a
 scrambled Sobol sequence over the window. The samplers `gp` and `tpe` spread the first half of the
-points in the same way, then ask Optuna for batches of BATCH points. Each batch starts a new Optuna
-sampler from the sorted runs so far and a seed derived from the request. Repeating a request
+points in the same way, then ask Optuna for batches of up to BATCH points. Each batch starts a new
+Optuna sampler from the sorted runs so far and a seed derived from the request. Repeating a request
 therefore gives the same points. Proposed points are distinct and lie on the planning lattice, the
 multiples of 1/64 octave.
 """
@@ -24,8 +24,9 @@ from telescope.trials.lattice import snap
 if TYPE_CHECKING:
     import optuna
 
-BATCH = 8  # points per batch of gp and tpe
-# a window counts as full after this number of Sobol sequences, or of proposals per point
+BATCH = 8  # largest number of points per batch of gp and tpe
+# Largest number of Sobol sequences, and of Optuna's proposals per point that is asked for. If the
+# sequences contain too few new points, the window counts as full.
 ATTEMPTS = 16
 
 X = tuple[float, ...]  # position of a point on each axis, in octaves
@@ -39,7 +40,9 @@ class Box:
     high: X
 
     def at(self, share: Sequence[float]) -> X:
-        """The lattice point that lies, on each axis, at this share of the way from low to high."""
+        """The lattice point nearest to a place in the window. On each axis, `share` is the place's
+        distance from `low`, divided by the distance from `low` to `high`.
+        """
         return tuple(
             self.snap(i, low + u * (high - low))
             for i, (u, low, high) in enumerate(zip(share, self.low, self.high, strict=True))
@@ -156,8 +159,8 @@ def heights(losses: Sequence[float]) -> list[float]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence Optuna's logs and all warnings, and run torch in one thread. With one thread, torch
-    adds numbers in the same order each time, so that results are repeatable.
+    """Silence all warnings and all of Optuna's logs except errors, and run torch in one thread.
+    With one thread, torch adds numbers in the same order each time, so that results are repeatable.
     """
     with extra("service"):
         import optuna  # imported here, so that commands start quickly

@@ -2,9 +2,11 @@
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths. If the study asks for
 validation, runs at the target follow the ladder's own stages. Models are trained with two seeds at
-three learning rates: the reported one, and those one octave (a factor of 2) below and above. The
-other hyperparameters keep their reported values. As long as the lowest loss is at the lowest or
-highest learning rate, runs one octave beyond that rate are added, at most twice.
+three learning rates: the reported one, and those one octave (a factor of 2) below and above. A
+learning rate that may not be tried is replaced by the nearest one that may. The other
+hyperparameters keep their reported values. As long as the lowest mean loss is at the lowest or
+highest learning rate, runs one octave beyond that rate are added if they are allowed, at most
+twice.
 """
 
 from collections.abc import Sequence
@@ -43,8 +45,8 @@ def runs_at(ladder: Ladder, rates: Sequence[float], reported: Sequence[float]) -
 
 
 def open_end(done: Sequence[Done]) -> float | None:
-    """The learning rate, in octaves, that lies one octave beyond the best rate tried. `None` unless
-    the best rate is the lowest or the highest tried.
+    """The learning rate, in octaves, that lies one octave beyond the best rate tried, which is the
+    rate with the lowest mean loss. `None` unless the best rate is the lowest or the highest tried.
     """
     results = outcomes(done)
     rates, best = sorted({o.point.x[0] for o in results}), argmin(results)[0]

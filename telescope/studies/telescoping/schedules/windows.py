@@ -3,16 +3,16 @@
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
 *axis* is one of these hyperparameters, in octaves (factors of 2). The *window* of a level is the
 range of each axis that is searched there. At the base width, it is the user's range. At wider
-levels, it is centred on the optimum of the level below. At each doubling of the width, the number
-of points per axis is multiplied by 4^(-1/k) and their spacing is halved. Here k is the number of
-axes with more than one point. `PaperOptions` offers other readings of the rule. A *wall* is a limit
-beyond which no value may be tried. A window that would cross a wall is moved inside, so it keeps
-its number of points.
+levels, it is centred on the optimum of the level below. From each level to the next, the number of
+points per axis is multiplied by 4^(-1/k), where k is the number of axes with more than one point,
+and the spacing of the points is halved. `PaperOptions` offers other readings of the rule. A *wall*
+is a limit beyond which no value may be tried. A window that would cross a wall is moved inside, so
+it keeps its number of points.
 
 If a complete grid would cost too much, a *sampler* chooses scattered points in the window. The
-window and the number of points then shrink by the same factors as those of a grid, but the number
-of points per axis is not rounded. Each level has at least LEAST_SAMPLED points, unless the option
-`trials` asks for fewer.
+window and the number of points then shrink by the same factors as those of a grid, but without the
+rounding to a whole number of points per axis. Each level has at least LEAST_SAMPLED points, unless
+the option `trials` asks for fewer.
 """
 
 import math
@@ -79,7 +79,7 @@ def runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
 
 
 def step_factor(axes: int, options: PaperOptions) -> float:
-    """The factor by which the step of a grid changes at each doubling of the width."""
+    """The factor by which the step of a grid changes from each level to the next."""
     factors: dict[str, float] = {"halve": 0.5, "root4": 4.0 ** (-1 / axes), "extent": 1.0}
     return factors[options.narrow]
 
