@@ -24,10 +24,11 @@ class DataSpec:
     weight must be at least a millionth of the sum of the weights."""
     tokenizer: Annotated[str, Field(min_length=1)] = "bytes"
     """How text becomes tokens. bytes: each byte is a token. bpe-N: telescope trains a BPE with up
-    to N entries on the corpus, or on all corpora of a mixture. The path of a tokenizer.json: this
+    to N entries on the training text of the corpus or mixture. The path of a tokenizer.json: this
     tokenizer is used. Leave the field out if a corpus already holds tokens."""
     context: Annotated[int, Field(ge=2)] = 64
-    """Context length of the model: the number of tokens in a training window."""
+    """Context length of the model, in tokens. A training window has one token more, which is only
+    predicted."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Approximate share of each corpus that is held out for validation. Whole documents are held
     out, or the end of the document if the corpus has only one. If a corpus consists of train.bin

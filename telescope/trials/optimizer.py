@@ -72,12 +72,14 @@ class OptimizerOptions:
     model.splits instead."""
     qk_clip: Positive | None = None
     """Threshold of QK-clip (MuonClip), which works with Muon and AdamW. If the largest attention
-    logit of a head exceeds the threshold in a step, the head's query and key weights are shrunk
-    after the step, so that this logit falls to the threshold. A usual threshold is 100. By default,
-    nothing is clipped."""
+    logit S of a head exceeds the threshold in a step, the head's query and key weights are shrunk
+    after the step, so that the head's logits are multiplied by gamma = threshold / S. Heads that
+    share a key are shrunk together, by the largest S among them. A usual threshold is 100. By
+    default, nothing is clipped."""
     qk_clip_alpha: Fraction = 0.5
-    """With qk_clip: the exponent alpha. To multiply a logit by gamma, the query weights are
-    multiplied by gamma^alpha and the key weights by gamma^(1 - alpha)."""
+    """With qk_clip: the exponent alpha. The query weights are multiplied by gamma^alpha and the key
+    weights by gamma^(1 - alpha). Under mla, the rotary query weights are multiplied by gamma
+    instead, and the rotary key weights stay unchanged."""
     measure_max_logit: bool = False
     """Record the largest attention logit in the loss curve. qk_clip records it, too. With either
     option, a trial trains alone and is not compiled."""
