@@ -58,7 +58,7 @@ class Exported(Generic[Spec, Built]):
 
 
 def transformer_preparation(model: Transformer, optimizer: OptimizerSpec) -> ModelPreparation:
-    """The code that prepares a reader's own implementation of the Transformer."""
+    """The code that prepares the reader's own implementation of the Transformer."""
     lines = ("model = your_model()", "initialise(model, seed=0)", "configure(model)")
     return ModelPreparation(lines, (recipe.initialise, recipe.Multiplied, recipe.configure))
 
