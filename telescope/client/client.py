@@ -94,8 +94,8 @@ class Client(JobRequests, Tables):
         (Python code), `megatron` (flags) or `json`.
 
         By default, the answer for the job's best optimizer and best variant is exported.
-        `optimizer` and `variant` choose another answer. `variant` is required if the losses of the
-        job's variants cannot be compared. Raises NotExportable if there is no answer, or if the
+        `optimizer` and `variant` choose another answer. `variant` is required if none of the job's
+        variants is known to be the best. Raises NotExportable if there is no answer, or if the
         format cannot express the answer. Raises InvalidInput if the job is not of kind `telescope`,
         or has no such optimizer or variant.
         """

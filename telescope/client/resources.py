@@ -167,8 +167,8 @@ class TrialSummary:
     started_at: datetime | None
     ended_at: datetime | None
     ladder: str | None = None
-    """The ladder that planned the trial. A ladder is the search of one optimizer over all widths,
-    and has the name of the optimizer."""
+    """The optimizer whose search planned the trial. In jobs of kind `telescope`, this search is
+    called a ladder. Null in trials of old databases."""
     stage: str | None = None
     """The stage in which the trial was planned. A stage is a set of trials that are planned
     together. Null in trials of old databases."""

@@ -179,8 +179,8 @@ def exported_ladder(
     """The ladder whose answer is exported: by default, the best ladder of the best variant, or the
     first ladder if the best is not known. Raises NotExportable if this ladder has no answer, or if
     its answer is refused. Raises InvalidInput if the report has no such optimizer or variant. Also
-    raises InvalidInput if `variant` is None and the losses of the report's variants cannot be
-    compared."""
+    raises InvalidInput if `variant` is None and none of several variants is known to be the best.
+    """
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
         remedy = (
@@ -191,7 +191,7 @@ def exported_ladder(
         raise InvalidInput.of("variant", f"the job has no variant of this name; {remedy}", variant)
     if variant is None and len(variant_names) > 1 and not report.best_variant:
         listed = ", ".join(variant_names)
-        message = f"the losses of {listed} cannot be compared, so none is the best; name a variant"
+        message = f"none of {listed} is known to be the best; name a variant"
         raise InvalidInput.of("variant", message)
     chosen_variant = report.best_variant if variant is None else variant
     ladders = [ladder for ladder in report.ladders if ladder.variant == chosen_variant]
@@ -212,7 +212,7 @@ def exported_ladder(
         remedy = (
             "change the job as this reason suggests, and run it again"
             if report.final
-            else "wait for the first level; follow the job with telescope watch"
+            else "wait for the first level, after resuming or retrying the job if it was stopped"
         )
         raise NotExportable(f"there are no hyperparameters to export ({ladder.reason}); {remedy}")
     return ladder
