@@ -2,7 +2,7 @@
 
 Every error that telescope reports to a user is a `TelescopeError`. The error has a `code` that
 never changes, an HTTP `status`, an exit status for the command line, and a message. If fields of
-the user's input are wrong, the error's `problems` name each wrong field and say how to correct it.
+the user's input are wrong, the error's `problems` name wrong fields and say how to correct them.
 The service sends the error as problem+json (RFC 9457). The command line prints the error as text
 and ends with the exit status.
 

@@ -105,7 +105,13 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
-        decoded = line.decode("utf-8")
+        try:
+            decoded = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Unreadable(
+                f"line {number} of {path} is not UTF-8 text (byte {error.start} of the line); "
+                "convert the file to UTF-8"
+            ) from error
         try:
             record = json.loads(decoded)
         except (ValueError, RecursionError) as error:

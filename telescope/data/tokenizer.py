@@ -56,7 +56,8 @@ def check_tokenizer_name(name: str) -> None:
     """Raise InvalidInput if there is no tokenizer of this name. No training text is read."""
     if (path := tokenizer_path(name)) is not None:
         if not os.path.isfile(path):
-            message = f"there is no file {path}; give the path of a tokenizer.json, bytes, or bpe-N"
+            remedy = "give the path of a tokenizer.json, bytes, or bpe-N"
+            message = f"the file {path} does not exist; {remedy}"
             raise InvalidInput.of(FIELD, message, name)
         return
     size = bpe_size(name)

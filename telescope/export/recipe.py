@@ -106,9 +106,9 @@ def lr_factor(step: int) -> float:
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
     """Set gains to 1 and biases to 0. Draw all other parameters from normal distributions with the
-    standard deviation init_std of their group; a standard deviation of 0 gives zeros. They are
-    drawn in the model's order, from one generator on the CPU. So a seed gives the same values on
-    any device."""
+    standard deviation init_std of their group; a standard deviation of 0 gives zeros. The values
+    are drawn in the model's order, from one generator on the CPU. So a seed gives the same values
+    on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():

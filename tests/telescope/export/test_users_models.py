@@ -133,6 +133,6 @@ def test_a_document_names_every_piece_that_is_orthogonalised() -> None:
 
 def test_a_stack_of_matrices_is_refused_without_advice_on_splits() -> None:
     run = run_of("muon", HUB | {"factory": "tests.telescope.awkward:experts"})
-    with pytest.raises(NotExportable, match="middle.up has 3 dimensions") as refused:
+    with pytest.raises(NotExportable, match=r"middle\.up has 3 dimensions") as refused:
         torch_code.module_text(run)
     assert "splits" not in refused.value.message
