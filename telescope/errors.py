@@ -2,7 +2,7 @@
 
 Every error that telescope reports to a user is a `TelescopeError`. The error has a `code` that
 never changes, an HTTP `status`, an exit status for the command line, and a message. If fields of
-the user's input are wrong, the error's `problems` name each wrong field and say how to correct it.
+the user's input are wrong, the error's `problems` name wrong fields and say how to correct them.
 The service sends the error as problem+json (RFC 9457). The command line prints the error as text
 and ends with the exit status.
 
@@ -21,7 +21,9 @@ from typing import Any, ClassVar
 class Problem:
     """A field that telescope cannot accept or export, with the reason and the remedy."""
 
-    field: str  # dotted path of the field in the user's document; "" for the document itself
+    # dotted path of the field in the user's document, or in the answer that cannot be exported;
+    # "" for the whole document
+    field: str
     message: str  # what is wrong, and how to correct it
     value: Any = None  # the value of the field; the text of the problem leaves out the value None
 
@@ -34,16 +36,15 @@ class Problem:
         return self.field == section or self.field.startswith(f"{section}.")
 
     def moved(self, section: str, to: str) -> "Problem":
-        """The problem with the path `section` at the start of its field replaced by the path `to`.
-        A problem whose field is not within `section` stays unchanged."""
+        """This problem, moved to another section: in its field, `to` replaces `section` at the
+        start. A problem whose field is not within `section` stays unchanged."""
         if not self.within(section):
             return self
         return replace(self, field=to + self.field.removeprefix(section))
 
 
 def under(section: str, problem: Problem) -> Problem:
-    """The problem with the path `section` put before its field. The field of the given problem is
-    relative to this section."""
+    """A copy of the problem, in which the path `section` precedes the path of the field."""
     return replace(problem, field=f"{section}.{problem.field}")
 
 
@@ -56,8 +57,8 @@ def closest_name_hint(name: str, names: Iterable[str]) -> str:
 
 
 def json_problems(value: object, path: str) -> Iterator[Problem]:
-    """A problem for each value and each key inside `value` that JSON cannot represent. `path` is
-    the path of `value` in the user's document."""
+    """A problem for each value and each key that JSON cannot represent: for `value` itself, or for
+    those inside it. `path` is the path of `value` in the user's document."""
     if isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, str):
@@ -149,7 +150,7 @@ class MissingPackage(TelescopeError, ModuleNotFoundError):
 
 class WorkersLost(TelescopeError):
     """The executor, which runs the trials, cannot run any more trials, for instance because Ray's
-    head node died. The coordinator, which plans the trials, must exit and restart."""
+    head node died. The coordinator, which plans the trials, must exit and be started again."""
 
     code, status, exit_status = "workers_lost", 503, 3
 

@@ -1,8 +1,8 @@
 """SQL statements that several modules of `api.store` share.
 
-The functions take an open connection. They convert rows to types, return a job or a trial by id,
-and change jobs. `move_job` changes the state of a job; `change_job` and `touch_job` change all
-other columns. Every change of a job increments the job's version.
+The functions convert rows to types, return a job or a trial by id, change jobs, and insert rows.
+`move_job` changes the state of a job; `change_job` and `touch_job` change other columns of a job.
+All three increment the job's version.
 """
 
 from dataclasses import fields
@@ -21,8 +21,8 @@ from telescope.trials.outcome import TrialState
 JOB_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.name in trials.c]
 OPEN = (TrialState.PENDING, TrialState.RUNNING)  # states of a trial that has not ended
-# Value of the column `numerics` of a trial that was resumed on another device or with other
-# software. Such a trial is never reused.
+# Value of the column `numerics` of a trial whose steps may have been trained on several devices or
+# with several versions of the software. Such a trial is never reused.
 MIXED = "mixed"
 
 

@@ -3,11 +3,12 @@
 The tables `jobs` and `trials` hold only scalars and short texts, so that long lists of rows are
 cheap to read. Documents have separate tables (`studies`, `results`, `specs`). A spec is the full
 specification of a trial, and the digest of the spec identifies the trial within its job. A trial
-may need several attempts; the column `attempt` has the number of the current attempt.
+may need several attempts; the column `attempt` has the number of the current attempt or, if the
+trial waits for a worker, of the next attempt.
 
-Loss curves are stored in `chunks`. The outlines of completed trials, which are short versions of
-their curves, are stored in `outlines`. Two kinds of completed trials have no outline: trials that
-reuse the outcome of another trial, and trials that completed before migration 0004.
+Loss curves are stored in `chunks`. An outline is a short version of a completed trial's curve, and
+is stored in `outlines`. Two kinds of completed trials have no outline: trials that reuse the
+outcome of another trial, and trials that completed before migration 0004.
 
 The package `migrations` creates the schema, and a test compares the schema with these tables.
 """
@@ -61,7 +62,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 def _of_job(primary_key: bool = False) -> Column[str]:
-    """Return a column that references a job. When the job is deleted, its rows are deleted too."""
+    """Return a column that references a job. If the job is deleted, so is each row that has it."""
     job = ForeignKey("jobs.id", ondelete="CASCADE")
     return Column("job_id", job, primary_key=primary_key, nullable=False)
 
@@ -145,7 +146,7 @@ trials = Table(
     Column("failure_message", Text),
     Column("measure", String(16), nullable=False, server_default="loss"),
     Column("metrics", Text),  # JSON of the metrics at the last point; it may contain Infinity
-    Column("numerics", Text),  # device and software, as telescope.trials.numerics names them
+    Column("numerics", Text),  # device and software (telescope.trials.numerics), or MIXED
     # Id of the trial of another job whose outcome and curve this trial reuses.
     Column("reused_from", ForeignKey("trials.id")),
     # The next four columns are the trial's place in its study. They are null in rows older than

@@ -117,7 +117,7 @@ class TrialTable(Database):
     def curves(
         self, job_id: str, points: int = 100, only: TrialFilter = ALL_TRIALS
     ) -> tuple[Curve, ...]:
-        """Return the curves of a job's trials, each thinned to about `points` points.
+        """Return the curves of a job's trials, each thinned by `api.store.curves.thin`.
 
         Trials without any points are left out. Raises NotFound if there is no such job.
         """
@@ -135,7 +135,8 @@ class TrialTable(Database):
     def terminal_trials(self, job_id: str, outlines: bool = False) -> list[Trial]:
         """Return the trials of a job that have ended, as the type that studies take.
 
-        If `outlines` is true, completed trials come with the outlines of their curves.
+        If `outlines` is true, completed trials come with the outlines of their curves, unless they
+        are older than the table of outlines.
         """
         ended = (trials.c.job_id == job_id) & trials.c.state.not_in(OPEN)
         columns = _with_outlines() if outlines else select(*OUTCOME_COLUMNS)
@@ -154,8 +155,8 @@ class TrialTable(Database):
         A shape is an optimizer, a width and a batch size. The kind of worker is in `numerics`,
         which names the device and the software. The most recently measured speed comes first. The
         means are over completed trials that train for a final loss. Left out are trials that reuse
-        another trial's outcome, trials that were resumed on another kind of worker, and trials that
-        are older than the column `batch_tokens`.
+        another trial's outcome, trials that several kinds of worker may have trained, and trials
+        that are older than the column `batch_tokens`.
         """
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)

@@ -6,9 +6,9 @@ of reaching one target loss:
 - `batch_table`: the tokens and steps that each optimizer needs (sentences: `batch_words`)
 - `ratio_table`: AdamW's tokens divided by Muon's tokens (sentences: `ratio_words`)
 
-If some of the runs behind a number do not cross the target loss, the number is only a bound. A
-*censored* run ended above the loss, so the number is a lower bound. An *early* run was below the
-loss at its first measurement, so the number is an upper bound.
+A *censored* run ended above the loss without diverging, so its tokens are a lower bound. An *early*
+run was below the loss at its first measurement, so its tokens are an upper bound. A number that is
+computed from censored or early runs is only a bound, too.
 """
 
 from rich.table import Table
@@ -104,7 +104,8 @@ def batch_words(answer: BatchAnswer) -> list[str]:
 def _summary(summary: BatchSummary) -> list[str]:
     name = OPTIMIZER_TITLES[summary.optimizer]
     if not summary.critical:
-        needed = "a fit needs at least three batches at which all runs cross the loss or diverge"
+        settled = "at which a run crosses the loss, and all others cross the loss or diverge"
+        needed = f"a fit needs at least three batches {settled}"
         return [f"{name}: no critical batch; {needed}."]
     batch = _batch(summary.token_optimal_batch)
     ends = interval_cell(summary.token_optimal_low, summary.token_optimal_high)
@@ -115,7 +116,7 @@ def _summary(summary: BatchSummary) -> list[str]:
 
 def _batch(tokens: float | None) -> str:
     if tokens is None:
-        return "beyond all batches that were run"
+        return "beyond the batches of the fit"
     return f"{short_amount(tokens)} tokens"
 
 
@@ -178,8 +179,8 @@ def ratio_words(answer: RatioAnswer) -> list[str]:
         return [f"{answer.note[:1].upper()}{answer.note[1:]}."]
     if answer.trend is None or answer.trend_from_batch_tokens is None:
         return [
-            "No trend is known. A trend needs at least two batches that lie beyond the critical "
-            "batches of both optimizers, and at which both optimizers reached the loss."
+            "No trend is known. A trend needs at least two batches with pairs of runs, none below "
+            "the larger critical batch or, if no critical batch is known, below the median batch."
         ]
     start = short_amount(answer.trend_from_batch_tokens)
     since = f"From a batch of {start} tokens on, the ratio {TRENDS[answer.trend]}"
@@ -190,5 +191,5 @@ def ratio_words(answer: RatioAnswer) -> list[str]:
         ends = f" ({answer.exponent_low:+.2f} to {answer.exponent_high:+.2f})"
     if answer.p_falling is not None:
         chance = f"with probability {answer.p_falling:.2g}"
-        p = f"; if the true ratio did not fall, an exponent this low would occur {chance}"
+        p = f"; if the true exponent were 0, an exponent this low would occur {chance}"
     return [f"{since}: {exponent}{ends}{p}."]

@@ -3,7 +3,7 @@
 A compute-time study compares Muon and AdamW at several batch sizes, by the tokens and hours that
 each optimizer needs to reach a target loss. `show` prints the report of a study: the answer for
 each target loss, the verdict with its reason, the settings and runs at each batch, and the tuning
-that each optimizer received. `show_bill` prints the expected cost of a study.
+that each optimizer received. `show_bill` prints the least and the largest cost of a study.
 `api.terminal.frontier` prints more detailed tables, for any target loss.
 """
 
@@ -96,8 +96,9 @@ def tokens_cell(row: BatchRow) -> str:
     """Return the cell of one optimizer's tokens to the loss at one batch.
 
     The cell also states how many runs diverged, if any did. If all runs diverged, the cell is
-    `diverged`. Tokens are a lower bound (`over`) if a run ended above the loss. Otherwise, they are
-    an upper bound (`under`) if a run was below the loss at its first measurement.
+    `diverged`. Tokens are a lower bound (`over`) if a run ended above the loss without diverging.
+    Otherwise, they are an upper bound (`under`) if a run was below the loss at its first
+    measurement.
     """
     if row.tokens is None:
         return "diverged"
@@ -140,7 +141,7 @@ def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
 def tuning_table(grants: tuple[Granted, ...]) -> Table:
     """Return the table of the tuning that each optimizer received, with one column per optimizer.
 
-    The table shows whether the comparison is fair.
+    A reader can judge from this table whether the comparison is fair.
     """
     output = empty_table("", *(OPTIMIZER_TITLES[grant.optimizer] for grant in grants))
     rows: dict[str, list[str]] = {
@@ -172,7 +173,7 @@ def _lr_tried(grant: Granted) -> str:
 
 
 def show_bill(document: dict[str, Any], console: Console) -> None:
-    """Print the expected cost of a study. `document` is the JSON document of a `BatchForecast`."""
+    """Print the least and the largest cost of a study, from the JSON of a `BatchForecast`."""
     bill = TypeAdapter(BatchForecast).validate_python(document)
     columns = ("least trials", "most", "least tokens", "most", "least FLOP", "most")
     output = empty_table("", "batch", *columns)

@@ -90,14 +90,14 @@ def scaling(fit: ScalingFit, size: str, levels: int, expected: str = "") -> str:
     """Return a sentence on the power law by which the loss at the optimum falls with model size.
 
     If the law does not fit, the sentence says so. `size` names the variable that measures the model
-    size. `levels` is the number of points that the law is fitted to. `expected` is text that is
-    appended.
+    size. `levels` is the number of widths that the law is fitted to. `expected` is text that is
+    appended if the law fits.
     """
     if fit.r_squared < LEAST_R_SQUARED:
         best_fit = f"the best fit has R^2 {fit.r_squared:.2f}"
         variable = "the number of parameters" if size == "parameters" else size
         return f"The loss at the optimum follows no power law of {variable} ({best_fit})."
-    test_note = "untested, because a fit to three widths is always exact"
+    test_note = "untested, because three numbers were fitted to three widths"
     if levels > 3:
         test_note = f"R^2 {fit.r_squared:.3f}, residual {fit.residual:.2g} %"
     law = f"{fit.A:.3g} / {size}^{fit.exponent:.3g} + {fit.E:.3g}"
@@ -123,7 +123,7 @@ def importance(ladder: LadderReport) -> str:
 
 
 def remedy_cost(remedy: Remedy) -> str:
-    """Return a sentence on the runs that would resolve the ladder, and on their cost."""
+    """Return a sentence on the runs that would resolve an unresolved result, and on their cost."""
     widths = ", ".join(map(str, remedy.widths))
     time = f", {duration(remedy.seconds)} of training" if remedy.seconds else ""
     cost = f"{remedy.base_runs:.0f} runs at the base width: {amount(remedy.flops)}FLOP{time}"

@@ -1,10 +1,10 @@
 """Functions that print the progress of a job until the job ends.
 
-On a terminal, `follow` shows a live view of the progress. If the output is piped, `follow` prints
-lines of plain text, which describe what has changed.
+On a terminal, `follow` shows a live view of the progress. Elsewhere, for instance in a pipe,
+`follow` prints lines of plain text, which describe what has changed.
 
-The trials (training runs) of a job are grouped into levels. A level holds the trials of one
-optimizer at one width.
+The trials (training runs) of a job are grouped into levels (`LevelProgress`). Most levels hold the
+trials of one optimizer at one width.
 """
 
 import textwrap
@@ -22,10 +22,10 @@ LONGEST_NAME = 32  # maximal length of a job's name in a plain line, in characte
 def changed_lines(view: ProgressView, before: ProgressView | None = None) -> list[str]:
     """Describe in plain text what has changed since the view `before`.
 
-    If `before` is None, describes the whole view. Lines have at most `COLUMNS` characters. A line
-    that would be longer leaves out the pace, or some levels, or both. If it leaves out levels, it
-    states how many. An explanation of what the job waits for, or of why the job failed, is printed
-    on further lines if it is too long for the first line.
+    If `before` is None, describes the whole view. Lines have at most `COLUMNS` characters. If the
+    first line would be longer, the pace, some levels or the number of trials are left out. The
+    line then states how many levels are left out. An explanation of what the job waits for, or of
+    why the job failed, is printed on further lines if it is too long for the first line.
     """
     head = f"{shorten(view.name or view.id, LONGEST_NAME)}: {view.state.lower()}"
     levels = _changes(view, before)
@@ -103,13 +103,16 @@ def shorten(text: str, length: int) -> str:
 
 
 def _printed_state(view: ProgressView) -> tuple[object, ...]:
-    """Return the parts of a view that must change before `follow` prints another line."""
+    """Return the parts of a view. If one of these parts changes, `follow` prints another line."""
     levels = tuple((_key(level), level.done, level.total) for level in view.levels)
     return view.state, view.waiting_for, levels
 
 
 def follow(stream: Iterable[ProgressView], console: Console) -> ProgressView:
-    """Print a job's progress until the stream of views ends. Returns the last view."""
+    """Print a job's progress until the stream of views ends. Returns the last view.
+
+    The stream must have at least one view.
+    """
     views = iter(stream)
     view = next(views)
     if console.is_terminal:

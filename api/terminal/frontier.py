@@ -10,9 +10,9 @@ in three tables, and each table is followed by sentences that summarise it:
 This module makes the first table, and `api.terminal.batch_tables` makes the other two. The first
 table can have hundreds of rows, but only the rows on the frontier are printed. Two sorts of row are
 not on the frontier: rows whose hours are unknown or only a bound, and rows for which another row of
-the same optimizer is better. The better row needs fewer hours without more devices, or fewer
-devices without more hours. The column `step time` holds the time of a training step, and the last
-column tells whether this time was measured or modelled.
+the same optimizer, whose hours are known, is better. The better row needs fewer hours without more
+devices, or fewer devices without more hours. The column `step time` holds the time of a training
+step, and the last column tells whether this time was measured or modelled.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,8 @@ def lowest_target_loss(target_losses: Sequence[float]) -> float:
     """
     if not target_losses:
         message = "needs a target loss, but the study names no target loss"
-        remedy = "run `telescope frontier JOB --target-loss X --plot FILE` instead"
+        command = "telescope frontier JOB --target-loss X --plot FILE"
+        remedy = f"run `{command}` instead, while the service (`telescope serve`) is running"
         raise InvalidInput.of("--plot", f"{message}; {remedy}")
     return min(target_losses)
 

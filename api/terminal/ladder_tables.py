@@ -1,9 +1,9 @@
 """The tables of a telescoping report.
 
-A report has a ladder for each optimizer: the runs of this optimizer at increasing widths, which are
-called levels. There are three tables about a ladder: the hyperparameters for the target width, the
-settings of each parameter group at the target width, and the levels. `telescope judge` prints the
-first and the last of these tables, too.
+A report has one or more ladders. A ladder consists of the runs of one optimizer at increasing
+widths, and these widths are called levels. There are three tables about a ladder: the
+hyperparameters for the target width, the settings of each parameter group at the target width, and
+the levels. `telescope judge` prints the first and the last of these tables, too.
 """
 
 from collections.abc import Iterable

@@ -213,7 +213,7 @@ def pace_line(view: ProgressView) -> list[str]:
 
 
 def trouble(view: ProgressView) -> list[str]:
-    """Return a text on what the job waits for, or on why the job failed or was cancelled.
+    """Return a text on what the job waits for or, if the job has failed, on the reason.
 
     The list is empty if there is nothing to explain.
     """
@@ -225,7 +225,7 @@ def trouble(view: ProgressView) -> list[str]:
 def live_view(view: ProgressView) -> RenderableType:
     """Render the progress of a job: a bar and the best loss of each level, then pace and time left.
 
-    The lowest loss of each variant is bold.
+    The lowest loss of each variant is bold. The last line also has the text of `trouble`.
     """
     head = Text.assemble(
         (view.name or "job", "bold"),

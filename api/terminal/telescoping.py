@@ -119,7 +119,7 @@ def coordinate_checks(ladder: LadderReport) -> list[str]:
 
     The first check tests, by short runs, whether training changes the output of each layer by the
     same amount at every width. The late check compares the sizes of the hidden matrices between
-    widths at the last step of the ladder's runs. The list is empty for a refused ladder, because
+    widths at the end of the ladder's runs. The list is empty for a refused ladder, because
     the reason for its verdict already describes the failed check.
     """
     if ladder.verdict == "refused":
@@ -242,8 +242,8 @@ def scaling_rules(pairing: Pairing) -> str:
 def cost_paragraph(cost: Cost) -> str:
     """Return a paragraph on the cost of tuning and of the final run at the target width.
 
-    The paragraph also compares this cost with a sweep of the full grid at the target width, unless
-    such a sweep would cost less.
+    The paragraph also compares the sum of both with the cost of a sweep of the full grid at the
+    target width, unless such a sweep would cost less.
     """
     total = cost.final_run_flops / cost.share  # includes what reused trials cost earlier
     trials = (

@@ -2,10 +2,10 @@
 
 Each variant has a ladder per optimizer: runs at increasing widths. The output has two tables. The
 first table has a row per ladder. It shows the learning rate and the weight decay for the target
-width, with their intervals, and the drift of the optimal learning rate. It also shows the size,
-cost and loss of the model at the widest width that all compared ladders have reached. The second
-table shows the distances between the optima of the variants. A remark states whether the losses can
-be compared.
+width, with their intervals, and the drift of the optimal learning rate. It also shows the number
+of parameters, the FLOPs of a run and the loss at the widest width that all compared ladders have
+reached. The second table shows the distances between the optima of the variants. A remark states
+whether the losses can be compared.
 
 A ladder without hyperparameters, or whose verdict is *refused*, has neither a loss nor distances.
 """

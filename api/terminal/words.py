@@ -1,4 +1,4 @@
-"""Formats of names, numbers, colours and tables that all terminal output uses."""
+"""Names, numbers, tables and colours in the form in which the terminal output shows them."""
 
 from rich.table import Table
 
@@ -77,12 +77,15 @@ def short_number(value: float | None) -> str:
 
 
 def short_amount(value: float | None) -> str:
-    """Format a number with an SI prefix and without spaces. The text for None is empty."""
+    """Format a number without spaces. Numbers from 1000 on have an SI prefix.
+
+    The text for None is empty.
+    """
     return "" if value is None else amount(value).replace(" ", "")
 
 
 def signed_amount(value: float | None) -> str:
-    """Format a number with its sign and an SI prefix. The text for None is empty."""
+    """Format a number like `short_amount`, but with its sign. The text for None is empty."""
     return "" if value is None else f"{'-' if value < 0 else '+'}{short_amount(abs(value))}"
 
 

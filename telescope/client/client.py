@@ -6,10 +6,10 @@ type of a report or a preview depends on the kind of the job. Fields that only a
 are left out. `document` and `levels` return JSON as the service sent it. `export` and `csv` return
 text.
 
-If the service reports an error, the client raises the same error of `telescope.errors`, with the
-same problems. While the service cannot be reached or reports `Unavailable`, the client repeats a
-request for `patience_seconds`. After that time, the client raises `Unavailable`. A repeated request
-does no harm: a submission carries an Idempotency-Key, so it creates only one job.
+If the service reports an error, the client raises an error of `telescope.errors` with the same
+message and the same problems. While the service cannot be reached or reports `Unavailable`, the
+client repeats a request for `patience_seconds`. After that time, the client raises `Unavailable`. A
+repeated request does no harm: a submission carries an Idempotency-Key, so it creates only one job.
 
     with Client("http://127.0.0.1:8765") as client:
         job = client.submit({"kind": "telescope", ...})
@@ -49,8 +49,8 @@ class Client(JobRequests, Tables):
         return self.json("GET", f"{job_path(job_id)}/result")
 
     def levels(self, job_id: str) -> list[dict[str, Any]]:
-        """The complete levels of a job, as the service sent them. A level is one width that a
-        telescope job searches. The level is complete when its trials have ended."""
+        """The levels of a job that are decided so far, as the service sent them. A level is one
+        width at which one optimizer was searched. Only jobs of kind `telescope` have levels."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
     def trials(
@@ -94,9 +94,10 @@ class Client(JobRequests, Tables):
         (Python code), `megatron` (flags) or `json`.
 
         By default, the answer for the job's best optimizer and best variant is exported.
-        `optimizer` and `variant` choose another answer. `variant` is required if the losses of the
-        job's variants cannot be compared. Raises NotExportable if there is no answer, or if the
-        format cannot express the answer.
+        `optimizer` and `variant` choose another answer. `variant` is required if none of the job's
+        variants is known to be the best. Raises NotExportable if there is no answer, or if the
+        format cannot express the answer. Raises InvalidInput if the job is not of kind `telescope`,
+        or has no such optimizer or variant.
         """
         parameters = without_none({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text

@@ -1,9 +1,9 @@
 """Requests to a telescope service, and the errors that the service reports.
 
 `Connection` sends requests over HTTP and returns the responses. If the service reports an error,
-`Connection` raises the same error of `telescope.errors`, with all problems. While the service
-cannot be reached or reports `Unavailable`, the request is repeated for `patience_seconds`. After
-this time, `Connection` raises `Unavailable`.
+`Connection` raises an error of `telescope.errors` with the same message and problems. While the
+service cannot be reached or reports `Unavailable`, the request is repeated for `patience_seconds`.
+After this time, `Connection` raises `Unavailable`.
 """
 
 import ipaddress
@@ -115,7 +115,7 @@ class Connection:
         reason = str(error) or type(error).__name__
         return Unavailable(
             f"no telescope service answers at {self.url} ({reason}); "
-            "start one with `telescope serve`"
+            "check the address, or start a service with `telescope serve`"
         )
 
 

@@ -24,7 +24,7 @@ class JobRequests(Pages):
 
     def submit(self, document: object, *, idempotency_key: str | None = None) -> JobDetail:
         """Submit a study as a job. A second submission with the same `idempotency_key` returns the
-        job of the first submission."""
+        job of the first submission, or raises InvalidInput if the documents differ."""
         return self._submission("/v1/jobs", document, idempotency_key)
 
     def preview(self, document: object) -> Any:
@@ -87,11 +87,13 @@ class JobRequests(Pages):
         idempotency_key: str | None = None,
     ) -> JobDetail:
         """Submit a new job. Its study is the study of the job `job_id`, changed by the JSON merge
-        patch `changes`. Finished trials that both jobs need are reused."""
+        patch `changes`. Completed trials that both jobs need are reused, unless they were trained
+        on another device or with other software."""
         return self._submission(f"{job_path(job_id)}:clone", changes or {}, idempotency_key)
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:
-        """Yield the job at once and after each change, until the job has ended."""
+        """Yield the job at once, and again whenever a poll finds that the job has changed, until
+        the job has ended."""
         etag = ""
         while True:
             headers = {"If-None-Match": etag} if etag else {}

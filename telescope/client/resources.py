@@ -55,7 +55,7 @@ MEANING = {
     JobState.SUCCEEDED: "The job has its final report, whatever the report's verdict is.",
     JobState.FAILED: (
         "The job could not find an answer, and `reason` says why. "
-        "A retry runs only the trials that failed or were stopped."
+        "A retry continues the job and keeps the completed trials."
     ),
     JobState.CANCELLED: (
         "A user cancelled the job. The measurements stay readable, and a retry continues the job."
@@ -97,8 +97,8 @@ class Job:
     best_loss: float | None
     """Lowest held-out loss of the job's completed trials so far; null before the first loss."""
     version: int
-    """A number that grows with every change of the job or of the state of a trial. It is the job's
-    ETag."""
+    """A number that grows with every change of the job, and whenever a trial ends or an attempt
+    fails. The job's ETag is this number in quotes."""
 
     @property
     def terminal(self) -> bool:
@@ -159,16 +159,16 @@ class TrialSummary:
     failure_message: str | None
     numerics: str | None
     """What computed the trial's numbers: the version of torch, the device, and the revision of
-    telescope's arithmetic."""
+    telescope's arithmetic; `mixed` if these may have changed during the trial."""
     reused_from: int | None
-    """Id of the trial of an earlier job whose curve this trial reuses. Reuse costs this job
+    """Id of the trial of another job whose curve this trial reuses. Reuse costs this job
     nothing."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     ladder: str | None = None
-    """The ladder that planned the trial. A ladder is the search of one optimizer over all widths,
-    and has the name of the optimizer."""
+    """The optimizer whose search planned the trial. In jobs of kind `telescope`, this search is
+    called a ladder. Null in trials of old databases."""
     stage: str | None = None
     """The stage in which the trial was planned. A stage is a set of trials that are planned
     together. Null in trials of old databases."""

@@ -32,7 +32,7 @@ class Tables(Pages):
         self, job_id: str, target_loss: float, *, optimizer: str | None = None
     ) -> "BatchAnswer":
         """The tokens and steps to the target loss at each batch size, in `rows`. `optimizers` has
-        the critical batch of each optimizer, beyond which the number of tokens rises."""
+        the estimates of each optimizer's critical batch, beyond which the tokens rise."""
         from telescope.studies.compute_time.rows import BatchAnswer
 
         return as_type(BatchAnswer, self._table(job_id, "batch-sizes", target_loss, optimizer))

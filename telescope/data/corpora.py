@@ -95,7 +95,7 @@ class LocatedCorpus:
             empty = False
             yield document
         if empty:
-            message = f"{self.path or self.name} is empty; give a file or folder with text in it"
+            message = f"{self.path or self.name} holds no text; give a file or folder with text"
             raise InvalidInput.of(FIELD, message, self.name)
 
     def _read(self) -> Iterator[Document]:
@@ -165,8 +165,8 @@ def registered() -> list[LocatedCorpus]:
 
 def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCorpus:
     """Register a path under a name. Raises InvalidInput if the name is not valid or is that of a
-    built-in corpus, or if the first document cannot be read. Raises Conflict if the name is already
-    registered for another path or another text field."""
+    built-in corpus, or if the path has no documents or the first one cannot be read. Raises
+    Conflict if the name is already registered for another path or another text field."""
     if not NAME.fullmatch(name):
         raise InvalidInput.of(
             "name",
@@ -183,9 +183,10 @@ def register(name: str, path: str | Path, text_field: str = "text") -> LocatedCo
         raise InvalidInput.because(tuple(problems)) from error
     file = _entry(name)
     if file.exists() and _load(file) != corpus:
+        entry = _load(file)
         raise Conflict(
-            f"corpus {name} is registered already, for {_load(file).path}; choose another name, "
-            f"or delete {file}"
+            f"corpus {name} is registered already, for {entry.path} with the text field "
+            f"{entry.text_field}; choose another name, or delete {file}"
         )
     write_json(file, {"path": str(corpus.path), "text_field": text_field})
     return corpus

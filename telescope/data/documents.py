@@ -96,7 +96,7 @@ def _tokens(path: Path) -> NDArray[Any]:
     if size % dtype.itemsize:
         raise Unreadable(
             f"{path} has {size} bytes, not a whole number of {dtype.name} tokens; write the "
-            "file with numpy's tofile()"
+            f"tokens as little-endian {dtype.name}, for instance with numpy's tofile()"
         )
     return np.memmap(path, dtype, "r") if size else np.empty(0, dtype)
 
@@ -105,7 +105,13 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
-        decoded = line.decode("utf-8")
+        try:
+            decoded = line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise Unreadable(
+                f"line {number} of {path} is not UTF-8 text (byte {error.start} of the line); "
+                "convert the file to UTF-8"
+            ) from error
         try:
             record = json.loads(decoded)
         except (ValueError, RecursionError) as error:
@@ -119,8 +125,8 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
                 contents = f"the fields {sorted(record)}"
             raise Unreadable(
                 f"line {number} of {path} has no text in a field {text_field!r}; it holds "
-                f"{contents}. Rename the field that holds the text, or name it with `corpus add "
-                "--text-field`"
+                f"{contents}. Write an object with the text as a string in this field, or name the "
+                "field that holds the text with `corpus add --text-field`"
             )
         text.encode()  # raises for half a surrogate pair, which is valid in JSON but not in UTF-8
         yield Document(f"{name}:{number}", text)

@@ -7,9 +7,9 @@ A job's field `data.tokenizer` names one of three kinds of tokenizer:
   (Sennrich et al., arXiv 1508.07909); it encodes bytes, as in GPT-2
 - the path of a tokenizer.json, which the tokenizers library writes
 
-If the tokenizer has an end-of-text token, this token is added to the end of every document. Under
-`bytes`, it is byte 0, which does not occur in ordinary text. Under other tokenizers, it is a token
-such as `<|endoftext|>`.
+If the tokenizer has an end-of-text token, this token is added to the end of every text that is
+tokenized. Under `bytes`, it is byte 0, which does not occur in ordinary text. Under other
+tokenizers, it is a token such as `<|endoftext|>`.
 """
 
 import difflib
@@ -38,7 +38,7 @@ class Tokenizer:
     """A tokenizer, which turns text into token ids from 0 to vocab_size - 1."""
 
     vocab_size: int
-    encode: Callable[[Content], NDArray[Any]]  # a document -> its ids (n,), end of text included
+    encode: Callable[[Content], NDArray[Any]]  # text -> its ids (n,), end of text included
     json: str | None = None  # content of a tokenizer.json; None for bytes and token files
 
 
@@ -56,7 +56,8 @@ def check_tokenizer_name(name: str) -> None:
     """Raise InvalidInput if there is no tokenizer of this name. No training text is read."""
     if (path := tokenizer_path(name)) is not None:
         if not os.path.isfile(path):
-            message = f"{path} does not exist; give the path of a tokenizer.json, bytes, or bpe-N"
+            remedy = "give the path of a tokenizer.json, bytes, or bpe-N"
+            message = f"the file {path} does not exist; {remedy}"
             raise InvalidInput.of(FIELD, message, name)
         return
     size = bpe_size(name)

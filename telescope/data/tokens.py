@@ -7,8 +7,8 @@ tokenizes both sides, and stores these files under `TELESCOPE_HOME/tokens`:
                                         both files and of the size of the vocabulary
     <content>/meta.json                 the fields of `Prepared`
     <content>/tokenizer.json            the tokenizer; no file for bytes and for corpora of tokens
-    prepared/<key>.json                 the `content` of a corpus; `key` changes whenever a source
-                                        file, the tokenizer or the validation fraction does
+    prepared/<key>.json                 the `content` of a corpus; `key` is a hash of everything
+                                        that the tokens depend on (`Sources.key`)
 
 A second call for the same corpora finds these files, and costs one `stat` per source file. Tokens
 are written to a temporary folder, which is then renamed. So several processes may prepare the same
@@ -98,11 +98,11 @@ class Split:
 def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     """The names of the documents to hold out.
 
-    The hash of each document's name gives a number in [0, 1), and the document is held out if this
-    number is below `fraction`. At least one document is held out, and at least one is not. Unless
-    one of these two limits applies, the side of a document depends only on its own name. So the
-    documents keep their sides when others are added. In a folder that nanoGPT's scripts made, only
-    the validation file (val.bin) is held out.
+    If the corpus has a validation file of nanoGPT's scripts (val.bin), only this file is held out.
+    Otherwise, the hash of each document's name gives a number in [0, 1), and the document is held
+    out if this number is below `fraction`. At least one document is held out, and at least one is
+    not. Unless one of these two limits applies, the side of a document depends only on its own
+    name. So the documents keep their sides when others are added.
     """
     if validation_files := frozenset(filter(corpora.is_held_out, names)):
         return validation_files
@@ -138,9 +138,9 @@ class Sources:
 
     @cached_property
     def text_encoder(self) -> Tokenizer:
-        """The tokenizer of the corpora that consist of text. A BPE is trained on all of these
-        corpora. The weights of a mixture have no effect on it, so all mixtures of the same corpora
-        have the same tokens."""
+        """The tokenizer of the corpora that consist of text. A BPE is trained on the training
+        sides of all these corpora. The weights of a mixture have no effect on the tokenizer, so all
+        mixtures of the same corpora have the same tokens."""
 
         def training_text() -> Iterator[str]:
             return chain.from_iterable(
@@ -154,9 +154,10 @@ class Sources:
         and the spec names a tokenizer other than the default, which is bytes."""
         token_corpora = [corpus for corpus in self.corpora if corpus.holds_tokens]
         if token_corpora and self.tokenizer != "bytes":
-            message = (
-                f"corpus {token_corpora[0].name} already holds tokens; leave the tokenizer out"
-            )
+            remedy = "leave the tokenizer out"
+            if len(token_corpora) < len(self.corpora):
+                remedy = "give text for all parts of the mixture"
+            message = f"corpus {token_corpora[0].name} already holds tokens; {remedy}"
             raise InvalidInput.of(tokenizer.FIELD, message, self.tokenizer)
         if corpus in token_corpora:
             return tokenizer.from_tokens(

@@ -94,7 +94,7 @@ class TrainedWidth:
     # lowest loss of a combination of hyperparameters, averaged over its seeds; None if each
     # combination has a trial that diverged
     best_loss: float | None
-    fitted_loss: float | None  # loss at the optimum of the fit; None without a fit
+    fitted_loss: float | None  # loss at the fit's optimum; None if no trial here entered the fit
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Provenance:
 
     job: str
     name: str
-    date: str  # date of the answer, in ISO 8601
+    date: str  # when the job ended or, if it has not ended, when it started; in ISO 8601
     telescope: str  # version that wrote the export
     # the torch versions, devices and revisions of telescope's arithmetic that computed the trials
     numerics: tuple[str, ...]

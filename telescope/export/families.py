@@ -49,7 +49,8 @@ class Exported(Generic[Spec, Built]):
     preparation: Callable[[Built, OptimizerSpec], ModelPreparation]
     """The code that prepares a model that the reader builds."""
     multipliers: Callable[[Built, Sequence[ParameterGroup]], Sequence[Multiplier]]
-    """The factors other than 1 that the forward pass applies to a module's input or output."""
+    """The factors by which the exported function `configure` multiplies the inputs or outputs of
+    modules."""
     loss: Callable[[Spec], Any]
     """The function of telescope.export.recipe that computes the loss."""
     megatron: Callable[[Spec], ModelSpec]
@@ -58,7 +59,7 @@ class Exported(Generic[Spec, Built]):
 
 
 def transformer_preparation(model: Transformer, optimizer: OptimizerSpec) -> ModelPreparation:
-    """The code that prepares a reader's own implementation of the Transformer."""
+    """The code that prepares the reader's own implementation of the Transformer."""
     lines = ("model = your_model()", "initialise(model, seed=0)", "configure(model)")
     return ModelPreparation(lines, (recipe.initialise, recipe.Multiplied, recipe.configure))
 

@@ -73,7 +73,7 @@ here."""
 
 REFUSED_OPTIONS = ("muon_split", "qk_clip")
 """Options that neither format can express. If such an option does not have its default value, the
-export is refused."""
+export in these formats is refused."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class SourceJob:
 
     job: str
     name: str
-    date: datetime  # date of the answer
+    date: datetime  # when the job ended or, if it has not ended, when it started
     # completed trials of all ladders, without the trials of the coordinate check
     trials: tuple[UsedTrial, ...]
 
@@ -120,7 +120,7 @@ class FinalRun:
 
     @property
     def trials(self) -> tuple[UsedTrial, ...]:
-        """The trials of the ladder, on which its answer is based."""
+        """The trials on which the ladder's answer is based."""
         ladder = (self.ladder.optimizer, self.ladder.variant)
         return tuple(
             trial for trial in self.source.trials if (trial.optimizer, trial.variant) == ladder
@@ -176,10 +176,11 @@ def final_run(
 def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
-    """The ladder whose answer is exported: by default, the best ladder of the best variant. Raises
-    NotExportable if this ladder has no answer, or if its answer is refused. Raises InvalidInput if
-    the report has no such optimizer or variant. Also raises InvalidInput if `variant` is None and
-    the losses of the report's variants cannot be compared."""
+    """The ladder whose answer is exported: by default, the best ladder of the best variant, or the
+    first ladder if the best is not known. Raises NotExportable if this ladder has no answer, or if
+    its answer is refused. Raises InvalidInput if the report has no such optimizer or variant. Also
+    raises InvalidInput if `variant` is None and none of several variants is known to be the best.
+    """
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
         remedy = (
@@ -190,7 +191,7 @@ def exported_ladder(
         raise InvalidInput.of("variant", f"the job has no variant of this name; {remedy}", variant)
     if variant is None and len(variant_names) > 1 and not report.best_variant:
         listed = ", ".join(variant_names)
-        message = f"the losses of {listed} cannot be compared, so none is the best; name a variant"
+        message = f"none of {listed} is known to be the best; name a variant"
         raise InvalidInput.of("variant", message)
     chosen_variant = report.best_variant if variant is None else variant
     ladders = [ladder for ladder in report.ladders if ladder.variant == chosen_variant]
@@ -211,17 +212,18 @@ def exported_ladder(
         remedy = (
             "change the job as this reason suggests, and run it again"
             if report.final
-            else "wait for the first level; follow the job with telescope watch"
+            else "wait for the first level, after resuming or retrying the job if it was stopped"
         )
         raise NotExportable(f"there are no hyperparameters to export ({ladder.reason}); {remedy}")
     return ladder
 
 
 def unknown_options(run: FinalRun) -> Iterator[Problem]:
-    """A problem for each option of the optimizer or horizon that the export would silently lose."""
+    """A problem for each option of the optimizer or horizon that the formats torch and Megatron-LM
+    would silently lose."""
     message = (
-        "is an option that this format does not know; use --to json, or leave this option at its "
-        "default"
+        "is an option that this format does not know; use --to json, or tune with this option at "
+        "its default"
     )
     for options in (run.spec.optimizer, run.spec.horizon):
         handled = [name for name in KNOWN_OPTIONS[type(options)] if name not in REFUSED_OPTIONS]

@@ -55,8 +55,8 @@ ONE_WEIGHT_DECAY = (
 )
 REMEDIES: Mapping[tuple[Role, str], str] = {
     (Role.VECTOR, "lr"): (
-        "norm gains and Muon's matrices share --lr; "
-        f"tune with an adamw_lr_ratio of 1 and the muon_lr_rule `constant`, {TORCH}"
+        "norm gains and Muon's matrices share --lr; tune with an adamw_lr_ratio of 1, the "
+        f"parametrisation `mup`, and the default update_scale and muon_lr_rule, {TORCH}"
     ),
     (Role.HIDDEN, "weight_decay"): ONE_WEIGHT_DECAY,
     (Role.EMBEDDING, "weight_decay"): ONE_WEIGHT_DECAY,

@@ -21,14 +21,14 @@ from torch.nn import functional
 @dataclass(frozen=True)
 class Group:
     """Parameters with the same settings. `lr` is the peak learning rate. Each step multiplies the
-    parameters by 1 - learning rate x weight_decay."""
+    parameters by 1 - (learning rate x weight_decay)."""
 
     role: str  # embedding, hidden, readout or vector
     optimizer: str  # muon or adamw
     lr: float
     weight_decay: float
     eps: float  # AdamW's eps; 0 for Muon, which has none
-    init_std: float  # root mean square of the initial values
+    init_std: float  # root mean square of the initial values; not used in the role vector
     names: tuple[str, ...]
 
 
@@ -58,7 +58,8 @@ def parameter_groups(model: nn.Module) -> tuple[list[dict[str, Any]], list[dict[
     if listed:
         raise ValueError(
             f"the model does not match GROUPS: {listed}. "
-            "Pass the model before torch.compile or DDP wraps it"
+            "Pass the model that was tuned, before torch.compile or DDP wraps it, "
+            "and do not edit GROUPS"
         )
     muon, adamw = [], []
     for group in GROUPS:
@@ -104,9 +105,10 @@ def lr_factor(step: int) -> float:
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int) -> None:
-    """Set gains to 1. Set biases, and the parameters of groups with an init_std of 0, to zero. Draw
-    all other parameters from normal distributions with the standard deviation init_std, in the
-    model's order, from one generator on the CPU. So a seed gives the same values on any device."""
+    """Set gains to 1 and biases to 0. Draw all other parameters from normal distributions with the
+    standard deviation init_std of their group; a standard deviation of 0 gives zeros. The values
+    are drawn in the model's order, from one generator on the CPU. So a seed gives the same values
+    on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():

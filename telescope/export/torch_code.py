@@ -125,10 +125,10 @@ def torch_refusals(run: FinalRun) -> Iterator[Problem]:
     for name in (name for group in run.groups if group.uses_muon for name in group.names):
         dimensions, matrices = len(run.shapes[name]), len(run.matrix_shapes(name))
         if dimensions != 2 or matrices > 1:
+            remedy = "use --to json, or tune without splits" if dimensions == 2 else "use --to json"
             message = (
                 f"{name} has {dimensions} dimensions and holds {matrices} matrices, but "
-                "torch.optim.Muon needs one matrix with 2 dimensions; "
-                "use --to json, or tune without splits"
+                f"torch.optim.Muon needs one matrix with 2 dimensions; {remedy}"
             )
             yield Problem("model.splits" if dimensions == 2 else "model.factory", message, name)
 
@@ -175,7 +175,7 @@ def provenance_rows(run: FinalRun) -> dict[str, str]:
     return {
         "job": f"{run.source.job} ({run.source.name}), {run.source.date:%Y-%m-%d %H:%M} UTC",
         "verdict": f"{ladder.verdict}: {ladder.reason}",
-        "values": f"{values}. These base values hold at every width; ranges are 90 % intervals.",
+        "values": f"{values}. Base values, not scaled to a width; ranges are 90 % intervals.",
         "fit": f"{ladder.method.schedule}, {ladder.method.estimator}" if ladder.method else "",
         "scaling": scaling,
         "trials": f"{len(run.trials)}, with the seeds {seeds}, at the widths {widths}",
@@ -238,6 +238,6 @@ def recipe_source(definition: Any) -> str:
 
 
 def decayed_source(decay: str) -> str:
-    """The source code of the function `decayed`, which returns the expression for this decay."""
+    """The source code of the function `decayed` for this kind of decay."""
     signature, docstring = inspect.getsource(recipe.decayed).splitlines()[:2]
     return "\n".join([signature, docstring, f"    return {schedule.DECAYED[decay]}"])

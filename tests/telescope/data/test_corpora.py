@@ -166,7 +166,7 @@ def test_empty_files_and_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").touch()
     (tmp_path / "empty.bin").touch()
     for name in ("folder", "empty.txt", "empty.bin"):
-        assert "is empty; give" in refusal(tmp_path / name)
+        assert "holds no text; give" in refusal(tmp_path / name)
 
 
 @pytest.mark.skipif(
@@ -192,7 +192,7 @@ def test_text_that_is_not_utf8_is_refused_by_file_and_byte(tmp_path: Path) -> No
         (b'{"body": "x"}', "no text in a field 'text'; it holds the fields ['body']"),
         (b'{"text": 3}', "no text in a field 'text'"),
         (b"[1, 2]", "it holds a value of type list"),
-        (b'{"text": "\xff"}', "is not UTF-8"),
+        (b'{"text": "\xff"}', "is not UTF-8 text (byte 10 of the line)"),
         (b'{"text": "\\ud800"}', "half a surrogate pair"),
         (b"[" * 100_000, "is not JSON"),
     ],
@@ -309,7 +309,7 @@ def test_a_name_keeps_its_path(tmp_path: Path) -> None:
         (tmp_path / name).write_text("text")
     corpora.register("mine", tmp_path / "a.txt")
     corpora.register("mine", tmp_path / "a.txt")
-    with pytest.raises(Conflict, match="registered already"):
+    with pytest.raises(Conflict, match=r"registered already, for .*a.txt with the text field text"):
         corpora.register("mine", tmp_path / "b.txt")
 
 

@@ -124,8 +124,15 @@ def test_a_document_names_every_piece_that_is_orthogonalised() -> None:
     assert (up.count, up.shape, up.update_scale) == (1, (256, 64), 2.0)
     with pytest.raises(
         NotExportable,
-        match=r"transformer\.h\.0\.attn\.c_attn\.weight has 2 dimensions and holds 3 matrices",
+        match=r"attn\.c_attn\.weight has 2 dimensions and holds 3 matrices.*tune without splits",
     ):
         torch_code.module_text(run)
     with pytest.raises(NotExportable, match="Megatron-LM builds its own models"):
         megatron.flags_text(run)
+
+
+def test_a_stack_of_matrices_is_refused_without_advice_on_splits() -> None:
+    run = run_of("muon", HUB | {"factory": "tests.telescope.awkward:experts"})
+    with pytest.raises(NotExportable, match=r"middle\.up has 3 dimensions") as refused:
+        torch_code.module_text(run)
+    assert "splits" not in refused.value.message

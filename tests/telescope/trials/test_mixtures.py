@@ -194,7 +194,7 @@ def test_token_files_mix_where_their_vocabularies_agree(texts: Path) -> None:
     assert refusal(DataSpec(corpus={"./code.txt": 1, "./a.bin": 1}, tokenizer="bpe-300")) == (
         "data.tokenizer",
         "bpe-300",
-        "corpus ./a.bin already holds tokens; leave the tokenizer out",
+        "corpus ./a.bin already holds tokens; give text for all parts of the mixture",
     )
 
 
