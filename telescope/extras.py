@@ -1,8 +1,9 @@
 """telescope's extras (sets of optional packages), and the error for a package that is missing.
 
-telescope always needs torch, numpy, scipy and pydantic. Every other package that it uses belongs to
-an extra. `require_extra` checks that all packages of an extra are installed. `extra` is a context
-manager for imports: inside it, a failed import of a package of the extra raises MissingPackage.
+telescope always needs torch, numpy, scipy and pydantic. Every other package that it needs belongs
+to an extra. `require_extra` checks that all packages of an extra are installed. `extra` is a
+context manager for imports: in its `with` block, a failed import of such a package raises
+MissingPackage.
 """
 
 from collections.abc import Iterator, Mapping
@@ -45,8 +46,8 @@ def require_extra(name: str) -> None:
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Raise MissingPackage if an import in the `with` block fails because a package of this extra
-    is not installed."""
+    """Raise MissingPackage if an import in the `with` block fails because a package of this extra,
+    or a module of such a package, is not found."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -63,7 +64,7 @@ def missing(name: str, package: str) -> MissingPackage:
     wheel = f"telescope-{__version__}-py3-none-any.whl"
     return MissingPackage(
         f"{package} is not installed; it belongs to telescope's extra `{name}`. Install the extra "
-        f"from a checkout (pip install '.[{extras}]') or from a wheel "
+        f"in telescope's environment, from a checkout (pip install '.[{extras}]') or from a wheel "
         f"(pip install '{wheel}[{extras}]')"
     )
 

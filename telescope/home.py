@@ -1,8 +1,8 @@
 """The folder in which telescope keeps its files: `TELESCOPE_HOME`, by default `~/.telescope`.
 
-The folder holds tokenized corpora, the names and paths of registered corpora, compiled code, and
-the log of a service that a command started. It also holds the service's checkpoints and SQLite
-database, unless settings place them elsewhere.
+The folder holds tokenized corpora, the names and paths of registered corpora, compiled code, the
+output of Ray Tune's loggers, and the log of a service that a command started. It also holds the
+checkpoints and the SQLite database, unless settings place them elsewhere.
 """
 
 import os

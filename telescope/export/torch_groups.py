@@ -1,10 +1,10 @@
 """The constants of an exported file: an answer's parameter groups, for torch.optim.Muon and AdamW.
 
 torch.optim.Muon (torch 2.13) multiplies the update, but not the weight decay, by a factor t that
-depends on the shape of the matrix. If its argument adjust_lr_fn is `original`, t is
+depends on the shape of the matrix. If the argument adjust_lr_fn is `original`, t is
 sqrt(max(1, fan_out / fan_in)). If adjust_lr_fn is `match_rms_adamw`, t is
 0.2 sqrt(max(fan_out, fan_in)). telescope multiplies the update by its update scale s instead. So a
-group of the file has
+Muon group of the file has
 
     lr = scaled_lr x s / t, so that lr x t equals telescope's scaled_lr x s,
     weight_decay = telescope's weight_decay x t / s, so that lr x weight_decay equals telescope's
@@ -64,7 +64,7 @@ def ungrouped_constants(run: FinalRun) -> list[str]:
 
 def adjust_lr_fn(scale: UpdateScale) -> str:
     """The value of torch.optim.Muon's argument adjust_lr_fn for an update scale. If the factor t
-    differs from the update scale, the learning rates of the groups compensate for it."""
+    differs from the update scale, the learning rates of the groups make up for the difference."""
     return "match_rms_adamw" if scale == "rms_match" else "original"
 
 

@@ -10,7 +10,7 @@ A *logit* in this file is the scaled product of a query and a key, before the so
 
 Letters in the shapes of tensors: B batch, T context, D width, H query heads, K key/value heads, E
 head size, H_E the product of H and E, R number of entries of a vector that are rotated by position,
-S number of entries that a logit sums over, C size of the latent vector.
+S number of entries of a query and of a key, C size of the latent vector.
 """
 
 import math
@@ -53,8 +53,9 @@ def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B he
 
 
 class Scores(nn.Module):
-    """Base class of both kinds of attention. It holds the factor that scales the logits. While
-    telescope.optim.qk_clip observes the logits, it also holds the largest logit of each head."""
+    """Base class of both kinds of attention. `scale` is the factor that scales the logits.
+    `largest` is the largest logit of each head, while telescope.optim.qk_clip observes the
+    logits."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()

@@ -26,7 +26,8 @@ def family_of(model: AnyModel) -> Family[Any]:
 def build_model(
     model: AnyModel, vocab_size: int, context: int, parametrisation: Parametrisation
 ) -> Model:
-    """The model that a specification describes. The values of its parameters are arbitrary."""
+    """The model that a specification describes. The values of the parameters are arbitrary until
+    the model's method `initialise` sets them."""
     return family_of(model).build(model, vocab_size, context, parametrisation)
 
 

@@ -6,8 +6,8 @@ The *role* of a parameter says how the parameter grows with width, and selects i
 Names do not decide a role. The number of dimensions does not decide it either, since embeddings,
 hidden matrices and output heads all have two dimensions. Instead, the shapes of a parameter at
 several widths show which of its dimensions grow with width. The uses of the parameter in a forward
-pass (telescope.models.uses) show which dimensions are fan_in and which are fan_out. This table then
-gives the role:
+pass (telescope.models.uses) show which dimensions are fan_in and which are fan_out. Unless the user
+has set the role, this table then gives it:
 
 | role      | fan_in | fan_out | examples                         |
 |-----------|--------|---------|----------------------------------|
@@ -17,7 +17,8 @@ gives the role:
 | VECTOR    | none   | either  | norm gains, biases               |
 
 In the table, "grows" means that the side grows with width, and "fixed" means that it does not. A
-VECTOR has no fan_in. Its fan_out may grow or not.
+VECTOR has no fan_in. Its fan_out may grow or not. A parameter that is looked up by index is an
+EMBEDDING even if its fan_out is fixed.
 """
 
 from collections.abc import Sequence
@@ -36,16 +37,17 @@ class ParameterReading:
 
     role: Role
     layout: MatrixLayout | None = None  # None for a VECTOR
-    # path of the module that multiplies by the parameter. None if no module does, if the parameter
-    # is a VECTOR, or if several modules multiply by a parameter that is not looked up.
+    # path of the module that multiplies by the parameter; None for a VECTOR, or if no module does.
+    # If several modules multiply by the parameter, the path of one of them if the parameter is also
+    # looked up, and otherwise None.
     product_at: str | None = None
     # path of a module that looks the parameter up; None for a VECTOR, or if no module does
     embedded_at: str | None = None
 
     @property
     def makes_logits(self) -> bool:
-        """True for a readout, and for an embedding that is tied to the readout: the parameter is
-        looked up, and is also used in a product."""
+        """True for a READOUT, and for a parameter that is both looked up and used in a product,
+        such as an embedding that also serves as the output head (a tied head)."""
         is_tied = self.embedded_at is not None and self.product_at is not None
         return self.role is Role.READOUT or is_tied
 
@@ -61,14 +63,14 @@ def growing_dimensions(shapes: Sequence[tuple[int, ...]]) -> tuple[bool, ...]:
     or if the number of dimensions differs between widths."""
     if len({len(shape) for shape in shapes}) > 1:
         raise Unclear(
-            f"has a different number of dimensions at a larger width (shape {shapes[-1]}); "
-            "telescope cannot scale such a parameter"
+            f"has a different number of dimensions at a larger width (shape {shapes[-1]}); keep "
+            "the number of dimensions the same at every width"
         )
     sizes_by_dimension = list(zip(*shapes, strict=True))
     if any(wide < narrow for sizes in sizes_by_dimension for narrow, wide in pairwise(sizes)):
         raise Unclear(
-            f"shrinks as width grows (to shape {shapes[-1]}); telescope cannot scale such a "
-            "parameter"
+            f"shrinks as width grows (to shape {shapes[-1]}); let every dimension grow with width, "
+            "or stay the same"
         )
     return tuple(sizes[-1] > sizes[0] for sizes in sizes_by_dimension)
 
@@ -79,17 +81,18 @@ def classify(
     uses: frozenset[Use],
     user_role: Role | None = None,
 ) -> ParameterReading:
-    """The reading of one parameter. `shape` is its shape at the smallest width, and `grows` is True
-    for each dimension that grows with width.
+    """The reading of one parameter. `shape` is its shape at the smallest width. For each dimension,
+    `grows` states whether the dimension grows with width.
 
     `user_role` is the role that the user set; it takes precedence over the table. Raises Unclear if
-    shape and uses do not decide the role and the layout, or do not fit `user_role`.
+    shape and uses do not decide the role and the layout, if they do not fit `user_role`, or if the
+    number of matrices that the parameter holds grows with width.
     """
     dimensions = tuple(d for d in range(len(shape)) if shape[d] > 1 or grows[d])
     products = {replace(use, module="") for use in uses if use.kind in ("product", "convolution")}
     lookups = [use for use in uses if use.kind == "lookup"]
-    # a parameter with one dimension is a matrix of one row, not a vector, if the dimension grows
-    # and a product sums over it
+    # a parameter with one dimension (those of size 1 left out) is not a vector but a matrix of one
+    # row, if the dimension grows with width and a product sums over the dimension
     sums_growing = any(grows[d] for use in products for d in use.inner)
     is_vector = len(dimensions) <= 1 and not lookups and not sums_growing
     if user_role is Role.VECTOR or (user_role is None and is_vector):
@@ -102,7 +105,8 @@ def classify(
     rows = tuple(d for d in range(len(shape)) if d not in inner | stack)
     if any(grows[d] for d in stack):
         raise Unclear(
-            "holds more matrices at a larger width; only the sides of its matrices may grow"
+            "holds more matrices at a larger width; keep the number of matrices the same at every "
+            "width"
         )
     role = user_role or _role_of(any(grows[d] for d in inner), any(grows[d] for d in rows))
     modules = {use.module for use in uses if use.kind in ("product", "convolution")}
@@ -129,20 +133,22 @@ def _role_of(fan_in_grows: bool, fan_out_grows: bool) -> Role:
 def _lookup_reading(
     grows: tuple[bool, ...], uses: frozenset[Use], user_role: Role | None
 ) -> ParameterReading:
-    """The reading of a parameter that is looked up. Such a parameter is an embedding, unless the
-    user set another role, and it may be the readout, too. Raises Unclear if the dimension that is
-    looked up grows with width, or if a product sums over this dimension."""
+    """The reading of a parameter that is looked up. Its role is EMBEDDING, unless the user set
+    another role. If a product also uses the parameter, the reading names the module of the product.
+    Raises Unclear if the dimension that is looked up grows with width, or if a product sums over
+    this dimension."""
     lookups = [use for use in uses if use.kind == "lookup"]
     vocabulary = frozenset().union(*(use.inner for use in lookups))
     if any(grows[d] for d in vocabulary):
         raise Unclear(
-            "is looked up in a dimension that grows with width; a vocabulary may not grow"
+            "is looked up in a dimension that grows with width; keep the size of this dimension "
+            "(the vocabulary) the same at every width"
         )
     readouts = [use for use in uses if use.kind == "product"]
     if any(use.inner & vocabulary for use in readouts):
         raise Unclear(
-            "is looked up in the same dimension that a product sums over; set its role in "
-            "model.roles"
+            "is looked up in the same dimension that a product sums over; use separate parameters "
+            "for the lookup and the product, or set its role to vector in model.roles"
         )
     rows = tuple(d for d in range(len(grows)) if d not in vocabulary)
     return ParameterReading(
@@ -160,14 +166,14 @@ def _reading_without_products(
 
     Without `user_role`, such a parameter is read as a table of positions, which is added to the
     activations. Its role is EMBEDDING. Raises Unclear if the forward pass does not use the
-    parameter, or unless exactly one of its dimensions grows. If the user set the role EMBEDDING,
-    neither is checked. If the user set HIDDEN or READOUT, the parameter is read as a matrix of
-    shape (fan_out, fan_in). Raises Unclear if it does not have two dimensions.
+    parameter, or if the number of its dimensions that grow is not one. If the user set the role
+    EMBEDDING, neither is checked. If the user set HIDDEN or READOUT, the parameter is read as a
+    matrix of shape (fan_out, fan_in). Raises Unclear if it does not have two dimensions.
     """
     if not uses and user_role is None:
         raise Unclear(
-            "takes no part in forward(tokens); set its role in model.roles, or leave it out of the "
-            "model"
+            "takes no part in the forward pass; set its role in model.roles, or leave it out of "
+            "the model"
         )
     growing = tuple(d for d in range(ndim) if grows[d])
     if user_role is None and len(growing) != 1:
@@ -206,7 +212,7 @@ def _fan_in_and_stack(
     inner, stack = pairs.pop()
     if not inner:
         raise Unclear(
-            "takes part in products, but none of its dimensions is clearly summed over; set its "
-            "role in model.roles"
+            "takes part in products, but none of its dimensions is clearly summed over; multiply "
+            "by it as nn.Linear does, or set its role to vector in model.roles"
         )
     return inner, stack

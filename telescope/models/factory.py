@@ -3,11 +3,12 @@
 A *factory* is a function that takes a width and returns a `torch.nn.Module`. A job names the
 factory as `package.module:function`. telescope looks for the module in Python's import path first,
 then in the folders that the environment variable TELESCOPE_FACTORY_PATH lists. If the variable is
-not set, it looks in the folder in which telescope was started instead.
+not set, telescope looks in the current folder instead.
 
 The code of a factory determines the model, so the hash of the code is part of a trial's identity.
-`content` computes the hash. It covers all Python files of the top-level package that contains the
-factory. It does not cover other packages that these files import.
+`content` computes the hash. The hash covers all Python files of the top-level package that contains
+the factory, or only the file of the factory's module if the module belongs to no package. It does
+not cover other packages that these files import.
 """
 
 import hashlib
@@ -50,7 +51,8 @@ def load(name: str) -> Factory:
     if not callable(factory):
         raise InvalidInput.of(
             FIELD,
-            f"module {module_name} has no function {function}; write package.module:function",
+            f"module {module_name} has no function {function}; name a function or class of the "
+            "module, as package.module:function",
             name,
         )
     return factory  # type: ignore[no-any-return]
@@ -58,13 +60,14 @@ def load(name: str) -> Factory:
 
 def _remedy(module_name: str, error: Exception) -> str:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
-        return "correct its code"
+        return "correct its code, or provide what the code needs"
     if not f"{module_name}.".startswith(f"{error.name}."):
-        return f"install {error.name} in telescope's environment, {sys.prefix}"
-    return (
-        "move its package to a folder of Python's import path, or add the folder that contains the "
-        f"package to {PATH}"
-    )
+        return (
+            f"install {error.name} in telescope's environment, {sys.prefix}; if it is your own "
+            f"code, correct the name, or add the folder that contains the code to {PATH}"
+        )
+    root = module_name.partition(".")[0]
+    return f"correct the name, or add the folder that contains {root} to {PATH}"
 
 
 def look_in_folders() -> None:
@@ -84,7 +87,10 @@ def source_path(name: str) -> Path:
     package = importlib.util.find_spec(root)
     if package is None or not (package.origin or package.submodule_search_locations):
         raise InvalidInput.of(
-            FIELD, f"no package {root}; add the folder that contains it to {PATH}", name
+            FIELD,
+            f"there is no package or module {root}; correct the name, or add the folder that "
+            f"contains {root} to {PATH}",
+            name,
         )
     if package.submodule_search_locations:
         return Path(next(iter(package.submodule_search_locations)))
@@ -109,7 +115,7 @@ def code(patterns: Iterable[str]) -> tuple[Path, ...]:
 @cache
 def content(name: str) -> str:
     """The hash of the names and bytes of all Python files in a factory's top-level package, or of
-    the factory's only file. The hash is computed once per process."""
+    the factory's file if the file belongs to no package. The hash is computed once per process."""
     source = source_path(name)
     files = sorted(source.rglob("*.py")) if source.is_dir() else [source]
     code_hash = hashlib.sha256()

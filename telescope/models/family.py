@@ -49,7 +49,8 @@ class Layer:
 
 @runtime_checkable
 class Model(Protocol):
-    """A model in training: the methods that training needs, some of which are nn.Module's."""
+    """A model in training: the methods that training needs. Some of them are nn.Module's
+    methods."""
 
     @property
     def spec(self) -> AnyModel: ...
@@ -123,8 +124,8 @@ class Family(Generic[Spec]):
     field gives the arguments and the result of the function."""
 
     build: Callable[[Spec, int, int, Parametrisation], Model]
-    """(spec, vocabulary size, context, parametrisation) -> the model. The values of its parameters
-    are arbitrary."""
+    """(spec, vocabulary size, context, parametrisation) -> the model. The values of the parameters
+    are arbitrary until `Model.initialise` sets them."""
     width_problem: Callable[[Spec, int, Parametrisation], str | None]
     """(spec, width, parametrisation) -> the reason why the model cannot be built at this width.
     None if it can be built."""
@@ -137,7 +138,8 @@ class Family(Generic[Spec]):
     forward pass."""
     logit_flops_per_token: Callable[[Spec, int], int] | None = None
     """(spec, context) -> the number of floating-point operations per token for the attention logits
-    of all layers in a forward pass. The field is None if telescope cannot see these logits."""
+    of all layers in a forward pass. The field is None for a family in whose models telescope does
+    not know where these logits are computed."""
     activations_per_token: Callable[[Spec, int], int] | None = None
     """(spec, context) -> the approximate number of values per token that are stored for the
     backward pass, not counting logits. The field is None for a family whose models can be neither

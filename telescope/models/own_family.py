@@ -46,8 +46,8 @@ def hidden_parameters(model: ModelSpec) -> int:
 @lru_cache(maxsize=1024)
 def orthogonalised(model: ModelSpec, split: MuonSplit) -> tuple[tuple[int, int], ...]:
     """The shape (fan_out, fan_in) of each matrix that Muon orthogonalises, in all blocks. With the
-    split `heads`, each query, key and value matrix counts as one matrix per head. The rotary
-    matrices of latent attention always count as one matrix each."""
+    split `heads`, each query, key and value matrix counts as one matrix per head. Every other
+    matrix, such as the rotary matrices of latent attention, counts as one."""
     if split == "whole":
         return tuple(hidden_shapes(model) * model.depth)
     optimizer = OptimizerSpec(name="muon", lr=1.0, weight_decay=0.0, muon_split=split)

@@ -5,7 +5,8 @@ width, and selects its muP rules. To find the roles, `infer` builds the user's m
 or more, and runs two forward passes of the narrowest model on a few tokens. The second pass shows
 how each parameter is used. telescope.models.classification decides the role of a parameter from its
 shapes and its uses. If shapes and uses do not decide the role, `infer` raises an error that names
-the parameter. The user must then set the role in the field `model.roles` of the job.
+the parameter and a remedy. In most cases, the remedy is to set the role in the field `model.roles`
+of the job.
 """
 
 import fnmatch
@@ -82,7 +83,7 @@ def _require_same_names(shapes: Mapping[int, Mapping[str, tuple[int, ...]]]) -> 
         if unshared := sorted(wider_names.keys() ^ names.keys()):
             message = (
                 f"has other parameters at width {width} than at {narrowest} ({unshared[0]}); width "
-                "may change the sizes of layers, but not their number"
+                "may change the shapes of parameters, but neither their number nor their names"
             )
             raise InvalidInput.of(FACTORY_FIELD, message)
 
@@ -138,8 +139,8 @@ def _with_split(
 
 def build_module(factory: Factory, width: int) -> nn.Module:
     """The model that the factory builds at a width, on the CPU. Every call seeds torch's random
-    numbers with the same seed. Raises InvalidInput if the factory raises an exception, or if it
-    does not return a module."""
+    numbers with the same seed. Raises InvalidInput if the factory raises an exception or does not
+    return a module."""
     # on the CPU, even if the caller has set another default device
     with torch.random.fork_rng(devices=()), torch.device("cpu"):
         torch.manual_seed(0)
@@ -163,8 +164,8 @@ def parameter_uses(model: nn.Module, inputs: int) -> dict[str, frozenset[Use]]:
     the forward pass fails.
 
     A first pass on two tokens shows the size of the smallest lookup table, which limits the token
-    ids. A second pass then uses up to TRACED_TOKENS different token ids, so that it also reaches
-    experts that receive few tokens. The result describes the second pass.
+    ids. A second pass then uses up to TRACED_TOKENS different token ids, so that experts that
+    receive few tokens are probably used, too. The result describes the second pass.
     """
     try:
         with torch.device("cpu"):

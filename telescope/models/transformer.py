@@ -26,8 +26,9 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.types import Parametrisation
 
 PER_HEAD_MATRICES = ("attention.query.weight", "attention.key.weight", "attention.value.weight")
-"""Endings of the names of the matrices whose rows belong to heads: the first `head_dim` rows to the
-first head, the next `head_dim` rows to the second head, and so on."""
+"""Endings of the names of the matrices that `muon_split: heads` splits into one piece per head. The
+first `head_dim` rows belong to the first head, the next `head_dim` rows to the second head, and so
+on."""
 
 
 def norm(spec: ModelSpec) -> nn.Module:
@@ -183,9 +184,10 @@ class Transformer(nn.Module):
 
 
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-    """The initial standard deviation of a parameter: that at the base width, times muP's factor.
-    For a hidden matrix, `init_scale` is a further factor. The matrix `key_rotary` of latent
-    attention has one more factor (telescope.parametrisation.initial_values)."""
+    """The initial standard deviation of a parameter: that at the base width, times the factor of
+    the parametrisation. For a hidden matrix, `init_scale` is a further factor. The matrix
+    `key_rotary` of latent attention has one more factor
+    (telescope.parametrisation.initial_values)."""
     parameter = model.get_parameter(name)
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = initial_values.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)

@@ -6,9 +6,10 @@ keeps its class, its parameter names and its state dict.
 
 The *size* of a parameter is the root mean square of its initial values. `UserModel` scales the
 initial values of each parameter, except vectors. The new size of a parameter is its size at the
-base width times muP's factor. So a model at the base width stays as the factory made it, unless
-`init_scale` scales its hidden matrices. muP's factors on the output of the embedding and on the
-input of the readout are hooks on modules (telescope.models.multipliers).
+base width times the parametrisation's factor. So a model at the base width stays as the factory
+made it, unless `init_scale` scales its hidden matrices. The parametrisation's factors on the output
+of the embedding and on the input of the readout are hooks on modules
+(telescope.models.multipliers).
 """
 
 from collections.abc import Iterator
@@ -38,9 +39,9 @@ from telescope.trials.types import Parametrisation
 @lru_cache(maxsize=64)
 def parameter_readings(spec: ModuleSpec) -> dict[str, ParameterReading]:
     """The role and the layout of each parameter, and the modules that use it, by the parameter's
-    name. They are found from the models at the base width and at twice the base width, and hold at
-    all widths. Raises InvalidInput if a role is not clear, or if the models cannot be built or
-    run."""
+    name. They are found from the models at the base width and at twice the base width, and are
+    taken to hold at all widths. Raises InvalidInput if the factory cannot be loaded, and in all
+    cases in which `infer` raises it."""
     splits = {
         pattern: MatrixLayout(parts=size)
         if isinstance(size, tuple)
@@ -89,9 +90,11 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
             loss = model.own_loss(tokens)
             output = model(tokens[:, :2]) if loss is None else loss
     except Exception as error:  # a user's code can raise anything
+        call = "forward(tokens, targets)" if spec.output == "loss" else "forward(tokens)"
         message = (
-            f"its model does not take the data's token ids, 0 to {vocab_size - 1} "
-            f"({type(error).__name__}: {error}); give it a vocabulary of {vocab_size}"
+            f"its model cannot be run on the data's token ids, 0 to {vocab_size - 1} "
+            f"({type(error).__name__}: {error}); give it a vocabulary of {vocab_size} or more, and "
+            f"let {call} return {'a ' * (spec.output == 'loss')}{spec.output}"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory) from error
     if spec.output == "loss" and output.numel() != 1:
@@ -173,7 +176,8 @@ class UserModel(ModuleHolder):
             unshared = sorted(names ^ self.readings.keys())[0]
             message = (
                 f"has other parameters at width {self.spec.width} than at {self.spec.base_width} "
-                f"({unshared}); width may change the sizes of layers, but not their number"
+                f"({unshared}); width may change the shapes of parameters, but neither their "
+                "number nor their names"
             )
             raise InvalidInput.of(FACTORY_FIELD, message)
         self.module = model
@@ -233,8 +237,8 @@ class UserModel(ModuleHolder):
         return self.spec.multiplier == 1.0 and optimizer.init_scale == 1.0
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-        """The size that a parameter must have: its size at the base width times muP's factor. For a
-        hidden matrix, `init_scale` is a further factor."""
+        """The size that a parameter must have: its size at the base width times the
+        parametrisation's factor. For a hidden matrix, `init_scale` is a further factor."""
         scale = optimizer.init_scale if role is Role.HIDDEN else 1.0
         base = base_sizes(self.spec.factory, self.spec.base_width)[name]
         factors = mup.factors(self.spec, optimizer, role, trained_by(optimizer.name, role))
@@ -259,8 +263,8 @@ class UserModel(ModuleHolder):
         return mup.UNSCALED
 
     def hidden_layers(self) -> dict[str, Layer]:
-        """The layers that multiply by a HIDDEN matrix of their own, by their paths in the
-        module."""
+        """The layers that multiply by a HIDDEN matrix of their own. The keys are usually the
+        layers' paths in the module."""
         return hidden_layers(self.module, self.readings)
 
     def scores(self) -> tuple[Scores, ...]:

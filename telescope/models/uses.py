@@ -124,8 +124,8 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def _uses_in(
         self, operation: Any, args: tuple[Any, ...], results: set[int]
     ) -> Iterator[tuple[str, Use]]:
-        """Yields (parameter name, use) for each argument of an operation that is a parameter, or a
-        view or a copy of one. An operation that only makes a view is not a use."""
+        """Yields (parameter name, use) for each positional argument that is a parameter, a view of
+        one or a copy of one. An operation that only makes a view is not a use."""
         module = self.path[-1] if self.path else ""
         operands = {operand.argument: operand for operand in self._operands(operation, args)}
         for number, argument in enumerate(args):

@@ -3,7 +3,7 @@
 All parameters of a group have the same role, the same optimizer, and the same hyperparameters,
 which are scaled to the model's width and depth. The role of a parameter states which of its
 dimensions grow with the model's width. `groups` finds the groups of a model. `describe_groups`
-finds the groups from a model's specification, without allocating the model.
+finds the groups from a model's specification.
 """
 
 from collections import defaultdict
@@ -27,7 +27,9 @@ class ParameterGroup:
     role: Role
     optimizer: OptimizerName
     scaled_lr: float  # learning rate at the model's width and depth, before the schedule's factor
-    weight_decay: float  # at this width; a step multiplies weights by 1 - current lr x weight_decay
+    # at the model's width; with the current lr, a step multiplies weights by
+    # 1 - (lr x weight_decay)
+    weight_decay: float
     eps: float | None  # term in AdamW's denominator; None for Muon
     # standard deviation of the initial values; in a user's model, their root mean square
     init_std: float
@@ -92,7 +94,9 @@ def _group(
 def describe_groups(
     model: AnyModel, vocab_size: int, spec: OptimizerSpec, context: int = 2
 ) -> tuple[ParameterGroup, ...]:
-    """The parameter groups of a model with these specifications, found without allocating the
-    model. `context` is the number of position embeddings, if the model learns such embeddings."""
+    """The parameter groups of a model with these specifications. The model is built on torch's meta
+    device, which needs no memory for parameters. A user's model is built on the CPU instead if its
+    factory does not work on the meta device. `context` is the number of position embeddings, if the
+    model learns such embeddings."""
     with torch.device("meta"):
         return groups(build_model(model, vocab_size, context, spec.parametrisation), spec)

@@ -50,8 +50,8 @@ class Muon(torch.optim.Optimizer):
 
     Tall matrices are transposed, so that all matrices are wide. Wide matrices of the same shape
     form a stack and are orthogonalised together. The optimizer's state holds one momentum buffer
-    for each stack, of shape (matrices, small, large), where small is the number of rows of a wide
-    matrix. Without `layouts`, each parameter is one matrix.
+    for each stack, of shape (matrices, small, large): a wide matrix has `small` rows and `large`
+    columns. Without `layouts`, each parameter is one matrix.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ class Muon(torch.optim.Optimizer):
         return directions
 
     def descend(self, matrices: list[Tensor], updates: Tensor) -> None:
-        """Multiply each matrix by 1 - lr x weight decay, then subtract lr x update scale x update.
-        The update scale is a factor that depends on the matrix's shape. `updates` holds the
-        orthogonalised matrices, which are wide: (len(matrices), small, large)."""
+        """Multiply each matrix by 1 - (lr x weight decay), then subtract the product of lr, update
+        scale and update. The update scale is a factor that depends on the matrix's shape. `updates`
+        holds the orthogonalised matrices, which are wide: (len(matrices), small, large)."""
         lr, weight_decay = self.param_groups[0]["lr"], self.param_groups[0]["weight_decay"]
         torch._foreach_mul_(matrices, 1 - lr * weight_decay)
         for matrix, update in zip(matrices, updates.to(matrices[0].dtype), strict=True):

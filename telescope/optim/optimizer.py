@@ -75,8 +75,8 @@ def build_optimizer(model: Model, spec: OptimizerSpec) -> Optimizer:
 
 
 def step_together(optimizers: Sequence[Optimizer], factors: Sequence[float]) -> None:
-    """Update the parameters of several models of the same shape, then clear their gradients. Each
-    model has its own entry in `factors`, by which its scaled lrs are multiplied."""
+    """Update the parameters of several models of the same shape, then clear their gradients.
+    `factors` holds one number per model: the factor on all scaled lrs of the model."""
     for optimizer, factor in zip(optimizers, factors, strict=True):
         optimizer.schedule(factor)
     for parts in zip(*(optimizer.parts for optimizer in optimizers), strict=True):

@@ -21,8 +21,8 @@ here, divides the change between query and key:
 - A head is clipped only if S is finite and above tau. If S is not finite, the weights stay
   unchanged; the loss is then not finite either, and the trial ends.
 - The weights of all other heads are multiplied by exactly one, so they stay the same, bit for bit.
-- Rotation is linear, and the projections have no biases. So the clipped weights multiply the logits
-  of the same inputs by gamma.
+- Rotation is linear, and the projections have no biases. So on the same inputs, the logits of a
+  clipped head are gamma times as large as before.
 - QK-clip changes the float32 weights that the optimizer updates, but not the optimizer's momenta.
   The step with the large logits is not undone: logits are smaller from the next step on.
 - QK-clip has no effect on attention with QK-norm, which normalises queries and keys.
@@ -85,7 +85,7 @@ class LogitMonitor:
         on."""
         self.largest = torch.full((), -math.inf, device=self.device)
         # 1 for each group of heads that was clipped since the reset, otherwise 0: (layers, groups);
-        # a single 0 until heads are checked for the first time
+        # a single 0 until heads are checked for the first time after the reset
         self.clipped = torch.zeros((), device=self.device)
 
     def begin_step(self) -> None:
@@ -108,9 +108,9 @@ class LogitMonitor:
             self.clip(logits, self.tau)
 
     def clip(self, logits: Float[Tensor, "layers H"], tau: float) -> None:
-        """Shrink the projections of each group of heads by the group's factor. Heads that share a
-        key form a group. A head that has its own key is a group by itself. `logits` holds the
-        largest logit of each head in this step."""
+        """Shrink the projections of each group of heads by the group's factor. With grouped-query
+        attention, the heads that share a key form a group. Otherwise, each head is a group by
+        itself. `logits` holds the largest logit of each head in this step."""
         kv_heads = self.layers[0].spec.kv_heads
         group_logits = logits.view(len(logits), kv_heads, -1).amax(dim=2)  # (layers, groups)
         factors = clip_factors(group_logits, tau)

@@ -1,7 +1,8 @@
 """The initial values of telescope's own Transformer at its base width and base depth.
 
 At other widths, their standard deviations are multiplied by the factors of
-`telescope.parametrisation.mup.factors`. In this module, m = width / base width.
+`telescope.parametrisation.mup.factors`, and those of one matrix also by `shared_key_factor`. In
+this module, m = width / base width.
 """
 
 import math
@@ -17,8 +18,9 @@ def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: boo
 
     Embeddings have a standard deviation of 0.5. Hidden matrices have 1 / sqrt(base fan_in). If a
     hidden matrix feeds the residual stream, this value is divided by sqrt(2 x base depth), as in
-    GPT-2. Readout matrices (of an untied head) and vectors have 0. `fan_in` is the number of inputs
-    at the model's width, and the base fan_in is `fan_in` / m.
+    GPT-2. Readout matrices (of an untied head) have 0, and so do vectors, whose entries are all 1.
+    `fan_in` is the number of inputs at the model's width, and the base fan_in is `fan_in` / m. The
+    base depth is the model's depth, unless the specification sets another.
     """
     if role is Role.HIDDEN:
         std = math.sqrt(model.multiplier / fan_in)

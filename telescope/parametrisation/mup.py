@@ -6,9 +6,9 @@ exponent depends on the parametrisation, the role of the parameter and the optim
 optimizer, report and tests read the same tables. `factors` combines the factors for width and
 depth. The optimizer's spec and telescope.parametrisation.initial_values hold the base values.
 
-At the base width and base depth, every factor is exactly one, because 1.0 ** e == 1.0. There is one
-exception: under `lr_convention: absolute`, the factor on the learning rate (lr) is a power of the
-width itself.
+At the base width and base depth, every factor of `factors` is exactly one, because 1.0 ** e == 1.0.
+There is one exception: under `lr_convention: absolute`, the factor on the learning rate (lr) is a
+power of the width itself.
 
 Muon multiplies each orthogonalised update by a factor, the update scale. The spectral condition
 asks that the spectral norm of an update, relative to sqrt(fan_out / fan_in), does not change with
@@ -17,9 +17,9 @@ width. There are three parametrisations:
 - `mup`: AdamW follows CompleteP's summary table (arXiv 2505.01618). The output head has a
   multiplier in the forward pass (form A), which also works with tied embeddings. Under `head_form:
   rescaled`, the head has no multiplier, and its lr and initial values change instead (form B). This
-  form suits losses that are fused with the head. Muon's lr falls as m^-1/2 under the update scale
-  rms_match, and is constant under the others, as the spectral condition requires. The default rule
-  for weight decay suits a search in which all widths train on the same number of tokens.
+  form suits losses that are fused with the head. By default, Muon's lr falls as m^-1/2 under
+  rms_match, and is constant under the other update scales, as the spectral condition requires. The
+  default weight-decay rule suits a search in which all widths train on the same number of tokens.
 - `mup-paper`: the rules of arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed.
   AdamW and Muon use the same table, Muon's update scale is 0.2 sqrt(max(fan_out, fan_in)), and
   weight decay and eps do not change with width. Only the initial values of an untied head differ
@@ -160,8 +160,8 @@ def spectral_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class WeightDecayFactor:
-    """The rule for the exponent of m in weight decay: `offset` - `share` x the exponent of m in the
-    lr. If `share` is 1, the product of lr and weight decay changes as m^offset."""
+    """The exponent of m in weight decay is `offset` - (`share` x e), where e is the exponent of m
+    in the lr. If `share` is 1, the product of lr and weight decay changes as m^offset."""
 
     offset: float
     share: float
@@ -282,8 +282,8 @@ def factors(
 
 
 def forward_multiplier(model: AnyModel, parametrisation: Parametrisation, role: Role) -> float:
-    """The factor for width that every forward pass applies to the output of the embedding or to the
-    input of the head."""
+    """The factor for width in every forward pass: for the role EMBEDDING, on the output of the
+    embedding, and for the role READOUT, on the input of the head. It is 1 for the other roles."""
     return float(model.multiplier ** rule_of(model, parametrisation, role, "adamw").multiplier)
 
 

@@ -18,7 +18,7 @@ class Role(StrEnum):
     EMBEDDING = "embedding"  # only fan_out grows
     HIDDEN = "hidden"  # both fan_in and fan_out grow
     READOUT = "readout"  # only fan_in grows
-    VECTOR = "vector"  # the parameter has one dimension, such as a gain or a bias
+    VECTOR = "vector"  # there is no fan_in, as in a gain or a bias
 
 
 def trained_by(name: OptimizerName, role: Role) -> OptimizerName:

@@ -19,7 +19,8 @@ adds n - 1 degrees of freedom.
 The 90 % interval of log T_L(B) is a Student t interval. Its variance is the pooled variance divided
 by the number of runs in the mean. If a run at the batch size is censored, the interval has no upper
 end. If a run is early, the interval has no lower end. If no settled batch size has two runs that
-reached the loss, the variance is unknown, and intervals of T_L(B) run from 0 to inf.
+reached the loss, the variance is unknown, and intervals of T_L(B) run from 0 to inf. If all runs at
+a batch size diverged, T_L(B) and both ends of its interval are inf.
 
 Parts: `Readings`, the runs by batch size and seed · `Pooled`, means and the pooled variance ·
 `tokens_at`, an `AtBatch` for each batch size.

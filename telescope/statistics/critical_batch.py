@@ -92,8 +92,8 @@ class Observations:
 
     def misfit_p_value(self, misfit: float, parameters: int) -> float | None:
         """Probability, by an F test, that differences between seeds alone give a misfit at least
-        this large. None if there are too few batch sizes or seeds for the test, or if the runs of a
-        batch size do not differ."""
+        this large. None if there are too few batch sizes or seeds for the test, or if the log
+        tokens do not differ between seeds at any batch size."""
         misfit_dof, seed_dof = len(self.x) - parameters, int(self.runs.sum()) - len(self.x)
         if misfit_dof < 1 or seed_dof < 1 or self.squares == 0:
             return None

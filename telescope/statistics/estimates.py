@@ -49,9 +49,9 @@ def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float
     distributions.
 
     `means` and `sds` are the means and the scales of these distributions, which all have `dof`
-    degrees of freedom. The weights must sum to 1. The value of the estimate is m - `lowered` x v /
-    2, where m is the mean of the mixture, and v is its variance if the scales are taken to be
-    standard deviations. If that is below the interval, the value is the interval's lower end."""
+    degrees of freedom. The weights must sum to 1. Let m be the mean of the mixture, and v its
+    variance if the scales are taken to be standard deviations. The value of the estimate is
+    m - (`lowered` x v) / 2, or the lower end of the interval if that is larger."""
     mean = float(weights @ means)
     variance = float(weights @ (sds**2 + (means - mean) ** 2))
 

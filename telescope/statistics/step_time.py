@@ -3,7 +3,7 @@
 A timed run gives a measured time. Other times come from this model of data parallelism over n equal
 devices:
 
-    seconds = F_model / (n p u)  +  F_optimizer / (p u)  +  2 (n - 1)/n G / w
+    seconds = F_model / (n p u)  +  F_optimizer / (p u)  +  2 ((n - 1) / n) (G / w)
 
 F_model is the FLOPs of the forward and backward passes over the whole batch. F_optimizer is the
 FLOPs of the optimizer's update. p is the peak FLOP/s of a device, and u is the share of this peak
@@ -43,7 +43,8 @@ class DeviceCluster:
 
     device_flops_per_second: float  # peak of one device, in the precision of training
     share_of_peak: float  # share of the peak that training reaches: above 0 and at most 1
-    bandwidth_bytes_per_second: float  # bandwidth out of each device; without effect on one device
+    # bandwidth out of each device; it does not affect the time on a single device
+    bandwidth_bytes_per_second: float
 
     def __post_init__(self) -> None:
         problems = not_positive(
@@ -72,7 +73,7 @@ class StepCost:
             self, "batch_tokens", "sequence_tokens", "model_flops", "gradient_bytes"
         )
         if not (math.isfinite(self.optimizer_flops) and self.optimizer_flops >= 0):
-            message = "must be 0 or more; give 0 if the update costs nothing"
+            message = "must be a finite number of 0 or more; give 0 if the update costs nothing"
             problems = (*problems, Problem("optimizer_flops", message, self.optimizer_flops))
         if not problems and self.batch_tokens % self.sequence_tokens:
             message = (
@@ -106,7 +107,9 @@ def measured(seconds: float, devices: int) -> StepTime:
     """A measured time of a step. Raises InvalidInput unless `seconds` is finite and above 0."""
     if not (math.isfinite(seconds) and seconds > 0):
         raise InvalidInput.of(
-            "seconds", "must be above 0; leave out steps that were not timed", seconds
+            "seconds",
+            "must be a finite number above 0; leave out steps that were not timed",
+            seconds,
         )
     return StepTime(seconds, devices, Origin.MEASURED)
 

@@ -20,10 +20,11 @@ lasts if R is above 1 and does not fall at these batch sizes (section 2.4 of arX
 interval of the trend covers only differences between seeds. It does not cover differences in how
 well the learning rate was tuned at each batch size, since these are part of the comparison.
 
-There are pairs only at batch sizes that are settled for both optimizers: for each of them, at least
-one run reached the loss, and no run gives only a bound (`telescope.statistics.batch_readings`). If
-a batch size has no pairs, its ratio is a bound, computed from the intervals of both optimizers'
-tokens. If all runs of an optimizer diverged at a batch size, there is no ratio.
+There are pairs only at batch sizes that are settled for both optimizers: for each optimizer, at
+least one run reached the loss, and no run gives only a bound
+(`telescope.statistics.batch_readings`). If a batch size has no pairs, the ratio and its interval
+are computed from both optimizers' tokens and their intervals, and may be only a bound. If all runs
+of an optimizer diverged at a batch size, there is no ratio.
 
 Parts: `Pairs` · `ratios`, a `RatioAt` for each batch size · `trend`, a `Trend`.
 """
@@ -107,7 +108,7 @@ class RatioAt:
     batch_tokens: float
     ratio: Estimate  # tokens of the first optimizer divided by those of the second, R
     gap_tokens: Estimate  # tokens of the first optimizer minus those of the second
-    pairs: int  # number of pairs; 0 if ratio and gap are bounds
+    pairs: int  # number of pairs; 0 if ratio and gap may be only bounds, see `bound`
 
     @property
     def standing(self) -> Standing:

@@ -19,6 +19,7 @@ previous point, linearly in log tokens. Nothing is extrapolated:
 
 - If the point is the first of the curve, the run is *early*. It needed at most the tokens of this
   point.
+- If a run diverged before it reached the target, its number of tokens is infinite.
 - If a run neither reached the target nor diverged, it is *censored*. It would have needed more
   tokens than it was trained for. Censored runs are kept, since to drop them would favour the
   optimizer with the shorter runs.
@@ -40,7 +41,7 @@ from telescope.statistics.estimates import Array
 
 SMOOTHED = 11  # number of points in a full window; the curve of one trial has up to 200 points
 REACH = 8  # a window extends to either side by at most a share of 1/REACH of the points so far
-ROWS = 256  # number of curves that are smoothed together; so many fit into a processor's cache
+ROWS = 256  # number of curves that are smoothed together; they fit into a processor's cache
 
 
 class TargetOutcome(IntEnum):
@@ -67,7 +68,7 @@ MEANING = {
         "It diverged before it reached the target, so its number of tokens is infinite."
     ),
     TargetOutcome.EARLY: (
-        "It was below the target at its first point already, so it needed at most these tokens."
+        "It was at or below the target at its first point, so it needed at most these tokens."
     ),
 }
 

@@ -3,11 +3,11 @@
 `Analysis` answers each target loss. The verdict is `resolved` if the study has ended as planned and
 there are no doubts about its answer, and otherwise `unresolved`. There are no doubts if:
 
-- the document names at least one target loss and at least two seeds,
-- every run of every optimizer at every batch reached every target loss, and no run was below a
-  target loss at its first point already,
-- the hyperparameters at every batch are tuned, given or interpolated, and neither their search nor
-  the document raises a doubt about them.
+- the document names at least one target loss, and asks for at least two seeds,
+- every run of every optimizer at every batch reached every target loss, and none had already
+  reached a target loss at its first point,
+- the hyperparameters at every batch are tuned, given, taken from jobs or interpolated, and no doubt
+  is attached to them.
 
 The report on a running study covers its trials so far.
 
@@ -120,8 +120,8 @@ def target_answer(analysis: Analysis, target_loss: float) -> AtTarget:
 
 
 def standing(ratio: RatioAnswer) -> Standing | None:
-    """Muon's standing over all batches: ahead, behind or unresolved. It is ahead or behind if all
-    batches whose standing is resolved agree. None if there are no rows."""
+    """Muon's standing over all batches. It is ahead if Muon is ahead at one batch or more and
+    behind at none; behind if the reverse holds; otherwise unresolved. None if there are no rows."""
     clear = {row.muon for row in ratio.rows} - {Standing.UNRESOLVED}
     if not ratio.rows:
         return None
@@ -150,7 +150,10 @@ def answer_sentence(ratio: RatioAnswer) -> str:
         case Direction.UNRESOLVED:
             return f"{text}; it is not resolved whether the ratio rises or falls with the batch"
         case None:
-            cause = "too few batches beyond the critical batches have runs of both optimizers"
+            cause = (
+                "a trend needs two batches, from the larger critical batch on, at which runs of "
+                "both optimizers reached the loss"
+            )
             return f"{text}; whether the advantage lasts is unknown, because {cause}"
 
 

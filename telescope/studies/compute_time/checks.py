@@ -97,20 +97,30 @@ def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Probl
     the context's length."""
     context = question.data.context
     if batch % micro:
-        message = f"does not divide batch {batch}; use a divisor of every larger batch"
+        message = (
+            f"does not divide batch {batch}; use a divisor of every larger batch, or leave it out"
+        )
         yield Problem("runs.micro_batch_tokens", message, micro)
     elif micro % context:
-        message = f"is not a multiple of the context, {context} tokens; use a multiple"
+        message = (
+            f"is not a multiple of the context, {context} tokens; use a multiple that divides "
+            "every larger batch"
+        )
         yield Problem("runs.micro_batch_tokens", message, micro)
 
 
 def source_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the source of hyperparameters. They must be either tuned in this study, or taken
-    from `given` or `from_jobs`."""
+    """Problems of the source of hyperparameters. The hyperparameters must be either tuned in this
+    study, or taken from `given` or `from_jobs`."""
     untuned = bool(question.given) or question.from_jobs is not None
     if untuned == (question.tuning is not None):
-        message = "hyperparameters need exactly one source; set `tuning`, `given` or `from_jobs`"
-        yield Problem("tuning", message if untuned else f"is missing; {message}")
+        need = "hyperparameters need exactly one source"
+        message = (
+            f"{need}; leave out `tuning`, or leave out `given` and `from_jobs`"
+            if untuned
+            else f"is missing; {need}; set `tuning`, `given` or `from_jobs`"
+        )
+        yield Problem("tuning", message)
     elif question.tuning is None:
         yield from given_problems(question)
     else:
@@ -141,7 +151,7 @@ def rate_problems(tuning: Tuning) -> Iterator[Problem]:
         yield Problem("tuning.lr.low", message, lr.low)
     elif lr.low < LOWEST_LR or lr.high > HIGHEST_LR:
         limits = f"{LOWEST_LR:g} to {HIGHEST_LR:g}"
-        message = f"learning rates must lie within {limits}; choose a narrower range"
+        message = f"learning rates must lie within {limits}; choose a range within these limits"
         yield Problem("tuning.lr", message, lr.low)
     elif lr.points < 3:
         message = "an optimum needs a point on either side; use at least 3 points, preferably 5"
@@ -151,7 +161,8 @@ def rate_problems(tuning: Tuning) -> Iterator[Problem]:
         or len(set(first_rates(tuning))) < lr.points
     ):
         points = f"{lr.points} points between {lr.low:g} and {lr.high:g}"
-        yield Problem("tuning.lr.points", f"{points} are too close together; use fewer", lr.points)
+        message = f"{points} are too close together; use fewer, or a wider range"
+        yield Problem("tuning.lr.points", message, lr.points)
 
 
 def given_problems(question: Question) -> Iterator[Problem]:
@@ -181,6 +192,8 @@ def budget_problems(question: Question) -> Iterator[Problem]:
     if most <= MOST_TRIALS:  # to count more trials exactly would take too long
         most = most_trials(question)
     if most > question.limits.max_trials:
-        remedy = f"raise it to {most}, or use fewer batches, seeds, points or doublings"
+        remedy = "use fewer batches, seeds, points or doublings"
+        if most <= MOST_TRIALS:
+            remedy = f"raise it to {most}, or {remedy}"
         message = f"the study may need {most} trials; {remedy}"
         yield Problem("limits.max_trials", message, question.limits.max_trials)

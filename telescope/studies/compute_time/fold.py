@@ -1,9 +1,10 @@
 """The state of a compute-time study, computed anew from its completed trials each time.
 
-At each batch size, an optimizer first needs hyperparameters. They are given in the document, or
-found by a search of this study. Then the optimizer needs a course for each seed: the runs that give
-the loss against tokens. It also needs one short run that has a worker to itself and times a step. A
-batch size waits only for the searches that its hyperparameters come from.
+At each batch size, an optimizer first needs hyperparameters. They are given in the document, found
+by a search of this study, or derived from those at neighbouring batch sizes. Then the optimizer
+needs a course for each seed: the runs that give the loss against tokens. It also needs one short
+run that has a worker to itself and times a step. A batch size waits only for the searches that its
+hyperparameters come from.
 
 Parts: `TuningSearch` · `BatchProgress` · `StudyProgress` · `progress` · `candidates`, `setting_of`,
 `timed_spec`, the specifications of runs.
@@ -203,7 +204,8 @@ def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
 def setting_of(
     question: Question, optimizer: OptimizerName, values: BatchHyperparameters
 ) -> RunSetting:
-    """The setting that all runs of an optimizer at a batch share."""
+    """The setting that the runs of all courses of an optimizer at a batch share with the run that
+    times a step."""
     base = candidates(question, optimizer)
     return RunSetting(
         optimizer=replace(base.optimizer, lr=values.lr, weight_decay=values.weight_decay),

@@ -62,7 +62,7 @@ def fixed_hyperparameters(question: Question, optimizer: OptimizerName) -> str:
     undecayed = ", ".join(sorted(map(str, UNDECAYED)))
     text = (
         f"beta1 {options.beta1:g}, beta2 {options.beta2:g}, eps {options.eps:g}, "
-        f"no clipping, no decay of {undecayed}"
+        f"no gradient clipping, no decay of {undecayed}"
     )
     if optimizer == "adamw":
         return text
@@ -88,6 +88,6 @@ def unique_trials(*groups: Sequence[Trial]) -> list[Trial]:
 
 
 def tokens_after_branch(trial: Trial) -> int:
-    """The tokens that a trial itself was trained on. If the trial continues an earlier run (its
-    trunk), the steps of that run do not count."""
+    """The tokens that a trial itself was trained on. If the trial branches off an earlier run (its
+    trunk), the steps before the branch do not count."""
     return (trial.step - trial.spec.branch_step) * trial.spec.horizon.batch_tokens

@@ -1,16 +1,18 @@
 """The picture of the answer to a target loss, in three panels.
 
 - The left panel shows hours against devices. A line connects each optimizer's frontier: the rows
-  that have fewer hours than all its other rows with as many or fewer devices. Markers are filled if
-  the step time was measured, and hollow if it was modelled. Rows that are not on the frontier have
-  faint markers. Hours that are a bound have an arrow towards the true value instead of a marker.
+  (bounds left out) that have fewer hours than every other row of the optimizer with as many or
+  fewer devices. Markers are filled if the step time was measured, and hollow if it was modelled.
+  Rows that are not on the frontier have faint markers. Hours that are a bound have an arrow towards
+  the true value instead of a marker.
 - The middle panel shows AdamW's tokens divided by Muon's, against batch size. A dashed line marks
   the ratio 1. A dotted line marks the batch size from which on the trend of the ratio is fitted.
 - The right panel shows tokens against batch size. A dashed line marks each optimizer's critical
-  batch B*, beyond which its tokens rise, by the piecewise form of the fit.
+  batch B*, by the piecewise form of the fit. Beyond B*, the optimizer's tokens rise. A shaded band
+  covers the interval of B* if both ends are known.
 
 In the last two panels, values have 90 % intervals, and values that are bounds have hollow markers.
-An arrow marks an interval that has no lower or no upper end.
+If an interval lacks an end, an arrow stands for this end.
 
 Colour-blind readers can tell the colours and markers apart.
 """

@@ -78,7 +78,7 @@ REFUSED: list[tuple[Any, str]] = [
         awkward.growing_vocabulary,
         "parameter table.weight of shape (128, 64): is looked up in a dimension that grows",
     ),
-    (awkward.unused, "parameter spare.weight of shape (64, 64): takes no part in forward(tokens)"),
+    (awkward.unused, "parameter spare.weight of shape (64, 64): takes no part in the forward pass"),
     (
         awkward.bottleneck,
         "parameter middle.inside.weight of shape (8, 8): is a matrix that does not grow with width",

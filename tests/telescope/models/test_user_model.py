@@ -357,6 +357,7 @@ def test_a_missing_factory_is_refused_with_the_reason(name: str, words: str) -> 
     [
         ("import no_such_package", "install no_such_package in telescope's environment"),
         ("from no_such_package.part import thing", "install no_such_package in"),
+        ("import no_such_package", "if it is your own code, correct the name"),
         ("width = 1 / 0", "(ZeroDivisionError: division by zero); correct its code"),
     ],
 )

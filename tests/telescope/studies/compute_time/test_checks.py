@@ -51,7 +51,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "runs.tokens",
         "use fewer tokens, larger batches, or fewer doublings",
     ),
-    ({"seeds": 10**9}, "limits.max_trials", "or use fewer batches, seeds"),
+    ({"seeds": 10**9}, "limits.max_trials", " trials; use fewer batches, seeds"),
     (TUNED | {"tuning": {"lr": LR | {"points": 10**9}}}, "tuning.lr.points", "use fewer"),
     ({"runs": {"tokens": 50_000}}, "runs.tokens", "use 81920 tokens or more, or smaller batches"),
     (TUNED | {"tuning": {"lr": LR, "tokens": 50_000}}, "tuning.tokens", "use 81920 tokens or more"),
@@ -75,7 +75,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "name each once",
     ),
     (TUNED | {"tuning": {"lr": LR | {"low": 0.2}}}, "tuning.lr.low", "swap them, or use `given`"),
-    (TUNED | {"tuning": {"lr": LR | {"low": 1e-12}}}, "tuning.lr", "choose a narrower range"),
+    (TUNED | {"tuning": {"lr": LR | {"low": 1e-12}}}, "tuning.lr", "choose a range within"),
     (TUNED | {"tuning": {"lr": LR | {"points": 2}}}, "tuning.lr.points", "use at least 3 points"),
     (TUNED | {"tuning": {"lr": LR | {"points": 900}}}, "tuning.lr.points", "use fewer"),
     (
