@@ -6,7 +6,8 @@ state that a verb leads to.
 
 One process, the coordinator, starts and stops the training runs of all jobs. A verb on a running
 job is therefore recorded first, and the coordinator carries the verb out later. Until then, further
-verbs are checked against the state that the recorded verb leads to. `prospect` returns this state.
+verbs, except retry, are checked against the state that the recorded verb leads to. `prospect`
+returns this state.
 """
 
 from collections.abc import Mapping
@@ -62,6 +63,6 @@ TARGET: Mapping[Verb, JobState] = {
 def prospect(state: JobState, requested: Verb | None) -> JobState:
     """Return the state that a job's requested verb leads to.
 
-    If no verb is requested, this is the job's current state.
+    If no verb is requested, returns the job's current state.
     """
     return TARGET[requested] if requested else state

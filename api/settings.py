@@ -1,8 +1,8 @@
 """Settings of an installation, read from `TELESCOPE_*` environment variables.
 
 The settings apply to all jobs of an installation of telescope. With the default settings, telescope
-stores its data in an SQLite file and starts Ray on this machine. The module `telescope.home` reads
-one more variable, `TELESCOPE_HOME`.
+stores jobs and their results in an SQLite file and starts Ray on this machine. Other modules read
+further variables, such as `TELESCOPE_HOME` (`telescope.home`).
 """
 
 import os
@@ -38,8 +38,9 @@ class Settings(BaseSettings):
     """Address of a running Ray cluster. The default is the value of the variable RAY_ADDRESS.
     Without an address, telescope starts Ray on this machine."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Number of trials that run at once. By default, as many trials run as fit on the machine or
-    the Ray cluster. The local executor ignores this setting and runs one trial at a time."""
+    """Largest number of workers. Each worker trains one trial, or several trials together. By
+    default, there are as many workers as fit on the machine or the Ray cluster. The local executor
+    ignores this setting and has one worker."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
     """Number of GPUs per worker; may be a fraction. The default is 1 if the cluster has GPUs, and 0
     if it has none. With 0, all workers train on CPUs."""
@@ -49,8 +50,8 @@ class Settings(BaseSettings):
     """Set this to true if all nodes of the cluster share checkpoint_dir and the corpora. If it is
     false, telescope refuses clusters of several nodes."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders, separated as in PATH. Jobs submitted over HTTP may name a corpus by its path only if
-    the path lies in one of these folders."""
+    """Folders, separated as in PATH. Requests over HTTP may name a corpus or a tokenizer by its
+    path only if the path lies in one of these folders."""
     factories: Annotated[tuple[str, ...], NoDecode] = ()
     """Model factories that jobs submitted over HTTP may name, separated by commas. A factory is a
     function that builds a user's model. Each entry is package.module:function, or a pattern such as
@@ -113,6 +114,7 @@ class Settings(BaseSettings):
         try:
             _ = urlsplit(url).port  # raises ValueError for an invalid port
         except ValueError:
-            message = "cannot be parsed; write postgresql://user:password@host:5432/name"
+            form = "postgresql://user:password@host:5432/name"
+            message = f"cannot be parsed; write {form}, with special characters as %XX"
             raise ValueError(message) from None
         return url

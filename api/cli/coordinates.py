@@ -2,9 +2,9 @@
 
 The check trains models of several widths for a few steps and measures how much the output of each
 layer changes. It tests whether the size of this change depends on the width. A job of kind
-telescope begins with this check, unless the job's field `coordinates` is `skip`. The command runs
-the check in any case, but not the rest of the job. It trains in this process, on one core, and
-prints a table of the layers and a verdict.
+telescope begins with this check, unless the job's field `coordinates` is `skip` or the check is too
+costly for the job. The command ignores `coordinates: skip`, and never runs the rest of the job. It
+trains in this process, and prints a table of the layers and a verdict.
 
 A job can compare optimizers, and it can compare variants (architectures or texts). It has a ladder,
 a series of models of increasing width, for each optimizer and variant. The command checks each
@@ -40,7 +40,7 @@ def coordinates(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that the size of a job's updates does not change with width.
+    """Check that the size of a model's updates does not change with width.
 
     Hyperparameters transfer across widths only if this holds. The check trains for a few steps on
     this machine and takes seconds. The exit status is 1 if the check fails.

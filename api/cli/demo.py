@@ -3,7 +3,7 @@
 The demonstration starts its own service, which uses SQLite, a Ray instance on this machine and a
 free port. It submits the packaged quick-start job, follows the progress of the job, prints the
 result, and writes the result as JSON and as a plot. Finally it stops the service, also after a
-failure or Ctrl-C. All files are written into ./demo-result.
+failure or Ctrl-C. The result and the files of the service are in the folder ./demo-result.
 
 The exit status is 0 if the verdict is resolved, and 1 for any other verdict. It is 3 if the service
 does not start or the job does not succeed, and 130 after Ctrl-C.

@@ -1,9 +1,9 @@
 """The command `telescope export JOB --to FORMAT`, which converts a result for another trainer.
 
 The format is `torch`, `megatron` or `json`. The command gets the converted text from the service,
-and prints the text or writes it to a file. If no URL is given and no service runs on this machine,
-the command makes the text from the database of this installation. So the results of `telescope run`
-can be exported without a service.
+and prints the text or writes it to a file. If no URL is given and the service on this machine is
+not available, the command makes the text from the database of this installation. So the results of
+`telescope run` can be exported without a service.
 """
 
 import sys

@@ -2,8 +2,9 @@
 
 A job of kind compute_time compares AdamW with Muon at several batch sizes. For the target loss X,
 the service computes three tables: the hours to the loss by number of devices, the tokens to the
-loss by batch size, and AdamW's tokens divided by Muon's tokens. The command prints and plots the
-tables, or prints one of them as CSV. X may be any held-out loss that the job's runs reached.
+loss by batch size, and AdamW's tokens divided by Muon's tokens. The command prints the tables, or
+prints one table as CSV. With `--plot`, the command also plots the tables. X need not be one of the
+target losses that the job names, but at least one run must have reached X.
 """
 
 import sys

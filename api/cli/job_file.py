@@ -41,7 +41,7 @@ def read_job_file(file: Path) -> Any:
         message = f"{file} nests its fields too deeply for a job; {START}"
         raise InvalidInput.of("", message) from None
     if not isinstance(document, dict):
-        content = "nothing but comments" if document is None else f"a {type(document).__name__}"
+        content = "no value" if document is None else f"a value of type {type(document).__name__}"
         message = f"{file} holds {content}, not `name: value` pairs; {START}"
         raise InvalidInput.of("", message)
     if problems:

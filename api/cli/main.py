@@ -2,17 +2,18 @@
 
 This module defines the commands about jobs. `run`, and `preview` without `--url`, work without a
 service. The other commands of this module send requests to a service. The commands that start the
-processes of a service are in `api.cli.service`. Every other command is in a module of the same
-name. With `--json`, standard output is one JSON document, even after a failure.
+processes of a service, and `migrate`, are in `api.cli.service`. Every other command is in a module
+of the same name. With `--json`, standard output is one JSON document, even after a failure. Only if
+a plot fails after the result has been printed, the error follows as a second document.
 
 The exit status is one of these:
 
 - 0: The command succeeded.
 - 1: The verdict is not resolved or not yet final, or the coordinate check failed.
-- 2: The input or the request is invalid.
-- 3: The job failed, `watch` followed a job that was cancelled, or something that telescope depends
-  on failed.
-- 130: The command was interrupted.
+- 2: The input or the request is invalid, or a Python package is missing.
+- 3: The job failed, `watch` followed a job that was cancelled, or telescope itself or something
+  that it depends on failed.
+- 130: Ctrl-C interrupted the command. (After Ctrl-C, `serve` and `coordinator` exit with 0.)
 
 Commands import modules that load slowly (torch, SQLAlchemy, FastAPI, matplotlib) only when they
 run, so that `--help` prints at once.
@@ -52,9 +53,10 @@ app = typer.Typer(
     ),
     epilog=(
         "The exit status is 0 if the command succeeds; 1 if the verdict is not resolved or not yet "
-        "final, or if the coordinate check failed; 2 if the input or the request is invalid; "
-        "3 if the job failed, if `watch` followed a job that was cancelled, or if something that "
-        "telescope depends on failed; 130 after Ctrl-C."
+        "final, or if the coordinate check failed; 2 if the input or the request is invalid, or if "
+        "a Python package is missing; 3 if the job failed, if `watch` followed a job that was "
+        "cancelled, or if telescope itself or something that it depends on failed; 130 after "
+        "Ctrl-C, except that `serve` and `coordinator` then exit with 0."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -95,7 +97,7 @@ def run(
 
     settings, environment = configured({"executor": executor, "workers": workers})
     submission = Submission(job_file.read_job_file(file)) if file else None
-    # The job is validated before the database is created, so that an invalid job leaves no files.
+    # Most invalid jobs are refused here, before the database is created.
     new_study = opened(submission) if submission else None
     with solo.installation(settings) as store:
         new_job = create_job(new_study, submission, store) if new_study and submission else None
@@ -161,7 +163,7 @@ def watch(job_id: JobId, url: ServiceUrl = None, as_json: AsJson = False) -> Non
             ended = follow(progress_updates(client, job_id), console(as_json))
         except KeyboardInterrupt:
             raise JobInterrupted(
-                f"the job continues. Follow it with: telescope watch {job_id}", job_id
+                f"the job itself is unaffected. Follow it with: telescope watch {job_id}", job_id
             ) from None
         job = client.job(job_id)
     if as_json:
@@ -262,7 +264,7 @@ def clone(
 ) -> None:
     """Submit a copy of a job in which some fields are changed.
 
-    The new job reuses the finished trials (training runs) that it shares with the old job.
+    The new job can reuse the completed trials (training runs) that it shares with the old job.
 
     Example: telescope clone JOB --set limits.max_base_runs=400
     """

@@ -1,10 +1,11 @@
 """The output of commands, as text for people or as JSON for programs.
 
 Without `--json`, commands print results to standard output, and errors to standard error. An error
-about invalid input names each invalid field, with its value and a remedy.
+about invalid input names each invalid field.
 
 With `--json`, commands print one JSON document to standard output: the result, or a document
-`{"error": ...}`. All other output then goes to standard error.
+`{"error": ...}`. If a plot fails after the result has been printed, the error follows the result.
+All other output goes to standard error.
 """
 
 import inspect
@@ -27,7 +28,7 @@ PIPED_WIDTH = 120  # characters per line if output does not go to a terminal
 
 
 class JobInterrupted(TelescopeError):
-    """The error that is raised after the user has pressed Ctrl-C.
+    """The error after an interruption, such as Ctrl-C.
 
     `job` is the id of the job that was being run or watched. It is None if there was no such job.
     """
@@ -114,9 +115,8 @@ def json_value(value: Any) -> Any:
 def explain(error: TelescopeError) -> None:
     """Print an error to standard error.
 
-    The first line gives the kind of error. Each further line describes an invalid field, with a
-    remedy and the field's value. If there are no invalid fields, the error's message follows
-    instead.
+    The first line gives the kind of error. Each further line is one of the error's problems. If the
+    error has no problems, its message follows instead.
     """
     lines = [f"  {problem}" for problem in error.problems] or [f"  {error.message}"]
     print("\n".join([f"telescope: {error.code.replace('_', ' ')}", *lines]), file=sys.stderr)

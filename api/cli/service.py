@@ -1,4 +1,4 @@
-"""The commands that start the processes of a service.
+"""The commands that start the processes of a service, and the command `migrate`.
 
 `serve` runs the whole service on one machine. It migrates the database, then starts the two
 processes `api` and `coordinator`, and restarts a process that dies. On a cluster, docker-compose
@@ -42,8 +42,8 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         help=(
-            "Number of trials that Ray runs at once (default: as many as fit on the machine or "
-            "cluster)."
+            "Largest number of Ray workers. Each worker trains one trial, or several together "
+            "(default: as many workers as fit on the machine or cluster)."
         ),
     ),
 ]
@@ -177,9 +177,7 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
         # Without Ray, the coordinator would fail, and `serve` would restart it again and again.
         require_extra("ray")
     if runs_trials and settings.tune_loggers and settings.executor != "ray_tune":
-        message = (
-            "only Ray Tune has loggers; set TELESCOPE_EXECUTOR=ray_tune, or unset this variable"
-        )
+        message = "only Ray Tune has loggers; choose the executor ray_tune, or unset this variable"
         raise InvalidInput.of("TELESCOPE_TUNE_LOGGERS", message)
     variables = {f"TELESCOPE_{name.upper()}": str(value) for name, value in overrides.items()}
     return settings, os.environ | variables

@@ -6,9 +6,10 @@ starts a coordinator, so all jobs run through the same code. If another coordina
 the database, that coordinator runs the job, and the child only waits. The command shows the
 progress of the job until the job has ended, and then ends the child.
 
-Ctrl-C, pressed once or repeatedly, pauses the job and keeps its checkpoints. `parting_message` then
-describes the state that the job has reached. The job is also paused if the coordinator dies twice
-before it has changed the job. The error message then quotes the last line of the log.
+Ctrl-C, pressed once or repeatedly, pauses the job and keeps its checkpoints, unless the job has
+ended or is being cancelled. `parting_message` then describes the state that the job has reached.
+The job is also paused if the coordinator dies twice before it has changed the job. The error
+message then quotes the last line of the log.
 """
 
 import os
@@ -172,9 +173,10 @@ def supervised_progress(
 
 
 def last_log_line(child: Child) -> str:
-    """Return the last line that the child itself has logged since a coordinator last started.
+    """Return the last line that the child has logged, or "nothing" if the child has logged no line.
 
-    This line often tells why the child ended. If the child has logged no line, returns "nothing".
+    This line often tells why the child ended. The notes of this process about the child, and lines
+    from earlier calls of `running_coordinator`, do not count.
     """
     log = (home() / LOG_NAME).read_text(errors="replace").rpartition(LOG_BEGINS)[2]
     lines = [line.strip() for line in log.splitlines()]
@@ -213,7 +215,7 @@ class LocalResult:
 
 
 def resume_job(store: Store, job_id: str) -> JobRow:
-    """Resume a paused job, or retry a failed or cancelled job.
+    """Resume a job that is paused or about to be paused, or retry a failed or cancelled job.
 
     Any other job that has not ended stays as it is. Raises Conflict if the job has succeeded.
     """
@@ -251,6 +253,7 @@ def parting_message(job: JobRow) -> str:
         outlook = "a coordinator will carry it out, and finished work is kept"
         return f"pause requested; {outlook}. Resume with: {resume}"
     if next_state.terminal:
-        result = f"telescope result {job.id}"
-        return f"the job is not paused but {next_state}. Show its result with: {result}"
+        outlook = "is" if job.state.terminal else "will soon be"
+        result = f"telescope result {job.id} (while `telescope serve` runs)"
+        return f"not paused: the job {outlook} {next_state}. Show its result with: {result}"
     return f"the job continues; follow it with: telescope watch {job.id}"

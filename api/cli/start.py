@@ -10,7 +10,7 @@ from telescope.extras import require_extra
 
 
 def main() -> int:
-    """Run the command line and return the exit status.
+    """Run the command line, which exits with the status of the command.
 
     If a package is missing, prints how to install it and returns 2.
     """

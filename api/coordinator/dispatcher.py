@@ -2,12 +2,12 @@
 
 A trial is one training run, and an executor trains trials (`workers.interface`). An attempt is one
 execution of a trial; a trial that was interrupted or failed may get another attempt. The executor
-reports events: an attempt has started, measured points of its curve, or ended.
+reports events, such as that an attempt has started, measured points of its curve, or ended.
 
 In `_flights`, the dispatcher keeps the attempts that it has submitted and that have not ended. It
-records each event in one transaction that names the attempt. An event about an earlier attempt
-therefore changes nothing. The store (`CoordinatorStore`) decides whether a failed trial is tried
-again.
+records each event of an attempt in one transaction that names the attempt. An event of an earlier
+attempt therefore changes nothing. The store (`CoordinatorStore`) decides whether a failed trial is
+tried again.
 """
 
 import logging
@@ -48,7 +48,7 @@ class Dispatcher:
         self._checkpoints = checkpoints
         self._max_attempts = max_attempts
         self._flights: dict[int, Assignment] = {}  # by trial id
-        # True if the last dispatch left no trial pending, so that the next dispatch needs no query.
+        # True if the last dispatch submitted all pending trials, so that the next needs no query.
         # Set to False by polls, by plans that insert trials, and by attempts that do not finish.
         self._nothing_pending = False
         self.waiting_for: str | None = None  # why workers are missing; None if none is
@@ -79,10 +79,10 @@ class Dispatcher:
     def dispatch(self, jobs: Mapping[str, JobRow]) -> None:
         """Submit as many pending trials of these jobs as the executor has room for.
 
-        The next trial always comes from the job with the fewest trials in `_flights`. If several
-        jobs have the fewest, it comes from the oldest of them. No job exceeds its `max_parallel`.
-        Nothing is submitted before a worker has reported its numerics, since the numerics decide
-        which trials of earlier jobs can be reused instead.
+        No job exceeds its `max_parallel`. Each time, the next trial comes from the job with the
+        fewest trials at the executor, among the jobs that may submit one. If several jobs have the
+        fewest, it comes from the oldest of them. Nothing is submitted before a worker has reported
+        its numerics, since the numerics decide which trials of earlier jobs can be reused instead.
         """
         room = self._executor.room - len(self._flights)
         if self.numerics is None or self._nothing_pending or room <= 0:
@@ -115,7 +115,8 @@ class Dispatcher:
     def record(self, event: Event) -> Assignment | None:
         """Record an event.
 
-        If the event ends an attempt, return the attempt's assignment; otherwise return None.
+        If the event ends an attempt in `_flights`, return the attempt's assignment; otherwise
+        return None.
         """
         match event:
             case Started(trial_id, attempt, resumed_step, worker, numerics):
@@ -160,7 +161,10 @@ class Dispatcher:
             self.delete_checkpoints(folder.name)
 
     def _record_end(self, event: Ending) -> Assignment | None:
-        """Record an ended attempt; return its assignment, or None if it is not in `_flights`."""
+        """Record the end of an attempt, and return the attempt's assignment.
+
+        Record nothing and return None if the attempt is not in `_flights`.
+        """
         flight = self._flights.get(event.trial_id)
         if flight is None or flight.attempt != event.attempt:
             return None

@@ -11,8 +11,8 @@ cancel. To plan is to insert the trials that a job's study needs next. To dispat
 to the executor, which trains them on workers and reports events (`workers.interface`).
 
 The loop dispatches trials before it plans, and before workers are free. A worker that ends a trial
-therefore finds the next trial already queued, and waits neither for a transaction nor for a plan.
-Within a job, the longest pending trial goes first.
+therefore usually finds the next trial already queued, and waits neither for a transaction nor for a
+plan. Within a job, the pending trial with the most planned FLOPs goes first.
 
 The state of the loop may be lost at any moment. A new coordinator then reads the database, resumes
 interrupted trials from their checkpoints, and plans every study again. This is safe because a
@@ -212,7 +212,7 @@ def take_up(job: JobRow, record: CoordinatorStore, planner: Planner) -> JobRow:
     elif job.state is JobState.QUEUED:
         job = record.begin_job(job.id)
         log.info("job %s (%s) is %s", job.id, job.name, job.state)
-        # A retried job still has the final report of its earlier end. Replace that report.
+        # The report of a retried job states how the job ended earlier. Replace this report.
         if job.trials_done and (report := planner.summary(job.id)):
             record.put_result(job.id, report, final=False)
     return job

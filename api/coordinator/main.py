@@ -1,6 +1,7 @@
-"""The process of a coordinator, which runs the loop while it holds the coordinator's lock.
+"""The process of a coordinator.
 
-The lock allows one coordinator at a time.
+While the process holds the coordinator's lock, it runs the loop that plans trials and records their
+results (`api.coordinator.loop`). The lock allows one coordinator per database at a time.
 """
 
 import signal

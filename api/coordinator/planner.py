@@ -2,7 +2,8 @@
 
 The study of a job answers a question from trials, which are training runs. It plans the trials in
 stages: all trials of a stage are planned together. A plan is a pure function of the study and its
-trials, and all trials are in the database. A planner therefore needs no state of its own.
+trials, and all trials are in the database. A planner therefore keeps no state except the studies of
+the running jobs, which it has parsed.
 """
 
 import logging
@@ -29,7 +30,7 @@ class End:
 
     state: JobState
     reason: str | None
-    result: dict[str, Any] | None = None
+    result: dict[str, Any] | None = None  # None leaves the stored report as it is
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,12 @@ class Planner:
     def plan(self, job: JobRow, numerics: str | None, held: Collection[int]) -> PlanOutcome:
         """Insert the trials that a job's study needs now.
 
-        If a trial has failed or the study is done, the job ends instead. A job that is out of time
-        gets no more trials, and ends once the stages that have begun are complete.
+        If a trial has failed or the study is done, the job must end instead. A job that is out of
+        time gets no more trials, and ends once the stages that have begun are complete.
 
-        If the study permits reuse, a pending trial gets the outcome of an equal trial of another
-        job that was trained with the same `numerics`. This excludes trials that have begun, and
-        trials in `held`, which the executor holds.
+        If the study permits reuse, a pending trial gets the outcome of an equal trial that another
+        job trained with the same `numerics`. Pending trials that have begun already, and trials in
+        `held`, which the executor holds, get no such outcome.
         """
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)

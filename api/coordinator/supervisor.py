@@ -1,10 +1,11 @@
 """The supervisor, which keeps the processes of a service alive.
 
 `telescope serve` is a parent process with two children, `api` and `coordinator`. A child that dies
-is restarted after a pause. The pause doubles with each death, and is short again after the child
-has lived for HEALTHY_SECONDS. Before the restart, all processes that the child started are killed,
-since some processes of Ray would otherwise live on for about a minute. These processes are found by
-an environment variable that a child and all its descendants have (`workers.processes`).
+is restarted after a pause. The pause doubles with each death, up to LONGEST_PAUSE_SECONDS, and is
+short again after the child has lived for HEALTHY_SECONDS. Before the restart, all processes that
+the child started are killed, since some processes of Ray would otherwise live on for about a
+minute. These processes are found by an environment variable that a child and all its descendants
+have (`workers.processes`).
 
 When the parent ends, even by SIGKILL, the children end too. The standard input of each child is a
 pipe from the parent, called the *leash*. The operating system closes the pipe when the parent ends.
@@ -33,7 +34,7 @@ HEALTHY_SECONDS = 30.0  # a child that has lived this long gets the first pause 
 
 
 class Child:
-    """One process of the service, restarted whenever it dies.
+    """One process of the service. Regular calls of `tend` restart the process whenever it dies.
 
     The process runs `python -P -m api.cli NAME --leash`. Because of -P, Python does not import a
     folder `api` in the working directory instead of telescope's package.
@@ -165,7 +166,8 @@ def hold_leash() -> None:
     """Start a thread that ends this process when its parent ends.
 
     Standard input closes when the parent ends. The thread then sends this process SIGTERM. If the
-    process still runs after GRACE_SECONDS, the thread kills its descendants and exits.
+    process still runs after GRACE_SECONDS, the thread kills the descendants of the process and ends
+    the process.
     """
 
     def wait() -> NoReturn:
@@ -193,5 +195,5 @@ def port_to_use(host: str, port: int) -> int:
             probe.bind((host, port))
         except OSError as error:
             problem = f"cannot listen on {host}, port {port}: {error.strerror}"
-            raise Unavailable(f"{problem}; choose another --port") from error
+            raise Unavailable(f"{problem}; choose another --port or --host") from error
         return int(probe.getsockname()[1])

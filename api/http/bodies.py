@@ -1,8 +1,8 @@
-"""Request bodies, parsed to plain JSON values that every database can store.
+"""The parser of request bodies, which are JSON or YAML.
 
-This module checks only that a body can be parsed and stored. Afterwards
-`telescope.studies.registry` validates the fields of a job, and `api.jobs.admission` checks whether
-the job may use the files and the code that it names.
+This module checks only that a body can be parsed, and that its keys, texts and integers can be
+stored. Afterwards `telescope.studies.registry` validates the fields of a job, and
+`api.jobs.admission` checks whether the job may use the files and the code that it names.
 
 Parts: `BodyLimit`, a middleware that refuses long bodies · `parse_body`, for JSON and YAML ·
 `require_known_parameters`, a check of the parameters in the query.
@@ -41,7 +41,7 @@ class BodyLimit:
     """Middleware that stops reading a body once the body exceeds `BODY_BYTES`.
 
     The middleware raises an HTTPException with status 413, which `api.http.errors` turns into a
-    problem document. The framework's own limit would answer in plain text.
+    problem document.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -72,8 +72,8 @@ def parse_body(
 
     Raises InvalidInput if the body cannot be parsed. If the body was parsed as JSON, the message
     suggests `alternative`, another format that the route accepts. Also raises InvalidInput if the
-    body is nested too deeply, or has values that cannot be stored; each of these values is one
-    problem of the error.
+    body is nested too deeply, or has keys or values that cannot be stored (`_unstorable`). The
+    error then has one problem for each such key or value.
     """
     media = (content_type or "application/json").partition(";")[0].strip().lower()
     try:
@@ -82,7 +82,7 @@ def parse_body(
         problems = tuple(_unstorable(value, ()))
     except RecursionError:
         limit = f"lists and mappings are nested more than {MAX_NESTING} deep"
-        message = f"{limit}; nest them less deeply (a job needs a depth of at most 4)"
+        message = f"{limit}; nest them less deeply"
         raise InvalidInput.of("", message) from None
     except (OverflowError, ValueError, YAMLError) as error:
         reason = " ".join(str(error).split())
@@ -137,12 +137,12 @@ def _yaml(text: str) -> Any:
 
 
 def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield a problem for each value or key that JSON (RFC 7493) or a database cannot hold.
+    """Yield a problem for each key or value of three sorts, which JSON or a database cannot hold.
 
-    There are three cases: keys that are not strings; text that contains U+0000 or a lone surrogate
-    (half of a UTF-16 pair); and integers whose absolute value is 2^53 or more. `path` holds the
-    keys and indices that lead to `value`. Raises RecursionError if lists and mappings are nested
-    more than `MAX_NESTING` deep.
+    The sorts are keys that are not strings; text that contains U+0000 or a lone surrogate (half of
+    a UTF-16 pair); and integers whose absolute value is 2^53 or more, which JSON (RFC 7493) does
+    not hold exactly. `path` holds the keys and indices that lead to `value`. Raises RecursionError
+    if lists and mappings are nested more than `MAX_NESTING` deep.
     """
     if len(path) > MAX_NESTING:
         raise RecursionError

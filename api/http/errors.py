@@ -3,9 +3,8 @@
 Every error is sent as a document of the media type `application/problem+json` (RFC 9457). All these
 documents have the same members: `type`, `title`, `status`, `detail`, `instance`, `code` and
 `errors`. The `code` names the kind of error and is the same in every version of telescope. The list
-`errors` names each wrong field with its JSON pointer (RFC 6901), its value and the remedy. An
-unforeseen exception becomes a response with status 500, which reveals no internals; the traceback
-is in the server's log.
+`errors` describes each wrong field (`FieldProblem`). An unforeseen exception becomes a response
+with status 500, which reveals no internals; the traceback is in the server's log.
 
 Parts: `FieldProblem` and `ProblemDocument`, the schemas of the documents · `error_responses`, the
 entries in the OpenAPI document · `problem_response`, which builds a response · `install`, which
@@ -47,20 +46,21 @@ log = logging.getLogger(__name__)
 
 
 class FieldProblem(BaseModel):
-    """An invalid field or parameter."""
+    """An invalid field or parameter, a field that an export format cannot express, or a part of the
+    service that is not ready."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     field: str
-    """Dotted path of the field in the document, or the parameter's name. It is empty if the problem
-    concerns the whole document."""
+    """Dotted path of the field in the document, or the name of the parameter or of the part. It is
+    empty if the problem concerns the whole document."""
     pointer: str | None = None
-    """JSON pointer to the field in the body of a POST request. It is null for an invalid query
-    parameter, path parameter or header, and for requests other than POST."""
+    """The path of the field as a JSON pointer (RFC 6901), in answers to POST requests. It is null
+    for requests other than POST, and in most cases for an invalid parameter or header."""
     message: str
     """What is wrong, and what to do about it."""
     value: Any = None
-    """The invalid value in the request. A long value is given as text and cut."""
+    """The invalid value. A long value is given as text and cut."""
 
 
 class ProblemDocument(BaseModel):

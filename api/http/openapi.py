@@ -1,9 +1,9 @@
 """Parts of the OpenAPI document that do not follow from the handlers' signatures.
 
-Handlers take request bodies as plain documents, and they return reports and previews as plain
-documents. This module therefore adds the schemas of these documents. A job runs one study, and each
-study has a kind, such as `compute_time`. The schemas `Study`, `Report` and `Preview` are unions
-over the registered kinds, with the discriminator `kind`.
+Handlers take the bodies that describe jobs and sweeps as plain documents, and they return reports
+and previews as plain documents. This module therefore adds the schemas of these documents. A job
+runs one study, and each study has a kind, such as `compute_time`. The schemas `Study`, `Report` and
+`Preview` are unions over the registered kinds, with the discriminator `kind`.
 
 Schema names are short and unique. The types that a kind registers are named after the kind, such as
 `ComputeTimeReport`. Any other schema has the name of its class; if several classes share the name,

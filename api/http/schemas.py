@@ -116,7 +116,7 @@ class RatioPage(ItemPage[RatioRow]):
     """Batch size, in tokens, from which on the trend of the ratio is fitted. It is the larger of
     the two optimizers' critical batch sizes. If only one of these could be fitted, it is that one;
     if none could be fitted, it is the median of AdamW's batch sizes. It is null if there are no
-    items, or if a critical batch size lies beyond the batch sizes that were run."""
+    items, or if the tokens of an optimizer do not rise with its batch size."""
     trend: Direction | None
     """Trend of the ratio from that batch size on. It is null if fewer than two batch sizes from
     there on have pairs. A pair is a run with AdamW and a run with Muon that have the same seed and

@@ -3,7 +3,7 @@
 A document describes a job. It names a corpus (a text to train on) and a tokenizer, each by a name
 or by a path. Any client that can reach the server's port could give the path of any file on the
 server's machine. A path is therefore accepted only if it lies in one of the folders that the
-operator lists in TELESCOPE_DATA_ROOTS (`require_open`). Names are always accepted.
+operator lists in TELESCOPE_DATA_ROOTS (`require_open`). Names need no permission.
 
 A document may also name a factory, which is a user's function that builds a model. A factory is
 code, so the server runs it only if the operator lists it in TELESCOPE_FACTORIES
@@ -23,8 +23,8 @@ from telescope.trials.data import DataSpec
 def require_open(data_by_field: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
     """Raise InvalidInput if a corpus or a tokenizer is a path outside the folders `roots`.
 
-    `data_by_field` maps the name of each field of the document that describes data, such as `data`,
-    to the field's value.
+    `data_by_field` maps the name of each field that describes data, such as `data`, to the field's
+    value.
     """
     problems = []
     for field, data in data_by_field.items():
@@ -80,7 +80,7 @@ def path_remedy(roots: Sequence[Path]) -> str:
     """Return the message about a path outside `roots`: what is wrong, and the remedy."""
     if roots:
         folders = ", ".join(map(str, roots))
-        place = f"below one of these folders of the server: {folders}"
+        place = f"in one of these folders of the server: {folders}"
         return f"a path sent over HTTP must lie {place} (set by TELESCOPE_DATA_ROOTS)"
     remedy = "ask the server's operator to add the folder to TELESCOPE_DATA_ROOTS"
     return f"this server accepts no paths over HTTP; {remedy}"

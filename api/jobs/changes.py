@@ -1,12 +1,13 @@
 """Changes of a job's document by a JSON merge patch (RFC 7396).
 
 A document is the mapping that describes a job, and a patch is a mapping with the fields to change.
-A field in the patch replaces the same field of the document. Null removes the field from the
-document, which restores the field's default. All other fields stay. On the command line, a patch is
-written as assignments, such as `limits.max_base_runs=400`.
+A value in the patch replaces the value of the same field of the document; a mapping is merged field
+by field. Null removes the field from the document, which restores the field's default. All other
+fields stay. On the command line, a patch is written as assignments, such as
+`limits.max_base_runs=400`.
 
 Some fields of a document are derived from other fields when the job is submitted. If the patch sets
-the source of a derived field, the old derived value is dropped:
+the source of a derived field but not the derived field itself, the old derived value is dropped:
 
 - The hash of the tokens and the size of the vocabulary (the fields `FROM_TEXT` of `data`) are
   derived from the corpus, the tokenizer and the fraction for validation (the fields `CORPUS` of
@@ -35,9 +36,9 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     """Return the document with the patch applied.
 
     If the patch sets the source of a derived field but not the derived field itself, the derived
-    field is dropped. If the patch sets a field `CORPUS` of `data` but not `sweep_over`, the derived
-    fields of the data in `sweep_over` are dropped, too. Raises InvalidInput if the patch is not a
-    mapping.
+    field is dropped. If the patch sets one of the fields `CORPUS` of `data` but not `sweep_over`,
+    the derived fields of the data in `sweep_over` are dropped, too. Raises InvalidInput if the
+    patch is not a mapping.
     """
     if not isinstance(patch, dict):
         message = (
@@ -109,7 +110,8 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
         for parent in parents:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
-                message = f"sets a field of {parent}, but another --set gives it a value; drop one"
+                value = f"another --set gives {parent} a value that is not a mapping"
+                message = f"sets a field of {parent}, but {value}; drop one of the two"
                 raise InvalidInput.of("--set", message, assignment)
         inner[last] = value
     return patch

@@ -100,8 +100,8 @@ def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> It
     if differing and not study.from_jobs.force:
         closest = f" (its closest variant is {variant.name})" if variant.name else ""
         remedy = (
-            "make these fields equal, or set from_jobs.force to true to use the job's values "
-            "with a note of the difference"
+            "name another job, make these fields equal, or set from_jobs.force to true to use the "
+            "job's values with a note of the difference"
         )
         message = f"the job differs from this study in {', '.join(differing)}{closest}; {remedy}"
         raise InvalidInput.of("", message, job_id)

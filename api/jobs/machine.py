@@ -1,8 +1,8 @@
 """Facts about this installation from which the cost of a job is forecast.
 
-The facts are the speed at which the workers trained earlier trials, the number of trials that run
-at once, and the function that encodes curves for the database. The function determines how much
-disk space the curves take. Without earlier trials, a forecast assumes a speed.
+The facts are the speed at which the workers trained earlier trials, the number of workers, and the
+function that encodes curves for the database. The function determines how much disk space the
+curves take. Without earlier trials, a forecast assumes a speed.
 """
 
 import os
@@ -16,10 +16,10 @@ from telescope.studies.forecast.pace import Machine
 
 
 def slots(settings: Settings) -> int:
-    """Return the number of trials that run at once.
+    """Return the number of workers that a forecast assumes.
 
-    The local executor runs one trial at a time. For Ray, the number is the setting `workers`, by
-    default the number of CPUs of this machine.
+    The local executor has one worker. For Ray, the number is the setting `workers`, by default the
+    number of CPUs of this machine.
     """
     return 1 if settings.executor == "local" else settings.workers or os.cpu_count() or 1
 

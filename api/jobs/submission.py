@@ -1,8 +1,8 @@
 """The steps that turn a document into a job.
 
 1. The document is parsed into a study. A document that was sent over HTTP may name only paths and
-   factories that the operator lists (`api.jobs.admission`). A document from a file on this machine
-   may name any.
+   factories that the operator permits (`api.jobs.admission`). A document from a file on this
+   machine may name any.
 2. The corpora of the study are opened, tokenised and hashed.
 3. If the study names other jobs, hyperparameters are taken from their results.
 4. The job is stored.

@@ -2,10 +2,10 @@
 
 A label is the place of a trial in its study: the ladder (all trials of one optimizer), the variant
 (one of the models or texts that a job compares), the stage (the trials that are planned together),
-and the level (the width within the ladder). The row of a trial holds its label. Rows that were
-written before migration 0005 have no label. For these rows only, the ladder and the variant are
-derived: the ladder is named after the optimizer, and the variant follows from the specification of
-the trial. Their stage and level stay null.
+and the level (the number of the width in the ladder). The row of a trial holds its label. Rows that
+were written before migration 0005 have no label. For these rows only, the ladder and the variant
+are derived: the ladder is named after the optimizer, and the variant follows from the specification
+of the trial. Their stage and level stay null.
 """
 
 from collections.abc import Iterable, Iterator

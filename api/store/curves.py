@@ -9,9 +9,9 @@ joins the chunks of all attempts; a later attempt replaces all points of earlier
 later attempt's first step on. To display a curve, `thin` divides the points into buckets and keeps
 the smallest and the largest loss in each bucket, so that spikes stay visible.
 
-When a trial has been trained to its end, its outline is stored, too: a short version of the curve
-that holds only tokens and losses (`outline_of`, `packed`, `unpacked`). Some studies read the
-outlines of a whole job.
+When the training of a trial has ended with a result, its outline is stored, too: a short version of
+the curve that holds only tokens and losses (`outline_of`, `packed`, `unpacked`). Some studies read
+the outlines of a whole job.
 
 The blob (the stored bytes) of a chunk has three parts: a header (`HEADER`), the names of the
 metrics as JSON, and the columns compressed by zlib. The columns are step, tokens, flops, seconds,

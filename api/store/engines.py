@@ -44,12 +44,13 @@ def open_engines(url: str) -> tuple[Engine, Engine]:
 
 @contextmanager
 def translated_errors() -> Iterator[None]:
-    """Raise Unavailable if the database driver reports that it cannot reach the database."""
+    """Raise Unavailable if the database driver cannot reach or use the database."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         cause = getattr(error, "orig", None) or error
-        remedy = "check the setting TELESCOPE_DATABASE_URL, and that the database is running"
+        check = "check the setting TELESCOPE_DATABASE_URL, and that the database"
+        remedy = f"{check} is running and can be written"
         raise Unavailable(f"cannot reach the database: {cause}; {remedy}") from error
 
 
@@ -96,7 +97,7 @@ class CoordinatorLock:
         self._connection: Connection | None = None
 
     def acquire(self) -> bool:
-        """Take the lock and return True. Return False if another coordinator holds the lock.
+        """Take the lock and return True. Return False if another process holds the lock.
 
         Raises Unavailable if PostgreSQL cannot be reached.
         """

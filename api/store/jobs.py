@@ -39,7 +39,7 @@ CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # digits of Crockford's base 32
 
 
 class IdempotencyMismatch(Conflict):
-    """A request has the idempotency key of an earlier request, but another body."""
+    """A request has the idempotency key of an earlier request, but is not the same request."""
 
     code, status = "idempotency_key_reused", 422
 
@@ -62,7 +62,8 @@ class JobTable(Database):
         """Create a job from a study's document, and return the job and True.
 
         If an earlier request had the same idempotency key, return the job that the earlier request
-        created, and False. Raises IdempotencyMismatch if the earlier request had another body.
+        created, and False. Raises IdempotencyMismatch if the earlier request had another
+        `body_hash`.
         """
         limits = document.get("limits") or {}
         values = {
@@ -93,7 +94,7 @@ class JobTable(Database):
         """Return the job that an earlier request with this idempotency key created.
 
         Returns None if no request had this key. Raises IdempotencyMismatch if the earlier request
-        had another body.
+        had another `body_hash`.
         """
         same_key = (jobs.c.owner == owner) & (jobs.c.idempotency_key == idempotency_key)
         query = select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)
@@ -101,7 +102,7 @@ class JobTable(Database):
             row = connection.execute(query).one_or_none()
         if row is not None and row.hash != body_hash:
             message = (
-                f"an earlier request had the idempotency key {idempotency_key!r} and another body; "
+                f"an earlier, different request had the idempotency key {idempotency_key!r}; "
                 "use a new key"
             )
             raise IdempotencyMismatch(message)

@@ -57,7 +57,8 @@ def _token(listing: str, key: Any) -> str:
 def continued_after(page_token: str, listing: str, key_type: type) -> Any:
     """Return the sort key in a page token.
 
-    Raises InvalidInput if the token is not valid, or belongs to another list or other filters.
+    Raises InvalidInput if the token is not valid, or belongs to another list or other filters. A
+    token of `cut` also becomes invalid when something changes that the rows depend on.
     """
     padding = "=" * (-len(page_token) % 4)
     try:
@@ -66,6 +67,7 @@ def continued_after(page_token: str, listing: str, key_type: type) -> Any:
         origin, key = None, None
     in_range = not isinstance(key, int) or 0 <= key < 2**63
     if origin != listing or type(key) is not key_type or not in_range:
-        message = "is not from this list with these filters; leave it out to get the first page"
+        problem = "is not from this list with these filters, or the list has changed since"
+        message = f"{problem}; leave it out to get the first page"
         raise InvalidInput.of("page_token", message, page_token)
     return key

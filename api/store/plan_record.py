@@ -58,10 +58,10 @@ class PlanRecord(JobRecord):
     def reuse_trials(self, job_id: str, numerics: str, held: Collection[int] = ()) -> int:
         """Complete pending trials with the outcomes of equal trials of other jobs.
 
-        A trial of another job is equal if it has the same digest and was trained with `numerics`,
-        which name the device and the software. Pending trials on which FLOPs were already spent,
-        and trials whose ids are in `held`, stay pending. The trials that are completed have no
-        curve of their own and spend no FLOPs. Returns their number.
+        A completed trial of another job is equal if it has the same digest and was trained with
+        `numerics`, which name the device and the software. Pending trials on which FLOPs were
+        already spent, and trials whose ids are in `held`, stay pending. The trials that are
+        completed have no curve of their own and spend no FLOPs. Returns their number.
         """
         not_begun = (trials.c.flops_spent == 0) & trials.c.id.not_in(held)
         is_pending = (trials.c.job_id == job_id) & (trials.c.state == TrialState.PENDING)

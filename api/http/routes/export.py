@@ -37,9 +37,9 @@ router = APIRouter(
 To = Annotated[
     Format,
     Query(
-        description="Format of the export. json holds the whole result. torch is Python code that "
-        "runs without telescope. megatron gives flags for Megatron-LM; it is refused if such flags "
-        "cannot express the result."
+        description="Format of the export. json is a document that can express every answer. torch "
+        "is Python code that runs without telescope. megatron gives flags for Megatron-LM. torch "
+        "and megatron are refused for an answer that they cannot express."
     ),
 ]
 OptimizerQuery = Annotated[

@@ -104,7 +104,7 @@ def frontier(request: TableParameters, optimizer: OptimizerFilter = None) -> Res
 def batch_sizes(request: TableParameters, optimizer: OptimizerFilter = None) -> Response:
     """List the tokens and steps to the target loss by optimizer and batch size.
 
-    The response also has the critical batch sizes of each optimizer.
+    The response also has the token-optimal and the critical batch sizes of each optimizer.
     """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = Table(
@@ -193,6 +193,6 @@ def as_csv(answer: Answer, table: Table) -> str:
     """Format all rows as CSV; raise InvalidInput if there are more than `MOST_CSV_ROWS`."""
     if len(answer.rows) > MOST_CSV_ROWS:
         limit = f"the table has {len(answer.rows)} rows, and CSV may have at most {MOST_CSV_ROWS}"
-        message = f"{limit}; ask for one optimizer, or for JSON in pages"
+        message = f"{limit}; ask for JSON, which comes in pages"
         raise InvalidInput.of("target_loss", message, answer.target_loss)
     return csv_text(answer.rows, table.row)

@@ -50,7 +50,7 @@ def _require_coordinator(url: str) -> None:
     lock = CoordinatorLock(url)
     try:
         if lock.acquire():
-            remedy = "run `telescope coordinator` or `telescope serve`"
+            remedy = "start `telescope coordinator`; `telescope serve` starts one by itself"
             raise Unavailable(f"no coordinator is running, so no job can start; {remedy}")
     finally:
         lock.release()

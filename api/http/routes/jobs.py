@@ -139,8 +139,8 @@ def clone(
 ) -> JobDetail:
     """Create a job from this job's study, changed by the merge patch (RFC 7396) in the body.
 
-    If both jobs need the same trial, and this job has completed the trial, the new job reuses the
-    trial's result.
+    If both jobs need the same trial, and this job has completed the trial, the new job can reuse
+    the trial's result.
     """
     document = patched(store.study_document(job_id), changes)
     # Paths that the patch does not change need no check: they were admitted with the original job.

@@ -76,12 +76,14 @@ def row(record: CoordinatorStore) -> JobRow:
         (
             JobState.RUNNING,
             Verb.CANCEL,
-            "the job is not paused but CANCELLED. Show its result with: telescope result {id}",
+            "not paused: the job will soon be CANCELLED. Show its result with: "
+            "telescope result {id} (while `telescope serve` runs)",
         ),
         (
             JobState.SUCCEEDED,
             None,
-            "the job is not paused but SUCCEEDED. Show its result with: telescope result {id}",
+            "not paused: the job is SUCCEEDED. Show its result with: "
+            "telescope result {id} (while `telescope serve` runs)",
         ),
         (JobState.RUNNING, None, "the job continues; follow it with: telescope watch {id}"),
         (JobState.QUEUED, None, "the job continues; follow it with: telescope watch {id}"),

@@ -67,5 +67,5 @@ def test_a_port_in_use_is_refused_with_a_remedy(tmp_path):
             command, env=environment(tmp_path), capture_output=True, text=True, timeout=60
         )
     assert ended.returncode == 3
-    assert f"port {port}: Address already in use; choose another --port" in ended.stderr
+    assert f"port {port}: Address already in use; choose another --port or --host" in ended.stderr
     assert "Traceback" not in ended.stderr
