@@ -276,7 +276,7 @@ def test_a_report_prints_every_hyperparameter_its_importance_and_the_method() ->
     text = out.getvalue()
     assert "momentum 0." in text
     assert "warmup fraction 0." in text
-    assert "of the variance of the loss in the model: lr" in text
+    assert "of the variance of the loss in the fitted model: lr" in text
     assert "Method: schedule robust, estimator pooled." in text
 
 
