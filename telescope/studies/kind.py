@@ -47,14 +47,14 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of the current stages that are not terminal."""
+    """The trials of the current stages that are not completed."""
 
     trials: tuple[Planned, ...]
     done: bool  # true if the study needs no more trials
 
     @property
     def start(self) -> tuple[TrialSpec, ...]:
-        """The specifications of the trials to start."""
+        """The specifications of the planned trials."""
         return tuple(planned.spec for planned in self.trials)
 
 

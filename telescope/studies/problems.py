@@ -14,9 +14,9 @@ from telescope.models.build import FAMILIES
 
 
 def typed_problems(question_type: type, error: ValidationError) -> Iterator[Problem]:
-    """The problems that an error states about a document, one per field. If a field may have
-    several types, its errors about these types are merged. The problem of a field is left out if a
-    field inside it has a problem, too."""
+    """The problems that an error states about a document, one per field. Several errors about one
+    field, such as those for each type that the field may have, are merged. The problem of a field
+    is left out if a field inside it has a problem, too."""
     by_field: dict[str, list[Problem]] = {}
     for detail in error.errors(include_url=False):
         problem = _problem(question_type, detail)
@@ -29,7 +29,8 @@ def typed_problems(question_type: type, error: ValidationError) -> Iterator[Prob
 
 def _problem(question_type: type, detail: Any) -> Problem:
     """A pydantic error as a problem. The path of the problem has only names of fields and positions
-    in lists. For an unknown key, the message suggests the closest known name."""
+    in lists. For an unknown key, the message suggests a known name that is similar, if there is
+    one."""
     path, fields, hint = _resolved_path(question_type, detail)
     value = detail.get("input")
     match detail["type"]:

@@ -81,9 +81,7 @@ def resolved(study: AnyStudy) -> AnyStudy:
 def resolved_data(data: DataSpec, batch_tokens: int) -> DataSpec:
     """The data with their location, hash and size.
 
-    Raises InvalidInput if a corpus cannot be read or is too short. The training tokens of a corpus
-    must fill its share of a batch. Its training tokens and its validation tokens must each fill one
-    sequence of the context's length.
+    Raises InvalidInput if a corpus cannot be read or is too short (`check_length`).
     """
     corpus = resolve(data)
     check_length(corpus, batch_tokens)

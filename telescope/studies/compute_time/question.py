@@ -86,14 +86,16 @@ class Runs:
     """Under the reading cooldown: length of the cooldown at the end of a run, as a share of the
     run. The learning rate falls linearly to 0 in it."""
     lengths: Annotated[int, Field(ge=2, le=64)] = 6
-    """Under the readings cooldown and full: number of run lengths per batch and seed before any
-    doubling. The longest is `tokens`, and each shorter length is the next longer one divided by
-    sqrt(2). Lengths that are too short for warm-up and cooldown are left out."""
+    """Under the readings cooldown and full: maximal number of run lengths per batch and seed before
+    any doubling. The longest is `tokens`, and each shorter length is the next longer one divided by
+    sqrt(2). Lengths that have no room for the warm-up and `cooldown_fraction` are left out, under
+    both readings."""
     warmup_tokens: Count | None = None
     """Tokens of the warm-up, at most half of `tokens`; by default a twentieth of `tokens`."""
     evaluations: Annotated[int, Field(ge=20, le=200)] = 100
-    """Under the reading constant: number of times that a run measures its held-out loss in `tokens`
-    tokens. A doubled run continues at the same interval."""
+    """Under the reading constant: approximate number of times that a run measures its held-out loss
+    in `tokens` tokens. The interval between measurements is rounded down to whole steps, and is at
+    least one step. A doubled run continues at the same interval."""
     evaluation_tokens: Count = 4096
     """Number of held-out tokens per evaluation. Every run is evaluated on the same tokens."""
     micro_batch_tokens: Count | None = None
@@ -109,7 +111,8 @@ class Tuning:
 
     lr: Range
     """Grid of learning rates, the same for all optimizers. If the best learning rate lies at an end
-    of the grid, the grid is extended beyond that end, unless `extend` is false."""
+    of the grid, the grid is extended beyond that end, up to `extensions` times. If `lr.extend` is
+    false, the grid is never extended."""
     weight_decay: NonNegative | tuple[NonNegative, ...] = 0.1
     """Weight decay: one value, or several values to compare."""
     batch_tokens: tuple[Count, ...] = ()
@@ -142,8 +145,8 @@ class Given:
     job: str = ""
     """Id of the telescope job that found the hyperparameters; empty if there is no job."""
     mark: str = ""
-    """A reservation about the hyperparameters, as text; empty if there is none. The report repeats
-    the reservation, and the verdict is then unresolved."""
+    """A reservation about the hyperparameters, as text; empty if there is none. If runs use these
+    hyperparameters, the report repeats the reservation, and the verdict is unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -191,12 +194,13 @@ class BatchLimits:
     """Limits of a compute-time job."""
 
     max_parallel: Count | None = None
-    """Maximal number of trials that run at once; by default the number of workers."""
+    """Maximal number of trials of the job that run at once. By default, the job has no such
+    limit."""
     max_trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = 2000
     """Maximal number of trials of the job. A study that might need more is refused."""
     max_seconds: Positive | None = None
-    """Maximal number of seconds that the job runs, pauses excluded. Once they have passed, no new
-    stage (a set of trials that are planned together) begins."""
+    """Number of seconds, pauses excluded, after which no new stage (a set of trials that are
+    planned together) begins. A stage that has begun is still completed."""
 
 
 def ascending(values: tuple[int, ...] | Doublings) -> tuple[int, ...]:
@@ -227,8 +231,8 @@ class Question:
     data: DataSpec
     """Corpus or mixture that the runs train on, and its tokenizer."""
     batch_tokens: tuple[Count, ...] | Doublings
-    """Batch sizes in tokens, multiples of the context: a list of at most 64, or doublings from
-    `low` up to `high`."""
+    """Batch sizes in tokens: at most 64 multiples of the context. They are a list, or doublings
+    from `low` up to `high`."""
     target_losses: tuple[Positive, ...] = ()
     """Held-out losses to reach, in nats per token. The report has an answer for each target loss.
     The length of runs that have not reached the lowest target loss is doubled, up to

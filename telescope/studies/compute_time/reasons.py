@@ -30,7 +30,8 @@ class OptimizerBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class EveryRateDiverged:
-    """In the search for hyperparameters at a batch, every learning rate has a run that diverged."""
+    """In the search for hyperparameters at a batch, at least one run diverged at every learning
+    rate."""
 
     code: Literal["every_rate_diverged"] = "every_rate_diverged"
     batch_tokens: int
@@ -65,8 +66,8 @@ HyperparameterDoubt = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NothingToRead:
-    """No run has given a held-out loss so far. Either no run has finished, or every finished run
-    diverged before it measured a loss."""
+    """No course (the loss against tokens, for an optimizer, batch size and seed) has a point so
+    far."""
 
     code: Literal["nothing_to_read"] = "nothing_to_read"
     target_loss: float
@@ -78,8 +79,8 @@ class NotReached:
 
     code: Literal["not_reached"] = "not_reached"
     target_loss: float
-    highest_loss: float  # the highest loss of any run
-    lowest_loss: float  # the lowest loss of any run
+    highest_loss: float  # the highest loss on any smoothed course (loss against tokens)
+    lowest_loss: float  # the lowest loss on any smoothed course
 
 
 NoAnswer = Annotated[NothingToRead | NotReached, Field(discriminator="code")]

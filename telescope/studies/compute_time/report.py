@@ -32,7 +32,7 @@ class BatchReport:
     doubt: str  # doubts about the hyperparameters, as text; empty without doubts
     runs: int  # number of completed runs of the courses
     diverged: int  # number of runs, among those in `runs`, that diverged
-    trained_tokens: float  # tokens of the longest course
+    trained_tokens: float  # tokens at the last point of the longest course; 0 if there is no point
     lowest_loss: float | None  # lowest held-out loss of any course; None if there is none yet
     # seconds per step, measured by a run that had a worker to itself; None until that run is
     # completed
@@ -74,15 +74,15 @@ class AtTarget:
 
     target_loss: float
     reached: bool  # true if at least one run reached the loss
-    # Muon's standing against AdamW, in tokens: ahead or behind if all batches whose standing is
-    # resolved agree, otherwise unresolved; None if no run reached the loss, or if no batch allows a
-    # comparison
+    # Muon's standing against AdamW, in tokens: ahead or behind if some batches have a resolved
+    # standing and all of these agree, otherwise unresolved; None if no run reached the loss, or if
+    # no batch allows a comparison
     muon: Standing | None
     sentence: str  # the answer as text
     batches: BatchAnswer | None
     ratio: RatioAnswer | None
-    # comparison of AdamW (first) and Muon (second) by hours against devices; None if there is no
-    # device count at which the hours of both are known
+    # comparison of AdamW (first) and Muon (second) by hours against devices; None if no run reached
+    # the loss, or if no device count lies within the range of both optimizers' frontiers
     dominance: Dominance | None
     # the reason why no run reached the loss; None if a run reached it, and in older reports
     because: NoAnswer | None = None

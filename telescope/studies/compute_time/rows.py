@@ -1,9 +1,9 @@
 """The rows of the three tables that answer a target loss.
 
 The first table has hours against devices, the second has tokens and steps against batch size, and
-the third has the ratio of AdamW's tokens to Muon's against batch size. The tables are computed for
-any target loss from the curves of the finished runs. Rows are flat, so that JSON, CSV and a printed
-table have the same fields. An infinite number is None. Intervals are 90 % intervals over seeds.
+the third has the ratio of AdamW's tokens to Muon's against batch size. The tables can be computed
+for any target loss from the finished runs. Rows are flat, so that JSON, CSV and a printed table
+have the same fields. An infinite number is None. Intervals are 90 % intervals over seeds.
 
 A run is *censored* if it ended before it reached the loss, without diverging. A run is *early* if
 its loss was low enough at its first point already. The tokens of both are bounds. A batch is
@@ -34,17 +34,17 @@ class FrontierRow:
     devices: int
     # hours to the loss, a bound if a run is censored or early; None if every run diverged
     hours: float | None
-    hours_low: float | None  # 0 if the interval has no lower end
+    hours_low: float | None  # 0 if the interval has no lower end; None if every run diverged
     hours_high: float | None  # None if the interval has no upper end
     step_seconds: float
     origin: Origin  # origin of the step time: measured or modelled
     # model FLOP/s as a share of the devices' peak (MFU); None if the peak is unknown
     share_of_peak: float | None
-    # true if a run neither reached the loss nor diverged; hours are then a lower bound, and the row
-    # is not on the frontier
+    # true if a run is censored; the interval of hours then has no upper end, and the row is not on
+    # the frontier
     censored: bool
-    # true if a run was below the loss at its first point; hours are then an upper bound, and the
-    # row is not on the frontier
+    # true if a run is early; the interval of hours then has no lower end, and the row is not on the
+    # frontier
     early: bool
     diverged: int  # number of runs that diverged; hours are computed from the other runs
     # true if hours are neither a bound nor None, and no other such row of this optimizer dominates
@@ -65,8 +65,8 @@ class FrontierAnswer:
     read: str  # how the loss was read off the runs, as text
     # in the study's order of optimizers, then sorted by devices and batch
     rows: tuple[FrontierRow, ...]
-    # comparison of the frontiers of AdamW (first) and Muon (second), also if `rows` has only one of
-    # them; None if no device count lies within the range of both frontiers
+    # comparison of the frontiers of AdamW (first) and Muon (second), even if `rows` is limited to
+    # one optimizer; None if no device count lies within the range of both frontiers
     dominance: Dominance | None
     model: str  # the assumptions of modelled step times, as text
 
@@ -79,7 +79,7 @@ class BatchRow:
     batch_tokens: int
     # tokens to the loss, a bound if a run is censored or early; None if all runs diverged
     tokens: float | None
-    tokens_low: float | None  # 0 if the interval has no lower end
+    tokens_low: float | None  # 0 if the interval has no lower end; None if all runs diverged
     tokens_high: float | None  # None if the interval has no upper end
     steps: float | None  # steps to the loss
     steps_low: float | None
@@ -112,13 +112,13 @@ class CriticalBatch:
     high: float | None  # None if the interval has no upper end
     fewest_tokens: float  # tokens to the loss in the limit of small batches, by this form
     residual_percent: float  # root mean square of the residuals of the fit, in % of the tokens
-    # p-value of the fit, which is small if the form does not fit; None if it cannot be tested,
-    # because there are too few batches or seeds or because seeds do not differ
+    # p-value of the fit, which is small if the form does not fit; None if the fit cannot be tested,
+    # because there are too few batches or seeds, or because runs with different seeds are equal
     p_of_misfit: float | None
     # slope of log steps against log batch beyond the critical batch; None for the smooth form
     slope: float | None
-    # lowest and highest critical batch if each batch in turn is left out of the fit; None for the
-    # smooth form, with fewer than four settled batches, and if the critical batch is infinite
+    # lowest and highest critical batch of the fits that each leave out another batch; None for the
+    # smooth form, with fewer than four settled batches, and if the number itself is infinite
     left_out_low: float | None
     left_out_high: float | None
 

@@ -16,7 +16,7 @@ cooldown and full, each run length is sqrt(2) times the next shorter one.
 A course is planned in *stages*. Stage 0 has the run lengths that the document asks for. If all
 final losses of the course are above `threshold`, a further stage doubles the length, as often as
 the document allows. The trunk of a further stage continues the previous trunk from its last step.
-Plans depend only on the final losses of trials.
+No stage follows a diverged trunk. Plans do not depend on the curves of trials.
 
 Parts: `RunSetting` · `Course` · `course`, computed from the completed trials · `stage_parts`, the
 runs of a stage · `read_course`, the losses of a course.

@@ -34,8 +34,8 @@ def frontier_rows(
     devices: Devices, batches: Sequence[BatchProgress], readings: Readings
 ) -> list[FrontierRow]:
     """An optimizer's hours to the loss at each batch whose step time is known, on each device count
-    that divides the batch evenly. `on_frontier` is true for the estimates that no other estimate
-    dominates in devices and hours; it is false for bounds."""
+    that divides the number of sequences in the batch. `on_frontier` is true for the estimates that
+    no other estimate dominates in devices and hours; it is false for bounds."""
     by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[FrontierRow]()
     for reading in tokens_at(readings):
         batch = by_size[int(reading.batch_tokens)]
@@ -163,9 +163,8 @@ def trend_start(first: Readings, second: Readings) -> float:
     """The batch size from which on the trend of the token ratio is fitted.
 
     It is the larger of the optimizers' critical batches that could be fitted. If none could be
-    fitted, it is the median of the first optimizer's batches. It is inf if the tokens of an
-    optimizer do not rise within the settled batches, since no batch then lies beyond both critical
-    batches.
+    fitted, it is the median of the first optimizer's batches. A fitted critical batch is inf if the
+    tokens do not rise within the settled batches; there is then no trend.
     """
     batches = [critical_batch(first), critical_batch(second)]
     fitted = [batch for batch in batches if batch is not None]

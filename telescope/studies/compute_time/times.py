@@ -50,8 +50,8 @@ def measured_step_seconds(timed: Trial | None) -> float | None:
 def step_times(
     devices: Devices, setting: RunSetting, seconds: float | None
 ) -> list[tuple[StepTime, float | None]]:
-    """For each device count that divides the batch evenly: the time of a step, and the share of the
-    peak FLOP/s that the model's FLOPs reach.
+    """For each device count that divides the number of sequences in the batch: the time of a step,
+    and the share of the peak FLOP/s that the model's FLOPs reach.
 
     `seconds` is the measured time of a step on one worker. If the study describes no hardware, the
     share is None, and there are no step times unless `seconds` is known.

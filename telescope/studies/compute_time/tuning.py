@@ -83,10 +83,10 @@ class SearchProgress:
     batch_tokens: int
     hyperparameters: "BatchHyperparameters | None"  # None while runs are missing
     # the end of the grid at which the best learning rate lies; None if the best learning rate lies
-    # inside the grid, and while runs are missing
+    # inside the grid, and while runs are missing; without meaning if every learning rate diverged
     edge: RangeEnd | None
     trials: tuple[Trial, ...]
-    missing: tuple[TrialSpec, ...]  # runs of the current stage
+    missing: tuple[TrialSpec, ...]  # runs of the current grid that are not completed
 
     @property
     def doubts(self) -> tuple[HyperparameterDoubt, ...]:
@@ -118,8 +118,8 @@ class RateSweep:
     @property
     def vertex(self) -> tuple[float, float]:
         """Octaves and loss of the vertex of the parabola through the lowest point and its
-        neighbours. If the lowest point has only one neighbour, or one with an infinite loss, the
-        lowest point itself is returned."""
+        neighbours. If the lowest point has only one neighbour, or if the loss of a neighbour is
+        infinite, the lowest point itself is returned."""
         i = self.best
         around = slice(i - 1, i + 2)
         if self.edge or not all(map(math.isfinite, self.losses[around])):

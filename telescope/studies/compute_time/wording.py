@@ -37,8 +37,12 @@ def words(reason: Reason) -> str:
         case Doubted(doubts=doubts):
             return doubts_words(doubts)
         case Resolved(tuned=tuned, jobs=jobs):
-            origin = "were found inside their ranges" if tuned else f"are {origin_words(jobs)}"
-            return f"all runs reached all target losses; the hyperparameters {origin}"
+            origin = (
+                "the best learning rates lie inside their grids"
+                if tuned
+                else f"the hyperparameters are {origin_words(jobs)}"
+            )
+            return f"all runs reached all target losses; {origin}"
 
 
 def doubts_words(doubts: Sequence[Doubt]) -> str:
@@ -50,7 +54,8 @@ def doubt_words(doubt: Doubt) -> str:
     """The text of a doubt."""
     match doubt:
         case EveryRateDiverged(batch_tokens=batch, lr_low=low, lr_high=high):
-            return f"every learning rate from {low:.3g} to {high:.3g} diverged at batch {batch}"
+            rates = f"every learning rate from {low:.3g} to {high:.3g}"
+            return f"at batch {batch}, at least one run diverged at {rates}"
         case BestAtEdge(batch_tokens=batch, edge=edge, lr=lr):
             return f"the best learning rate at batch {batch} is the {edge}est tried, {lr:.3g}"
         case Reservation(mark=mark):
@@ -59,8 +64,8 @@ def doubt_words(doubt: Doubt) -> str:
             return f"loss {loss:g}: {no_answer_words(doubt)}"
         case Borrowed(batches=batches):
             return (
-                f"{batch_names(batches)} use the hyperparameters of the nearest other batch, "
-                "which may not suit them"
+                f"{batch_names(batches)} use the hyperparameters of the nearest tuned or given "
+                "batch; other values may be better"
             )
         case NoTargets():
             return "the study sets no target_losses; query any loss with `telescope frontier`"
@@ -88,7 +93,10 @@ def no_answer_words(reason: NoAnswer) -> str:
     """The text of the reason why a target loss has no answer."""
     match reason:
         case NothingToRead():
-            return "no run has recorded a loss yet; query again once runs have finished"
+            return (
+                "no run has recorded a loss yet; query again once more runs have finished, or "
+                "lower the learning rates if all runs diverged"
+            )
         case NotReached(highest_loss=high, lowest_loss=low):
             return f"no run reached this loss; the losses range from {high:.4g} down to {low:.4g}"
 

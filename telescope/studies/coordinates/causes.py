@@ -62,8 +62,8 @@ def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
 
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
-    """The exponents for hidden matrices, readout and embedding, from the learning rates of two
-    runs. If the embeddings are tied, there is no readout."""
+    """The exponents for hidden matrices, readout and embedding, from the learning rates and
+    multipliers of two runs. If the embeddings are tied, there is no readout."""
     octaves = math.log2(wide.model.width / narrow.model.width)
     narrow_groups, wide_groups = groups_of(narrow), groups_of(wide)
 

@@ -47,7 +47,7 @@ from telescope.train.probes import LOGITS
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 
-MOST_NAMED = 3  # most failing layers that a reason names
+MOST_NAMED = 3  # most failing slopes that a reason names
 SKIPPED_BY_JOB = SkippedByJob()
 
 
@@ -199,6 +199,7 @@ def carry_out(
 
 
 def check(base: TrialSpec, target_width: int) -> CoordinateReport:
-    """Check the parametrisation of `base`, a trial at the base width, in this process. The widths
-    do not exceed `target_width`. For example: `check(spec, target_width=1024).verdict`."""
+    """Check the parametrisation of `base`, a trial at the base width, in this process. No width
+    above the base width exceeds `target_width`. For example:
+    `check(spec, target_width=1024).verdict`."""
     return carry_out(design(base, target_width), train_one)

@@ -110,10 +110,10 @@ def design(
     """The design of a ladder's check, from a trial at the base width.
 
     `job_flops` is the expected cost of the whole job, and `max_flops` is the job's limit. The
-    check's budget follows from both. If the budget is too small for the full check, the check has
-    fewer seeds. If the budget is too small for two seeds, the check has fewer steps, and up to
-    three seeds again. If the budget is too small for two seeds with fewer steps, the check has no
-    seeds, so it is skipped.
+    check's budget follows from both. If the budget is too small for three seeds at first, the check
+    has two. If the budget is too small for two seeds, the check has fewer steps, and again as many
+    seeds as the budget allows. If the budget is too small for two seeds with fewer steps, the check
+    has no seeds, so it is skipped.
     """
     widths = widths_of(
         base.model, base.model.base_width, target_width, base.optimizer.parametrisation

@@ -6,8 +6,8 @@ layer's output. The right panel shows the part of this change that is due to the
 
 Each layer has a line: log2 of the RMS change after the check's steps against width, as a mean over
 seeds. The value at the narrowest width is subtracted, so that all lines begin at zero and slopes
-can be compared. The shaded wedge is the gate: a line that leaves the wedge grows or shrinks too
-fast with width. The steepest failing layers are named.
+can be compared. The shaded wedge shows the gate, the largest slopes that pass. In each panel, the
+steepest failing layers are named.
 """
 
 import math

@@ -26,7 +26,7 @@ class SkippedByJob:
 
 @dataclass(frozen=True, kw_only=True)
 class TooCostly:
-    """Even the smallest check would cost more than its budget, which is a share of the job."""
+    """Even the smallest check would cost more than the check's budget."""
 
     code: Literal["too_costly"] = "too_costly"
 
@@ -59,8 +59,8 @@ class NothingMoved:
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondGate:
-    """Some layers fail: the whole interval of their slope lies beyond the gate, and so does the
-    growth over the widest doubling."""
+    """Some slopes fail: their whole interval lies beyond the gate, and so does the growth over the
+    widest doubling."""
 
     code: Literal["beyond_gate"] = "beyond_gate"
     worst: tuple[LayerSlope, ...]  # the failing slopes that the reason names
@@ -70,7 +70,7 @@ class BeyondGate:
 
 @dataclass(frozen=True, kw_only=True)
 class WithinGate:
-    """Every layer passes."""
+    """Every slope passes."""
 
     code: Literal["within_gate"] = "within_gate"
     narrowest: int
@@ -82,7 +82,8 @@ class WithinGate:
 
 @dataclass(frozen=True, kw_only=True)
 class AcrossGate:
-    """No layer fails, but a slope lies beyond the gate without enough evidence for a failure."""
+    """No slope fails, but at least one lies beyond the gate, without enough evidence for a
+    failure."""
 
     code: Literal["across_gate"] = "across_gate"
     seeds: int

@@ -69,12 +69,13 @@ def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, 
 
 def judged_slope(name: str, slope: float, half_width: float, sizes: Sequence[float]) -> LayerSlope:
     """A layer's slope with its verdict. `name` is the name of the metric: `moved/` or `own/`,
-    followed by the name of the layer. `half_width` is half the length of the interval. `sizes` are
-    log2 of the RMS change at each width.
+    followed by the name of the layer. `half_width` is half the length of the slope's interval.
+    `sizes` are log2 of the RMS change at each width.
 
-    The layer fails if its whole interval lies beyond the gate, and the growth over the widest
-    doubling does, too. The second condition rules out effects that only narrow models show. If the
-    layer does not fail, it passes if its slope is within the gate; otherwise, it is unresolved.
+    The slope fails if its whole interval lies beyond the gate, and the growth over the widest
+    doubling lies beyond the same end of the gate. The second condition rules out effects that only
+    narrow models show. A slope that does not fail passes if it is within the gate; otherwise, it is
+    unresolved.
     """
     part, _, layer = name.partition("/")
     last = sizes[-1] - sizes[-2]  # growth over the widest doubling

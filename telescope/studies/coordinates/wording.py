@@ -33,7 +33,7 @@ def words(reason: CheckReason) -> str:
     if reduced is None:
         return text
     size = f"{reduced.seeds} seeds and {reduced.steps} steps"
-    return f"{text} (the check was reduced to {size}, to stay within its share of the job)"
+    return f"{text} (the check was reduced to {size}, to stay within its budget)"
 
 
 def finding_words(finding: Finding) -> str:
@@ -42,16 +42,16 @@ def finding_words(finding: Finding) -> str:
         case SkippedByJob():
             return "the job sets `coordinates: skip`"
         case TooCostly():
-            return "the check would cost more than its share of the job"
+            return "the check would cost more than its budget"
         case TooFewWidths(widths=widths, needed=needed):
             count = f"only {len(widths)} widths up to the target ({', '.join(map(str, widths))})"
-            remedy = "for more, use a smaller base_width or a smaller head_dim"
+            remedy = "for more, lower base_width, and head_dim if narrower models need this"
             return f"there are {count}, and the check needs {needed}; {remedy}"
         case DivergedAtWidths(widths=widths, steps=steps, lr=lr):
             widths_and_lr = f"at width {', '.join(map(str, widths))} with lr {lr:.3g}"
             return f"runs diverged within {steps} steps {widths_and_lr}; lower search.lr"
         case NothingMoved():
-            return "no layer's output changed"
+            return "no change of a layer was measured in every run"
         case BeyondGate(worst=worst, failed=failed, gate=gate):
             more = f"; {failed} slopes fail in all" if failed > len(worst) else ""
             laws = "; ".join(map(layer_words, worst))

@@ -21,7 +21,7 @@ FLOAT_BYTES = 4
 COLUMNS = 2  # columns of an outline: tokens, loss
 STATES = {"muon": 1, "adamw": 2}  # number of floats of optimizer state per parameter
 CHECKPOINTS = 2  # most checkpoints of a running trial
-LATE_METRICS = 15  # number of `late/` metrics, which only the last point of a curve has
+LATE_METRICS = 15  # assumed number of `late/` metrics, which only the last point of a curve has
 MOST_POINTS = 5_000  # most points of a synthetic curve; longer curves are scaled up from it
 
 

@@ -10,8 +10,8 @@ The study's question selects the estimator of the optimum at the target width (`
 - `pooled` fits one model to the losses of all levels. It is the default under `schedule: robust`.
 - `per_level` fits a quadratic to the losses of each level. It extrapolates the optima of these
   quadratics to the target; it assumes that the optimum shifts in proportion to 1/width.
-- `argmin` takes the best point of the widest level, as published in arXiv 2505.02222. It is the
-  default under `schedule: paper`.
+- `argmin` takes the best point of the widest level that has a finite loss, as published in arXiv
+  2505.02222. It is the default under `schedule: paper`.
 
 The verdict also depends on whether the optimum lies at a border of the values tried, and on whether
 it shifts with width. Both tests are the same for all three estimators.
@@ -284,9 +284,7 @@ def borders_of(question: Question, progress: LadderProgress, fit: Fit | None) ->
 
 
 def fixed_values(question: Question, progress: LadderProgress) -> dict[AxisName, Hyperparameter]:
-    """The hyperparameters that the study holds fixed: weight decay and, in a Muon run, the AdamW lr
-    ratio, unless the study sweeps them.
-    """
+    """Weight decay and, in a Muon run, the AdamW lr ratio, unless the study sweeps them."""
     swept = {axis.name for axis in progress.ladder.axes}
     values: dict[AxisName, float] = {}
     if not isinstance(question.search.weight_decay, Range):

@@ -20,7 +20,8 @@ the squared distance of the point from the fitted optimum, whichever is larger. 
 `per_level` extrapolates the optima of single levels by one drift law. The source `law` is then
 above 0 only if the levels deviate from this law by more than their errors explain.
 
-The remedies speak of *blocks*: a block is a set of runs with one seed around an expected optimum.
+The schedule `robust` adds runs in *blocks*: a block is a set of runs with one seed around an
+expected optimum. The schedule `paper` has no blocks, so some of its remedies differ.
 """
 
 import math
@@ -54,7 +55,14 @@ REMEDIES = {
     "law": "another doubling (model.calibration_width), which tells the drift laws apart",
     "mesh": "a finer grid, or estimator: pooled, which fits the optimum",
 }
-REMEDIES_PER_LEVEL = REMEDIES | {
+# remedies under `schedule: paper`, as far as they differ
+REMEDIES_OF_GRIDS = {
+    "seed_noise": "more seeds, longer runs, or larger batches (up to the final run's)",
+    "bowl_form": "more points at the base width, which determine the bowl's shape",
+    "finite_width": "more seeds, or another doubling (model.calibration_width)",
+}
+# remedies for the estimator `per_level`, as far as they differ
+REMEDIES_PER_LEVEL = {
     "bowl_form": "estimator: pooled, which fits a skewed bowl",
     "law": "estimator: pooled, which averages three drift laws",
 }
@@ -75,9 +83,10 @@ def error_budgets(
     hyperparameters that this estimator cannot extrapolate to the target are left out.
     """
     ladder, done = progress.ladder, progress.done
+    remedies = REMEDIES if ladder.has_budget else REMEDIES | REMEDIES_OF_GRIDS
     if estimator == "per_level":
         return {
-            ladder.axes[i].name: error_budget_per_level(carried)
+            ladder.axes[i].name: error_budget_per_level(carried, remedies | REMEDIES_PER_LEVEL)
             for i, carried in per_level.level_optima_at_target(ladder, done).items()
         }
     fitted = laws.weights @ np.array([law.theta for law in laws.fits])
@@ -89,11 +98,13 @@ def error_budgets(
                 last_step(done, i) / math.sqrt(12),
                 abs(SCALES[name].octaves(values[name].value) - float(fitted[j])),
             )
-        budgets[name] = error_budget(laws, j, mesh)
+        budgets[name] = error_budget(laws, j, mesh, remedies)
     return budgets
 
 
-def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
+def error_budget(
+    laws: Laws, axis: int, mesh: float, remedies: Mapping[str, str] = REMEDIES
+) -> ErrorBudget:
     """The error budget of a fitted axis at the target, by the pooled model. `mesh` is the error, in
     octaves, that a grid's mesh causes; it is 0 for a fitted value.
     """
@@ -109,11 +120,11 @@ def error_budget(laws: Laws, axis: int, mesh: float) -> ErrorBudget:
             "law": between,
             "mesh": mesh**2,
         },
-        REMEDIES,
+        remedies,
     )
 
 
-def error_budget_per_level(carried: per_level.Carried) -> ErrorBudget:
+def error_budget_per_level(carried: per_level.Carried, remedies: Mapping[str, str]) -> ErrorBudget:
     """The error budget of an optimum that `per_level` extrapolated to the target."""
     variances = {
         "seed_noise": carried.noise,
@@ -122,12 +133,12 @@ def error_budget_per_level(carried: per_level.Carried) -> ErrorBudget:
         "law": carried.misfit,
         "mesh": 0.0,
     }
-    return summed(variances, REMEDIES_PER_LEVEL)
+    return summed(variances, remedies)
 
 
 def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> ErrorBudget:
-    """The error budget from the variance of each source, in octaves^2. `remedies` states, by
-    source, how to reduce it.
+    """The error budget from the variance of each source, in octaves^2. `remedies` states for each
+    source how to reduce its variance.
     """
     dominant = max(variances, key=lambda name: variances[name])
     sds = {name: digits(math.sqrt(variance)) for name, variance in variances.items()}
@@ -178,8 +189,9 @@ def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
 def climb_end(
     progress: LadderProgress, fit: Fit | None, lr_shifts: tuple[Shift, ...]
 ) -> Climb | None:
-    """The widest width that the ladder has reached, and why it stopped there. While the ladder
-    runs, the reason is `ClimbEnd.RUNNING`. None before the ladder's first stage of runs has ended.
+    """The widest width that the ladder has reached, and why it stopped there. As long as the ladder
+    needs more runs, the reason is `ClimbEnd.RUNNING`, even if the job has been stopped. None before
+    the ladder's first stage of runs has ended.
     """
     if not progress.done:
         return None

@@ -130,9 +130,9 @@ def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComp
 def ladder_row(
     variant: Variant, ladder: Ladder, report: LadderReport, level: int | None
 ) -> Compared:
-    """A ladder's row in the comparison. Parameters, FLOPs and loss are those of the model at
-    `level`. All three are None if `level` is None, if the ladder is refused, or if it has no
-    hyperparameters. The loss is also None if it is infinite.
+    """A ladder's row in the comparison. Parameters, FLOPs and loss are those of a run at `level`.
+    All three are None if `level` is None or the ladder is not `comparable`. The loss is also None
+    if it is infinite.
     """
     question = variant.question
     values = report.hyperparameters if report.verdict != "refused" else {}

@@ -76,7 +76,8 @@ def late_report(progress: LadderProgress) -> LateReport | None:
 
 def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
     """The ladder's finite runs in blocks. If there are none, the finite runs within an octave, on
-    every axis, of the best point of their level, up to the first level without a finite run.
+    every axis, of the best point of their level. Levels from the first one without a finite run on
+    are then left out.
     """
     ladder, trials = progress.ladder, dict(progress.trials)
     block_stages = [stage for stage in progress.done if stage.name in BLOCK_STAGES]
@@ -170,4 +171,4 @@ def late_words(reason: LateReason) -> str:
         case "within_gate":
             return f"{text}, the steepest of {reason.judged} slopes; the gate is {gate}"
         case "across_gate":
-            return f"{text}: neither clearly within the gate of {gate} nor clearly beyond it"
+            return f"{text}; this is beyond the gate of {gate}, but not clearly"

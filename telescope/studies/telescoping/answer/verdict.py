@@ -13,8 +13,8 @@ the first of these cases that applies:
 - **unresolved**: the search was stopped early, or is still running
 - **unbracketed**: the optimum lies at a border of the values tried, or beyond the values allowed
 - **unresolved**: no model could be fitted; or the half-width of the 90 % interval at the target is
-  more than half an octave; or the optimum shifted by more than 0.4 octave between the two widest
-  levels
+  more than half an octave; or the optimum shifted by more than 0.4 octave over the last doubling of
+  the width (`last_move`)
 - **resolved**: no other case applies
 
 If the ladder is complete, but runs at the target contradict its learning rate, `answer` replaces
@@ -24,10 +24,11 @@ architectures or texts has the worst verdict of any of them (`comparison`).
 Every swept hyperparameter has a status of its own. With fewer than three points, no optimum is
 fitted, and the status is *swept*. Otherwise it is resolved if the optimum lies inside the values
 tried and the half-width of its interval is at most a tolerance. The learning rate's tolerance is
-half an octave. The tolerance of another hyperparameter is 0.4 to 1.2 octaves; an error of this size
-costs about as much loss as an error of 0.4 octave in the learning rate (`blocks.tolerances`).
-Another hyperparameter is *flat* if even the worst point of its interval costs almost no loss. Such
-a hyperparameter is neither flat nor resolved if a group of runs is better than the model allows.
+half an octave. The tolerance of another hyperparameter is the error that costs about as much loss
+as an error of 0.4 octave in the learning rate, but at least 0.4 and at most 1.2 octaves
+(`blocks.tolerances`). Another hyperparameter is *flat* if even the worst point of its interval
+costs almost no loss. Another hyperparameter is neither flat nor resolved if a group of runs is
+better than the model allows.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,14 +54,14 @@ from telescope.studies.telescoping.reasons import Advice, Border, Code, Reason, 
 from telescope.studies.telescoping.schedules import blocks
 
 LR_HALF_WIDTH = 0.5  # largest half-width of a resolved learning rate's interval, in octaves
-LR_MOVE = 0.4  # largest shift, in octaves, of a resolved optimum between the two widest levels
+LR_MOVE = 0.4  # largest shift (`last_move`) of a resolved optimum, in octaves
 # limit on the cost of the worst point in a flat hyperparameter's interval, in % of the loss
 FLAT_COST = 0.2
 # largest number of standard errors by which a group of runs may beat the model (`Fit.surprise`);
 # 1 % of correct models exceed it
 SURPRISE = 1.6
 CALIBRATE_WIDER = Remark.of(Advice.CALIBRATE_WIDER)
-# the distance between the two widths of a shift: one doubling, several doublings, or less than one
+# the distance between the two widths of a shift: one doubling, more than one, or less than one
 DriftSpan = Literal["one", "several", "part"]
 
 

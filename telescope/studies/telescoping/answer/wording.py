@@ -44,14 +44,13 @@ def own_words(reason: Reason) -> str:
     match reason.code:
         case Code.COORDINATES_FAIL:
             cause = f"Likely cause: {values['cause']}"
-            remedy = "Fix the scaling rule, or set `coordinates: skip`"
+            remedy = "Fix the cause, or set `coordinates: skip`"
             return f"the coordinate check fails: {values['check']}. {cause}. {remedy}"
         case Code.ALL_DIVERGED:
             return f"every run diverged; add lr below {values['lr']:.3g}"
         case Code.ALL_DIVERGED_SO_FAR:
-            return (
-                f"{end_words(values)}; every run so far diverged; add lr below {values['lr']:.3g}"
-            )
+            remedy = "wait" if values["by"] is None else f"add lr below {values['lr']:.3g}"
+            return f"{end_words(values)}; every run so far diverged; {remedy}"
         case Code.STOPPED:
             return end_words(values)
         case Code.STAGE_UNFINISHED:
@@ -145,7 +144,7 @@ def span_words(values: Mapping[str, Value]) -> str:
                 f"per doubling of width, measured over the last {values['doublings']:.2g} doublings"
             )
         case _:
-            return "between the two widest levels"
+            return "over the last doubling of width"
 
 
 def contradiction_words(values: Mapping[str, Value]) -> str:

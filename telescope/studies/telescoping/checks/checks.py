@@ -18,7 +18,7 @@ def checked(question: Question) -> Question:
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
-    """The problems of a well-typed document, each with its field, value and remedy.
+    """The problems of a document whose fields all have the right type. Each names a field.
 
     The checks run in groups. A group runs only if the earlier groups found no problem, because
     later groups build variants, ladders and trials, which need a valid document.

@@ -47,11 +47,12 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
     """The problem of a range, with the field `low`, `high` or `points`. None if there is none."""
     lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
     if swept.low >= swept.high:
-        takes_number = name in ("lr", "weight_decay")
-        remedy = "give a plain number" if takes_number else "leave the range out"
+        remedy = "swap them" if swept.low > swept.high else "lower low or raise high"
+        if name != "lr":  # lr is always swept
+            fix = "give a plain number" if name == "weight_decay" else "leave the range out"
+            remedy += f", or {fix} to hold {name} fixed"
         order = f"low {swept.low:g} is not below high {swept.high:g}"
-        message = f"{order}; swap them, or {remedy} to hold {name} fixed"
-        return Problem("low", message, swept.low)
+        return Problem("low", f"{order}; {remedy}", swept.low)
     if swept.low < lowest or swept.high > highest:
         end, value = ("low", swept.low) if swept.low < lowest else ("high", swept.high)
         subject = "hyperparameter" if (lowest, highest) == (SMALLEST, LARGEST) else name

@@ -30,7 +30,7 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
     assert (report.final, report.verdict) == (True, "resolved")
     assert (
         report.reason
-        == "all runs reached all target losses; the hyperparameters were found inside their ranges"
+        == "all runs reached all target losses; the best learning rates lie inside their grids"
     )
     (target,) = report.targets
     assert (target.reached, target.muon) == (True, "ahead")
@@ -53,7 +53,7 @@ def test_a_study_whose_every_run_reached_its_targets_is_resolved() -> None:
         ),
         (
             {"tuning": {"lr": RANGE, "batch_tokens": [128, 512]}},
-            "Muon at batch 2048, AdamW at batch 2048 use the hyperparameters of the nearest other",
+            "Muon at batch 2048, AdamW at batch 2048 use the hyperparameters of the nearest tuned",
         ),
     ],
 )

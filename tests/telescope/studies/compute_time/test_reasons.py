@@ -42,7 +42,7 @@ BATCHES = (
 DOUBTS: list[tuple[Any, str]] = [
     (
         EveryRateDiverged(batch_tokens=512, lr_low=2.0**-9, lr_high=0.125),
-        "every learning rate from 0.00195 to 0.125 diverged at batch 512",
+        "at batch 512, at least one run diverged at every learning rate from 0.00195 to 0.125",
     ),
     (
         BestAtEdge(batch_tokens=512, edge="low", lr=2.0**-9),
@@ -51,7 +51,8 @@ DOUBTS: list[tuple[Any, str]] = [
     (Reservation(mark="of another corpus"), "of another corpus"),
     (
         NothingToRead(target_loss=2.0),
-        "loss 2: no run has recorded a loss yet; query again once runs have finished",
+        "loss 2: no run has recorded a loss yet; query again once more runs have finished, or "
+        "lower the learning rates if all runs diverged",
     ),
     (
         NotReached(target_loss=1.5, highest_loss=5.54321, lowest_loss=1.51111),
@@ -60,8 +61,8 @@ DOUBTS: list[tuple[Any, str]] = [
     (
         Borrowed(batches=BATCHES),
         (
-            "Muon at batch 512, AdamW at batch 2048 use the hyperparameters of the nearest other "
-            "batch, which may not suit them"
+            "Muon at batch 512, AdamW at batch 2048 use the hyperparameters of the nearest tuned "
+            "or given batch; other values may be better"
         ),
     ),
     (NoTargets(), "the study sets no target_losses; query any loss with `telescope frontier`"),
@@ -94,7 +95,7 @@ REASONS: list[tuple[Any, str]] = [
     (Doubted(doubts=ALL), "; ".join(text for _, text in DOUBTS)),
     (
         Resolved(tuned=True),
-        "all runs reached all target losses; the hyperparameters were found inside their ranges",
+        "all runs reached all target losses; the best learning rates lie inside their grids",
     ),
     (Resolved(tuned=False), "all runs reached all target losses; the hyperparameters are given"),
     (

@@ -32,17 +32,17 @@ KEY = LayerSlope("blocks.1.key", "moved", 0.1, -0.05, 0.25, "pass", (0.0, 0.1))
 NOISY = LayerSlope("blocks.1.key", "moved", 0.3, 0.15, 0.45, "unresolved", (0.0, 0.3))
 FINDINGS: list[tuple[Any, str]] = [
     (SkippedByJob(), "the job sets `coordinates: skip`"),
-    (TooCostly(), "the check would cost more than its share of the job"),
+    (TooCostly(), "the check would cost more than its budget"),
     (
         TooFewWidths(widths=(16, 32), needed=4),
         "there are only 2 widths up to the target (16, 32), and the check needs 4; "
-        "for more, use a smaller base_width or a smaller head_dim",
+        "for more, lower base_width, and head_dim if narrower models need this",
     ),
     (
         DivergedAtWidths(widths=(64, 128), steps=8, lr=0.03125),
         "runs diverged within 8 steps at width 64, 128 with lr 0.0312; lower search.lr",
     ),
-    (NothingMoved(), "no layer's output changed"),
+    (NothingMoved(), "no change of a layer was measured in every run"),
     (
         BeyondGate(worst=(VALUE, HEAD), failed=5, gate=0.25),
         "the effect of blocks.0.value's own updates scales as width^+0.50 "
@@ -88,7 +88,7 @@ def test_every_reason_has_its_words_and_comes_back_from_json_as_it_was(
     restored = reasons.validate_json(reasons.dump_json(reason))
     assert (restored, hash(restored)) == (reason, hash(reason))
     note = (
-        " (the check was reduced to 2 seeds and 4 steps, to stay within its share of the job)"
+        " (the check was reduced to 2 seeds and 4 steps, to stay within its budget)"
         if reduced
         else ""
     )

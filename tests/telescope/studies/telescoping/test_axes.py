@@ -276,7 +276,7 @@ def test_a_report_prints_every_hyperparameter_its_importance_and_the_method() ->
     text = out.getvalue()
     assert "momentum 0." in text
     assert "warmup fraction 0." in text
-    assert "of the variance of the loss in the model: lr" in text
+    assert "of the variance of the loss in the fitted model: lr" in text
     assert "Method: schedule robust, estimator pooled." in text
 
 
@@ -299,6 +299,12 @@ REFUSED = [
         "leave the range out to hold momentum fixed",
     ),
     ("momentum", {"low": 0.9, "high": 0.901, "points": 3}, "search.momentum.points", "too close"),
+    (
+        "lr",
+        {"low": 0.5, "high": 0.5, "points": 8},
+        "search.lr.low",
+        "low 0.5 is not below high 0.5; lower low or raise high",
+    ),
     ("momentum", 0.9, "search.momentum", "a mapping with fields"),
     (
         "warmup_fraction",

@@ -179,6 +179,7 @@ def test_a_grid_s_point_is_uncertain_by_its_mesh_and_a_fitted_value_is_not() -> 
     assert budget.total**2 == pytest.approx(
         math.fsum(getattr(budget, part) ** 2 for part in PARTS), rel=1e-4
     )
+    assert all("block" not in budget.remedy for budget in published.error_budget.values())
     assert (
         run_study(KIND.of(study()), Surface((-5.7, -3.7), noise=0.1))
         .ladders[0]

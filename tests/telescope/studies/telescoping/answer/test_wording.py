@@ -166,6 +166,15 @@ def test_each_end_of_a_climb_has_words_and_its_numbers() -> None:
     )
 
 
+def test_a_job_that_still_runs_is_to_be_waited_for_although_every_run_diverged() -> None:
+    running, stopped = (
+        words(Reason.of(Code.ALL_DIVERGED_SO_FAR, by=by, detail=None, lr=0.01))
+        for by in (None, "cancelled")
+    )
+    assert running == "running; every run so far diverged; wait"
+    assert stopped == "cancelled; every run so far diverged; add lr below 0.01"
+
+
 def test_one_block_is_not_several() -> None:
     assert "1 more block of" in advice_words(
         Remark.of(Advice.MORE_BLOCKS, blocks=1, max_base_runs=9)

@@ -95,7 +95,7 @@ def test_a_ladder_that_fails_its_check_is_refused_without_hyperparameters_or_sea
         "coordinate check fails: the effect of blocks.0.layer's own updates scales as width^"
     ) in report.reason
     assert "Likely cause:" in report.reason
-    assert report.reason.endswith("Fix the scaling rule, or set `coordinates: skip`")
+    assert report.reason.endswith("Fix the cause, or set `coordinates: skip`")
     assert ladder.pairing.remarks == ()
     assert ladder.coordinates is not None
     assert [layer.layer for layer in ladder.coordinates.failed] == ["blocks.0.layer"] * 2
@@ -343,7 +343,7 @@ def test_the_reason_of_the_late_check_is_a_value_that_comes_back_from_json_as_it
             ),
         ),
         ("within_gate", ", the steepest of 3 slopes; the gate is ±0.25"),
-        ("across_gate", ": neither clearly within the gate of ±0.25 nor clearly beyond it"),
+        ("across_gate", "; this is beyond the gate of ±0.25, but not clearly"),
     ],
 )
 def test_the_late_check_has_words_for_every_code(code: Any, end: str) -> None:

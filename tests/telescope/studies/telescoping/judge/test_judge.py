@@ -166,7 +166,7 @@ def test_drift_is_per_doubling_whatever_the_widths() -> None:
 def test_the_move_is_told_over_the_widths_that_it_was_taken_over() -> None:
     surface = Surface(target=(-5.0,))
     assert "over the last 2 doublings" in judge(swept(surface, (16, 64, 256))).reason
-    assert "between the two widest levels" in judge(swept(surface, (64, 128, 192, 256))).reason
+    assert "over the last doubling of width" in judge(swept(surface, (64, 128, 192, 256))).reason
     # 0.8 octave per doubling
     close = Surface(target=(-5.0,), drift=(2.4,), law="constant", base_width=64, target_width=512)
     judgement = judge(swept(close, (64, 80), seeds=4), 96)
