@@ -426,7 +426,11 @@ def test_advice_is_given_where_telescoping_is_not_worth_it() -> None:
     assert "more than (target / base width)^2 = 16" in advice_of(model=model_of(32, 128, 128))
     assert "the final run takes" in advice_of(model=model_of(32, 128, 256))
     assert advice_of() == ""
+    deep = model_of(32, 128, 128) | {"target_depth": 256}
+    assert "tuning costs more than the final run" not in advice_of(model=deep)
     assert "fewer than three widths" in advice_of(model=model_of(32, 64, 512))
+    assert "raise model.calibration_width" in advice_of(model=model_of(32, 64, 128))
+    assert "lower model.base_width" in advice_of(model=model_of(32, 64, 64))
 
 
 def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:
