@@ -137,9 +137,8 @@ def add_rates(octaves: Sequence[float]) -> Remark:
 
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
-    """The learning rates to add around a width's optimum, in octaves. There is at least one; there
-    are more if FEWEST_LRS rates have not been tried. Without a fit, the optimum is assumed to be
-    the best rate tried (`best`).
+    """The learning rates to add near a width's optimum, in octaves: two if only one rate was tried,
+    otherwise at most one. Without a fit, the optimum is assumed to be the best rate tried (`best`).
     """
     centre = float(fit.optima[level, 0]) if fit else best
     candidates = [centre - 1, centre + 1, centre, centre - 2, centre + 2]
