@@ -27,7 +27,7 @@ PREFIXES = ("", "k", "M", "G", "T", "P", "E")
 
 @dataclass(frozen=True)
 class Interval:
-    """A range of values: a 90 % interval (from the 5 % to the 95 % point), or all values tried."""
+    """The ends of a range: of a 90 % interval (5 % and 95 % points), or of all values tried."""
 
     low: float
     high: float
@@ -36,8 +36,8 @@ class Interval:
 @dataclass(frozen=True)
 class Hyperparameter:
     """A hyperparameter at the target. `half_width` is the half-width of its interval, in octaves.
-    `tolerance` is the largest half-width at which it is resolved. It is None if the hyperparameter
-    is not fitted. Except for lr, it is also None if no pooled bowl could be fitted.
+    `tolerance` is the largest half-width at which the hyperparameter is resolved. The tolerance is
+    None if the hyperparameter is not fitted. Without a pooled bowl, only lr has a tolerance.
     """
 
     value: float
@@ -71,10 +71,11 @@ class LevelReport:
     best_loss: float | None  # lowest mean loss of a point over its seeds; None if all are infinite
     # pooled bowl's loss at the optimum, averaged over seeds; None if no run here entered the fit
     fitted_loss: float | None
-    # sd of the loss between seeds at one point, in % of the loss; None if no point has two seeds
+    # sd of the loss between seeds at one point, in % of the loss; None if no point has two finite
+    # losses
     seed_noise: float | None
-    edge: str | None  # the ends of the values tried at which the optimum lies, in words
-    edges: tuple[Edge, ...] = ()  # the same ends, as values
+    edge: str | None  # the edges at which the optimum lies, in words; None without edges
+    edges: tuple[Edge, ...] = ()  # the same edges, as values
 
     @property
     def loss(self) -> float:
@@ -153,8 +154,9 @@ class Copying:
 class Transfer:
     """The transfer of the optimum from width to width, predicted by the pooled bowl."""
 
-    copying: tuple[Copying, ...]  # one per wider level, then the target's if that is wider
-    lr_interval_cost: Interval  # loss lost at the two ends of lr's interval, in % of the loss
+    # for every level but the narrowest; then for the target, if it is wider than all levels
+    copying: tuple[Copying, ...]
+    lr_interval_cost: Interval  # % of the loss that is lost at each end of lr's interval
     # by a power law in the number of parameters; None if no such law can be fitted
     loss_at_target: Interval | None
 
@@ -200,8 +202,8 @@ class Cost:
     """The cost of a ladder.
 
     `share` is the final run's share of the compute of tuning and final run together. `saving` is
-    the share of the compute of a full grid at the target that is saved by tuning at small widths.
-    Only `share` and `saving` include the original cost of reused runs.
+    1 - (that compute / the compute of a full grid at the target). Only `share` and `saving` include
+    the original cost of reused runs.
     """
 
     levels: tuple[LevelCost, ...]
@@ -219,9 +221,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Pairing:
-    """The scaling rules of a ladder. They are `sound` if theory expects its optimum to stay fixed
-    as width grows.
-    """
+    """The scaling rules of a ladder. They are `sound` if theory raises no objection to them."""
 
     parametrisation: Parametrisation
     update_scale: UpdateScale | None  # None in an AdamW run

@@ -39,8 +39,8 @@ with extra("plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-# A loss is marked at the top edge if it exceeds the lowest loss of every width by more than this
-# share of the lowest loss of all widths.
+# A loss is marked at the top edge if it exceeds the lowest loss of every width by more than about
+# this share of the lowest loss of all widths.
 WINDOW_OF_LOSS = 0.22
 Colour = tuple[float, float, float, float]  # red, green, blue, alpha
 

@@ -43,7 +43,7 @@ class PlottedLevel:
     high: float
     optimum: PlottedEstimate | None
     # lowest loss of a point, averaged over its seeds; for validation runs at the target, the loss
-    # at the optimum; None if there is no finite loss
+    # at the optimum; None if unknown
     best_loss: float | None
 
 
@@ -106,7 +106,7 @@ def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
 
 def lowest_losses(ladder: PlottedLadder, over: Over) -> list[tuple[int, float]]:
     """Pairs (width, lowest loss). If the variants differ in their data, their losses are not
-    comparable; each loss is then divided by the ladder's loss at the narrowest width.
+    comparable; each loss is then divided by the first, the loss at the narrowest width.
     """
     losses = [
         (level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None

@@ -56,7 +56,7 @@ class Code(StrEnum):
     BASE_DIVERGED = "base_diverged"
     KNOWN_LOOSELY = "known_loosely"
     KNOWN = "known"
-    OF_LADDERS = "of_ladders"  # the reasons of several ladders, variants or widths, as parts
+    OF_LADDERS = "of_ladders"  # the reasons of several ladders or variants, as parts
     IN_WORDS = "in_words"  # a reason that an older report stored as text
 
 
@@ -212,12 +212,12 @@ def as_part(part: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reason:
-    """The reason for a verdict: its code, with its values, advice, borders and parts."""
+    """The reason for a verdict: a code with its values, and the advice, borders and parts."""
 
     code: Code
     values: Values = ()
     advice: Remark | None = None
-    borders: tuple[Border, ...] = ()  # borders at which the optimum lies
+    borders: tuple[Border, ...] = ()  # the widths whose optimum lies at an edge
     # the reasons of single ladders, variants or widths
     parts: tuple[Annotated["ReasonPart", BeforeValidator(as_part)], ...] = ()
 

@@ -57,7 +57,7 @@ class LadderReport:
     error_budget: dict[AxisName, ErrorBudget] = field(default_factory=dict)
     climb: Climb | None = None
     transfer: Transfer | None = None
-    # the check of the answer by runs at the target; None until such runs have ended
+    # the check of the answer by runs at the target; None if no such runs have ended
     validation: Validation | None = None
     # the coordinate check before the search; None until the check has ended
     coordinates: CoordinateReport | None = None
@@ -139,8 +139,8 @@ class VariantComparison:
 
 @dataclass(frozen=True)
 class Report:
-    """The answer of the study. Its verdict is that of the best ladder or, if the study compares
-    variants, the worst verdict of any variant.
+    """The answer of the study. If the study compares variants, its verdict is the worst verdict of
+    any variant. Otherwise it is the verdict of the best ladder, if there is one.
     """
 
     final: bool

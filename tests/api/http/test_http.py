@@ -313,7 +313,7 @@ def test_an_equal_closed_or_unknown_text_of_a_sweep_is_refused_by_field(
     equal = [{"name": "a"}, {"name": "b", "corpus": str(texts / "." / "novel") + "/"}]
     refused = problem(refusing.post("/v1/jobs", json=job | {"sweep_over": {"data": equal}}), 422)
     assert [(error["field"], error["message"]) for error in refused["errors"]] == [
-        ("sweep_over.data.1", "b is the same as a; change a field, or leave it out")
+        ("sweep_over.data.1", "b is the same as a; change a field of b, or leave b out")
     ]
     closed = job | {"sweep_over": {"data": [{"name": "a"}, {"name": "b", "corpus": "/etc/passwd"}]}}
     refused = problem(refusing.post("/v1/jobs", json=closed), 422)

@@ -246,7 +246,7 @@ REFUSED = [
         "sweep_over.model",
         [{"name": "a"}, {"name": "b", "target_depth": 4}],
         "sweep_over.model.1.target_depth",
-        "leave it out",
+        "change it here or in model",
     ),
     (
         "sweep_over.model",

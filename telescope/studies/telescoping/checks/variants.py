@@ -32,7 +32,7 @@ def sweep_problems(question: Question) -> Iterator[Problem]:
             value = getattr(entry.model, width, None)
             if value != getattr(question.model, width, None):
                 reason = "must be the same for all variants, which are compared width by width"
-                message = f"{reason}; leave it out, or submit another job"
+                message = f"{reason}; change it here or in model, or submit another job"
                 yield Problem(f"{field}.{i}.{width}", message, value)
 
 
@@ -66,6 +66,6 @@ def duplicate_problems(question: Question) -> Iterator[Problem]:
             message = f"{variant.name} is the same as {first_names[digest]}"
             yield Problem(
                 f"sweep_over.{question.sweep_over.section}.{i}",
-                f"{message}; change a field, or leave it out",
+                f"{message}; change a field of {variant.name}, or leave {variant.name} out",
             )
         first_names.setdefault(digest, variant.name)

@@ -3,9 +3,9 @@
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
 *axis* is one of these hyperparameters, in octaves (factors of 2). The question names the
 *estimator*: `pooled` fits one model to all levels, `per_level` fits each level by itself, and
-`argmin` takes the best point. The best point has no interval of its own. The interval of `argmin`
-is the smallest one that includes half a grid step to each side of the best point and, if the pooled
-model can be fitted, the interval of that model.
+`argmin` takes the best point at the widest level. The best point has no interval of its own. The
+interval of `argmin` is the smallest one that includes half a grid step to each side of the best
+point and, if the pooled model estimates an optimum on the axis, the interval of that estimate.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def best_point(
 
 def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | None) -> Estimate:
     """The best value `x` of an axis as an estimate. Its interval is the smallest one that includes
-    half a grid step to each side of `x` and the interval of `pooled`.
+    half a grid step to each side of `x` and, if `pooled` is given, the interval of `pooled`.
     """
     half = last_step(done, axis) / 2
     low, high = (pooled.low, pooled.high) if pooled else (x, x)

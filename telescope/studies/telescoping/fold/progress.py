@@ -55,7 +55,7 @@ def next_stage(
 def coordinate_step(
     question: Question, ladder: Ladder, completed: Mapping[str, Trial]
 ) -> CheckProgress:
-    """The progress of the coordinate check. It has no runs if the question skips the check."""
+    """The progress of the coordinate check. The check has no runs if the question skips it."""
     plan = coordinate_design(question, ladder)
     return (
         step(plan, completed)
@@ -65,9 +65,9 @@ def coordinate_step(
 
 
 def ends_the_ladder(question: Question, ladder: Ladder, check: CheckProgress) -> bool:
-    """Whether a failed check ends the ladder. A *pairing* is the combination of scaling rules in a
-    ladder; it is sound if theory expects the optimum to stay the same as width grows. An unsound
-    pairing is expected to fail, so its ladder continues and shows the consequences.
+    """Whether the check failed and ends the ladder. A *pairing* is the combination of scaling rules
+    in a ladder; it is sound if theory raises no objection to it. A ladder with an unsound pairing
+    continues after a failed check, and shows the consequences.
     """
     return check.failed and pairing(question, ladder.optimizer).sound
 
@@ -108,8 +108,8 @@ def ladder_progress(question: Question, ladder: Ladder, trials: Sequence[Trial])
 def replayed(
     question: Question, ladder: Ladder, check: CheckProgress, completed: Mapping[str, Trial]
 ) -> LadderProgress:
-    """The progress of a ladder whose coordinate check is finished. `completed` holds the completed
-    trials by digest.
+    """The progress of a ladder whose coordinate check is finished or skipped. `completed` holds the
+    completed trials by digest.
     """
     done, validated, trial_at = list[Done](), list[Done](), dict[Point, Trial]()
     check_flops = math.fsum(trial.flops for trial in check.trials)
@@ -170,12 +170,12 @@ def final_loss_of(trial: Trial) -> float:
 def exceeded(
     question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0
 ) -> EndCause | None:
-    """The limit of the job that a ladder would exceed with runs at all these points, past and
-    planned. `None` if it would exceed no limit.
+    """The limit of the job whose share a ladder would exceed with runs at all these points, past
+    and planned. `None` if the ladder would exceed no share.
 
-    Each ladder has an equal share of the limits, so that no ladder waits for another. The runs of
-    the coordinate check count towards the limit on FLOPs (as `check_flops`), but not towards the
-    limit on trials.
+    Each ladder has an equal share of the limits on trials and FLOPs, so that no ladder waits for
+    another. The runs of the coordinate check count towards the limit on FLOPs (as `check_flops`),
+    but not towards the limit on trials.
     """
     ladders, limits = len(question.optimizers), question.limits
     if len(points) > limits.max_trials // ladders:

@@ -46,8 +46,8 @@ def cached_trial_spec(
     values: tuple[tuple[AxisName, float], ...],
     seed: int,
 ) -> TrialSpec:
-    """The same as `trial_spec`, but cached. A cache is needed since all stages are planned anew
-    after every trial.
+    """The same as `trial_spec`, but cached. A cache is needed since every plan starts again from
+    the first stage.
     """
     options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)

@@ -5,9 +5,9 @@ the base width and copy its best point to the target; to do so with three seeds 
 up a published law; and to run a grid at the target itself. For an alternative that trains models,
 the error and the *regret* (the loss in excess of the lowest possible loss) are those of the best
 point of its grid. They are computed on *bowls*, simulated losses with a known optimum. The ladder
-is simulated on the same bowls (`rehearsal`), so that differences between choices are not due to
-chance. For the published law, the forecast gives only the regret that its authors report, and only
-within the ranges to which they fitted the law.
+is simulated on the same bowls (`rehearsal`), so that no choice has an easier task than another. The
+published law trains nothing, and its error is unknown. Its regret is the one that its authors
+report; it is stated only within the ranges to which they fitted the law.
 """
 
 import math
@@ -220,7 +220,7 @@ def recommendation(
     elif width_ratio <= 2:
         gain = "a ladder gains little; consider sweeping the target itself"
         advice.append(f"width {target} is at most twice the base width: {gain}")
-    if grid > width_ratio**2:
+    if final_flops < tuning_flops and grid > width_ratio**2:
         ratio = f"(target / base width)^2 = {width_ratio**2:.0f}"
         advice.append(
             f"the grid has {grid} points, more than {ratio}: tuning costs more than the final run"
@@ -233,11 +233,11 @@ def recommendation(
     advice += cheaper_choices(choices)
     least, budget = math.ceil(least_budget(ladder)), ladder.max_base_runs
     if question.schedule == "robust" and budget < least:
-        cause = f"limits.max_base_runs {budget:.0f} is below {least}, the least for three widths"
-        advice.append(f"{cause}: expect the verdict unresolved")
+        cause = f"limits.max_base_runs {budget:.0f} is below the least for up to three widths"
+        advice.append(f"{cause}, {least}: expect the verdict unresolved")
     if ladder.levels < 3 and ladder.doublings:
+        remedy = "raise model.calibration_width" if width_ratio >= 4 else "lower model.base_width"
         advice.append(
-            "fewer than three widths cannot show how the optimum moves with width: "
-            "raise model.calibration_width"
+            f"fewer than three widths cannot show how the optimum moves with width: {remedy}"
         )
     return tuple(f"{ladder.optimizer}: {text}" for text in advice)

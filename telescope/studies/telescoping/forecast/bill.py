@@ -4,13 +4,14 @@ A *ladder* searches hyperparameters of one optimizer at increasing widths, its *
 `schedule: paper`, every run is known beforehand, with two exceptions: an *edge rule* may add runs
 beyond the values of a grid or end the ladder, and the ladder may end early because the optimum has
 stopped moving. Under `schedule: robust`, rounds 1 to 4 of the schedule are known, and give the
-smallest number of runs. The budget gives the largest number. Under either schedule, the expected
-number of the runs that depend on losses is the mean over a few *rehearsals*, simulations of the
+smallest number of runs. The budget gives the largest number. Other runs depend on losses; under
+either schedule, their expected number is the mean over a few *rehearsals*, simulations of the
 schedule (`rehearsal`).
 
 The coordinate check (short runs at several widths) counts neither towards `limits.max_base_runs`
 nor towards the limit on trials. The runs at the target do not count towards `limits.max_base_runs`.
-All runs are assumed to train to their end, although diverged runs cost less.
+No run is assumed to diverge. A diverged run costs less, and if all runs diverge, the search ends
+early.
 """
 
 import math
@@ -62,8 +63,8 @@ class LadderForecast:
 
 
 def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal]) -> LadderForecast:
-    """The bill of a ladder. The expected numbers are means over the rehearsals. Without rehearsals,
-    they count only the certain runs of the schedule.
+    """The bill of a ladder. The expected numbers of the schedule's runs are means over the
+    rehearsals. Without rehearsals, they count only the certain runs.
     """
     counts, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
     schedule_lines = rounds(question, ladder, counts, rehearsals)
@@ -86,8 +87,8 @@ def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal])
 
 
 def job_limits(question: Question) -> tuple[float, float]:
-    """A ladder's equal share of two limits of the job: the most trials, not counting the coordinate
-    check, and the most FLOPs, including the coordinate check.
+    """A ladder's equal share of two limits of the job: the limit on trials, towards which the
+    coordinate check does not count, and the limit on FLOPs, towards which the check counts.
     """
     ladders = len(question.optimizers)
     flops = math.inf if question.limits.max_flops is None else question.limits.max_flops / ladders
@@ -116,8 +117,10 @@ def is_exact(question: Question) -> bool:
 
 
 def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
-    """The number of certain runs per level. Only rounds or levels that fit into the limits
-    count.
+    """The number of certain runs per level. Under `schedule: robust`, these are the runs of rounds
+    1 to 4; if these do not fit into the limits, the base grid; if it does not fit either, none.
+    Under `schedule: paper`, they are the runs of the first levels, as far as these levels are
+    certain to run and fit into the limits.
     """
     max_runs, max_flops = job_limits(question)
 

@@ -128,8 +128,8 @@ class Rehearsal:
 
 @lru_cache(maxsize=256)
 def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
-    """The result of the study's schedule on a bowl. The study's limits apply. The runs at the
-    target are left out.
+    """The result of the study's schedule on a bowl. The study's limits apply. The coordinate check
+    and the runs at the target are left out.
     """
     bowl, done, planned = Bowl.drawn(ladder, number), list[Done](), list[Point]()
     while stage := next_stage(question.schedule, question.paper, ladder, tuple(done)):

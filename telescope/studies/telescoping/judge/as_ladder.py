@@ -63,7 +63,7 @@ def octaves(row: SweepRun, name: AxisName) -> float:
 
 
 def weight_decays_tried(sweep: Sweep) -> list[float]:
-    """The weight decays tried, ascending. Empty if the sweep has no column for them."""
+    """The weight decays tried, ascending. Empty if the sweep states none."""
     return sorted({row.weight_decay for row in sweep.rows if row.weight_decay is not None})
 
 
@@ -72,8 +72,8 @@ def near_optimum(stage: Done) -> Done:
     octaves in lr of the point with the lowest loss, and the runs at the next lower and the next
     higher lr with a finite loss.
 
-    A sweep contains the whole grid at every width. Far from the optimum, real losses deviate from
-    the model, and the many far points would outweigh the few points that determine the optimum. If
+    A sweep often contains the whole grid at every width. Far from the optimum, real losses deviate
+    from the model, and many far points would outweigh the few points that determine the optimum. If
     far points are included, a 90 % interval may contain the true value in only 60 % of cases. If
     they are left out, it does so in 90 % of cases.
     """

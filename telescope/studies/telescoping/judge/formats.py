@@ -2,7 +2,7 @@
 
 A *sweep* is a table with one row per training run. Columns may come in any order, and their names
 in upper or lower case. Unknown columns are ignored, and a note names them. The problem of a row is
-reported with its line (CSV) or its number (JSON), its column if a single cell is wrong, and the
+reported with the row's line (CSV) or number (JSON), the column if a single cell is wrong, and the
 remedy.
 """
 
@@ -30,9 +30,9 @@ def read_csv(content: bytes) -> Sweep:
     InvalidInput with the problems of the file.
     """
     if len(content) > MOST_BYTES:
-        raise InvalidInput.of(
-            "", f"is larger than {MOST_BYTES} bytes; keep one row per run, with its final loss"
-        )
+        columns = ", ".join((*NEEDED, *OPTIONAL))
+        message = f"is larger than {MOST_BYTES} bytes; keep one row per run, and only the columns"
+        raise InvalidInput.of("", f"{message} {columns}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -56,7 +56,8 @@ def read_csv(content: bytes) -> Sweep:
         lines = list(itertools.islice(filled, MOST_ROWS + 2))
     except csv.Error as error:
         raise InvalidInput.of(
-            str(SourceLine(reader.line_num)), f"is not CSV: {error}; look for an unclosed quote"
+            str(SourceLine(reader.line_num)),
+            f"is not CSV: {error}; check the quotes and the length of the cells, here and above",
         ) from None
     (_, header), *body = lines
     columns = [name.strip().lower() for name in header]
@@ -68,7 +69,7 @@ def check_columns(columns: Sequence[str]) -> None:
     """Raise InvalidInput if a needed column is missing, or if a needed or optional column occurs
     more than once.
     """
-    hint = f"rename the column that holds it (the columns are {', '.join(columns)})"
+    hint = f"rename the column that holds it, or add one (the columns are {', '.join(columns)})"
     missing = [Problem(name, f"no such column; {hint}") for name in NEEDED if name not in columns]
     counts = Counter(columns)
     twice = [
@@ -89,7 +90,7 @@ def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> l
         line = SourceLine(number)
         extra_cells = [cell for cell in cells[len(columns) :] if cell.strip()]
         if extra_cells or len(cells) < len(columns):
-            remedy = "if a run diverged, leave its loss empty but keep all commas"
+            remedy = "separate empty cells too, and quote a cell that contains the separator"
             counts = f"has {len(cells)} cells, but the first line names {len(columns)} columns"
             message = f"{counts}; {remedy}; write decimals with a point, not a comma"
             problems.append(Problem(str(line), message))
@@ -112,9 +113,10 @@ def read_rows(rows: Sequence[Cells]) -> Sweep:
         for row in rows[: MOST_ROWS + 1]
     ]
     submitted = [SweepRow(RowAt(i), row) for i, row in enumerate(lowered)]
+    remedies = {"loss": "give it, or null if the run diverged"}
     refuse(
         [
-            Problem(record.place.at(name), "is missing; give it")
+            Problem(record.place.at(name), f"is missing; {remedies.get(name, 'give it')}")
             for record in submitted
             for name in NEEDED
             if name not in record.cells

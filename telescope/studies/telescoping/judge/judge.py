@@ -79,7 +79,8 @@ class Judgement:
     # empty if no model could be fitted, or if there is only one width
     copying: tuple[Copying, ...]
     # by how many % the loss at the widest width is higher at the best point of the narrowest width
-    # than at its own best point; None in the cases that the function `measured_regret` states
+    # than at the best point of the widest; None in the cases that the function `measured_regret`
+    # states
     measured_regret: float | None
     # fitted law of the loss against width; None if a width has no finite loss, or in the cases that
     # the function `scaling_fit` states
@@ -182,7 +183,7 @@ def width_reasons(
 ) -> tuple[ReasonPart, ...]:
     """The reasons of single widths for the verdict on the sweep. If this verdict is `unbracketed`,
     they are the reasons of the unbracketed widths. Otherwise they are the reasons of all widths if
-    there is no fit, and empty if there is a fit.
+    there is no fit; if there is a fit, there are none.
     """
     if verdict == "unbracketed":
         levels = [level for level in levels if level.verdict == "unbracketed"]

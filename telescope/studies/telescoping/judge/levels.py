@@ -107,8 +107,8 @@ def border_sides(
     The optimum is at a border if the fitted optimum or the point of lowest loss lies beyond the
     border, or inside it by at most a quarter of the outermost grid step. If an axis has only two
     values, the point of lowest loss is always at a border. In this case only the fitted optimum
-    counts, and it must lie at or beyond a border. If every run diverged, the optimum is assumed to
-    lie below the learning rates tried.
+    counts, and it must lie at or beyond a border. An axis with a single value is left out. If every
+    run diverged, the optimum is assumed to lie below the learning rates tried.
     """
     results = outcomes(done, level)
     if not any(o.finite for o in results):
@@ -137,8 +137,8 @@ def add_rates(octaves: Sequence[float]) -> Remark:
 
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
-    """The learning rates to add, in octaves, so that the rates tried and added lie on both sides of
-    a width's optimum. Without a fit, the optimum is assumed to be the best rate tried (`best`).
+    """The learning rates to add near a width's optimum, in octaves: two if only one rate was tried,
+    otherwise at most one. Without a fit, the optimum is assumed to be the best rate tried (`best`).
     """
     centre = float(fit.optima[level, 0]) if fit else best
     candidates = [centre - 1, centre + 1, centre, centre - 2, centre + 2]

@@ -87,7 +87,7 @@ class Column:
 
 WIDTH = Column(
     "width",
-    "must be a whole number of at least 1; give the width of the model",
+    f"must be a whole number from 1 to {WIDEST}; give the width of the model",
     1,
     WIDEST,
     integer=True,
@@ -98,7 +98,7 @@ WEIGHT_DECAY = Column(
 )
 SEED = Column(
     "seed",
-    "must be a whole number; number the repeats, or drop the column",
+    f"must be a whole number from {-WIDEST} to {WIDEST}; number the repeats, or drop the column",
     -WIDEST,
     WIDEST,
     integer=True,

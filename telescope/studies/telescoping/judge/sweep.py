@@ -69,8 +69,8 @@ def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
         message = "has no runs; give a row per finished run, with its width, lr and loss"
         raise InvalidInput.of("", message)
     if len(submitted) > MOST_ROWS:
-        message = f"has more than {MOST_ROWS} rows; keep one row per run, with its final loss"
-        raise InvalidInput.of("", message)
+        remedy = "keep one row per run, with its final loss; if still too many, leave some out"
+        raise InvalidInput.of("", f"has more than {MOST_ROWS} rows; {remedy}")
     optional = {
         name for name in OPTIONAL if any(row.cells.get(name) not in (None, "") for row in submitted)
     }
@@ -144,7 +144,7 @@ def joint_problems(
     width = max(seeds, key=lambda width: len(seeds[width]))
     if len(seeds[width]) > MOST_SEEDS:
         count = f"{len(seeds[width])} {'seeds' if seeded else 'repeats of a point'}"
-        remedy = "keep one row per run, with its final loss"
+        remedy = "keep one row per run, with its final loss; if still too many, leave some out"
         yield Problem("seed", f"width {width} has {count}, more than {MOST_SEEDS}; {remedy}")
     if len(seeds) > MOST_WIDTHS:
         message = f"there are {len(seeds)} widths, more than {MOST_WIDTHS}"

@@ -25,9 +25,9 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, argmin, outcomes
 from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF
 
-# A quadratic is fitted to the runs within this number of octaves to each side of the lowest run, or
-# up to the next values tried if these are farther away. Since the loss is skewed around its
-# optimum, a wider range would bias the vertex.
+# A quadratic is fitted to the runs within this number of octaves to each side of the point of
+# lowest loss, or up to the next values tried if these are farther away. Since the loss is skewed
+# around its optimum, a wider range would bias the vertex.
 REACH = 1.5
 # factors on that range, tried in turn until the range holds enough runs
 WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)
@@ -76,12 +76,13 @@ class Carried:
 
 
 def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
-    """The optimum of a level. `None` if the learning rate has no optimum between the values tried.
+    """The optimum of a level. `None` if the runs determine no optimum of the learning rate between
+    the values tried.
 
-    Some axes are held at their value in the run of lowest loss: merely swept axes (those with fewer
-    than three values in the base grid), axes with fewer than three values at this level, and axes
-    on which the vertex lies outside the values tried. If no quadratic with a minimum can be fitted,
-    the last axis that is not yet held is held too, and the fit is repeated.
+    Some axes are held at their value at the point of lowest loss: merely swept axes (those with
+    fewer than three values in the base grid), axes with fewer than three values at this level, and
+    axes on which the vertex lies outside the values tried. If no quadratic with a minimum can be
+    fitted, the last axis that is not yet held is held too. The fit is repeated after each change.
     """
     results = outcomes(done, level)
     axes = [i for i in ladder.fitted if len({o.point.x[i] for o in results}) > 2]
@@ -182,8 +183,8 @@ def distance_to_next(values: Sequence[float], best: float) -> float:
 
 def lowest_at(theta: Array, k: int) -> Array | None:
     """The position [axis] of the minimum of a quadratic in k axes. `theta` holds first the k linear
-    coefficients, then the k quadratic coefficients, then the k - 1 products of the first axis with
-    each other axis. `None` if the quadratic has no minimum.
+    coefficients, then the k quadratic coefficients, then the k - 1 coefficients of the products of
+    the first axis with each other axis. `None` if the quadratic has no minimum.
     """
     slope, hessian = theta[:k], np.diag(2 * theta[k : 2 * k])
     hessian[0, 1:] = hessian[1:, 0] = theta[2 * k : 3 * k - 1]

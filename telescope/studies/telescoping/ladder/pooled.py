@@ -10,10 +10,10 @@ excess of a loss over the lowest loss of its level, in %:
     z = 100 (loss / lowest loss of the level - 1) = c_block + f_level(x) + error
     variance of the error = sigma^2 + (ETA max(f, z))^2
 
-sigma is the noise of a run in % of the loss. The term with ETA gives less weight to points high up
-the bowl. The model is fitted by Levenberg-Marquardt under weak priors, so that a solution always
-exists. The estimate at the target is averaged over three drift laws, so that its interval includes
-the uncertainty about the law. Diverged runs take no part in the fit.
+sigma is the noise of a run in % of the loss. The term with the constant ETA (`sample`) gives less
+weight to points high up the bowl. The model is fitted by Levenberg-Marquardt under weak priors, so
+that a solution always exists. The estimate at the target is averaged over three drift laws, so that
+its interval includes the uncertainty about the law. Diverged runs take no part in the fit.
 """
 
 import math

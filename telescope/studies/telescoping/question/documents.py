@@ -59,8 +59,8 @@ def inherited(own: Mapping[str, Any], section: Mapping[str, Any], part: str) -> 
     """The fields of the job's `section` that `collapse` compares with `own`, the complete section
     of an entry. Fields that are equal in both are left out of the entry.
 
-    If the entry has the same model family and preset as the job, these are all fields of `section`.
-    Otherwise they are only the widths.
+    These are only the widths if the section is `model` and the entry has another model family or
+    preset than the job. Otherwise they are all fields of `section`.
     """
     if part == "model" and any(own.get(name) != section.get(name) for name in ("family", "preset")):
         return {name: section[name] for name in LadderWidths.__dataclass_fields__}
@@ -70,9 +70,9 @@ def inherited(own: Mapping[str, Any], section: Mapping[str, Any], part: str) -> 
 def _complete(entry: Any, part: str, section: Any) -> Any:
     """The entry with a complete section: the job's section, changed by the entry's differences.
 
-    An entry of another model family inherits only the widths. An entry that names a preset inherits
-    only the fields that differ from the job's own preset or, if the job names none, from the
-    defaults.
+    An entry of another model family inherits only the widths. Any other entry that names a preset
+    inherits the fields that no preset has (such as the widths) and the fields that differ from the
+    job's own preset or, if the job names none, from the defaults.
     """
     if not isinstance(entry, dict):
         return entry

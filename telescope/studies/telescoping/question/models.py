@@ -58,8 +58,8 @@ class LadderModel(Preset, LadderWidths):
     """telescope's Transformer at all widths of a ladder."""
 
     target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Number of Transformer blocks of the final run. By default it equals `depth`, the number in
-    all trials."""
+    """Number of Transformer blocks of the final run and of the runs of `validate_at_target`. All
+    other trials have `depth` blocks, which is also the default."""
 
     def at(self, width: int) -> ModelSpec:
         """The model at one width."""

@@ -2,10 +2,11 @@
 
 A *ladder* is the search of one optimizer over growing widths. Its *pairing* is its combination of
 scaling rules: Muon's update scale and lr rule, the weight-decay rule, the scale of attention
-scores, and the form of the head. An *objection* to a pairing is a reason why theory expects the
-optimum to move with width. In its text, m is the width divided by the base width. A pairing that is
-most likely a mistake is refused, unless the study sets `force_pairing`. A pairing that runs despite
-an objection is reported as unsound; its ladder runs even if the coordinate check fails.
+scores, and the form of the head. An *objection* to a pairing is a reason from theory to doubt that
+the optimum transfers to the target. In the texts of objections, m is the width divided by the base
+width. A pairing that is most likely a mistake is refused, unless the study sets `force_pairing`. A
+pairing that runs despite an objection is reported as unsound; its ladder runs even if the
+coordinate check fails.
 
 *Assumptions* are the conditions under which an answer holds for a final run that differs from the
 trials in more than width. They are printed with the answer, never applied silently.
@@ -34,7 +35,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Objection:
-    """A reason why theory expects the optimum to move with width."""
+    """A reason from theory to doubt that the optimum transfers to the target."""
 
     field: str  # the document's field at fault
     value: str | int  # the value of that field
@@ -151,13 +152,9 @@ def _depth(question: Question) -> Iterator[Objection]:
     change = question.model.depth_change
     if change is None or question.parametrisation == "mup":
         return
-    reason = f"{question.parametrisation} has no depth rule; CompleteP's rule is applied"
-    yield Objection(
-        "model.target_depth",
-        change.target,
-        reason,
-        Refusal("leave it out, or use parametrisation: mup"),
-    )
+    reason = f"{question.parametrisation} has no depth rule; CompleteP's rule was derived for mup"
+    refusal = Refusal("leave target_depth out, or use parametrisation: mup")
+    yield Objection("model.target_depth", change.target, reason, refusal)
 
 
 def pairing_problems(question: Question) -> tuple[Problem, ...]:
@@ -223,7 +220,7 @@ def as_checked(rules: Pairing, check: CoordinateReport | None) -> Pairing:
     """
     if rules.sound or check is None or check.verdict != "fail":
         return rules
-    cause = "the ladder runs anyway, since its pairing is known to be unsound"
+    cause = "the ladder runs anyway, since a failed check stops only ladders with a sound pairing"
     remark = f"the coordinate check fails ({check.reason}); {cause}"
     return replace(rules, remarks=(*rules.remarks, remark))
 
@@ -235,11 +232,9 @@ def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
         and mup.chosen_update_scale(spec) == "none"
         and not shares_rotary_key(question)
     ):
-        yield (
-            "update scale none needs matrices with the same aspect ratio at every width, "
-            "as in this ladder"
-        )
-    if spec.name == "adamw" and mup.chosen_weight_decay_rule(spec) == "sqrt_width":
+        yield "update scale none needs matrices with the same aspect ratio at every width"
+    rule, exponent = mup.chosen_weight_decay_rule(spec), mup.decay_product_exponent(spec)
+    if spec.name == "adamw" and rule == "sqrt_width" and exponent != 0:
         yield (
             "weight decay grows as sqrt(m), which keeps top singular values equal (arXiv "
             "2510.15262); a constant lr x weight decay needs weight decay that grows as m"
@@ -274,8 +269,8 @@ def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 
 def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]:
-    """The assumptions of an answer about anything but width, as text. They do not change the
-    answer; only the depth rule does, if the target has another depth than the trials.
+    """The assumptions behind an answer, as text. They concern everything in which the final run may
+    differ from the trials, except width. Of these rules, only the depth rule changes the answer.
     """
     return tuple(_assumptions(question, optimizer))
 
@@ -290,7 +285,7 @@ def _assumptions(question: Question, optimizer: OptimizerName) -> Iterator[str]:
     )
     yield (
         f"batch: {horizon.batch_tokens:,} tokens; for kappa times as many, in AdamW's groups: "
-        "lr x sqrt(kappa), weight decay x sqrt(kappa), 1 - beta x kappa, eps / sqrt(kappa)"
+        "lr x sqrt(kappa), weight decay x sqrt(kappa), (1 - beta) x kappa, eps / sqrt(kappa)"
         + ("; for Muon there is no agreed rule" if optimizer == "muon" else "")
     )
     if optimizer == "muon":

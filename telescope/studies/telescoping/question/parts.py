@@ -105,7 +105,7 @@ class Search:
     """Learning rate at the base width. In a Muon run, it is Muon's learning rate."""
     weight_decay: Range | NonNegative = 0.1
     """Weight decay at the base width. It is decoupled: each step multiplies a weight by
-    1 - learning rate x weight decay."""
+    1 - (learning rate x weight decay)."""
     adamw_lr_ratio: Range | None = None
     """In a Muon run, AdamW's learning rate divided by Muon's, at the base width. By default, it is
     not swept, and the job's adamw_lr_ratio holds."""
@@ -159,8 +159,8 @@ class PaperOptions:
     """
     edge: Literal["ignore", "extend", "recentre", "fail"] = "ignore"
     """Action if the optimum lies at a border of the grid: ignore does nothing; extend adds a value
-    beyond the border; recentre moves the window by half its size; fail ends the search of this
-    optimizer."""
+    beyond the border; recentre moves the window by half its size; fail ends the ladder (search of
+    one optimizer)."""
     select: Literal["argmin", "seed_mean_fit"] = "argmin"
     """Choice of the optimum at a width. argmin is the point with the lowest mean loss over the
     seeds; seed_mean_fit is the point nearest to the vertex of a quadratic fitted to the runs, or
@@ -176,7 +176,8 @@ class PaperOptions:
     two swept hyperparameters, and tpe for more."""
     trials: Count | None = None
     """Number of points at the base width for a sampler other than grid; by default 2^(k+3), for k
-    swept hyperparameters. Each doubling of the width divides this number by 4, but not below 4."""
+    swept hyperparameters. Each doubling of the width divides this number by 4, but not below 4; a
+    number below 4 stays the same."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -80,8 +80,8 @@ class Question:
     that they are forced."""
     coordinates: Literal["check", "skip"] = "check"
     """Whether to test in a few steps, before the search, if the parametrisation keeps the size of
-    updates constant over the widths: check tests it, skip does not. A failure ends the search of
-    this optimizer. If its scaling rules are known to be unsound, the failure is only reported.
+    updates constant over the widths: check tests it, skip does not. If an optimizer fails the test,
+    its search ends. If the scaling rules are known to be unsound, the failure is only reported.
     """
     validate_at_target: bool = False
     """At the end, also train at the target width, at the reported learning rate and around it. The

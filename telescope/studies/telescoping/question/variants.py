@@ -77,8 +77,8 @@ def share_of(limits: Limits, variants: int) -> Limits:
 
 
 def variant_of(question: Question, spec: TrialSpec) -> str:
-    """The name of the variant that plans a run. Empty if the job has no `sweep_over`, or if no
-    variant plans this run.
+    """The name of the variant that has a run's model and tokens. Empty if the job has no
+    `sweep_over`, or if there is no such variant.
     """
     matching = (
         variant

@@ -31,11 +31,13 @@ from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 # If a learning rate above the optimum diverged, h of the learning rate is at most CLIFF_SHARE of
 # the distance from the optimum to the nearest such rate. This limit is at least NARROWEST octaves.
 CLIFF_SHARE, NARROWEST = 0.6, 0.5
-# By number of axes: for each of the last axes, the leading axes whose signs are multiplied. The
-# product is a corner's sign on that last axis.
+# By number of axes: a corner's signs on the last one or two axes are not free. Each of these signs
+# is the product of the corner's signs on the leading axes in one of these tuples.
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
-MOST_BLOCKS = 30  # largest number of blocks that a piece of advice asks for
-LR_TOLERANCE = 0.4  # half the interval of the learning rate, in octaves, that is narrow enough
+# largest number of blocks that advice or a remedy asks for; the blocks that rounds 2 to 4 of the
+# schedule still lack are not counted
+MOST_BLOCKS = 30
+LR_TOLERANCE = 0.4  # largest half-width, in octaves, of a narrow enough interval of lr
 
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
@@ -54,8 +56,8 @@ def signs(axes: int, number: int) -> Array:
 
     With one or two axes, the corners are all combinations of signs. With more axes, they are a
     fraction of the combinations: the signs on the last axes are products of the signs on leading
-    axes (FOLLOWERS). Blocks with odd numbers reverse the signs of these products. Two blocks
-    together thus separate effects that a single block cannot tell apart.
+    axes (FOLLOWERS). Blocks with odd numbers reverse the signs of these products. An even
+    and an odd block together thus separate effects that a single block cannot tell apart.
     """
     followers = FOLLOWERS.get(axes, ())
     corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes - len(followers))))

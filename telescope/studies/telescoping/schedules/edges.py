@@ -5,11 +5,11 @@ values or more: the pooled model of all runs then estimates an optimum along it.
 lowest or highest value on an axis, among the values tried and the user's range. A *wall* is a limit
 beyond which no value may be tried.
 
-While the optimum at the base width lies within a quarter of a grid step of a border, the *edge
-rule* adds values beyond that border: two values of the learning rate, or one value of any other
-fitted axis. At the first point with such a value, all other axes have the values nearest to their
-optimum. At each further point, one of the other fitted axes has its second or third nearest value
-instead. The rule adds points at most four times.
+While the optimum at the base width lies beyond a border, or within a quarter of a grid step of it,
+the *edge rule* adds values beyond that border: two values of the learning rate, or one value of any
+other fitted axis. At the first point with such a value, all other axes have the values nearest to
+their optimum. At each further point, one of the other fitted axes has its second or third nearest
+value instead. The rule adds points at most four times.
 """
 
 from collections.abc import Sequence

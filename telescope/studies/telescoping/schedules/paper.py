@@ -89,8 +89,8 @@ def sampler_batch(
 def edge_rule_points(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> Stage | None:
-    """The points that the edge rule adds to a level's grid. `None` if the options have no edge
-    rule, if the optimum lies inside the grid, or if no more points may be tried.
+    """The points that the edge rule adds to a level's grid. `None` if the option `edge` adds no
+    points, if the optimum lies inside the grid, or if no more points may be tried.
     """
     stages = stages_at(done, level)
     if options.edge not in ("extend", "recentre") or len(stages) > EDGE_ROUNDS:

@@ -419,14 +419,17 @@ def test_advice_is_given_where_telescoping_is_not_worth_it() -> None:
     def advice_of(**changes: Any) -> str:
         return " ".join(preview(study(**changes)).advice)
 
-    assert any(
-        phrase in advice_of(model=model_of(32, 64, 64))
-        for phrase in ("at most twice the base width", "sweep width 64 itself")
-    )
+    near = advice_of(model=model_of(32, 64, 64))
+    assert "at most twice the base width" in near or "sweep width 64 itself" in near
+    assert "lower model.base_width" in near
     assert "more than (target / base width)^2 = 16" in advice_of(model=model_of(32, 128, 128))
     assert "the final run takes" in advice_of(model=model_of(32, 128, 256))
     assert advice_of() == ""
-    assert "fewer than three widths" in advice_of(model=model_of(32, 64, 512))
+    deep = model_of(32, 128, 128) | {"target_depth": 256}
+    assert "tuning costs more than the final run" not in advice_of(model=deep)
+    far = advice_of(model=model_of(32, 64, 512))
+    assert "fewer than three widths" in far
+    assert "raise model.calibration_width" in far
 
 
 def test_a_cheaper_choice_that_loses_no_more_is_advised() -> None:

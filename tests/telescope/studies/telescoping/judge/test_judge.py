@@ -402,7 +402,7 @@ def test_a_loss_beyond_all_comparison_counts_as_diverged_and_that_is_said() -> N
         (b"width,lr,seed,loss\n64,0.1,1,2\n\n64,0.1,1,2\n", "decay and seed of line 2"),
         (b"width,lr,loss\n64,0.1\n", "line 2: has 2 cells, but the first line names 3 columns"),
         (b"width;lr;loss\n64;0,1;2\n", "line 2, lr: must be a positive number"),
-        (b'width,lr,loss\n"64,0.1,2\n', "is not CSV.*unclosed quote"),
+        (b'width,lr,loss\n"64,0.1,2\n', "is not CSV.*check the quotes"),
         (bytes(range(256)), "is not UTF-8 text"),
         (b"width,lr,loss\n\0,1,2\n", "is binary, not text"),
         (b"width,lr,loss\n" + b"64,0.1,2.5\n" * 1_000_000, "is larger than 10000000 bytes"),
@@ -432,7 +432,7 @@ def test_many_wrong_lines_are_told_together_but_not_all() -> None:
         ({"rows": 1}, "rows: must be a list of runs"),
         ({"rows": []}, "has no runs"),
         ({"rows": [1]}, "rows.0: must be a mapping"),
-        ({"rows": [{"width": 64, "lr": 0.1}]}, "rows.0.loss: is missing"),
+        ({"rows": [{"width": 64, "lr": 0.1}]}, "loss: is missing; give it, or null if"),
         ({"rows": [{"width": 64, "lr": True, "loss": 1}]}, "rows.0.lr: must be a positive number"),
         (
             {"rows": [{"width": 64, "lr": 10**400, "loss": 1}]},

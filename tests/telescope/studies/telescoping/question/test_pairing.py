@@ -231,6 +231,8 @@ def test_the_control_is_run_unforced_and_marked_unsound(optimizer: str) -> None:
     rules = answered(document_with(optimizer, "standard")).pairing
     assert (rules.sound, rules.forced, rules.head_form) == (False, False, None)
     assert "control" in rules.remarks[0]
+    decaying = named(document_with("adamw", "standard", weight_decay_rule="sqrt_width"))
+    assert len(decaying.remarks) == 1, "under the control weight decay does not grow"
 
 
 @pytest.mark.parametrize(
@@ -380,7 +382,7 @@ def test_a_forced_depth_rule_outside_mup_is_marked() -> None:
         | {"force_pairing": True}
     )
     assert rules.forced
-    assert "CompleteP's rule is applied" in rules.remarks[1]
+    assert "CompleteP's rule was derived for mup" in rules.remarks[1]
 
 
 # Assumptions
@@ -395,7 +397,7 @@ def test_an_answer_says_what_it_takes_for_granted() -> None:
     assert "kappa^-0.5" in by_topic["tokens"]
     assert "weight decay x 1/kappa" in by_topic["tokens"]
     assert "512 tokens" in by_topic["batch"]
-    assert "1 - beta x kappa" in by_topic["batch"]
+    assert "(1 - beta) x kappa" in by_topic["batch"]
     assert "0.5, and was not tuned" in by_topic["ratio"]
     assert "1/sqrt(head size)" in by_topic["attention"]
     assert "trained at 2 blocks, transferred to 8" in by_topic["depth"]
