@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from telescope.train import train_one
 from telescope.train.checkpoint import CheckpointFile
+from telescope.trials.lattice import OCTAVE_PARTS
 from telescope.trials.spec import TrialSpec
 from tests.files.installation import TEXT, Installation, ended, get, told
 
@@ -26,6 +27,7 @@ FOLDER = Path(__file__).parent / "files" / "before_restructuring"
 CHECKOUT = Path(__file__).parents[1]
 SPEC = TypeAdapter(TrialSpec)
 OF_THE_RUN = ("id", "seconds", "worker", "attempt", "flops_spent", "_at", "version", "numerics")
+LAST_BITS = 1e-12  # relative difference of a number that is computed from equal losses
 ROUNDING = 2e-3  # relative difference of a loss between processors, as for the golden losses
 
 
@@ -88,6 +90,10 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[str]:
     elif isinstance(old, str) and " " in old:
         if not (isinstance(new, str) and new):
             yield f"{path} has no words: {new!r}"
+    elif isinstance(old, float) and isinstance(new, float):
+        # some numbers are computed on each request, and processors differ in the last bits
+        if not math.isclose(old, new, rel_tol=LAST_BITS):
+            yield f"{path}: {old!r} -> {new!r}"
     elif old != new:
         yield f"{path}: {old!r} -> {new!r}"
 
@@ -154,11 +160,15 @@ def test_an_interrupted_job_continues_to_the_result_of_an_undisturbed_one(
         assert ended(http, interrupted["job"]["id"])["state"] == "SUCCEEDED"
     continued = told(http, interrupted["job"]["id"])
     expected, trials = trials_by_digest(undisturbed), trials_by_digest(continued)
-    assert expected.keys() == trials.keys()
-    for digest, trial in trials.items():
-        assert trial["loss"] == pytest.approx(expected[digest]["loss"], rel=ROUNDING)
+    assert len(trials) == len(expected)
+    # on a processor with other last bits, a fit may plan a rate one step of the lattice away
+    assert len(expected.keys() - trials.keys()) <= 2
+    for digest in expected.keys() & trials.keys():
+        assert trials[digest]["loss"] == pytest.approx(expected[digest]["loss"], rel=ROUNDING)
         for key in ("state", "step", "flops"):
-            assert trial[key] == expected[digest][key]
+            assert trials[digest][key] == expected[digest][key]
+    for digest in trials.keys() - expected.keys():
+        assert any(is_neighbour(trials[digest], old) for old in undisturbed["trials"])
 
     running = interrupted_trial(before)
     resumed = trials[running["digest"]]
@@ -170,7 +180,10 @@ def test_an_interrupted_job_continues_to_the_result_of_an_undisturbed_one(
         assert old == {key: trials[old["digest"]][key] for key in old}
 
     started_today = trials.keys() - {running["digest"]} - {trial["digest"] for trial in completed}
-    if all(trials[digest]["loss"] == expected[digest]["loss"] for digest in started_today):
+    if all(
+        digest in expected and trials[digest]["loss"] == expected[digest]["loss"]
+        for digest in started_today
+    ):
         # the processor is of the same kind, and everything is equal to the last bit
         reports = without_the_run(undisturbed["report"]), without_the_run(continued["report"])
         assert list(differences(*reports)) == []
@@ -193,6 +206,13 @@ def interrupted_trial(before: Before) -> Any:
     trials = before.jobs["interrupted"]["trials"]
     (running,) = [trial for trial in trials if trial["state"] == "RUNNING"]
     return running
+
+
+def is_neighbour(trial: Any, other: Any) -> bool:
+    """Whether two trials differ in their learning rate alone, by one step of the lattice."""
+    octaves = abs(math.log2(trial["lr"] / other["lr"]))
+    same = all(trial[key] == other[key] for key in ("width", "seed", "optimizer", "steps"))
+    return same and octaves * OCTAVE_PARTS < 1.5
 
 
 def trials_by_digest(document: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The commands about corpora, the texts that models are trained on.
 
 `telescope corpus add` registers a file or folder under a name. `telescope corpus list` lists the
-names that jobs can use. The names are stored in the folder TELESCOPE_HOME. `telescope serve` and
-`telescope run` know the names in the folder TELESCOPE_HOME that they use.
+names that jobs can use. The names are stored in the folder TELESCOPE_HOME. A service, or a run of
+`telescope run`, knows only the names that are stored in its own TELESCOPE_HOME.
 """
 
 from pathlib import Path

@@ -60,8 +60,8 @@ class PlanRecord(JobRecord):
 
         A completed trial of another job is equal if it has the same digest and was trained with
         `numerics`, which name the device and the software. Pending trials on which FLOPs were
-        already spent, and trials whose ids are in `held`, stay pending. The trials that are
-        completed have no curve of their own and spend no FLOPs. Returns their number.
+        already spent, and trials whose ids are in `held`, stay pending. The trials that this method
+        completes have no curve of their own and spend no FLOPs. Returns the number of these trials.
         """
         not_begun = (trials.c.flops_spent == 0) & trials.c.id.not_in(held)
         is_pending = (trials.c.job_id == job_id) & (trials.c.state == TrialState.PENDING)

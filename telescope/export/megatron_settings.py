@@ -46,7 +46,8 @@ KNOWN_MODEL_FIELDS = (
     "base_width",
     "base_depth",
 )
-"""The fields of a model that the exported flags express, or for which the user adds other flags."""
+"""The fields of a model that can be exported: the exported flags express them, the user adds other
+flags for them, or `model_refusals` checks that they need no flag."""
 
 TORCH = "or use --to torch"
 ONE_WEIGHT_DECAY = (
@@ -83,7 +84,7 @@ class MegatronSettings:
 
     muon: bool
     lr: float
-    decoupled_lr: float | None  # learning rate of embedding and readout; None if it is `lr`
+    decoupled_lr: float | None  # learning rate of embedding and readout; None without its flag
     weight_decay: float
     eps: float
     width_multiplier: float | None  # None without --use-mup

@@ -199,7 +199,8 @@ def carry_out(
 
 
 def check(base: TrialSpec, target_width: int) -> CoordinateReport:
-    """Check the parametrisation of `base`, a trial at the base width, in this process. No width
-    above the base width exceeds `target_width`. For example:
+    """Check the parametrisation of `base`, a trial at the base width, in this process. The check
+    trains models at the base width and at wider widths, up to `target_width`. If these widths are
+    too few, it also trains narrower models. For example:
     `check(spec, target_width=1024).verdict`."""
     return carry_out(design(base, target_width), train_one)

@@ -36,11 +36,13 @@ from telescope.trials.optimizer import OptimizerSpec
 from tests.telescope.export.answers import answered, document, run_of
 
 STEPS = 20
-ROUNDING = 1e-5
-"""Tolerated relative difference of a step's loss. Where this was measured, losses agreed to 3e-7,
-their last bits, in Muon's runs too: products in bfloat16 are the same one by one and stacked. A
-machine that adds them up in another order changes the last bit of a few of them, 1/256 of an entry
-of an update; the mistakes in BROKEN change losses by 1e-3 and more."""
+ROUNDING = {"adamw": 1e-5, "muon": 1e-4}
+"""Tolerated relative difference of a step's loss, by optimizer. On some processors, losses agree
+to 3e-7, their last bits, with either optimizer. On an AMD EPYC, the loss of the first step already
+differs in its last bit. Muon rounds to bfloat16, where a last bit is 1/256 of an entry of an
+update, so its losses then differ by 1.4e-5 to 3.3e-5. AdamW's losses still agree to 1e-5."""
+MISTAKE = 5e-4
+"""Least relative difference that a mistake in BROKEN makes; measured: 1e-3 and more."""
 TIED = {"tied_embeddings": True, "query_heads_per_kv": 2, "qk_norm": True, "mlp": "relu2"}
 RMS = {"optimizer_options": {"update_scale": "rms_match", "momentum": 0.9, "nesterov": False}}
 COSINE = {"horizon": {"steps": 24, "batch_tokens": 128, "decay": "cosine", "warmup_fraction": 0.3}}
@@ -220,18 +222,18 @@ def worst(losses: list[float], expected: list[float]) -> float:
 def test_it_trains_the_target_as_telescope_does_to_rounding(trained: Any, name: str) -> None:
     expected, alone = trained
     assert expected[name][-1] < expected[name][0] - 0.5, "it has learned something"
-    assert worst(alone[name], expected[name]) < ROUNDING
+    assert worst(alone[name], expected[name]) < ROUNDING[name.split(",", maxsplit=1)[0]]
 
 
 def test_a_model_that_applies_no_multipliers_is_configured_from_outside(trained: Any) -> None:
     expected, alone = trained
-    assert worst(alone["a model of one's own"], expected["muon"]) < ROUNDING
+    assert worst(alone["a model of one's own"], expected["muon"]) < ROUNDING["muon"]
 
 
 @pytest.mark.parametrize("mistake", BROKEN)
 def test_code_with_one_wrong_number_or_line_trains_differently(trained: Any, mistake: str) -> None:
     expected, alone = trained
-    assert worst(alone[mistake], expected["muon"]) > 50 * ROUNDING
+    assert worst(alone[mistake], expected["muon"]) > MISTAKE
 
 
 # What the text says

@@ -7,7 +7,7 @@ each of the three narrowest widths. Later it adds blocks where they reduce the u
 
 The remedy consists of the blocks that `robust` would add with a larger budget. First come the
 missing blocks of rounds 2 to 4. Then come further blocks, until every interval at the target is
-narrow enough.
+narrow enough. There is no remedy if that takes more than MOST_BLOCKS further blocks.
 
 More runs at the same widths do not help in two cases: if the optimum still drifts with width, or if
 rounds 2 to 4 are complete and the pooled fit (the model of all runs) already has narrow enough
@@ -32,8 +32,9 @@ def missing_blocks(progress: LadderProgress, fit: Fit, drifting: bool = False) -
     """The level of each block that should be run to resolve the ladder. `drifting` states whether
     the optimum still drifts with width.
 
-    Empty if no blocks suffice, or if the schedule has no budget. No blocks suffice for a ladder
-    with a single width below the target, since it cannot show any drift.
+    Empty if blocks do not suffice, if too many would be needed, or if the schedule has no budget.
+    Blocks do not suffice for a ladder with a single width below the target, since such a ladder
+    cannot show any drift.
     """
     ladder, top = progress.ladder, blocks.top_level(progress.done)
     if (ladder.levels == 1 and ladder.doublings) or not ladder.has_budget:

@@ -91,7 +91,7 @@ def variant_of(question: Question, spec: TrialSpec) -> str:
 
 
 def builds_at_some_width(model: AnyLadderModel, spec: AnyModel) -> bool:
-    """Whether `spec` is `model` at some width."""
+    """Whether `spec` is `model` at some width, or its target, which may have another depth."""
     try:
         return spec in (model.at(spec.width), model.target)
     except ValueError:  # the architecture has no such width
