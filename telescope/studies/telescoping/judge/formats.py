@@ -30,9 +30,9 @@ def read_csv(content: bytes) -> Sweep:
     InvalidInput with the problems of the file.
     """
     if len(content) > MOST_BYTES:
-        columns = ", ".join((*NEEDED, *OPTIONAL))
+        names = ", ".join((*NEEDED, *OPTIONAL))
         message = f"is larger than {MOST_BYTES} bytes; keep one row per run, and only the columns"
-        raise InvalidInput.of("", f"{message} {columns}")
+        raise InvalidInput.of("", f"{message} {names}")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
