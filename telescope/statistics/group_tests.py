@@ -1,0 +1,210 @@
+"""Tests whether two groups of times to an event differ, and corrections for several tests.
+
+Censored times take part in all tests but `t_test` (telescope.statistics.survival).
+
+Parts: `paired_permutation` · `mann_whitney` · `log_rank`, over strata · `spread_ratio` · `t_test` ·
+`holm`, the correction.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from telescope.statistics.estimates import Array
+from telescope.statistics.survival import Durations, log_ratio
+
+MOST_ENUMERATED = 14  # pairs up to which all 2^n exchanges of labels are enumerated
+SAMPLED = 20_000  # random exchanges of labels beyond
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """A two-sided test: its p-value and the smallest that it can give with so many runs."""
+
+    p: float
+    smallest_p: float
+
+
+def paired_permutation(a: Durations, b: Durations, until: float) -> TestResult:
+    """Test that both groups of pairs have one distribution: the log ratio of restricted means under
+    all exchanges of labels within pairs, or under many random ones."""
+    swaps = exchanges(len(a.times))
+    return exchange_test(log_ratio(a, b, until), exchanged_log_ratios(a, b, until, swaps))
+
+
+def exchanges(pairs: int) -> NDArray[np.bool_]:  # (exchanges, pairs)
+    """The pairs whose labels are exchanged: all ways if there are few pairs, otherwise none and
+    many random ones. The first row exchanges none."""
+    if pairs <= MOST_ENUMERATED:
+        return np.array(list(product((False, True), repeat=pairs)))
+    swaps = np.random.default_rng(0).random((SAMPLED, pairs)) < 0.5
+    swaps[0] = False
+    return swaps
+
+
+def exchange_test(observed: float, exchanged: Array) -> TestResult:
+    """The share of exchanges that give a statistic at least as far from 0 as the observed one."""
+    p = float((np.abs(exchanged) >= abs(observed) - 1e-12).mean())
+    enumerated = math.log2(len(exchanged)).is_integer()
+    return TestResult(p, (2 if enumerated else 1) / len(exchanged))
+
+
+def exchanged_log_ratios(
+    a: Durations, b: Durations, until: float, swaps: NDArray[np.bool_]
+) -> Array:
+    """The log ratios of restricted means, one per row of `swaps` (exchanges, n)."""
+    simple = all(bool(np.all(d.reached | (d.times >= until))) for d in (a, b))
+    if not simple:
+        return np.array(
+            [log_ratio(a.swapped(b, swap), b.swapped(a, swap), until) for swap in swaps]
+        )
+    cut_a, cut_b = np.minimum(a.times, until), np.minimum(b.times, until)
+    first = np.where(swaps, cut_b, cut_a).mean(axis=1)
+    second = np.where(swaps, cut_a, cut_b).mean(axis=1)
+    ratios: Array = np.log(first / second)
+    return ratios
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The Mann-Whitney test, and the chance that a run of the first group is earlier than one of
+    the second, ties counted half."""
+
+    chance: float
+    test: TestResult
+
+
+def mann_whitney(a: Durations, b: Durations) -> Earlier:
+    """Compare the ranks of two groups with one budget; censored runs rank last and tie. The p-value
+    is exact as long as there are at most 20,000 ways to divide the runs into groups."""
+    ranked_a, ranked_b = (np.where(d.reached, d.times, math.inf) for d in (a, b))
+    ranks = stats.rankdata(np.concatenate([ranked_a, ranked_b]))
+    n, m = len(ranked_a), len(ranked_b)
+    ways = math.comb(n + m, n)
+    u = float(ranks[:n].sum()) - n * (n + 1) / 2  # pairs in which a is the later one
+    if ways <= SAMPLED:
+        p = exact_rank_p(ranks, n)
+    else:
+        p = float(stats.mannwhitneyu(ranks[:n], ranks[n:], method="asymptotic").pvalue)
+    return Earlier(1 - u / (n * m), TestResult(p, min(1.0, 2 / ways)))
+
+
+def exact_rank_p(ranks: Array, n: int) -> float:
+    """Share of all ways to choose n of the ranks whose sum is as far from its mean as that of the
+    first n."""
+    # dynamic programming over the doubled ranks, which are whole numbers even for ties
+    doubled = np.rint(2 * ranks).astype(int)
+    total = int(doubled.sum())
+    counts = np.zeros((n + 1, total + 1))
+    counts[0, 0] = 1.0
+    for rank in doubled:
+        counts[1:, rank:] += counts[:-1, : total + 1 - rank].copy()
+    sums = np.arange(total + 1)
+    mean = n * total / len(ranks)
+    observed = abs(int(doubled[:n].sum()) - mean)
+    extreme = np.abs(sums - mean) >= observed - 1e-9
+    return float(counts[n, extreme].sum() / counts[n].sum())
+
+
+@dataclass(frozen=True)
+class LogRank:
+    """The log-rank test over strata: the hazard of the first group against the second."""
+
+    chi2: float
+    p: float
+    events: int  # over both groups and all strata
+    excess: float  # events of the first group beyond those expected without a difference
+
+
+def log_rank(strata: Sequence[tuple[Durations, Durations]]) -> LogRank | None:
+    """The stratified log-rank test: observed minus expected events of the first group, and their
+    variance, summed over strata. None without variance, for instance without events."""
+    excess, variance, events = 0.0, 0.0, 0
+    for a, b in strata:
+        times = np.concatenate([a.times, b.times])
+        reached = np.concatenate([a.reached, b.reached])
+        for time in np.unique(times[reached]):
+            at_risk_a, at_risk = int((a.times >= time).sum()), int((times >= time).sum())
+            dead_a = int(((a.times == time) & a.reached).sum())
+            dead = int(((times == time) & reached).sum())
+            share = at_risk_a / at_risk
+            events += dead
+            excess += dead_a - dead * share
+            if at_risk > 1:
+                variance += dead * share * (1 - share) * (at_risk - dead) / (at_risk - 1)
+    if variance <= 0:
+        return None
+    chi2 = excess**2 / variance
+    return LogRank(chi2, float(stats.chi2.sf(chi2, 1)), events, excess)
+
+
+@dataclass(frozen=True)
+class SpreadRatio:
+    """The spread of one group's times relative to another's: the ratio of the mean absolute
+    deviations of log times from their medians; None if the second has none."""
+
+    value: float | None
+    test: TestResult
+
+
+def spread_ratio(a: Durations, b: Durations, until: float) -> SpreadRatio:
+    """Compare how tight two paired groups are, with times cut off at `until`. The test exchanges
+    labels within pairs after each group was centred on its median."""
+    centred_a, centred_b = (
+        deviations(np.log(np.minimum(durations.times, until))) for durations in (a, b)
+    )
+    swaps = exchanges(len(centred_a))
+    first = np.where(swaps, centred_b, centred_a).mean(axis=1)
+    second = np.where(swaps, centred_a, centred_b).mean(axis=1)
+    spread_a, spread_b = float(centred_a.mean()), float(centred_b.mean())
+    value = spread_a / spread_b if spread_b > 0 else None
+    return SpreadRatio(value, exchange_test(spread_a - spread_b, first - second))
+
+
+def deviations(values: Array) -> Array:
+    """Absolute deviations from the median."""
+    result: Array = np.abs(values - np.median(values))
+    return result
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Holm's adjusted p-values, in the given order: all of those below alpha can be rejected with a
+    chance of at most alpha of any false rejection."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for place, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = largest
+    return tuple(adjusted)
+
+
+@dataclass(frozen=True)
+class TTest:
+    """Student's or Welch's t-test of two means, two-sided."""
+
+    mean_a: float
+    mean_b: float
+    t: float
+    df: float
+    p: float
+    n: int
+
+
+def t_test(a: Sequence[float], b: Sequence[float], equal_variances: bool) -> TTest | None:
+    """The t-test of two samples: Student's with equal variances, otherwise Welch's. None if a
+    sample has fewer than two values, or if no value differs from its mean."""
+    if min(len(a), len(b)) < 2 or (len(set(a)) == 1 and len(set(b)) == 1):
+        return None
+    with warnings.catch_warnings():
+        # scipy warns of a sample without variance, for which the test is still defined
+        warnings.simplefilter("ignore", RuntimeWarning)
+        result = stats.ttest_ind(a, b, equal_var=equal_variances)
+    mean_a, mean_b = float(np.mean(a)), float(np.mean(b))
+    t, df, p = float(result.statistic), float(result.df), float(result.pvalue)
+    return TTest(mean_a, mean_b, t, df, p, len(a) + len(b))

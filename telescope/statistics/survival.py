@@ -1,0 +1,165 @@
+"""Times to an event, some of them censored: curves, means and ratios.
+
+A run that does not reach the event within its budget takes longer than the budget: its time is
+*right-censored*. Leaving such runs out would favour the group that fails more often, so all
+functions take them into account.
+
+The *restricted mean* up to a time is the mean of the times, each cut off there; it is the area
+under the Kaplan-Meier curve. Groups are *paired* if run i of one group shares everything but the
+treatment with run i of the other. telescope.statistics.group_tests tests whether groups differ.
+
+Parts: `Durations` · `kaplan_meier`, `median_time` · `restricted_mean`, `ratio_of_means` ·
+`pairs_needed`.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import stdtrit
+
+from telescope.statistics.estimates import QUANTILE, Array, Estimate
+
+MOST_PAIRS = 1000  # largest number of pairs that is recommended
+CONFIDENCE = 2 * QUANTILE - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Durations:
+    """The times of a group of runs; a time that is not `reached` is a lower bound."""
+
+    times: Array  # (n,)
+    reached: NDArray[np.bool_]  # (n,)
+
+    @classmethod
+    def of(cls, times: Sequence[float | None], budget: float) -> "Durations":
+        """Times of runs with one budget; None for a run that did not reach the event within it."""
+        return cls(
+            np.array([budget if time is None else time for time in times], dtype=np.float64),
+            np.array([time is not None for time in times]),
+        )
+
+    @property
+    def censored(self) -> int:
+        """Number of runs that did not reach the event."""
+        return int((~self.reached).sum())
+
+    def swapped(self, other: "Durations", swap: NDArray[np.bool_]) -> "Durations":
+        """This group with the runs of another in the pairs that `swap` marks."""
+        return Durations(
+            np.where(swap, other.times, self.times), np.where(swap, other.reached, self.reached)
+        )
+
+    def without(self, index: int) -> "Durations":
+        """The group without one run."""
+        return Durations(np.delete(self.times, index), np.delete(self.reached, index))
+
+
+@dataclass(frozen=True, eq=False)
+class SurvivalCurve:
+    """The estimated share of runs that have not reached the event after each time, with pointwise
+    90 % intervals (log-log)."""
+
+    times: Array  # ascending
+    share: Array
+    low: Array
+    high: Array
+
+
+def kaplan_meier(durations: Durations) -> SurvivalCurve:
+    """The Kaplan-Meier curve of a group."""
+    survival = stats.ecdf(censored(durations)).sf
+    with warnings.catch_warnings():
+        # the interval is undefined where all runs, or none, are left
+        warnings.simplefilter("ignore", RuntimeWarning)
+        interval = survival.confidence_interval(CONFIDENCE, method="log-log")
+    share = survival.probabilities
+    # where the interval is undefined, the curve itself stands for it
+    low, high = (
+        np.where(np.isfinite(bound.probabilities), bound.probabilities, share)
+        for bound in (interval.low, interval.high)
+    )
+    return SurvivalCurve(survival.quantiles, share, low, high)
+
+
+def censored(durations: Durations) -> stats.CensoredData:
+    """The times in scipy's form."""
+    return stats.CensoredData(
+        uncensored=durations.times[durations.reached], right=durations.times[~durations.reached]
+    )
+
+
+@dataclass(frozen=True)
+class MedianTime:
+    """The time by which half of the runs reach the event, with a 90 % interval (Brookmeyer and
+    Crowley); None where too few runs reached it."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+def median_time(durations: Durations) -> MedianTime:
+    """The median time of a group."""
+    curve = kaplan_meier(durations)
+
+    def first_below(share: Array) -> float | None:
+        """The first time at which a curve is at or below one half."""
+        below = np.flatnonzero(share <= 0.5 + 1e-12)  # a product of shares is rounded
+        return float(curve.times[below[0]]) if len(below) else None
+
+    return MedianTime(first_below(curve.share), first_below(curve.low), first_below(curve.high))
+
+
+def restricted_mean(durations: Durations, until: float) -> float:
+    """The mean of the times, each cut off at `until`: the area under the Kaplan-Meier curve up to
+    there. Beyond the last time, the curve keeps its last value."""
+    times, reached = durations.times, durations.reached
+    if bool(np.all(reached | (times >= until))):
+        return float(np.minimum(times, until).mean())
+    survival = stats.ecdf(censored(durations)).sf
+    inside = survival.quantiles < until
+    edges = np.concatenate([[0.0], survival.quantiles[inside], [until]])
+    shares = np.concatenate([[1.0], survival.probabilities[inside]])
+    return float(np.diff(edges) @ shares)
+
+
+def log_ratio(a: Durations, b: Durations, until: float) -> float:
+    """Logarithm of the ratio of two restricted means, a's divided by b's."""
+    return math.log(restricted_mean(a, until) / restricted_mean(b, until))
+
+
+def ratio_of_means(a: Durations, b: Durations, until: float) -> Estimate:
+    """The ratio of the restricted means of paired groups, a's divided by b's, with a 90 % interval:
+    Student's t around the logarithm, whose variance is the jackknife's over pairs."""
+    n, value = len(a.times), log_ratio(a, b, until)
+    if n < 2:
+        return Estimate(math.exp(value), 0.0, math.inf)
+    half = float(stdtrit(n - 1, QUANTILE)) * jackknife_error(a, b, until)
+    return Estimate(math.exp(value), math.exp(value - half), math.exp(value + half))
+
+
+def jackknife_error(a: Durations, b: Durations, until: float) -> float:
+    """Standard error of the log ratio of restricted means, from leaving out one pair at a time."""
+    n = len(a.times)
+    left_out = np.array([log_ratio(a.without(i), b.without(i), until) for i in range(n)])
+    return math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
+
+
+def pairs_needed(a: Durations, b: Durations, until: float, alpha: float) -> int | None:
+    """The number of pairs, more than there are, at which a test at level `alpha` would be likely to
+    tell a log ratio of this size from 0. None if more than MOST_PAIRS would be needed, or if the
+    spread of a single pair is unknown."""
+    n, size = len(a.times), abs(log_ratio(a, b, until))
+    if n < 2:
+        return None
+    deviation = jackknife_error(a, b, until) * math.sqrt(n)
+    counts = np.unique(np.geomspace(n + 1, MOST_PAIRS, 400).astype(int))
+    # by a t-test with a chance of one half, and by what an exchange of labels can give at all
+    told = stdtrit(counts - 1, 1 - alpha / 2) * deviation / np.sqrt(counts) < size
+    enough = told & (2.0 ** (1 - np.minimum(counts, 60)) < alpha)
+    return int(counts[enough][0]) if enough.any() else None
