@@ -46,4 +46,4 @@ def test_loggers_without_ray_tune_stop_the_coordinator_but_no_migration(
     assert migrated.exit_code == 0, migrated.output
     refused = CliRunner().invoke(app, ["coordinator", *database])
     assert refused.exit_code == 2
-    assert "set TELESCOPE_EXECUTOR=ray_tune, or unset this" in refused.output
+    assert "choose the executor ray_tune, or unset this" in refused.output

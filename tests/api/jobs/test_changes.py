@@ -80,7 +80,7 @@ def test_another_preset_replaces_the_fields_that_the_old_preset_filled_in() -> N
 
 @pytest.mark.parametrize("patch", [[1], "limits", 7, None])
 def test_a_patch_that_is_no_mapping_is_refused(patch: Any) -> None:
-    with pytest.raises(InvalidInput, match="must be a mapping of fields to values"):
+    with pytest.raises(InvalidInput, match="must map the fields to change"):
         patched({}, patch)
 
 

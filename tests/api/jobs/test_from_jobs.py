@@ -183,9 +183,8 @@ def test_the_variant_with_the_architecture_of_the_study_is_used(
     squared = question_from(
         job, model=MODEL | {"width": 64, "base_width": 32, "mlp": "relu2", "tied_embeddings": True}
     )
-    assert (
-        "differs from this study in model.mlp, even in its closest variant (tied gelu)"
-        in refusal(squared, record)
+    assert "differs from this study in model.mlp (its closest variant is tied gelu)" in refusal(
+        squared, record
     )
 
 

@@ -256,7 +256,7 @@ def test_seconds_come_from_the_nearest_shape_that_the_latest_device_trained() ->
 def test_without_any_rate_the_seconds_are_marked_as_estimated() -> None:
     forecast = preview(study())
     assert forecast.estimated
-    assert "assumes" in forecast.ladders[0].pace.source
+    assert "the assumed speed" in forecast.ladders[0].pace.source
     assert forecast.seconds.least > forecast.flops.least / 20e9
     assert forecast.seconds.least <= forecast.seconds.expected <= forecast.seconds.most
 
