@@ -78,6 +78,15 @@ MODULE: dict[str, Any] = {
     "search": {"lr": {"low": 0.003, "high": 0.2, "points": 4}, "weight_decay": 0.1},
     "schedule": "paper",
 }
+GROKKING: dict[str, Any] = {
+    "kind": "grokking",
+    "name": "sums",
+    "model": {"width": 16, "depth": 1, "head_dim": 8, "mlp_ratio": 2, "dropout": 0.1},
+    "data": {"task": "add", "modulus": 7, "train_share": 0.6},
+    "runs": {"epochs": 16, "batch_rows": 10, "evaluate_epochs": 2, "sustained_evaluations": 2},
+    "tuning": {"lr": {"low": 0.01, "high": 0.1, "points": 2}, "extensions": 1},
+    "seeds": 2,
+}
 TIMES = ("seconds", "hours", "dominance")
 
 
@@ -90,8 +99,13 @@ def without_times(document: Any) -> Any:
             if not any(name in key for name in TIMES)
         }
     if isinstance(document, list):
-        return [without_times(value) for value in document]
+        return [without_times(value) for value in document if not in_seconds(value)]
     return document
+
+
+def in_seconds(value: Any) -> bool:
+    """True for a row of a table that is measured in seconds."""
+    return isinstance(value, dict) and value.get("unit") == "seconds"
 
 
 def plain_loop(document: dict[str, Any], home: Path) -> Any:
@@ -112,6 +126,11 @@ def plain_report(session_home: Path) -> Any:
 def plain_comparison(session_home: Path) -> Any:
     """The report on `BATCHES`, where branches do not resume from the state of their trunk."""
     return plain_loop(BATCHES, session_home)
+
+
+@pytest.fixture(scope="module")
+def plain_grokking(session_home: Path) -> Any:
+    return plain_loop(GROKKING, session_home)
 
 
 def free_port() -> int:
@@ -340,6 +359,48 @@ def test_api_csv_and_command_line_give_the_same_answer_to_a_target_loss(service:
         assert list(csv.DictReader(table_csv.splitlines())) == [
             {name: cell(value) for name, value in row.items()} for row in document["rows"]
         ]
+
+
+def test_api_csv_and_command_line_agree_on_a_grokking_job(
+    service: Service, plain_grokking: Any
+) -> None:
+    job = service.client.submit(GROKKING)
+    wait_until_succeeded(service, job.id, 120)
+    report = service.client.document(job.id)
+    assert without_times(report) == plain_grokking
+    assert report["final"]
+    assert {trial.stage for trial in service.client.trials(job.id)} == {"tuning", "runs"}
+    command = ["grokking", job.id, "--url", service.client.url, "--table"]
+    tables = {
+        "cells": service.client.grokking_cells(job.id),
+        "runs": service.client.grokking_runs(job.id),
+    }
+    assert [registry.report_document(run) for run in tables["runs"]] == report["runs"]
+    output = json.loads(command_output(*command, "cells", "--json"))
+    assert output["items"] == list(map(registry.report_document, tables["cells"]))
+    for table, rows in tables.items():
+        table_csv = service.client.grokking_csv(job.id, table)
+        assert list(csv.DictReader(table_csv.splitlines())) == [
+            {name: cell(value) for name, value in registry.report_document(row).items()}
+            for row in rows
+        ]
+    assert command_output(*command, "runs", "--csv") == table_csv
+
+
+@pytest.mark.slow
+def test_a_dead_coordinator_changes_nothing_of_a_grokking_study(
+    service: Service, plain_grokking: Any
+) -> None:
+    job_id = service.client.submit(GROKKING | {"reuse": False}).id
+    wait_for_trials(service, job_id, 2)
+    finished, coordinator = completed_trials(service, job_id), service.coordinator()
+    assert coordinator is not None
+    service.record_processes()
+    coordinator.kill()
+    wait_until_succeeded(service, job_id, 180)
+    assert without_times(service.client.document(job_id)) == plain_grokking
+    trials = completed_trials(service, job_id)
+    assert finished.items() <= trials.items(), "a finished trial ran again"
 
 
 def command_output(*words: str) -> str:

@@ -10,7 +10,7 @@ The modules, in reading order:
 - `service`: the commands that start the processes of a service
 - `solo`: running a job without a service
 - `remote`: the jobs of a service
-- `coordinates`, `corpus`, `examples`, `export`, `frontier`, `judge`: one command or group of
-  commands each
+- `coordinates`, `corpus`, `examples`, `export`, `frontier`, `grokking`, `judge`: one command or
+  group of commands each
 - `demo`: the program that `make demo` runs
 """

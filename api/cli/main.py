@@ -9,14 +9,14 @@ a plot fails after the result has been printed, the error follows as a second do
 The exit status is one of these:
 
 - 0: The command succeeded.
-- 1: The verdict is not resolved or not yet final, or the coordinate check failed.
+- 1: The verdict does not answer the job's question (docs/verdicts.md) or is not yet final, or the
+  coordinate check failed.
 - 2: The input or the request is invalid, or a Python package is missing.
 - 3: The job failed, `watch` followed a job that was cancelled, or telescope itself or something
   that it depends on failed.
 - 130: Ctrl-C interrupted the command. (After Ctrl-C, `serve` and `coordinator` exit with 0.)
 
-Commands import modules that load slowly (torch, SQLAlchemy, FastAPI, matplotlib) only when they
-run, so that `--help` prints at once.
+Commands import slow modules (torch, SQLAlchemy, FastAPI, matplotlib) only when they run.
 """
 
 from collections.abc import Callable
@@ -33,6 +33,7 @@ from api.cli.corpus import corpora
 from api.cli.examples import examples
 from api.cli.export import export
 from api.cli.frontier import frontier
+from api.cli.grokking import grokking
 from api.cli.judge import judge
 from api.cli.options import AsJson, JobFile, JobId, Plot, ServiceUrl
 from api.cli.output import Commands, JobInterrupted, console, json_value, show_json
@@ -52,11 +53,11 @@ app = typer.Typer(
         "versions of the model and transfers the optimum to the wide model."
     ),
     epilog=(
-        "The exit status is 0 if the command succeeds; 1 if the verdict is not resolved or not yet "
-        "final, or if the coordinate check failed; 2 if the input or the request is invalid, or if "
-        "a Python package is missing; 3 if the job failed, if `watch` followed a job that was "
-        "cancelled, or if telescope itself or something that it depends on failed; 130 after "
-        "Ctrl-C, except that `serve` and `coordinator` then exit with 0."
+        "The exit status is 0 if the command succeeds; 1 if the verdict does not answer the "
+        "question or is not yet final, or if the coordinate check failed; 2 if the input or the "
+        "request is invalid, or if a Python package is missing; 3 if the job failed, if `watch` "
+        "followed a job that was cancelled, or if telescope itself or something that it depends "
+        "on failed; 130 after Ctrl-C, except that `serve` and `coordinator` then exit with 0."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -179,8 +180,9 @@ def result(
 ) -> None:
     """Print a job's result, or the interim result if the job has not ended.
 
-    The exit status is 3 if the job failed. Otherwise it is 0 if the result is final and resolved,
-    and 1 if not.
+    The exit status is 3 if the job failed. Otherwise it is 0 if the result is final and its verdict
+    answers the question, and 1 if not. In most kinds of job, only `resolved` does; in jobs of kind
+    grokking, every verdict but `unbracketed` and `unresolved`.
 
     Example: telescope result JOB --plot result.png
     """
@@ -278,6 +280,7 @@ app.command(rich_help_panel=JOBS)(coordinates)
 app.command(rich_help_panel=JOBS)(examples)
 app.command(rich_help_panel=JOBS)(export)
 app.command(rich_help_panel=JOBS)(frontier)
+app.command(rich_help_panel=JOBS)(grokking)
 app.command(rich_help_panel=JOBS)(judge)
 app.add_typer(corpora, name="corpus", rich_help_panel=JOBS)
 app.add_typer(processes)

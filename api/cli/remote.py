@@ -83,9 +83,10 @@ def conclude(
     """Print a job's result, write a plot if `plot` is given, and exit.
 
     The exit status is 3 if the job failed. Otherwise it is 0 if the report is final and its verdict
-    is resolved, and 1 if not.
+    answers the question of the job, and 1 if not.
     """
     from api.terminal.views import view_of  # lazy import: slow to load
+    from telescope.studies.registry import is_conclusive
 
     view, report = view_of(result.study["kind"]), result.report
     if as_json:
@@ -99,4 +100,4 @@ def conclude(
         print(f"The job is {job.state}: {reason}", file=sys.stderr)
     if job.state is JobState.FAILED:
         raise typer.Exit(3)
-    raise typer.Exit(0 if report["final"] and report["verdict"] == "resolved" else 1)
+    raise typer.Exit(0 if is_conclusive(result.study["kind"], report) else 1)

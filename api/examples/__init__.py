@@ -39,6 +39,9 @@ EXAMPLES: Mapping[str, Example] = {
     "compute_time": Example(
         "compute_time.yaml", "Muon against AdamW: tokens needed for a loss, by batch size"
     ),
+    "grokking": Example(
+        "grokking.yaml", "Muon against AdamW: which one generalises sooner (grokking)"
+    ),
     "llama": Example("llama.yaml", "a model of your own: here, Llama of the transformers library"),
     "huggingface": Example(
         "huggingface.py", "the Python module that builds the model of llama.yaml"

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from api.http import errors
 from api.http.bodies import BodyLimit
 from api.http.openapi import add_schemas
-from api.http.routes import corpora, export, frontier, health, jobs, judgements, results
+from api.http.routes import corpora, export, frontier, grokking, health, jobs, judgements, results
 from api.jobs.analyses import Analyses
 from api.settings import Settings
 from api.store.store import Store
@@ -45,7 +45,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.analyses = Analyses()
     app.add_middleware(BodyLimit)
     errors.install(app)
-    for resource in (jobs, results, judgements, corpora, frontier, export, health):
+    for resource in (jobs, results, judgements, corpora, frontier, grokking, export, health):
         app.include_router(resource.router)
     add_schemas(app.openapi(), registry.KINDS.values())
     return app

@@ -16,6 +16,9 @@ from telescope.client.resources import WIRE, Corpus, Curve, TrialSummary
 from telescope.statistics.frontier import Dominance
 from telescope.statistics.token_ratio import Direction
 from telescope.studies.compute_time.rows import BatchRow, BatchSummary, FrontierRow, RatioRow
+from telescope.studies.grokking.report import StudyVerdict
+from telescope.studies.grokking.rows import RunRow
+from telescope.studies.grokking.tables import CellTableRow
 from telescope.trials.spec import TrialSpec
 
 Item = TypeVar("Item")
@@ -135,6 +138,27 @@ class RatioPage(ItemPage[RatioRow]):
     there is no trend."""
     note: str
     """The reason why there are no items. It is empty if there are items."""
+
+
+class GrokkingCellsPage(ItemPage[CellTableRow]):
+    """The cells of a grokking job: each task with each softmax, first for sustained generalisation,
+    then for the first crossing of 95 %."""
+
+    table: Literal["cells"] = "cells"
+    final: bool
+    """True if the report of the job is final, so that no row will be added or changed."""
+    verdict: StudyVerdict
+    """Verdict of the job; `reason` of a row gives the reason for the verdict of its cell."""
+
+
+class GrokkingRunsPage(ItemPage[RunRow]):
+    """The finished runs of a grokking job by cell and optimizer, tuning runs first."""
+
+    table: Literal["runs"] = "runs"
+    final: bool
+    """True if the report of the job is final, so that no row will be added or changed."""
+    verdict: StudyVerdict
+    """Verdict of the job."""
 
 
 class Corpora(Resource):

@@ -17,17 +17,23 @@ from typing import Any
 
 from telescope.data import corpora, tokenizer
 from telescope.errors import InvalidInput, Problem
-from telescope.trials.data import DataSpec
+from telescope.trials.data import AnyData
+from telescope.trials.table import TableSpec
 
 
-def require_open(data_by_field: Mapping[str, DataSpec], roots: Sequence[Path]) -> None:
-    """Raise InvalidInput if a corpus or a tokenizer is a path outside the folders `roots`.
+def require_open(data_by_field: Mapping[str, AnyData], roots: Sequence[Path]) -> None:
+    """Raise InvalidInput if a corpus, a tokenizer or the file of a table is a path outside the
+    folders `roots`.
 
     `data_by_field` maps the name of each field that describes data, such as `data`, to the field's
     value.
     """
     problems = []
     for field, data in data_by_field.items():
+        if isinstance(data, TableSpec):
+            if data.file and not is_open(data.file, roots):
+                problems.append(Problem(f"{field}.file", path_remedy(roots), data.file))
+            continue
         for part in data.parts:
             if corpora.is_path(part.corpus) and not is_open(part.corpus, roots):
                 names = ", ".join(corpus.name for corpus in corpora.available())

@@ -8,6 +8,7 @@ The modules, in reading order:
 - `ladder_tables`, `evidence`, `variants`: parts of these reports
 - `forecast`: the expected cost of jobs of kind telescope
 - `compute_time`: reports and the expected cost of jobs of kind compute_time
+- `grokking`, `grokking_tables`: reports, tables and the expected cost of jobs of kind grokking
 - `frontier`, `batch_tables`: further tables of jobs of kind compute_time
 - `progress`: a summary of the progress of a job
 - `follow`: prints the summary whenever it changes

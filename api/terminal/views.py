@@ -13,10 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from api.terminal import compute_time, forecast, frontier, telescoping
+from api.terminal import compute_time, forecast, frontier, grokking, telescoping
 from api.terminal.progress import TrialLike
 from telescope.errors import InvalidInput
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
+from telescope.studies.grokking.kind import KIND as GROKKING
 from telescope.studies.telescoping.kind import KIND as TELESCOPING
 
 JsonDocument = dict[str, Any]
@@ -68,6 +69,14 @@ def picture_compute_time(result: JobResult, path: Path) -> None:
     frontier.plot_tables(frontier.parse_tables(tables), path, result.name)
 
 
+def show_grokking(report: JsonDocument, study: JsonDocument, console: Console) -> None:
+    grokking.show(grokking.parse_report(report), console)
+
+
+def picture_grokking(result: JobResult, path: Path) -> None:
+    grokking.plot_grokking(grokking.parse_report(result.report), path, result.name)
+
+
 def show_any(report: JsonDocument, study: JsonDocument, console: Console) -> None:
     """Print a report as a table of its fields."""
     console.print(fields(report))
@@ -110,6 +119,7 @@ GENERIC = View(show_any, show_any_forecast, no_picture)
 VIEWS: dict[str, View] = {
     TELESCOPING.name: View(show_telescoping, forecast.show_forecast, picture_telescoping),
     COMPUTE_TIME.name: View(show_compute_time, compute_time.show_bill, picture_compute_time),
+    GROKKING.name: View(show_grokking, grokking.show_bill, picture_grokking),
 }
 
 

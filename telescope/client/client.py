@@ -3,8 +3,8 @@
 `Client` has a method for every endpoint of `/v1`. Most methods return frozen values: the resources
 of `telescope.client.resources`, or the reports, previews and answers of `telescope.studies`. The
 type of a report or a preview depends on the kind of the job. Fields that only a newer service sends
-are left out. `document` and `levels` return JSON as the service sent it. `export` and `csv` return
-text.
+are left out. `document` and `levels` return JSON as the service sent it. `export`, `csv` and
+`grokking_csv` return text.
 
 If the service reports an error, the client raises an error of `telescope.errors` with the same
 message and the same problems. While the service cannot be reached or reports `Unavailable`, the
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from telescope.client.connection import without_none
+from telescope.client.grokking import GrokkingTables
 from telescope.client.jobs import JobRequests
 from telescope.client.pages import as_type, job_path, kind_named
 from telescope.client.resources import Corpus, Curve, TrialDetail, TrialSummary
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from telescope.studies.kind import Report
 
 
-class Client(JobRequests, Tables):
+class Client(JobRequests, Tables, GrokkingTables):
     """A client of one service. The client is a context manager, and is not thread-safe."""
 
     # Results of a job

@@ -195,7 +195,7 @@ def schedule_of(horizon: HorizonSpec) -> LearningRateSchedule:
 
 
 def provenance(run: FinalRun) -> Provenance:
-    ladder, data = run.ladder, run.spec.data
+    ladder, data = run.ladder, run.question.data
     return Provenance(
         job=run.source.job,
         name=run.source.name,

@@ -82,7 +82,7 @@ def flags_text(run: FinalRun) -> str:
 
 def flags_header(run: FinalRun) -> Iterator[str]:
     """Comments on the source and use of the flags, and on the values that the flags cannot set."""
-    horizon, data = run.spec.horizon, run.spec.data
+    horizon, data = run.spec.horizon, run.question.data
     source = (
         f"Megatron-LM flags for {run.spec.optimizer.name} at width {model_of_flags(run).width}. "
         f"telescope found them in job {run.source.job} "

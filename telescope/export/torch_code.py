@@ -162,7 +162,7 @@ def module_docstring(run: FinalRun, usage: str) -> str:
 def provenance_rows(run: FinalRun) -> dict[str, str]:
     """The rows that state where the numbers come from: the text of each row, by the row's name. A
     row with an empty text is left out of the docstring."""
-    ladder, data = run.ladder, run.spec.data
+    ladder, data = run.ladder, run.question.data
     values = "; ".join(
         f"{name} {estimate.value:.6g} "
         f"({estimate.low:.3g} to {estimate.high:.3g}, {estimate.status})"

@@ -2,11 +2,17 @@
 
 The files in reading order:
 
-- telescope's own model: `attention` and `transformer`.
+- telescope's own model: `attention`, `dropout` and `transformer`.
 - A user's model: `factory` imports the function that builds it. `uses` records how a forward pass
   uses each parameter. `classification` and `reading` find each parameter's role: embedding, hidden
   matrix, readout or vector. `multipliers` scales inputs and outputs of modules. `user_layers` finds
   the modules that training measures. `user_model` is the model in training.
 - Both: `family` defines the interfaces that both kinds of model share. `own_family` and
+<<<<<<< HEAD
   `user_family` implement them. `build` builds the model that a specification describes.
+  `losses` defines the losses on logits.
+=======
+  `user_family` implement them. `build` builds the model that a specification describes. `losses`
+  defines losses on logits.
+>>>>>>> grokking
 """

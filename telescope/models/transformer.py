@@ -8,14 +8,15 @@ the factors and initial values that depend on width or depth.
 Letters in the shapes of tensors: B batch, T context, D width, F feed-forward units, V vocabulary.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from telescope.models.attention import Angles, Attention, LatentAttention, Scores, rotary
+from telescope.models.dropout import Dropout, seed_dropout
 from telescope.models.family import Layer
 from telescope.parametrisation import initial_values, mup
 from telescope.parametrisation.layout import MATRIX, MatrixLayout
@@ -62,12 +63,13 @@ class FeedForward(nn.Module):
         self.activation = ACTIVATIONS[spec.mlp]
         self.up = nn.Linear(spec.width, spec.hidden, bias=False)
         self.gate = nn.Linear(spec.width, spec.hidden, bias=False) if spec.gated else None
+        self.dropout = Dropout(spec.dropout) if spec.dropout else nn.Identity()
         self.down = nn.Linear(spec.hidden, spec.width, bias=False)
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         up = self.up(x)  # (B, T, F)
         inner = self.activation(up) if self.gate is None else self.activation(self.gate(x)) * up
-        result: Tensor = self.down(inner)
+        result: Tensor = self.down(self.dropout(inner))
         return result
 
 
@@ -117,9 +119,9 @@ class Transformer(nn.Module):
         context = tokens.shape[1]
         x = self.embedding(tokens)
         angles: Angles | None = None
-        if self.positions is None:
+        if self.spec.positions == "rotary":
             angles = self.cos[:context], self.sin[:context]  # type: ignore[index]  # buffers
-        else:
+        elif self.positions is not None:
             # Every window gets its own indices. A pack (telescope.train.pack) holds the windows of
             # several models, and looks up each window in the table of the window's own model.
             x = x + self.positions(torch.arange(context, device=tokens.device).expand(tokens.shape))
@@ -151,7 +153,9 @@ class Transformer(nn.Module):
         initialise(self, optimizer, seed)
 
     def reseed(self, seed: int) -> None:
-        """Do nothing: the model draws no random numbers in a step."""
+        """Seed the random numbers of dropout."""
+        if self.spec.dropout:
+            seed_dropout(self, seed, self.embedding.weight.device)
 
     def depth_factors(self, name: str) -> mup.DepthFactors:
         """The factors of CompleteP's depth rule for a parameter in a residual branch. For all other
@@ -179,8 +183,18 @@ class Transformer(nn.Module):
         return self.norm
 
     def evaluating(self) -> AbstractContextManager[None]:
-        """A context manager that does nothing: the model has no dropout."""
-        return nullcontext()
+        """A context manager that switches dropout off."""
+        return without_dropout(self) if self.spec.dropout else nullcontext()
+
+
+@contextmanager
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a `with` block."""
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
 
 
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
@@ -208,6 +222,9 @@ def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
         parameter = model.get_parameter(name)
         if role is Role.VECTOR:
             parameter.fill_(1.0)
+        elif model.spec.initial_values == "torch":
+            shape = parameter.shape
+            parameter.copy_(initial_values.torch_default(role, shape, generator))
         elif (std := init_std(model, name, role, optimizer)) == 0.0:
             parameter.zero_()
         else:

@@ -80,6 +80,16 @@ def width_problem(spec: ModuleSpec, parametrisation: Parametrisation) -> str | N
     return None
 
 
+def pinned_content(name: str) -> str:
+    """The hash of a factory's code. Raises InvalidInput if the code has changed since this process
+    imported it."""
+    content = factory.content(name)
+    if factory.content.__wrapped__(name) != content:
+        message = "the code has changed since telescope imported it; restart telescope"
+        raise InvalidInput.of(FACTORY_FIELD, message, name)
+    return content
+
+
 def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
     """Raise InvalidInput if the model does not take token ids from 0 to `vocab_size` - 1, or if it
     does not return the output that its spec declares."""
@@ -272,8 +282,7 @@ class UserModel(ModuleHolder):
         return ()
 
     def last(self) -> nn.Module | None:
-        """The module that owns the readout's matrix and multiplies the last features by it. None if
-        there is no such module."""
+        """The module that multiplies the last features by the readout's matrix, or None."""
         return readout_module(self.module, self.readings)
 
     def __call__(self, tokens: Tensor) -> Tensor:  # (B, T) -> (B, T, V)
@@ -284,8 +293,7 @@ class UserModel(ModuleHolder):
         return logits
 
     def own_loss(self, windows: Tensor) -> Tensor | None:  # (B, T + 1) -> ()
-        """The mean loss on `windows`, if the model computes its own loss. None if the model returns
-        logits."""
+        """The mean loss on `windows` if the model computes its own loss, otherwise None."""
         if self.spec.output != "loss":
             return None
         result: Tensor = self.module(windows[:, :-1], windows[:, 1:])

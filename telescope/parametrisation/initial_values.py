@@ -1,12 +1,15 @@
 """The initial values of telescope's own Transformer at its base width and base depth.
 
 At other widths, their standard deviations are multiplied by the factors of
-`telescope.parametrisation.mup.factors`, and those of one matrix also by `shared_key_factor`. In
-this module, m = width / base width.
+`telescope.parametrisation.mup.factors`, and those of one matrix also by `shared_key_factor`.
+`torch_default` gives torch's own initial values instead, which no factor multiplies. In this
+module, m = width / base width.
 """
 
 import math
 from collections.abc import Mapping
+
+import torch
 
 from telescope.parametrisation.roles import Role
 from telescope.trials.model import ModelSpec
@@ -42,3 +45,11 @@ spectral condition of muP asks for a norm of order sqrt(fan_out / fan_in), which
 def shared_key_factor(model: ModelSpec, parametrisation: Parametrisation) -> float:
     """The further factor on the initial values of mla's shared rotary key."""
     return float(model.multiplier ** SHARED_KEY_INIT[parametrisation])
+
+
+def torch_default(role: Role, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+    """Values as torch draws them by default: standard normal in torch.nn.Embedding, uniform between
+    -1/sqrt(fan_in) and 1/sqrt(fan_in) in torch.nn.Linear."""
+    if role is Role.EMBEDDING:
+        return torch.randn(shape, generator=generator)
+    return (2 * torch.rand(shape, generator=generator) - 1) / math.sqrt(shape[-1])

@@ -22,8 +22,8 @@ this folder, listed in `telescope.studies.registry`.
 
 In reading order: `kind`, the interface of every kind · `ranges`, of hyperparameters in documents ·
 `problems`, of documents · `coordinates`, a test of a parametrisation · `forecast`, parts of cost
-forecasts · `style`, colours of pictures · `telescoping` and `compute_time`, the kinds · `registry`,
-the list of kinds.
+forecasts · `style`, colours of pictures · `telescoping`, `compute_time` and `grokking`, the kinds ·
+`registry`, the list of kinds.
 """
 
 from collections.abc import Callable, Iterable

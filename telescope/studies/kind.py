@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from telescope.errors import Problem
 from telescope.studies.coordinates.design import Design
 from telescope.studies.forecast.pace import Machine
-from telescope.trials.data import DataSpec
+from telescope.trials.data import AnyData
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import OptimizerName
@@ -112,8 +112,8 @@ class Question(Protocol):
         ...
 
     @property
-    def data(self) -> DataSpec:
-        """The data that trials read."""
+    def data(self) -> Any:
+        """The data that trials read: an `AnyData`, or several."""
         ...
 
     @property
@@ -137,7 +137,8 @@ class Report(Protocol):
 
     @property
     def verdict(self) -> str:
-        """`resolved`, or another verdict of the report's kind."""
+        """One of the verdicts of the report's kind; `Kind.conclusive` names those that answer the
+        question."""
         ...
 
     @property
@@ -179,13 +180,13 @@ def single_model(question: Any) -> tuple[Any, ...]:
     return (question.model,)
 
 
-def single_text(question: Question) -> dict[str, DataSpec]:
+def single_text(question: Question) -> Mapping[str, AnyData]:
     """The default of `Kind.texts`, for kinds whose questions have one corpus or mixture of
     corpora."""
     return {"data": question.data}
 
 
-def with_single_text(question: Any, texts: Sequence[DataSpec]) -> Any:
+def with_single_text(question: Any, texts: Sequence[AnyData]) -> Any:
     """The default of `Kind.with_texts`, for kinds whose questions have one corpus or mixture of
     corpora."""
     (data,) = texts
@@ -228,12 +229,15 @@ class Kind(Generic[Q, R, P]):
     expected_flops: Callable[[P], float | None] = unknown_flops
     """The expected FLOPs of the whole study, from its preview; None if unknown. The progress of a
     job is stated as a share of these FLOPs."""
+    conclusive: frozenset[str] = frozenset({"resolved"})
+    """The verdicts that answer the question. With any other verdict, `telescope run` and `telescope
+    result` end with exit status 1."""
     reads_curves: bool = False
     """True if reports need the outlines of trials (their curves, reduced to few points). Plans
     never need outlines."""
-    texts: Callable[[Q], dict[str, DataSpec]] = single_text
+    texts: Callable[[Q], Mapping[str, AnyData]] = single_text
     """The data that trials read, keyed by the field of the document that names the data."""
-    with_texts: Callable[[Q, Sequence[DataSpec]], Q] = with_single_text
+    with_texts: Callable[[Q, Sequence[Any]], Q] = with_single_text
     """The question with other data, given in the order of `texts`."""
     with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_user_models
     """The question with each model replaced by the result of a function of the model and the

@@ -7,20 +7,26 @@ about the data and the users' code to a study, such as hashes.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from telescope.data.algorithmic import resolve_table
 from telescope.data.batches import check_length, resolve
 from telescope.errors import InvalidInput, Problem, closest_name_hint, json_problems
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
+from telescope.studies.grokking.kind import KIND as GROKKING
 from telescope.studies.kind import AnyStudy, Kind
 from telescope.studies.problems import typed_problems
 from telescope.studies.telescoping.kind import KIND as TELESCOPING
-from telescope.trials.data import DataSpec
+from telescope.trials.data import AnyData
+from telescope.trials.table import TableSpec
 
-KINDS: dict[str, Kind[Any, Any, Any]] = {kind.name: kind for kind in (TELESCOPING, COMPUTE_TIME)}
+KINDS: dict[str, Kind[Any, Any, Any]] = {
+    kind.name: kind for kind in (TELESCOPING, COMPUTE_TIME, GROKKING)
+}
 
 
 def parse(document: object) -> AnyStudy:
@@ -49,7 +55,7 @@ def parse(document: object) -> AnyStudy:
     return kind.of(kind.check(question))
 
 
-def texts(study: AnyStudy) -> dict[str, DataSpec]:
+def texts(study: AnyStudy) -> Mapping[str, AnyData]:
     """The data that the trials of a study read, keyed by the field of the document that names the
     data."""
     return study.kind.texts(study.question)
@@ -61,10 +67,10 @@ def resolved(study: AnyStudy) -> AnyStudy:
     Raises InvalidInput if a corpus or model cannot be used, or if the question fails its check.
     """
     kind, question = study.kind, study.question
-    corpora, problems = list[DataSpec](), list[Problem]()
+    corpora, problems = list[AnyData](), list[Problem]()
     for field, data in kind.texts(question).items():
         try:
-            corpora.append(resolved_data(data, max(question.batches)))
+            corpora.append(resolved_data(data, max(question.batches, default=0)))
         except InvalidInput as error:
             problems += [problem.moved("data", field) for problem in error.problems]
     if problems:
@@ -78,11 +84,14 @@ def resolved(study: AnyStudy) -> AnyStudy:
     return kind.of(kind.check(question))
 
 
-def resolved_data(data: DataSpec, batch_tokens: int) -> DataSpec:
+def resolved_data(data: AnyData, batch_tokens: int) -> AnyData:
     """The data with their location, hash and size.
 
-    Raises InvalidInput if a corpus cannot be read or is too short (`check_length`).
+    Raises InvalidInput if a table has problems (`resolve_table`), or if a corpus cannot be read or
+    is too short (`check_length`).
     """
+    if isinstance(data, TableSpec):
+        return resolve_table(data)
     corpus = resolve(data)
     check_length(corpus, batch_tokens)
     return corpus
@@ -101,6 +110,12 @@ def resolved_model(model: Any, vocab_size: int, field: str) -> Any:
 def preview(study: AnyStudy, machine: Machine | None = None) -> Any:
     """The expected trials and cost of a study."""
     return study.preview(machine)
+
+
+def is_conclusive(kind: str, report: Mapping[str, Any]) -> bool:
+    """True if a report, as a JSON document, is final and its verdict answers the question."""
+    answers = KINDS[kind].conclusive if kind in KINDS else ("resolved",)
+    return bool(report["final"]) and report["verdict"] in answers
 
 
 def to_document(study: AnyStudy) -> dict[str, Any]:

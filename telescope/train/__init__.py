@@ -3,8 +3,9 @@ shapes.
 
 The files in reading order:
 
-- One trial in training: `run`, with `evaluation` (the held-out loss) and `divergence` (the test
-  that decides whether a run has diverged). `loop` takes the steps of all trials in a pack.
+- One trial in training: `run`, with `training_data` (the batches), `evaluation` (the held-out
+  loss), `table_evaluation` (accuracies on the table of a task) and `divergence` (the test that
+  decides whether a run has diverged). `loop` takes the steps of all trials in a pack.
 - Several trials as one program: `pack`, `compiled` (compilation by torch.compile) and `program`
   (the choice of the fastest program).
 - Further parts: `probes` (measurements inside the model), `checkpoint` (files from which a trial

@@ -37,6 +37,7 @@ from telescope.train.probes import KEPT_TOKENS, POWER_STEPS, VECTORS
 from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.spec import TrialSpec
+from telescope.trials.table import TableSpec
 from telescope.trials.types import MuonSplit
 
 
@@ -81,8 +82,10 @@ def orthogonalised(model: AnyModel, split: MuonSplit) -> tuple[tuple[int, int], 
 def step_flops(spec: TrialSpec) -> float:
     """Operations of one optimizer step of this trial."""
     model, horizon = spec.model, spec.horizon
-    flops = horizon.batch_tokens * training_flops_per_token(
-        model, spec.data.vocab_size, spec.data.context
+    flops = (
+        spec.windows
+        * spec.data.context
+        * training_flops_per_token(model, spec.data.vocab_size, spec.data.context)
     )
     if spec.optimizer.name == "muon":
         flops += newton_schulz_flops(
@@ -106,6 +109,8 @@ def evaluation_flops(spec: TrialSpec, windows: int | None = None) -> float:
     """Operations of one held-out loss. `windows` is the number of windows; by default, it is the
     number that the spec asks for."""
     context = spec.data.context
+    if isinstance(spec.data, TableSpec):
+        windows = spec.data.train_rows + spec.data.held_out_rows
     windows = windows or max(1, spec.horizon.evaluation_tokens // context)
     return forward_flops(spec, windows * context)
 
@@ -145,11 +150,16 @@ def flops_until(
     is the number of windows of a held-out loss; by default, it is the number that the spec asks
     for."""
     training = (step - spec.branch_step) * step_flops(spec)
+    if isinstance(spec.data, TableSpec):  # whose last batch of an epoch is smaller
+        missing = step * spec.windows * spec.data.context - spec.tokens_until(step)
+        training -= missing * training_flops_per_token(
+            spec.model, spec.data.vocab_size, spec.data.context
+        )
     evaluations = evaluations_until(spec, step, diverged) * evaluation_flops(spec, windows)
     spent = training + evaluations
     if spec.measure == "coordinates":
         return spent + (step + 1) * beginning_flops(spec)
-    ends = spec.measure == "loss" and step == spec.horizon.steps and not diverged
+    ends = spec.measures_ending and step == spec.horizon.steps and not diverged
     return spent + (ending_flops(spec) if ends else 0.0)
 
 

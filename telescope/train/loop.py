@@ -107,9 +107,11 @@ def step_runs(runs: Sequence[TrainingRun], losses: pack.Losses = pack.losses) ->
     micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
     total = torch.zeros(len(runs), device=runs[0].device)
     for windows in micro_batches:
-        loss = losses(models, torch.stack(windows)) / len(micro_batches)
+        loss = pack.losses_of_members(losses, models, windows) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
         total += loss.detach()
+    for run in runs:
+        run.data.observe_step(run.model, run.evaluates_at(run.step + 1))
     factors = [lr_factor(run.spec.horizon, run.step) for run in runs]
     step_together([run.optimizer for run in runs], factors)
     for monitor in monitors:
@@ -139,6 +141,7 @@ def train(
     shapes = {pack.shape(spec) for spec in specs}
     assert len(shapes) == 1, "the trials of a pack must have one shape"
     files = checkpoints or [None] * len(specs)
+    losses = pack.program_of(specs[0], losses)
     runs = {index: TrainingRun(spec) for index, spec in enumerate(specs)}
     if specs[0].measure == "coordinates":
         for index, run in runs.items():

@@ -33,10 +33,14 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from telescope.models.build import family_of
+from telescope.models.dropout import share_generators
 from telescope.models.family import Model
+from telescope.models.losses import LOSSES
 from telescope.shapes import Float, Int
 from telescope.trials.model import AnyModel
 from telescope.trials.spec import TrialSpec
+from telescope.trials.table import TableSpec
+from telescope.trials.types import SoftmaxName
 
 Losses = Callable[[Sequence[Model], Tensor], Tensor]
 """The type of a program: the function `losses`, or another function that computes the same."""
@@ -50,8 +54,8 @@ def shape(spec: TrialSpec) -> str:
 
 def _common_spec(spec: TrialSpec) -> TrialSpec:
     """The spec, with fixed values in all fields in which the members of a pack may differ. These
-    fields are the seed, the branch, the kept steps, `stop_below_loss`, the learning-rate schedule,
-    and the hyperparameters that change neither shapes nor operations."""
+    fields are the seed, the split of a table, the branch, the kept steps, `stop_below_loss`, the
+    learning-rate schedule, and the hyperparameters that change neither shapes nor operations."""
     optimizer = replace(
         spec.optimizer,
         lr=1.0,
@@ -71,7 +75,18 @@ def _common_spec(spec: TrialSpec) -> TrialSpec:
         final_lr_fraction=0.0,
         stop_below_loss=None,
     )
-    return replace(spec, optimizer=optimizer, horizon=horizon, seed=0, branch=None, kept_steps=())
+    data = spec.data
+    if isinstance(data, TableSpec):
+        data = replace(data, split_seed=0, content="")
+    return replace(
+        spec,
+        optimizer=optimizer,
+        data=data,
+        horizon=horizon,
+        seed=0,
+        branch=None,
+        kept_steps=(),
+    )
 
 
 def packable(model: AnyModel) -> bool:
@@ -99,6 +114,39 @@ def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Te
     return result
 
 
+def answer_losses(softmax: SoftmaxName) -> Losses:
+    """The program for rows of a table, (P, B, T + 1) with the answer last: the mean loss of each
+    model at the last position of the questions, under a variant of softmax."""
+
+    def losses(models: Sequence[Model], rows: Tensor) -> Tensor:
+        row_losses = LOSSES[softmax](answer_logits(models, rows), rows[:, :, -1].flatten())
+        return row_losses.view(len(models), -1).mean(dim=1)
+
+    return losses
+
+
+def answer_logits(models: Sequence[Model], rows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P*B V"]:
+    """Logits, in float32, of each model at the last position of its own questions."""
+    with torch.autocast("cuda", torch.bfloat16) if rows.is_cuda else nullcontext():
+        return forward(models, rows[:, :, :-1])[:, -1].float()
+
+
+def program_of(spec: TrialSpec, losses: Losses) -> Losses:
+    """The program that trains trials of this shape: `losses` on text, `answer_losses` on tables."""
+    return answer_losses(spec.softmax) if isinstance(spec.data, TableSpec) else losses
+
+
+def losses_of_members(
+    losses: Losses, models: Sequence[Model], windows: Sequence[Tensor]
+) -> Float[Tensor, "P"]:
+    """The losses of all members, in one call if their windows are equally many. At the end of an
+    epoch over a table they differ if some members resumed from a checkpoint and others did not."""
+    if len({len(own) for own in windows}) == 1:
+        return losses(models, torch.stack(list(windows)))
+    pairs = zip(models, windows, strict=True)
+    return torch.cat([losses((model,), own[None]) for model, own in pairs])
+
+
 def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tensor, "P*B T V"]:
     """The logits of each model for its own windows."""
     if len(models) == 1:
@@ -108,6 +156,7 @@ def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tens
         name: torch.stack([model.get_parameter(name) for model in models])
         for name, _ in models[0].named_parameters()
     }
+    share_generators([cast(nn.Module, model) for model in models])
     with Together(len(models)):
         return functional_call(cast(nn.Module, models[0]), stacked_weights, tokens.flatten(0, 1))  # type: ignore[no-any-return]
 

@@ -24,6 +24,7 @@ from telescope.optim.groups import describe_groups
 from telescope.optim.optimizer import build_optimizer, step_together
 from telescope.train import compiled, pack
 from telescope.trials.spec import TrialSpec
+from telescope.trials.table import TableSpec
 
 # A pack is chosen only if it takes less time per trial than this share of the time of a single
 # trial. A compiled program is chosen only if it takes at most this share of the time that the same
@@ -61,7 +62,9 @@ def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
     """
     if trial_bytes(spec) > free_bytes():
         return Program(reason="not measured: a trial needs more memory than packs may take")
-    eager = fastest(spec, max_members, pack.losses)
+    eager = fastest(spec, max_members, pack.program_of(spec, pack.losses))
+    if isinstance(spec.data, TableSpec):
+        return Program(eager.members, reason="not compiled: runs on tables are too short")
     if obstacle := compiled.obstacle():
         return Program(eager.members, reason=f"not compiled: {obstacle}")
     graph = compiled.Graph.of(spec)
@@ -133,7 +136,8 @@ def stepper(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Callable[
     of this size on random tokens, and returns the seconds that the step took."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data, parametrisation = spec.data, spec.optimizer.parametrisation
-    windows = (spec.horizon.micro_batch_tokens or spec.horizon.batch_tokens) // data.context
+    micro = spec.horizon.micro_batch_tokens
+    windows = micro // data.context if micro else spec.windows
     tokens = torch.randint(data.vocab_size, (max_members, windows, data.context + 1), device=device)
     models = [
         build_model(spec.model, data.vocab_size, data.context, parametrisation).to(device)
@@ -143,6 +147,8 @@ def stepper(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Callable[
 
     def step(size: int) -> float:
         started = time.perf_counter()
+        for model in models[:size]:  # a larger pack shared generators of dropout among its members
+            model.reseed(0)
         losses(models[:size], tokens[:size]).sum().backward()  # type: ignore[no-untyped-call]
         step_together(optimizers[:size], [0.0] * size)
         if device == "cuda":

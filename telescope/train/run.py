@@ -14,15 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from telescope.data import batches
 from telescope.models.build import begin
 from telescope.models.family import Model
 from telescope.optim.optimizer import Optimizer, build_optimizer
 from telescope.optim.qk_clip import LogitMonitor
 from telescope.train import probes
 from telescope.train.divergence import LossHistory
-from telescope.train.evaluation import HeldOut
 from telescope.train.flops import flops_until
+from telescope.train.training_data import training_data
 from telescope.trials.horizon import UNTIMED_STEPS
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
@@ -33,9 +32,9 @@ class RunState:
     """The losses of a run at a point of its curve, and whether the run has diverged."""
 
     train_loss: float  # mean training loss since the last point
-    # Held-out loss. inf if the loss is not finite, or if the run has diverged. None if no held-out
-    # loss is due and the run has not diverged.
-    loss: float | None
+    # Metrics of the evaluation, such as `loss`, the held-out loss. Empty if no evaluation is due.
+    # If the run has diverged, `loss` is inf, and the only metric.
+    evaluation: Mapping[str, float]
     diverged: bool
 
 
@@ -44,8 +43,7 @@ class TrainingRun:
 
     def __init__(self, spec: TrialSpec) -> None:
         self.spec = spec
-        self.tokens = batches.open_tokens(spec.data)
-        self.held_out = HeldOut.of(spec, self.tokens)
+        self.data = training_data(spec)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model: Model = begin(spec).to(self.device)
         self.optimizer: Optimizer = build_optimizer(self.model, spec.optimizer)
@@ -75,10 +73,7 @@ class TrainingRun:
     def batch(self, step: int) -> Tensor:  # (windows, context + 1)
         """The windows of a step. If the run measures coordinates, all steps have the windows of
         step 0."""
-        context = self.spec.data.context
-        windows = self.spec.horizon.batch_tokens // context
-        batch_step = 0 if self.spec.measure == "coordinates" else step
-        batch = batches.batch(self.tokens.train, self.spec.seed, batch_step, windows, context)
+        batch = self.data.batch(0 if self.spec.measure == "coordinates" else step)
         return batch.to(self.device, non_blocking=True)
 
     def micro_batches(self) -> tuple[Tensor, ...]:  # each (windows, context + 1)
@@ -109,20 +104,20 @@ class TrainingRun:
         elif self.logit_monitor:
             self.logit_monitor.begin_interval()
 
-    def held_out_loss(self) -> float:
-        """The held-out loss of the model now, in nats per token. inf if the loss is not finite."""
-        return self.held_out.loss(self.model, self.device)
+    def evaluate(self) -> dict[str, float]:
+        """The metrics of the model as it is now. `loss` is the held-out loss, inf if not finite."""
+        return self.data.evaluate(self.model, self.device)
 
     def prepare_ending(self) -> None:
-        """Create `ending` if the next step is the last step and the run measures the loss."""
-        if self.spec.measure == "loss" and self.step + 1 == self.spec.horizon.steps:
+        """Create `ending` if the next step is the last step and the run measures its ending."""
+        if self.spec.measures_ending and self.step + 1 == self.spec.horizon.steps:
             self.ending = probes.RunEnding(self.model, self.batch(self.step)[:1, :-1])
 
     @property
     def point_due(self) -> bool:
         """True if the curve gets a point after the steps taken so far."""
         due = (
-            self.evaluation_due
+            self.evaluates_at(self.step)
             or self.spec.measure == "time"
             or self.step % self.spec.horizon.record_interval == 0
         )
@@ -133,37 +128,38 @@ class TrainingRun:
         the held-out loss if it is due and the run has not diverged."""
         mean = float(self.interval_loss) / self.interval_steps
         self.diverged = self.losses.diverged(mean, self.spec.horizon.steps)
-        loss = self.held_out_loss() if self.evaluation_due and not self.diverged else None
-        target = self.spec.horizon.stop_below_loss
-        self.stopped = loss is not None and target is not None and loss <= target
-        return RunState(mean, math.inf if self.diverged else loss, self.diverged)
+        if not self.evaluates_at(self.step) or self.diverged:
+            return RunState(mean, {"loss": math.inf} if self.diverged else {}, self.diverged)
+        evaluation = self.evaluate()
+        self.stopped = self.data.ends_run(self.curve, evaluation)
+        return RunState(mean, evaluation, diverged=False)
 
     def metrics(self, judgement: RunState) -> dict[str, float]:
         """The metrics of the point at this step. `judgement` is the result of `judge`."""
         metrics = {"train_loss": judgement.train_loss}
         if self.logit_monitor:
             metrics |= self.logit_monitor.metrics()
-        if judgement.loss is not None:
-            metrics["loss"] = judgement.loss
+        metrics |= judgement.evaluation
         if self.ending and not judgement.diverged:
             metrics |= self.ending.metrics()
         if self.spec.measure == "time" and self.ended and not judgement.diverged:
             metrics["step_seconds"] = median_step_seconds(self.curve)
         return metrics
 
-    @property
-    def evaluation_due(self) -> bool:
-        """True if the held-out loss is measured at this step."""
+    def evaluates_at(self, step: int) -> bool:
+        """True if the model is evaluated after this number of steps."""
         every = self.spec.horizon.evaluate_every
-        during_run = self.spec.measure == "loss" and every is not None and self.step % every == 0
-        return during_run or self.step == self.spec.horizon.steps
+        during_run = self.spec.measure == "loss" and every is not None and step % every == 0
+        return during_run or step == self.spec.horizon.steps
 
     def point(self, metrics: dict[str, float]) -> Measurement:
         """Add the point at this step to the curve, and return it. The next step begins a new
         interval."""
-        tokens = self.step * self.spec.horizon.batch_tokens
-        flops = flops_until(self.spec, self.step, self.diverged, self.held_out.count)
+        tokens = self.spec.tokens_until(self.step)
+        flops = flops_until(self.spec, self.step, self.diverged, self.data.evaluated_windows)
         self.curve.append(Measurement(self.step, tokens, flops, self.seconds, metrics))
+        if self.ended:
+            metrics |= self.data.summary(self.curve)
         self.begin_interval()
         return self.curve[-1]
 

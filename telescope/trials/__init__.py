@@ -4,8 +4,10 @@ The files in reading order:
 
 - `types` defines the types of fields in specifications. `lattice` rounds the numbers that a study
   plans.
-- `architecture`, `model`, `presets`, `optimizer`, `mixtures`, `data` and `horizon` define the parts
-  of a specification. `spec` defines the complete specification, and `identity` its digest.
+- `architecture`, `model`, `presets`, `optimizer`, `mixtures`, `table`, `data` and `horizon` define
+  the parts of a specification. `spec` defines the complete specification, and `identity` its
+  digest.
 - `numerics` names the arithmetic by which a trial is computed. `outcome` defines the states, curve
-  points and failures of a trial. `outline` reduces a curve to few points.
+  points and failures of a trial. `outline` reduces a curve to few points. `milestones` finds
+  when a run on a table memorised and generalised.
 """

@@ -71,9 +71,10 @@ class Architecture:
     units must be a whole number at every width."""
     tied_embeddings: bool = False
     """Use the embedding matrix as the output head, too."""
-    positions: Literal["rotary", "learned"] = "rotary"
+    positions: Literal["rotary", "learned", "none"] = "rotary"
     """How the model encodes positions. rotary: queries and keys are rotated by angles that grow
-    with position. learned: each position in the context has an embedding."""
+    with position. learned: each position in the context has an embedding. none: only the causal
+    mask of attention distinguishes positions."""
     rope_base: Positive = 10_000.0
     """Base of the frequencies of rotary positions. With a larger base, the angles grow more slowly
     with position."""
@@ -90,9 +91,9 @@ class Architecture:
 
     @property
     def rotated_dim(self) -> int:
-        """Number of entries of a head's query and key that are rotated by position: 0 for learned
-        positions."""
-        if self.positions == "learned":
+        """Number of entries of a head's query and key that are rotated by position: 0 unless
+        positions are rotary."""
+        if self.positions != "rotary":
             return 0
         return self.head_dim if self.attention == "heads" else self.rotary_dim or self.head_dim // 2
 
@@ -188,7 +189,7 @@ def _latent_problems(model: Architecture) -> Iterator[Problem]:
             "1, or use attention: heads"
         )
         yield Problem("query_heads_per_kv", message, model.query_heads_per_kv)
-    if model.positions == "learned":
+    if model.positions != "rotary":
         message = "mla encodes positions by rotation; use positions: rotary, or attention: heads"
         yield Problem("positions", message, model.positions)
     elif model.rotated_dim % 2:

@@ -1,11 +1,13 @@
 """Specification of the data that a trial reads."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
 
 from telescope.trials import mixtures
+from telescope.trials.table import TableSpec
 from telescope.trials.types import STRICT
 
 # fields of DataSpec that name the sources of the tokens
@@ -46,3 +48,16 @@ class DataSpec:
         """The corpora that windows are drawn from. The weight of each is its share of the data; a
         single corpus has the weight 1."""
         return mixtures.parts(self.corpus)
+
+
+def form(data: Any) -> str:
+    """`table` if a document or a specification names a task, otherwise `text`."""
+    if isinstance(data, Mapping):
+        return "table" if "task" in data else "text"
+    return "table" if isinstance(data, TableSpec) else "text"
+
+
+AnyData = Annotated[
+    Annotated[DataSpec, Tag("text")] | Annotated[TableSpec, Tag("table")], Discriminator(form)
+]
+"""Specification of the data of a trial: a stream of tokens, or the table of an algorithmic task."""

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from telescope.errors import Problem
-from telescope.trials.data import DataSpec
+from telescope.trials.data import AnyData
 from telescope.trials.types import STRICT, Count, Fraction, Positive
 
 # A run that measures the time of a step leaves out this many steps at its start, since they are
@@ -57,6 +57,12 @@ class HorizonSpec:
     evaluate_every. Jobs of the kind telescope cannot use it, since all their runs would end at the
     same loss."""
 
+    sustained_evaluations: Count | None = None
+    """For tables: number of evaluations in a row, with an accuracy of at least 95 % on the held-out
+    rows, that count as sustained generalisation; needs evaluate_every."""
+    stop_when_sustained: bool = False
+    """For tables: end the run once generalisation is sustained; needs sustained_evaluations."""
+
     @model_validator(mode="after")
     def _require_consistent(self) -> "HorizonSpec":
         micro = self.micro_batch_tokens
@@ -70,6 +76,12 @@ class HorizonSpec:
                 "stop_below_loss needs held-out losses during the run; give evaluate_every, too, "
                 "or leave out stop_below_loss"
             )
+        if self.sustained_evaluations is not None and self.evaluate_every is None:
+            raise ValueError(
+                "sustained_evaluations needs evaluations during the run; give evaluate_every, too"
+            )
+        if self.stop_when_sustained and self.sustained_evaluations is None:
+            raise ValueError("stop_when_sustained needs sustained_evaluations; give a number")
         return self
 
     @property
@@ -94,7 +106,7 @@ class Branch:
     """Number of steps that the run shares with its trunk."""
 
 
-def batch_problem(data: DataSpec, horizon: HorizonSpec) -> Problem | None:
+def batch_problem(data: AnyData, horizon: HorizonSpec) -> Problem | None:
     """The problem of a horizon whose batches or micro-batches do not consist of whole windows of
     `data.context` tokens. None if they do. The problem names a field of the horizon."""
     for name, tokens in (

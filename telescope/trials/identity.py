@@ -19,6 +19,11 @@ LATER_FIELDS: tuple[tuple[str, str, Any], ...] = (
     ("optimizer", "qk_clip", None),
     ("optimizer", "qk_clip_alpha", 0.5),
     ("optimizer", "measure_max_logit", False),
+    ("horizon", "sustained_evaluations", None),
+    ("horizon", "stop_when_sustained", False),
+    ("", "softmax", "softmax"),
+    ("model", "dropout", 0.0),
+    ("model", "initial_values", "scaled"),
 )
 """Fields that were added after digests were first stored, each as (part of the spec, name,
 default). The part is empty for a field of the spec itself. `TrialSpec.digest` omits such a field if

@@ -25,6 +25,7 @@ from telescope.trials.types import (
     STRICT,
     Count,
     HeadForm,
+    InitialValues,
     PieceSizes,
     RoleName,
     pairs_with,
@@ -41,6 +42,11 @@ class ModelSpec(Architecture):
     base_width: Count
     base_depth: Count | None = None
     """Depth at which every factor of the depth rule is 1. By default, it is this model's depth."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the hidden units of a feed-forward layer that a training step sets to zero."""
+    initial_values: InitialValues = "scaled"
+    """Initial values of the parameters. scaled: telescope's own, which depend on width and depth.
+    torch: the defaults of torch.nn.Embedding and torch.nn.Linear."""
 
     @model_validator(mode="after")
     def _require_buildable(self) -> "ModelSpec":

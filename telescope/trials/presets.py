@@ -2,8 +2,8 @@
 
 A job may write `model: {preset: llama-like, ...}` instead of all fields of the architecture. The
 preset then fills in the fields that the job leaves out. A field that the job sets takes precedence.
-Presets leave `depth` and `head_dim` at their defaults. A trial's identity does not depend on
-whether a field was set by the job or by a preset.
+Presets leave `depth` and `head_dim` at their defaults; only `grokking` sets both. A trial's
+identity does not depend on whether a field was set by the job or by a preset.
 
 A preset resembles a published model (named in the comments of PRESETS) as far as
 `telescope.trials.architecture.Architecture` allows. For example, all presets have no biases, and
@@ -22,7 +22,7 @@ from telescope.errors import closest_name_hint
 from telescope.trials.architecture import Architecture
 from telescope.trials.types import STRICT, DescribesInherited
 
-PresetName = Literal["gemma-like", "llama-like", "gpt2-like", "mla"]
+PresetName = Literal["gemma-like", "llama-like", "gpt2-like", "mla", "grokking"]
 
 LLAMA = Architecture(
     mlp="gated", mlp_ratio=3.5, norm="rms", positions="rotary", tied_embeddings=False
@@ -44,6 +44,8 @@ PRESETS: Mapping[PresetName, Architecture] = {
     ),
     # DeepSeek-V2-Lite without its experts: like Llama, but with latent attention
     "mla": replace(LLAMA, attention="mla"),
+    # the public code for arXiv 2504.16041 (atveit/torch_grokking), at its width of 128
+    "grokking": Architecture(depth=2, head_dim=128, mlp="gated", mlp_ratio=4.0, rope_base=1e6),
 }
 
 

@@ -14,12 +14,13 @@ from typing import Literal
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
-from telescope.trials.data import ORIGIN, DataSpec
+from telescope.trials.data import ORIGIN, AnyData
 from telescope.trials.horizon import UNTIMED_STEPS, Branch, HorizonSpec, batch_problem
 from telescope.trials.identity import LATER_FIELDS, digest_of, plain_json
 from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec, clip_problems
-from telescope.trials.types import STRICT, Count, require_none
+from telescope.trials.table import TableSpec
+from telescope.trials.types import STRICT, Count, SoftmaxName, require_none
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -28,7 +29,7 @@ class TrialSpec:
 
     model: AnyModel
     optimizer: OptimizerSpec
-    data: DataSpec
+    data: AnyData
     horizon: HorizonSpec
     seed: int = field(default=0)
     """Seed of the initial values, of the order of the data, and of dropout in a user's model."""
@@ -40,6 +41,9 @@ class TrialSpec:
     """The run's *trunk*, which is another trial, and the step from whose saved state the run
     continues. If this state is missing, the run takes all steps itself. None if the run has no
     trunk."""
+    softmax: SoftmaxName = "softmax"
+    """Softmax in the loss (telescope.models.losses). Only runs on the table of an algorithmic task
+    may use a variant."""
     kept_steps: tuple[Count, ...] = ()
     """Steps at which the run saves its state for its *branches*, the trials whose trunk it is. The
     states are kept until the job ends."""
@@ -56,6 +60,11 @@ class TrialSpec:
                 "telescope cannot see the attention logits of a user's model; leave out qk_clip "
                 "and measure_max_logit"
             )
+        if not isinstance(self.data, TableSpec):
+            self._require_text_options()
+        elif self.horizon.micro_batch_tokens is not None:
+            # at the end of an epoch, its parts would have different sizes but equal weights
+            raise ValueError("micro_batch_tokens is for text only; leave it out")
         steps = self.horizon.steps
         if self.branch and self.branch.step >= steps:
             raise ValueError(
@@ -67,6 +76,34 @@ class TrialSpec:
                 f"{steps} steps are too few to time a step; give {UNTIMED_STEPS + 2} or more"
             )
         return self
+
+    def _require_text_options(self) -> None:
+        """Raise ValueError if an option that only tables have is set."""
+        if self.softmax != "softmax":
+            raise ValueError(f"softmax {self.softmax} is for tables only; leave it out")
+        if self.horizon.sustained_evaluations is not None:
+            raise ValueError("sustained_evaluations is for tables only; leave it out")
+
+    @property
+    def windows(self) -> int:
+        """Number of windows, or rows of a table, per step; the last step of an epoch over a table
+        may have fewer rows."""
+        tokens = self.horizon.batch_tokens
+        if isinstance(self.data, TableSpec):
+            return self.data.batch_rows(tokens)
+        return tokens // self.data.context
+
+    def tokens_until(self, step: int) -> int:
+        """Number of tokens that the first `step` steps are trained on."""
+        if isinstance(self.data, TableSpec):
+            return self.data.tokens_until(step, self.horizon.batch_tokens)
+        return step * self.horizon.batch_tokens
+
+    @property
+    def measures_ending(self) -> bool:
+        """True if the run measures the size of its matrices and of their update at its last
+        step."""
+        return self.measure == "loss" and not isinstance(self.data, TableSpec)
 
     @property
     def branch_step(self) -> int:

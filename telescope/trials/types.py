@@ -31,6 +31,8 @@ AttentionKind = Literal["heads", "mla"]
 AttentionScale = Literal["inverse_sqrt", "inverse"]
 HeadForm = Literal["multiplier", "rescaled"]
 MuonSplit = Literal["whole", "heads"]
+InitialValues = Literal["scaled", "torch"]
+SoftmaxName = Literal["softmax", "stablemax", "sparsemax"]
 RoleName = Literal["embedding", "hidden", "readout", "vector"]
 WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "constant"]
 

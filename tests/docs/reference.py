@@ -22,7 +22,11 @@ DOCUMENTS = list(YAML(typ="safe").load_all(Path(__file__).with_name("jobs.yaml")
 
 HEADER = "| field | meaning | values | default | example |\n|---|---|---|---|---|\n"
 LARGEST = 2**31 - 1
-TITLES = {"telescope": "Telescope jobs", "compute_time": "Compute-time jobs"}
+TITLES = {
+    "telescope": "Telescope jobs",
+    "compute_time": "Compute-time jobs",
+    "grokking": "Grokking jobs",
+}
 UNITS = {
     r"(.*_)?tokens|context|tokens|low_tokens": "tokens",
     r"max_seconds|poll_seconds": "seconds",
@@ -38,6 +42,11 @@ UNITS = {
     r"max_trials|max_parallel|trials": "trials",
     r"max_base_runs": "runs at the base width",
     r"seeds": "runs",
+    r"(evaluate_)?epochs": "epochs",
+    r"batch_rows|(train|held_out)_rows": "rows",
+    r"sustained_evaluations": "evaluations",
+    r"warmup_steps": "steps",
+    r"bits": "bits",
     r"query_heads_per_kv": "heads",
     r"max_attempts": "attempts",
     r"doublings": "doublings",
@@ -207,12 +216,13 @@ def jobs_page() -> str:
 <!-- Written by `python -m tests.docs.reference`; do not edit. -->
 
 Every field of a job, block by block. A job is a YAML or JSON document; `kind` chooses between
-[telescope jobs](#telescope-jobs) and [compute-time jobs](#compute-time-jobs). An unknown field is
-refused. A field whose default is *required* must be given wherever its block is given. Examples are
-taken from jobs that are valid as a whole; an example alone may need other fields beside it.
+[telescope jobs](#telescope-jobs), [compute-time jobs](#compute-time-jobs) and
+[grokking jobs](#grokking-jobs). An unknown field is refused. A field whose default is *required*
+must be given wherever its block is given. Examples are taken from jobs that are valid as a whole;
+an example alone may need other fields beside it.
 
-[Jobs](../jobs.md) and [Which optimizer, which batch size](../compute-time.md) explain the two
-kinds.
+[Jobs](../jobs.md), [Which optimizer, which batch size](../compute-time.md) and
+[Which optimizer generalises sooner](../grokking.md) explain the kinds.
 """
     for kind in KINDS:
         for block in blocks(kind).values():

@@ -1,4 +1,5 @@
 """Routes, one module per resource.
 
-In reading order: `jobs` · `results` · `frontier` · `export` · `judgements` · `corpora` · `health`.
+In reading order: `jobs` · `results` · `frontier` · `grokking` · `export` · `judgements` ·
+`corpora` · `health`.
 """

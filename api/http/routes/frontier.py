@@ -12,10 +12,9 @@ current version is in the cache (`api.jobs.analyses`).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from starlette.exceptions import HTTPException
 
 from api.http import bodies, schemas
 from api.http.dependencies import (
@@ -27,7 +26,8 @@ from api.http.dependencies import (
     PageToken,
 )
 from api.http.errors import error_responses
-from api.http.representations import CSV, JSON, csv_text, entity_tag, matches_etag, preferred
+from api.http.representations import CSV, JSON, csv_text, entity_tag, matches_etag
+from api.http.tables import ALSO_CSV, DEFAULT_PAGE_SIZE, preferred_media
 from api.jobs.analyses import analysed, analysed_kinds
 from api.store.pages import cut
 from api.store.rows import JobRow
@@ -44,16 +44,7 @@ from telescope.studies.compute_time.rows import (
 from telescope.trials.types import OptimizerName
 
 MOST_CSV_ROWS = 100_000
-DEFAULT_PAGE_SIZE = 50
 PARAMETERS = ("target_loss", "page_size", "page_token")
-TABLE_HEADERS = {"ETag": {"schema": {"type": "string"}}, "Vary": {"schema": {"type": "string"}}}
-ALSO_CSV: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "In JSON, a page of rows and the summary of the table; in CSV, all rows.",
-        "content": {CSV: {"schema": {"type": "string"}}},
-        "headers": TABLE_HEADERS,
-    }
-}
 
 router = APIRouter(
     prefix="/v1/jobs/{job_id}",
@@ -91,7 +82,7 @@ def frontier(request: TableParameters, optimizer: OptimizerFilter = None) -> Res
     The response also compares the fewest hours of the two optimizers at each number of devices.
     """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
-    table = Table(
+    table = FrontierTable(
         "frontier",
         FrontierRow,
         schemas.FrontierPage,
@@ -107,7 +98,7 @@ def batch_sizes(request: TableParameters, optimizer: OptimizerFilter = None) -> 
     The response also has the token-optimal and the critical batch sizes of each optimizer.
     """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
-    table = Table(
+    table = FrontierTable(
         "batch-sizes",
         BatchRow,
         schemas.BatchPage,
@@ -123,7 +114,7 @@ def token_ratio(request: TableParameters) -> Response:
     The response also has the trend of this ratio as the batch size grows.
     """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS)
-    table = Table(
+    table = FrontierTable(
         "token-ratio",
         RatioRow,
         schemas.RatioPage,
@@ -133,7 +124,7 @@ def token_ratio(request: TableParameters) -> Response:
 
 
 @dataclass(frozen=True)
-class Table:
+class FrontierTable:
     """One of the three tables: its name, its types, and the function that computes the table."""
 
     name: str
@@ -142,15 +133,14 @@ class Table:
     compute: Callable[[Analysis], Answer]
 
 
-def negotiated_table(request: TableRequest, table: Table, optimizer: str | None = None) -> Response:
+def negotiated_table(
+    request: TableRequest, table: FrontierTable, optimizer: str | None = None
+) -> Response:
     """Return a table in the media type that the client prefers.
 
     The response has status 304 if the client already has the table.
     """
-    media = preferred_media(request.http)
-    if media == CSV and (request.page_size or request.page_token):
-        message = "CSV has all rows on one page; leave out page_size and page_token, or accept JSON"
-        raise InvalidInput.of("page_size", message, request.page_size)
+    media = preferred_media(request.http, request.page_size, request.page_token)
     row = request.store.job(request.job_id)
     require_frontier(row)
     app, target_loss = request.http.app, request.target_loss
@@ -170,17 +160,6 @@ def negotiated_table(request: TableRequest, table: Table, optimizer: str | None 
     return Response(document, media_type=JSON, headers=headers)
 
 
-def preferred_media(request: Request) -> str:
-    """Return the media type that the client prefers, JSON or CSV.
-
-    Raises HTTPException with status 406 if the client accepts neither.
-    """
-    media = preferred(",".join(request.headers.getlist("Accept")), (JSON, CSV))
-    if media is None:
-        raise HTTPException(406, f"tables are sent as {JSON} or {CSV}; accept one of these types")
-    return media
-
-
 def require_frontier(row: JobRow) -> None:
     """Raise InvalidInput if jobs of this kind have no tables."""
     if row.kind not in analysed_kinds():
@@ -189,7 +168,7 @@ def require_frontier(row: JobRow) -> None:
         raise InvalidInput.of("job_id", message, row.id)
 
 
-def as_csv(answer: Answer, table: Table) -> str:
+def as_csv(answer: Answer, table: FrontierTable) -> str:
     """Format all rows as CSV; raise InvalidInput if there are more than `MOST_CSV_ROWS`."""
     if len(answer.rows) > MOST_CSV_ROWS:
         limit = f"the table has {len(answer.rows)} rows, and CSV may have at most {MOST_CSV_ROWS}"

@@ -247,7 +247,7 @@ def test_held_out_losses_and_probes_are_not_observed() -> None:
     with torch.no_grad():
         for layer in run.logit_monitor.layers:
             layer.get_parameter("query.weight").mul_(100)
-    run.held_out_loss()
+    run.evaluate()
     run.step = HORIZON.steps - 1
     run.prepare_ending()
     assert run.ending

@@ -308,9 +308,10 @@ def test_the_held_out_loss_is_the_mean_of_the_parts_losses_by_their_shares(texts
         TrainingRun(trial_on(resolve(DataSpec(corpus=f"./{name}.txt", context=32)), n))
         for name, n in (("code", 320), ("prose", 32))
     )
-    assert code.held_out_loss() != prose.held_out_loss()
-    assert mixture.held_out_loss() == pytest.approx(
-        0.97 * code.held_out_loss() + 0.03 * prose.held_out_loss(), rel=1e-6
+    assert code.evaluate()["loss"] != prose.evaluate()["loss"]
+    assert mixture.evaluate()["loss"] == pytest.approx(
+        0.97 * code.evaluate()["loss"] + 0.03 * prose.evaluate()["loss"],
+        rel=1e-6,
     )
 
 
@@ -321,7 +322,7 @@ def test_a_trial_on_a_mixture_learns_all_parts_and_costs_as_forecast(texts: Path
     assert curve[-1].flops == trial_flops(spec)
     code = resolve(DataSpec(corpus="./code.txt", context=32))
     code_curve = list(train_one(replace(spec, data=code)))
-    before = TrainingRun(spec).held_out_loss()
+    before = TrainingRun(spec).evaluate()["loss"]
     assert code_curve[-1].metrics["loss"] < curve[-1].metrics["loss"] < before - 0.5
     assert [point.metrics for point in train_one(spec)] == [point.metrics for point in curve]
 

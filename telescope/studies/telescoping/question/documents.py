@@ -139,4 +139,6 @@ def data_sections(document: dict[str, Any]) -> list[dict[str, Any]]:
     entry in `sweep_over`.
     """
     sweep = expand(document).get(SWEEP_OVER) or {}
-    return [document.get("data", {}), *(entry["data"] for entry in sweep.get("data") or ())]
+    own = document.get("data", {})
+    own_sections = own if isinstance(own, list) else [own]  # a grokking job may list several tables
+    return [*own_sections, *(entry["data"] for entry in sweep.get("data") or ())]

@@ -171,11 +171,7 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
         does not accept all tokens of this vocabulary, or if the module does not return the output
         that it declares.
         """
-        content = factory.content(self.factory)
-        if factory.content.__wrapped__(self.factory) != content:
-            message = "the code has changed since telescope imported it; restart telescope"
-            raise InvalidInput.of("model.factory", message, self.factory)
-        pinned = replace(self, content=content)
+        pinned = replace(self, content=user_model.pinned_content(self.factory))
         user_model.check_vocabulary(pinned.at(pinned.base_width), vocab_size)
         return pinned
 

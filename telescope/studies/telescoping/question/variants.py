@@ -24,7 +24,7 @@ from telescope.studies.telescoping.question.documents import (
 from telescope.studies.telescoping.question.models import AnyLadderModel
 from telescope.studies.telescoping.question.parts import Limits, NamedData, NamedModel
 from telescope.studies.telescoping.question.question import Question
-from telescope.trials.data import ORIGIN, DataSpec
+from telescope.trials.data import ORIGIN, AnyData, DataSpec
 from telescope.trials.model import AnyModel
 from telescope.trials.spec import TrialSpec
 
@@ -98,8 +98,10 @@ def builds_at_some_width(model: AnyLadderModel, spec: AnyModel) -> bool:
         return False
 
 
-def gives_same_tokens(data: DataSpec, other: DataSpec) -> bool:
+def gives_same_tokens(data: DataSpec, other: AnyData) -> bool:
     """Whether two specifications give the same tokens, even if they name different files."""
+    if not isinstance(other, DataSpec):
+        return False
     return replace(other, **{name: getattr(data, name) for name in ORIGIN}) == data
 
 

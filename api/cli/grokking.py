@@ -1,0 +1,87 @@
+"""The command `telescope grokking JOB`, which shows the tables of a grokking job.
+
+A job of kind grokking compares when Muon and AdamW generalise. Its table `cells` has a row for each
+task with each softmax; its table `runs` has a row for each finished run. The command prints a table
+as text, CSV or JSON, and plots the job. `telescope result` prints the whole report.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+
+from api.cli.options import AsJson, Plot, ServiceUrl
+from api.cli.output import console, json_value, show_json
+from api.cli.service import configured, local_url
+from telescope.client.client import Client
+from telescope.errors import InvalidInput
+
+Row = TypeVar("Row")
+
+
+class GrokkingTable(StrEnum):
+    """The tables of a grokking job."""
+
+    CELLS = "cells"
+    RUNS = "runs"
+
+
+def grokking(
+    job_id: Annotated[
+        str, typer.Argument(metavar="JOB", help="Id of a job of kind grokking.", show_default=False)
+    ],
+    table: Annotated[
+        GrokkingTable, typer.Option(help="Show the cells of the comparison, or the finished runs.")
+    ] = GrokkingTable.CELLS,
+    url: ServiceUrl = None,
+    plot: Plot = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show when each optimizer generalised: by task and softmax (cells), or by run.
+
+    Example: telescope grokking JOB --plot grokking.png
+    """
+    if csv and as_json:
+        raise InvalidInput.of("--csv", "cannot be combined with --json; give only one of the two")
+    with Client(url or local_url(configured({})[0]), patience_seconds=3.0) as client:
+        if csv:
+            sys.stdout.write(client.grokking_csv(job_id, table.value))
+        else:
+            show_table(client, job_id, table, as_json)
+        if plot:
+            plot_job(client, job_id, plot)
+
+
+def show_table(client: Client, job_id: str, table: GrokkingTable, as_json: bool) -> None:
+    """Fetch a table of a job, and print it as text or as one JSON document."""
+    from api.terminal.grokking_tables import show_cells, show_runs  # lazy import: slow to load
+
+    if table is GrokkingTable.CELLS:
+        print_rows(client.grokking_cells(job_id), show_cells, table, as_json)
+    else:
+        print_rows(client.grokking_runs(job_id), show_runs, table, as_json)
+
+
+def print_rows(
+    rows: tuple[Row, ...],
+    show: Callable[[Sequence[Row], Console], None],
+    table: GrokkingTable,
+    as_json: bool,
+) -> None:
+    """Print the rows of a table, as text by `show` or as one JSON document."""
+    if as_json:
+        show_json({"table": table.value, "items": json_value(list(rows))})
+    else:
+        show(rows, console())
+
+
+def plot_job(client: Client, job_id: str, path: Path) -> None:
+    """Plot the report of a job to a PNG file."""
+    from api.terminal.grokking import parse_report, plot_grokking  # lazy import: slow to load
+
+    plot_grokking(parse_report(client.document(job_id)), path, client.job(job_id).name)

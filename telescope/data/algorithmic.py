@@ -1,0 +1,287 @@
+"""The tables of algorithmic tasks: all questions with their answers, split into two parts.
+
+A row is a question of T tokens and its answer. For the arithmetic tasks modulo p, the question is
+`a op b =`, where a number is its own token, the operation is token p and `=` is token p + 1, as in
+the public code for arXiv 2504.16041. For parity, the question is the bits, the highest first, and
+`=`, which is token 2: with a token per number, a held-out number would be a token that was never
+trained. A table and its split depend on the specification alone.
+
+Parts: `Table` · `resolve_table`, `open_table` · `rows_of_step`, the rows of a batch.
+"""
+
+import csv
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from telescope.data.documents import absolute
+from telescope.errors import CorpusLost, InvalidInput
+from telescope.trials.table import TableSpec, TaskName
+
+Ints = NDArray[np.int64]
+
+DROPPED = -1  # the answer of a row that the specification leaves out
+MOST_ROWS = 512**2
+MOST_COLUMNS = 64
+MOST_TOKEN = 65_535
+MOST_DIGITS = 100  # characters of a cell; int() refuses thousands of digits
+MOST_FILE_BYTES = 64_000_000
+FEWEST_CLASSES = 2  # different answers in the training rows
+SPLIT, EPOCHS = 0, 1  # numbers of permutations: of the split, and of the first epoch
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The rows of a task, (rows, T + 1) with the answer in the last column, and their split."""
+
+    rows: Ints
+    train: Ints  # row numbers, in the order of the random split
+    held_out: Ints  # row numbers
+    mirrored: NDArray[np.bool_]  # by held-out row: whether (b, a) is a training row
+    vocab_size: int
+
+    @property
+    def classes(self) -> int:
+        """Number of different answers."""
+        return len(np.unique(self.rows[:, -1]))
+
+    @property
+    def majority_share(self) -> float:
+        """Share of the rows whose answer is the most frequent one."""
+        return float(np.bincount(self.rows[:, -1]).max() / len(self.rows))
+
+    @cached_property
+    def content(self) -> str:
+        """Hash of the rows, whatever their split."""
+        digest = hashlib.sha256(f"{self.rows.shape} {self.vocab_size}\n".encode())
+        digest.update(np.ascontiguousarray(self.rows).tobytes())
+        return digest.hexdigest()[:32]
+
+
+def resolve_table(spec: TableSpec) -> TableSpec:
+    """The specification with its hash and sizes filled in.
+
+    Raises InvalidInput if the file of a table cannot be read, if the split leaves a part without
+    rows or training with fewer than two different answers, or if a given hash or size differs.
+    """
+    if spec.task == "table":
+        spec = replace(spec, file=str(absolute(spec.file)))
+    table = build_table(spec)
+    train_answers = np.unique(table.rows[table.train, -1])
+    if len(table.train) == 0 or len(table.held_out) == 0 or len(train_answers) < FEWEST_CLASSES:
+        message = (
+            f"leaves {len(table.train)} training rows with {len(train_answers)} different answers "
+            f"and {len(table.held_out)} held-out rows of {len(table.rows)}; choose a share that "
+            f"leaves at least {FEWEST_CLASSES} answers in training and a row held out"
+        )
+        raise InvalidInput.of("data.train_share", message, spec.share)
+    facts = {
+        "content": table.content,
+        "vocab_size": table.vocab_size,
+        "columns": table.rows.shape[1] - 1,
+        "train_rows": len(table.train),
+        "held_out_rows": len(table.held_out),
+    }
+    for name, fact in facts.items():
+        given = getattr(spec, name)
+        if given and given != fact:
+            message = f"the table has {fact}; leave it out, or restore the table that it belongs to"
+            raise InvalidInput.of(f"data.{name}", message, given)
+    return replace(spec, **facts)
+
+
+def open_table(spec: TableSpec) -> Table:
+    """The table of a resolved specification. Raises CorpusLost if the table's file no longer gives
+    the rows whose hash is `content`, and InvalidInput if the specification has no `content`."""
+    if not spec.content:
+        message = "is not filled in; pass the specification through resolve_table first"
+        raise InvalidInput.of("data.content", message)
+    try:
+        table = build_table(spec)
+    except InvalidInput as error:
+        raise CorpusLost(f"{spec.title} cannot be read any more: {error}") from error
+    if table.content != spec.content:
+        raise CorpusLost(
+            f"{spec.title} has changed since its job was accepted: its rows have the hash "
+            f"{table.content} now, {spec.content} then; restore the file, or submit the job again"
+        )
+    return table
+
+
+def build_table(spec: TableSpec) -> Table:
+    """The table of a specification; a file is read anew at each call. Raises InvalidInput if it
+    cannot be read."""
+    if spec.task == "table":
+        return with_split(spec, *file_rows(Path(spec.file)))
+    return computed_table(spec)
+
+
+@lru_cache(maxsize=32)
+def computed_table(spec: TableSpec) -> Table:
+    """The table of a task that does not come from a file."""
+    if spec.task == "parity":
+        return with_split(spec, parity_rows(spec.bits), 3)
+    return with_split(spec, arithmetic_rows(spec), spec.modulus + 2)
+
+
+def with_split(spec: TableSpec, rows: Ints, vocab_size: int) -> Table:
+    """The table of these rows, split as the specification asks."""
+    train, held_out = split_rows(spec, rows)
+    return Table(rows, train, held_out, mirrored(spec, rows, train, held_out), vocab_size)
+
+
+def arithmetic_rows(spec: TableSpec) -> Ints:  # (rows, 5)
+    """All questions `a op b =` with their answers, without the rows that are left out."""
+    p = spec.modulus
+    a, b = (grid.ravel() for grid in np.meshgrid(np.arange(p), np.arange(p), indexing="ij"))
+    answers = ANSWERS[spec.task](a, b, spec)
+    operation, equals = np.full_like(a, p), np.full_like(a, p + 1)
+    rows = np.stack([a, operation, b, equals, answers], axis=1).astype(np.int64)
+    kept: Ints = rows[answers != DROPPED]
+    return kept
+
+
+def parity_rows(bits: int) -> Ints:  # (2^bits, bits + 2)
+    """All numbers of so many bits, with the sum of their bits modulo 2."""
+    numbers = np.arange(2**bits)
+    columns = (numbers[:, None] >> np.arange(bits)[::-1]) & 1  # (rows, bits), highest bit first
+    equals = np.full((len(numbers), 1), 2)
+    answers = columns.sum(axis=1, keepdims=True) % 2
+    return np.concatenate([columns, equals, answers], axis=1).astype(np.int64)
+
+
+def quotients(a: Ints, b: Ints, spec: TableSpec) -> Ints:
+    """a / b modulo a prime: the number whose product with b is a."""
+    inverses = np.array([0, *(pow(x, -1, spec.modulus) for x in range(1, spec.modulus))])
+    at_zero = 0 if spec.division_by_zero == "zero" else DROPPED
+    answers: Ints = np.where(b == 0, at_zero, a * inverses[b] % spec.modulus)
+    return answers
+
+
+def powers(a: Ints, b: Ints, spec: TableSpec) -> Ints:
+    """a^b modulo p."""
+    at_zeros = {"one": 1 % spec.modulus, "zero": 0, "drop": DROPPED}[spec.zero_to_zero]
+    values = [pow(int(x), int(y), spec.modulus) for x, y in zip(a, b, strict=True)]
+    return np.where((a == 0) & (b == 0), at_zeros, values)
+
+
+def divisors(a: Ints, b: Ints, spec: TableSpec) -> Ints:
+    """The greatest common divisor of a and b."""
+    at_zeros = 0 if spec.gcd_of_zeros == "zero" else DROPPED
+    return np.where((a == 0) & (b == 0), at_zeros, np.gcd(a, b))
+
+
+ANSWERS: Mapping[TaskName, Callable[[Ints, Ints, TableSpec], Ints]] = {
+    "add": lambda a, b, spec: (a + b) % spec.modulus,
+    "sub": lambda a, b, spec: (a - b) % spec.modulus,
+    "mul": lambda a, b, spec: a * b % spec.modulus,
+    "div": quotients,
+    "pow": powers,
+    "gcd": divisors,
+}
+
+
+def file_rows(path: Path) -> tuple[Ints, int]:
+    """The rows of a CSV file, (rows, columns), and the size of their vocabulary. Raises
+    InvalidInput if the file cannot be read, or if its rows are not equally many whole numbers."""
+    try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            message = f"has more than {MOST_FILE_BYTES:,} bytes; give a smaller table"
+            raise InvalidInput.of("data.file", message, str(path))
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            lines = [line for line in csv.reader(stream) if line]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        message = f"cannot be read ({error}); give the path of a CSV file of whole numbers"
+        raise InvalidInput.of("data.file", message, str(path)) from error
+    if not lines or len(lines) > MOST_ROWS:
+        message = f"has {len(lines):,} rows; give 1 to {MOST_ROWS:,}"
+        raise InvalidInput.of("data.file", message, str(path))
+    columns = len(lines[0])
+    if not 2 <= columns <= MOST_COLUMNS + 1:
+        message = f"has {columns} columns; give 1 to {MOST_COLUMNS} input tokens and the answer"
+        raise InvalidInput.of("data.file", message, str(path))
+    for number, line in enumerate(lines, start=1):
+        is_valid = len(line) == columns and all(
+            cell.strip().isdecimal() and len(cell) < MOST_DIGITS and int(cell) <= MOST_TOKEN
+            for cell in line
+        )
+        if not is_valid:
+            message = (
+                f"row {number} is not {columns} whole numbers from 0 to {MOST_TOKEN}; give every "
+                "row as many numbers as the first, without a header"
+            )
+            raise InvalidInput.of("data.file", message, ",".join(line)[:100])
+    rows = np.array([[int(cell) for cell in line] for line in lines], np.int64)
+    _, firsts, groups = np.unique(rows[:, :-1], axis=0, return_index=True, return_inverse=True)
+    repeats = np.flatnonzero(firsts[groups.ravel()] != np.arange(len(rows)))
+    if len(repeats):
+        row, first = repeats[0] + 1, firsts[groups.ravel()][repeats[0]] + 1
+        message = f"row {row} repeats the input tokens of row {first}; give each question once"
+        raise InvalidInput.of("data.file", message, str(path))
+    return rows, int(rows.max()) + 1
+
+
+def split_rows(spec: TableSpec, rows: Ints) -> tuple[Ints, Ints]:
+    """The numbers of training and held-out rows, in random order. The training part has its share
+    of the rows, rounded down, whatever the seed."""
+    training_rows = int(spec.share * len(rows) + 1e-9)  # 0.29 * 100 is below 29
+    if spec.split == "ordered":
+        order = permutation(len(rows), spec.split_seed, SPLIT)
+        return order[:training_rows], order[training_rows:]
+    return split_pairs(spec, rows, training_rows)
+
+
+def split_pairs(spec: TableSpec, rows: Ints, training_rows: int) -> tuple[Ints, Ints]:
+    """The split that keeps (a, b) and (b, a) together: pairs in random order go to training as long
+    as they fit. If one row is missing in the end, a row (a, a) makes room for a pair."""
+    low, high = np.sort(rows[:, [0, 2]], axis=1).T
+    _, pair_of_row = np.unique(low * spec.modulus + high, return_inverse=True)
+    sizes = np.bincount(pair_of_row)  # 1 for (a, a), otherwise 2
+    order = permutation(len(sizes), spec.split_seed, SPLIT)
+    chosen, missing = list[int](), training_rows
+    for pair in order:
+        if sizes[pair] <= missing:
+            chosen.append(int(pair))
+            missing -= int(sizes[pair])
+    if missing:
+        chosen.remove(next(pair for pair in chosen if sizes[pair] == 1))
+        chosen.append(next(int(pair) for pair in order if sizes[pair] > 1 and pair not in chosen))
+    rank = np.empty(len(sizes), np.int64)
+    rank[order] = np.arange(len(sizes))
+    row_order = np.argsort(rank[pair_of_row], kind="stable")
+    in_training = np.isin(pair_of_row[row_order], chosen)
+    return row_order[in_training], row_order[~in_training]
+
+
+def mirrored(spec: TableSpec, rows: Ints, train: Ints, held_out: Ints) -> NDArray[np.bool_]:
+    """By held-out row (a, b): whether (b, a) is a training row, other than (a, a) itself; false for
+    tasks in which (b, a) has another answer."""
+    if not spec.facts.commutative:
+        return np.zeros(len(held_out), bool)
+    a, b = rows[:, 0], rows[:, 2]
+    in_training = np.zeros((spec.modulus, spec.modulus), bool)
+    in_training[a[train], b[train]] = True
+    return in_training[b[held_out], a[held_out]]
+
+
+def rows_of_step(table: Table, seed: int, step: int, batch_rows: int) -> torch.Tensor:  # (B, T + 1)
+    """The rows of one step. Each epoch reads all training rows once, in an order that
+    depends on (seed, epoch) alone; the last batch of an epoch holds the rows that are left."""
+    epoch, batch = divmod(step, -(-len(table.train) // batch_rows))
+    order = permutation(len(table.train), seed, EPOCHS + epoch)
+    chosen = order[batch * batch_rows :][:batch_rows]
+    return torch.from_numpy(table.rows[table.train[chosen]])
+
+
+@lru_cache(maxsize=64)
+def permutation(length: int, seed: int, number: int) -> Ints:
+    """A random order of `length` items, which depends on the seed and the number alone."""
+    # raw draws and a stable sort, so that changes in numpy's distributions cannot change an order
+    draws = np.random.Philox(key=np.array([seed % 2**64, number], np.uint64)).random_raw(length)
+    return np.argsort(draws, kind="stable")

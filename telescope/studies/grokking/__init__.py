@@ -1,0 +1,14 @@
+"""The grokking study: does an optimizer generalise sooner on algorithmic tasks?
+
+The study (`kind: grokking`) follows arXiv 2504.16041. It trains Muon and AdamW on small tables of
+questions and answers, and compares the times after which they answer the held-out questions. A
+*cell* is a task together with a softmax; each cell is a comparison of its own.
+
+- `question`: the user's document · `rows`, `report`, `tables`: the types of answers · `reasons`:
+  the reasons for verdicts · `wording`: the text of reasons
+- `runs`, `search`, `fold`: the runs that the study needs
+- `comparison`, `run_rows`: the rows of the report · `ledger`: the tuning and training of each
+  optimizer, and the assumptions · `answer`: the report
+- `bill`: the expected cost · `checks`: the problems of a document · `plot`: the picture · `kind`:
+  the functions of these modules, as one `Kind` value
+"""

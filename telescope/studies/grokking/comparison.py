@@ -1,0 +1,193 @@
+"""The comparison of Muon with AdamW in a cell, from the times of its runs.
+
+A time is the number of steps at an evaluation. The claim rests on the ratio of restricted means and
+on the paired permutation test of it; all other tests stand beside them.
+
+Parts: `PairedTimes`, the paired times of a cell · `Comparison` and `compared` · `cell_reason`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from telescope.statistics.estimates import Estimate
+from telescope.statistics.group_tests import (
+    Earlier,
+    LogRank,
+    SpreadRatio,
+    TestResult,
+    log_rank,
+    mann_whitney,
+    paired_permutation,
+    spread_ratio,
+)
+from telescope.statistics.survival import Durations, pairs_needed, ratio_of_means, restricted_mean
+from telescope.studies.grokking.fold import CellProgress
+from telescope.studies.grokking.reasons import (
+    CellPending,
+    CellReason,
+    MeanRatio,
+    NoneGeneralised,
+    NotTold,
+    OneOptimizer,
+    SpeedVerdict,
+    Told,
+    Unbracketed,
+)
+from telescope.studies.grokking.runs import EventName, RunTiming, Unit
+
+ALPHA = 0.05
+UNITS: tuple[Unit, ...] = ("steps", "flops", "seconds")
+
+
+@dataclass(frozen=True, eq=False)
+class PairedTimes:
+    """The times of both optimizers in a unit, paired by seed."""
+
+    adamw: Durations
+    muon: Durations
+    until: float  # restricted means are cut off here
+
+    @property
+    def count(self) -> int:
+        """Number of pairs."""
+        return len(self.adamw.times)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """All numbers that compare the optimizers in a cell, for one reading of the event."""
+
+    steps: PairedTimes
+    ratios: tuple[tuple[Unit, Estimate], ...]  # AdamW's restricted mean divided by Muon's
+    least: float  # the ratio in steps with AdamW's times as early, and Muon's as late, as may be
+    most: float
+    test: TestResult
+    ranks: Earlier
+    log_rank: LogRank | None
+    spread: SpreadRatio  # of Muon relative to AdamW
+    pairs_needed: int | None
+
+
+def paired(cell: CellProgress) -> list[tuple[RunTiming, RunTiming]]:
+    """The finished runs of AdamW and Muon with equal seeds, by seed."""
+    adamw, muon = cell.arm("adamw"), cell.arm("muon")
+    if adamw is None or muon is None:
+        return []
+    seeds = sorted(adamw.runs.keys() & muon.runs.keys())
+    return [(adamw.runs[seed], muon.runs[seed]) for seed in seeds]
+
+
+def pairs_of(
+    timings: Sequence[tuple[RunTiming, RunTiming]],
+    event: EventName,
+    unit: Unit,
+    earliest: tuple[bool, bool] = (False, False),
+) -> PairedTimes:
+    """The paired times in a unit; `earliest` says, for AdamW and for Muon, whether the evaluation
+    before counts. A run that did not reach the event is censored at its end."""
+    adamw, muon = (
+        durations([pair[arm] for pair in timings], event, unit, early)
+        for arm, early in enumerate(earliest)
+    )
+    return PairedTimes(adamw, muon, common_end(adamw, muon))
+
+
+def durations(
+    runs: Sequence[RunTiming], event: EventName, unit: Unit, earliest: bool = False
+) -> Durations:
+    """The times of runs in a unit; a run that did not reach the event is censored at its end."""
+    times = [run.time(event, unit, earliest) for run in runs]
+    known = [
+        end_of(run, unit) if time is None else time for run, time in zip(runs, times, strict=True)
+    ]
+    return Durations(np.array(known), np.array([time is not None for time in times]))
+
+
+def end_of(run: RunTiming, unit: Unit) -> float:
+    """The end of the budget of a run; a run that diverged would have reached it at its own pace.
+    NaN in seconds, if a reused run reached no milestone: its seconds belong to another job."""
+    trial = run.trial
+    steps = float(trial.spec.horizon.steps)
+    if unit == "steps":
+        return steps
+    if unit == "flops" or not trial.reused:
+        return (trial.flops if unit == "flops" else trial.seconds) * steps / max(1, trial.step)
+    latest = run.milestones.crossed or run.milestones.memorised
+    return latest.seconds * steps / latest.step if latest else math.nan
+
+
+def common_end(adamw: Durations, muon: Durations) -> float:
+    """The time up to which all runs of both groups were observed: the earliest end of a run that
+    did not reach the event; without such a run, the latest time."""
+    ends = np.concatenate([group.times[~group.reached] for group in (adamw, muon)])
+    latest = max(float(adamw.times.max()), float(muon.times.max()))
+    return float(ends.min()) if len(ends) else latest
+
+
+def compared(
+    timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName, cells: int
+) -> Comparison:
+    """The comparison of one or more pairs of runs, in one of several cells."""
+    steps = pairs_of(timings, event, "steps")
+    adamw, muon, until = steps.adamw, steps.muon, steps.until
+    ratios = []
+    for unit in UNITS:
+        pairs = pairs_of(timings, event, unit)
+        if math.isnan(pairs.until):
+            continue
+        ratios.append((unit, ratio_of_means(pairs.adamw, pairs.muon, pairs.until)))
+    bounds = [
+        restricted_mean(pairs.adamw, pairs.until)
+        / max(restricted_mean(pairs.muon, pairs.until), 1.0)
+        for pairs in (
+            pairs_of(timings, event, "steps", earliest)
+            for earliest in ((True, False), (False, True))
+        )
+    ]
+    return Comparison(
+        steps=steps,
+        ratios=tuple(ratios),
+        least=bounds[0],
+        most=bounds[1],
+        test=paired_permutation(adamw, muon, until),
+        ranks=mann_whitney(muon, adamw),
+        log_rank=log_rank([(muon, adamw)]),
+        spread=spread_ratio(muon, adamw, until),
+        pairs_needed=pairs_needed(adamw, muon, until, ALPHA / cells),
+    )
+
+
+def finite_or_none(value: float) -> float | None:
+    """The value; None if it is infinite."""
+    return value if math.isfinite(value) else None
+
+
+def cell_reason(
+    cell: CellProgress, comparison: Comparison | None, p_holm: float | None, cells: int, epochs: int
+) -> CellReason:
+    """The reason for a cell's verdict; `cells` is the number of cells that p is corrected for."""
+    if not cell.complete:
+        return CellPending()
+    if comparison is None or p_holm is None:
+        return OneOptimizer()
+    edges = tuple(edge for arm in cell.arms if arm.search for edge in arm.search.edges)
+    if edges:
+        return Unbracketed(edges=edges)
+    steps = comparison.steps
+    if not (steps.adamw.reached.any() or steps.muon.reached.any()):
+        return NoneGeneralised(epochs=epochs)
+    estimate = dict(comparison.ratios)["steps"]
+    ratio = MeanRatio(value=estimate.value, low=estimate.low, high=finite_or_none(estimate.high))
+    if p_holm < ALPHA:
+        direction: SpeedVerdict = "faster" if ratio.value > 1 else "slower"
+        return Told(direction=direction, p=p_holm, pairs=steps.count, ratio=ratio)
+    return NotTold(
+        p=p_holm,
+        smallest_p=min(1.0, comparison.test.smallest_p * cells),
+        pairs=steps.count,
+        pairs_needed=comparison.pairs_needed,
+        ratio=ratio,
+    )

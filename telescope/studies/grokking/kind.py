@@ -1,0 +1,69 @@
+"""The `Kind` value of grokking studies: question, checks, plan, answer and forecast."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from telescope.studies.grokking.answer import answer
+from telescope.studies.grokking.bill import GrokkingForecast, preview
+from telescope.studies.grokking.checks import checked
+from telescope.studies.grokking.fold import progress
+from telescope.studies.grokking.question import Question
+from telescope.studies.grokking.reasons import CellName
+from telescope.studies.grokking.report import GrokkingReport
+from telescope.studies.grokking.runs import cells_of
+from telescope.studies.grokking.wording import cell_title
+from telescope.studies.kind import Kind, Plan
+from telescope.trials.data import AnyData
+from telescope.trials.outcome import Trial
+from telescope.trials.spec import TrialSpec
+from telescope.trials.table import TableSpec
+
+
+def plan(question: Question, trials: Sequence[Trial]) -> Plan:
+    missing = progress(question, trials).missing
+    return Plan(missing, done=not missing)
+
+
+def texts(question: Question) -> Mapping[str, AnyData]:
+    """The tables, keyed by their field."""
+    if isinstance(question.data, TableSpec):
+        return {"data": question.data}
+    return {f"data.{i}": table for i, table in enumerate(question.data)}
+
+
+def with_texts(question: Question, tables: Sequence[Any]) -> Question:
+    """The question with other tables."""
+    data = tuple(tables) if isinstance(question.data, tuple) else tables[0]
+    return replace(question, data=data)
+
+
+def with_models(question: Question, replacement: Callable[[Any, str], Any]) -> Question:
+    """The question with its model replaced."""
+    return replace(question, model=replacement(question.model, "model"))
+
+
+def variant_of(question: Question, spec: TrialSpec) -> str:
+    """The cell that a trial belongs to, as text; empty if the study has one cell."""
+    if len(cells_of(question)) == 1:
+        return ""
+    assert isinstance(spec.data, TableSpec), "a grokking study trains on tables"
+    return cell_title(CellName(task=spec.data.title, softmax=spec.softmax))
+
+
+KIND = Kind(
+    name="grokking",
+    question=Question,
+    report=GrokkingReport,
+    preview=GrokkingForecast,
+    check=checked,
+    plan=plan,
+    answer=answer,
+    forecast=preview,
+    expected_flops=lambda forecast: forecast.flops.expected,
+    conclusive=frozenset({"faster", "slower", "not_told_apart", "depends"}),
+    texts=texts,
+    with_texts=with_texts,
+    with_models=with_models,
+    variant_of=variant_of,
+)

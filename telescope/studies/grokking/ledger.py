@@ -1,0 +1,115 @@
+"""The ledger of a grokking study: the tuning and training that each optimizer received, and the
+values of the experiment with their origin.
+
+Parts: `arm_cost` · `assumptions`.
+"""
+
+import math
+from collections.abc import Iterator
+
+from telescope.studies.grokking.fold import StudyProgress
+from telescope.studies.grokking.question import GrokkingModel, Question
+from telescope.studies.grokking.report import ArmCost, Assumption, ValueOrigin
+from telescope.studies.grokking.wording import cell_title, edge_words
+from telescope.trials.lattice import from_octaves
+from telescope.trials.types import OptimizerName
+
+
+def arm_cost(question: Question, study: StudyProgress, optimizer: OptimizerName) -> ArmCost:
+    """The ledger's entry for an optimizer."""
+    cells = [(cell.cell, arm) for cell in study.cells if (arm := cell.arm(optimizer))]
+    searches = [(cell, arm.search) for cell, arm in cells if arm.search]
+    used = list({t.digest: t for _, arm in cells for t in arm.trials}.values())
+    tried = {
+        axis: tuple(sorted({from_octaves(x) for _, s in searches for x in s.axes.get(axis, ())}))
+        for axis in ("lr", "weight_decay", "adamw_lr_ratio")
+    }
+    return ArmCost(
+        optimizer=optimizer,
+        hyperparameters="tuned in each cell" if searches else "shared by all optimizers",
+        tuning_trials=len({trial.digest for _, search in searches for trial in search.trials}),
+        lr_low=min(tried["lr"], default=None),
+        lr_high=max(tried["lr"], default=None),
+        weight_decays=tried["weight_decay"],
+        adamw_lr_ratios=tried["adamw_lr_ratio"],
+        edges=tuple(
+            f"{cell_title(cell.name)}: {edge_words(edge)}"
+            for cell, search in searches
+            for edge in search.edges
+        ),
+        trials=len(used),
+        diverged=sum(trial.diverged for trial in used),
+        flops=math.fsum(trial.flops for trial in used),
+        seconds=math.fsum(trial.seconds for trial in used),
+    )
+
+
+def assumptions(question: Question) -> tuple[Assumption, ...]:
+    """The values of the experiment, each with its origin: arXiv 2504.16041, its public code, or
+    this study."""
+    return (
+        *data_assumptions(question),
+        *optimizer_assumptions(question),
+        *model_assumptions(question),
+    )
+
+
+def public(value: object, public_value: object) -> ValueOrigin:
+    """The origin of a value that the paper leaves open and its public code has."""
+    return "public code" if value == public_value else "ours"
+
+
+def data_assumptions(question: Question) -> Iterator[Assumption]:
+    """The tasks, the runs and the definition of generalising."""
+    runs = question.runs
+    as_printed = all(
+        table.train_share is None and table.task not in ("sub", "table")
+        for table in question.tables
+    )
+    shares = ", ".join(f"{table.task} {table.share:g}" for table in question.tables)
+    yield Assumption("training share", shares, "paper" if as_printed else "ours")
+    yield Assumption("generalised", "95 % of the held-out rows", "paper")
+    yield Assumption("sustained", f"{runs.sustained_evaluations} evaluations in a row", "ours")
+    yield Assumption("memorised", "99 % of the training rows, twice in a row", "ours")
+    yield Assumption("batch", f"{runs.batch_rows} rows", public(runs.batch_rows, 512))
+    yield Assumption("epochs", f"at most {runs.epochs}", public(runs.epochs, 150))
+    yield Assumption("softmax variants", "in the loss alone", "ours")
+
+
+def optimizer_assumptions(question: Question) -> Iterator[Assumption]:
+    """The optimizers and their hyperparameters."""
+    options = question.optimizer_options
+    betas = (options.beta1, options.beta2)
+    yield Assumption(
+        "AdamW's betas",
+        f"{options.beta1:g}, {options.beta2:g}",
+        "paper" if betas == (0.9, 0.98) else "ours",
+    )
+    yield Assumption("weight decay", "decoupled; gains have none", "ours")
+    yield Assumption(
+        "Muon",
+        f"momentum {options.momentum:g}, {options.newton_schulz_steps} Newton-Schulz steps; AdamW "
+        "trains embeddings, head and gains",
+        "ours",
+    )
+    if question.protocol == "paper":
+        shared = question.shared
+        values = f"learning rate {shared.lr:g}, weight decay {shared.weight_decay:g}"
+        ratio = f"AdamW's part of a Muon run has {shared.adamw_lr_ratio:g} times this rate"
+        origin = public((shared.lr, shared.weight_decay), (1e-3, 1.0))
+        yield Assumption("shared hyperparameters", f"{values}; {ratio}", origin)
+
+
+def model_assumptions(question: Question) -> Iterator[Assumption]:
+    """The model, unless it is a user's."""
+    model = question.model
+    if not isinstance(model, GrokkingModel):
+        return
+    size = (model.depth, model.width, model.head_dim)
+    text = f"{model.depth} blocks, width {model.width}, heads of {model.head_dim}"
+    yield Assumption("size", text, public(size, (2, 128, 128)))
+    values = model.initial_values
+    yield Assumption("initial values", values, public(values, "torch"))
+    yield Assumption("dropout", f"{model.dropout:g}", public(model.dropout, 0.2))
+    positions = model.positions
+    yield Assumption("positions", positions, "paper" if positions == "rotary" else "ours")

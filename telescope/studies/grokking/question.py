@@ -1,0 +1,228 @@
+"""The question of a grokking study: the user's document and its parts, typed and bounded.
+
+A study compares Muon with AdamW on small tasks whose full table of questions is known, such as
+addition modulo 97. A *cell* is a task together with a softmax; each cell is a comparison of its
+own, with the same seeds for both optimizers.
+
+Parts: `GrokkingModel`, `GrokkingModule` · `GrokkingRuns`, the length of runs · `Fixed` and
+`HyperparameterSearch`, the two sources of hyperparameters · `GrokkingLimits` · `Question`.
+"""
+
+from dataclasses import field, replace
+from typing import Annotated, Literal
+
+from pydantic import Discriminator, Field, Tag
+from pydantic.dataclasses import dataclass
+
+from telescope.models import user_model
+from telescope.studies.ranges import Range, Width
+from telescope.trials.architecture import Architecture
+from telescope.trials.model import ModelSpec, ModuleArchitecture, ModuleSpec, family
+from telescope.trials.optimizer import OptimizerOptions
+from telescope.trials.presets import Preset
+from telescope.trials.table import TableSpec
+from telescope.trials.types import (
+    STRICT,
+    Count,
+    DescribesInherited,
+    InitialValues,
+    NonNegative,
+    OptimizerName,
+    Parametrisation,
+    Positive,
+    SoftmaxName,
+)
+
+MOST_TRIALS = 100_000  # the highest limit on the trials of a study
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GrokkingModel(Preset):
+    """telescope's Transformer at one width. With `preset: grokking` and no other field, it is the
+    model of the public code for arXiv 2504.16041, with 550,272 parameters at modulus 97."""
+
+    width: Width = 128
+    """Width of the model."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the hidden units of a feed-forward layer that a training step sets to zero."""
+    initial_values: InitialValues = "torch"
+    """torch: the defaults of torch.nn.Embedding and torch.nn.Linear, as in the public code; scaled:
+    telescope's own. The time to generalise depends strongly on them."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model as trials specify it."""
+        shared = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}
+        return ModelSpec(
+            width=self.width,
+            base_width=self.width,
+            dropout=self.dropout,
+            initial_values=self.initial_values,
+            **shared,
+        )
+
+    def pinned(self, vocab_size: int) -> "GrokkingModel":
+        """The model itself: it has no user code to pin, and it accepts any vocabulary."""
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GrokkingModule(ModuleArchitecture, DescribesInherited):
+    """A user's module at one width; it returns logits for the tokens of a question."""
+
+    width: Width
+    """Width of the model, the argument of the factory."""
+
+    @property
+    def spec(self) -> ModuleSpec:
+        """The model as trials specify it."""
+        shared = {name: getattr(self, name) for name in ModuleArchitecture.__dataclass_fields__}
+        return ModuleSpec(width=self.width, base_width=self.width, **shared)
+
+    def pinned(self, vocab_size: int) -> "GrokkingModule":
+        """The model with the hash of its code in `content`. Raises InvalidInput if the code has
+        changed since this process imported it, or if the module does not accept all tokens of this
+        vocabulary or does not return logits."""
+        pinned = replace(self, content=user_model.pinned_content(self.factory))
+        user_model.check_vocabulary(pinned.spec, vocab_size)
+        return pinned
+
+
+AnyGrokkingModel = Annotated[
+    Annotated[GrokkingModel, Tag("transformer")] | Annotated[GrokkingModule, Tag("module")],
+    Discriminator(family),
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GrokkingRuns:
+    """The batches, the length and the evaluations of a run.
+
+    An epoch reads each training row once.
+    """
+
+    epochs: Count
+    """Most epochs of a run. A run that has not generalised by then is a result, too."""
+    batch_rows: Count = 512
+    """Rows per batch; at most all training rows."""
+    evaluate_epochs: Count = 1
+    """Epochs between evaluations. A milestone is known up to this interval."""
+    sustained_evaluations: Count = 5
+    """Number of evaluations in a row at or above 95 % that count as sustained generalisation."""
+    stop: bool = True
+    """End a run once it has generalised for `sustained_evaluations` evaluations; false trains for
+    all epochs, which shows later collapses."""
+    warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    """Steps in which the learning rate rises from zero; afterwards it is constant."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Fixed:
+    """Hyperparameters that all optimizers share, under `protocol: paper`. arXiv 2504.16041 states
+    none of them; the defaults are those of the public code for AdamW."""
+
+    lr: Positive = 1e-3
+    """Learning rate."""
+    weight_decay: NonNegative = 1.0
+    """Weight decay."""
+    adamw_lr_ratio: Positive = 1.0
+    """In a Muon run: AdamW's learning rate divided by Muon's."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class HyperparameterSearch:
+    """The grid that each optimizer searches in each cell, under `protocol: tuned`. If the best
+    value of an axis is the lowest or highest that was tried, the next value beyond it is tried too.
+    """
+
+    lr: Range
+    """Learning rates, the same grid for all optimizers."""
+    weight_decay: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
+    """Weight decays."""
+    adamw_lr_ratio: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1,)
+    """In a Muon run: AdamW's learning rate divided by Muon's."""
+    seeds: Count = 1
+    """Runs per point of the grid. Their seeds take no part in the comparison."""
+    extensions: Annotated[int, Field(ge=0, le=16)] = 4
+    """Most values that a search adds beyond its grid."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class GrokkingLimits:
+    """Limits of a grokking job."""
+
+    max_parallel: Count | None = None
+    """Trials that run at once; by default as many as there are workers."""
+    max_trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = 2000
+    """Trials of the job; a study that might need more is refused."""
+    max_seconds: Positive | None = None
+    """Seconds that the job runs, pauses excluded; once they have passed, no new stage begins."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Question:
+    """The document of a grokking job."""
+
+    kind: Literal["grokking"] = "grokking"
+    """Kind of the study: when optimizers generalise on algorithmic tasks."""
+    name: str = "grokking"
+    """Name of the job in lists and pictures."""
+    protocol: Literal["paper", "tuned"] = "tuned"
+    """paper: all optimizers share one learning rate and weight decay, as in arXiv 2504.16041;
+    tuned: each optimizer searches the same grid in each cell, with seeds of its own."""
+    optimizer: OptimizerName | tuple[OptimizerName, ...] = ("muon", "adamw")
+    """Optimizers to compare, or a single one."""
+    parametrisation: Parametrisation = "standard"
+    """Rules by which hyperparameters depend on width; without effect here, since width does not
+    change, except through Muon's default `update_scale`."""
+    optimizer_options: OptimizerOptions = field(
+        default_factory=lambda: OptimizerOptions(beta2=0.98)
+    )
+    """Optimizer options that the study does not tune; by default beta2 is 0.98, as in arXiv
+    2504.16041."""
+    model: AnyGrokkingModel = field(default_factory=lambda: GrokkingModel(preset="grokking"))
+    """The model that every run trains; by default the public code's."""
+    data: TableSpec | Annotated[tuple[TableSpec, ...], Field(min_length=1)]
+    """Task, or several to compare the optimizers on."""
+    softmax: SoftmaxName | Annotated[tuple[SoftmaxName, ...], Field(min_length=1)] = "softmax"
+    """Softmax of the loss, or several: softmax is cross-entropy, stablemax its variant that cannot
+    saturate, sparsemax the convex loss of sparsemax."""
+    runs: GrokkingRuns
+    """Batches, length and evaluations of the runs."""
+    fixed: Fixed | None = None
+    """Under protocol paper: the hyperparameters; by default those of the public code."""
+    tuning: HyperparameterSearch | None = None
+    """Under protocol tuned: the search for hyperparameters."""
+    seeds: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Seeds per optimizer and cell. A seed sets the split, the initial values and the order of the
+    rows, the same for all optimizers. With n seeds, no paired test can give p below 2 / 2^n."""
+    limits: GrokkingLimits = field(default_factory=GrokkingLimits)
+    """Limits of the job."""
+    reuse: bool = True
+    """Reuse identical finished runs of other jobs instead of training them again; reused runs cost
+    nothing."""
+
+    @property
+    def optimizers(self) -> tuple[OptimizerName, ...]:
+        """The optimizers to compare."""
+        return (self.optimizer,) if isinstance(self.optimizer, str) else self.optimizer
+
+    @property
+    def tables(self) -> tuple[TableSpec, ...]:
+        """The tasks."""
+        return self.data if isinstance(self.data, tuple) else (self.data,)
+
+    @property
+    def softmaxes(self) -> tuple[SoftmaxName, ...]:
+        """The softmaxes of the loss."""
+        return (self.softmax,) if isinstance(self.softmax, str) else self.softmax
+
+    @property
+    def shared(self) -> Fixed:
+        """The hyperparameters under protocol paper."""
+        return self.fixed or Fixed()
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        """Batch sizes in tokens, one per task, ascending."""
+        return tuple(sorted({self.runs.batch_rows * table.context for table in self.tables}))

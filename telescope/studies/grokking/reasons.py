@@ -1,0 +1,159 @@
+"""Reasons for a grokking study's verdicts, each a value: one class per reason, with its numbers.
+
+Decisions depend on the class; `wording` gives the text.
+
+Parts: `CellName`, `AxisEdge`, `MeanRatio` · `CellReason`, of a cell's verdict · `Reason`, of the
+study's.
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from telescope.trials.types import OptimizerName, SoftmaxName
+
+SpeedVerdict = Literal["faster", "slower"]
+SearchAxis = Literal["lr", "weight_decay", "adamw_lr_ratio"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellName:
+    """A task and a softmax."""
+
+    task: str  # the task's title
+    softmax: SoftmaxName
+
+
+@dataclass(frozen=True, kw_only=True)
+class AxisEdge:
+    """The best value of an axis is the lowest or highest that a search has tried."""
+
+    optimizer: OptimizerName
+    axis: SearchAxis
+    side: Literal["low", "high"]
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanRatio:
+    """AdamW's restricted mean time divided by Muon's, with its 90 % interval."""
+
+    value: float
+    low: float
+    high: float | None  # None without an upper end: a single pair gives no interval
+
+
+# Reasons of a cell's verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellPending:
+    """Runs of the cell are still pending."""
+
+    code: Literal["pending"] = "pending"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneOptimizer:
+    """The study has a single optimizer, so there is nothing to compare."""
+
+    code: Literal["one_optimizer"] = "one_optimizer"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unbracketed:
+    """The search of an optimizer ended at an edge, so a better value may lie beyond."""
+
+    code: Literal["unbracketed"] = "unbracketed"
+    edges: tuple[AxisEdge, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoneGeneralised:
+    """No run of either optimizer generalised within its epochs."""
+
+    code: Literal["none_generalised"] = "none_generalised"
+    epochs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """Muon's restricted mean time differs from AdamW's."""
+
+    code: Literal["told"] = "told"
+    direction: SpeedVerdict
+    ratio: MeanRatio
+    p: float  # of the paired permutation test, corrected for the number of cells
+    pairs: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotTold:
+    """The optimizers' times are not told apart."""
+
+    code: Literal["not_told"] = "not_told"
+    ratio: MeanRatio
+    p: float
+    smallest_p: float  # the smallest p that the test can give, corrected for the number of cells
+    pairs: int
+    pairs_needed: int | None  # seeds at which a ratio of this size would be told; None if very many
+
+
+CellReason = Annotated[
+    CellPending | OneOptimizer | Unbracketed | NoneGeneralised | Told | NotTold,
+    Field(discriminator="code"),
+]
+
+# Reasons of the study's verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyStopped:
+    """The study was ended before its question was answered."""
+
+    code: Literal["stopped"] = "stopped"
+    by: str  # an `EndCause`
+    detail: str | None = None  # the failure, if a failure ended the study
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunsPending:
+    """Runs are still pending."""
+
+    code: Literal["running"] = "running"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SingleCell:
+    """The study has one cell, whose reason is the study's."""
+
+    code: Literal["single_cell"] = "single_cell"
+    cell: CellReason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreed:
+    """All cells have the same verdict."""
+
+    code: Literal["agreed"] = "agreed"
+    verdict: str
+    cells: int
+    chi2: float | None  # of the log-rank test stratified by cell; None without events
+    p: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed:
+    """The cells have different verdicts."""
+
+    code: Literal["mixed"] = "mixed"
+    faster: tuple[CellName, ...]
+    slower: tuple[CellName, ...]
+    not_told: tuple[CellName, ...]
+    unbracketed: tuple[CellName, ...]
+
+
+Reason = Annotated[
+    StudyStopped | RunsPending | SingleCell | Agreed | Mixed, Field(discriminator="code")
+]

@@ -1,0 +1,89 @@
+"""The report of a grokking study, `GrokkingReport`.
+
+Parts: `Assumption`, a value with its origin · `ArmCost`, an entry of the ledger · `PooledTest`, the
+test of arXiv 2504.16041 · `OverCells`, tests over all cells · `GrokkingReport`.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from telescope.studies.grokking.reasons import Reason
+from telescope.studies.grokking.rows import CellRow, RunRow
+from telescope.studies.grokking.runs import EventName
+from telescope.trials.types import OptimizerName
+
+ValueOrigin = Literal["paper", "public code", "ours"]
+StudyVerdict = Literal["faster", "slower", "not_told_apart", "unbracketed", "depends", "unresolved"]
+
+
+@dataclass(frozen=True)
+class Assumption:
+    """A value of the experiment, and whether arXiv 2504.16041 states it."""
+
+    name: str
+    value: str
+    origin: ValueOrigin
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """The tuning and training that an optimizer received over all cells."""
+
+    optimizer: OptimizerName
+    hyperparameters: str  # the source of the hyperparameters, as text
+    tuning_trials: int
+    lr_low: float | None  # lowest learning rate tried; None without tuning
+    lr_high: float | None
+    weight_decays: tuple[float, ...]
+    adamw_lr_ratios: tuple[float, ...]
+    edges: tuple[str, ...]  # searches that ended at an edge, as texts
+    trials: int  # tuning included, as in the fields below
+    diverged: int
+    flops: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PooledTest:
+    """The test of arXiv 2504.16041: Student's t of the epochs of all runs that generalised, pooled
+    over tasks and softmaxes. It is repeated to compare with the paper, not to conclude from."""
+
+    adamw_mean_epochs: float
+    muon_mean_epochs: float
+    t: float
+    df: float
+    p: float
+    runs: int
+    left_out: int  # runs that never generalised
+    faults: tuple[str, ...]  # what is wrong with the test, as texts
+
+
+@dataclass(frozen=True)
+class OverCells:
+    """Tests over all cells, for one reading of the event."""
+
+    event: EventName
+    log_rank_chi2: float | None  # stratified by cell
+    log_rank_p: float | None
+    pooled: PooledTest | None
+
+
+@dataclass(frozen=True)
+class GrokkingReport:
+    """The report: verdict, cells, runs, ledger and cost."""
+
+    final: bool
+    verdict: StudyVerdict
+    reason: str
+    protocol: Literal["paper", "tuned"]
+    cells: tuple[CellRow, ...]
+    over_cells: tuple[OverCells, ...]
+    runs: tuple[RunRow, ...]
+    assumptions: tuple[Assumption, ...]
+    ledger: tuple[ArmCost, ...]
+    trials: int
+    reused: int  # number of trials that other jobs had trained
+    tokens: int  # tokens of the trials that this job trained, as in flops and seconds
+    flops: float
+    seconds: float
+    because: Reason | None = None

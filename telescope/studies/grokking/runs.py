@@ -1,0 +1,150 @@
+"""The runs of a grokking study: the specification of a run, and when it generalised.
+
+Parts: `Cell`, and `cells_of` a question · `Hyperparameters` · `run_spec` · `RunTiming`, the
+milestones of a finished run in epochs, steps, FLOPs and seconds.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import product
+from typing import Any, Literal
+
+from telescope.studies.grokking.question import Question
+from telescope.studies.grokking.reasons import CellName
+from telescope.trials.horizon import HorizonSpec
+from telescope.trials.milestones import Milestones, Moment, from_metrics
+from telescope.trials.optimizer import OptimizerOptions, OptimizerSpec
+from telescope.trials.outcome import Trial
+from telescope.trials.spec import TrialSpec
+from telescope.trials.table import TableSpec
+from telescope.trials.types import OptimizerName, SoftmaxName
+
+EventName = Literal["crossed", "sustained"]
+Unit = Literal["steps", "flops", "seconds"]
+TUNING_SEED = 1_000_000  # seeds of tuning runs begin here, apart from those of the comparison
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A task and a softmax: one comparison of the optimizers."""
+
+    table: TableSpec
+    softmax: SoftmaxName
+
+    @property
+    def name(self) -> CellName:
+        """The name of the cell in reports."""
+        return CellName(task=self.table.title, softmax=self.softmax)
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The hyperparameters of an optimizer in a cell."""
+
+    lr: float
+    weight_decay: float
+    adamw_lr_ratio: float | None  # None for AdamW itself
+
+
+def cells_of(question: Question) -> tuple[Cell, ...]:
+    """The cells of a study, in the order of the document."""
+    return tuple(Cell(*pair) for pair in product(question.tables, question.softmaxes))
+
+
+@lru_cache(maxsize=65_536)
+def run_spec(
+    question: Question, cell: Cell, optimizer: OptimizerName, values: Hyperparameters, seed: int
+) -> TrialSpec:
+    """A run of an optimizer in a cell. The seed sets the split of the table, the initial values,
+    the order of the rows and dropout, the same for all optimizers."""
+    table = replace(cell.table, split_seed=seed)
+    return TrialSpec(
+        model=question.model.spec,
+        optimizer=optimizer_spec(question, optimizer, values),
+        data=table,
+        horizon=horizon_of(question, table),
+        seed=seed,
+        softmax=cell.softmax,
+    )
+
+
+def optimizer_spec(
+    question: Question, optimizer: OptimizerName, values: Hyperparameters
+) -> OptimizerSpec:
+    """The optimizer with these hyperparameters and the question's options."""
+    options: dict[str, Any] = {
+        name: getattr(question.optimizer_options, name)
+        for name in OptimizerOptions.__dataclass_fields__
+    }
+    if values.adamw_lr_ratio is not None:
+        options["adamw_lr_ratio"] = values.adamw_lr_ratio
+    return OptimizerSpec(
+        name=optimizer,
+        lr=values.lr,
+        weight_decay=values.weight_decay,
+        parametrisation=question.parametrisation,
+        **options,
+    )
+
+
+def horizon_of(question: Question, table: TableSpec) -> HorizonSpec:
+    """The horizon of a run on a resolved table."""
+    runs = question.runs
+    batch_tokens = table.batch_rows(runs.batch_rows * table.context) * table.context
+    per_epoch = table.steps_per_epoch(batch_tokens)
+    steps, interval = runs.epochs * per_epoch, runs.evaluate_epochs * per_epoch
+    # half a step less, since the steps of the warm-up are this fraction rounded up
+    warmup_fraction = max(0.0, (min(runs.warmup_steps, steps) - 0.5) / steps)
+    return HorizonSpec(
+        steps=steps,
+        batch_tokens=batch_tokens,
+        warmup_fraction=warmup_fraction,
+        decay="constant",
+        evaluate_every=interval,
+        record_every=interval,
+        sustained_evaluations=runs.sustained_evaluations,
+        stop_when_sustained=runs.stop,
+    )
+
+
+@dataclass(frozen=True)
+class RunTiming:
+    """When a finished run reached its milestones."""
+
+    trial: Trial
+    milestones: Milestones
+
+    @classmethod
+    def of(cls, trial: Trial) -> "RunTiming":
+        """The timing of a finished run."""
+        return cls(trial, from_metrics(trial.metrics))
+
+    def reached(self, event: EventName) -> Moment | None:
+        """The evaluation at which the run generalised; None if it never did."""
+        return self.milestones.crossed if event == "crossed" else self.milestones.sustained
+
+    def time(self, event: EventName, unit: Unit = "steps", earliest: bool = False) -> float | None:
+        """The time at which the run generalised, None if it never did; `earliest` gives the
+        evaluation before, between which and the next the true time lies."""
+        moment = self.reached(event)
+        if moment is None:
+            return None
+        late, early = MOMENT_FIELDS[unit]
+        return float(getattr(moment, early if earliest else late))
+
+    def epochs(self, moment: Moment | None) -> float | None:
+        """The epoch of a moment."""
+        if moment is None:
+            return None
+        data, horizon = self.trial.spec.data, self.trial.spec.horizon
+        assert isinstance(data, TableSpec), "a grokking study trains on tables"
+        return moment.step / data.steps_per_epoch(horizon.batch_tokens)
+
+
+MOMENT_FIELDS: Mapping[Unit, tuple[str, str]] = {
+    "steps": ("step", "previous_step"),
+    "flops": ("flops", "previous_flops"),
+    "seconds": ("seconds", "previous_seconds"),
+}
+"""The fields of a `Moment`: the time of the evaluation, and of the one before."""

@@ -1,0 +1,105 @@
+"""The table of a grokking report's cells, with one flat row per cell and event.
+
+JSON, CSV and the client have the same fields. A field whose name begins with an optimizer belongs
+to that optimizer's runs in the cell; it is None if the study does not run the optimizer. The runs
+have rows of their own (`telescope.studies.grokking.rows.RunRow`).
+
+Parts: `CellTableRow` · `cell_table`, from the cells of a report.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from telescope.studies.grokking.rows import ArmRow, CellRow, CellVerdict
+from telescope.studies.grokking.runs import EventName
+from telescope.trials.types import SoftmaxName
+
+
+@dataclass(frozen=True)
+class CellTableRow:
+    """A cell, for one reading of the event. Times are in steps, and None if unknown."""
+
+    task: str
+    softmax: SoftmaxName
+    event: EventName
+    verdict: CellVerdict
+    reason: str
+    pairs: int  # pairs of runs with equal seeds
+    # AdamW's restricted mean time divided by Muon's, with 90 % intervals: above 1, Muon is faster
+    steps_ratio: float | None
+    steps_ratio_low: float | None
+    steps_ratio_high: float | None
+    flops_ratio: float | None
+    flops_ratio_low: float | None
+    flops_ratio_high: float | None
+    seconds_ratio: float | None
+    seconds_ratio_low: float | None
+    seconds_ratio_high: float | None
+    ratio_least: float | None  # bounds of the ratio in steps due to the interval of evaluations
+    ratio_most: float | None
+    p: float | None  # paired permutation test of the restricted means
+    p_holm: float | None  # the same, corrected for the number of cells
+    smallest_p: float | None  # the smallest p that the test can give with so many pairs
+    rank_p: float | None  # Mann-Whitney, censored runs last
+    rank_smallest_p: float | None
+    chance_earlier: float | None  # chance that a Muon run is earlier than an AdamW run
+    log_rank_p: float | None
+    spread_ratio: float | None  # spread of Muon's log times divided by AdamW's
+    spread_p: float | None
+    majority_share: float | None  # accuracy of always giving the most frequent answer
+    budget_steps: int
+    budget_epochs: int
+    evaluation_steps: int  # steps between evaluations
+    muon_lr: float | None
+    muon_weight_decay: float | None
+    muon_adamw_lr_ratio: float | None
+    muon_runs: int | None
+    muon_generalised: int | None  # runs that reached the event
+    muon_diverged: int | None
+    muon_collapsed: int | None
+    muon_median_steps: float | None  # Kaplan-Meier's median
+    muon_median_low: float | None
+    muon_median_high: float | None
+    muon_median_epochs: float | None
+    muon_mean_steps: float | None  # restricted mean, up to the budget
+    muon_memorised_steps: float | None
+    adamw_lr: float | None
+    adamw_weight_decay: float | None
+    adamw_runs: int | None
+    adamw_generalised: int | None
+    adamw_diverged: int | None
+    adamw_collapsed: int | None
+    adamw_median_steps: float | None
+    adamw_median_low: float | None
+    adamw_median_high: float | None
+    adamw_median_epochs: float | None
+    adamw_mean_steps: float | None
+    adamw_memorised_steps: float | None
+
+
+COLUMNS = tuple(field.name for field in fields(CellTableRow))
+ARM_FIELDS = tuple(field.name for field in fields(ArmRow) if field.name != "optimizer")
+
+
+def cell_table(cells: Iterable[CellRow]) -> tuple[CellTableRow, ...]:
+    """The rows of cells, in their order."""
+    return tuple(map(table_row, cells))
+
+
+def table_row(cell: CellRow) -> CellTableRow:
+    """The row of a cell."""
+    values: dict[str, Any] = dict.fromkeys(COLUMNS) | {
+        name: value for name, value in vars(cell).items() if name in COLUMNS
+    }
+    for ratio in cell.ratios:
+        values[f"{ratio.unit}_ratio"] = ratio.ratio
+        values[f"{ratio.unit}_ratio_low"] = ratio.low
+        values[f"{ratio.unit}_ratio_high"] = ratio.high
+    for arm in cell.arms:
+        values |= {
+            column: getattr(arm, name)
+            for name in ARM_FIELDS
+            if (column := f"{arm.optimizer}_{name}") in COLUMNS
+        }
+    return CellTableRow(**values)

@@ -1,0 +1,128 @@
+"""The texts of a grokking study's reasons.
+
+Parts: `cell_words` and `words`, of a cell and of the study · `edge_words` · `verdict_words`.
+"""
+
+from collections.abc import Sequence
+
+from telescope.studies.grokking.reasons import (
+    Agreed,
+    AxisEdge,
+    CellName,
+    CellPending,
+    CellReason,
+    MeanRatio,
+    Mixed,
+    NoneGeneralised,
+    NotTold,
+    OneOptimizer,
+    Reason,
+    RunsPending,
+    SingleCell,
+    StudyStopped,
+    Told,
+    Unbracketed,
+)
+from telescope.studies.kind import end_text
+from telescope.trials.types import OPTIMIZER_TITLES
+
+AXIS_TITLES = {
+    "lr": "learning rate",
+    "weight_decay": "weight decay",
+    "adamw_lr_ratio": "ratio of AdamW's learning rate to Muon's",
+}
+VERDICT_TITLES = {
+    "faster": "Muon generalises faster",
+    "slower": "Muon generalises slower",
+    "not_told_apart": "not told apart",
+    "unbracketed": "unbracketed",
+    "pending": "pending",
+    "depends": "depends on the cell",
+    "unresolved": "unresolved",
+}
+
+
+def verdict_words(verdict: str) -> str:
+    """A verdict as printed."""
+    return VERDICT_TITLES[verdict]
+
+
+def cell_title(cell: CellName) -> str:
+    """A cell as printed: its task, and its softmax unless that is the usual one."""
+    return cell.task if cell.softmax == "softmax" else f"{cell.task}, {cell.softmax}"
+
+
+def edge_words(edge: AxisEdge) -> str:
+    """An edge at which a search ended."""
+    end = "lowest" if edge.side == "low" else "highest"
+    axis = AXIS_TITLES[edge.axis]
+    return f"{OPTIMIZER_TITLES[edge.optimizer]}'s best {axis}, {edge.value:.3g}, is the {end} tried"
+
+
+def cell_words(reason: CellReason) -> str:
+    """The reason for a cell's verdict, as text."""
+    match reason:
+        case CellPending():
+            return "runs are still pending"
+        case OneOptimizer():
+            return "a single optimizer was run; name both to compare them"
+        case Unbracketed(edges=edges):
+            found = "; ".join(map(edge_words, edges))
+            return f"{found}; widen the grid, or raise tuning.extensions"
+        case NoneGeneralised(epochs=epochs):
+            return f"no run of either optimizer generalised within {epochs} epochs"
+        case Told():
+            more, less = ("AdamW", "Muon") if reason.direction == "faster" else ("Muon", "AdamW")
+            return (
+                f"{more} needs more steps than {less}: AdamW's mean time is "
+                f"{mean_ratio_words(reason.ratio)} times Muon's "
+                f"(p {reason.p:.2g}, {reason.pairs} pairs)"
+            )
+        case NotTold():
+            return (
+                f"AdamW's mean time is {mean_ratio_words(reason.ratio)} times "
+                f"Muon's (p {reason.p:.2g}, {reason.pairs} pairs); {seeds_words(reason)}"
+            )
+
+
+def mean_ratio_words(ratio: MeanRatio) -> str:
+    """A ratio with its 90 % interval."""
+    if ratio.high is None:
+        return f"{ratio.value:.2f}"
+    return f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def seeds_words(reason: NotTold) -> str:
+    """How many seeds would tell the optimizers apart."""
+    if reason.smallest_p >= 0.05:
+        return f"with {reason.pairs} seeds the test cannot give p below {reason.smallest_p:.2g}"
+    if reason.pairs_needed is None:
+        return "not even 1000 seeds would tell so small a difference"
+    return f"about {reason.pairs_needed} seeds would tell a difference of this size"
+
+
+def words(reason: Reason) -> str:
+    """The reason for the study's verdict, as text."""
+    match reason:
+        case StudyStopped(by=cause, detail=detail):
+            return end_text(cause, detail)
+        case RunsPending():
+            return "runs are still pending"
+        case SingleCell(cell=cell):
+            return cell_words(cell)
+        case Agreed():
+            test = "" if reason.p is None else f"; log-rank over all cells: p {reason.p:.2g}"
+            return f"{verdict_words(reason.verdict)} in all {reason.cells} cells{test}"
+        case Mixed():
+            groups = (
+                ("faster", reason.faster),
+                ("slower", reason.slower),
+                ("not told apart", reason.not_told),
+                ("unbracketed", reason.unbracketed),
+            )
+            return "; ".join(f"{title} in {cell_titles(cells)}" for title, cells in groups if cells)
+
+
+def cell_titles(cells: Sequence[CellName]) -> str:
+    """The titles of cells, joined."""
+    return " · ".join(map(cell_title, cells))

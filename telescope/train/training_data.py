@@ -1,0 +1,123 @@
+"""The data of a run in training: its batches, and what an evaluation of the model measures.
+
+Parts: `TrainingData`, the interface · `TextData`, windows of a text · `TableData`, rows of the
+table of an algorithmic task · `training_data`, the data of a trial.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from telescope.data import algorithmic, batches
+from telescope.models.family import Model
+from telescope.train import table_evaluation
+from telescope.train.evaluation import HeldOut
+from telescope.trials.data import DataSpec
+from telescope.trials.milestones import ACCURACY, as_metrics, is_sustained, milestones_of
+from telescope.trials.outcome import Measurement
+from telescope.trials.spec import TrialSpec
+from telescope.trials.table import TableSpec
+
+
+class TrainingData(Protocol):
+    """The batches of a run, and its evaluations."""
+
+    @property
+    def evaluated_windows(self) -> int:
+        """Number of windows, or rows of a table, that an evaluation reads."""
+        ...
+
+    def batch(self, step: int) -> Tensor:  # (windows, context + 1)
+        """The windows or rows of a step."""
+        ...
+
+    def observe_step(self, model: Model, evaluation_follows: bool) -> None:
+        """Look at the gradients of a step, before the optimizer uses them. `evaluation_follows` is
+        true if the model is evaluated after this step."""
+        ...
+
+    def evaluate(self, model: Model, device: torch.device) -> dict[str, float]:
+        """Metrics of the model as it is now. One of them is `loss`, the held-out loss, which is inf
+        if it is not finite."""
+        ...
+
+    def ends_run(self, curve: Sequence[Measurement], evaluation: Mapping[str, float]) -> bool:
+        """True if the run ends with this evaluation. `curve` has the points before it."""
+        ...
+
+    def summary(self, curve: Sequence[Measurement]) -> dict[str, float]:
+        """Further metrics of a run's last point, computed from the whole curve."""
+        ...
+
+
+class TextData:
+    """Windows of a text, and the held-out loss."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        assert isinstance(spec.data, DataSpec), "the trial reads a table"
+        self.spec = spec
+        self.tokens = batches.open_tokens(spec.data)
+        self.held_out = HeldOut.of(spec, self.tokens)
+
+    @property
+    def evaluated_windows(self) -> int:
+        return self.held_out.count
+
+    def batch(self, step: int) -> Tensor:
+        spec = self.spec
+        return batches.batch(self.tokens.train, spec.seed, step, spec.windows, spec.data.context)
+
+    def observe_step(self, model: Model, evaluation_follows: bool) -> None:
+        """Do nothing: runs on a text record no gradients."""
+
+    def evaluate(self, model: Model, device: torch.device) -> dict[str, float]:
+        return {"loss": self.held_out.loss(model, device)}
+
+    def ends_run(self, curve: Sequence[Measurement], evaluation: Mapping[str, float]) -> bool:
+        target = self.spec.horizon.stop_below_loss
+        return target is not None and evaluation["loss"] <= target
+
+    def summary(self, curve: Sequence[Measurement]) -> dict[str, float]:
+        return {}
+
+
+class TableData:
+    """Rows of a table, and all that an evaluation on its two parts measures."""
+
+    def __init__(self, spec: TrialSpec) -> None:
+        assert isinstance(spec.data, TableSpec), "the trial reads a text"
+        self.spec = spec
+        self.table = algorithmic.open_table(spec.data)
+        self.gradients: dict[str, float] = {}  # metrics of the last step before an evaluation
+
+    @property
+    def evaluated_windows(self) -> int:
+        return len(self.table.train) + len(self.table.held_out)
+
+    def batch(self, step: int) -> Tensor:
+        return algorithmic.rows_of_step(self.table, self.spec.seed, step, self.spec.windows)
+
+    def observe_step(self, model: Model, evaluation_follows: bool) -> None:
+        if evaluation_follows:
+            self.gradients = table_evaluation.gradient_metrics(model)
+
+    def evaluate(self, model: Model, device: torch.device) -> dict[str, float]:
+        metrics = table_evaluation.evaluate(model, self.table, self.spec.softmax, device)
+        return metrics | self.gradients
+
+    def ends_run(self, curve: Sequence[Measurement], evaluation: Mapping[str, float]) -> bool:
+        horizon = self.spec.horizon
+        if not horizon.stop_when_sustained or horizon.sustained_evaluations is None:
+            return False
+        return is_sustained(curve, evaluation[ACCURACY], horizon.sustained_evaluations)
+
+    def summary(self, curve: Sequence[Measurement]) -> dict[str, float]:
+        """The milestones of the run."""
+        return as_metrics(milestones_of(curve, self.spec.horizon.sustained_evaluations or 1))
+
+
+def training_data(spec: TrialSpec) -> TrainingData:
+    """The data of a trial."""
+    return TableData(spec) if isinstance(spec.data, TableSpec) else TextData(spec)

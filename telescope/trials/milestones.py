@@ -1,0 +1,147 @@
+"""The milestones of a run on the table of an algorithmic task: when it memorised and generalised.
+
+A run *memorises* when its accuracy on the training rows reaches 99 % at two evaluations in a row,
+and *generalises* when its accuracy on the held-out rows reaches 95 %. There are two readings of the
+latter. `crossed` is the first evaluation at or above 95 % once the run has memorised, as in arXiv
+2504.16041; `sustained` is the first of several evaluations in a row at or above 95 %. A run
+`collapsed` if, after it first generalised, its accuracy on held-out rows fell below 50 %.
+
+A milestone is known up to the interval between two evaluations, and is missing if the run ended
+before it. The run stores its milestones as metrics of its last point.
+
+Parts: `Moment` · `Milestones` · `milestones_of`, from a curve · `as_metrics`, `from_metrics`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from telescope.trials.outcome import Measurement
+
+MEMORISED = 0.99  # accuracy on the training rows
+GENERALISED = 0.95  # accuracy on the held-out rows
+COLLAPSED = 0.5  # accuracy on the held-out rows below which a run has collapsed
+MEMORISED_EVALUATIONS = 2
+ACCURACY, TRAIN_ACCURACY = "accuracy", "train_accuracy"  # metrics of an evaluation
+PREFIX = "milestone/"
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The evaluation at which a milestone was reached, and the evaluation before it."""
+
+    step: int
+    flops: float
+    seconds: float
+    previous_step: int  # the milestone lies after this step; 0 at the first evaluation
+    previous_flops: float
+    previous_seconds: float
+
+
+@dataclass(frozen=True)
+class Milestones:
+    """The milestones of a run; None for those that the run did not reach."""
+
+    memorised: Moment | None
+    crossed: Moment | None
+    sustained: Moment | None
+    collapsed: Moment | None
+    below: int  # evaluations below 95 % after the first at or above, once memorised
+    evaluations: int
+
+
+def milestones_of(curve: Sequence[Measurement], sustained_evaluations: int) -> Milestones:
+    """The milestones of a curve; `sustained_evaluations` is the number of evaluations in a row that
+    `sustained` asks for."""
+    points = [point for point in curve if ACCURACY in point.metrics]
+    train_accuracy = [point.metrics[TRAIN_ACCURACY] for point in points]
+    accuracy = [point.metrics[ACCURACY] for point in points]
+    memorised = first_run(train_accuracy, MEMORISED, MEMORISED_EVALUATIONS)
+    sustained = first_run(accuracy, GENERALISED, sustained_evaluations)
+    crossed = None if memorised is None else first_run(accuracy, GENERALISED, 1, memorised)
+    later = accuracy[len(accuracy) if crossed is None else crossed :]
+    return Milestones(
+        memorised=moment(points, memorised),
+        crossed=moment(points, crossed),
+        sustained=moment(points, sustained),
+        collapsed=moment(points, collapse_index(accuracy)),
+        below=sum(value < GENERALISED for value in later),
+        evaluations=len(points),
+    )
+
+
+def first_run(values: Sequence[float], threshold: float, length: int, start: int = 0) -> int | None:
+    """Index of the first of `length` consecutive values at or above a threshold, from `start` on;
+    None if there are none."""
+    above = 0
+    for index in range(start, len(values)):
+        above = above + 1 if values[index] >= threshold else 0
+        if above == length:
+            return index - length + 1
+    return None
+
+
+def collapse_index(accuracy: Sequence[float]) -> int | None:
+    """Index of the first accuracy below 50 % after the first of at least 95 %; None without."""
+    first = first_run(accuracy, GENERALISED, 1)
+    if first is None:
+        return None
+    below = (i for i in range(first, len(accuracy)) if accuracy[i] < COLLAPSED)
+    return next(below, None)
+
+
+def moment(points: Sequence[Measurement], index: int | None) -> Moment | None:
+    """The moment of the evaluation with this index."""
+    if index is None:
+        return None
+    point = points[index]
+    before = points[index - 1] if index else None
+    return Moment(
+        step=point.step,
+        flops=point.flops,
+        seconds=point.seconds,
+        previous_step=before.step if before else 0,
+        previous_flops=before.flops if before else 0.0,
+        previous_seconds=before.seconds if before else 0.0,
+    )
+
+
+def is_sustained(curve: Sequence[Measurement], accuracy: float, evaluations: int) -> bool:
+    """True if this accuracy and those of the curve's last evaluations make `evaluations` in a row
+    of at least 95 %."""
+    earlier = [point.metrics[ACCURACY] for point in curve if ACCURACY in point.metrics]
+    last = [*earlier, accuracy][-evaluations:]
+    return len(last) == evaluations and min(last) >= GENERALISED
+
+
+def as_metrics(milestones: Milestones) -> dict[str, float]:
+    """The milestones as metrics: milestone/crossed/step and so on."""
+    metrics = {f"{PREFIX}below": float(milestones.below)}
+    metrics[f"{PREFIX}evaluations"] = float(milestones.evaluations)
+    for name in MOMENTS:
+        reached: Moment | None = getattr(milestones, name)
+        if reached is not None:
+            for field in fields(Moment):
+                metrics[f"{PREFIX}{name}/{field.name}"] = float(getattr(reached, field.name))
+    return metrics
+
+
+def from_metrics(metrics: Mapping[str, float]) -> Milestones:
+    """The milestones in the metrics of a run's last point; none reached if there are none."""
+
+    def reached(name: str) -> Moment | None:
+        values = {
+            field.name: metrics.get(f"{PREFIX}{name}/{field.name}") for field in fields(Moment)
+        }
+        step, previous_step = values.pop("step"), values.pop("previous_step")
+        if step is None or previous_step is None:
+            return None
+        rest = {key: float(value or 0.0) for key, value in values.items()}
+        return Moment(step=int(step), previous_step=int(previous_step), **rest)
+
+    below = int(metrics.get(f"{PREFIX}below", 0))
+    evaluations = int(metrics.get(f"{PREFIX}evaluations", 0))
+    moments = {name: reached(name) for name in MOMENTS}
+    return Milestones(below=below, evaluations=evaluations, **moments)
+
+
+MOMENTS = ("memorised", "crossed", "sustained", "collapsed")

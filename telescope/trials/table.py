@@ -1,0 +1,199 @@
+"""Specification of an algorithmic task: a finite table of questions and answers.
+
+A row of the table is a short sequence of tokens, the question, and one token, the answer, which the
+model predicts at the question's last position. Part of the table is trained on, the rest is held
+out. The tasks are those of "Muon Optimizer Accelerates Grokking" (arXiv 2504.16041), subtraction,
+and tables that users bring. The paper leaves some corners open, such as division by zero; each is a
+field here.
+
+Parts: `TASKS`, the facts of each task · `TableSpec` · `table_problems`.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass as plain_dataclass
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from telescope.errors import Problem
+from telescope.trials.types import STRICT, require_none
+
+TaskName = Literal["add", "sub", "mul", "div", "pow", "gcd", "parity", "table"]
+Corner = Literal["division_by_zero", "zero_to_zero", "gcd_of_zeros"]
+
+
+@plain_dataclass(frozen=True)
+class Task:
+    """The facts of a task that its table does not show."""
+
+    title: str  # with {p} for the modulus and {bits} for the number of bits
+    train_share: float  # share of the rows that is trained on by default
+    commutative: bool = False  # (a, b) and (b, a) have the same answer
+    corner: Corner | None = None  # the field that decides about an undefined answer
+    prime_modulus: bool = False  # the task is defined for prime moduli only
+
+
+TASKS: Mapping[TaskName, Task] = {
+    # train shares of arXiv 2504.16041, except sub and table, which the paper does not have
+    "add": Task("a + b mod {p}", 0.8, commutative=True),
+    "sub": Task("a - b mod {p}", 0.8),
+    "mul": Task("a * b mod {p}", 0.5, commutative=True),
+    "div": Task("a / b mod {p}", 0.8, corner="division_by_zero", prime_modulus=True),
+    "pow": Task("a ^ b mod {p}", 0.7, corner="zero_to_zero"),
+    "gcd": Task("gcd(a, b), a and b below {p}", 0.5, commutative=True, corner="gcd_of_zeros"),
+    "parity": Task("parity of a {bits}-bit number", 0.5),
+    "table": Task("the table {file}", 0.5),
+}
+MOST_MODULUS = 512  # a table has up to modulus^2 rows
+MOST_BITS = 16  # a table has 2^bits rows
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TableSpec:
+    """The table of an algorithmic task, and its split into training and held-out rows. `content`
+    and the fields after it are filled in when a job is accepted."""
+
+    task: TaskName
+    """Task to learn: add, sub, mul, div and pow modulo `modulus`; gcd, the greatest common divisor
+    of two numbers below `modulus`; parity of a number of `bits` bits; table, the rows of `file`."""
+    modulus: Annotated[int, Field(ge=2, le=MOST_MODULUS)] = 97
+    """Modulus of the arithmetic; the numbers are 0 to modulus - 1. For div, a prime."""
+    bits: Annotated[int, Field(ge=2, le=MOST_BITS)] = 10
+    """For parity: number of bits, each a token of its own."""
+    file: str = ""
+    """For table: path of a CSV file without a header. Each row holds the input tokens and, in the
+    last column, the answer, all whole numbers from 0."""
+    train_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the rows that is trained on, rounded down to whole rows; by default the share of
+    arXiv 2504.16041: 0.8 for add and div, 0.7 for pow, 0.5 for mul, gcd and parity; 0.8 for sub,
+    0.5 for table."""
+    division_by_zero: Literal["zero", "drop"] = "zero"
+    """For div: zero answers 0 to a / 0, drop leaves these rows out."""
+    zero_to_zero: Literal["one", "zero", "drop"] = "one"
+    """For pow: the answer to 0^0; drop leaves this row out."""
+    gcd_of_zeros: Literal["zero", "drop"] = "zero"
+    """For gcd: zero answers 0 to gcd(0, 0), drop leaves this row out."""
+    split: Literal["ordered", "unordered"] = "ordered"
+    """ordered: all rows are split at random, as in the paper, so that training holds the mirror
+    (b, a) of most held-out rows (a, b). unordered: (a, b) and (b, a) are on the same side; for
+    add, mul and gcd."""
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Seed of the random split."""
+    content: str = ""
+    """Hash of the rows, filled in by telescope; a given hash must match."""
+    vocab_size: Annotated[int, Field(ge=0)] = 0
+    """Size of the vocabulary, filled in by telescope; a given size must match."""
+    columns: Annotated[int, Field(ge=0)] = 0
+    """Number of input tokens of a row, filled in by telescope; a given number must match."""
+    train_rows: Annotated[int, Field(ge=0)] = 0
+    """Number of rows that are trained on, filled in by telescope; a given number must match."""
+    held_out_rows: Annotated[int, Field(ge=0)] = 0
+    """Number of rows that are held out, filled in by telescope; a given number must match."""
+
+    @model_validator(mode="after")
+    def _require_consistent(self) -> "TableSpec":
+        require_none(table_problems(self))
+        return self
+
+    @property
+    def facts(self) -> Task:
+        """The facts of the task."""
+        return TASKS[self.task]
+
+    @property
+    def title(self) -> str:
+        """The task in a few words, such as `a + b mod 97`, with the options that differ from the
+        task's defaults, so that the tables of a study have titles of their own."""
+        title = self.facts.title.format(p=self.modulus, bits=self.bits, file=self.file)
+        return ", ".join((title, *self._options()))
+
+    def _options(self) -> Iterator[str]:
+        """The options that differ from the task's defaults."""
+        if self.share != self.facts.train_share:
+            yield f"{100 * self.share:.3g} % for training"
+        if self.split == "unordered":
+            yield "unordered split"
+        if self.division_by_zero == "drop":
+            yield "no b = 0"
+        if self.zero_to_zero != "one":
+            yield "no 0^0" if self.zero_to_zero == "drop" else "0^0 = 0"
+        if self.gcd_of_zeros == "drop":
+            yield "no gcd(0, 0)"
+
+    @property
+    def share(self) -> float:
+        """Share of the rows that is trained on."""
+        return self.facts.train_share if self.train_share is None else self.train_share
+
+    @property
+    def context(self) -> int:
+        """Number of input tokens of a row: a, the operation, b and `=`; or the bits and `=`; 0 for
+        a file that has not been read yet."""
+        if self.task == "table":
+            return self.columns
+        return self.bits + 1 if self.task == "parity" else 4
+
+    def batch_rows(self, batch_tokens: int) -> int:
+        """Number of rows in a batch; the last batch of an epoch may be smaller."""
+        return min(batch_tokens // self.context, self.train_rows)
+
+    def steps_per_epoch(self, batch_tokens: int) -> int:
+        """Number of batches that cover the training rows once."""
+        return -(-self.train_rows // self.batch_rows(batch_tokens))
+
+    def tokens_until(self, step: int, batch_tokens: int) -> int:
+        """Number of tokens in the first `step` batches."""
+        epochs, steps = divmod(step, self.steps_per_epoch(batch_tokens))
+        return self.context * (epochs * self.train_rows + steps * self.batch_rows(batch_tokens))
+
+
+def table_problems(table: TableSpec) -> Iterator[Problem]:
+    """Problems of fields that contradict each other; fields are relative to the table's section."""
+    facts = table.facts
+    if facts.prime_modulus and not is_prime(table.modulus):
+        message = (
+            f"{table.task} needs a prime modulus, since other numbers have no inverse for every b; "
+            f"use {nearest_prime(table.modulus)}"
+        )
+        yield Problem("modulus", message, table.modulus)
+    if table.split == "unordered" and not facts.commutative:
+        names = ", ".join(name for name in get_args(TaskName) if TASKS[name].commutative)
+        message = (
+            f"unordered keeps (a, b) and (b, a) together, which have the same answer only for "
+            f"{names}; leave it out"
+        )
+        yield Problem("split", message, table.split)
+    if (table.task == "table") != bool(table.file):
+        message = (
+            "is missing; give the path of a CSV file of input tokens and answers"
+            if table.task == "table"
+            else "is read only under task: table; leave it out, or use task: table"
+        )
+        yield Problem("file", message, table.file or None)
+    for name, needed in NEEDS.items():
+        is_default = getattr(table, name) == TableSpec.__dataclass_fields__[name].default
+        if not is_default and table.task not in needed:
+            message = f"has no meaning for {table.task}, only for {', '.join(needed)}; leave it out"
+            yield Problem(name, message, getattr(table, name))
+
+
+NEEDS: Mapping[str, tuple[TaskName, ...]] = {
+    "modulus": ("add", "sub", "mul", "div", "pow", "gcd"),
+    "bits": ("parity",),
+    "division_by_zero": ("div",),
+    "zero_to_zero": ("pow",),
+    "gcd_of_zeros": ("gcd",),
+}
+"""The tasks for which a field has a meaning."""
+
+
+def is_prime(number: int) -> bool:
+    """True for a prime."""
+    return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
+
+
+def nearest_prime(number: int) -> int:
+    """The prime nearest to a number, of two equally near primes the smaller."""
+    candidates = range(2, 2 * number + 2)
+    return min(filter(is_prime, candidates), key=lambda prime: (abs(prime - number), prime))
