@@ -8,11 +8,6 @@ The files in reading order:
   matrix, readout or vector. `multipliers` scales inputs and outputs of modules. `user_layers` finds
   the modules that training measures. `user_model` is the model in training.
 - Both: `family` defines the interfaces that both kinds of model share. `own_family` and
-<<<<<<< HEAD
-  `user_family` implement them. `build` builds the model that a specification describes.
-  `losses` defines the losses on logits.
-=======
   `user_family` implement them. `build` builds the model that a specification describes. `losses`
   defines losses on logits.
->>>>>>> grokking
 """

@@ -15,7 +15,7 @@ from telescope.models.family import Model
 from telescope.train import table_evaluation
 from telescope.train.evaluation import HeldOut
 from telescope.trials.data import DataSpec
-from telescope.trials.milestones import ACCURACY, as_metrics, is_sustained, milestones_of
+from telescope.trials.milestones import as_metrics, is_settled, milestones_of
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from telescope.trials.table import TableSpec
@@ -111,7 +111,7 @@ class TableData:
         horizon = self.spec.horizon
         if not horizon.stop_when_sustained or horizon.sustained_evaluations is None:
             return False
-        return is_sustained(curve, evaluation[ACCURACY], horizon.sustained_evaluations)
+        return is_settled(curve, evaluation, horizon.sustained_evaluations)
 
     def summary(self, curve: Sequence[Measurement]) -> dict[str, float]:
         """The milestones of the run."""

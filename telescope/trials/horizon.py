@@ -61,7 +61,8 @@ class HorizonSpec:
     """For tables: number of evaluations in a row, with an accuracy of at least 95 % on the held-out
     rows, that count as sustained generalisation; needs evaluate_every."""
     stop_when_sustained: bool = False
-    """For tables: end the run once generalisation is sustained; needs sustained_evaluations."""
+    """For tables: end the run once it has memorised and generalisation is sustained; needs
+    sustained_evaluations."""
 
     @model_validator(mode="after")
     def _require_consistent(self) -> "HorizonSpec":

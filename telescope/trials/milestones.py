@@ -105,12 +105,19 @@ def moment(points: Sequence[Measurement], index: int | None) -> Moment | None:
     )
 
 
-def is_sustained(curve: Sequence[Measurement], accuracy: float, evaluations: int) -> bool:
-    """True if this accuracy and those of the curve's last evaluations make `evaluations` in a row
-    of at least 95 %."""
-    earlier = [point.metrics[ACCURACY] for point in curve if ACCURACY in point.metrics]
-    last = [*earlier, accuracy][-evaluations:]
-    return len(last) == evaluations and min(last) >= GENERALISED
+def is_settled(
+    curve: Sequence[Measurement], metrics: Mapping[str, float], sustained_evaluations: int
+) -> bool:
+    """True if a run with this curve, and an evaluation with these metrics next, has reached all its
+    milestones: it has memorised and crossed, and its generalisation is sustained. A run that is
+    ended then lacks no milestone that a longer run could have had, except a collapse."""
+    points = [*(point.metrics for point in curve if ACCURACY in point.metrics), metrics]
+    accuracy = [values[ACCURACY] for values in points]
+    train_accuracy = [values[TRAIN_ACCURACY] for values in points]
+    memorised = first_run(train_accuracy, MEMORISED, MEMORISED_EVALUATIONS)
+    if memorised is None or first_run(accuracy, GENERALISED, 1, memorised) is None:
+        return False
+    return first_run(accuracy, GENERALISED, sustained_evaluations) is not None
 
 
 def as_metrics(milestones: Milestones) -> dict[str, float]:

@@ -11,6 +11,7 @@ Parts: `TASKS`, the facts of each task · `TableSpec` · `table_problems`.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass as plain_dataclass
+from pathlib import PurePath
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -105,7 +106,8 @@ class TableSpec:
     def title(self) -> str:
         """The task in a few words, such as `a + b mod 97`, with the options that differ from the
         task's defaults, so that the tables of a study have titles of their own."""
-        title = self.facts.title.format(p=self.modulus, bits=self.bits, file=self.file)
+        name = PurePath(self.file).name
+        title = self.facts.title.format(p=self.modulus, bits=self.bits, file=name)
         return ", ".join((title, *self._options()))
 
     def _options(self) -> Iterator[str]:

@@ -91,7 +91,8 @@ def unique_trials(study: StudyProgress) -> list[Trial]:
 
 
 def cell_rows(question: Question, study: StudyProgress, event: EventName) -> tuple[CellRow, ...]:
-    """The comparison in each cell. p-values are corrected for the number of complete cells."""
+    """The comparison in each cell. p-values are corrected for the number of all cells, so that they
+    do not grow as further cells are completed."""
     comparisons = [
         compared(pairs, event, len(study.cells)) if (pairs := paired(cell)) else None
         for cell in study.cells
@@ -99,8 +100,9 @@ def cell_rows(question: Question, study: StudyProgress, event: EventName) -> tup
     tested = [
         i for i, cell in enumerate(study.cells) if cell.complete and comparisons[i] is not None
     ]
-    adjusted = holm([comparison.test.p for i in tested if (comparison := comparisons[i])])
-    p_holm = dict(zip(tested, adjusted, strict=True))
+    p_values = [comparison.test.p for i in tested if (comparison := comparisons[i])]
+    adjusted = holm([*p_values, *[1.0] * (len(study.cells) - len(p_values))])
+    p_holm = dict(zip(tested, adjusted, strict=False))
     return tuple(
         cell_row(
             question,
@@ -149,8 +151,8 @@ def cell_row(
         rank_smallest_p=comparison.ranks.test.smallest_p if comparison else None,
         chance_earlier=comparison.ranks.chance if comparison else None,
         log_rank_p=comparison.log_rank.p if comparison and comparison.log_rank else None,
-        spread_ratio=comparison.spread.value if comparison else None,
-        spread_p=comparison.spread.test.p if comparison else None,
+        spread_ratio=comparison.spread.value if comparison and comparison.spread else None,
+        spread_p=comparison.spread.test.p if comparison and comparison.spread else None,
         because=reason,
     )
 

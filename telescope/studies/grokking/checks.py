@@ -31,6 +31,12 @@ def problems(question: Question) -> Iterator[Problem]:
     ):
         if len(set(values)) < len(values):
             yield Problem(field, "has an entry twice; name each once")
+    titles = [table.title for table in question.tables]
+    if len(set(question.tables)) == len(titles) > len(set(titles)):
+        yield Problem("data", "lists tasks that tables cannot tell apart; name each once", titles)
+    if any(table.split_seed for table in question.tables):
+        message = "is set by the seeds of the study; leave split_seed out"
+        yield Problem("data", f"split_seed {message}")
     yield from model_problems(question)
     yield from protocol_problems(question)
     runs = question.runs

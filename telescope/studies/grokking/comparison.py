@@ -67,7 +67,9 @@ class Comparison:
     test: TestResult
     ranks: Earlier
     log_rank: LogRank | None
-    spread: SpreadRatio  # of Muon relative to AdamW
+    # of Muon relative to AdamW; None if a run is censored, since equal budgets would look like
+    # equal times
+    spread: SpreadRatio | None
     pairs_needed: int | None
 
 
@@ -155,7 +157,7 @@ def compared(
         test=paired_permutation(adamw, muon, until),
         ranks=mann_whitney(muon, adamw),
         log_rank=log_rank([(muon, adamw)]),
-        spread=spread_ratio(muon, adamw, until),
+        spread=None if adamw.censored or muon.censored else spread_ratio(muon, adamw, until),
         pairs_needed=pairs_needed(adamw, muon, until, ALPHA / cells),
     )
 

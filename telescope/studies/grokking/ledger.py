@@ -5,12 +5,13 @@ Parts: `arm_cost` · `assumptions`.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from telescope.studies.grokking.fold import StudyProgress
 from telescope.studies.grokking.question import GrokkingModel, Question
 from telescope.studies.grokking.report import ArmCost, Assumption, ValueOrigin
-from telescope.studies.grokking.wording import cell_title, edge_words
+from telescope.studies.grokking.search import SearchProgress
+from telescope.studies.grokking.wording import AXIS_TITLES, cell_title, edge_words
 from telescope.trials.lattice import from_octaves
 from telescope.trials.types import OptimizerName
 
@@ -26,7 +27,7 @@ def arm_cost(question: Question, study: StudyProgress, optimizer: OptimizerName)
     }
     return ArmCost(
         optimizer=optimizer,
-        hyperparameters="tuned in each cell" if searches else "shared by all optimizers",
+        hyperparameters=source_words([search for _, search in searches]),
         tuning_trials=len({trial.digest for _, search in searches for trial in search.trials}),
         lr_low=min(tried["lr"], default=None),
         lr_high=max(tried["lr"], default=None),
@@ -41,6 +42,16 @@ def arm_cost(question: Question, study: StudyProgress, optimizer: OptimizerName)
         diverged=sum(trial.diverged for trial in used),
         flops=math.fsum(trial.flops for trial in used),
         seconds=math.fsum(trial.seconds for trial in used),
+    )
+
+
+def source_words(searches: Sequence[SearchProgress]) -> str:
+    """The source of an optimizer's hyperparameters, with the axes that had a single value."""
+    if not searches:
+        return "shared by all optimizers"
+    fixed = [AXIS_TITLES[axis] for axis, tried in searches[0].axes.items() if len(tried) == 1]
+    return (
+        f"tuned in each cell; not searched: {', '.join(fixed)}" if fixed else "tuned in each cell"
     )
 
 
@@ -97,7 +108,8 @@ def optimizer_assumptions(question: Question) -> Iterator[Assumption]:
         values = f"learning rate {shared.lr:g}, weight decay {shared.weight_decay:g}"
         ratio = f"AdamW's part of a Muon run has {shared.adamw_lr_ratio:g} times this rate"
         origin = public((shared.lr, shared.weight_decay), (1e-3, 1.0))
-        yield Assumption("shared hyperparameters", f"{values}; {ratio}", origin)
+        yield Assumption("AdamW's hyperparameters", values, origin)
+        yield Assumption("Muon's hyperparameters", f"{values}; {ratio}", "ours")
 
 
 def model_assumptions(question: Question) -> Iterator[Assumption]:

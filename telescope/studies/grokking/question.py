@@ -95,6 +95,15 @@ AnyGrokkingModel = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class GrokkingOptions(OptimizerOptions, DescribesInherited):
+    """Options of Muon and AdamW. They differ from those of other jobs in the default of `beta2`."""
+
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """AdamW's decay rate, per step, of the running mean of the squared gradient; 0.98 as in arXiv
+    2504.16041."""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class GrokkingRuns:
     """The batches, the length and the evaluations of a run.
 
@@ -110,8 +119,8 @@ class GrokkingRuns:
     sustained_evaluations: Count = 5
     """Number of evaluations in a row at or above 95 % that count as sustained generalisation."""
     stop: bool = True
-    """End a run once it has generalised for `sustained_evaluations` evaluations; false trains for
-    all epochs, which shows later collapses."""
+    """End a run once it has memorised, and has generalised for `sustained_evaluations` evaluations;
+    false trains for all epochs, which shows later collapses."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 10
     """Steps in which the learning rate rises from zero; afterwards it is constant."""
 
@@ -137,10 +146,11 @@ class HyperparameterSearch:
 
     lr: Range
     """Learning rates, the same grid for all optimizers."""
-    weight_decay: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0,)
-    """Weight decays."""
-    adamw_lr_ratio: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1,)
-    """In a Muon run: AdamW's learning rate divided by Muon's."""
+    weight_decay: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.3, 1.0, 3.0)
+    """Weight decays. A single value is not searched, and the report says so."""
+    adamw_lr_ratio: Annotated[tuple[Positive, ...], Field(min_length=1)] = (0.1, 0.3, 1.0)
+    """In a Muon run: AdamW's learning rate divided by Muon's. A single value is not searched, and
+    the report says so."""
     seeds: Count = 1
     """Runs per point of the grid. Their seeds take no part in the comparison."""
     extensions: Annotated[int, Field(ge=0, le=16)] = 4
@@ -175,11 +185,8 @@ class Question:
     parametrisation: Parametrisation = "standard"
     """Rules by which hyperparameters depend on width; without effect here, since width does not
     change, except through Muon's default `update_scale`."""
-    optimizer_options: OptimizerOptions = field(
-        default_factory=lambda: OptimizerOptions(beta2=0.98)
-    )
-    """Optimizer options that the study does not tune; by default beta2 is 0.98, as in arXiv
-    2504.16041."""
+    optimizer_options: GrokkingOptions = field(default_factory=GrokkingOptions)
+    """Optimizer options that the study does not tune."""
     model: AnyGrokkingModel = field(default_factory=lambda: GrokkingModel(preset="grokking"))
     """The model that every run trains; by default the public code's."""
     data: TableSpec | Annotated[tuple[TableSpec, ...], Field(min_length=1)]

@@ -111,6 +111,7 @@ class CellRow:
     rank_smallest_p: float | None
     chance_earlier: float | None  # chance that a Muon run is earlier than an AdamW run
     log_rank_p: float | None
-    spread_ratio: float | None  # spread of Muon's log times divided by AdamW's
+    # spread of Muon's log times divided by AdamW's; None if a run never generalised
+    spread_ratio: float | None
     spread_p: float | None
     because: CellReason

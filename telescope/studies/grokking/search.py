@@ -27,7 +27,6 @@ from telescope.trials.types import OptimizerName
 
 Axes = Mapping[SearchAxis, tuple[float, ...]]
 """The values tried on each axis, in octaves, ascending."""
-DEFAULT_SPACING = 1.0  # octaves
 
 
 @dataclass(frozen=True)

@@ -94,11 +94,12 @@ def mean_ratio_words(ratio: MeanRatio) -> str:
 
 def seeds_words(reason: NotTold) -> str:
     """How many seeds would tell the optimizers apart."""
+    limit = ""
     if reason.smallest_p >= 0.05:
-        return f"with {reason.pairs} seeds the test cannot give p below {reason.smallest_p:.2g}"
+        limit = f"with {reason.pairs} seeds the test cannot give p below {reason.smallest_p:.2g}; "
     if reason.pairs_needed is None:
-        return "not even 1000 seeds would tell so small a difference"
-    return f"about {reason.pairs_needed} seeds would tell a difference of this size"
+        return f"{limit}not even 1000 seeds would be likely to tell so small a difference"
+    return f"{limit}{reason.pairs_needed} seeds have an even chance to tell such a difference"
 
 
 def words(reason: Reason) -> str:

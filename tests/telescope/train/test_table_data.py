@@ -448,7 +448,7 @@ def test_gradients_at_an_evaluation_are_those_of_the_last_step() -> None:
     losses = pack.program_of(spec, pack.losses)
     for _ in range(3):
         step_runs([run], losses)
-    assert run.gradient_metrics == {}
+    assert run.data.gradients == {}
     run.reseed()
     names = [name for name, _ in run.model.named_parameters()]
     loss = losses([run.model], run.batch(3)[None]).sum()

@@ -12,7 +12,7 @@ from telescope.trials.milestones import (
     Moment,
     as_metrics,
     from_metrics,
-    is_sustained,
+    is_settled,
     milestones_of,
 )
 from telescope.trials.outcome import Measurement
@@ -137,19 +137,33 @@ def test_stored_milestones_have_stable_names() -> None:
 
 @settings(deadline=None)
 @given(ACCURACIES, st.integers(1, 4))
-def test_a_run_is_sustained_exactly_at_the_end_of_the_first_sustained_evaluations(
+def test_a_run_is_settled_as_soon_as_all_its_milestones_are_known(
     accuracies: list[tuple[float, float]], evaluations: int
 ) -> None:
     points = curve([train for train, _ in accuracies], [accuracy for _, accuracy in accuracies])
     ends = [
         point.step
         for i, point in enumerate(points)
-        if "accuracy" in point.metrics
-        and is_sustained(points[:i], point.metrics["accuracy"], evaluations)
+        if "accuracy" in point.metrics and is_settled(points[:i], point.metrics, evaluations)
     ]
-    sustained = milestones_of(points, evaluations).sustained
-    expected = sustained and sustained.step + 10 * (evaluations - 1)
-    assert (ends[0] if ends else None) == expected
+    reached = milestones_of(points, evaluations)
+    if reached.memorised is None or reached.crossed is None or reached.sustained is None:
+        assert ends == []
+    else:
+        known = (
+            reached.memorised.step + 10,
+            reached.crossed.step,
+            reached.sustained.step + 10 * (evaluations - 1),
+        )
+        assert ends[0] == max(known)
+
+
+def test_a_run_that_generalises_before_it_memorises_goes_on_until_it_has_memorised() -> None:
+    points = curve([90, 90, 99, 99], [96, 96, 96, 96])[1::2]
+    settled = [is_settled(points[:i], points[i].metrics, 2) for i in range(4)]
+    assert settled == [False, False, False, True]
+    reached = milestones_of(points, 2)
+    assert (reached.sustained.step, reached.crossed.step) == (10, 30)
 
 
 def test_points_without_an_evaluation_change_nothing() -> None:

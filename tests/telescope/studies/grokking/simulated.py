@@ -6,7 +6,7 @@ from typing import Any
 from telescope.studies import registry
 from telescope.studies.grokking.report import GrokkingReport
 from telescope.studies.kind import AnyStudy
-from telescope.trials.milestones import as_metrics, is_sustained, milestones_of
+from telescope.trials.milestones import as_metrics, is_settled, milestones_of
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 
@@ -27,7 +27,11 @@ def document(**changes: Any) -> dict[str, Any]:
 
 def tuned(**changes: Any) -> dict[str, Any]:
     """A small job under the protocol tuned."""
-    tuning = {"lr": {"low": 0.25, "high": 1.0, "points": 3}, "weight_decay": [0.5, 1.0]}
+    tuning = {
+        "lr": {"low": 0.25, "high": 1.0, "points": 3},
+        "weight_decay": [0.5, 1.0],
+        "adamw_lr_ratio": [0.1],
+    }
     return document(protocol="tuned", tuning=tuning | changes.pop("tuning", {}), **changes)
 
 
@@ -50,7 +54,7 @@ def simulate(spec: TrialSpec, law: Law) -> Trial:
                 step, spec.tokens_until(step), flops, step / 100, metrics | {"train_accuracy": 1.0}
             )
         )
-        if is_sustained(curve[:-1], accuracy, horizon.sustained_evaluations or 1):
+        if is_settled(curve[:-1], curve[-1].metrics, horizon.sustained_evaluations or 1):
             break
     milestones = milestones_of(curve, horizon.sustained_evaluations or 1)
     curve[-1] = Measurement(

@@ -27,7 +27,7 @@ from tests.telescope.studies.grokking.simulated import (
     [
         (20, 60, "faster", "AdamW needs more steps than Muon"),
         (60, 20, "slower", "Muon needs more steps than AdamW"),
-        (40, 40, "not_told_apart", "would tell"),
+        (40, 40, "not_told_apart", "to tell"),
         (math.inf, math.inf, "not_told_apart", "no run of either optimizer generalised"),
         (20, math.inf, "faster", "AdamW needs more steps than Muon"),
     ],
@@ -138,6 +138,27 @@ def test_a_diverged_run_never_generalises_and_is_counted() -> None:
     assert row.loss is None
 
 
+def test_p_is_corrected_for_cells_that_are_not_complete_yet() -> None:
+    tasks = [{"task": name, "modulus": 7} for name in ("add", "sub")]
+    study = study_of(document(data=tasks))
+    trials = finished(study, by_optimizer(20, 60))
+    first = [trial for trial in trials if trial.spec.data.task == "add"]
+    row = study.report(first).cells[0]
+    assert (row.p, row.p_holm) == (2 / 2**8, 4 / 2**8)
+
+
+def test_spreads_are_compared_only_if_every_run_generalised() -> None:
+    assert report_of(document(), by_optimizer(20, 60)).cells[0].spread_ratio is not None
+    assert report_of(document(), by_optimizer(20, math.inf)).cells[0].spread_ratio is None
+
+
+def test_the_ledger_names_axes_that_were_not_searched() -> None:
+    report = report_of(tuned(seeds=2, tuning={"adamw_lr_ratio": [0.3]}), by_optimizer(20, 60))
+    sources = {entry.optimizer: entry.hyperparameters for entry in report.ledger}
+    assert sources["adamw"] == "tuned in each cell"
+    assert "not searched: ratio of AdamW's learning rate" in sources["muon"]
+
+
 def test_the_bill_counts_each_trial_once_and_reused_trials_not() -> None:
     study = study_of(tuned(seeds=2))
     trials = finished(study, by_optimizer(20, 40))
@@ -159,7 +180,8 @@ def test_values_that_the_paper_leaves_open_are_marked() -> None:
     report = report_of(document(seeds=2), by_optimizer(20, 40))
     origins = {row.name: row.origin for row in report.assumptions}
     assert origins["AdamW's betas"] == origins["generalised"] == "paper"
-    assert origins["shared hyperparameters"] == origins["initial values"] == "public code"
+    assert origins["AdamW's hyperparameters"] == origins["initial values"] == "public code"
+    assert origins["Muon's hyperparameters"] == "ours"
     assert origins["training share"] == origins["size"] == "ours"
 
 

@@ -16,6 +16,12 @@ REFUSED = [
     ({"data": {"task": "table"}}, "data", "path of a CSV file"),
     ({"data": []}, "data", "at least 1"),
     ({"data": [{"task": "add"}, {"task": "add"}]}, "data", "twice"),
+    ({"data": {"task": "add", "split_seed": 3}}, "data", "leave split_seed out"),
+    (
+        {"data": [{"task": "add", "train_share": 0.5}, {"task": "add", "train_share": 0.5001}]},
+        "data",
+        "cannot tell apart",
+    ),
     ({"softmax": "softplus"}, "softmax", "sparsemax"),
     ({"softmax": ["softmax", "softmax"]}, "softmax", "twice"),
     ({"optimizer": []}, "optimizer", "empty"),

@@ -96,3 +96,8 @@ def test_the_horizon_counts_epochs_whatever_the_size_of_a_batch() -> None:
     assert (full.horizon.steps, full.horizon.evaluate_every, full.windows) == (10, 2, 29)
     assert (small.horizon.steps, small.horizon.evaluate_every, small.windows) == (30, 6, 10)
     assert full.tokens_until(10) == small.tokens_until(30) == 10 * 29 * 4
+
+
+def test_other_optimizer_options_leave_beta2_as_the_paper_has_it() -> None:
+    study = study_of(document(optimizer_options={"newton_schulz_dtype": "float32"}, seeds=1))
+    assert {spec.optimizer.beta2 for spec in study.plan([]).start} == {0.98}
