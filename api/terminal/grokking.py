@@ -26,11 +26,11 @@ from api.terminal.grokking_tables import (
 )
 from api.terminal.progress import duration
 from api.terminal.words import amount, empty_table, significant
+from telescope.studies.grokking.assumptions import Assumption
 from telescope.studies.grokking.bill import GrokkingForecast
 from telescope.studies.grokking.reasons import CellName
 from telescope.studies.grokking.report import (
     ArmCost,
-    Assumption,
     GrokkingReport,
     OverCells,
     PooledTest,

@@ -65,6 +65,9 @@ KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
         "evaluate_every",
         "record_every",
         "stop_below_loss",
+        # for tables only, which exports never have
+        "sustained_evaluations",
+        "stop_when_sustained",
     ),
 }
 """The options that the formats torch and Megatron-LM handle. A format handles an option if it

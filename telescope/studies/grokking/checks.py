@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
-from telescope.errors import InvalidInput, Problem, under
+from telescope.errors import InvalidInput, Problem
 from telescope.studies.grokking.bill import most_trials
-from telescope.studies.grokking.question import GrokkingModel, HyperparameterSearch, Question
-from telescope.trials.architecture import architecture_problems, width_problem
-from telescope.trials.optimizer import clip_problems
+from telescope.studies.grokking.question import HyperparameterSearch, Question
 
 LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
 
@@ -37,7 +35,7 @@ def problems(question: Question) -> Iterator[Problem]:
     if any(table.split_seed for table in question.tables):
         message = "is set by the seeds of the study; leave split_seed out"
         yield Problem("data", f"split_seed {message}")
-    yield from model_problems(question)
+    yield from question.model.problems(question.optimizer_options)
     yield from protocol_problems(question)
     runs = question.runs
     if runs.evaluate_epochs > runs.epochs:
@@ -50,24 +48,6 @@ def problems(question: Question) -> Iterator[Problem]:
             "epochs"
         )
         yield Problem("runs.sustained_evaluations", message, runs.sustained_evaluations)
-
-
-def model_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the model, and of options that do not apply to it."""
-    model = question.model
-    if isinstance(model, GrokkingModel):
-        if message := width_problem(model, model.width):
-            yield Problem("model.width", message, model.width)
-        for problem in architecture_problems(model):
-            yield under("model", problem)
-        for problem in clip_problems(model.known_attention(), question.optimizer_options):
-            yield under("optimizer_options", problem)
-    elif model.output == "loss":
-        message = (
-            "a loss hides the answers, which accuracy is computed from; let forward return logits "
-            "and use output: logits"
-        )
-        yield Problem("model.output", message, model.output)
 
 
 def protocol_problems(question: Question) -> Iterator[Problem]:

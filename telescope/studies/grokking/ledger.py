@@ -7,9 +7,10 @@ Parts: `arm_cost` · `assumptions`.
 import math
 from collections.abc import Iterator, Sequence
 
+from telescope.studies.grokking.assumptions import Assumption, public
 from telescope.studies.grokking.fold import StudyProgress
-from telescope.studies.grokking.question import GrokkingModel, Question
-from telescope.studies.grokking.report import ArmCost, Assumption, ValueOrigin
+from telescope.studies.grokking.question import Question
+from telescope.studies.grokking.report import ArmCost
 from telescope.studies.grokking.search import SearchProgress
 from telescope.studies.grokking.wording import AXIS_TITLES, cell_title, edge_words
 from telescope.trials.lattice import from_octaves
@@ -61,13 +62,8 @@ def assumptions(question: Question) -> tuple[Assumption, ...]:
     return (
         *data_assumptions(question),
         *optimizer_assumptions(question),
-        *model_assumptions(question),
+        *question.model.assumptions(),
     )
-
-
-def public(value: object, public_value: object) -> ValueOrigin:
-    """The origin of a value that the paper leaves open and its public code has."""
-    return "public code" if value == public_value else "ours"
 
 
 def data_assumptions(question: Question) -> Iterator[Assumption]:
@@ -110,18 +106,3 @@ def optimizer_assumptions(question: Question) -> Iterator[Assumption]:
         origin = public((shared.lr, shared.weight_decay), (1e-3, 1.0))
         yield Assumption("AdamW's hyperparameters", values, origin)
         yield Assumption("Muon's hyperparameters", f"{values}; {ratio}", "ours")
-
-
-def model_assumptions(question: Question) -> Iterator[Assumption]:
-    """The model, unless it is a user's."""
-    model = question.model
-    if not isinstance(model, GrokkingModel):
-        return
-    size = (model.depth, model.width, model.head_dim)
-    text = f"{model.depth} blocks, width {model.width}, heads of {model.head_dim}"
-    yield Assumption("size", text, public(size, (2, 128, 128)))
-    values = model.initial_values
-    yield Assumption("initial values", values, public(values, "torch"))
-    yield Assumption("dropout", f"{model.dropout:g}", public(model.dropout, 0.2))
-    positions = model.positions
-    yield Assumption("positions", positions, "paper" if positions == "rotary" else "ours")

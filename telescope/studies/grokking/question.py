@@ -4,28 +4,24 @@ A study compares Muon with AdamW on small tasks whose full table of questions is
 addition modulo 97. A *cell* is a task together with a softmax; each cell is a comparison of its
 own, with the same seeds for both optimizers.
 
-Parts: `GrokkingModel`, `GrokkingModule` · `GrokkingRuns`, the length of runs · `Fixed` and
+Parts: `GrokkingOptions` · `GrokkingRuns`, the length of runs · `Fixed` and
 `HyperparameterSearch`, the two sources of hyperparameters · `GrokkingLimits` · `Question`.
 """
 
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from telescope.models import user_model
-from telescope.studies.ranges import Range, Width
-from telescope.trials.architecture import Architecture
-from telescope.trials.model import ModelSpec, ModuleArchitecture, ModuleSpec, family
+from telescope.studies.grokking.models import AnyGrokkingModel, GrokkingModel
+from telescope.studies.ranges import Range
 from telescope.trials.optimizer import OptimizerOptions
-from telescope.trials.presets import Preset
 from telescope.trials.table import TableSpec
 from telescope.trials.types import (
     STRICT,
     Count,
     DescribesInherited,
-    InitialValues,
     NonNegative,
     OptimizerName,
     Parametrisation,
@@ -34,64 +30,6 @@ from telescope.trials.types import (
 )
 
 MOST_TRIALS = 100_000  # the highest limit on the trials of a study
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class GrokkingModel(Preset):
-    """telescope's Transformer at one width. With `preset: grokking` and no other field, it is the
-    model of the public code for arXiv 2504.16041, with 550,272 parameters at modulus 97."""
-
-    width: Width = 128
-    """Width of the model."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of the hidden units of a feed-forward layer that a training step sets to zero."""
-    initial_values: InitialValues = "torch"
-    """torch: the defaults of torch.nn.Embedding and torch.nn.Linear, as in the public code; scaled:
-    telescope's own. The time to generalise depends strongly on them."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model as trials specify it."""
-        shared = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}
-        return ModelSpec(
-            width=self.width,
-            base_width=self.width,
-            dropout=self.dropout,
-            initial_values=self.initial_values,
-            **shared,
-        )
-
-    def pinned(self, vocab_size: int) -> "GrokkingModel":
-        """The model itself: it has no user code to pin, and it accepts any vocabulary."""
-        return self
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class GrokkingModule(ModuleArchitecture, DescribesInherited):
-    """A user's module at one width; it returns logits for the tokens of a question."""
-
-    width: Width
-    """Width of the model, the argument of the factory."""
-
-    @property
-    def spec(self) -> ModuleSpec:
-        """The model as trials specify it."""
-        shared = {name: getattr(self, name) for name in ModuleArchitecture.__dataclass_fields__}
-        return ModuleSpec(width=self.width, base_width=self.width, **shared)
-
-    def pinned(self, vocab_size: int) -> "GrokkingModule":
-        """The model with the hash of its code in `content`. Raises InvalidInput if the code has
-        changed since this process imported it, or if the module does not accept all tokens of this
-        vocabulary or does not return logits."""
-        pinned = replace(self, content=user_model.pinned_content(self.factory))
-        user_model.check_vocabulary(pinned.spec, vocab_size)
-        return pinned
-
-
-AnyGrokkingModel = Annotated[
-    Annotated[GrokkingModel, Tag("transformer")] | Annotated[GrokkingModule, Tag("module")],
-    Discriminator(family),
-]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

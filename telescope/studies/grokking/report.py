@@ -1,28 +1,19 @@
 """The report of a grokking study, `GrokkingReport`.
 
-Parts: `Assumption`, a value with its origin · `ArmCost`, an entry of the ledger · `PooledTest`, the
+Parts: `ArmCost`, an entry of the ledger · `PooledTest`, the
 test of arXiv 2504.16041 · `OverCells`, tests over all cells · `GrokkingReport`.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
+from telescope.studies.grokking.assumptions import Assumption
 from telescope.studies.grokking.reasons import Reason
 from telescope.studies.grokking.rows import CellRow, RunRow
 from telescope.studies.grokking.runs import EventName
 from telescope.trials.types import OptimizerName
 
-ValueOrigin = Literal["paper", "public code", "ours"]
 StudyVerdict = Literal["faster", "slower", "not_told_apart", "unbracketed", "depends", "unresolved"]
-
-
-@dataclass(frozen=True)
-class Assumption:
-    """A value of the experiment, and whether arXiv 2504.16041 states it."""
-
-    name: str
-    value: str
-    origin: ValueOrigin
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ DECLARED = (
     "telescope/trials/architecture.py",
     "telescope/trials/model.py",
     "telescope/studies/telescoping/question/models.py",
+    "telescope/studies/grokking/models.py",
 )
 TABLES = ("telescope/models/build.py", "telescope/export/families.py")
 

@@ -177,21 +177,27 @@ def test_swapping_the_groups_inverts_the_ratio(times: list[tuple[int, int]]) -> 
     )
 
 
-def test_the_pairs_that_are_needed_bring_the_half_width_below_the_effect() -> None:
+def test_the_pairs_that_are_needed_are_the_fewest_whose_t_test_has_an_even_chance() -> None:
     a, b = Durations.of([20, 30, 25, 40], 100), Durations.of([18, 33, 20, 30], 100)
-    needed = pairs_needed(a, b, 100)
+    needed = pairs_needed(a, b, 100, alpha=0.05)
     assert needed is not None
     ratio = ratio_of_means(a, b, 100)
     deviation = math.log(ratio.high / ratio.value) / float(stats.t.ppf(0.95, 3)) * 2
 
-    def half_width(n: int) -> float:
-        return float(stats.t.ppf(0.95, n - 1)) * deviation / math.sqrt(n)
+    def threshold(n: int) -> float:
+        return float(stats.t.ppf(0.975, n - 1)) * deviation / math.sqrt(n)
 
     effect = math.log(ratio.value)
-    assert half_width(needed) < effect < half_width(int(needed * 0.97) - 1)
+    assert threshold(needed) < effect < threshold(int(needed * 0.97) - 1)
     # without a difference no number is enough
-    assert pairs_needed(a, a, 100) is None
-    assert pairs_needed(Durations.of([1], 9), Durations.of([2], 9), 9) is None
+    assert pairs_needed(a, a, 100, alpha=0.05) is None
+    assert pairs_needed(Durations.of([1], 9), Durations.of([2], 9), 9, alpha=0.05) is None
+
+
+def test_more_pairs_are_needed_than_there_are_and_than_an_exchange_of_labels_can_tell() -> None:
+    a, b = Durations.of([20, 21, 20, 21], 100), Durations.of([2, 2, 2, 2.1], 100)
+    assert pairs_needed(a, b, 100, alpha=0.05) == 6  # 2 / 2^5 is above 0.05
+    assert pairs_needed(a, b, 100, alpha=0.05 / 21) == 10
 
 
 def test_swapping_runs_of_pairs_keeps_which_of_them_are_censored() -> None:
