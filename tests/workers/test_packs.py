@@ -304,7 +304,7 @@ def test_a_measurement_that_fails_is_logged_and_not_repeated(
     bench = Bench(*map(assignment, range(3)))
     bench.measure = lambda first, most, steps: 1 // 0  # type: ignore[method-assign]
     assert bench.take() == [0]
-    assert "no packs, since they could not be measured" in caplog.text
+    assert "trials train alone, since packs could not be measured" in caplog.text
     caplog.clear()
     assert bench.take() == [1]
     assert caplog.text == ""
