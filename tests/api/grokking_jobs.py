@@ -19,7 +19,12 @@ DOCUMENT: dict[str, Any] = {
     "model": {"width": 16, "depth": 1, "head_dim": 8},
     "data": [{"task": "add", "modulus": 7}, {"task": "parity", "bits": 4}],
     "runs": {"epochs": 400, "batch_rows": 16, "evaluate_epochs": 4, "sustained_evaluations": 2},
-    "tuning": {"lr": {"low": 0.002, "high": 0.032, "points": 5}, "extensions": 1},
+    "tuning": {
+        "lr": {"low": 0.002, "high": 0.032, "points": 5},
+        "weight_decay": [1.0],
+        "adamw_lr_ratio": [0.3],
+        "extensions": 1,
+    },
     "seeds": 8,
 }
 Law = Callable[[TrialSpec], float | None]  # epochs to generalise; None for a run that never does

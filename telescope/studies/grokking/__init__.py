@@ -4,8 +4,9 @@ The study (`kind: grokking`) follows arXiv 2504.16041. It trains Muon and AdamW 
 questions and answers, and compares the times after which they answer the held-out questions. A
 *cell* is a task together with a softmax; each cell is a comparison of its own.
 
-- `question`: the user's document · `rows`, `report`, `tables`: the types of answers · `reasons`:
-  the reasons for verdicts · `wording`: the text of reasons
+- `question`, `models`: the user's document · `rows`, `report`, `tables`: the types of answers ·
+  `assumptions`: values and their origin · `reasons`: the reasons for verdicts · `wording`: the text
+  of reasons
 - `runs`, `search`, `fold`: the runs that the study needs
 - `comparison`, `run_rows`: the rows of the report · `ledger`: the tuning and training of each
   optimizer, and the assumptions · `answer`: the report

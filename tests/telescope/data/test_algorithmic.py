@@ -302,7 +302,7 @@ def test_a_users_table_is_read_with_its_vocabulary_and_context(file: Path) -> No
     spec = resolve_table(table_of(file))
     assert (spec.vocab_size, spec.columns, spec.context) == (3, 2, 2)
     assert (spec.train_rows, spec.held_out_rows) == (2, 2)
-    assert spec.title == f"the table {file}"
+    assert spec.title == "the table table.csv"
     table = open_table(spec)
     assert table.rows.tolist() == [[0, 1, 1], [1, 0, 1], [0, 0, 0], [1, 1, 2]]
     assert not table.mirrored.any()
