@@ -19,7 +19,6 @@ from pydantic import TypeAdapter
 
 from telescope.train import train_one
 from telescope.train.checkpoint import CheckpointFile
-from telescope.trials.lattice import OCTAVE_PARTS
 from telescope.trials.spec import TrialSpec
 from tests.files.installation import TEXT, Installation, ended, get, told
 
@@ -28,8 +27,6 @@ CHECKOUT = Path(__file__).parents[1]
 SPEC = TypeAdapter(TrialSpec)
 OF_THE_RUN = ("id", "seconds", "worker", "attempt", "flops_spent", "_at", "version", "numerics")
 LAST_BITS = 1e-12  # relative difference of a number that is computed from equal losses
-# of a trial at a high learning rate, where Muon's bfloat16 amplifies last bits; measured: 2.3e-2
-AMPLIFIED = 5e-2
 ROUNDING = 2e-3  # relative difference of a loss between processors, as for the golden losses
 
 
@@ -157,20 +154,20 @@ def test_a_trial_resumes_from_an_old_checkpoint(
 def test_an_interrupted_job_continues_to_the_result_of_an_undisturbed_one(
     before: Before, http: httpx.Client
 ) -> None:
-    interrupted, undisturbed = before.jobs["interrupted"], read("whole")
+    interrupted = before.jobs["interrupted"]
+    study = interrupted["job"]["study"] | {"name": "undisturbed", "reuse": False}
     with before.installation.coordinator():
         assert ended(http, interrupted["job"]["id"])["state"] == "SUCCEEDED"
+        response = http.post("/v1/jobs", json=study)
+        assert response.status_code == 202, response.text
+        assert ended(http, response.json()["id"])["state"] == "SUCCEEDED"
     continued = told(http, interrupted["job"]["id"])
-    expected, trials = trials_by_digest(undisturbed), trials_by_digest(continued)
-    assert len(trials) == len(expected)
-    # on a processor with other last bits, a fit may plan a rate one step of the lattice away
-    assert len(expected.keys() - trials.keys()) <= 2
-    for digest in expected.keys() & trials.keys():
-        assert trials[digest]["loss"] == pytest.approx(expected[digest]["loss"], rel=AMPLIFIED)
+    undisturbed = told(http, response.json()["id"])
+    trials, today = trials_by_digest(continued), trials_by_digest(undisturbed)
+    assert trials.keys() == today.keys()
+    for digest, trial in trials.items():
         for key in ("state", "step", "flops"):
-            assert trials[digest][key] == expected[digest][key]
-    for digest in trials.keys() - expected.keys():
-        assert any(is_neighbour(trials[digest], old) for old in undisturbed["trials"])
+            assert trial[key] == today[digest][key]
 
     running = interrupted_trial(before)
     resumed = trials[running["digest"]]
@@ -181,15 +178,19 @@ def test_an_interrupted_job_continues_to_the_result_of_an_undisturbed_one(
     for old in completed:
         assert old == {key: trials[old["digest"]][key] for key in old}
 
-    started_today = trials.keys() - {running["digest"]} - {trial["digest"] for trial in completed}
-    if all(
-        digest in expected and trials[digest]["loss"] == expected[digest]["loss"]
-        for digest in started_today
-    ):
-        # the processor is of the same kind, and everything is equal to the last bit
-        reports = without_the_run(undisturbed["report"]), without_the_run(continued["report"])
+    # trials begun by the old commit are compared with its own, since Muon's bfloat16 amplifies
+    # another processor's last bits: by 4e-3 over this trial, by 2e-2 at higher learning rates
+    recorded = read("whole")
+    begun_before = {running["digest"], *(trial["digest"] for trial in completed)}
+    expected = today | {digest: trials_by_digest(recorded)[digest] for digest in begun_before}
+    for digest, trial in trials.items():
+        rounding = ROUNDING if digest == running["digest"] else 0.0
+        assert trial["loss"] == pytest.approx(expected[digest]["loss"], rel=rounding, abs=0)
+    if by_digest(continued, "loss") == by_digest(recorded, "loss"):
+        # the processor is of the kind that recorded it, and everything is equal to the last bit
+        reports = without_the_run(recorded["report"]), without_the_run(continued["report"])
         assert list(differences(*reports)) == []
-        assert by_digest(undisturbed, "train_loss") == by_digest(continued, "train_loss")
+        assert by_digest(recorded, "train_loss") == by_digest(continued, "train_loss")
     assert continued["report"]["verdict"] == undisturbed["report"]["verdict"]
     assert lr_of(continued) == pytest.approx(lr_of(undisturbed), rel=0.05)
     checkpoints = list((before.installation.home / "checkpoints").rglob("*.pt"))
@@ -208,13 +209,6 @@ def interrupted_trial(before: Before) -> Any:
     trials = before.jobs["interrupted"]["trials"]
     (running,) = [trial for trial in trials if trial["state"] == "RUNNING"]
     return running
-
-
-def is_neighbour(trial: Any, other: Any) -> bool:
-    """Whether two trials differ in their learning rate alone, by one step of the lattice."""
-    octaves = abs(math.log2(trial["lr"] / other["lr"]))
-    same = all(trial[key] == other[key] for key in ("width", "seed", "optimizer", "steps"))
-    return same and octaves * OCTAVE_PARTS < 1.5
 
 
 def trials_by_digest(document: Any) -> dict[str, Any]:

@@ -43,7 +43,8 @@ class Desk:
         self._pending: list[Assignment] = []
         self._running: dict[int, RunningAssignment] = {}  # by trial id
         self._closed = False
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        # not a SimpleQueue: its `get` waits forever if a signal handler runs past the timeout
+        self._events: queue.Queue[Event] = queue.Queue()
 
     def submit(self, *assignments: Assignment) -> None:
         """Queue the assignments."""

@@ -1,5 +1,8 @@
 """The desk keeps the contract of events when late or repeated ones are emitted."""
 
+import signal
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -65,3 +68,17 @@ def test_a_late_event_does_not_cancel_a_request_to_stop_the_next_attempt() -> No
     assert desk.stopping(7)
     desk.emit(Stopped(7, 2))
     assert not desk.stopping(7)
+
+
+def test_a_signal_does_not_make_the_coordinator_wait_for_events_without_end() -> None:
+    desk = Desk()
+    taken(1, desk)
+    late = threading.Timer(2.0, desk.emit, [Failed(7, 1, LOST)])
+    previous = signal.signal(signal.SIGALRM, lambda *_: time.sleep(0.3))
+    late.start()
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        assert desk.events(0.1) == [], "the handler ran past the timeout"
+    finally:
+        late.cancel()
+        signal.signal(signal.SIGALRM, previous)
