@@ -10,7 +10,8 @@ two panels, and a panel on the right compares the cells:
 - The right panel shows AdamW's mean time divided by Muon's, per cell, with 90 % intervals: in
   steps, FLOPs and seconds. To the right of the line at 1, Muon is faster.
 
-`draw_run` makes a picture of one run: accuracies, losses, norms and the largest logit.
+`draw_ratios` makes a picture of that panel alone. `draw_run` makes a picture of one run:
+accuracies, losses, norms and the largest logit.
 
 Colour-blind readers can tell the colours and markers apart.
 """
@@ -45,7 +46,7 @@ UNIT_STYLES: dict[Unit, tuple[str, str]] = {
     "seconds": ("^", "#7a828c"),
 }
 UNIT_TITLES: dict[Unit, str] = {"steps": "steps", "flops": "FLOPs", "seconds": "seconds"}
-ROW_INCHES, LEAST_INCHES = 2.7, 4.6
+ROW_INCHES, LEAST_INCHES, RATIO_INCHES = 2.7, 4.6, 0.5
 LEGEND = {"fontsize": 8, "frameon": False, "labelcolor": INK}
 
 
@@ -65,6 +66,16 @@ def draw(report: GrokkingReport, path: Path, name: str = "") -> None:
         draw_survival(figure.add_subplot(grid[row, 0]), cell, runs)
         draw_strip(figure.add_subplot(grid[row, 1]), cell, runs)
     draw_forest(figure.add_subplot(grid[:, 2]), cells)
+    figure.savefig(path, format="png", dpi=120)
+
+
+def draw_ratios(report: GrokkingReport, path: Path, name: str = "") -> None:
+    """Write the picture of the ratios alone as PNG, which suits studies of many cells."""
+    cells = [cell for cell in report.cells if cell.event == "sustained"]
+    height = max(LEAST_INCHES, RATIO_INCHES * len(cells) + 1.2)
+    figure = Figure(figsize=(10, height), layout="constrained", facecolor="white")
+    figure.suptitle(f"{name}: sustained generalisation", fontsize=13, color=INK)
+    draw_forest(figure.add_subplot(), cells)
     figure.savefig(path, format="png", dpi=120)
 
 
