@@ -15,6 +15,8 @@ One forward pass over all rows gives the logits, from which the metrics of both 
 - `norm/<role>`: root of the sum of squares of all parameters of a role.
 - `singular/hidden`: the largest singular value of all hidden matrices.
 
+`TableData` adds the cost of the evaluation, `evaluation/flops` and `evaluation/seconds`.
+
 At the last training step before an evaluation, `gradient_metrics` also measures `gradient/<role>`,
 the norm of the gradient, and `cosine/<role>`, the cosine between gradient and parameters.
 """

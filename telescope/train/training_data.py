@@ -4,6 +4,7 @@ Parts: `TrainingData`, the interface · `TextData`, windows of a text · `TableD
 table of an algorithmic task · `training_data`, the data of a trial.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -14,8 +15,15 @@ from telescope.data import algorithmic, batches
 from telescope.models.family import Model
 from telescope.train import table_evaluation
 from telescope.train.evaluation import HeldOut
+from telescope.train.flops import evaluation_flops
 from telescope.trials.data import DataSpec
-from telescope.trials.milestones import as_metrics, is_settled, milestones_of
+from telescope.trials.milestones import (
+    EVALUATION_FLOPS,
+    EVALUATION_SECONDS,
+    as_metrics,
+    is_settled,
+    milestones_of,
+)
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from telescope.trials.table import TableSpec
@@ -104,7 +112,10 @@ class TableData:
             self.gradients = table_evaluation.gradient_metrics(model)
 
     def evaluate(self, model: Model, device: torch.device) -> dict[str, float]:
+        began = time.perf_counter()
         metrics = table_evaluation.evaluate(model, self.table, self.spec.softmax, device)
+        metrics[EVALUATION_FLOPS] = evaluation_flops(self.spec)
+        metrics[EVALUATION_SECONDS] = time.perf_counter() - began
         return metrics | self.gradients
 
     def ends_run(self, curve: Sequence[Measurement], evaluation: Mapping[str, float]) -> bool:

@@ -7,13 +7,15 @@ latter. `crossed` is the first evaluation at or above 95 % once the run has memo
 `collapsed` if, after it first generalised, its accuracy on held-out rows fell below 50 %.
 
 A milestone is known up to the interval between two evaluations, and is missing if the run ended
-before it. The run stores its milestones as metrics of its last point.
+before it. Its FLOPs and seconds are those of training alone, since the experimenter chooses how
+often to evaluate. The run stores its milestones as metrics of its last point.
 
 Parts: `Moment` · `Milestones` · `milestones_of`, from a curve · `as_metrics`, `from_metrics`.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 
 from telescope.trials.outcome import Measurement
 
@@ -21,7 +23,9 @@ MEMORISED = 0.99  # accuracy on the training rows
 GENERALISED = 0.95  # accuracy on the held-out rows
 COLLAPSED = 0.5  # accuracy on the held-out rows below which a run has collapsed
 MEMORISED_EVALUATIONS = 2
-ACCURACY, TRAIN_ACCURACY = "accuracy", "train_accuracy"  # metrics of an evaluation
+# metrics of an evaluation; the last two are its cost
+ACCURACY, TRAIN_ACCURACY = "accuracy", "train_accuracy"
+EVALUATION_FLOPS, EVALUATION_SECONDS = "evaluation/flops", "evaluation/seconds"
 PREFIX = "milestone/"
 
 
@@ -30,7 +34,7 @@ class Moment:
     """The evaluation at which a milestone was reached, and the evaluation before it."""
 
     step: int
-    flops: float
+    flops: float  # of training, as are all FLOPs and seconds here
     seconds: float
     previous_step: int  # the milestone lies after this step; 0 at the first evaluation
     previous_flops: float
@@ -47,6 +51,8 @@ class Milestones:
     collapsed: Moment | None
     below: int  # evaluations below 95 % after the first at or above, once memorised
     evaluations: int
+    evaluation_flops: float = 0.0  # of all evaluations
+    evaluation_seconds: float = 0.0
 
 
 def milestones_of(curve: Sequence[Measurement], sustained_evaluations: int) -> Milestones:
@@ -59,14 +65,26 @@ def milestones_of(curve: Sequence[Measurement], sustained_evaluations: int) -> M
     sustained = first_run(accuracy, GENERALISED, sustained_evaluations)
     crossed = None if memorised is None else first_run(accuracy, GENERALISED, 1, memorised)
     later = accuracy[len(accuracy) if crossed is None else crossed :]
+    flops, seconds = (spent_on(points, metric) for metric in (EVALUATION_FLOPS, EVALUATION_SECONDS))
+    training = [
+        replace(point, flops=point.flops - f, seconds=point.seconds - s)
+        for point, f, s in zip(points, flops, seconds, strict=True)
+    ]
     return Milestones(
-        memorised=moment(points, memorised),
-        crossed=moment(points, crossed),
-        sustained=moment(points, sustained),
-        collapsed=moment(points, collapse_index(accuracy)),
+        memorised=moment(training, memorised),
+        crossed=moment(training, crossed),
+        sustained=moment(training, sustained),
+        collapsed=moment(training, collapse_index(accuracy)),
         below=sum(value < GENERALISED for value in later),
         evaluations=len(points),
+        evaluation_flops=flops[-1] if flops else 0.0,
+        evaluation_seconds=seconds[-1] if seconds else 0.0,
     )
+
+
+def spent_on(points: Sequence[Measurement], metric: str) -> list[float]:
+    """The cost of all evaluations up to each point; `metric` is the cost of one."""
+    return list(accumulate(point.metrics.get(metric, 0.0) for point in points))
 
 
 def first_run(values: Sequence[float], threshold: float, length: int, start: int = 0) -> int | None:
@@ -122,8 +140,7 @@ def is_settled(
 
 def as_metrics(milestones: Milestones) -> dict[str, float]:
     """The milestones as metrics: milestone/crossed/step and so on."""
-    metrics = {f"{PREFIX}below": float(milestones.below)}
-    metrics[f"{PREFIX}evaluations"] = float(milestones.evaluations)
+    metrics = {f"{PREFIX}{name}": float(getattr(milestones, name)) for name in TOTALS}
     for name in MOMENTS:
         reached: Moment | None = getattr(milestones, name)
         if reached is not None:
@@ -145,10 +162,11 @@ def from_metrics(metrics: Mapping[str, float]) -> Milestones:
         rest = {key: float(value or 0.0) for key, value in values.items()}
         return Moment(step=int(step), previous_step=int(previous_step), **rest)
 
-    below = int(metrics.get(f"{PREFIX}below", 0))
-    evaluations = int(metrics.get(f"{PREFIX}evaluations", 0))
+    totals = {name: metrics.get(f"{PREFIX}{name}", 0.0) for name in TOTALS}
+    below, evaluations = int(totals.pop("below")), int(totals.pop("evaluations"))
     moments = {name: reached(name) for name in MOMENTS}
-    return Milestones(below=below, evaluations=evaluations, **moments)
+    return Milestones(below=below, evaluations=evaluations, **totals, **moments)
 
 
 MOMENTS = ("memorised", "crossed", "sustained", "collapsed")
+TOTALS = ("below", "evaluations", "evaluation_flops", "evaluation_seconds")

@@ -139,7 +139,7 @@ def cell_row(
         budget_steps=question.runs.epochs * steps_per_epoch,
         budget_epochs=question.runs.epochs,
         evaluation_steps=question.runs.evaluate_epochs * steps_per_epoch,
-        arms=tuple(arm_row(arm, event, steps_per_epoch) for arm in cell.arms),
+        arms=tuple(arm_row(question, arm, event, steps_per_epoch) for arm in cell.arms),
         ratios=tuple(RatioRow(unit, e.value, e.low, finite_or_none(e.high)) for unit, e in ratios),
         ratio_least=comparison.least if comparison else None,
         ratio_most=comparison.most if comparison else None,
@@ -182,7 +182,7 @@ def epoch_steps(question: Question, cell: Cell) -> int:
     return cell.table.steps_per_epoch(question.runs.batch_rows * cell.table.context)
 
 
-def arm_row(arm: ArmProgress, event: EventName, steps_per_epoch: int) -> ArmRow:
+def arm_row(question: Question, arm: ArmProgress, event: EventName, steps_per_epoch: int) -> ArmRow:
     """The row of an optimizer in a cell."""
     runs = [arm.runs[seed] for seed in sorted(arm.runs)]
     times = durations(runs, event, "steps") if runs else None
@@ -200,7 +200,9 @@ def arm_row(arm: ArmProgress, event: EventName, steps_per_epoch: int) -> ArmRow:
         runs=len(runs),
         generalised=int(times.reached.sum()) if times else 0,
         diverged=sum(run.trial.diverged for run in runs),
-        collapsed=sum(run.milestones.collapsed is not None for run in runs),
+        collapsed=None
+        if question.runs.stop
+        else sum(run.milestones.collapsed is not None for run in runs),
         median_steps=value,
         median_low=median.low if median else None,
         median_high=median.high if median else None,

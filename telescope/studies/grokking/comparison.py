@@ -115,8 +115,11 @@ def end_of(run: RunTiming, unit: Unit) -> float:
     steps = float(trial.spec.horizon.steps)
     if unit == "steps":
         return steps
-    if unit == "flops" or not trial.reused:
-        return (trial.flops if unit == "flops" else trial.seconds) * steps / max(1, trial.step)
+    milestones = run.milestones
+    if unit == "flops":
+        return (trial.flops - milestones.evaluation_flops) * steps / max(1, trial.step)
+    if not trial.reused:
+        return (trial.seconds - milestones.evaluation_seconds) * steps / max(1, trial.step)
     latest = run.milestones.crossed or run.milestones.memorised
     return latest.seconds * steps / latest.step if latest else math.nan
 

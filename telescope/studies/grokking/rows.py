@@ -37,7 +37,7 @@ class RunRow:
     sustained_epoch: float | None
     gap_epochs: float | None  # from memorising to sustained generalisation
     sustained_steps: float | None
-    sustained_flops: float | None
+    sustained_flops: float | None  # of training; evaluations are left out
     sustained_seconds: float | None
     collapsed_epoch: float | None
     below: int  # evaluations below 95 % after the first crossing
@@ -61,7 +61,7 @@ class ArmRow:
     runs: int
     generalised: int  # runs that reached the event
     diverged: int
-    collapsed: int
+    collapsed: int | None  # None if runs end once they have generalised, and cannot be seen later
     median_steps: float | None
     median_low: float | None
     median_high: float | None

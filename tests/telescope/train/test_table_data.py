@@ -54,7 +54,7 @@ def trial(
 
 
 def values(points: Iterable[Measurement]) -> list[tuple[int, dict[str, float]]]:
-    """Steps and metrics, without the seconds of milestones."""
+    """Steps and metrics, without seconds."""
     return [
         (point.step, {k: v for k, v in point.metrics.items() if not k.endswith("seconds")})
         for point in points
@@ -71,7 +71,7 @@ ROLES = ("embedding", "hidden", "readout", "vector")
 EVALUATED = {
     *("loss", "accuracy", "balanced_accuracy", "unmirrored_accuracy", "largest_logit"),
     *("train_loss", "train_rows_loss", "train_accuracy", "train_balanced_accuracy", "saturated"),
-    "singular/hidden",
+    *("singular/hidden", "evaluation/flops", "evaluation/seconds"),
     *(f"{kind}/{role}" for kind in ("norm", "gradient", "cosine") for role in ROLES),
 }
 
@@ -89,6 +89,8 @@ def test_every_evaluation_has_all_metrics_and_the_last_point_the_milestones(
     assert set(points[-1].metrics) == EVALUATED | milestones
     assert from_metrics(points[-1].metrics) == milestones_of(points, 2)
     assert points[-1].metrics["milestone/evaluations"] == 3
+    assert evaluations[0].metrics["evaluation/flops"] == flops.evaluation_flops(trial(optimizer))
+    assert 0 < evaluations[0].metrics["evaluation/seconds"] < evaluations[0].seconds
     assert all(math.isfinite(value) for point in points for value in point.metrics.values())
 
 

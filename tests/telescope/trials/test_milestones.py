@@ -92,6 +92,20 @@ def test_a_moment_lies_between_its_evaluation_and_the_one_before() -> None:
     assert milestones.crossed == milestones.sustained == Moment(30, 3000.0, 15.0, 20, 2000.0, 10.0)
 
 
+def test_the_cost_of_a_moment_is_that_of_training_alone() -> None:
+    points = [
+        replace(point, metrics=point.metrics | {"evaluation/flops": 300.0, "evaluation/seconds": 2})
+        if "accuracy" in point.metrics
+        else point
+        for point in curve([99, 99, 99], [1, 1, 95])
+    ]
+    milestones = milestones_of(points, 1)
+    assert milestones.memorised == Moment(10, 700.0, 3.0, 0, 0.0, 0.0)
+    assert milestones.crossed == Moment(30, 2100.0, 9.0, 20, 1400.0, 6.0)
+    assert (milestones.evaluation_flops, milestones.evaluation_seconds) == (900.0, 6.0)
+    assert from_metrics(as_metrics(milestones)) == milestones
+
+
 def test_a_curve_without_evaluations_has_no_milestones() -> None:
     diverged = [Measurement(5, 20, 1.0, 1.0, {"train_loss": 1.0, "loss": float("inf")})]
     nothing = Milestones(None, None, None, None, below=0, evaluations=0)
@@ -120,6 +134,8 @@ def test_stored_milestones_have_stable_names() -> None:
     assert metrics == {
         "milestone/below": 0.0,
         "milestone/evaluations": 2.0,
+        "milestone/evaluation_flops": 0.0,
+        "milestone/evaluation_seconds": 0.0,
         "milestone/memorised/step": 10.0,
         "milestone/memorised/flops": 1000.0,
         "milestone/memorised/seconds": 5.0,
