@@ -378,6 +378,13 @@ def test_the_ratio_of_adamw_cannot_be_swept_without_muon() -> None:
         parse(doc)
 
 
+def test_sustained_generalisation_is_refused_for_text() -> None:
+    doc = changed("horizon.evaluate_every", 10)
+    doc["horizon"]["sustained_evaluations"] = 3
+    with pytest.raises(InvalidInput, match=r"horizon\.sustained_evaluations: applies to tables"):
+        parse(doc)
+
+
 def test_runs_that_would_all_end_at_one_loss_are_refused() -> None:
     doc = changed("horizon.evaluate_every", 10)
     parse(doc)

@@ -8,6 +8,7 @@ from telescope.errors import InvalidInput
 from telescope.studies.registry import parse, resolved, to_document
 from tests.telescope.studies.grokking.simulated import document, tuned
 
+MODULE = {"family": "module", "factory": "models:Model", "width": 8}
 REFUSED = [
     ({"data": {"task": "ad"}}, "data.task", "add"),
     ({"data": {"task": "div", "modulus": 96}}, "data.modulus", "use 97"),
@@ -36,6 +37,16 @@ REFUSED = [
         {"runs": {"epochs": 10, "evaluate_epochs": 4, "sustained_evaluations": 3}},
         "runs.sustained_evaluations",
         "use 2 or fewer",
+    ),
+    (
+        {"model": MODULE, "optimizer_options": {"measure_max_logit": True}},
+        "optimizer_options.measure_max_logit",
+        "leave it out",
+    ),
+    (
+        {"model": MODULE, "optimizer_options": {"muon_split": "heads"}},
+        "optimizer_options.muon_split",
+        "model.splits",
     ),
     (
         {"optimizer_options": {"lr_convention": "absolute"}},
@@ -93,6 +104,23 @@ def test_values_of_the_other_protocol_are_refused() -> None:
     with pytest.raises(InvalidInput) as caught:
         parse(tuned(fixed={"lr": 0.1}))
     assert caught.value.problems[0].field == "fixed"
+
+
+def test_all_problems_of_a_table_are_reported() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse(document(data={"task": "sub", "split": "unordered", "bits": 4}))
+    assert [(problem.field, problem.value) for problem in caught.value.problems] == [
+        ("data.split", "unordered"),
+        ("data.bits", 4),
+    ]
+
+
+def test_more_steps_than_a_run_can_have_are_refused() -> None:
+    changes = document(runs={"epochs": 2**31 - 1, "batch_rows": 1})
+    with pytest.raises(InvalidInput) as caught:
+        resolved(parse(changes))
+    assert caught.value.problems[0].field == "runs.epochs"
+    assert "limit is 2147483647" in caught.value.problems[0].message
 
 
 def test_a_split_without_two_answers_in_training_is_refused() -> None:
