@@ -51,8 +51,13 @@ def test_fields_of_a_job_take_precedence_over_its_preset() -> None:
 
 
 def test_a_field_of_a_preset_that_has_no_meaning_in_a_job_is_left_out() -> None:
-    widths = {"base_width": 128, "calibration_width": 128, "target_width": 256}
-    model = LadderModel(preset="grokking", positions="learned", **widths)
+    model = LadderModel(
+        preset="grokking",
+        positions="learned",
+        base_width=128,
+        calibration_width=128,
+        target_width=256,
+    )
     assert model.rope_base == Architecture().rope_base != PRESETS["grokking"].rope_base
 
 
