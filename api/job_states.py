@@ -47,7 +47,9 @@ def state_after_verb(current: JobState, verb: Verb) -> JobState:
         raise Conflict(f"a job that is {current} has its result; {remedy}")
     if current.terminal is not (verb is Verb.RETRY):
         reason = "has ended" if current.terminal else "has not ended"
-        raise Conflict(f"cannot {verb} a job that is {current}: the job {reason}")
+        raise Conflict(f"a job that is {current} {reason}")
+    if verb is Verb.RESUME and current is not JobState.PAUSED:
+        raise Conflict(f"a job that is {current} is not paused")
     return next_job_state(current, TARGET[verb])
 
 

@@ -48,12 +48,18 @@ def under(section: str, problem: Problem) -> Problem:
     return replace(problem, field=f"{section}.{problem.field}")
 
 
+def similar_name_hint(name: str, names: Iterable[str]) -> str:
+    """The end of a message about an unknown name. It suggests the closest known name, and is empty
+    if no known name is close."""
+    close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def closest_name_hint(name: str, names: Iterable[str]) -> str:
     """The end of a message about an unknown name. It suggests the closest known name. If no known
     name is close, it lists all known names."""
     ordered = sorted(names)
-    close = difflib.get_close_matches(name, ordered, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; known are {', '.join(ordered)}"
+    return similar_name_hint(name, ordered) or f"; known are {', '.join(ordered)}"
 
 
 def json_problems(value: object, path: str) -> Iterator[Problem]:
@@ -77,7 +83,7 @@ def json_problems(value: object, path: str) -> Iterator[Problem]:
 
 def key_problem(path: str, key: object) -> Problem:
     """The problem that the mapping at `path` has a key that is not text."""
-    return Problem(path, "keys must be text; quote it", repr(key))
+    return Problem(path, "keys must be text; put this key in quotes", repr(key))
 
 
 class TelescopeError(Exception):

@@ -89,7 +89,7 @@ def selected_ladders(study: "AnyStudy", optimizer: str | None) -> list[Any]:
     if not selected:
         optimizers = ", ".join(dict.fromkeys(ladder.optimizer for ladder in ladders))
         message = f"the job has no ladder of this optimizer; choose from {optimizers}"
-        raise InvalidInput.of("optimizer", message, optimizer)
+        raise InvalidInput.of("--optimizer", message, optimizer)
     return selected
 
 

@@ -35,7 +35,7 @@ from api.cli.export import export
 from api.cli.frontier import frontier
 from api.cli.grokking import grokking
 from api.cli.judge import judge
-from api.cli.options import AsJson, JobFile, JobId, Plot, ServiceUrl
+from api.cli.options import AsJson, ForecastUrl, JobFile, JobId, Plot, ServiceUrl
 from api.cli.output import Commands, JobInterrupted, console, json_value, show_json
 from api.cli.remote import RemoteResult, conclude, connect, progress_updates
 from api.cli.service import ExecutorName, Workers, configured, processes
@@ -125,10 +125,8 @@ def submit(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> No
 
 
 @app.command(rich_help_panel=JOBS)
-def preview(file: JobFile, url: ServiceUrl = None, as_json: AsJson = False) -> None:
-    """Forecast a job's trials and cost without running the job.
-
-    With --url, the service makes the forecast. Without --url, this machine makes the forecast.
+def preview(file: JobFile, url: ForecastUrl = None, as_json: AsJson = False) -> None:
+    """Forecast a job's trials (training runs) and cost without running the job.
 
     Example: telescope preview job.yaml
     """
@@ -181,8 +179,8 @@ def result(
     """Print a job's result, or the interim result if the job has not ended.
 
     The exit status is 3 if the job failed. Otherwise it is 0 if the result is final and its verdict
-    answers the question, and 1 if not. In most kinds of job, only `resolved` does; in jobs of kind
-    grokking, every verdict but `unbracketed` and `unresolved`.
+    answers the question, and 1 if not. A job of kind grokking is answered by every verdict except
+    `unbracketed` and `unresolved`; a job of another kind is answered only by `resolved`.
 
     Example: telescope result JOB --plot result.png
     """

@@ -29,6 +29,14 @@ ServiceUrl = Annotated[
         help="URL of the service (default: the service on this machine).",
     ),
 ]
+ForecastUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        envvar="TELESCOPE_URL",
+        help="URL of a service that makes the forecast (default: this command makes it itself).",
+    ),
+]
 Plot = Annotated[
     Path | None, typer.Option(help="Also write a plot to this PNG file.", callback=_plottable)
 ]

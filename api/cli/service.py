@@ -42,8 +42,8 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         help=(
-            "Largest number of Ray workers. Each worker trains one trial, or several together "
-            "(default: as many workers as fit on the machine or cluster)."
+            "Largest number of Ray workers (default: as many as fit on the machine or cluster). "
+            "Each worker trains one trial, or several together."
         ),
     ),
 ]

@@ -56,7 +56,7 @@ class BodyLimit:
             message = await receive()
             read_bytes += len(message.get("body", b""))
             if read_bytes > BODY_BYTES:
-                detail = f"the body has more than {BODY_BYTES} bytes, the limit; send fewer"
+                detail = f"the body has more than {BODY_BYTES} bytes; send a shorter body"
                 raise HTTPException(413, detail)
             return message
 

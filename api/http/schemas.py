@@ -141,14 +141,14 @@ class RatioPage(ItemPage[RatioRow]):
 
 
 class GrokkingCellsPage(ItemPage[CellTableRow]):
-    """The cells of a grokking job: each task with each softmax, first for sustained generalisation,
-    then for the first crossing of 95 %."""
+    """The cells (each task with each softmax) of a grokking job. The first rows compare sustained
+    generalisation in all cells, the further rows the first crossing of 95 %."""
 
     table: Literal["cells"] = "cells"
     final: bool
     """True if the report of the job is final, so that no row will be added or changed."""
     verdict: StudyVerdict
-    """Verdict of the job; `reason` of a row gives the reason for the verdict of its cell."""
+    """Verdict of the job. Each row has the verdict of its cell, and the `reason` for it."""
 
 
 class GrokkingRunsPage(ItemPage[RunRow]):

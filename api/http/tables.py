@@ -33,5 +33,6 @@ def preferred_media(request: Request, page_size: int, page_token: str | None) ->
         raise HTTPException(406, f"tables are sent as {JSON} or {CSV}; accept one of these types")
     if media == CSV and (page_size or page_token):
         message = "CSV has all rows on one page; leave out page_size and page_token, or accept JSON"
-        raise InvalidInput.of("page_size", message, page_size)
+        field, value = ("page_size", page_size) if page_size else ("page_token", page_token)
+        raise InvalidInput.of(field, message, value)
     return media

@@ -146,7 +146,8 @@ class TrialSummary:
     step: int
     """Step of the last point of the trial's curve."""
     steps: int
-    """Number of steps of the whole run. A run that ends at `stop_below_loss` takes fewer steps."""
+    """Number of steps of the whole run. A run takes fewer steps if it ends at `stop_below_loss` or,
+    in a grokking job, once its generalisation is sustained."""
     batch_tokens: int | None
     """Tokens per step; null in trials of old databases."""
     flops: float
@@ -174,11 +175,11 @@ class TrialSummary:
     together. Null in trials of old databases."""
     level: int | None = None
     """The number of the trial's width in the ladder: 0 at the base width, 1 at the next width, and
-    so on. Null in coordinate checks, in runs at the target width, in trials of compute-time jobs,
-    and in trials of old databases."""
+    so on. Null in coordinate checks, in runs at the target width, in trials of jobs of another kind
+    than `telescope`, and in trials of old databases."""
     variant: str = ""
-    """The trial's variant, which is one of the architectures or texts that the job compares. Empty
-    if the job compares none."""
+    """The trial's variant, which is one of the architectures or texts that the job compares, or in
+    a grokking job one of its cells (a task with a softmax). Empty if the job compares none."""
 
 
 @dataclass(frozen=True, config=WIRE)

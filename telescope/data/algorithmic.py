@@ -78,7 +78,8 @@ def resolve_table(spec: TableSpec) -> TableSpec:
         message = (
             f"leaves {len(table.train)} training rows with {len(train_answers)} different answers "
             f"and {len(table.held_out)} held-out rows of {len(table.rows)}; choose a share that "
-            f"leaves at least {FEWEST_CLASSES} answers in training and a row held out"
+            f"leaves at least {FEWEST_CLASSES} answers in training and a row held out, or use a "
+            "larger table"
         )
         raise InvalidInput.of("data.train_share", message, spec.share)
     facts = {

@@ -127,9 +127,10 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
     pairs = sorted(zip(prepared, spec.parts, strict=True), key=lambda pair: pair[0].content)
     for (tokens, part), (next_tokens, next_part) in pairwise(pairs):
         if tokens.content == next_tokens.content:
+            weight = "the sum of both weights" if len(pairs) > 2 else "no weight"
             message = (
                 f"{part.corpus} and {next_part.corpus} hold the same text; name only one of "
-                "them, with the sum of both weights"
+                f"them, with {weight}"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
         if tokens.vocab_size != next_tokens.vocab_size:

@@ -137,8 +137,8 @@ def find(corpus: str) -> LocatedCorpus:
     near = " or ".join(difflib.get_close_matches(corpus, names, n=3, cutoff=0.5))
     hint = f"did you mean {near}? If not," if near else f"known are {', '.join(names)};"
     message = (
-        f"no corpus has this name; {hint} register one with `corpus add NAME PATH`, or write a "
-        f"path, such as ./{corpus}"
+        f"no corpus has this name; {hint} register one with `telescope corpus add NAME PATH`, or "
+        f"write a path, such as ./{corpus}"
     )
     raise InvalidInput.of(FIELD, message, corpus)
 

@@ -228,10 +228,11 @@ def unknown_options(run: FinalRun) -> Iterator[Problem]:
         "is an option that this format does not know; use --to json, or tune with this option at "
         "its default"
     )
-    for options in (run.spec.optimizer, run.spec.horizon):
+    sections = (("optimizer_options", run.spec.optimizer), ("horizon", run.spec.horizon))
+    for section, options in sections:
         handled = [name for name in KNOWN_OPTIONS[type(options)] if name not in REFUSED_OPTIONS]
         for name in non_default_fields(options, except_for=handled):
-            yield Problem(name, message, getattr(options, name))
+            yield Problem(f"{section}.{name}", message, getattr(options, name))
 
 
 def non_default_fields(spec: Any, except_for: Sequence[str]) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ValidationError
 
-from telescope.errors import Problem, closest_name_hint
+from telescope.errors import Problem, closest_name_hint, similar_name_hint, under
 from telescope.models.build import FAMILIES
+from telescope.trials.types import Inconsistent
 
 
 def typed_problems(question_type: type, error: ValidationError) -> Iterator[Problem]:
@@ -19,19 +20,29 @@ def typed_problems(question_type: type, error: ValidationError) -> Iterator[Prob
     is left out if a field inside it has a problem, too."""
     by_field: dict[str, list[Problem]] = {}
     for detail in error.errors(include_url=False):
-        problem = _problem(question_type, detail)
-        by_field.setdefault(problem.field, []).append(problem)
+        for problem in _problems(question_type, detail):
+            by_field.setdefault(problem.field, []).append(problem)
     for field, problems in by_field.items():
         if not any(deeper.startswith(f"{field}.") for deeper in by_field if field):
             messages = dict.fromkeys(problem.message for problem in problems)
             yield replace(problems[0], message="; or: ".join(messages))
 
 
-def _problem(question_type: type, detail: Any) -> Problem:
+def _problems(question_type: type, detail: Any) -> Iterator[Problem]:
+    """The problems that a pydantic error states. Fields that contradict each other are a single
+    error, which states a problem for each of them."""
+    path, fields, hint = _resolved_path(question_type, detail)
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, Inconsistent):
+        yield from (under(path, problem) for problem in cause.problems)
+    else:
+        yield _problem(detail, path, fields, hint)
+
+
+def _problem(detail: Any, path: str, fields: dict[str, Any], hint: Any) -> Problem:
     """A pydantic error as a problem. The path of the problem has only names of fields and positions
     in lists. For an unknown key, the message suggests a known name that is similar, if there is
     one."""
-    path, fields, hint = _resolved_path(question_type, detail)
     value = detail.get("input")
     match detail["type"]:
         case "unexpected_keyword_argument":
@@ -39,8 +50,7 @@ def _problem(question_type: type, detail: Any) -> Problem:
             return Problem(path, f"unknown key{closest_name_hint(name, list(fields))}", value)
         case "union_tag_invalid":  # a model: only the type of a model depends on a field, `family`
             tag = detail["ctx"]["tag"]
-            families = ", ".join(FAMILIES)
-            message = f"must be one of: {families}{closest_name_hint(tag, list(FAMILIES))}"
+            message = f"must be one of: {', '.join(FAMILIES)}{similar_name_hint(tag, FAMILIES)}"
             return Problem(f"{path}.family", message, tag)
         case "missing":
             return Problem(path, "is missing; give it")
@@ -48,6 +58,11 @@ def _problem(question_type: type, detail: Any) -> Problem:
             names = ", ".join(list(field_types(hint))[:3])
             message = f"must be a mapping with fields such as {names}"
             return Problem(path, message if value is not None else f"{message}; it is empty", value)
+        case "tuple_type":
+            return Problem(path, "must be a list", value)
+        case "too_short":
+            least = detail["ctx"]["min_length"]
+            return Problem(path, f"must have at least {least} item{'s' * (least != 1)}", value)
         case "bool_type":
             return Problem(path, "must be a boolean; use true or false", value)
     return Problem(path, str(detail["msg"]).removeprefix("Value error, "), value)

@@ -19,9 +19,9 @@ class Range:
     high: Positive
     """Highest value of the first grid; at most 1e9."""
     points: Count
-    """Number of points of the first grid. If there are only 1 or 2 points, the search compares them
-    but fits no curve. `search.lr` needs at least 4 points under the schedule `robust`, and
-    `tuning.lr` needs at least 3."""
+    """Number of points of the first grid. In telescope jobs, the search fits a curve to 3 points or
+    more, and only compares 1 or 2 points; `search.lr` needs at least 4 points under the schedule
+    `robust`. `tuning.lr` needs at least 3 points in compute-time jobs, and 2 in grokking jobs."""
     extend: bool = True
     """Whether the search may leave the range if the optimum lies at an end of the range. If false,
     the search stays within the range."""

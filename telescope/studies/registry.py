@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from telescope.data.algorithmic import resolve_table
 from telescope.data.batches import check_length, resolve
-from telescope.errors import InvalidInput, Problem, closest_name_hint, json_problems
+from telescope.errors import InvalidInput, Problem, json_problems, similar_name_hint
 from telescope.studies.compute_time.kind import KIND as COMPUTE_TIME
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.grokking.kind import KIND as GROKKING
@@ -37,12 +37,12 @@ def parse(document: object) -> AnyStudy:
         raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {names}", document)
     name = document.get("kind")
     if not isinstance(name, str) or name not in KINDS:
-        hint = closest_name_hint(str(name), list(KINDS))
+        hint = similar_name_hint(str(name), KINDS)
         raise InvalidInput.of("kind", f"must be one of: {names}{hint}", name)
     try:
         problems = tuple(json_problems(document, ""))
     except RecursionError:
-        raise InvalidInput.of("", "nests its fields too deeply for a job") from None
+        raise InvalidInput.of("", "nests its fields too deeply for a job; nest them less") from None
     if problems:
         raise InvalidInput.because(problems)
     kind = KINDS[name]

@@ -4,6 +4,7 @@ A run may be a *branch*: it then continues from a saved state of another run, it
 """
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -11,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from telescope.errors import Problem
 from telescope.trials.data import AnyData
-from telescope.trials.types import STRICT, Count, Fraction, Positive
+from telescope.trials.types import STRICT, Count, Fraction, Positive, require_none
 
 # A run that measures the time of a step leaves out this many steps at its start, since they are
 # slower. It also leaves out its last step, which ends with a measurement of the held-out loss.
@@ -66,23 +67,7 @@ class HorizonSpec:
 
     @model_validator(mode="after")
     def _require_consistent(self) -> "HorizonSpec":
-        micro = self.micro_batch_tokens
-        if micro is not None and self.batch_tokens % micro:
-            raise ValueError(
-                f"micro_batch_tokens {micro} does not divide batch_tokens {self.batch_tokens}; use "
-                f"a divisor of {self.batch_tokens} that is a multiple of the context"
-            )
-        if self.stop_below_loss is not None and self.evaluate_every is None:
-            raise ValueError(
-                "stop_below_loss needs held-out losses during the run; give evaluate_every, too, "
-                "or leave out stop_below_loss"
-            )
-        if self.sustained_evaluations is not None and self.evaluate_every is None:
-            raise ValueError(
-                "sustained_evaluations needs evaluations during the run; give evaluate_every, too"
-            )
-        if self.stop_when_sustained and self.sustained_evaluations is None:
-            raise ValueError("stop_when_sustained needs sustained_evaluations; give a number")
+        require_none(_horizon_problems(self))
         return self
 
     @property
@@ -92,6 +77,28 @@ class HorizonSpec:
     @property
     def tokens(self) -> int:
         return self.steps * self.batch_tokens
+
+
+def _horizon_problems(horizon: HorizonSpec) -> Iterator[Problem]:
+    """The problems of fields that contradict each other."""
+    micro, batch = horizon.micro_batch_tokens, horizon.batch_tokens
+    if micro is not None and batch % micro:
+        message = (
+            f"does not divide batch_tokens {batch}; use a divisor of {batch} that is a multiple of "
+            "the context"
+        )
+        yield Problem("micro_batch_tokens", message, micro)
+    if horizon.evaluate_every is None:
+        for name in ("stop_below_loss", "sustained_evaluations"):
+            if (value := getattr(horizon, name)) is not None:
+                message = (
+                    "needs evaluations during the run; give evaluate_every, too, or leave out "
+                    f"{name}"
+                )
+                yield Problem(name, message, value)
+    if horizon.stop_when_sustained and horizon.sustained_evaluations is None:
+        message = "needs sustained_evaluations; give a number, or leave out stop_when_sustained"
+        yield Problem("stop_when_sustained", message, True)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

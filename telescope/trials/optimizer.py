@@ -90,8 +90,18 @@ class OptimizerOptions:
         return self.qk_clip is not None or self.measure_max_logit
 
 
-def clip_problems(attention: KnownAttention, optimizer: OptimizerOptions) -> Iterator[Problem]:
-    """The problems of the options of QK-clip in a model with this attention."""
+def clip_problems(
+    attention: KnownAttention | None, optimizer: OptimizerOptions
+) -> Iterator[Problem]:
+    """The problems of options that concern attention logits, in a model with this attention. It is
+    None if telescope does not know which modules compute attention."""
+    if attention is None:
+        message = "telescope cannot see the attention logits of a user's model; leave it out"
+        if optimizer.qk_clip is not None:
+            yield Problem("qk_clip", message, optimizer.qk_clip)
+        if optimizer.measure_max_logit:
+            yield Problem("measure_max_logit", message, True)
+        return
     if optimizer.qk_clip is not None and attention.normed:
         message = (
             "has no effect under model.qk_norm, which makes logits independent of the weights' "

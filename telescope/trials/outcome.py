@@ -45,8 +45,8 @@ MEANING = {
     TrialState.PENDING: "The trial is planned and waits for a worker.",
     TrialState.RUNNING: "A worker trains the trial.",
     TrialState.COMPLETED: (
-        "The trial ended with a result: it trained to the end, reached stop_below_loss, or "
-        "diverged."
+        "The trial ended with a result: it trained to the end, reached stop_below_loss, sustained "
+        "its generalisation, or diverged."
     ),
     TrialState.FAILED: "No attempt to run the trial succeeded; `failure` says why.",
     TrialState.STOPPED: (

@@ -19,7 +19,7 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from telescope.errors import closest_name_hint
-from telescope.trials.architecture import Architecture
+from telescope.trials.architecture import ONLY_WITH, Architecture
 from telescope.trials.types import STRICT, DescribesInherited
 
 PresetName = Literal["gemma-like", "llama-like", "gpt2-like", "mla", "grokking"]
@@ -79,9 +79,16 @@ def without_preset(section: Mapping[str, Any]) -> dict[str, Any]:
 
 def preset_values(section: Mapping[str, Any]) -> dict[str, Any]:
     """All fields of the preset that a `model` section names. Empty if the section does not name a
-    known preset."""
+    known preset. A field that has no meaning with another field of the section has its default
+    instead of the preset's value."""
     name: Any = section.get("preset")
-    return values(PRESETS[name]) if name in get_args(PresetName) else {}
+    if name not in get_args(PresetName):
+        return {}
+    preset, defaults = values(PRESETS[name]), values(Architecture())
+    for field, other, required in ONLY_WITH:
+        if section.get(other, preset[other]) != required:
+            preset[field] = defaults[field]
+    return preset
 
 
 def values(architecture: Architecture) -> dict[str, Any]:

@@ -53,13 +53,7 @@ class TrialSpec:
         problem = batch_problem(self.data, self.horizon)
         if problem:
             raise ValueError(problem.message)
-        if (attention := self.model.known_attention()) is not None:
-            require_none(clip_problems(attention, self.optimizer))
-        elif self.optimizer.watches_logits:
-            raise ValueError(
-                "telescope cannot see the attention logits of a user's model; leave out qk_clip "
-                "and measure_max_logit"
-            )
+        require_none(clip_problems(self.model.known_attention(), self.optimizer))
         if not isinstance(self.data, TableSpec):
             self._require_text_options()
         elif self.horizon.micro_batch_tokens is not None:

@@ -37,11 +37,20 @@ RoleName = Literal["embedding", "hidden", "readout", "vector"]
 WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "constant"]
 
 
+class Inconsistent(ValueError):
+    """The error of a specification whose fields contradict each other. The fields of its `problems`
+    are relative to the specification."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(f"{problem.field}: {problem.message}" for problem in problems))
+        self.problems = problems
+
+
 def require_none(problems: Iterator[Problem]) -> None:
-    """Raise ValueError with the first problem, if there is one. The validators of specifications
-    call this function."""
-    for problem in problems:
-        raise ValueError(f"{problem.field}: {problem.message}")
+    """Raise Inconsistent if there are any problems. The validators of specifications call this
+    function."""
+    if every_problem := tuple(problems):
+        raise Inconsistent(every_problem)
 
 
 def _sorted_pairs(mapping: Any) -> Any:

@@ -147,12 +147,14 @@ def rate_problems(tuning: Tuning) -> Iterator[Problem]:
     """Problems of the grid of learning rates."""
     lr = tuning.lr
     if lr.low >= lr.high:
-        message = f"low {lr.low:g} is not below high {lr.high:g}; swap them, or use `given`"
+        remedy = "swap them" if lr.low > lr.high else "lower low or raise high"
+        message = f"low {lr.low:g} is not below high {lr.high:g}; {remedy}, or use `given`"
         yield Problem("tuning.lr.low", message, lr.low)
     elif lr.low < LOWEST_LR or lr.high > HIGHEST_LR:
         limits = f"{LOWEST_LR:g} to {HIGHEST_LR:g}"
         message = f"learning rates must lie within {limits}; choose a range within these limits"
-        yield Problem("tuning.lr", message, lr.low)
+        end, value = ("low", lr.low) if lr.low < LOWEST_LR else ("high", lr.high)
+        yield Problem(f"tuning.lr.{end}", message, value)
     elif lr.points < 3:
         message = "an optimum needs a point on either side; use at least 3 points, preferably 5"
         yield Problem("tuning.lr.points", message, lr.points)
@@ -161,7 +163,8 @@ def rate_problems(tuning: Tuning) -> Iterator[Problem]:
         or len(set(first_rates(tuning))) < lr.points
     ):
         points = f"{lr.points} points between {lr.low:g} and {lr.high:g}"
-        message = f"{points} are too close together; use fewer, or a wider range"
+        fewer = "use fewer, or " if math.log2(lr.high / lr.low) * OCTAVE_PARTS >= 2 else "use "
+        message = f"{points} are too close together; {fewer}a wider range"
         yield Problem("tuning.lr.points", message, lr.points)
 
 

@@ -1,12 +1,17 @@
 """Checks of a well-typed grokking document. Each problem names a field and a remedy."""
 
+import math
 from collections.abc import Iterator
 
 from telescope.errors import InvalidInput, Problem
 from telescope.studies.grokking.bill import most_trials
-from telescope.studies.grokking.question import HyperparameterSearch, Question
+from telescope.studies.grokking.question import MOST_TRIALS, HyperparameterSearch, Question
+from telescope.studies.grokking.search import first_axes
+from telescope.trials.lattice import OCTAVE_PARTS
+from telescope.trials.table import TableSpec
 
 LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
+MOST_STEPS = 2**31 - 1
 
 
 def checked(question: Question) -> Question:
@@ -22,32 +27,66 @@ def problems(question: Question) -> Iterator[Problem]:
     names = question.optimizers
     if not names:
         yield Problem("optimizer", "is an empty list; name muon, adamw, or both", [])
-    for field, values in (
-        ("optimizer", names),
-        ("softmax", question.softmaxes),
-        ("data", question.tables),
-    ):
+    for field, values in (("optimizer", names), ("softmax", question.softmaxes)):
         if len(set(values)) < len(values):
-            yield Problem(field, "has an entry twice; name each once")
-    titles = [table.title for table in question.tables]
-    if len(set(question.tables)) == len(titles) > len(set(titles)):
-        yield Problem("data", "lists tasks that tables cannot tell apart; name each once", titles)
-    if any(table.split_seed for table in question.tables):
-        message = "is set by the seeds of the study; leave split_seed out"
-        yield Problem("data", f"split_seed {message}")
+            yield Problem(field, "has an entry twice; name each once", list(values))
+    yield from task_problems(question)
     yield from question.model.problems(question.optimizer_options)
+    convention = question.optimizer_options.lr_convention
+    if convention == "absolute" and question.parametrisation != "mup-paper":
+        message = (
+            f"has no meaning under {question.parametrisation}; leave it out, or use "
+            "parametrisation: mup-paper"
+        )
+        yield Problem("optimizer_options.lr_convention", message, convention)
     yield from protocol_problems(question)
+    yield from run_problems(question)
+
+
+def task_problems(question: Question) -> Iterator[Problem]:
+    """Problems of the tasks together, and of their seeds."""
+    fields_by_table: dict[TableSpec, str] = {}
+    fields_by_title: dict[str, str] = {}
+    for field, table in question.tables_by_field.items():
+        if table in fields_by_table:
+            message = f"is the same as {fields_by_table[table]}; leave one of them out"
+            yield Problem(field, message, table.title)
+        elif table.title in fields_by_title:
+            message = (
+                f"has the same title as {fields_by_title[table.title]}, so a report could not tell "
+                "them apart; leave one of them out, or rename the file of a table"
+            )
+            yield Problem(field, message, table.title)
+        fields_by_table.setdefault(table, field)
+        fields_by_title.setdefault(table.title, field)
+        if table.split_seed:
+            message = "is set by the seeds of the study; leave it out"
+            yield Problem(f"{field}.split_seed", message, table.split_seed)
+
+
+def run_problems(question: Question) -> Iterator[Problem]:
+    """Problems of the length and the evaluations of a run."""
     runs = question.runs
     if runs.evaluate_epochs > runs.epochs:
         message = f"is longer than a run of {runs.epochs} epochs; use {runs.epochs} or fewer"
         yield Problem("runs.evaluate_epochs", message, runs.evaluate_epochs)
     elif runs.sustained_evaluations * runs.evaluate_epochs > runs.epochs:
         most = runs.epochs // runs.evaluate_epochs
+        interval = "epoch" if runs.evaluate_epochs == 1 else f"{runs.evaluate_epochs} epochs"
         message = (
-            f"asks for more evaluations than the {most} of a run; use {most} or fewer, or more "
-            "epochs"
+            f"takes longer than a run of {runs.epochs} epochs, with an evaluation every "
+            f"{interval}; use {most} or fewer, or more epochs"
         )
         yield Problem("runs.sustained_evaluations", message, runs.sustained_evaluations)
+    # the number of rows is known once the tables have been read
+    known = [table for table in question.tables if table.train_rows]
+    steps = [table.steps_per_epoch(runs.batch_rows * table.context) for table in known]
+    if (longest := runs.epochs * max(steps, default=0)) > MOST_STEPS:
+        message = (
+            f"gives a run of {longest} steps, and the limit is {MOST_STEPS}; use "
+            f"{MOST_STEPS // max(steps)} or fewer"
+        )
+        yield Problem("runs.epochs", message, runs.epochs)
 
 
 def protocol_problems(question: Question) -> Iterator[Problem]:
@@ -70,17 +109,23 @@ def tuning_problems(tuning: HyperparameterSearch) -> Iterator[Problem]:
     """Problems of the grid."""
     lr = tuning.lr
     if lr.low >= lr.high:
-        message = f"low {lr.low:g} is not below high {lr.high:g}; swap them"
+        remedy = "swap them" if lr.low > lr.high else "lower low or raise high"
+        message = f"low {lr.low:g} is not below high {lr.high:g}; {remedy}, or use protocol: paper"
         yield Problem("tuning.lr.low", message, lr.low)
     elif lr.low < LOWEST_LR or lr.high > HIGHEST_LR:
-        message = (
-            f"learning rates must lie within {LOWEST_LR:g} to {HIGHEST_LR:g}; choose a narrower "
-            "range"
-        )
-        yield Problem("tuning.lr", message, lr.low)
+        end, value = ("low", lr.low) if lr.low < LOWEST_LR else ("high", lr.high)
+        limits = f"{LOWEST_LR:g} to {HIGHEST_LR:g}"
+        message = f"learning rates must lie within {limits}; choose a range within these limits"
+        yield Problem(f"tuning.lr.{end}", message, value)
     elif lr.points < 2:
-        message = "a single learning rate is no search; use 3 or more, or protocol: paper"
+        message = "a single learning rate is no search; use 2 or more, or protocol: paper"
         yield Problem("tuning.lr.points", message, lr.points)
+    elif (room := math.log2(lr.high / lr.low) * OCTAVE_PARTS) < lr.points - 1 or len(
+        set(first_axes(tuning, "adamw")["lr"])
+    ) < lr.points:
+        remedy = "use fewer, or widen the range" if room >= 1 and lr.points > 2 else "widen it"
+        points = f"{lr.points} points in the range {lr.low:g} to {lr.high:g}"
+        yield Problem("tuning.lr.points", f"{points} are too close together; {remedy}", lr.points)
     for name in ("weight_decay", "adamw_lr_ratio"):
         values = getattr(tuning, name)
         if len(set(values)) < len(values):
@@ -91,8 +136,8 @@ def budget_problems(question: Question) -> Iterator[Problem]:
     """Problems of the number of runs."""
     most = most_trials(question)
     if most > question.limits.max_trials:
-        message = (
-            f"the study may need {most} trials; raise it to {most}, or use fewer cells, seeds or "
-            "points"
-        )
+        remedy = "use fewer cells, seeds or points"
+        if most <= MOST_TRIALS:
+            remedy = f"raise it to {most}, or {remedy}"
+        message = f"the study may need {most} trials; {remedy}"
         yield Problem("limits.max_trials", message, question.limits.max_trials)

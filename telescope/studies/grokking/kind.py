@@ -27,9 +27,7 @@ def plan(question: Question, trials: Sequence[Trial]) -> Plan:
 
 def texts(question: Question) -> Mapping[str, AnyData]:
     """The tables, keyed by their field."""
-    if isinstance(question.data, TableSpec):
-        return {"data": question.data}
-    return {f"data.{i}": table for i, table in enumerate(question.data)}
+    return question.tables_by_field
 
 
 def with_texts(question: Question, tables: Sequence[Any]) -> Question:

@@ -85,13 +85,22 @@ class GrokkingModule(ModuleArchitecture, DescribesInherited):
         return ModuleSpec(width=self.width, base_width=self.width, **shared)
 
     def problems(self, options: OptimizerOptions) -> Iterator[Problem]:
-        """The problem of a module that returns its loss."""
+        """Problems of a module that returns its loss, and of optimizer options that do not apply
+        to a user's module."""
         if self.output == "loss":
             message = (
                 "a loss hides the answers, which accuracy is computed from; let forward return "
                 "logits and use output: logits"
             )
             yield Problem("model.output", message, self.output)
+        for problem in clip_problems(self.known_attention(), options):
+            yield under("optimizer_options", problem)
+        if options.muon_split == "heads":
+            message = (
+                "telescope does not know the heads of a user's model; leave muon_split out, and "
+                "set the rows of a head in model.splits"
+            )
+            yield Problem("optimizer_options.muon_split", message, options.muon_split)
 
     def assumptions(self) -> Iterator[Assumption]:
         """None: the paper says nothing about a user's module."""

@@ -49,11 +49,12 @@ class GrokkingRuns:
     """
 
     epochs: Count
-    """Most epochs of a run. A run that has not generalised by then is a result, too."""
+    """Largest number of epochs of a run. A run that has not generalised by then is a result,
+    too."""
     batch_rows: Count = 512
     """Rows per batch; at most all training rows."""
     evaluate_epochs: Count = 1
-    """Epochs between evaluations. A milestone is known up to this interval."""
+    """Number of epochs between evaluations. A milestone is known only to within this interval."""
     sustained_evaluations: Count = 5
     """Number of evaluations in a row at or above 95 % that count as sustained generalisation."""
     stop: bool = True
@@ -92,7 +93,7 @@ class HyperparameterSearch:
     seeds: Count = 1
     """Runs per point of the grid. Their seeds take no part in the comparison."""
     extensions: Annotated[int, Field(ge=0, le=16)] = 4
-    """Most values that a search adds beyond its grid."""
+    """Largest number of values that a search adds beyond its grid."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -100,11 +101,12 @@ class GrokkingLimits:
     """Limits of a grokking job."""
 
     max_parallel: Count | None = None
-    """Trials that run at once; by default as many as there are workers."""
+    """Largest number of trials that run at once; by default as many as there are workers."""
     max_trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = 2000
-    """Trials of the job; a study that might need more is refused."""
+    """Largest number of trials of the job. A study that might need more is refused."""
     max_seconds: Positive | None = None
-    """Seconds that the job runs, pauses excluded; once they have passed, no new stage begins."""
+    """Number of seconds, pauses excluded, after which no new stage (a set of trials that are
+    planned together) begins. A stage that has begun is still completed."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -121,8 +123,9 @@ class Question:
     optimizer: OptimizerName | tuple[OptimizerName, ...] = ("muon", "adamw")
     """Optimizers to compare, or a single one."""
     parametrisation: Parametrisation = "standard"
-    """Rules by which hyperparameters depend on width; without effect here, since width does not
-    change, except through Muon's default `update_scale`."""
+    """Rules by which hyperparameters depend on width. A grokking job trains at one width, so the
+    rules matter only for the default of `update_scale` and for `lr_convention: absolute`, which
+    needs mup-paper."""
     optimizer_options: GrokkingOptions = field(default_factory=GrokkingOptions)
     """Optimizer options that the study does not tune."""
     model: AnyGrokkingModel = field(default_factory=lambda: GrokkingModel(preset="grokking"))
@@ -130,8 +133,9 @@ class Question:
     data: TableSpec | Annotated[tuple[TableSpec, ...], Field(min_length=1)]
     """Task, or several to compare the optimizers on."""
     softmax: SoftmaxName | Annotated[tuple[SoftmaxName, ...], Field(min_length=1)] = "softmax"
-    """Softmax of the loss, or several: softmax is cross-entropy, stablemax its variant that cannot
-    saturate, sparsemax the convex loss of sparsemax."""
+    """Softmax of the loss, or several to compare the optimizers with. softmax: cross-entropy.
+    stablemax: cross-entropy of probabilities that cannot saturate (arXiv 2501.04697). sparsemax:
+    the loss of sparsemax, whose probabilities can be exactly 0 (arXiv 1602.02068)."""
     runs: GrokkingRuns
     """Batches, length and evaluations of the runs."""
     fixed: Fixed | None = None
@@ -156,6 +160,13 @@ class Question:
     def tables(self) -> tuple[TableSpec, ...]:
         """The tasks."""
         return self.data if isinstance(self.data, tuple) else (self.data,)
+
+    @property
+    def tables_by_field(self) -> dict[str, TableSpec]:
+        """The tasks, keyed by the field of the document that holds each."""
+        if isinstance(self.data, TableSpec):
+            return {"data": self.data}
+        return {f"data.{i}": table for i, table in enumerate(self.data)}
 
     @property
     def softmaxes(self) -> tuple[SoftmaxName, ...]:

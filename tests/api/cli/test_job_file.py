@@ -19,8 +19,8 @@ def test_equal_files_in_yaml_and_json_are_read_as_equal_values(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "text", "field", "remedy"),
     [
-        ("a.yaml", "kind: telescope\n1: 2\n", "", "keys must be text; quote it"),
-        ("a.yaml", "model: {depth: 2, 1: 2}\n", "model", "keys must be text; quote it"),
+        ("a.yaml", "kind: telescope\n1: 2\n", "", "keys must be text; put this key"),
+        ("a.yaml", "model: {depth: 2, 1: 2}\n", "model", "keys must be text; put this key"),
         ("a.yaml", "name: 2020-01-01\n", "name", "must be text"),
         ("a.yaml", "limits: {max_seconds: .inf}\n", "limits.max_seconds", "finite"),
         ("a.yaml", "name: 2020-13-45\n", "", "is not YAML: month must be"),

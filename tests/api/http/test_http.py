@@ -531,7 +531,7 @@ def test_a_yaml_key_that_is_no_text_is_refused_by_the_field_of_its_mapping(
         422,
     )
     assert [(error["field"], error["message"]) for error in refused["errors"]] == [
-        (place, "keys must be text; quote it")
+        (place, "keys must be text; put this key in quotes")
     ]
 
 

@@ -56,8 +56,8 @@ REFUSED = [
     ("search.lr.low", float("nan"), "search.lr.low", "finite"),
     ("search.lr.high", float("inf"), "search.lr.high", "finite"),
     ("search.weight_decay", float("nan"), "search.weight_decay", "finite"),
-    ("search.lr.low", 1e-30, "search.lr.low", "narrower range"),
-    ("search.lr.high", 1e30, "search.lr.high", "narrower range"),
+    ("search.lr.low", 1e-30, "search.lr.low", "choose a range within"),
+    ("search.lr.high", 1e30, "search.lr.high", "choose a range within"),
     ("search.lr.points", 10**9, "search.lr.points", "too close"),
     ("model.target_width", 10**9, "model.target_width", "less than or equal to"),
     ("search.lr.points", 0, "search.lr.points", "greater than or equal to 1"),
@@ -99,8 +99,13 @@ REFUSED = [
     ("optimizer_options.qk_clips", 2, "optimizer_options.qk_clips", "did you mean qk_clip"),
     ("horizon.batch_tokens", 32, "horizon.batch_tokens", "smaller than one context"),
     ("horizon.batch_tokens", 500, "horizon.batch_tokens", "use 448 or 512"),
-    ("horizon.micro_batch_tokens", 384, "horizon", "does not divide"),
-    ("horizon.micro_batch_tokens", 384, "horizon", "that is a multiple of the context"),
+    ("horizon.micro_batch_tokens", 384, "horizon.micro_batch_tokens", "does not divide"),
+    (
+        "horizon.micro_batch_tokens",
+        384,
+        "horizon.micro_batch_tokens",
+        "that is a multiple of the context",
+    ),
     ("horizon.micro_batch_tokens", 32, "horizon.micro_batch_tokens", "smaller than one context"),
     ("horizon.steps", 0, "horizon.steps", "greater than or equal to 1"),
     ("horizon.decay", "liner", "horizon.decay", "linear"),
@@ -370,6 +375,13 @@ def test_the_ratio_of_adamw_cannot_be_swept_without_muon() -> None:
         "optimizer": "adamw"
     }
     with pytest.raises(InvalidInput, match="without muon"):
+        parse(doc)
+
+
+def test_sustained_generalisation_is_refused_for_text() -> None:
+    doc = changed("horizon.evaluate_every", 10)
+    doc["horizon"]["sustained_evaluations"] = 3
+    with pytest.raises(InvalidInput, match=r"horizon\.sustained_evaluations: applies to tables"):
         parse(doc)
 
 

@@ -341,7 +341,9 @@ def test_one_text_under_two_names_is_refused(texts: Path) -> None:
     for copy in ("./copy.txt", str(texts / "code.txt")):
         field, _, message = refusal(DataSpec(corpus={"./code.txt": 1, "./prose.txt": 1, copy: 1}))
         assert field == "data.corpus"
-        assert "hold the same text; name only one of them" in message
+        assert "name only one of them, with the sum of both weights" in message
+    *_, message = refusal(DataSpec(corpus={"./code.txt": 1, "./copy.txt": 1}))
+    assert "name only one of them, with no weight" in message
 
 
 def test_each_part_must_fill_a_window_and_its_share_of_a_batch(texts: Path) -> None:

@@ -50,6 +50,17 @@ def test_fields_of_a_job_take_precedence_over_its_preset() -> None:
     assert LadderModel(**WIDTHS, preset="gemma-like", **own) == model  # type: ignore[arg-type]
 
 
+def test_a_field_of_a_preset_that_has_no_meaning_in_a_job_is_left_out() -> None:
+    model = LadderModel(
+        preset="grokking",
+        positions="learned",
+        base_width=128,
+        calibration_width=128,
+        target_width=256,
+    )
+    assert model.rope_base == Architecture().rope_base != PRESETS["grokking"].rope_base
+
+
 def test_presets_differ_and_none_is_the_default() -> None:
     assert len({*PRESETS.values(), Architecture()}) == len(PRESETS) + 1
 

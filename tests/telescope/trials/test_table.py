@@ -159,7 +159,7 @@ def test_options_of_tables_are_refused_for_text_and_those_of_text_for_tables() -
 def test_sustained_evaluations_need_evaluations() -> None:
     with pytest.raises(ValidationError, match="give evaluate_every, too"):
         replace(HORIZON, sustained_evaluations=2)
-    with pytest.raises(ValidationError, match="stop_when_sustained needs sustained_evaluations"):
+    with pytest.raises(ValidationError, match="stop_when_sustained: needs sustained_evaluations"):
         replace(HORIZON, evaluate_every=2, stop_when_sustained=True)
 
 

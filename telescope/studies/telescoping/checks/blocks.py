@@ -45,15 +45,8 @@ def _batch_problems(question: Question) -> list[Problem]:
 
 
 def _clip_problems(question: Question) -> list[Problem]:
-    options = question.optimizer_options
-    if (attention := question.model.known_attention()) is not None:
-        problems = clip_problems(attention, options)
-        return [under("optimizer_options", problem) for problem in problems]
-    if not options.watches_logits:
-        return []
-    option = "qk_clip" if options.qk_clip is not None else "measure_max_logit"
-    message = "telescope cannot see the attention logits of a user's model; leave it out"
-    return [Problem(f"optimizer_options.{option}", message, getattr(options, option))]
+    problems = clip_problems(question.model.known_attention(), question.optimizer_options)
+    return [under("optimizer_options", problem) for problem in problems]
 
 
 def _model_problems(model: AnyLadderModel, parametrisation: Parametrisation) -> list[Problem]:

@@ -36,9 +36,13 @@ def _field_problems(question: Question) -> Iterator[Problem]:
     """Problems of single fields, and of fields that do not fit together."""
     yield from block_problems(question)
     yield from search_problems(question)
-    if (stop := question.horizon.stop_below_loss) is not None:
+    horizon = question.horizon
+    if horizon.stop_below_loss is not None:
         message = "would end all runs at the same loss; leave it out"
-        yield Problem("horizon.stop_below_loss", message, stop)
+        yield Problem("horizon.stop_below_loss", message, horizon.stop_below_loss)
+    if horizon.sustained_evaluations is not None:
+        message = "applies to tables, not to text; leave it out, together with stop_when_sustained"
+        yield Problem("horizon.sustained_evaluations", message, horizon.sustained_evaluations)
     yield from _optimizer_problems(question)
     yield from _schedule_problems(question)
     convention = question.optimizer_options.lr_convention

@@ -57,16 +57,18 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
         end, value = ("low", swept.low) if swept.low < lowest else ("high", swept.high)
         subject = "hyperparameter" if (lowest, highest) == (SMALLEST, LARGEST) else name
         limits = f"{lowest:.6g} to {highest:.6g}"
-        message = f"the {subject} must lie within {limits}; choose a narrower range"
+        message = f"the {subject} must lie within {limits}; choose a range within these limits"
         return Problem(end, message, value)
     steps_halve = question.schedule == "paper" and question.paper.sampler in ("auto", "grid")
     octaves = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
     # planned values are rounded to multiples of 1 / OCTAVE_PARTS octave, and neighbouring points
     # must stay distinct at every width; under `schedule: paper`, each doubling may halve the steps
     refinements = len(question.model.widths) if steps_halve else 1
-    if octaves < max(swept.points - 1, 1) * 2**refinements / OCTAVE_PARTS:
+    least = 2**refinements / OCTAVE_PARTS  # between neighbouring points
+    if octaves < max(swept.points - 1, 1) * least:
         points = f"{swept.points} points between {swept.low:g} and {swept.high:g}"
-        message = f"{points} are too close together; widen the range, or use fewer points"
+        fewer = ", or use fewer points" if octaves >= least else ""
+        message = f"{points} are too close together; widen the range{fewer}"
         return Problem("points", message, swept.points)
     return None
 

@@ -75,7 +75,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         "name each once",
     ),
     (TUNED | {"tuning": {"lr": LR | {"low": 0.2}}}, "tuning.lr.low", "swap them, or use `given`"),
-    (TUNED | {"tuning": {"lr": LR | {"low": 1e-12}}}, "tuning.lr", "choose a range within"),
+    (TUNED | {"tuning": {"lr": LR | {"low": 1e-12}}}, "tuning.lr.low", "choose a range within"),
+    (TUNED | {"tuning": {"lr": LR | {"high": 1e12}}}, "tuning.lr.high", "choose a range within"),
     (TUNED | {"tuning": {"lr": LR | {"points": 2}}}, "tuning.lr.points", "use at least 3 points"),
     (TUNED | {"tuning": {"lr": LR | {"points": 900}}}, "tuning.lr.points", "use fewer"),
     (

@@ -291,7 +291,7 @@ REFUSED = [
         "search.momentum.high",
         "the momentum must lie within 0.001 to 0.999985",
     ),
-    ("momentum", {"low": 0.0001, "high": 0.9, "points": 3}, "search.momentum.low", "narrower"),
+    ("momentum", {"low": 0.0001, "high": 0.9, "points": 3}, "search.momentum.low", "range within"),
     (
         "momentum",
         {"low": 0.95, "high": 0.9, "points": 3},
@@ -312,7 +312,12 @@ REFUSED = [
         "search.warmup_fraction.high",
         "the warmup_fraction must lie within 1e-09 to 1;",
     ),
-    ("init_scale", {"low": 0.1, "high": 1e10, "points": 3}, "search.init_scale.high", "narrower"),
+    (
+        "init_scale",
+        {"low": 0.1, "high": 1e10, "points": 3},
+        "search.init_scale.high",
+        "range within",
+    ),
     ("init_scale", {"low": -1, "high": 1, "points": 3}, "search.init_scale.low", "greater than 0"),
     ("warmup_fractions", RANGE, "search.warmup_fractions", "did you mean warmup_fraction"),
 ]
