@@ -50,8 +50,8 @@ class Settings(BaseSettings):
     """Set this to true if all nodes of the cluster share checkpoint_dir and the corpora. If it is
     false, telescope refuses clusters of several nodes."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders, separated as in PATH. Requests over HTTP may name a corpus or a tokenizer by its
-    path only if the path lies in one of these folders."""
+    """Folders, separated as in PATH. Requests over HTTP may name a corpus, a table or a tokenizer
+    by its path only if the path lies in one of these folders."""
     factories: Annotated[tuple[str, ...], NoDecode] = ()
     """Model factories that jobs submitted over HTTP may name, separated by commas. A factory is a
     function that builds a user's model. Each entry is package.module:function, or a pattern such as
@@ -63,11 +63,13 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
     """Port that the HTTP server listens on. With 0, the server picks a free port."""
     compile: Literal["auto", "never"] = "auto"
-    """Whether workers compile training steps. auto: workers compile if a compiler exists and the
-    remaining steps repay the compilation. never: workers do not compile."""
+    """Whether workers compile training steps. auto: workers compile the training of telescope's own
+    models on text, if a compiler exists and the remaining steps repay the compilation. never:
+    workers do not compile."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
     """Number of failed attempts at one trial after which the trial and its job fail. An attempt
-    fails if, for example, its worker process dies."""
+    fails if, for example, its worker process dies. A failure that a retry cannot fix, such as a
+    lost corpus, is final at once."""
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
     """Seconds between two checks of the coordinator for new jobs and for users' requests."""
 

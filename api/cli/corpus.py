@@ -1,8 +1,9 @@
 """The commands about corpora, the texts that models are trained on.
 
 `telescope corpus add` registers a file or folder under a name. `telescope corpus list` lists the
-names that jobs can use. The names are stored in the folder TELESCOPE_HOME. A service, or a run of
-`telescope run`, knows only the names that are stored in its own TELESCOPE_HOME.
+names that jobs can use: those of the built-in corpora, and the registered names. The registered
+names are stored in the folder TELESCOPE_HOME. A service, or a run of `telescope run`, knows only
+those in its own TELESCOPE_HOME.
 """
 
 from pathlib import Path

@@ -20,7 +20,7 @@ from telescope.studies.compute_time.bill import BatchForecast
 from telescope.studies.compute_time.report import (
     AtTarget,
     BatchReport,
-    Granted,
+    LedgerEntry,
     OptimizerComparison,
 )
 from telescope.studies.compute_time.rows import BatchRow
@@ -138,7 +138,7 @@ def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
     return output
 
 
-def tuning_table(grants: tuple[Granted, ...]) -> Table:
+def tuning_table(grants: tuple[LedgerEntry, ...]) -> Table:
     """Return the table of the tuning that each optimizer received, with one column per optimizer.
 
     A reader can judge from this table whether the comparison is fair.
@@ -166,7 +166,7 @@ def tuning_table(grants: tuple[Granted, ...]) -> Table:
     return output
 
 
-def _lr_tried(grant: Granted) -> str:
+def _lr_tried(grant: LedgerEntry) -> str:
     if grant.lr_low is None:
         return ""
     return f"{grant.lr_low:.3g}–{grant.lr_high:.3g} ({grant.lr_octaves:.1f} octaves)"

@@ -1,8 +1,15 @@
 """The terminal output of a grokking study.
 
-A grokking study compares when Muon and AdamW generalise on small tasks. `show` prints the report:
-the verdict, the cells by sustained generalisation and, in short, by the first crossing, the pooled
-test of the paper with its faults, the tuning that each optimizer received, and the assumptions.
+A grokking study compares when Muon and AdamW generalise on small tasks. `show` prints the parts of
+the report, in this order:
+
+- the verdict
+- the cells by sustained generalisation
+- a short table of the cells by first crossing
+- the tests over all cells, among them the pooled test of the paper with its faults
+- the hyperparameters, and the tuning that each optimizer received
+- the assumptions and the cost
+
 `show_bill` prints the expected cost. `api.terminal.grokking_tables` makes the tables of cells and
 runs.
 """
@@ -41,7 +48,10 @@ from telescope.trials.types import OPTIMIZER_TITLES
 
 PROTOCOLS = {
     "paper": "all optimizers share their hyperparameters, as in arXiv 2504.16041",
-    "tuned": "each optimizer searched the same grid in each cell, with seeds of its own",
+    "tuned": (
+        "each optimizer searched the same grid in each cell, Muon also the ratio of AdamW's lr to "
+        "its own; the seeds of the searches take no part in the comparison"
+    ),
 }
 
 
@@ -103,7 +113,7 @@ def pooled_words(test: PooledTest | None) -> str:
     if test is None:
         return (
             "The paper's pooled t-test cannot be repeated: each optimizer needs two runs that "
-            "generalised, at different epochs."
+            "generalised, and one of them needs runs that did so at different epochs."
         )
     means = f"mean epoch {test.adamw_mean_epochs:.1f} (AdamW), {test.muon_mean_epochs:.1f} (Muon)"
     numbers = f"t {test.t:.2f}, df {test.df:.3g}, p {test.p:.2g}, {test.runs} runs"
@@ -131,7 +141,7 @@ def values_table(rows: Sequence[CellTableRow]) -> Table:
 def ledger_table(ledger: tuple[ArmCost, ...]) -> Table:
     """Return the table of the tuning that each optimizer received, with one column per optimizer.
 
-    The table shows whether the comparison is fair.
+    Readers can judge from it whether the comparison is fair.
     """
     output = empty_table("", *(OPTIMIZER_TITLES[cost.optimizer] for cost in ledger))
     rows: dict[str, list[str]] = {
@@ -170,8 +180,8 @@ def show_bill(document: dict[str, Any], console: Console) -> None:
     """Print the expected cost of a study. `document` is the JSON document of a
     `GrokkingForecast`."""
     bill = TypeAdapter(GrokkingForecast).validate_python(document)
-    columns = ("optimizer", "runs", "tuning runs", "at most", "steps a run", "FLOP a run")
-    output = empty_table("", *columns, "time a run")
+    counts = ("runs", "least tuning runs", "most tuning runs")
+    output = empty_table("", "optimizer", *counts, "steps a run", "FLOP a run", "time a run")
     for arm in bill.arms:
         cell = cell_title(CellName(task=arm.task, softmax=arm.softmax))
         output.add_row(
@@ -187,10 +197,10 @@ def show_bill(document: dict[str, Any], console: Console) -> None:
     console.print(output, "", sep="\n")
     by = "[yellow]estimated[/]: " if bill.estimated else "by "
     sources = "; ".join(dict.fromkeys(arm.pace.source for arm in bill.arms))
-    counts = f"{bill.trials.least:.0f} to {bill.trials.most:.0f} trials"
+    trials = f"{bill.trials.least:.0f} to {bill.trials.most:.0f} trials"
     flops = f"{amount(bill.flops.least).strip()} to {amount(bill.flops.most)}FLOP"
     span = f"{duration(bill.seconds.least)} to {duration(bill.seconds.most)}"
     parallel = f"{bill.parallel} trials at once"
-    console.print(f"All cells: {counts}, {flops}.")
+    console.print(f"All cells: {trials}, {flops}.")
     console.print(f"Time: {span}, with {parallel} ({by}{escape(sources)}).", soft_wrap=True)
     console.print(f"[dim]Assumptions: {escape(bill.assumes)}.[/]", soft_wrap=True)

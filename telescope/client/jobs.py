@@ -39,7 +39,7 @@ class JobRequests(Pages):
     def judge(
         self, sweep: str | Sequence[Mapping[str, Any]], *, target_width: int | None = None
     ) -> "Judgement":
-        """The verdict on whether the optimum of a sweep that was run without telescope transfers to
+        """The verdict on a sweep that was run without telescope: whether its optimum transfers to
         `target_width`. By default, this width is twice the widest width of the sweep. `sweep` is
         the text of a CSV table, or a list of rows. In such a row, a loss of None means that the run
         diverged."""
@@ -88,7 +88,7 @@ class JobRequests(Pages):
     ) -> JobDetail:
         """Submit a new job. Its study is the study of the job `job_id`, changed by the JSON merge
         patch `changes`. Completed trials that both jobs need are reused, unless they were trained
-        on another device or with other software."""
+        on another device or with other software, or the new study has `reuse: false`."""
         return self._submission(f"{job_path(job_id)}:clone", changes or {}, idempotency_key)
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:

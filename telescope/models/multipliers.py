@@ -52,17 +52,18 @@ class ForwardMultiplier:
 
 
 def owner_path(model: nn.Module, name: str, path: str | None) -> str:
-    """Return `path`, the path of the module that applies the parameter `name`. Raises InvalidInput
-    if `path` is None. Also raises InvalidInput if the module does not own the parameter, since a
-    hook on the module then could not scale the parameter alone."""
+    """Return `path`, the path of a module that applies the parameter `name`. Raises InvalidInput if
+    `path` is None, because no module, or more than one, applies the parameter. Also raises
+    InvalidInput if the module does not own the parameter, since a hook on the module then could not
+    scale the parameter alone."""
     if path is not None:
         parameter = model.get_parameter(name)
         if any(own is parameter for own in model.get_submodule(path).parameters(recurse=False)):
             return path
     raise InvalidInput.of(
         ROLES_FIELD,
-        f"parameter {name} needs a forward multiplier, but the module that owns it does not apply "
-        "it alone; put it into an nn.Linear or nn.Embedding of its own, or, for an untied head "
-        "under parametrisation mup, use model.head_form: rescaled",
+        f"parameter {name} needs a forward multiplier, but the module that owns it is not the "
+        "only one that applies it; put it into an nn.Linear or nn.Embedding of its own, or, for an "
+        "untied head under parametrisation mup, use model.head_form: rescaled",
         name,
     )

@@ -1,9 +1,10 @@
-"""Tests whether two groups of times to an event differ, and corrections for several tests.
+"""Tests of the difference between two groups of times to an event, and Holm's correction.
 
-Censored times take part in all tests but `t_test` (telescope.statistics.survival).
+Censored times (telescope.statistics.survival) take part in `paired_permutation`, `mann_whitney` and
+`log_rank`. `spread_ratio` and `t_test` are for groups without censored times.
 
 Parts: `paired_permutation` · `mann_whitney` · `log_rank`, over strata · `spread_ratio` · `t_test` ·
-`holm`, the correction.
+`holm`, the correction for several tests.
 """
 
 import math
@@ -19,28 +20,33 @@ from scipy import stats
 from telescope.statistics.estimates import Array
 from telescope.statistics.survival import Durations, log_ratio
 
-MOST_ENUMERATED = 14  # pairs up to which all 2^n exchanges of labels are enumerated
-SAMPLED = 20_000  # random exchanges of labels beyond
+MOST_ENUMERATED = 14  # largest number n of pairs for which all 2^n exchanges of labels are tried
+SAMPLED = 20_000  # number of exchanges of labels that are tried for more pairs
+MOST_DIVISIONS = 20_000  # largest number of divisions into two groups for an exact rank test
 
 
 @dataclass(frozen=True)
 class TestResult:
-    """A two-sided test: its p-value and the smallest that it can give with so many runs."""
+    """The result of a two-sided test."""
 
     p: float
+    # the smallest p-value that the test can give with this number of runs; if `mann_whitney`
+    # approximates p, the smallest p-value of the exact test
     smallest_p: float
 
 
 def paired_permutation(a: Durations, b: Durations, until: float) -> TestResult:
-    """Test that both groups of pairs have one distribution: the log ratio of restricted means under
-    all exchanges of labels within pairs, or under many random ones."""
+    """Test whether the labels of two paired groups can be exchanged within pairs. The log ratio of
+    the restricted means is compared with its values under all exchanges of labels or, with many
+    pairs, under random exchanges."""
     swaps = exchanges(len(a.times))
     return exchange_test(log_ratio(a, b, until), exchanged_log_ratios(a, b, until, swaps))
 
 
 def exchanges(pairs: int) -> NDArray[np.bool_]:  # (exchanges, pairs)
-    """The pairs whose labels are exchanged: all ways if there are few pairs, otherwise none and
-    many random ones. The first row exchanges none."""
+    """The exchanges of labels to try. Each row marks the pairs whose labels are exchanged; the
+    first row marks none. With few pairs, the rows are all 2^n exchanges. With more pairs, all rows
+    but the first are random."""
     if pairs <= MOST_ENUMERATED:
         return np.array(list(product((False, True), repeat=pairs)))
     swaps = np.random.default_rng(0).random((SAMPLED, pairs)) < 0.5
@@ -49,7 +55,8 @@ def exchanges(pairs: int) -> NDArray[np.bool_]:  # (exchanges, pairs)
 
 
 def exchange_test(observed: float, exchanged: Array) -> TestResult:
-    """The share of exchanges that give a statistic at least as far from 0 as the observed one."""
+    """The test of a statistic. Its p-value is the share of exchanges under which the statistic is
+    at least as far from 0 as the observed one."""
     p = float((np.abs(exchanged) >= abs(observed) - 1e-12).mean())
     enumerated = math.log2(len(exchanged)).is_integer()
     return TestResult(p, (2 if enumerated else 1) / len(exchanged))
@@ -58,9 +65,10 @@ def exchange_test(observed: float, exchanged: Array) -> TestResult:
 def exchanged_log_ratios(
     a: Durations, b: Durations, until: float, swaps: NDArray[np.bool_]
 ) -> Array:
-    """The log ratios of restricted means, one per row of `swaps` (exchanges, n)."""
-    simple = all(bool(np.all(d.reached | (d.times >= until))) for d in (a, b))
-    if not simple:
+    """The log ratios of restricted means, one per row of `swaps` (exchanges, pairs)."""
+    # if no run is censored before `until`, a restricted mean is the mean of the cut times
+    observed_until = all(bool(np.all(d.reached | (d.times >= until))) for d in (a, b))
+    if not observed_until:
         return np.array(
             [log_ratio(a.swapped(b, swap), b.swapped(a, swap), until) for swap in swaps]
         )
@@ -72,7 +80,7 @@ def exchanged_log_ratios(
 
 
 @dataclass(frozen=True)
-class Earlier:
+class MannWhitney:
     """The Mann-Whitney test, and the chance that a run of the first group is earlier than one of
     the second, ties counted half."""
 
@@ -80,24 +88,25 @@ class Earlier:
     test: TestResult
 
 
-def mann_whitney(a: Durations, b: Durations) -> Earlier:
-    """Compare the ranks of two groups with one budget; censored runs rank last and tie. The p-value
-    is exact as long as there are at most 20,000 ways to divide the runs into groups."""
+def mann_whitney(a: Durations, b: Durations) -> MannWhitney:
+    """Compare the ranks of two groups of runs that have the same budget. Censored runs rank last
+    and tie with each other. The p-value is exact if there are at most MOST_DIVISIONS ways to divide
+    the runs into the two groups, and otherwise a normal approximation."""
     ranked_a, ranked_b = (np.where(d.reached, d.times, math.inf) for d in (a, b))
     ranks = stats.rankdata(np.concatenate([ranked_a, ranked_b]))
     n, m = len(ranked_a), len(ranked_b)
     ways = math.comb(n + m, n)
     u = float(ranks[:n].sum()) - n * (n + 1) / 2  # pairs in which a is the later one
-    if ways <= SAMPLED:
+    if ways <= MOST_DIVISIONS:
         p = exact_rank_p(ranks, n)
     else:
         p = float(stats.mannwhitneyu(ranks[:n], ranks[n:], method="asymptotic").pvalue)
-    return Earlier(1 - u / (n * m), TestResult(p, min(1.0, 2 / ways)))
+    return MannWhitney(1 - u / (n * m), TestResult(p, min(1.0, 2 / ways)))
 
 
 def exact_rank_p(ranks: Array, n: int) -> float:
-    """Share of all ways to choose n of the ranks whose sum is as far from its mean as that of the
-    first n."""
+    """The exact p-value of the first n ranks: the share, among all ways to choose n ranks, of those
+    whose sum is at least as far from the mean sum as the sum of the first n."""
     # dynamic programming over the doubled ranks, which are whole numbers even for ties
     doubled = np.rint(2 * ranks).astype(int)
     total = int(doubled.sum())
@@ -124,7 +133,8 @@ class LogRank:
 
 def log_rank(strata: Sequence[tuple[Durations, Durations]]) -> LogRank | None:
     """The stratified log-rank test: observed minus expected events of the first group, and their
-    variance, summed over strata. None without variance, for instance without events."""
+    variance, summed over strata. None if this variance is 0, for instance because there are no
+    events."""
     excess, variance, events = 0.0, 0.0, 0
     for a, b in strata:
         times = np.concatenate([a.times, b.times])
@@ -146,16 +156,17 @@ def log_rank(strata: Sequence[tuple[Durations, Durations]]) -> LogRank | None:
 
 @dataclass(frozen=True)
 class SpreadRatio:
-    """The spread of one group's times relative to another's: the ratio of the mean absolute
-    deviations of log times from their medians; None if the second has none."""
+    """The spread of one group's times divided by the spread of another's. The spread of a group is
+    the mean absolute deviation of its log times from their median."""
 
-    value: float | None
+    value: float | None  # None if the spread of the second group is 0
     test: TestResult
 
 
 def spread_ratio(a: Durations, b: Durations, until: float) -> SpreadRatio:
     """Compare how tight two paired groups are, with times cut off at `until`. The test exchanges
-    labels within pairs after each group was centred on its median."""
+    labels within pairs, after each group has been centred on its median. A censored time counts as
+    if the run had reached the event at that time."""
     centred_a, centred_b = (
         deviations(np.log(np.minimum(durations.times, until))) for durations in (a, b)
     )
@@ -174,8 +185,8 @@ def deviations(values: Array) -> Array:
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
-    """Holm's adjusted p-values, in the given order: all of those below alpha can be rejected with a
-    chance of at most alpha of any false rejection."""
+    """Holm's adjusted p-values, in the given order. If the hypotheses whose adjusted p-value is at
+    most alpha are rejected, the chance of one or more false rejections is at most alpha."""
     order = np.argsort(p_values, kind="stable")
     adjusted, largest = [0.0] * len(p_values), 0.0
     for place, index in enumerate(order):
@@ -198,7 +209,7 @@ class TTest:
 
 def t_test(a: Sequence[float], b: Sequence[float], equal_variances: bool) -> TTest | None:
     """The t-test of two samples: Student's with equal variances, otherwise Welch's. None if a
-    sample has fewer than two values, or if no value differs from its mean."""
+    sample has fewer than two values, or if the values within each sample are all equal."""
     if min(len(a), len(b)) < 2 or (len(set(a)) == 1 and len(set(b)) == 1):
         return None
     with warnings.catch_warnings():

@@ -30,7 +30,8 @@ CONFIDENCE = 2 * QUANTILE - 1
 
 @dataclass(frozen=True, eq=False)
 class Durations:
-    """The times of a group of runs; a time that is not `reached` is a lower bound."""
+    """The times of a group of runs. `reached` is false for censored times, which are lower
+    bounds."""
 
     times: Array  # (n,)
     reached: NDArray[np.bool_]  # (n,)
@@ -61,8 +62,8 @@ class Durations:
 
 @dataclass(frozen=True, eq=False)
 class SurvivalCurve:
-    """The estimated share of runs that have not reached the event after each time, with pointwise
-    90 % intervals (log-log)."""
+    """The estimated share of runs that have not reached the event by each time, with pointwise 90 %
+    intervals (log-log)."""
 
     times: Array  # ascending
     share: Array
@@ -72,7 +73,7 @@ class SurvivalCurve:
 
 def kaplan_meier(durations: Durations) -> SurvivalCurve:
     """The Kaplan-Meier curve of a group."""
-    survival = stats.ecdf(censored(durations)).sf
+    survival = stats.ecdf(censored_data(durations)).sf
     with warnings.catch_warnings():
         # the interval is undefined where all runs, or none, are left
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -86,7 +87,7 @@ def kaplan_meier(durations: Durations) -> SurvivalCurve:
     return SurvivalCurve(survival.quantiles, share, low, high)
 
 
-def censored(durations: Durations) -> stats.CensoredData:
+def censored_data(durations: Durations) -> stats.CensoredData:
     """The times in scipy's form."""
     return stats.CensoredData(
         uncensored=durations.times[durations.reached], right=durations.times[~durations.reached]
@@ -109,7 +110,8 @@ def median_time(durations: Durations) -> MedianTime:
 
     def first_below(share: Array) -> float | None:
         """The first time at which a curve is at or below one half."""
-        below = np.flatnonzero(share <= 0.5 + 1e-12)  # a product of shares is rounded
+        # a share of one half may be larger by rounding errors
+        below = np.flatnonzero(share <= 0.5 + 1e-12)
         return float(curve.times[below[0]]) if len(below) else None
 
     return MedianTime(first_below(curve.share), first_below(curve.low), first_below(curve.high))
@@ -121,7 +123,7 @@ def restricted_mean(durations: Durations, until: float) -> float:
     times, reached = durations.times, durations.reached
     if bool(np.all(reached | (times >= until))):
         return float(np.minimum(times, until).mean())
-    survival = stats.ecdf(censored(durations)).sf
+    survival = stats.ecdf(censored_data(durations)).sf
     inside = survival.quantiles < until
     edges = np.concatenate([[0.0], survival.quantiles[inside], [until]])
     shares = np.concatenate([[1.0], survival.probabilities[inside]])
@@ -135,7 +137,8 @@ def log_ratio(a: Durations, b: Durations, until: float) -> float:
 
 def ratio_of_means(a: Durations, b: Durations, until: float) -> Estimate:
     """The ratio of the restricted means of paired groups, a's divided by b's, with a 90 % interval:
-    Student's t around the logarithm, whose variance is the jackknife's over pairs."""
+    Student's t around the logarithm, whose variance is the jackknife's over pairs. With one pair,
+    the interval is 0 to inf."""
     n, value = len(a.times), log_ratio(a, b, until)
     if n < 2:
         return Estimate(math.exp(value), 0.0, math.inf)
@@ -151,15 +154,16 @@ def jackknife_error(a: Durations, b: Durations, until: float) -> float:
 
 
 def pairs_needed(a: Durations, b: Durations, until: float, alpha: float) -> int | None:
-    """The number of pairs, more than there are, at which a test at level `alpha` would be likely to
-    tell a log ratio of this size from 0. None if more than MOST_PAIRS would be needed, or if the
-    spread of a single pair is unknown."""
+    """The number of pairs, above the present number, with which a paired test at level `alpha`
+    would find this log ratio different from 0 with a chance of one half. It is accurate to 2 %.
+    None if it is above MOST_PAIRS, or if the spread is unknown because there is only one pair."""
     n, size = len(a.times), abs(log_ratio(a, b, until))
-    if n < 2:
+    if n < 2 or n >= MOST_PAIRS:
         return None
     deviation = jackknife_error(a, b, until) * math.sqrt(n)
     counts = np.unique(np.geomspace(n + 1, MOST_PAIRS, 400).astype(int))
-    # by a t-test with a chance of one half, and by what an exchange of labels can give at all
+    # A t-test must find the difference with a chance of one half, and the smallest p-value of the
+    # paired permutation test, 2 / 2^n, must be below alpha.
     told = stdtrit(counts - 1, 1 - alpha / 2) * deviation / np.sqrt(counts) < size
     enough = told & (2.0 ** (1 - np.minimum(counts, 60)) < alpha)
     return int(counts[enough][0]) if enough.any() else None

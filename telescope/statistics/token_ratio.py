@@ -83,10 +83,11 @@ class Pairs:
         covariance = residuals.T @ residuals / max(dof, 1)
         return cls(batches[batch_has_pair], means, counts.astype(np.float64), covariance, dof)
 
-    def half_width(self, gradient: Array, pairs: float) -> float:
+    def half_width(self, gradient: Array, information: float) -> float:
         """Half-width of the 90 % interval of a quantity, from its gradient with respect to both
-        optimizers' mean log tokens, and from the number of pairs in the means."""
-        return half_width(float(gradient @ self.covariance @ gradient) / pairs, self.dof)
+        optimizers' log tokens. The variance is divided by `information`: for a mean, the number of
+        pairs; for a slope, the weighted sum of squares of the centred log batch sizes."""
+        return half_width(float(gradient @ self.covariance @ gradient) / information, self.dof)
 
 
 LOG_RATIO = np.array([1.0, -1.0])  # gradient of log R with respect to (first, second) log tokens

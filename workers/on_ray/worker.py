@@ -1,8 +1,8 @@
 """The class that runs inside a Ray actor, and the actor's environment variables.
 
 A Ray actor is a process of Ray that holds one object, here a `Worker`. The worker imports torch and
-runs a first computation before trials arrive. A pack, which is a group of trials that are trained
-together, is one call of `Worker.run`. Ray streams the events that this call yields.
+runs a first computation before trials arrive. A *pack* is a group of trials that are trained
+together. Each call of `Worker.run` trains one pack. Ray streams the events that this call yields.
 """
 
 import os

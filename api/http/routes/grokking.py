@@ -1,8 +1,9 @@
 """The route of the tables of a grokking job, which compares when optimizers generalise.
 
-There are two tables: the cells (each task with each softmax), and the finished runs. Both are made
-from the job's latest report, so they exist from the start of the job on. A table is sent as JSON in
-pages, or as CSV with all rows if the Accept header prefers CSV. Each response carries an ETag of
+There are two tables: the cells, and the finished runs. A cell is a task together with a softmax. It
+has one row for sustained generalisation, and one for the first crossing of 95 %. Both tables are
+made from the job's latest report, so they exist from the start of the job on. A table is sent as
+JSON in pages, or as CSV with all rows if the Accept header prefers CSV. It carries an ETag of
 everything that it depends on.
 """
 
@@ -54,8 +55,8 @@ class TableContent:
     """The rows of a table, their type, and the type of its pages."""
 
     rows: tuple[Any, ...]
-    row: type
-    page: type[schemas.GrokkingCellsPage | schemas.GrokkingRunsPage]
+    row_type: type
+    page_type: type[schemas.GrokkingCellsPage | schemas.GrokkingRunsPage]
 
 
 @router.get("/grokking", response_model=schemas.GrokkingCellsPage | schemas.GrokkingRunsPage)
@@ -72,8 +73,9 @@ def grokking(
 ) -> Response:
     """List the cells, or the finished runs, of a job of kind grokking.
 
-    A cell is a task together with a softmax. Until the job ends, `final` is false, and the tables
-    have the runs that are finished so far.
+    A cell is a task together with a softmax; it has one row for sustained generalisation, and one
+    for the first crossing of 95 %. Until the job ends, `final` is false, and the tables have the
+    runs that are finished so far.
     """
     bodies.require_known_parameters(http.query_params, "table", "page_size", "page_token")
     media = preferred_media(http, page_size, page_token)
@@ -87,11 +89,11 @@ def grokking(
     report = REPORT.validate_python(reports.latest(row, store))
     content = table_content(report, table)
     if media == CSV:
-        text = csv_text(content.rows, content.row)
+        text = csv_text(content.rows, content.row_type)
         return Response(text, media_type=f"{CSV}; charset=utf-8", headers=headers)
     page = cut(content.rows, page_size or DEFAULT_PAGE_SIZE, page_token, entity_tag(*inputs))
     values = vars(page) | {"final": report.final, "verdict": report.verdict}
-    document = content.page.model_validate(values).model_dump_json()
+    document = content.page_type.model_validate(values).model_dump_json()
     return Response(document, media_type=JSON, headers=headers)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from telescope.parametrisation.mup import UNDECAYED
 from telescope.studies.compute_time.fold import BatchProgress, StudyProgress
 from telescope.studies.compute_time.question import Question
-from telescope.studies.compute_time.report import Granted
+from telescope.studies.compute_time.report import LedgerEntry
 from telescope.studies.compute_time.tuning import weight_decays_to_compare
 from telescope.studies.compute_time.wording import doubts_words, origin_words
 from telescope.trials.outcome import Trial
@@ -19,7 +19,7 @@ from telescope.trials.types import OptimizerName
 
 def ledger_entry(
     question: Question, optimizer: OptimizerName, study_progress: StudyProgress
-) -> Granted:
+) -> LedgerEntry:
     """The ledger's entry for an optimizer."""
     searches = [
         search.progress for search in study_progress.searches if search.optimizer == optimizer
@@ -31,7 +31,7 @@ def ledger_entry(
     tuning, runs = question.tuning, question.runs
     warmup_tokens = runs.warmup_tokens or round(runs.tokens / 20)
     newton_schulz = f"; Newton-Schulz in {question.optimizer_options.newton_schulz_dtype}"
-    return Granted(
+    return LedgerEntry(
         optimizer=optimizer,
         hyperparameters="tuned here" if tuning else origin_words(source_jobs(question)),
         tuning_trials=len(searched),

@@ -41,9 +41,9 @@ class BatchReport:
 
 
 @dataclass(frozen=True)
-class Granted:
-    """An entry of the ledger: the tuning and training that an optimizer received. Readers can
-    compare the entries of the optimizers to judge whether the comparison is fair."""
+class LedgerEntry:
+    """The tuning and training that an optimizer received. Readers can compare the entries of the
+    optimizers to judge whether the comparison is fair."""
 
     optimizer: OptimizerName
     hyperparameters: str  # the source of the hyperparameters, as text
@@ -102,7 +102,7 @@ class OptimizerComparison:
     lowest_loss: float | None
     targets: tuple[AtTarget, ...]
     batches: tuple[BatchReport, ...]
-    ledger: tuple[Granted, ...]
+    ledger: tuple[LedgerEntry, ...]
     trials: int
     reused: int  # number of these trials that other jobs had trained
     tokens: int  # tokens of the trials that this job trained

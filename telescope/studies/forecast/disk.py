@@ -2,9 +2,10 @@
 
 The database keeps the loss curve of every trial, and an outline: the curve, reduced to few points.
 The size of a curve is estimated by encoding a synthetic curve with the same number of points, up to
-MOST_POINTS. Checkpoints are deleted when their trial has ended. A running trial has at most two
-checkpoints, each with the parameters and the optimizer state in float32. Some trials also store
-states from which other trials continue. These states are not counted.
+MOST_POINTS. Checkpoints are deleted when their trial has ended. A running trial keeps at most two
+checkpoints, each with the parameters and the optimizer state in float32. Two kinds of files are not
+counted: the file into which the next checkpoint is written, and the states that some trials store
+so that other trials can continue from them.
 """
 
 import math
@@ -20,16 +21,16 @@ from telescope.trials.spec import TrialSpec
 FLOAT_BYTES = 4
 COLUMNS = 2  # columns of an outline: tokens, loss
 STATES = {"muon": 1, "adamw": 2}  # number of floats of optimizer state per parameter
-CHECKPOINTS = 2  # most checkpoints of a running trial
+CHECKPOINTS = 2  # most complete checkpoints of a running trial
 LATE_METRICS = 15  # assumed number of `late/` metrics, which only the last point of a curve has
-MOST_POINTS = 5_000  # most points of a synthetic curve; longer curves are scaled up from it
+MOST_POINTS = 5_000  # most points of a synthetic curve; longer curves are extrapolated
 
 
 @dataclass(frozen=True)
 class Disk:
     """The disk space that a study takes."""
 
-    curves_bytes: int  # all curves, at the end of the study
+    curves_bytes: int  # all curves and outlines, at the end of the study
     checkpoint_bytes: int  # most that the checkpoints of all running trials take at once
 
 
@@ -65,7 +66,7 @@ def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:
 
 
 def checkpoint_bytes(spec: TrialSpec) -> int:
-    """The most bytes that the checkpoints of a running trial take."""
+    """The bytes of the complete checkpoints of a running trial, at most."""
     vocab_size = max(1, spec.data.vocab_size)  # vocab_size is 0 before data are resolved
     groups = describe_groups(spec.model, vocab_size, spec.optimizer, spec.data.context)
     floats = sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)

@@ -1,9 +1,11 @@
 """The report of a grokking study, from its trials.
 
-A cell is *faster* or *slower* if the paired permutation test tells Muon's restricted mean time from
-AdamW's after Holm's correction over the cells, *unbracketed* if a search ended at an edge, and
-otherwise *not told apart*. The claim rests on sustained generalisation; the first crossing is
-reported beside it. The study has the verdict on which its cells agree, or else *depends*.
+A cell is *pending* while runs are missing, and *unbracketed* if a search ended at an edge. If not,
+it is *faster* or *slower* if the paired permutation test, after Holm's correction over the cells,
+finds that Muon's and AdamW's restricted mean times differ, and otherwise *not told apart*. A study
+with missing runs is *unresolved*, and so is one that ended prematurely. Other studies have the
+verdict on which their cells agree, or else *depends*. Verdicts rest on sustained generalisation;
+the first crossing is reported beside it.
 
 Parts: `answer` · `cell_rows` · `verdict` · `over_cells`, `pooled_test`.
 """
@@ -266,7 +268,8 @@ def over_cells(study: StudyProgress, event: EventName) -> OverCells:
 def pooled_test(
     timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName, cells: int
 ) -> PooledTest | None:
-    """The paper's test; None if an optimizer has fewer than two runs that generalised."""
+    """The paper's test. None if an optimizer has fewer than two runs that generalised, or if the
+    runs of each optimizer generalised at a single epoch."""
     adamw, muon = (
         [
             epochs
@@ -281,10 +284,7 @@ def pooled_test(
     left_out = 2 * len(timings) - len(adamw) - len(muon)
     faults = ["the runs are paired by seed, and the test treats them as independent"]
     if cells > 1:
-        faults.append(
-            f"it pools {cells} cells, whose epochs differ in length, so differences between cells "
-            "count as noise"
-        )
+        faults.append(f"it pools {cells} cells, so differences between cells count as noise")
     if left_out:
         faults.append(f"it leaves out the runs that never generalised: {left_out}")
     return PooledTest(

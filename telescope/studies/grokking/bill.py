@@ -1,8 +1,8 @@
 """The expected cost of a grokking study.
 
 The lower bound assumes that no search is extended, the upper bound that all are, as far as they
-may be. Both count all epochs of each run, although a run ends once it has generalised for long
-enough.
+may be. Both count all epochs of each run, although a run may end earlier unless `runs.stop` is
+false.
 
 Parts: `ArmPreview`, `GrokkingForecast` · `preview` · `most_trials`.
 """

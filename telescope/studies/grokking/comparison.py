@@ -14,8 +14,8 @@ import numpy as np
 
 from telescope.statistics.estimates import Estimate
 from telescope.statistics.group_tests import (
-    Earlier,
     LogRank,
+    MannWhitney,
     SpreadRatio,
     TestResult,
     log_rank,
@@ -65,7 +65,7 @@ class Comparison:
     least: float  # the ratio in steps with AdamW's times as early, and Muon's as late, as may be
     most: float
     test: TestResult
-    ranks: Earlier
+    ranks: MannWhitney
     log_rank: LogRank | None
     # of Muon relative to AdamW; None if a run is censored, since equal budgets would look like
     # equal times

@@ -4,7 +4,7 @@
 two panels, and a panel on the right compares the cells:
 
 - The left panel shows survival curves: the share of runs that have not yet generalised, against
-  steps, with 90 % intervals. Ticks mark the runs that had not generalised when their budget ended.
+  steps, with 90 % intervals. A tick at the end of a curve marks that some runs never generalised.
 - The middle panel shows every run as a marker, with a line between the two runs of each seed. The
   markers of runs that never generalised are hollow and lie on the dashed line at the budget.
 - The right panel shows AdamW's mean time divided by Muon's, per cell, with 90 % intervals: in
@@ -13,7 +13,8 @@ two panels, and a panel on the right compares the cells:
 `draw_ratios` makes a picture of that panel alone. `draw_run` makes a picture of one run:
 accuracies, losses, norms and the largest logit.
 
-Colour-blind readers can tell the colours and markers apart.
+Most colours are from the palette of Okabe and Ito, which suits colour-blind readers. Optimizers and
+units also differ in their markers, and some lines of `draw_run` in their style.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ with extra("plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
 
-COLOURS: dict[OptimizerName, str] = {"muon": "#0072b2", "adamw": "#d55e00"}  # from Okabe and Ito
+COLOURS: dict[OptimizerName, str] = {"muon": "#0072b2", "adamw": "#d55e00"}
 MARKERS: dict[OptimizerName, str] = {"muon": "o", "adamw": "s"}
 UNIT_STYLES: dict[Unit, tuple[str, str]] = {
     "steps": ("o", "#009e73"),
@@ -46,14 +47,16 @@ UNIT_STYLES: dict[Unit, tuple[str, str]] = {
     "seconds": ("^", "#7a828c"),
 }
 UNIT_TITLES: dict[Unit, str] = {"steps": "steps", "flops": "FLOPs", "seconds": "seconds"}
-ROW_INCHES, LEAST_INCHES, RATIO_INCHES = 2.7, 4.6, 0.5
+LEAST_HEIGHT = 4.6  # least height of a picture, in inches
+CELL_HEIGHT = 2.7  # height of a cell in the picture of all cells, in inches
+RATIO_HEIGHT = 0.5  # height of a cell in the picture of ratios, in inches
 LEGEND = {"fontsize": 8, "frameon": False, "labelcolor": INK}
 
 
 def draw(report: GrokkingReport, path: Path, name: str = "") -> None:
     """Write the picture of all cells as PNG."""
     cells = [cell for cell in report.cells if cell.event == "sustained"]
-    height = max(LEAST_INCHES, ROW_INCHES * len(cells) + 0.8)
+    height = max(LEAST_HEIGHT, CELL_HEIGHT * len(cells) + 0.8)
     figure = Figure(figsize=(17, height), layout="constrained", facecolor="white")
     prefix = f"{name}: " if name else ""
     title = f"{prefix}steps to sustained generalisation — {verdict_words(report.verdict)}"
@@ -70,17 +73,18 @@ def draw(report: GrokkingReport, path: Path, name: str = "") -> None:
 
 
 def draw_ratios(report: GrokkingReport, path: Path, name: str = "") -> None:
-    """Write the picture of the ratios alone as PNG, which suits studies of many cells."""
+    """Write the picture of the ratios alone as PNG. It suits studies of many cells."""
     cells = [cell for cell in report.cells if cell.event == "sustained"]
-    height = max(LEAST_INCHES, RATIO_INCHES * len(cells) + 1.2)
+    height = max(LEAST_HEIGHT, RATIO_HEIGHT * len(cells) + 1.2)
     figure = Figure(figsize=(10, height), layout="constrained", facecolor="white")
-    figure.suptitle(f"{name}: sustained generalisation", fontsize=13, color=INK)
+    prefix = f"{name}: " if name else ""
+    figure.suptitle(f"{prefix}sustained generalisation", fontsize=13, color=INK)
     draw_forest(figure.add_subplot(), cells)
     figure.savefig(path, format="png", dpi=120)
 
 
 def runs_of(report: GrokkingReport, cell: CellRow) -> list[RunRow]:
-    """The runs of a cell that take part in its comparison."""
+    """The finished runs of a cell, without its tuning runs."""
     return [
         run
         for run in report.runs
@@ -173,7 +177,7 @@ def draw_forest(axes: Axes, cells: Sequence[CellRow]) -> None:
             axes.plot([], [], marker, color=colour, ms=6, label=UNIT_TITLES[unit])
         axes.legend(**LEGEND, loc="best")
     else:
-        axes.text(0.5, 0.5, "no pair of runs has ended yet", transform=axes.transAxes, ha="center")
+        axes.text(0.5, 0.5, "no finished pairs of runs", transform=axes.transAxes, ha="center")
 
 
 def draw_run(curve: Sequence[Measurement], path: Path, name: str = "") -> None:

@@ -112,7 +112,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Difference:
-    """The distance in octaves between the optima of two variants at the target, for one optimizer
+    """The difference in octaves between the optima of two variants at the target, for one optimizer
     and one hyperparameter.
     """
 
@@ -150,7 +150,8 @@ class Report:
     # for variants that differ in their data
     best: OptimizerName | None
     ladders: tuple[LadderReport, ...]
-    # the architecture with the lowest loss at equal width; empty if no architectures are compared
+    # the architecture with the lowest loss at equal width; empty if no architectures are compared,
+    # or if no ladder can be compared yet
     best_variant: str = ""
     variants: tuple[VariantReport, ...] = ()
     comparison: VariantComparison | None = None

@@ -155,7 +155,7 @@ def test_a_multiplier_that_no_module_can_apply_is_refused() -> None:
     tied_by_hand = ModuleSpec(
         family="module", factory="tests.telescope.awkward:tied_by_hand", width=64, base_width=32
     )
-    words = r"parameter table\.weight needs a forward multiplier, but the module that owns it does"
+    words = r"parameter table\.weight needs a forward multiplier, but the module that owns it is"
     with pytest.raises(InvalidInput, match=words):
         UserModel(tied_by_hand, "mup")
     assert "needs a forward multiplier" in (width_problem(tied_by_hand, "mup") or "")

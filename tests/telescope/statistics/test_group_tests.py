@@ -19,7 +19,7 @@ from telescope.statistics.group_tests import (
     spread_ratio,
     t_test,
 )
-from telescope.statistics.survival import Durations, censored, log_ratio, restricted_mean
+from telescope.statistics.survival import Durations, censored_data, log_ratio, restricted_mean
 from tests.telescope.statistics.grokking_runs import (
     ADAMW,
     ADAMW_SEEDS,
@@ -42,7 +42,7 @@ def test_the_log_rank_test_of_published_sweeps_comes_out_to_its_digits() -> None
     assert round(result.p, 5) == 0.00386
     assert result.events == 16
     assert result.excess > 0  # Muon has more events than expected: it is earlier
-    theirs = stats.logrank(censored(MUON), censored(ADAMW))
+    theirs = stats.logrank(censored_data(MUON), censored_data(ADAMW))
     assert (result.chi2, result.p) == pytest.approx((theirs.statistic**2, theirs.pvalue))
 
 
@@ -228,7 +228,7 @@ def test_the_log_rank_test_of_one_stratum_is_scipys(
     result = log_rank([(a, b)])
     if result is None:  # scipy divides by zero
         return
-    theirs = stats.logrank(censored(a), censored(b))
+    theirs = stats.logrank(censored_data(a), censored_data(b))
     assert result.chi2 == pytest.approx(theirs.statistic**2, abs=1e-9)
 
 

@@ -192,6 +192,9 @@ def test_the_pairs_that_are_needed_are_the_fewest_whose_t_test_has_an_even_chanc
     # without a difference no number is enough
     assert pairs_needed(a, a, 100, alpha=0.05) is None
     assert pairs_needed(Durations.of([1], 9), Durations.of([2], 9), 9, alpha=0.05) is None
+    # more than 1000 pairs are never recommended
+    many_a, many_b = Durations.of([20, 21] * 500, 100), Durations.of([21, 20] * 500, 100)
+    assert pairs_needed(many_a, many_b, 100, alpha=0.05) is None
 
 
 def test_more_pairs_are_needed_than_there_are_and_than_an_exchange_of_labels_can_tell() -> None:
