@@ -6,7 +6,7 @@ from typing import Any
 
 from telescope.studies.grokking.answer import answer
 from telescope.studies.grokking.bill import GrokkingForecast, preview
-from telescope.studies.grokking.checks import checked
+from telescope.studies.grokking.checks import problems
 from telescope.studies.grokking.fold import progress
 from telescope.studies.grokking.question import Question
 from telescope.studies.grokking.reasons import CellName
@@ -56,7 +56,7 @@ KIND = Kind(
     question=Question,
     report=GrokkingReport,
     preview=GrokkingForecast,
-    check=checked,
+    problems=problems,
     plan=plan,
     answer=answer,
     forecast=preview,
