@@ -11,13 +11,12 @@ from telescope.studies.grokking.fold import progress
 from telescope.studies.grokking.question import Question
 from telescope.studies.grokking.reasons import CellName
 from telescope.studies.grokking.report import GrokkingReport
-from telescope.studies.grokking.runs import cells_of
+from telescope.studies.grokking.runs import cells_of, table_of
 from telescope.studies.grokking.wording import cell_title
 from telescope.studies.kind import Kind, Plan
 from telescope.trials.data import AnyData
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
-from telescope.trials.table import TableSpec
 
 
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
@@ -27,9 +26,9 @@ def plan(question: Question, trials: Sequence[Trial]) -> Plan:
 
 def texts(question: Question) -> Mapping[str, AnyData]:
     """The tables, keyed by their field."""
-    if isinstance(question.data, TableSpec):
-        return {"data": question.data}
-    return {f"data.{i}": table for i, table in enumerate(question.data)}
+    if isinstance(question.data, tuple):
+        return {f"data.{i}": table for i, table in enumerate(question.data)}
+    return {"data": question.data}
 
 
 def with_texts(question: Question, tables: Sequence[Any]) -> Question:
@@ -47,8 +46,7 @@ def variant_of(question: Question, spec: TrialSpec) -> str:
     """The cell that a trial belongs to, as text; empty if the study has one cell."""
     if len(cells_of(question)) == 1:
         return ""
-    assert isinstance(spec.data, TableSpec), "a grokking study trains on tables"
-    return cell_title(CellName(task=spec.data.title, softmax=spec.softmax))
+    return cell_title(CellName(task=table_of(spec).title, softmax=spec.softmax))
 
 
 KIND = Kind(
