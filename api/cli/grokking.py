@@ -2,7 +2,8 @@
 
 A job of kind grokking compares when Muon and AdamW generalise. Its table `cells` has a row for each
 task with each softmax; its table `runs` has a row for each finished run. The command prints a table
-as text, CSV or JSON, and plots the job. `telescope result` prints the whole report.
+as text, CSV or JSON, and plots the job or one of its runs. `telescope result` prints the whole
+report.
 """
 
 import sys
@@ -18,7 +19,9 @@ from api.cli.options import AsJson, Plot, ServiceUrl
 from api.cli.output import console, json_value, show_json
 from api.cli.service import configured, local_url
 from telescope.client.client import Client
+from telescope.client.resources import TrialSummary
 from telescope.errors import InvalidInput
+from telescope.trials.types import OPTIMIZER_TITLES
 
 Row = TypeVar("Row")
 
@@ -37,6 +40,14 @@ def grokking(
     table: Annotated[
         GrokkingTable, typer.Option(help="Show the cells of the comparison, or the finished runs.")
     ] = GrokkingTable.CELLS,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TRIAL",
+            help="With --plot: plot this run instead of the comparison. Give the id of its trial, "
+            "or its digest, which is in the CSV and JSON of --table runs.",
+        ),
+    ] = None,
     url: ServiceUrl = None,
     plot: Plot = None,
     csv: Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")] = False,
@@ -48,12 +59,16 @@ def grokking(
     """
     if csv and as_json:
         raise InvalidInput.of("--csv", "cannot be combined with --json; give only one of the two")
+    if run is not None and not plot:
+        raise InvalidInput.of("--run", "chooses what --plot shows; give --plot FILE, too", run)
     with Client(url or local_url(configured({})[0]), patience_seconds=3.0) as client:
         if csv:
             sys.stdout.write(client.grokking_csv(job_id, table.value))
         else:
             show_table(client, job_id, table, as_json)
-        if plot:
+        if plot and run is not None:
+            plot_trial(client, trial_named(client, job_id, run), plot)
+        elif plot:
             plot_job(client, job_id, plot)
 
 
@@ -85,3 +100,25 @@ def plot_job(client: Client, job_id: str, path: Path) -> None:
     from api.terminal.grokking import parse_report, plot_grokking  # lazy import: slow to load
 
     plot_grokking(parse_report(client.document(job_id)), path, client.job(job_id).name)
+
+
+def trial_named(client: Client, job_id: str, run: str) -> TrialSummary:
+    """Return the trial of a job that has this id or digest. Raises InvalidInput without one."""
+    for trial in client.trials(job_id):
+        if run in (str(trial.id), trial.digest):
+            return trial
+    message = (
+        f"is no run of job {job_id}; give the id of a trial of this job, or a digest from "
+        f"`telescope grokking {job_id} --table runs --csv`"
+    )
+    raise InvalidInput.of("--run", message, run)
+
+
+def plot_trial(client: Client, trial: TrialSummary, path: Path) -> None:
+    """Plot the curve of a trial to a PNG file."""
+    from api.terminal.grokking import plot_run  # lazy import: slow to load
+
+    cell = f"{trial.variant}, " if trial.variant else ""
+    hyperparameters = f"lr {trial.lr:.3g}, weight decay {trial.weight_decay:.3g}"
+    run = f"{cell}{OPTIMIZER_TITLES[trial.optimizer]}, {hyperparameters}, seed {trial.seed}"
+    plot_run(client.curve(trial.id), path, f"{client.job(trial.job_id).name}: {run}")

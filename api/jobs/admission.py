@@ -18,7 +18,6 @@ from typing import Any
 from telescope.data import corpora, tokenizer
 from telescope.errors import InvalidInput, Problem
 from telescope.trials.data import AnyData
-from telescope.trials.table import TableSpec
 
 
 def require_open(data_by_field: Mapping[str, AnyData], roots: Sequence[Path]) -> None:
@@ -28,22 +27,35 @@ def require_open(data_by_field: Mapping[str, AnyData], roots: Sequence[Path]) ->
     `data_by_field` maps the name of each field that describes data, such as `data`, to the field's
     value.
     """
-    problems = []
-    for field, data in data_by_field.items():
-        if isinstance(data, TableSpec):
-            if data.file and not is_open(data.file, roots):
-                problems.append(Problem(f"{field}.file", path_remedy(roots), data.file))
-            continue
-        for part in data.parts:
-            if corpora.is_path(part.corpus) and not is_open(part.corpus, roots):
-                names = ", ".join(corpus.name for corpus in corpora.available())
-                message = f"{path_remedy(roots)}; or give the name of a corpus: {names}"
-                problems.append(Problem(f"{field}.corpus", message, part.corpus))
-        if tokenizer.tokenizer_path(data.tokenizer) and not is_open(data.tokenizer, roots):
-            message = f"{path_remedy(roots)}; or use bytes, or bpe-N such as bpe-4096"
-            problems.append(Problem(f"{field}.tokenizer", message, data.tokenizer))
+    problems = tuple(
+        Problem(f"{section}.{field}", f"{path_remedy(roots)}{name_remedy(field)}", source)
+        for section, data in data_by_field.items()
+        for field, source in data.sources
+        if is_source_path(field, source) and not is_open(source, roots)
+    )
     if problems:
-        raise InvalidInput.because(tuple(problems))
+        raise InvalidInput.because(problems)
+
+
+def is_source_path(field: str, source: str) -> bool:
+    """True if a source of data is a path. A corpus or a tokenizer may be a name instead."""
+    match field:
+        case "corpus":
+            return corpora.is_path(source)
+        case "tokenizer":
+            return tokenizer.tokenizer_path(source) is not None
+    return True
+
+
+def name_remedy(field: str) -> str:
+    """Return the end of the message about a path: the names that may be given instead."""
+    match field:
+        case "corpus":
+            names = ", ".join(corpus.name for corpus in corpora.available())
+            return f"; or give the name of a corpus: {names}"
+        case "tokenizer":
+            return "; or use bytes, or bpe-N such as bpe-4096"
+    return ""
 
 
 def require_factories(document: Any, patterns: Sequence[str], path: str = "") -> None:

@@ -33,6 +33,7 @@ from api.terminal.grokking_tables import (
 )
 from api.terminal.progress import duration
 from api.terminal.words import amount, empty_table, significant
+from telescope.client.resources import Curve
 from telescope.studies.grokking.assumptions import Assumption
 from telescope.studies.grokking.bill import GrokkingForecast
 from telescope.studies.grokking.reasons import CellName
@@ -44,6 +45,7 @@ from telescope.studies.grokking.report import (
 )
 from telescope.studies.grokking.tables import CellTableRow, cell_table
 from telescope.studies.grokking.wording import cell_title
+from telescope.trials.outcome import Measurement
 from telescope.trials.types import OPTIMIZER_TITLES
 
 PROTOCOLS = {
@@ -91,6 +93,28 @@ def plot_grokking(report: GrokkingReport, path: Path, title: str) -> None:
     from telescope.studies.grokking.plot import draw  # lazy import: loads matplotlib
 
     draw(report, path, title)
+
+
+def plot_run(curve: Curve, path: Path, title: str) -> None:
+    """Plot the accuracies, losses, norms and largest logit of one run to a PNG file.
+
+    Raises Conflict if the run has not been evaluated yet.
+    """
+    from telescope.studies.grokking.plot import draw_run  # lazy import: loads matplotlib
+
+    draw_run(measurements_of(curve), path, title)
+
+
+def measurements_of(curve: Curve) -> list[Measurement]:
+    """Return the points of a curve. Each point has the metrics that are not null there."""
+    columns = zip(curve.step, curve.tokens, curve.flops, curve.seconds, strict=True)
+    return [Measurement(*spent, metrics_at(curve, index)) for index, spent in enumerate(columns)]
+
+
+def metrics_at(curve: Curve, index: int) -> dict[str, float]:
+    """Return the metrics of a point of a curve that are not null."""
+    values = ((name, column[index]) for name, column in curve.metrics.items())
+    return {name: value for name, value in values if value is not None}
 
 
 def over_cells_words(tests: OverCells) -> str:

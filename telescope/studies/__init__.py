@@ -20,10 +20,10 @@ Three rules make sure that the same trials always give the same plan:
 workers. A test asserts that both loops give the same report. Each kind of study is a package in
 this folder, listed in `telescope.studies.registry`.
 
-In reading order: `kind`, the interface of every kind · `ranges`, of hyperparameters in documents ·
-`problems`, of documents · `coordinates`, a test of a parametrisation · `forecast`, parts of cost
-forecasts · `style`, colours of pictures · `telescoping`, `compute_time` and `grokking`, the kinds ·
-`registry`, the list of kinds.
+In reading order: `kind`, the interface of every kind · `endings`, reasons that kinds share ·
+`ranges`, of hyperparameters in documents · `problems`, of documents · `coordinates`, a test of a
+parametrisation · `forecast`, parts of cost forecasts · `style`, colours of pictures ·
+`telescoping`, `compute_time` and `grokking`, the kinds · `registry`, the list of kinds.
 """
 
 from collections.abc import Callable, Iterable

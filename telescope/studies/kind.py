@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from telescope.errors import Problem
+from telescope.errors import InvalidInput, Problem
 from telescope.studies.coordinates.design import Design
 from telescope.studies.forecast.pace import Machine
 from telescope.trials.data import AnyData
@@ -207,9 +207,8 @@ class Kind(Generic[Q, R, P]):
     question: type[Q]
     report: type[R]
     preview: type[P]
-    check: Callable[[Q], Q]
-    """Return the question unchanged. Raises InvalidInput with the problems of the question, if it
-    has any."""
+    problems: Callable[[Q], Iterable[Problem]]
+    """The problems of a question, each with a field and a remedy; none if it can be answered."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
     """Plan the next trials from the study's terminal trials, in any order. A plan that is not
     `done` has trials."""
@@ -254,6 +253,12 @@ class Kind(Generic[Q, R, P]):
         unchanged_problems
     )
     """Translate problems of an expanded document to problems of the user's document."""
+
+    def check(self, question: Q) -> Q:
+        """Return the question unchanged. Raises InvalidInput with its `problems`, if it has any."""
+        if problems := tuple(self.problems(question)):
+            raise InvalidInput.because(problems)
+        return question
 
     def of(self, question: Q) -> "Study[Q, R, P]":
         """The study of a question."""

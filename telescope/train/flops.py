@@ -37,7 +37,6 @@ from telescope.train.probes import KEPT_TOKENS, POWER_STEPS, VECTORS
 from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.spec import TrialSpec
-from telescope.trials.table import TableSpec
 from telescope.trials.types import MuonSplit
 
 
@@ -108,11 +107,8 @@ def forward_flops(spec: TrialSpec, tokens: int) -> float:
 def evaluation_flops(spec: TrialSpec, windows: int | None = None) -> float:
     """Operations of one held-out loss. `windows` is the number of windows; by default, it is the
     number that the spec asks for."""
-    context = spec.data.context
-    if isinstance(spec.data, TableSpec):
-        windows = spec.data.train_rows + spec.data.held_out_rows
-    windows = windows or max(1, spec.horizon.evaluation_tokens // context)
-    return forward_flops(spec, windows * context)
+    windows = windows or spec.data.evaluated_windows(spec.horizon.evaluation_tokens)
+    return forward_flops(spec, windows * spec.data.context)
 
 
 def beginning_flops(spec: TrialSpec) -> float:
@@ -150,8 +146,8 @@ def flops_until(
     is the number of windows of a held-out loss; by default, it is the number that the spec asks
     for."""
     training = (step - spec.branch_step) * step_flops(spec)
-    if isinstance(spec.data, TableSpec):  # whose last batch of an epoch is smaller
-        missing = step * spec.windows * spec.data.context - spec.tokens_until(step)
+    missing = step * spec.windows * spec.data.context - spec.tokens_until(step)
+    if missing:  # the last batch of an epoch over a table is smaller than the others
         training -= missing * training_flops_per_token(
             spec.model, spec.data.vocab_size, spec.data.context
         )

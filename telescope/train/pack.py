@@ -39,7 +39,6 @@ from telescope.models.losses import LOSSES
 from telescope.shapes import Float, Int
 from telescope.trials.model import AnyModel
 from telescope.trials.spec import TrialSpec
-from telescope.trials.table import TableSpec
 from telescope.trials.types import SoftmaxName
 
 Losses = Callable[[Sequence[Model], Tensor], Tensor]
@@ -75,13 +74,10 @@ def _common_spec(spec: TrialSpec) -> TrialSpec:
         final_lr_fraction=0.0,
         stop_below_loss=None,
     )
-    data = spec.data
-    if isinstance(data, TableSpec):
-        data = replace(data, split_seed=0, content="")
     return replace(
         spec,
         optimizer=optimizer,
-        data=data,
+        data=spec.data.without_split_seed(),
         horizon=horizon,
         seed=0,
         branch=None,
@@ -133,7 +129,7 @@ def answer_logits(models: Sequence[Model], rows: Int[Tensor, "P B T_1"]) -> Floa
 
 def program_of(spec: TrialSpec, losses: Losses) -> Losses:
     """The program that trains trials of this shape: `losses` on text, `answer_losses` on tables."""
-    return answer_losses(spec.softmax) if isinstance(spec.data, TableSpec) else losses
+    return answer_losses(spec.softmax) if spec.data.has_answers else losses
 
 
 def losses_of_members(

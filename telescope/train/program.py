@@ -24,7 +24,6 @@ from telescope.optim.groups import describe_groups
 from telescope.optim.optimizer import build_optimizer, step_together
 from telescope.train import compiled, pack
 from telescope.trials.spec import TrialSpec
-from telescope.trials.table import TableSpec
 
 # A pack is chosen only if it takes less time per trial than this share of the time of a single
 # trial. A compiled program is chosen only if it takes at most this share of the time that the same
@@ -63,7 +62,7 @@ def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
     if trial_bytes(spec) > free_bytes():
         return Program(reason="not measured: a trial needs more memory than packs may take")
     eager = fastest(spec, max_members, pack.program_of(spec, pack.losses))
-    if isinstance(spec.data, TableSpec):
+    if spec.data.has_answers:
         return Program(eager.members, reason="not compiled: runs on tables are too short")
     if obstacle := compiled.obstacle():
         return Program(eager.members, reason=f"not compiled: {obstacle}")

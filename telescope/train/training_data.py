@@ -63,10 +63,9 @@ class TrainingData(Protocol):
 class TextData:
     """Windows of a text, and the held-out loss."""
 
-    def __init__(self, spec: TrialSpec) -> None:
-        assert isinstance(spec.data, DataSpec), "the trial reads a table"
+    def __init__(self, spec: TrialSpec, text: DataSpec) -> None:
         self.spec = spec
-        self.tokens = batches.open_tokens(spec.data)
+        self.tokens = batches.open_tokens(text)
         self.held_out = HeldOut.of(spec, self.tokens)
 
     @property
@@ -94,10 +93,9 @@ class TextData:
 class TableData:
     """Rows of a table, and all that an evaluation on its two parts measures."""
 
-    def __init__(self, spec: TrialSpec) -> None:
-        assert isinstance(spec.data, TableSpec), "the trial reads a text"
+    def __init__(self, spec: TrialSpec, table: TableSpec) -> None:
         self.spec = spec
-        self.table = algorithmic.open_table(spec.data)
+        self.table = algorithmic.open_table(table)
         self.gradients: dict[str, float] = {}  # metrics of the last step before an evaluation
 
     @property
@@ -131,4 +129,5 @@ class TableData:
 
 def training_data(spec: TrialSpec) -> TrainingData:
     """The data of a trial."""
-    return TableData(spec) if isinstance(spec.data, TableSpec) else TextData(spec)
+    data = spec.data
+    return TableData(spec, data) if isinstance(data, TableSpec) else TextData(spec, data)

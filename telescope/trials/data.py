@@ -1,7 +1,17 @@
-"""Specification of the data that a trial reads."""
+"""Specification of the data that a trial reads: a text (`DataSpec`) or the table of an algorithmic
+task (`TableSpec`).
+
+Both answer the same questions, so that callers need not tell them apart:
+
+- `context`: tokens that the model reads in a window, or in a row of a table
+- `windows`, `tokens_until`, `evaluated_windows`: sizes of batches, of a run and of an evaluation
+- `has_answers`: true if only the answers of rows are predicted, false if all tokens are
+- `without_split_seed`: the data without the fields in which trials of one pack may differ
+- `sources`: the corpora, tokenizer or file that the document names
+"""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Discriminator, Field, Tag
 from pydantic.dataclasses import dataclass
@@ -43,11 +53,36 @@ class DataSpec:
     """Number of entries in the vocabulary. telescope computes it. If you give a number, it must be
     equal to the one that telescope computes."""
 
+    has_answers: ClassVar[bool] = False
+    """Every token of a window but the first is predicted."""
+
     @property
     def parts(self) -> tuple[mixtures.Part, ...]:
         """The corpora that windows are drawn from. The weight of each is its share of the data; a
         single corpus has the weight 1."""
         return mixtures.parts(self.corpus)
+
+    @property
+    def sources(self) -> tuple[tuple[str, str], ...]:
+        """The corpora and the tokenizer, each after the field that names it."""
+        return (*(("corpus", part.corpus) for part in self.parts), ("tokenizer", self.tokenizer))
+
+    def windows(self, batch_tokens: int) -> int:
+        """Number of windows in a batch."""
+        return batch_tokens // self.context
+
+    def tokens_until(self, step: int, batch_tokens: int) -> int:
+        """Number of tokens in the first `step` batches."""
+        return step * batch_tokens
+
+    def evaluated_windows(self, evaluation_tokens: int) -> int:
+        """Number of held-out windows that an evaluation asks for, at least one. It reads fewer if
+        fewer are held out."""
+        return max(1, evaluation_tokens // self.context)
+
+    def without_split_seed(self) -> "DataSpec":
+        """The text itself, since its split into training and held-out tokens has no seed."""
+        return self
 
 
 def form(data: Any) -> str:

@@ -19,7 +19,6 @@ from telescope.trials.horizon import UNTIMED_STEPS, Branch, HorizonSpec, batch_p
 from telescope.trials.identity import LATER_FIELDS, digest_of, plain_json
 from telescope.trials.model import AnyModel
 from telescope.trials.optimizer import OptimizerSpec, clip_problems
-from telescope.trials.table import TableSpec
 from telescope.trials.types import STRICT, Count, SoftmaxName, require_none
 
 
@@ -54,11 +53,7 @@ class TrialSpec:
         if problem:
             raise ValueError(problem.message)
         require_none(clip_problems(self.model.known_attention(), self.optimizer))
-        if not isinstance(self.data, TableSpec):
-            self._require_text_options()
-        elif self.horizon.micro_batch_tokens is not None:
-            # at the end of an epoch, its parts would have different sizes but equal weights
-            raise ValueError("micro_batch_tokens is for text only; leave it out")
+        self._require_options_of_data()
         steps = self.horizon.steps
         if self.branch and self.branch.step >= steps:
             raise ValueError(
@@ -71,33 +66,32 @@ class TrialSpec:
             )
         return self
 
-    def _require_text_options(self) -> None:
-        """Raise ValueError if an option that only tables have is set."""
-        if self.softmax != "softmax":
+    def _require_options_of_data(self) -> None:
+        """Raise ValueError if an option is set that runs on data of this form do not have."""
+        if self.data.has_answers:
+            if self.horizon.micro_batch_tokens is not None:
+                # at the end of an epoch, its parts would have different sizes but equal weights
+                raise ValueError("micro_batch_tokens is for text only; leave it out")
+        elif self.softmax != "softmax":
             raise ValueError(f"softmax {self.softmax} is for tables only; leave it out")
-        if self.horizon.sustained_evaluations is not None:
+        elif self.horizon.sustained_evaluations is not None:
             raise ValueError("sustained_evaluations is for tables only; leave it out")
 
     @property
     def windows(self) -> int:
         """Number of windows, or rows of a table, per step; the last step of an epoch over a table
         may have fewer rows."""
-        tokens = self.horizon.batch_tokens
-        if isinstance(self.data, TableSpec):
-            return self.data.batch_rows(tokens)
-        return tokens // self.data.context
+        return self.data.windows(self.horizon.batch_tokens)
 
     def tokens_until(self, step: int) -> int:
         """Number of tokens that the first `step` steps are trained on."""
-        if isinstance(self.data, TableSpec):
-            return self.data.tokens_until(step, self.horizon.batch_tokens)
-        return step * self.horizon.batch_tokens
+        return self.data.tokens_until(step, self.horizon.batch_tokens)
 
     @property
     def measures_ending(self) -> bool:
-        """True if the run measures the size of its matrices and of their update at its last
-        step."""
-        return self.measure == "loss" and not isinstance(self.data, TableSpec)
+        """True if the run measures the size of its matrices and of their update at its last step.
+        Runs on tables do not, since each of their evaluations measures the weights."""
+        return self.measure == "loss" and not self.data.has_answers
 
     @property
     def branch_step(self) -> int:

@@ -11,8 +11,9 @@ Parts: `TASKS`, the facts of each task · `TableSpec` · `table_problems`.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import replace
 from pathlib import PurePath
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
@@ -92,6 +93,9 @@ class TableSpec:
     held_out_rows: Annotated[int, Field(ge=0)] = 0
     """Number of rows that are held out, filled in by telescope; a given number must match."""
 
+    has_answers: ClassVar[bool] = True
+    """The last token of a row is the answer, and only this token is predicted."""
+
     @model_validator(mode="after")
     def _require_consistent(self) -> "TableSpec":
         require_none(table_problems(self))
@@ -136,18 +140,32 @@ class TableSpec:
             return self.columns
         return self.bits + 1 if self.task == "parity" else 4
 
-    def batch_rows(self, batch_tokens: int) -> int:
+    @property
+    def sources(self) -> tuple[tuple[str, str], ...]:
+        """The file, after the field that names it; empty for a task that is computed."""
+        return (("file", self.file),) if self.file else ()
+
+    def windows(self, batch_tokens: int) -> int:
         """Number of rows in a batch; the last batch of an epoch may be smaller."""
         return min(batch_tokens // self.context, self.train_rows)
 
     def steps_per_epoch(self, batch_tokens: int) -> int:
         """Number of batches that cover the training rows once."""
-        return -(-self.train_rows // self.batch_rows(batch_tokens))
+        return -(-self.train_rows // self.windows(batch_tokens))
 
     def tokens_until(self, step: int, batch_tokens: int) -> int:
         """Number of tokens in the first `step` batches."""
         epochs, steps = divmod(step, self.steps_per_epoch(batch_tokens))
-        return self.context * (epochs * self.train_rows + steps * self.batch_rows(batch_tokens))
+        return self.context * (epochs * self.train_rows + steps * self.windows(batch_tokens))
+
+    def evaluated_windows(self, evaluation_tokens: int) -> int:
+        """Number of rows that an evaluation reads: all rows, whatever `evaluation_tokens` is."""
+        return self.train_rows + self.held_out_rows
+
+    def without_split_seed(self) -> "TableSpec":
+        """The table without the seed of its split and without its hash. The results are equal for
+        tables that differ in these fields only."""
+        return replace(self, split_seed=0, content="")
 
 
 def table_problems(table: TableSpec) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from telescope.studies import kind
+from telescope.studies import endings, kind
 from telescope.studies.compute_time import reasons as of_compute_time
 from telescope.studies.coordinates import reasons as of_coordinates
 from telescope.studies.grokking import reasons as of_grokking
@@ -17,7 +17,15 @@ from telescope.studies.telescoping import late_evidence
 from telescope.studies.telescoping import reasons as of_telescoping
 from tests.docs.blocks import ROOT
 
-MODULES = (of_telescoping, of_compute_time, of_grokking, of_coordinates, late_evidence, kind)
+MODULES = (
+    of_telescoping,
+    of_compute_time,
+    of_grokking,
+    of_coordinates,
+    late_evidence,
+    endings,
+    kind,
+)
 PAGE = (ROOT / "docs" / "verdicts.md").read_text()
 
 

@@ -1,12 +1,12 @@
 """`kind: duel`, complete in one module."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic.dataclasses import dataclass as validated
 
-from telescope.errors import InvalidInput
+from telescope.errors import Problem
 from telescope.studies.forecast.pace import Machine
 from telescope.studies.kind import Ended, Kind, Label, Plan, Planned
 from telescope.train.flops import trial_flops
@@ -54,12 +54,9 @@ class DuelForecast:
     flops: float
 
 
-def check(question: DuelQuestion) -> DuelQuestion:
+def problems(question: DuelQuestion) -> Iterator[Problem]:
     if question.first == question.second:
-        raise InvalidInput.of(
-            "second", "is the first one; give another learning rate", question.second
-        )
-    return question
+        yield Problem("second", "is the first one; give another learning rate", question.second)
 
 
 def runs(question: DuelQuestion) -> tuple[TrialSpec, ...]:
@@ -101,7 +98,7 @@ KIND = Kind(
     question=DuelQuestion,
     report=DuelReport,
     preview=DuelForecast,
-    check=check,
+    problems=problems,
     plan=plan,
     answer=answer,
     forecast=forecast,

@@ -40,8 +40,6 @@ from telescope.studies.compute_time.reasons import (
     RunsCensored,
     RunsDiverged,
     RunsEarly,
-    RunsPending,
-    StudyStopped,
 )
 from telescope.studies.compute_time.report import (
     AtTarget,
@@ -52,6 +50,7 @@ from telescope.studies.compute_time.report import (
 from telescope.studies.compute_time.rows import BatchRow, RatioAnswer
 from telescope.studies.compute_time.times import measured_step_seconds
 from telescope.studies.compute_time.wording import doubts_words, no_answer_words, words
+from telescope.studies.endings import unfinished
 from telescope.studies.kind import Ended
 from telescope.trials.outcome import Trial
 
@@ -164,10 +163,8 @@ def verdict(
     ended: Ended | None,
 ) -> tuple[ComparisonVerdict, Reason]:
     """The verdict and its reason."""
-    if ended:
-        return "unresolved", StudyStopped(by=ended.cause, detail=ended.detail)
-    if study_progress.missing:
-        return "unresolved", RunsPending()
+    if reason := unfinished(ended, pending=bool(study_progress.missing)):
+        return "unresolved", reason
     if doubts := tuple(answer_doubts(question, study_progress, targets)):
         return "unresolved", Doubted(doubts=doubts)
     return "resolved", Resolved(tuned=question.tuning is not None, jobs=source_jobs(question))

@@ -4,7 +4,7 @@ field and a remedy, and in most cases the value of the field."""
 import math
 from collections.abc import Iterator
 
-from telescope.errors import InvalidInput, Problem, under
+from telescope.errors import Problem, under
 from telescope.studies.compute_time.bill import most_trials, trials_upper_bound
 from telescope.studies.compute_time.question import MOST_TRIALS, Question, Tuning
 from telescope.studies.compute_time.runs import steps_of
@@ -20,17 +20,13 @@ MOST_STEPS = 2**31 - 1
 LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
 
 
-def checked(question: Question) -> Question:
-    """The question, unchanged. Raises InvalidInput if the question has `problems`. If it has none,
-    raises InvalidInput if it has `budget_problems`."""
-    refusals = tuple(problems(question)) or tuple(budget_problems(question))
-    if refusals:
-        raise InvalidInput.because(refusals)
-    return question
+def problems(question: Question) -> tuple[Problem, ...]:
+    """The `field_problems` of a question. If it has none, its `budget_problems`."""
+    return tuple(field_problems(question)) or tuple(budget_problems(question))
 
 
-def problems(question: Question) -> Iterator[Problem]:
-    """The problems of a question, except those that `budget_problems` gives."""
+def field_problems(question: Question) -> Iterator[Problem]:
+    """Problems of single fields, and of fields that do not fit together."""
     names = question.optimizers
     if not names:
         yield Problem("optimizer", "is an empty list; name muon, adamw, or both", [])

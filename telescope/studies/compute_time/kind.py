@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from telescope.studies.compute_time.analysis import Analysis
 from telescope.studies.compute_time.answer import answer
 from telescope.studies.compute_time.bill import BatchForecast, preview
-from telescope.studies.compute_time.checks import checked
+from telescope.studies.compute_time.checks import problems
 from telescope.studies.compute_time.fold import progress
 from telescope.studies.compute_time.question import Question
 from telescope.studies.compute_time.report import OptimizerComparison
@@ -24,7 +24,7 @@ KIND = Kind(
     question=Question,
     report=OptimizerComparison,
     preview=BatchForecast,
-    check=checked,
+    problems=problems,
     plan=plan,
     answer=answer,
     forecast=preview,

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from telescope.studies.endings import RunsPending, StudyStopped
 from telescope.trials.types import OptimizerName
 
 RangeEnd = Literal["low", "high"]
@@ -155,22 +156,6 @@ Doubt = Annotated[
 ]
 
 # Reasons of verdicts
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyStopped:
-    """The study ended before its question was answered."""
-
-    code: Literal["stopped"] = "stopped"
-    by: str  # an `EndCause`
-    detail: str | None = None  # the failure, if a failure ended the study
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunsPending:
-    """Runs are still pending."""
-
-    code: Literal["running"] = "running"
 
 
 @dataclass(frozen=True, kw_only=True)

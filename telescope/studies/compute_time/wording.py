@@ -20,20 +20,16 @@ from telescope.studies.compute_time.reasons import (
     RunsCensored,
     RunsDiverged,
     RunsEarly,
-    RunsPending,
-    StudyStopped,
 )
-from telescope.studies.kind import end_text
+from telescope.studies.endings import RunsPending, StudyStopped, unfinished_words
 from telescope.trials.types import OPTIMIZER_TITLES
 
 
 def words(reason: Reason) -> str:
     """The text of a reason."""
     match reason:
-        case StudyStopped(by=by, detail=detail):
-            return end_text(by, detail)
-        case RunsPending():
-            return "runs are still pending"
+        case StudyStopped() | RunsPending():
+            return unfinished_words(reason)
         case Doubted(doubts=doubts):
             return doubts_words(doubts)
         case Resolved(tuned=tuned, jobs=jobs):

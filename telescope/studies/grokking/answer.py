@@ -17,6 +17,7 @@ from typing import get_args
 from telescope.data.algorithmic import build_table
 from telescope.statistics.group_tests import holm, log_rank, t_test
 from telescope.statistics.survival import median_time, restricted_mean
+from telescope.studies.endings import unfinished
 from telescope.studies.grokking.comparison import (
     Comparison,
     cell_reason,
@@ -34,9 +35,7 @@ from telescope.studies.grokking.reasons import (
     CellReason,
     Mixed,
     Reason,
-    RunsPending,
     SingleCell,
-    StudyStopped,
     Told,
 )
 from telescope.studies.grokking.report import (
@@ -218,10 +217,8 @@ def verdict(
     study: StudyProgress, rows: Sequence[CellRow], ended: Ended | None
 ) -> tuple[StudyVerdict, Reason]:
     """The study's verdict and its reason, from the rows of the primary event."""
-    if ended:
-        return "unresolved", StudyStopped(by=ended.cause, detail=ended.detail)
-    if study.missing:
-        return "unresolved", RunsPending()
+    if reason := unfinished(ended, pending=bool(study.missing)):
+        return "unresolved", reason
     verdicts = [row.verdict for row in rows]
     first = verdicts[0]
     if len(rows) == 1 and first != "pending":

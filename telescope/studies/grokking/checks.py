@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from telescope.errors import InvalidInput, Problem
+from telescope.errors import Problem
 from telescope.studies.grokking.bill import most_trials
 from telescope.studies.grokking.question import MOST_TRIALS, HyperparameterSearch, Question
 from telescope.studies.grokking.search import first_axes
@@ -14,16 +14,13 @@ LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
 MOST_STEPS = 2**31 - 1
 
 
-def checked(question: Question) -> Question:
-    """The question, unchanged. Raises InvalidInput with its problems."""
-    refusals = tuple(problems(question)) or tuple(budget_problems(question))
-    if refusals:
-        raise InvalidInput.because(refusals)
-    return question
+def problems(question: Question) -> tuple[Problem, ...]:
+    """The `field_problems` of a question. If it has none, its `budget_problems`."""
+    return tuple(field_problems(question)) or tuple(budget_problems(question))
 
 
-def problems(question: Question) -> Iterator[Problem]:
-    """The problems of a question, except its `budget_problems`."""
+def field_problems(question: Question) -> Iterator[Problem]:
+    """Problems of single fields, and of fields that do not fit together."""
     names = question.optimizers
     if not names:
         yield Problem("optimizer", "is an empty list; name muon, adamw, or both", [])

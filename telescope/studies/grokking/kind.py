@@ -6,18 +6,17 @@ from typing import Any
 
 from telescope.studies.grokking.answer import answer
 from telescope.studies.grokking.bill import GrokkingForecast, preview
-from telescope.studies.grokking.checks import checked
+from telescope.studies.grokking.checks import problems
 from telescope.studies.grokking.fold import progress
 from telescope.studies.grokking.question import Question
 from telescope.studies.grokking.reasons import CellName
 from telescope.studies.grokking.report import GrokkingReport
-from telescope.studies.grokking.runs import cells_of
+from telescope.studies.grokking.runs import cells_of, table_of
 from telescope.studies.grokking.wording import cell_title
 from telescope.studies.kind import Kind, Plan
 from telescope.trials.data import AnyData
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
-from telescope.trials.table import TableSpec
 
 
 def plan(question: Question, trials: Sequence[Trial]) -> Plan:
@@ -45,8 +44,7 @@ def variant_of(question: Question, spec: TrialSpec) -> str:
     """The cell that a trial belongs to, as text; empty if the study has one cell."""
     if len(cells_of(question)) == 1:
         return ""
-    assert isinstance(spec.data, TableSpec), "a grokking study trains on tables"
-    return cell_title(CellName(task=spec.data.title, softmax=spec.softmax))
+    return cell_title(CellName(task=table_of(spec).title, softmax=spec.softmax))
 
 
 KIND = Kind(
@@ -54,7 +52,7 @@ KIND = Kind(
     question=Question,
     report=GrokkingReport,
     preview=GrokkingForecast,
-    check=checked,
+    problems=problems,
     plan=plan,
     answer=answer,
     forecast=preview,

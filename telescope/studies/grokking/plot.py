@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from telescope.errors import Conflict
 from telescope.extras import extra
 from telescope.statistics.survival import Durations, kaplan_meier
 from telescope.studies.grokking.reasons import CellName
@@ -181,10 +182,10 @@ def draw_forest(axes: Axes, cells: Sequence[CellRow]) -> None:
 
 
 def draw_run(curve: Sequence[Measurement], path: Path, name: str = "") -> None:
-    """Write the picture of one run as PNG. Raises ValueError if the curve has no evaluation."""
+    """Write the picture of one run as PNG. Raises Conflict if the curve has no evaluation."""
     points = [point for point in curve if ACCURACY in point.metrics]
     if not points:
-        raise ValueError("the run has not been evaluated yet")
+        raise Conflict("the run has not been evaluated yet; plot it again later")
     figure = Figure(figsize=(14, 8), layout="constrained", facecolor="white")
     figure.suptitle(name or "one run", fontsize=13, fontweight="bold", color=INK)
     panels = figure.subplots(2, 2)

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from telescope.studies.endings import RunsPending, StudyStopped
 from telescope.trials.types import OptimizerName, SoftmaxName
 
 SpeedVerdict = Literal["faster", "slower"]
@@ -106,22 +107,6 @@ CellReason = Annotated[
 ]
 
 # Reasons of the study's verdict
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyStopped:
-    """The study was ended before its question was answered."""
-
-    code: Literal["stopped"] = "stopped"
-    by: str  # an `EndCause`
-    detail: str | None = None  # the failure, if a failure ended the study
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunsPending:
-    """Runs are still pending."""
-
-    code: Literal["running"] = "running"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -91,7 +91,7 @@ def optimizer_spec(
 def horizon_of(question: Question, table: TableSpec) -> HorizonSpec:
     """The horizon of a run on a resolved table."""
     runs = question.runs
-    batch_tokens = table.batch_rows(runs.batch_rows * table.context) * table.context
+    batch_tokens = table.windows(runs.batch_rows * table.context) * table.context
     per_epoch = table.steps_per_epoch(batch_tokens)
     steps, interval = runs.epochs * per_epoch, runs.evaluate_epochs * per_epoch
     # half a step less, since the steps of the warm-up are this fraction rounded up
@@ -106,6 +106,12 @@ def horizon_of(question: Question, table: TableSpec) -> HorizonSpec:
         sustained_evaluations=runs.sustained_evaluations,
         stop_when_sustained=runs.stop,
     )
+
+
+def table_of(spec: TrialSpec) -> TableSpec:
+    """The table that a run trains on."""
+    assert isinstance(spec.data, TableSpec), "a grokking study trains on tables"
+    return spec.data
 
 
 @dataclass(frozen=True)
@@ -137,9 +143,8 @@ class RunTiming:
         """The epoch of a moment."""
         if moment is None:
             return None
-        data, horizon = self.trial.spec.data, self.trial.spec.horizon
-        assert isinstance(data, TableSpec), "a grokking study trains on tables"
-        return moment.step / data.steps_per_epoch(horizon.batch_tokens)
+        spec = self.trial.spec
+        return moment.step / table_of(spec).steps_per_epoch(spec.horizon.batch_tokens)
 
 
 MOMENT_FIELDS: Mapping[Unit, tuple[str, str]] = {

@@ -5,6 +5,7 @@ Parts: `cell_words` and `words`, of a cell and of the study · `edge_words` · `
 
 from collections.abc import Sequence
 
+from telescope.studies.endings import RunsPending, StudyStopped, unfinished_words
 from telescope.studies.grokking.reasons import (
     Agreed,
     AxisEdge,
@@ -17,13 +18,10 @@ from telescope.studies.grokking.reasons import (
     NotTold,
     OneOptimizer,
     Reason,
-    RunsPending,
     SingleCell,
-    StudyStopped,
     Told,
     Unbracketed,
 )
-from telescope.studies.kind import end_text
 from telescope.trials.types import OPTIMIZER_TITLES
 
 AXIS_TITLES = {
@@ -105,10 +103,8 @@ def seeds_words(reason: NotTold) -> str:
 def words(reason: Reason) -> str:
     """The reason for the study's verdict, as text."""
     match reason:
-        case StudyStopped(by=cause, detail=detail):
-            return end_text(cause, detail)
-        case RunsPending():
-            return "runs are still pending"
+        case StudyStopped() | RunsPending():
+            return unfinished_words(reason)
         case SingleCell(cell=cell):
             return cell_words(cell)
         case Agreed():

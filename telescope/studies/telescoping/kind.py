@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from telescope.studies.kind import CheckedLadder, Kind, Plan
 from telescope.studies.telescoping.answer.answer import answer
-from telescope.studies.telescoping.checks.checks import checked
+from telescope.studies.telescoping.checks.checks import problems
 from telescope.studies.telescoping.fold.ladders import coordinate_design, each_ladder
 from telescope.studies.telescoping.fold.progress import ladder_progress
 from telescope.studies.telescoping.forecast.preview import Preview, preview
@@ -53,7 +53,7 @@ KIND = Kind(
     question=Question,
     report=Report,
     preview=Preview,
-    check=checked,
+    problems=problems,
     plan=plan,
     answer=answer,
     forecast=preview,

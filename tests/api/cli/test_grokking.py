@@ -108,6 +108,23 @@ def test_the_picture_is_written_beside_csv_too(
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_run_is_drawn_that_is_named_by_its_id_or_by_its_digest(
+    served: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("telescope.studies.grokking.plot")
+    url, jobs = served
+    with Client(url) as client:
+        trial = next(client.trials(jobs["faster"]))
+    for name in (trial.id, trial.digest):
+        path = tmp_path / f"{name}.png"
+        result = telescope(url, "grokking", jobs["faster"], "--run", name, "--plot", path)
+        assert result.exit_code == 0, result.stderr
+        assert path.read_bytes().startswith(b"\x89PNG")
+    refused = telescope(url, "grokking", jobs["equal"], "--run", trial.id, "--plot", path)
+    assert refused.exit_code == 2
+    assert f"is no run of job {jobs['equal']}" in " ".join(refused.stderr.split())
+
+
 @pytest.mark.parametrize(
     ("job", "status", "words"),
     [
@@ -137,6 +154,7 @@ def test_a_job_of_grokking_is_in_the_list(served: tuple[str, dict[str, str]]) ->
     ("words", "field"),
     [
         (("job-x", "--csv", "--json"), "--csv"),
+        (("job-x", "--run", "1"), "--run"),
         (("job-x", "--table", "rows"), "--table"),
     ],
 )

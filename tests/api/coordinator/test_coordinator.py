@@ -116,7 +116,7 @@ class Branching:
             question=Branching,
             report=dict,
             preview=dict,
-            check=lambda question: question,
+            problems=lambda question: (),
             plan=Branching.plan,
             answer=Branching.report,
             forecast=lambda question, machine: {},

@@ -14,11 +14,12 @@ from api.terminal import grokking, grokking_tables
 from api.terminal.follow import changed_lines
 from api.terminal.progress import job_progress, live_view
 from api.terminal.views import view_of
+from telescope.client.resources import Curve
 from telescope.studies import registry
 from telescope.studies.grokking.kind import KIND
 from telescope.studies.grokking.report import GrokkingReport
 from telescope.studies.kind import EndCause, Ended
-from telescope.trials.outcome import Trial, completed
+from telescope.trials.outcome import Measurement, Trial, completed
 from tests.api.grokking_jobs import (
     DOCUMENT,
     answered,
@@ -206,3 +207,12 @@ def test_reused_runs_cost_nothing_and_are_compared_all_the_same(
     assert (report.verdict, report.flops, report.reused) == ("not_told_apart", 0.0, report.trials)
     assert [ratio.ratio > 0 for ratio in report.cells[0].ratios] == [True] * units
     assert "over 1.2k" in printed(report)
+
+
+def test_a_point_of_a_curve_has_no_metrics_that_are_null() -> None:
+    metrics = {"loss": (None, 2.0), "train_loss": (3.0, 2.5)}
+    curve = Curve(7, (1, 2), (8, 16), (1.0, 2.0), (0.1, 0.2), metrics)
+    assert grokking.measurements_of(curve) == [
+        Measurement(1, 8, 1.0, 0.1, {"train_loss": 3.0}),
+        Measurement(2, 16, 2.0, 0.2, {"loss": 2.0, "train_loss": 2.5}),
+    ]

@@ -98,6 +98,39 @@ def test_a_section_with_a_task_is_a_table_and_any_other_a_text() -> None:
     assert data.validate_json(data.dump_json(TableSpec(task="gcd"))) == TableSpec(task="gcd")
 
 
+def test_texts_and_tables_answer_the_same_questions_about_batches_and_evaluations() -> None:
+    text = DataSpec(corpus="python-stdlib", context=8)
+    table = TableSpec(task="add", train_rows=39, held_out_rows=10)
+    sizes = [
+        (data.windows(64), data.tokens_until(3, 64), data.evaluated_windows(100))
+        for data in (text, table)
+    ]
+    assert sizes == [(8, 192, 12), (16, 39 * 4, 49)]
+    assert text.evaluated_windows(7) == 1
+    assert (text.has_answers, table.has_answers) == (False, True)
+
+
+def test_data_name_their_sources_by_field() -> None:
+    mixture: Any = {"python-stdlib": 1, "./notes": 3}
+    text = DataSpec(corpus=mixture, tokenizer="bpe-512")
+    assert text.sources == (
+        ("corpus", "./notes"),
+        ("corpus", "python-stdlib"),
+        ("tokenizer", "bpe-512"),
+    )
+    assert TableSpec(task="table", file="a.csv").sources == (("file", "a.csv"),)
+    assert TableSpec(task="add").sources == ()
+
+
+def test_without_the_seed_of_their_split_only_equal_tables_are_equal() -> None:
+    table = resolve_table(TableSpec(task="add", modulus=7))
+    assert replace(table, split_seed=3).without_split_seed() == table.without_split_seed()
+    other = resolve_table(TableSpec(task="add", modulus=11))
+    assert other.without_split_seed() != table.without_split_seed()
+    text = DataSpec(corpus="python-stdlib", content="a")
+    assert text.without_split_seed() == text
+
+
 def test_primes_are_those_of_the_sieve_of_eratosthenes() -> None:
     composite = {multiple for n in range(2, 40) for multiple in range(2 * n, 1500, n)}
     assert [n for n in range(1500) if is_prime(n)] == sorted(set(range(2, 1500)) - composite)
@@ -119,7 +152,7 @@ def test_an_epoch_at_batch_512_has_as_many_steps_as_the_reference_says(
     table = resolve_table(TableSpec(task=task))
     batch_tokens = 512 * table.context
     assert table.steps_per_epoch(batch_tokens) == steps
-    assert table.batch_rows(batch_tokens) == 512
+    assert table.windows(batch_tokens) == 512
     before = table.tokens_until(steps - 1, batch_tokens)
     assert table.tokens_until(steps, batch_tokens) - before == last * table.context
     assert table.tokens_until(steps, batch_tokens) == table.train_rows * table.context

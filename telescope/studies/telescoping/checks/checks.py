@@ -2,19 +2,12 @@
 
 from collections.abc import Iterator
 
-from telescope.errors import InvalidInput, Problem
+from telescope.errors import Problem
 from telescope.studies.telescoping.checks.blocks import block_problems
 from telescope.studies.telescoping.checks.published_rule import published_rule_problems
 from telescope.studies.telescoping.checks.search import limit_problems, search_problems
 from telescope.studies.telescoping.checks.variants import duplicate_problems, sweep_problems
 from telescope.studies.telescoping.question.question import Question
-
-
-def checked(question: Question) -> Question:
-    """Return the question unchanged. Raises InvalidInput with its `problems`, if it has any."""
-    if question_problems := problems(question):
-        raise InvalidInput.because(question_problems)
-    return question
 
 
 def problems(question: Question) -> tuple[Problem, ...]:

@@ -27,11 +27,10 @@ from telescope.studies.compute_time.reasons import (
     RunsCensored,
     RunsDiverged,
     RunsEarly,
-    RunsPending,
-    StudyStopped,
 )
 from telescope.studies.compute_time.report import OptimizerComparison
 from telescope.studies.compute_time.wording import doubt_words, words
+from telescope.studies.endings import RunsPending, StudyStopped
 from telescope.studies.registry import report_document
 from tests.telescope.studies.compute_time.laws import GIVEN, Trainer, rounds, study, trained
 

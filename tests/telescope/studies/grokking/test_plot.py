@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from telescope.errors import Conflict
 from telescope.studies.grokking.plot import draw, draw_run
 from telescope.trials.outcome import Measurement
 from tests.telescope.studies.grokking.simulated import (
@@ -34,5 +35,5 @@ def test_a_run_is_drawn_from_its_curve(tmp_path: Path) -> None:
     curve = [Measurement(step, step, 1.0, 1.0, metrics) for step in (1, 2)]
     draw_run(curve, tmp_path / "run.png")
     assert (tmp_path / "run.png").stat().st_size > 10_000
-    with pytest.raises(ValueError, match="not been evaluated"):
+    with pytest.raises(Conflict, match="not been evaluated"):
         draw_run([], tmp_path / "none.png")
