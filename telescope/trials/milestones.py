@@ -162,10 +162,19 @@ def from_metrics(metrics: Mapping[str, float]) -> Milestones:
         rest = {key: float(value or 0.0) for key, value in values.items()}
         return Moment(step=int(step), previous_step=int(previous_step), **rest)
 
-    totals = {name: metrics.get(f"{PREFIX}{name}", 0.0) for name in TOTALS}
-    below, evaluations = int(totals.pop("below")), int(totals.pop("evaluations"))
-    moments = {name: reached(name) for name in MOMENTS}
-    return Milestones(below=below, evaluations=evaluations, **totals, **moments)
+    def total(name: str) -> float:
+        return metrics.get(f"{PREFIX}{name}", 0.0)
+
+    return Milestones(
+        memorised=reached("memorised"),
+        crossed=reached("crossed"),
+        sustained=reached("sustained"),
+        collapsed=reached("collapsed"),
+        below=int(total("below")),
+        evaluations=int(total("evaluations")),
+        evaluation_flops=total("evaluation_flops"),
+        evaluation_seconds=total("evaluation_seconds"),
+    )
 
 
 MOMENTS = ("memorised", "crossed", "sustained", "collapsed")
