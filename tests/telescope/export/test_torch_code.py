@@ -343,6 +343,7 @@ def test_after_the_last_step_the_learning_rate_stays(loaded: Any) -> None:
 
 
 @pytest.mark.parametrize("scale", mup.UPDATE_SCALES)
+@pytest.mark.usefixtures("same_products")
 def test_torchs_muon_with_the_exported_numbers_steps_as_ours_for_every_update_scale(
     loaded: Any, scale: Any
 ) -> None:

@@ -1,9 +1,12 @@
 """Muon against torch.optim.Muon, the singular value decomposition and hand-computed values."""
 
+import time
+
 import pytest
 import torch
 from torch import nn
 
+from telescope.optim import newton_schulz
 from telescope.optim.muon import ELEMENTS_AT_ONCE, Muon
 from telescope.optim.newton_schulz import COEFFICIENTS, mixed_momentum, orthogonalize
 from telescope.parametrisation import mup
@@ -83,6 +86,7 @@ def test_the_number_of_matrices_orthogonalised_together_changes_no_bit(
     ("ours", "theirs"), [("spectral_clamped", "original"), ("rms_match", "match_rms_adamw")]
 )
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.usefixtures("same_products")
 def test_steps_match_torch_optim_muon_to_rounding(
     ours: mup.UpdateScale, theirs: str, shape: tuple[int, int]
 ) -> None:
@@ -121,3 +125,29 @@ def test_update_scales_have_their_documented_values() -> None:
         scale = mup.UPDATE_SCALES[name]  # type: ignore[index]
         assert scale(1024, 512) == pytest.approx(tall, rel=1e-5)
         assert scale(512, 1024) == pytest.approx(wide, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_cpus_without_bfloat16_products_round_float32_products(
+    shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = []
+    for lacks in (True, False):
+        monkeypatch.setattr(newton_schulz, "lacks_product", lambda _, lacks=lacks: lacks)
+        results.append(orthogonalize(gaussian(*shape)))
+    assert results[0].dtype == results[1].dtype == torch.bfloat16
+    # some units in the last place of the largest entries, since the order of the sums differs
+    torch.testing.assert_close(*results, rtol=0, atol=2**-7)
+
+
+def test_bfloat16_costs_little_more_than_float32_on_every_cpu() -> None:
+    stack = gaussian(4, 128, 128)
+
+    def seconds(dtype: torch.dtype) -> float:
+        began = time.process_time()
+        orthogonalize(stack, dtype=dtype)
+        return time.process_time() - began
+
+    formats = (torch.bfloat16, torch.float32)
+    bfloat16, float32 = (min(seconds(dtype) for _ in range(5)) for dtype in formats)
+    assert bfloat16 < 4 * float32  # torch's reference product takes 12 times as long
