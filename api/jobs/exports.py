@@ -66,12 +66,19 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     return exporter(study, document, source, request)
 
 
+def is_exportable(kind: str, report: dict[str, Any]) -> bool:
+    """True if a report, as JSON, has an answer that can be exported in at least one format."""
+    return kind in EXPORTERS and any(
+        ladder["hyperparameters"] and ladder["verdict"] != "refused" for ladder in report["ladders"]
+    )
+
+
 def telescoping_export(
     question: Question, document: dict[str, Any], source: SourceJob, request: ExportRequest
 ) -> str:
     """Export the hyperparameters for the target width.
 
-    `document` is the report of a telescope job as JSON.
+    `document` is the report of a job of kind telescope, as JSON.
     """
     report = TypeAdapter(Report).validate_python(document)
     return export.exported(question, report, source, request)
