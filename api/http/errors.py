@@ -7,7 +7,7 @@ documents have the same members: `type`, `title`, `status`, `detail`, `instance`
 with status 500, which reveals no internals; the traceback is in the server's log.
 
 Parts: `FieldProblem` and `ProblemDocument`, the schemas of the documents · `error_responses`, the
-entries in the OpenAPI document · `problem_response`, which builds a response · `install`, which
+OpenAPI entries of error responses · `problem_response`, which builds a response · `install`, which
 registers the handlers of all exceptions.
 """
 
