@@ -256,4 +256,5 @@ def parting_message(job: JobRow) -> str:
         outlook = "is" if job.state.terminal else "will soon be"
         result = f"telescope result {job.id} (while `telescope serve` runs)"
         return f"not paused: the job {outlook} {next_state}. Show its result with: {result}"
-    return f"the job continues; follow it with: telescope watch {job.id}"
+    watch = f"telescope watch {job.id} (while `telescope serve` runs)"
+    return f"the job continues; follow it with: {watch}"
