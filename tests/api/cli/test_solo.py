@@ -19,7 +19,6 @@ from surfaces.bowls import document
 from telescope.studies import registry
 from tests.api.serving import environment
 
-
 CONTINUES = "the job continues; follow it with: telescope watch {id} (while `telescope serve` runs)"
 
 
