@@ -57,8 +57,7 @@ app = typer.Typer(
         "question or is not yet final, or if the coordinate check failed; 2 if the input or the "
         "request is invalid, or if a Python package is missing; 3 if the job failed, if `watch` "
         "followed a job that was cancelled, or if telescope itself or something that it depends "
-        "on failed; 130 after Ctrl-C, except that `serve`, `api` and `coordinator` then exit with "
-        "0."
+        "on failed; 130 after Ctrl-C, but 0 for `serve`, `api` and `coordinator`."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -87,7 +86,8 @@ def run(
 ) -> None:
     """Run a job on this machine, without a service, and print the job's result.
 
-    Logs go to the file run.log in the folder TELESCOPE_HOME. Ctrl-C pauses the job.
+    Logs go to the file run.log in the folder TELESCOPE_HOME (default: ~/.telescope). Ctrl-C pauses
+    the job.
 
     Example: telescope run job.yaml
     """
