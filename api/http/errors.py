@@ -162,10 +162,11 @@ def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
     for details in error.errors():
         place, *path = map(str, details["loc"])
         name, text = ".".join(path), details["msg"]
+        where = "in the body" if place == "body" else f"{place} parameter"
         problem = FieldProblem(
             field=name,
             pointer=pointer(name) if place == "body" else None,
-            message=f"{text[:1].lower()}{text[1:]} ({place} parameter)",
+            message=f"{text[:1].lower()}{text[1:]} ({where})",
             value=echoed(details.get("input")),
         )
         fields.append(problem)

@@ -32,8 +32,8 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     Raises:
         InvalidInput: jobs of this kind have no hyperparameters to export, or the request does not
             select an optimizer and a variant of the report.
-        NotExportable: the job has no report yet, its report has no hyperparameters or the verdict
-            `refused`, or the format cannot express the result.
+        NotExportable: the job has no report yet, the requested answer has no hyperparameters or has
+            the verdict `refused`, or the format cannot express the answer.
     """
     exporter = EXPORTERS.get(job.kind)
     if exporter is None:
@@ -46,7 +46,7 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     if document is None:
         is_running = job.state is JobState.RUNNING
         state = "has no report yet" if is_running else f"is {job.state}"
-        message = "there is nothing to export without a report of the job"
+        message = "there is nothing to export until the job has a report"
         raise NotExportable(f"job {job.id} {state}; {message}")
     used_trials = tuple(
         UsedTrial(
