@@ -43,7 +43,7 @@ def state_after_verb(current: JobState, verb: Verb) -> JobState:
     if `TRANSITIONS` permits the change of state. For example, only a paused job can be resumed.
     """
     if current is JobState.SUCCEEDED and verb is Verb.RETRY:
-        remedy = "clone it to change the question; finished trials are reused"
+        remedy = "clone it to change the question; finished trials can be reused"
         raise Conflict(f"a job that is {current} has its result; {remedy}")
     if current.terminal is not (verb is Verb.RETRY):
         reason = "has ended" if current.terminal else "has not ended"

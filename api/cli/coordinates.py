@@ -43,7 +43,8 @@ def coordinates(
     """Check that the size of a model's updates does not change with width.
 
     Hyperparameters transfer across widths only if this holds. The check trains for a few steps on
-    this machine and takes seconds. The exit status is 1 if the check fails.
+    this machine, which takes seconds if the models are small. The exit status is 1 if the check
+    fails.
 
     Example: telescope coordinates job.yaml --plot check.png
     """

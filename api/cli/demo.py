@@ -115,7 +115,7 @@ def demonstrate(client: Client, document: object, folder: Path) -> int:
     print(f"POST {client.url}/v1/jobs with {JOB.name}: {job.id}\n", flush=True)
     ended = follow(progress_updates(client, job.id), console())
     if ended.state is not JobState.SUCCEEDED:
-        raise Unavailable(f"the job is {ended.state}: {ended.reason}")
+        raise Unavailable(f"the job is {ended.state}: {ended.reason or 'cancelled by a user'}")
     result = client.document(job.id)
     report, target_width = telescoping.parse_report(result), telescoping.target_width(job.study)
     telescoping.show(report, target_width, console())

@@ -35,11 +35,18 @@ def export(
         ),
     ],
     optimizer: Annotated[
-        OptimizerName | None, typer.Option(help="Optimizer to export (default: the better one).")
+        OptimizerName | None,
+        typer.Option(
+            help="Optimizer to export (default: the better one, or the job's first if that is not "
+            "known)."
+        ),
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option(help="Architecture or text to export, if the job compares several of them."),
+        typer.Option(
+            help="Architecture or text to export, if the job compares several of them (default: "
+            "the best). Required if none is known to be the best."
+        ),
     ] = None,
     output: Annotated[
         Path | None,

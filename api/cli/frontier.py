@@ -44,7 +44,10 @@ def frontier(
     plot: Plot = None,
     csv: Annotated[
         Csv | None,
-        typer.Option(help="Print all rows of one table as CSV, instead of the three tables."),
+        typer.Option(
+            help="Print one table as CSV, instead of all three as text. --csv frontier also prints "
+            "the rows that are not on the frontier."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

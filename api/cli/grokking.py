@@ -1,9 +1,9 @@
 """The command `telescope grokking JOB`, which shows the tables of a grokking job.
 
-A job of kind grokking compares when Muon and AdamW generalise. Its table `cells` has a row for each
-task with each softmax; its table `runs` has a row for each finished run. The command prints a table
-as text, CSV or JSON, and plots the job or one of its runs. `telescope result` prints the whole
-report.
+A job of kind grokking compares when Muon and AdamW generalise. The job's table `cells` has two rows
+for each task with each softmax: one for sustained generalisation, and one for the first crossing of
+95 %. The table `runs` has a row for each finished run. The command prints a table as text, CSV or
+JSON, and plots the job or one of its runs. `telescope result` prints the whole report.
 """
 
 import sys
@@ -44,8 +44,8 @@ def grokking(
         str | None,
         typer.Option(
             metavar="TRIAL",
-            help="With --plot: plot this run instead of the comparison. Give the id of its trial, "
-            "or its digest, which is in the CSV and JSON of --table runs.",
+            help="With --plot: plot this run instead of the comparison. Give the id of the run's "
+            "trial, or the trial's digest, which is in the CSV and JSON of --table runs.",
         ),
     ] = None,
     url: ServiceUrl = None,
@@ -103,7 +103,10 @@ def plot_job(client: Client, job_id: str, path: Path) -> None:
 
 
 def trial_named(client: Client, job_id: str, run: str) -> TrialSummary:
-    """Return the trial of a job that has this id or digest. Raises InvalidInput without one."""
+    """Return the trial of a job with this id or digest.
+
+    Raises InvalidInput if the job has no such trial.
+    """
     for trial in client.trials(job_id):
         if run in (str(trial.id), trial.digest):
             return trial

@@ -30,7 +30,7 @@ def read_job_file(file: Path) -> Any:
         message = f"{file} is not UTF-8 text (see byte {error.start}); save it as UTF-8"
         raise InvalidInput.of("", message) from None
     except OSError as error:
-        message = f"cannot read {file}: {error.strerror}; give the path of a YAML or JSON file"
+        message = f"cannot read {file}: {error.strerror}; give a readable YAML or JSON file"
         raise InvalidInput.of("", message) from None
     if not text.strip():
         raise InvalidInput.of("", f"{file} is empty; {START}")

@@ -71,5 +71,5 @@ def read_table(file: Path) -> bytes:
         with file.open("rb") as stream:
             return stream.read(MOST_BYTES + 1)
     except OSError as error:
-        message = f"cannot read {file}: {error.strerror}; give the path of a CSV table"
+        message = f"cannot read {file}: {error.strerror}; give a readable CSV table"
         raise InvalidInput.of("", message) from None

@@ -1,6 +1,6 @@
 """The commands of `telescope`.
 
-This module defines the commands about jobs. `run`, and `preview` without `--url`, work without a
+This module defines the commands about jobs. `run`, and `preview` without a URL, work without a
 service. The other commands of this module send requests to a service. The commands that start the
 processes of a service, and `migrate`, are in `api.cli.service`. Every other command is in a module
 of the same name. With `--json`, standard output is one JSON document, even after a failure. Only if
@@ -14,7 +14,7 @@ The exit status is one of these:
 - 2: The input or the request is invalid, or a Python package is missing.
 - 3: The job failed, `watch` followed a job that was cancelled, or telescope itself or something
   that it depends on failed.
-- 130: Ctrl-C interrupted the command. (After Ctrl-C, `serve` and `coordinator` exit with 0.)
+- 130: Ctrl-C interrupted the command. (After Ctrl-C, `serve`, `api` and `coordinator` exit with 0.)
 
 Commands import slow modules (torch, SQLAlchemy, FastAPI, matplotlib) only when they run.
 """
@@ -57,7 +57,7 @@ app = typer.Typer(
         "question or is not yet final, or if the coordinate check failed; 2 if the input or the "
         "request is invalid, or if a Python package is missing; 3 if the job failed, if `watch` "
         "followed a job that was cancelled, or if telescope itself or something that it depends "
-        "on failed; 130 after Ctrl-C, except that `serve` and `coordinator` then exit with 0."
+        "on failed; 130 after Ctrl-C, but 0 for `serve`, `api` and `coordinator`."
     ),
     no_args_is_help=True,
     add_completion=False,
@@ -86,14 +86,15 @@ def run(
 ) -> None:
     """Run a job on this machine, without a service, and print the job's result.
 
-    Logs go to the file run.log in the folder TELESCOPE_HOME. Ctrl-C pauses the job.
+    Logs go to the file run.log in the folder TELESCOPE_HOME (default: ~/.telescope). Ctrl-C pauses
+    the job.
 
     Example: telescope run job.yaml
     """
     if (file is None) == (resume is None):
         raise InvalidInput.of("FILE", "give either a job file or --resume JOB")
     from api.cli import solo  # lazy import: slow to load
-    from api.jobs.exports import EXPORTERS
+    from api.jobs.exports import is_exportable
     from api.jobs.submission import Submission, create_job, opened
 
     settings, environment = configured({"executor": executor, "workers": workers})
@@ -104,7 +105,7 @@ def run(
         new_job = create_job(new_study, submission, store) if new_study and submission else None
         job = new_job or solo.resume_job(store, resume or "")
         ended, job_result = solo.run_to_end(store, job.id, settings, environment, console(as_json))
-        if job_result.parsed.kind.name in EXPORTERS and not as_json:
+        if is_exportable(job_result.parsed.kind.name, job_result.report) and not as_json:
             print(f"To export the result to another trainer: telescope export {job.id} --to torch")
         conclude(ended, job_result, plot, as_json)
 

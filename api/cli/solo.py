@@ -42,7 +42,7 @@ from telescope.studies.kind import AnyStudy
 POLL_SECONDS = 0.5
 PAUSE_SECONDS = 2.0  # the command waits this long for the coordinator to carry out a pause
 SLOW_SECONDS = 10.0  # if the job does not change in this time, the last log line is shown
-MOST_DEATHS = 2  # if the coordinator dies so often before it changes the job, the job is paused
+MOST_DEATHS = 2  # after this number of deaths of a coordinator that changed nothing, the job pauses
 LOG_NAME, LOG_BEGINS = "run.log", "a coordinator starts\n"
 
 
@@ -256,4 +256,5 @@ def parting_message(job: JobRow) -> str:
         outlook = "is" if job.state.terminal else "will soon be"
         result = f"telescope result {job.id} (while `telescope serve` runs)"
         return f"not paused: the job {outlook} {next_state}. Show its result with: {result}"
-    return f"the job continues; follow it with: telescope watch {job.id}"
+    watch = f"telescope watch {job.id} (while `telescope serve` runs)"
+    return f"the job continues; follow it with: {watch}"

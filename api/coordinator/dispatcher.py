@@ -51,7 +51,7 @@ class Dispatcher:
         # True if the last dispatch submitted all pending trials, so that the next needs no query.
         # Set to False by polls, by plans that insert trials, and by attempts that do not finish.
         self._nothing_pending = False
-        self.waiting_for: str | None = None  # why workers are missing; None if none is
+        self.waiting_for: str | None = None  # why workers are missing; None if all are there
         self.numerics: str | None = None  # numerics at the last call of `new_numerics`
 
     @property

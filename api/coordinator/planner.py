@@ -126,7 +126,10 @@ class Planner:
         return registry.report_document(study.report(trials, ended))
 
     def _reuse(self, job_id: str, numerics: str, held: Collection[int]) -> int:
-        """Complete trials with the outcomes of equal trials of other jobs; return their number."""
+        """Complete pending trials with the outcomes of equal trials of other jobs.
+
+        Return the number of trials that are completed in this way.
+        """
         reused = self._record.reuse_trials(job_id, numerics, list(held))
         if reused:
             log.info("job %s: %d trials reused from other jobs", job_id, reused)

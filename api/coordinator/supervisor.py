@@ -80,7 +80,7 @@ class Child:
                 self.pause_seconds = FIRST_PAUSE_SECONDS
             pause = f"{self.pause_seconds:g} s"
             self.log(f"{self.name} ended with status {status}; restarting it in {pause}")
-            self.sweep()
+            self.kill_remaining()
             self.deaths += 1
             self.restart_at = time_now + self.pause_seconds
             self.pause_seconds = min(2 * self.pause_seconds, LONGEST_PAUSE_SECONDS)
@@ -89,7 +89,7 @@ class Child:
         """Send SIGTERM to the child, unless it is dead."""
         self.process.terminate()
 
-    def sweep(self) -> None:
+    def kill_remaining(self) -> None:
         """Kill the child and all its descendants that are still alive."""
         end_all(self.marker, 1.0)
         self.process.wait()
@@ -159,7 +159,7 @@ def end(children: Sequence[Child], grace_seconds: float = GRACE_SECONDS) -> None
                 break
             time.sleep(POLL_SECONDS)
         for child in children:
-            child.sweep()
+            child.kill_remaining()
 
 
 def hold_leash() -> None:

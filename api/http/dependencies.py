@@ -56,7 +56,7 @@ def study_of(
     document: Annotated[Any, Depends(document_of)],
     settings: Annotated[Settings, Depends(settings_of)],
 ) -> AnyStudy:
-    """The study in the body, with its corpora opened and tokenised."""
+    """The study in the body, with its corpora or tables read and hashed."""
     return opened(Submission(document, settings))
 
 

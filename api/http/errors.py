@@ -7,7 +7,7 @@ documents have the same members: `type`, `title`, `status`, `detail`, `instance`
 with status 500, which reveals no internals; the traceback is in the server's log.
 
 Parts: `FieldProblem` and `ProblemDocument`, the schemas of the documents · `error_responses`, the
-entries in the OpenAPI document · `problem_response`, which builds a response · `install`, which
+OpenAPI entries of error responses · `problem_response`, which builds a response · `install`, which
 registers the handlers of all exceptions.
 """
 
@@ -162,10 +162,11 @@ def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
     for details in error.errors():
         place, *path = map(str, details["loc"])
         name, text = ".".join(path), details["msg"]
+        where = "in the body" if place == "body" else f"{place} parameter"
         problem = FieldProblem(
             field=name,
             pointer=pointer(name) if place == "body" else None,
-            message=f"{text[:1].lower()}{text[1:]} ({place} parameter)",
+            message=f"{text[:1].lower()}{text[1:]} ({where})",
             value=echoed(details.get("input")),
         )
         fields.append(problem)

@@ -52,7 +52,7 @@ class TrialWithSpec(TrialSummary):
 
 
 class Curves(Resource):
-    """The loss curves of a job's trials, thinned to about the requested number of points."""
+    """The loss curves of a job's trials, each thinned to about the requested number of points."""
 
     items: tuple[Curve, ...]
 
@@ -74,7 +74,8 @@ class Levels(Resource):
     """The levels of a job that are decided so far: one per width, optimizer and variant."""
 
     final: bool
-    """True if the report of the job is final, so that no level will be added or changed."""
+    """True if the report of the job is final, so that no level will be added or changed, unless the
+    job is retried."""
     items: list[Level]
 
 
@@ -123,7 +124,7 @@ class RatioPage(ItemPage[RatioRow]):
     trend: Direction | None
     """Trend of the ratio from that batch size on. It is null if fewer than two batch sizes from
     there on have pairs. A pair is a run with AdamW and a run with Muon that have the same seed and
-    both reached the loss."""
+    both reached the loss. A batch size at which some run gives only a bound has no pairs."""
     exponent: float | None
     """From that batch size on, the ratio is proportional to the batch size to this power. It is
     null if there is no trend."""
@@ -142,21 +143,24 @@ class RatioPage(ItemPage[RatioRow]):
 
 class GrokkingCellsPage(ItemPage[CellTableRow]):
     """The cells (each task with each softmax) of a grokking job. The first rows compare sustained
-    generalisation in all cells, the further rows the first crossing of 95 %."""
+    generalisation in all cells, the further rows compare the first crossing of 95 %."""
 
     table: Literal["cells"] = "cells"
     final: bool
-    """True if the report of the job is final, so that no row will be added or changed."""
+    """True if the report of the job is final, so that no row will be added or changed, unless the
+    job is retried."""
     verdict: StudyVerdict
     """Verdict of the job. Each row has the verdict of its cell, and the `reason` for it."""
 
 
 class GrokkingRunsPage(ItemPage[RunRow]):
-    """The finished runs of a grokking job by cell and optimizer, tuning runs first."""
+    """The finished runs of a grokking job, sorted by cell, then by optimizer. The tuning runs of an
+    optimizer in a cell come before its other runs there."""
 
     table: Literal["runs"] = "runs"
     final: bool
-    """True if the report of the job is final, so that no row will be added or changed."""
+    """True if the report of the job is final, so that no row will be added or changed, unless the
+    job is retried."""
     verdict: StudyVerdict
     """Verdict of the job."""
 
@@ -177,7 +181,8 @@ class NewCorpus(Resource):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     """The name: 1 to 64 lower-case letters, digits, _ and -, with a letter or a digit first."""
     path: Annotated[str, Field(min_length=1, max_length=4096)]
-    """A file or folder below one of the folders in the server's setting TELESCOPE_DATA_ROOTS."""
+    """A file or folder on the server. It is one of the folders in the server's setting
+    TELESCOPE_DATA_ROOTS, or lies in one of them."""
     text_field: Annotated[str, Field(min_length=1, max_length=256)] = "text"
     """Name of the field that holds the text in jsonl and parquet files."""
 
@@ -190,10 +195,11 @@ class SweepRunBody(Resource):
     loss: float | Literal["nan", "inf"] | None
     """Final loss, above 0. For a run that diverged, it is null, "nan" or "inf"."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
-    """Weight decay. Either every row gives it, or no row does."""
+    """Weight decay. Either every row gives it, or no row does. If it is 0 in one row, it must be 0
+    in all rows."""
     seed: int | None = None
     """Random seed. Either every row gives it, or no row does. Without seeds, repeated runs with
-    equal hyperparameters count as seeds 0, 1, ... in the order of their rows."""
+    equal width, lr and weight decay count as seeds 0, 1, ... in the order of their rows."""
 
 
 class NewJudgement(Resource):
@@ -203,8 +209,8 @@ class NewJudgement(Resource):
 
     rows: Annotated[list[SweepRunBody], Field(min_length=1, max_length=4000)]
     target_width: Annotated[int, Field(ge=1, le=2**31 - 1)] | None = None
-    """The width of the model to train. It is at least the largest width in the rows, and by default
-    twice the largest."""
+    """The width of the model to train. It must be at least the largest width in the rows; by
+    default, it is twice the largest width."""
 
 
 class Health(Resource):

@@ -1,6 +1,7 @@
 """Tables over HTTP: as JSON in pages, or as CSV with all rows, whichever the Accept header prefers.
 
-Parts: `ALSO_CSV`, the documented responses · `preferred_media`.
+Parts: `ALSO_CSV`, the OpenAPI entry of a table's response · `preferred_media`, the choice of the
+media type.
 """
 
 from typing import Any

@@ -9,7 +9,7 @@ In reading order:
 - `changes`: the changes that a clone makes to a job's document
 - `machine`: facts about this installation, for forecasts
 - `variants`: trials with their labels
-- `analyses`: a cache of analyses
+- `analyses`: a cache of the analyses of compute-time jobs
 - `reports`: the latest report of a job
 - `exports`: results in the formats of other trainers
 """

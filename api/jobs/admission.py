@@ -1,9 +1,10 @@
-"""The corpora, tokenizers and factories that a document sent over HTTP may name.
+"""The corpora, tokenizers, tables and factories that a document sent over HTTP may name.
 
 A document describes a job. It names a corpus (a text to train on) and a tokenizer, each by a name
-or by a path. Any client that can reach the server's port could give the path of any file on the
-server's machine. A path is therefore accepted only if it lies in one of the folders that the
-operator lists in TELESCOPE_DATA_ROOTS (`require_open`). Names need no permission.
+or by a path, or it names the file of a table (the rows of an algorithmic task) by its path. Any
+client that can reach the server's port could give the path of any file on the server's machine. A
+path is therefore accepted only if it lies in one of the folders that the operator lists in
+TELESCOPE_DATA_ROOTS (`require_open`). Names need no permission.
 
 A document may also name a factory, which is a user's function that builds a model. A factory is
 code, so the server runs it only if the operator lists it in TELESCOPE_FACTORIES
@@ -21,8 +22,8 @@ from telescope.trials.data import AnyData
 
 
 def require_open(data_by_field: Mapping[str, AnyData], roots: Sequence[Path]) -> None:
-    """Raise InvalidInput if a corpus, a tokenizer or the file of a table is a path outside the
-    folders `roots`.
+    """Raise InvalidInput if the path of a corpus, a tokenizer or a table lies outside the folders
+    `roots`.
 
     `data_by_field` maps the name of each field that describes data, such as `data`, to the field's
     value.
@@ -48,7 +49,10 @@ def is_source_path(field: str, source: str) -> bool:
 
 
 def name_remedy(field: str) -> str:
-    """Return the end of the message about a path: the names that may be given instead."""
+    """Return the end of the message about a path: the names that may be given instead.
+
+    It is empty for a table, which has no name.
+    """
     match field:
         case "corpus":
             names = ", ".join(corpus.name for corpus in corpora.available())

@@ -12,13 +12,16 @@ the source of a derived field but not the derived field itself, the old derived 
 - The hash of the tokens and the size of the vocabulary (the fields `FROM_TEXT` of `data`) are
   derived from the corpus, the tokenizer and the fraction for validation (the fields `CORPUS` of
   `data`).
+- The hash and the sizes of a table (the fields `FROM_TABLE` of `data`) are derived from all other
+  fields of `data`.
 - The hash of a factory's code, `model.content`, is derived from `model.factory`.
 - Fields of `model` that have a preset's values are derived from `model.preset`.
+- The hyperparameters in `given` are derived from `from_jobs`, if the document has this field.
 
 `telescope.studies.registry` validates the changed document like any other document.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ruamel.yaml.error import YAMLError
@@ -26,8 +29,9 @@ from ruamel.yaml.error import YAMLError
 from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, json_problems
 from telescope.studies.telescoping.question.documents import FROM_TEXT, SWEEP_OVER
-from telescope.trials.data import ORIGIN
+from telescope.trials.data import ORIGIN, form
 from telescope.trials.presets import without_preset
+from telescope.trials.table import FROM_TABLE
 
 CORPUS = {*ORIGIN, "validation_fraction"}  # the fields of `data` that determine the tokens
 
@@ -48,19 +52,23 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
         raise InvalidInput.of("", message, patch)
     new_document: dict[str, Any] = merged(document, patch)
     data, data_patch = new_document.get("data"), patch.get("data")
-    if isinstance(data, dict) and isinstance(data_patch, dict) and data_patch.keys() & CORPUS:
+    if isinstance(data, dict) and isinstance(data_patch, dict):
+        outdated = outdated_fields(data, data_patch)
         new_document["data"] = {
             name: value
             for name, value in data.items()
-            if name not in FROM_TEXT or name in data_patch
+            if name not in outdated or name in data_patch
         }
         sweep = new_document.get(SWEEP_OVER)
         if SWEEP_OVER not in patch and isinstance(sweep, dict) and sweep.get("data"):
             entries = [
-                {name: value for name, value in entry.items() if name not in FROM_TEXT}
+                {name: value for name, value in entry.items() if name not in outdated}
                 for entry in sweep["data"]
             ]
             new_document[SWEEP_OVER] = sweep | {"data": entries}
+    names_jobs = document.get("from_jobs") or patch.get("from_jobs")
+    if names_jobs and "from_jobs" in patch and "given" not in patch:
+        new_document.pop("given", None)
     model, model_patch = document.get("model"), patch.get("model")
     if isinstance(model, dict) and isinstance(model_patch, dict):
         if "factory" in model_patch and "content" not in model_patch:
@@ -68,6 +76,13 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
         if "preset" in model_patch:
             new_document["model"] = merged(without_preset(model), model_patch)
     return new_document
+
+
+def outdated_fields(data: Mapping[str, Any], data_patch: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the derived fields of a `data` section that a patch of this section makes outdated."""
+    if form(data) == "table":
+        return FROM_TABLE
+    return FROM_TEXT if data_patch.keys() & CORPUS else ()
 
 
 def merged(target: object, patch: object) -> Any:

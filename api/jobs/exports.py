@@ -32,8 +32,8 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     Raises:
         InvalidInput: jobs of this kind have no hyperparameters to export, or the request does not
             select an optimizer and a variant of the report.
-        NotExportable: the job has no report yet, its report has no hyperparameters or the verdict
-            `refused`, or the format cannot express the result.
+        NotExportable: the job has no report yet, the requested answer has no hyperparameters or has
+            the verdict `refused`, or the format cannot express the answer.
     """
     exporter = EXPORTERS.get(job.kind)
     if exporter is None:
@@ -46,7 +46,7 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     if document is None:
         is_running = job.state is JobState.RUNNING
         state = "has no report yet" if is_running else f"is {job.state}"
-        message = "there is nothing to export without a report of the job"
+        message = "there is nothing to export until the job has a report"
         raise NotExportable(f"job {job.id} {state}; {message}")
     used_trials = tuple(
         UsedTrial(
@@ -66,12 +66,19 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     return exporter(study, document, source, request)
 
 
+def is_exportable(kind: str, report: dict[str, Any]) -> bool:
+    """True if a report, as JSON, has an answer that can be exported in at least one format."""
+    return kind in EXPORTERS and any(
+        ladder["hyperparameters"] and ladder["verdict"] != "refused" for ladder in report["ladders"]
+    )
+
+
 def telescoping_export(
     question: Question, document: dict[str, Any], source: SourceJob, request: ExportRequest
 ) -> str:
     """Export the hyperparameters for the target width.
 
-    `document` is the report of a telescope job as JSON.
+    `document` is the report of a job of kind telescope, as JSON.
     """
     report = TypeAdapter(Report).validate_python(document)
     return export.exported(question, report, source, request)

@@ -1,11 +1,12 @@
 """Hyperparameters of a compute-time study, taken from the results of telescope jobs.
 
-A compute-time study compares optimizers over batch sizes, and needs their hyperparameters. A
-telescope job searches for hyperparameters at one batch size. If the field `from_jobs` of a study
-names telescope jobs, the hyperparameters are taken from these jobs when the study is submitted.
-Each job supplies the learning rate and weight decay that it found at its batch size. It supplies
-them for every optimizer that the study compares, if the job has a result for this optimizer. The
-values are stored in the study's field `given`, so that the study no longer depends on the jobs.
+A compute-time study compares optimizers over batch sizes, and needs hyperparameters for each of the
+optimizers. A telescope job searches for hyperparameters at one batch size. If the field `from_jobs`
+of a study names telescope jobs, the hyperparameters are taken from these jobs when the study is
+submitted. Each job supplies the learning rate and weight decay that it found at its batch size. It
+supplies them for every optimizer that the study compares, if the job has a result for this
+optimizer. The values are stored in the study's field `given`, so that the study no longer depends
+on the jobs.
 
 A job must have the same architecture, base width, training and held-out tokens, context,
 parametrisation and optimizer options as the study. If the study compares Muon, `adamw_lr_ratio`
@@ -41,8 +42,8 @@ def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:
     """Return the study with hyperparameters from the jobs that it names.
 
     A study that names no jobs, or already has the values, is returned unchanged. Raises
-    InvalidInput if a job cannot supply hyperparameters (`supplied_values`), or if no job has a
-    result for an optimizer of the study.
+    InvalidInput if a job cannot supply hyperparameters (`supplied_values`), or if there is an
+    optimizer of the study for which no job has a result.
     """
     fill_in = FILLERS.get(study.kind.name)
     return study.kind.of(fill_in(study.question, store)) if fill_in else study
@@ -130,7 +131,7 @@ def values_of_ladder(
 ) -> Given:
     """Return the hyperparameters that a job found for one optimizer, with remarks in `mark`.
 
-    `ladder` is the optimizer's part of the job's report.
+    `ladder` is the part of the job's report on this optimizer and on the job's nearest variant.
     """
     values = ladder["hyperparameters"]
     marks = [f"forced: job {job_id} differs in {', '.join(differing)}"] if differing else []

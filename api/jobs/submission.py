@@ -3,7 +3,8 @@
 1. The document is parsed into a study. A document that was sent over HTTP may name only paths and
    factories that the operator permits (`api.jobs.admission`). A document from a file on this
    machine may name any.
-2. The corpora of the study are opened, tokenised and hashed.
+2. The corpora of the study are opened, tokenised and hashed. The tables of a grokking study are
+   built and hashed.
 3. If the study names other jobs, hyperparameters are taken from their results.
 4. The job is stored.
 
@@ -47,10 +48,10 @@ class Submission:
 
 
 def opened(submission: Submission) -> AnyStudy:
-    """Parse a document into a study, check what it names, and open and tokenise its corpora.
+    """Parse a document into a study, check what it names, and read its corpora or tables.
 
     Raises InvalidInput if the document is invalid, if it names a path or factory that is not
-    allowed, or if a corpus or model cannot be used.
+    allowed, or if a corpus, table or model cannot be used.
     """
     settings = submission.server_settings
     if settings:

@@ -74,7 +74,7 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
     version, name_bytes, points = HEADER.unpack_from(blob)
     if version != FORMAT:
         message = f"a curve chunk has format {version}; this version of telescope reads {FORMAT}"
-        raise DamagedCurve(message)
+        raise DamagedCurve(f"{message}; upgrade telescope, or restore the database from a backup")
     start = HEADER.size + name_bytes
     names = json.loads(blob[HEADER.size : start])
     columns = np.frombuffer(zlib.decompress(blob[start:]), dtype="<f8")

@@ -1,8 +1,8 @@
 """Reads and writes of jobs, and of their studies and results, for the HTTP service.
 
-A study is the document that a user submits as a job. A result is the report that answers it. A verb
-is a request of a user to change the state of a job, such as cancel or pause. The coordinator is the
-process that runs the jobs.
+A study is what a user submits as a job, in the form of a document. A result is the report that
+answers the study. A verb is a request of a user to change the state of a job, such as cancel or
+pause. The coordinator is the process that runs the jobs.
 """
 
 import json

@@ -49,6 +49,8 @@ TASKS: Mapping[TaskName, Task] = {
 }
 MOST_MODULUS = 512  # a table has up to modulus^2 rows
 MOST_BITS = 16  # a table has 2^bits rows
+# fields of TableSpec that telescope derives from the rows of the table
+FROM_TABLE = ("content", "vocab_size", "columns", "train_rows", "held_out_rows")
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -43,14 +43,18 @@ To = Annotated[
     ),
 ]
 OptimizerQuery = Annotated[
-    OptimizerName | None, Query(description="Optimizer to export. By default the better one.")
+    OptimizerName | None,
+    Query(
+        description="Optimizer to export. By default the better one, or the first optimizer of the "
+        "job if the better one is not known."
+    ),
 ]
 
 VariantQuery = Annotated[
     str | None,
     Query(
         description="Variant to export, if the job compares several variants. By default the best "
-        "variant. Required if the losses of the variants cannot be compared."
+        "variant. Required if no variant is known to be the best."
     ),
 ]
 

@@ -82,7 +82,7 @@ def frontier(request: TableParameters, optimizer: OptimizerFilter = None) -> Res
     The response also compares the fewest hours of the two optimizers at each number of devices.
     """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
-    table = FrontierTable(
+    table = TableDefinition(
         "frontier",
         FrontierRow,
         schemas.FrontierPage,
@@ -98,7 +98,7 @@ def batch_sizes(request: TableParameters, optimizer: OptimizerFilter = None) -> 
     The response also has the token-optimal and the critical batch sizes of each optimizer.
     """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
-    table = FrontierTable(
+    table = TableDefinition(
         "batch-sizes",
         BatchRow,
         schemas.BatchPage,
@@ -114,7 +114,7 @@ def token_ratio(request: TableParameters) -> Response:
     The response also has the trend of this ratio as the batch size grows.
     """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS)
-    table = FrontierTable(
+    table = TableDefinition(
         "token-ratio",
         RatioRow,
         schemas.RatioPage,
@@ -124,7 +124,7 @@ def token_ratio(request: TableParameters) -> Response:
 
 
 @dataclass(frozen=True)
-class FrontierTable:
+class TableDefinition:
     """One of the three tables: its name, its types, and the function that computes the table."""
 
     name: str
@@ -134,7 +134,7 @@ class FrontierTable:
 
 
 def negotiated_table(
-    request: TableRequest, table: FrontierTable, optimizer: str | None = None
+    request: TableRequest, table: TableDefinition, optimizer: str | None = None
 ) -> Response:
     """Return a table in the media type that the client prefers.
 
@@ -142,7 +142,7 @@ def negotiated_table(
     """
     media = preferred_media(request.http, request.page_size, request.page_token)
     row = request.store.job(request.job_id)
-    require_frontier(row)
+    require_tables(row)
     app, target_loss = request.http.app, request.target_loss
     inputs = [app.version, table.name, row.id, row.version, target_loss, optimizer]
     tag = entity_tag(*inputs, media, request.page_size, request.page_token)
@@ -160,7 +160,7 @@ def negotiated_table(
     return Response(document, media_type=JSON, headers=headers)
 
 
-def require_frontier(row: JobRow) -> None:
+def require_tables(row: JobRow) -> None:
     """Raise InvalidInput if jobs of this kind have no tables."""
     if row.kind not in analysed_kinds():
         kinds = ", ".join(analysed_kinds())
@@ -168,7 +168,7 @@ def require_frontier(row: JobRow) -> None:
         raise InvalidInput.of("job_id", message, row.id)
 
 
-def as_csv(answer: Answer, table: FrontierTable) -> str:
+def as_csv(answer: Answer, table: TableDefinition) -> str:
     """Format all rows as CSV; raise InvalidInput if there are more than `MOST_CSV_ROWS`."""
     if len(answer.rows) > MOST_CSV_ROWS:
         limit = f"the table has {len(answer.rows)} rows, and CSV may have at most {MOST_CSV_ROWS}"

@@ -49,8 +49,8 @@ def submit(
 ) -> JobDetail:
     """Submit a study as a job.
 
-    The response is sent once the study is validated, its corpora are opened and tokenised, and the
-    job is stored. A separate process, the coordinator, then runs the job.
+    The response is sent once the study is validated, its corpora or tables are read, and the job is
+    stored. A separate process, the coordinator, then runs the job.
     """
     row = accept(Submission(document, settings, idempotency_key=idempotency_key), store)
     response.headers.update(_headers(row))

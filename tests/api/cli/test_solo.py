@@ -19,6 +19,8 @@ from surfaces.bowls import document
 from telescope.studies import registry
 from tests.api.serving import environment
 
+CONTINUES = "the job continues; follow it with: telescope watch {id} (while `telescope serve` runs)"
+
 
 class Impatient(io.StringIO):
     """A terminal whose user presses Ctrl-C at the first line."""
@@ -85,8 +87,8 @@ def row(record: CoordinatorStore) -> JobRow:
             "not paused: the job is SUCCEEDED. Show its result with: "
             "telescope result {id} (while `telescope serve` runs)",
         ),
-        (JobState.RUNNING, None, "the job continues; follow it with: telescope watch {id}"),
-        (JobState.QUEUED, None, "the job continues; follow it with: telescope watch {id}"),
+        (JobState.RUNNING, None, CONTINUES),
+        (JobState.QUEUED, None, CONTINUES),
     ],
 )
 def test_the_last_message_describes_the_state_of_the_interrupted_job(

@@ -78,6 +78,23 @@ def test_another_preset_replaces_the_fields_that_the_old_preset_filled_in() -> N
         assert parse(patched(stored, {"model": change})).question.model == expected
 
 
+def test_another_modulus_drops_the_hash_and_the_sizes_of_a_table() -> None:
+    derived = {"content": "ab", "vocab_size": 99, "columns": 4, "train_rows": 8, "held_out_rows": 2}
+    study: dict[str, Any] = {"kind": "grokking", "data": {"task": "add", "modulus": 97} | derived}
+    assert patched(study, {"data": {"modulus": 113}})["data"] == {"task": "add", "modulus": 113}
+    assert patched(study, {"seeds": 4})["data"] == study["data"]
+
+
+def test_other_source_jobs_drop_the_hyperparameters_of_the_old_ones() -> None:
+    by_hand: dict[str, Any] = {"kind": "compute_time", "given": [{"lr": 0.1}]}
+    study = by_hand | {"from_jobs": {"jobs": ["job-1"]}}
+    named = {"jobs": ["job-2"]}
+    assert patched(study, {"from_jobs": named}) == {"kind": "compute_time", "from_jobs": named}
+    assert patched(study, {"from_jobs": None}) == {"kind": "compute_time"}
+    assert patched(study, {"seeds": 4}) == study | {"seeds": 4}
+    assert patched(by_hand, {"from_jobs": None}) == by_hand
+
+
 @pytest.mark.parametrize("patch", [[1], "limits", 7, None])
 def test_a_patch_that_is_no_mapping_is_refused(patch: Any) -> None:
     with pytest.raises(InvalidInput, match="must map the fields to change"):

@@ -19,6 +19,7 @@ import migrations
 from api.cli import main
 from api.http.app import create_app
 from api.job_states import JobState
+from api.jobs.exports import is_exportable
 from api.settings import Settings
 from api.store.record import CoordinatorStore
 from api.store.rows import Begun
@@ -108,6 +109,14 @@ def service(served: Served) -> TestClient:
 
 def telescope(*words: object) -> Any:
     return CliRunner().invoke(main.app, ["export", *map(str, words)])
+
+
+def test_only_answers_that_are_not_refused_are_exportable() -> None:
+    ladder = {"hyperparameters": {"lr": {}}, "verdict": "unresolved"}
+    assert is_exportable("telescope", {"ladders": [ladder]})
+    assert not is_exportable("telescope", {"ladders": [ladder | {"verdict": "refused"}]})
+    assert not is_exportable("telescope", {"ladders": [ladder | {"hyperparameters": {}}]})
+    assert not is_exportable("grokking", {"cells": []})
 
 
 # HTTP
