@@ -8,8 +8,8 @@ after the other.
 
 Migrations use a database engine of their own, on which SQLite's foreign keys are disabled. The
 reason is the way in which alembic alters a table of SQLite: it copies the rows to a new table and
-drops the old table. With foreign keys enabled, dropping the old table would also delete the rows of
-other tables that reference its rows.
+drops the old table. With foreign keys enabled, dropping the old table would fail, or would also
+delete the rows of other tables that reference its rows.
 """
 
 import fcntl
