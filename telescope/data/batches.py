@@ -137,7 +137,7 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
             message = (
                 f"{part.corpus} needs a vocabulary of {tokens.vocab_size} entries, but "
                 f"{next_part.corpus} needs {next_tokens.vocab_size}; give the text of all parts, "
-                "or write the tokens of all parts with one tokenizer, so that each part contains "
+                "or write the tokens of all parts with the same tokenizer, so that each part has "
                 "the tokenizer's highest token, such as the end of text"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)

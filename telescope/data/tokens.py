@@ -69,7 +69,7 @@ class Split:
     out."""
 
     corpus: LocatedCorpus
-    fraction: float  # share of the corpus to hold out
+    fraction: float  # share of the corpus to hold out, unless it has a validation file
     held_out: frozenset[str]  # names of the held-out documents; empty for a single document
 
     @classmethod
@@ -124,7 +124,7 @@ class Sources:
 
     corpora: tuple[LocatedCorpus, ...]
     tokenizer: str
-    fraction: float  # share of each corpus to hold out
+    fraction: float  # share of each corpus to hold out, unless it has a validation file
 
     @cached_property
     def split(self) -> Callable[[LocatedCorpus], Split]:
