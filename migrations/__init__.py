@@ -8,8 +8,8 @@ after the other.
 
 Migrations use a database engine of their own, on which SQLite's foreign keys are disabled. The
 reason is the way in which alembic alters a table of SQLite: it copies the rows to a new table and
-drops the old table. With foreign keys enabled, dropping the old table would also delete the rows of
-other tables that reference its rows.
+drops the old table. With foreign keys enabled, dropping the old table would fail, or would also
+delete the rows of other tables that reference its rows.
 """
 
 import fcntl
@@ -113,7 +113,7 @@ def _migrating(url: str) -> Iterator[Connection]:
     if engine.dialect.name == "sqlite":
         file = engine.url.database
         assert file, "migrations need an SQLite database in a file"
-        with _lock_file(f"{file}.migrate-lock") as lock:
+        with _lock_file(file) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             with engine.begin() as connection:
                 yield connection
@@ -127,11 +127,13 @@ def _migrating(url: str) -> Iterator[Connection]:
             yield connection
 
 
-def _lock_file(path: str) -> IO[str]:
+def _lock_file(database: str) -> IO[str]:
+    """Open the lock file of a database file. Raises InvalidInput if it cannot be written."""
+    path = f"{database}.migrate-lock"
     try:
         return open(path, "w")
     except OSError as error:
         setting = "--database-url (or TELESCOPE_DATABASE_URL)"
-        remedy = "give a database file in an existing, writable folder"
-        message = f"its lock file cannot be written ({error.strerror}); {remedy}"
-        raise InvalidInput.of(setting, message, path) from error
+        remedy = "give a database file in an existing folder where this lock file can be written"
+        message = f"the lock file {path} cannot be written ({error.strerror}); {remedy}"
+        raise InvalidInput.of(setting, message, database) from error

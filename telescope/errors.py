@@ -162,8 +162,8 @@ class WorkersLost(TelescopeError):
 
 
 class CorpusLost(TelescopeError):
-    """A corpus that a trial needs has disappeared or changed since the job was accepted. The trial
-    cannot run until the corpus is restored."""
+    """A corpus or a table that a trial needs has disappeared or changed since the job was accepted.
+    The trial cannot run until the corpus or the table is restored."""
 
     code, status, exit_status = "corpus_lost", 500, 3
 

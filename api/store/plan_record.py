@@ -110,7 +110,10 @@ class PlanRecord(JobRecord):
 
 
 def _recount(connection: Connection, job_id: str) -> None:
-    """Update the number of a job's completed trials, and the lowest loss of its search."""
+    """Update the number of a job's completed trials, and their lowest loss.
+
+    Trials that train for another measure than a final loss do not count for the lowest loss.
+    """
     search_loss = case((trials.c.measure == LOSS, trials.c.loss))
     of_job = (trials.c.job_id == job_id) & (trials.c.state == TrialState.COMPLETED)
     query = select(func.count(), func.min(search_loss)).where(of_job)

@@ -44,11 +44,11 @@ class CoordinatorStore(PlanRecord):
         """Record that a worker began an attempt. Returns False if the attempt is not pending.
 
         An attempt that resumes from a checkpoint trains the steps after the checkpoint again, so
-        that FLOPs recorded for these steps no longer count. A branch is a trial that continues
-        another trial, its trunk, from a step on; the FLOPs up to this step count for the trunk
-        only. The trial's numerics name the device and software that trained it. They become MIXED
-        if the steps before the checkpoint, or the steps of the trunk, were trained with other or
-        unknown numerics.
+        the column `flops` no longer includes FLOPs recorded for these steps; `flops_spent` still
+        does. A branch is a trial that continues another trial, its trunk, from a step on; the FLOPs
+        up to this step count for the trunk only. The trial's numerics name the device and software
+        that trained the trial. They become MIXED if the steps before the checkpoint, or the steps
+        of the trunk, were trained with other or unknown numerics.
         """
         resumed_step, numerics, branch = begun.resumed_step, begun.numerics, begun.branch
         trunk_steps = branch.step if branch else 0

@@ -71,7 +71,7 @@ class Begun:
     resumed_step: int  # step from which the attempt continues; 0 if it starts afresh
     worker: str
     numerics: str  # the worker's device and software, as telescope.trials.numerics names them
-    branch: Branch | None = None  # the trial that this trial continues, and the step; usually None
+    branch: Branch | None = None  # the trunk that the trial continues, and from which step on
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ may need several attempts; the column `attempt` has the number of the current at
 trial waits for a worker, of the next attempt.
 
 Loss curves are stored in `chunks`. An outline is a short version of a completed trial's curve, and
-is stored in `outlines`. Two kinds of completed trials have no outline: trials that reuse the
-outcome of another trial, and trials that completed before migration 0004.
+is stored in `outlines`. Two kinds of completed trials have no outline of their own: trials that
+reuse the outcome of another trial, and trials that completed before migration 0004.
 
 The package `migrations` creates the schema, and a test compares the schema with these tables.
 """
@@ -147,7 +147,7 @@ trials = Table(
     Column("measure", String(16), nullable=False, server_default="loss"),
     Column("metrics", Text),  # JSON of the metrics at the last point; it may contain Infinity
     Column("numerics", Text),  # device and software (telescope.trials.numerics), or MIXED
-    # Id of the trial of another job whose outcome and curve this trial reuses.
+    # Id of a trial of another job. This trial reuses the outcome and the curve of that trial.
     Column("reused_from", ForeignKey("trials.id")),
     # The next four columns are the trial's place in its study. They are null in rows older than
     # migration 0005.

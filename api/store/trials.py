@@ -135,8 +135,9 @@ class TrialTable(Database):
     def terminal_trials(self, job_id: str, outlines: bool = False) -> list[Trial]:
         """Return the trials of a job that have ended, as the type that studies take.
 
-        If `outlines` is true, completed trials come with the outlines of their curves, unless they
-        are older than the table of outlines.
+        If `outlines` is true, completed trials come with the outlines of their curves. There is no
+        outline if the trial, or the trial whose outcome it reuses, is older than the table of
+        outlines.
         """
         ended = (trials.c.job_id == job_id) & trials.c.state.not_in(OPEN)
         columns = _with_outlines() if outlines else select(*OUTCOME_COLUMNS)

@@ -1,14 +1,15 @@
 """The tables of a compute-time job by batch size, and sentences about these tables.
 
-A compute-time job trains with Muon and with AdamW at several batch sizes. The tables tell the cost
-of reaching one target loss:
+A compute-time job trains with Muon, with AdamW or with both at several batch sizes. The tables tell
+the cost of reaching one target loss:
 
 - `batch_table`: the tokens and steps that each optimizer needs (sentences: `batch_words`)
 - `ratio_table`: AdamW's tokens divided by Muon's tokens (sentences: `ratio_words`)
 
 A *censored* run ended above the loss without diverging, so its tokens are a lower bound. An *early*
 run was below the loss at its first measurement, so its tokens are an upper bound. A number that is
-computed from censored or early runs is only a bound, too.
+computed from censored or early runs is only a bound, too. If it is computed from both, it is not
+even a bound.
 """
 
 from rich.table import Table
@@ -62,9 +63,9 @@ def batch_table(answer: BatchAnswer) -> Table:
         output.add_row(
             OPTIMIZER_TITLES[row.optimizer],
             str(row.batch_tokens),
-            _bound(row) + short_amount(row.tokens),
+            bound_prefix(row) + short_amount(row.tokens),
             interval_cell(row.tokens_low, row.tokens_high),
-            _bound(row) + short_amount(row.steps),
+            bound_prefix(row) + short_amount(row.steps),
             interval_cell(row.steps_low, row.steps_high),
             _outcomes(row),
             short_number(row.lr),
@@ -74,7 +75,7 @@ def batch_table(answer: BatchAnswer) -> Table:
     return output
 
 
-def _bound(row: BatchRow) -> str:
+def bound_prefix(row: BatchRow) -> str:
     """Return the prefix of a number: `over` or `under` if the number is a bound, otherwise empty.
 
     The prefix is also empty if there is no number, or if some runs are censored and others early.
@@ -137,12 +138,12 @@ def _critical(critical: CriticalBatch) -> str:
 def ratio_table(answer: RatioAnswer) -> Table:
     """Return the table of the ratio of AdamW's tokens to Muon's, with one row per batch.
 
-    The column `tokens` is this ratio. The columns `in FLOP` and `in hours` are ratios, too. The
-    column `tokens saved` is AdamW's tokens minus Muon's.
+    The column `in tokens` is this ratio. The columns `in FLOP` and `in hours` are the same ratio of
+    FLOPs and of hours. The column `tokens saved` is AdamW's tokens minus Muon's.
     """
     output = empty_table(
         "batch",
-        "tokens",
+        "in tokens",
         "90 % interval",
         "in FLOP",
         "in hours",

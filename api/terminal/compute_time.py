@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from api.terminal.batch_tables import bound_prefix
 from api.terminal.progress import duration
 from api.terminal.words import amount, empty_table
 from telescope.studies.compute_time.bill import BatchForecast
@@ -96,15 +97,14 @@ def tokens_cell(row: BatchRow) -> str:
     """Return the cell of one optimizer's tokens to the loss at one batch.
 
     The cell also states how many runs diverged, if any did. If all runs diverged, the cell is
-    `diverged`. Tokens are a lower bound (`over`) if a run ended above the loss without diverging.
-    Otherwise, they are an upper bound (`under`) if a run was below the loss at its first
-    measurement.
+    `diverged`. Tokens are a lower bound (`over`) if a run ended above the loss without diverging,
+    and an upper bound (`under`) if a run was below the loss at its first measurement. If there are
+    runs of both sorts, the tokens are no bound and have no prefix.
     """
     if row.tokens is None:
         return "diverged"
     diverged = f" ({row.diverged} diverged)" if row.diverged else ""
-    bound = "over " if row.censored else "under " if row.early else ""
-    return f"{bound}{amount(row.tokens).strip()}{diverged}"
+    return f"{bound_prefix(row)}{amount(row.tokens).strip()}{diverged}"
 
 
 def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
@@ -175,7 +175,9 @@ def _lr_tried(grant: LedgerEntry) -> str:
 def show_bill(document: dict[str, Any], console: Console) -> None:
     """Print the least and the largest cost of a study, from the JSON of a `BatchForecast`."""
     bill = TypeAdapter(BatchForecast).validate_python(document)
-    columns = ("least trials", "most", "least tokens", "most", "least FLOP", "most")
+    columns = [
+        f"{end} {unit}" for unit in ("trials", "tokens", "FLOP") for end in ("least", "most")
+    ]
     output = empty_table("", "batch", *columns)
     for row in bill.batches:
         numbers = [

@@ -103,7 +103,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def _printed_state(view: ProgressView) -> tuple[object, ...]:
-    """Return the parts of a view. If one of these parts changes, `follow` prints another line."""
+    """Return the parts of a view that make `follow` print further lines when they change."""
     levels = tuple((_key(level), level.done, level.total) for level in view.levels)
     return view.state, view.waiting_for, levels
 

@@ -1,7 +1,7 @@
 """The terminal output of the expected cost of a telescoping study.
 
-A telescoping study has one or more ladders: the runs of one optimizer at increasing widths, which
-are called levels. The output consists of these parts, in this order:
+A telescoping study has one or more ladders. A ladder consists of the runs of one optimizer at
+increasing widths, which are called levels. The output consists of these parts, in this order:
 
 - the least cost of each level
 - the least, the expected and the largest cost of each part of the study

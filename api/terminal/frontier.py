@@ -145,7 +145,7 @@ def frontier_words(answer: FrontierAnswer) -> list[str]:
 def dominance_words(dominance: Dominance | None) -> str:
     """Return a sentence that compares the hours of both optimizers at equal numbers of devices."""
     if dominance is None:
-        return "No comparison: the frontiers of the two optimizers share no device count."
+        return "No comparison: no device count lies within the frontiers of both optimizers."
     first, last = (row.devices for row in (dominance.rows[0], dominance.rows[-1]))
     devices = f"on {first:g} devices" if first == last else f"over {first:g} to {last:g} devices"
     ratio = f"AdamW needs {dominance.ratio:.3g} times Muon's hours {devices}"

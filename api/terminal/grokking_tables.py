@@ -90,7 +90,7 @@ def median_cell(median: float | None, runs: int | None, budget: int) -> str:
 
 
 def median_interval(low: float | None, high: float | None) -> str:
-    """Return the cell of a median's interval; it is empty if no run generalised."""
+    """Return the cell of a median's interval; it is empty if too few runs generalised."""
     return "" if low is None and high is None else interval_cell(low, high)
 
 

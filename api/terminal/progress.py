@@ -2,7 +2,7 @@
 
 `job_progress` summarises a job and its trials (training runs) as a `ProgressView`. `live_view`
 renders this summary for a terminal. `api.terminal.follow` prints a stream of such summaries, and
-`api.terminal.views` prints finished results.
+`api.terminal.views` prints results.
 
 `telescope run` reads jobs and trials from the database. `telescope watch` and `make demo` read them
 from a service over HTTP. The types of both sources satisfy the protocols `JobLike` and `TrialLike`.
@@ -84,9 +84,10 @@ class LevelProgress:
     """The progress of a level: the trials of one optimizer at one width.
 
     If the job has several batch sizes, each batch size has its own level. Each variant of a job (an
-    architecture or a text that the job compares with others) also has its own levels. The trials of
-    an optimizer's coordinate check (short runs at several widths, before the search) form one
-    level. The runs that measure the times of an optimizer's training steps also form one level.
+    architecture or a text that the job compares with others, or a cell of a grokking job) also has
+    its own levels. The trials of an optimizer's coordinate check (short runs at several widths,
+    before the search) form one level. The runs that measure the times of an optimizer's training
+    steps also form one level.
     """
 
     optimizer: str

@@ -72,7 +72,7 @@ def show_result(ladder: LadderReport, target_width: int, state: str, console: Co
         console.print(f"[dim]{ladder.variant}: {fields}.[/]", soft_wrap=True)
     console.print(result_sentence(ladder, target_width), soft_wrap=True)
     verdict = f"[{COLOURS[ladder.verdict]}]{ladder.verdict}[/]{state}"
-    console.print(f"{verdict}: {ladder.reason}\n", soft_wrap=True)
+    console.print(f"{verdict}: {escape(ladder.reason)}\n", soft_wrap=True)
     if ladder.hyperparameters:
         groups = parameter_group_table(ladder, target_width)
         console.print(hyperparameter_table(ladder), "", groups, "", sep="\n")
@@ -118,9 +118,9 @@ def coordinate_checks(ladder: LadderReport) -> list[str]:
     """Return sentences on the two coordinate checks of a ladder.
 
     The first check tests, by short runs, whether training changes the output of each layer by the
-    same amount at every width. The late check compares the sizes of the hidden matrices between
-    widths at the end of the ladder's runs. The list is empty for a refused ladder, because
-    the reason for its verdict already describes the failed check.
+    same amount at every width. The late check compares, at the end of the ladder's runs, the sizes
+    of the hidden matrices and the effects of their last updates between widths. The list is empty
+    for a refused ladder, because the reason for its verdict already describes the failed check.
     """
     if ladder.verdict == "refused":
         return []
@@ -138,7 +138,7 @@ def show_judgement(judgement: Judgement, console: Console) -> None:
     console.print()
     console.print(result_sentence(judgement, judgement.target_width), soft_wrap=True)
     verdict = f"[{COLOURS[judgement.verdict]}]{judgement.verdict}[/]"
-    console.print(f"{verdict}: {judgement.reason}\n", soft_wrap=True)
+    console.print(f"{verdict}: {escape(judgement.reason)}\n", soft_wrap=True)
     verdicts = empty_table("at width", "verdict", "reason")
     for level in judgement.levels:
         verdicts.add_row(str(level.width), level.verdict, level.reason)
@@ -173,9 +173,9 @@ def drift_sentence(drift: Drift) -> str:
 def result_sentence(ladder: LadderReport | Judgement, target_width: int) -> str:
     """Return a sentence that states the hyperparameters for the target width, if there are any."""
     if ladder.verdict == "unbracketed" and not ladder.hyperparameters:
-        return f"No hyperparameters: {ladder.reason}."
+        return f"No hyperparameters: {escape(ladder.reason)}."
     if not ladder.hyperparameters or ladder.verdict == "refused":
-        return "No hyperparameters yet."
+        return "No hyperparameters."
     lr = ladder.hyperparameters["lr"]
     interval = f" (90 % interval {interval_text(lr)})" if is_measured(lr) else ""
     values = [f"lr [bold]{lr.value:.3g}[/]{interval}"]

@@ -7,7 +7,8 @@ of parameters, the FLOPs of a run and the loss at the widest width that all comp
 reached. The second table shows the distances between the optima of the variants. A remark states
 whether the losses can be compared.
 
-A ladder without hyperparameters, or whose verdict is *refused*, has neither a loss nor distances.
+If a ladder has no hyperparameters or the verdict *refused*, the first table has neither values nor
+sizes nor a loss in its row, and the second table has none of its distances.
 """
 
 import json

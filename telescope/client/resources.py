@@ -50,7 +50,7 @@ MEANING = {
         "The job's trials are planned and run. If it has to wait, `waiting_for` says for what."
     ),
     JobState.PAUSED: (
-        "The job's trials are stopped, and their checkpoints are kept, until the job is resumed."
+        "No trial of the job runs, and the checkpoints are kept, until the job is resumed."
     ),
     JobState.SUCCEEDED: "The job has its final report, whatever the report's verdict is.",
     JobState.FAILED: (
@@ -95,7 +95,8 @@ class Job:
     trials_total: int
     """Number of trials planned so far. This number grows when the job plans more trials."""
     best_loss: float | None
-    """Lowest held-out loss of the job's completed trials so far; null before the first loss."""
+    """Lowest held-out loss of the job's completed trials so far; null before the first loss. Trials
+    of coordinate checks and of step times do not count."""
     version: int
     """A number that grows with every change of the job, and whenever a trial ends or an attempt
     fails. The job's ETag is this number in quotes."""
@@ -111,7 +112,7 @@ class JobDetail(Job):
     """A job with the study that it answers."""
 
     study: dict[str, Any]
-    """The full study, in which all defaults and the content hash of the corpus are filled in. This
+    """The full study, in which all defaults and the content hashes of the data are filled in. This
     document can be submitted again."""
 
 
@@ -162,8 +163,8 @@ class TrialSummary:
     """What computed the trial's numbers: the version of torch, the device, and the revision of
     telescope's arithmetic; `mixed` if these may have changed during the trial."""
     reused_from: int | None
-    """Id of the trial of another job whose curve this trial reuses. Reuse costs this job
-    nothing."""
+    """Id of a trial of another job. This trial reuses the outcome and the curve of that trial.
+    Reuse costs this job nothing. Null if this trial reuses none."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None

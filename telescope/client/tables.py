@@ -21,9 +21,9 @@ class Tables(Pages):
     def frontier(
         self, job_id: str, target_loss: float, *, optimizer: str | None = None
     ) -> "FrontierAnswer":
-        """The hours to the target loss on each number of devices. `rows` has the hours of one
-        optimizer, or by default of all optimizers. `dominance` compares AdamW with Muon, whatever
-        `optimizer` is. `model` states the assumptions about step times."""
+        """The hours to the target loss by number of devices and batch size. `rows` has the hours of
+        one optimizer, or by default of all optimizers. `dominance` compares AdamW with Muon,
+        whatever `optimizer` is. `model` states the assumptions about step times."""
         from telescope.studies.compute_time.rows import FrontierAnswer
 
         return as_type(FrontierAnswer, self._table(job_id, "frontier", target_loss, optimizer))

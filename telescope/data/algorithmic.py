@@ -1,10 +1,11 @@
 """The tables of algorithmic tasks: all questions with their answers, split into two parts.
 
-A row is a question of T tokens and its answer. For the arithmetic tasks modulo p, the question is
-`a op b =`, where a number is its own token, the operation is token p and `=` is token p + 1, as in
-the public code for arXiv 2504.16041. For parity, the question is the bits, the highest first, and
-`=`, which is token 2: with a token per number, a held-out number would be a token that was never
-trained. A table and its split depend on the specification alone.
+A row is a question of T tokens and its answer. For the arithmetic tasks, on numbers below p, the
+question is `a op b =`, where a number is its own token, the operation is token p and `=` is token
+p + 1, as in the public code for arXiv 2504.16041. For parity, the question is the bits of a number,
+the highest first, and `=`, which is token 2. If each number were one token, the token of a held-out
+number would never be trained. In a table from a file, the last column has the answers. A computed
+table and its split depend on the specification alone; those from a file also depend on the file.
 
 Parts: `Table` · `resolve_table`, `open_table` · `rows_of_step`, the rows of a batch.
 """
@@ -38,12 +39,14 @@ SPLIT, EPOCHS = 0, 1  # numbers of permutations: of the split, and of the first 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """The rows of a task, (rows, T + 1) with the answer in the last column, and their split."""
+    """The rows of a task, and their split into training and held-out rows."""
 
-    rows: Ints
+    rows: Ints  # (rows, T + 1), with the answer in the last column
     train: Ints  # row numbers, in the order of the random split
     held_out: Ints  # row numbers
-    mirrored: NDArray[np.bool_]  # by held-out row: whether (b, a) is a training row
+    # for each held-out row (a, b), whether (b, a) is a training row; all false unless the task is
+    # commutative
+    mirrored: NDArray[np.bool_]
     vocab_size: int
 
     @property
@@ -79,7 +82,7 @@ def resolve_table(spec: TableSpec) -> TableSpec:
             f"leaves {len(table.train)} training rows with {len(train_answers)} different answers "
             f"and {len(table.held_out)} held-out rows of {len(table.rows)}; choose a share that "
             f"leaves at least {FEWEST_CLASSES} answers in training and a row held out, or use a "
-            "larger table"
+            "table with more rows and answers"
         )
         raise InvalidInput.of("data.train_share", message, spec.share)
     facts = {
@@ -92,7 +95,7 @@ def resolve_table(spec: TableSpec) -> TableSpec:
     for name, fact in facts.items():
         given = getattr(spec, name)
         if given and given != fact:
-            message = f"the table has {fact}; leave it out, or restore the table that it belongs to"
+            message = f"differs from that of the table, {fact}; leave it out, or restore the table"
             raise InvalidInput.of(f"data.{name}", message, given)
     return replace(spec, **facts)
 
@@ -116,8 +119,8 @@ def open_table(spec: TableSpec) -> Table:
 
 
 def build_table(spec: TableSpec) -> Table:
-    """The table of a specification; a file is read anew at each call. Raises InvalidInput if it
-    cannot be read."""
+    """The table of a specification; a file is read anew at each call. Raises InvalidInput if the
+    file cannot be read or is not a table (`file_rows`)."""
     if spec.task == "table":
         return with_split(spec, *file_rows(Path(spec.file)))
     return computed_table(spec)
@@ -138,7 +141,7 @@ def with_split(spec: TableSpec, rows: Ints, vocab_size: int) -> Table:
 
 
 def arithmetic_rows(spec: TableSpec) -> Ints:  # (rows, 5)
-    """All questions `a op b =` with their answers, without the rows that are left out."""
+    """All questions `a op b =` with their answers, except the rows whose answer is DROPPED."""
     p = spec.modulus
     a, b = (grid.ravel() for grid in np.meshgrid(np.arange(p), np.arange(p), indexing="ij"))
     answers = ANSWERS[spec.task](a, b, spec)
@@ -149,7 +152,7 @@ def arithmetic_rows(spec: TableSpec) -> Ints:  # (rows, 5)
 
 
 def parity_rows(bits: int) -> Ints:  # (2^bits, bits + 2)
-    """All numbers of so many bits, with the sum of their bits modulo 2."""
+    """All numbers of `bits` bits, each as its bits and `=`, with the sum of its bits modulo 2."""
     numbers = np.arange(2**bits)
     columns = (numbers[:, None] >> np.arange(bits)[::-1]) & 1  # (rows, bits), highest bit first
     equals = np.full((len(numbers), 1), 2)
@@ -190,7 +193,8 @@ ANSWERS: Mapping[TaskName, Callable[[Ints, Ints, TableSpec], Ints]] = {
 
 def file_rows(path: Path) -> tuple[Ints, int]:
     """The rows of a CSV file, (rows, columns), and the size of their vocabulary. Raises
-    InvalidInput if the file cannot be read, or if its rows are not equally many whole numbers."""
+    InvalidInput if the file cannot be read or is too large, if a row is not as many whole numbers
+    as the first, or if two rows have the same question."""
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             message = f"has more than {MOST_FILE_BYTES:,} bytes; give a smaller table"
@@ -209,7 +213,7 @@ def file_rows(path: Path) -> tuple[Ints, int]:
         raise InvalidInput.of("data.file", message, str(path))
     for number, line in enumerate(lines, start=1):
         is_valid = len(line) == columns and all(
-            cell.strip().isdecimal() and len(cell) < MOST_DIGITS and int(cell) <= MOST_TOKEN
+            cell.strip().isdecimal() and len(cell) <= MOST_DIGITS and int(cell) <= MOST_TOKEN
             for cell in line
         )
         if not is_valid:
@@ -261,8 +265,8 @@ def split_pairs(spec: TableSpec, rows: Ints, training_rows: int) -> tuple[Ints, 
 
 
 def mirrored(spec: TableSpec, rows: Ints, train: Ints, held_out: Ints) -> NDArray[np.bool_]:
-    """By held-out row (a, b): whether (b, a) is a training row, other than (a, a) itself; false for
-    tasks in which (b, a) has another answer."""
+    """For each held-out row (a, b), whether (b, a) is a training row. All false for tasks that
+    are not commutative, such as parity and tables from files."""
     if not spec.facts.commutative:
         return np.zeros(len(held_out), bool)
     a, b = rows[:, 0], rows[:, 2]

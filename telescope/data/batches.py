@@ -6,12 +6,12 @@ model reads, and one token more, since each token's target is the next token.
 A `DataSpec` names a corpus, or a mixture of several corpora (telescope.trials.mixtures). `resolve`
 tokenizes each corpus once (telescope.data.tokens) and returns the spec with the hash of the tokens
 in its field `content`. From then on, this hash identifies the data. It depends on the tokens, on
-their split into training and validation, and on the shares of a mixture, but not on paths or dates.
-So the same text has the same hash on every machine. If a corpus changes later, the trials that were
-planned for its earlier content fail with `CorpusLost`.
+their split into training and validation, and on the shares of a mixture, but not on dates or
+on the location of a corpus. So a copy of a corpus has the same hash on every machine. If a corpus
+changes later, the trials that were planned for its earlier content fail with `CorpusLost`.
 
 The order of windows needs no state: `batch` computes the windows of a step from the seed and the
-number of the step alone. The held-out windows are the same for all trials.
+number of the step alone. The held-out windows do not depend on the seed.
 
 `resolve` and `check_length` are called when a job is accepted. `open_tokens`, `batch` and
 `validation_windows` are called in a trial.
@@ -136,8 +136,9 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
         if tokens.vocab_size != next_tokens.vocab_size:
             message = (
                 f"{part.corpus} needs a vocabulary of {tokens.vocab_size} entries, but "
-                f"{next_part.corpus} needs {next_tokens.vocab_size}; write the tokens of all parts "
-                "with the same tokenizer, or give the text of all parts instead"
+                f"{next_part.corpus} needs {next_tokens.vocab_size}; give the text of all parts, "
+                "or write the tokens of all parts with the same tokenizer, so that each part has "
+                "the tokenizer's highest token, such as the end of text"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
     return PreparedMixture(
@@ -240,8 +241,8 @@ def batch(train: TokenSplit, seed: int, step: int, windows: int, context: int) -
 def validation_windows(
     validation: TokenSplit, evaluation_tokens: int, context: int
 ) -> tuple[torch.Tensor, ...]:  # (n, context + 1) for each part
-    """Evenly spaced windows of each part, which are the same for every trial. The targets of two
-    windows do not overlap.
+    """Evenly spaced windows of each part, which do not depend on a seed. The targets of two windows
+    do not overlap.
 
     About `evaluation_tokens` // `context` windows are divided among the parts in proportion to
     their shares. Each part has at least one window, and at most as many windows as its tokens fill.
@@ -255,8 +256,8 @@ def validation_windows(
 
 
 def _spaced_windows(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:
-    """Evenly spaced windows: (n, context + 1). n is `windows`, or fewer if the tokens do not fill
-    so many, but at least one."""
+    """Evenly spaced windows: (n, context + 1). n is `windows`, or the number of windows that the
+    tokens fill if it is smaller, but at least 1."""
     n = max(1, min(windows, (len(tokens) - 1) // context))
     starts = np.arange(n) * (len(tokens) - 1) // n
     return torch.from_numpy(tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64))

@@ -61,7 +61,8 @@ def read_documents(path: Path, name: str, text_field: str = "text") -> Iterator[
         ) from error
     except UnicodeEncodeError as error:
         raise Unreadable(
-            f"{path} holds half a surrogate pair, which is not a character; write its text as UTF-8"
+            f"{path} holds half a surrogate pair, which is not a character; remove it, or add the "
+            "other half"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(
@@ -125,8 +126,8 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
                 contents = f"the fields {sorted(record)}"
             raise Unreadable(
                 f"line {number} of {path} has no text in a field {text_field!r}; it holds "
-                f"{contents}. Write an object with the text as a string in this field, or name the "
-                "field that holds the text with `corpus add --text-field`"
+                f"{contents}. Write an object with the text as a string in this field, or name "
+                "another field by registering the corpus with `telescope corpus add --text-field`"
             )
         text.encode()  # raises for half a surrogate pair, which is valid in JSON but not in UTF-8
         yield Document(f"{name}:{number}", text)
@@ -165,14 +166,15 @@ def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
             if text_field not in columns:
                 raise Unreadable(
                     f"{path} has no column {text_field!r}; its columns are {columns}. Rename the "
-                    "column that holds the text, or name it with `corpus add --text-field`"
+                    "column that holds the text, or name this column by registering the corpus "
+                    "with `telescope corpus add --text-field`"
                 )
             column_type = file.schema_arrow.field(text_field).type
             types = pyarrow.types
             if not (types.is_string(column_type) or types.is_large_string(column_type)):
                 raise Unreadable(
                     f"column {text_field!r} of {path} holds {column_type}, not text; name a column "
-                    "of strings with `corpus add --text-field`"
+                    "of strings by registering the corpus with `telescope corpus add --text-field`"
                 )
             row = 0
             for batch in file.iter_batches(columns=[text_field]):

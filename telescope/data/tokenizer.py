@@ -38,7 +38,8 @@ class Tokenizer:
     """A tokenizer, which turns text into token ids from 0 to vocab_size - 1."""
 
     vocab_size: int
-    encode: Callable[[Content], NDArray[Any]]  # text -> its ids (n,), end of text included
+    # text -> its ids (n,), with the end of text if the tokenizer has one; tokens stay unchanged
+    encode: Callable[[Content], NDArray[Any]]
     json: str | None = None  # content of a tokenizer.json; None for bytes and token files
 
 

@@ -10,11 +10,11 @@ tokenizes both sides, and stores these files under `TELESCOPE_HOME/tokens`:
     prepared/<key>.json                 the `content` of a corpus; `key` is a hash of everything
                                         that the tokens depend on (`Sources.key`)
 
-A second call for the same corpora finds these files, and costs one `stat` per source file. Tokens
-are written to a temporary folder, which is then renamed. So several processes may prepare the same
-corpus at once, and the first to finish provides the files. The split holds out whole documents for
-validation (`held_out_names`). If a corpus has a single document, the end of this document is held
-out.
+A second call for the same corpora, tokenizer and fraction finds these files, and costs one `stat`
+per source file. Tokens are written to a temporary folder, which is then renamed. So several
+processes may prepare the same corpus at once, and the first to finish provides the files. The split
+holds out whole documents for validation (`held_out_names`). If a corpus has a single document, the
+end of this document is held out.
 """
 
 import hashlib
@@ -69,7 +69,7 @@ class Split:
     out."""
 
     corpus: LocatedCorpus
-    fraction: float  # share of the corpus to hold out
+    fraction: float  # share of the corpus to hold out, unless it has a validation file
     held_out: frozenset[str]  # names of the held-out documents; empty for a single document
 
     @classmethod
@@ -124,7 +124,7 @@ class Sources:
 
     corpora: tuple[LocatedCorpus, ...]
     tokenizer: str
-    fraction: float  # share of each corpus to hold out
+    fraction: float  # share of each corpus to hold out, unless it has a validation file
 
     @cached_property
     def split(self) -> Callable[[LocatedCorpus], Split]:

@@ -2,12 +2,15 @@
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from api.terminal import compute_time
 from telescope.studies.compute_time.kind import KIND
+from telescope.studies.compute_time.rows import BatchRow
 from telescope.studies.registry import report_document
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
@@ -36,6 +39,36 @@ def test_a_report_has_each_loss_the_verdict_the_batches_and_the_tuning_budget() 
     assert "Muon ahead" in output
     assert "Tuning that each optimizer received:" in output
     assert "Bill: 26 trials" in output
+
+
+ROW = BatchRow(
+    optimizer="muon",
+    batch_tokens=128,
+    tokens=1.5e6,
+    tokens_low=None,
+    tokens_high=None,
+    steps=None,
+    steps_low=None,
+    steps_high=None,
+    reached=1,
+    censored=0,
+    early=0,
+    diverged=0,
+    on_frontier=False,
+    lr=0.02,
+    weight_decay=0.0,
+    source="given",
+)
+
+
+@pytest.mark.parametrize(
+    ("censored", "early", "cell"),
+    [(0, 0, "1.5 M"), (1, 0, "over 1.5 M"), (0, 1, "under 1.5 M"), (1, 1, "1.5 M")],
+)
+def test_tokens_that_are_bounded_from_both_sides_have_no_prefix(
+    censored: int, early: int, cell: str
+) -> None:
+    assert compute_time.tokens_cell(replace(ROW, censored=censored, early=early)) == cell
 
 
 def test_diverged_runs_of_a_batch_are_counted_beside_its_tokens() -> None:

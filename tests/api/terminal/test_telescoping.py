@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from api.terminal import evidence
-from api.terminal.telescoping import parse_report, show
+from api.terminal.telescoping import parse_report, show, show_result
 from surfaces.bowls import Surface, study
 from telescope.studies import run_study
 from telescope.studies.registry import report_document
@@ -73,6 +73,14 @@ def test_a_job_whose_runs_all_diverged_prints_no_hyperparameters(
         for level in ladder.levels
     )
     assert "interval 0" not in output.getvalue()
+
+
+def test_brackets_in_a_reason_are_printed_as_they_are() -> None:
+    (ladder,) = run_study(KIND.of(study()), Surface((-5.5, -3.5), noise=0.1)).ladders
+    reason, output = "failed: OSError: [Errno 28] no space left in [/tmp]", StringIO()
+    failed = replace(ladder, verdict="unbracketed", reason=reason, hyperparameters={})
+    show_result(failed, 512, "", Console(file=output, width=400))
+    assert output.getvalue().count(reason) == 2
 
 
 def test_a_law_that_does_not_fit_the_losses_is_not_stated() -> None:

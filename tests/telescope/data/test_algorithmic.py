@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from telescope.data.algorithmic import (
     Table,
     build_table,
+    file_rows,
     open_table,
     resolve_table,
     rows_of_step,
@@ -343,6 +344,14 @@ BAD_FILES = {
     "a question twice": (b"1,2,5\n2,1,5\n1,2,6\n", "row 3 repeats the input tokens of row 1"),
     "a row twice": (b"1,2,5\n1,2,5\n", "row 2 repeats the input tokens of row 1"),
 }
+
+
+def test_a_cell_may_have_100_characters(file: Path) -> None:
+    file.write_text(f"1,2\n{'3'.zfill(100)},4\n")
+    assert file_rows(file)[0].tolist() == [[1, 2], [3, 4]]
+    file.write_text(f"1,2\n{'3'.zfill(101)},4\n")
+    with pytest.raises(InvalidInput, match="row 2 is not"):
+        file_rows(file)
 
 
 @pytest.mark.parametrize(("content", "message"), BAD_FILES.values(), ids=BAD_FILES)
