@@ -90,7 +90,7 @@ def build_schedulers(
 
 
 def decayed(step: int) -> float:
-    """Progress of the decay, from 0 to 1, at a step after warm-up."""
+    """Progress of the decay, from 0 towards 1, at a step after warm-up."""
     return (step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)
 
 
