@@ -78,7 +78,8 @@ class LearningRateSchedule:
     decay: str
     decay_steps: int  # steps over which the learning rate falls
     final_lr_fraction: float
-    factor: str  # a Python expression in `step`, which counts from 0
+    # a Python expression in `step`, which counts from 0; with cosine decay, it needs `import math`
+    factor: str
 
 
 @dataclass(frozen=True)

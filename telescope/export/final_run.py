@@ -226,7 +226,7 @@ def unknown_options(run: FinalRun) -> Iterator[Problem]:
     """A problem for each option of the optimizer or horizon that the formats torch and Megatron-LM
     would silently lose."""
     message = (
-        "is an option that this format does not know; use --to json, or tune with this option at "
+        "is an option that this format cannot express; use --to json, or tune with this option at "
         "its default"
     )
     sections = (("optimizer_options", run.spec.optimizer), ("horizon", run.spec.horizon))

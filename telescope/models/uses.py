@@ -69,8 +69,8 @@ COPIES = {aten.clone, aten._to_copy, aten.contiguous, aten.copy, aten._unsafe_vi
 @dataclass
 class Trace:
     """A tensor that holds the values of the parameter `name`: the parameter itself, or a copy of
-    it. For each dimension of the tensor, `dimensions` holds its stride, its size, and the
-    dimensions of the parameter that it covers."""
+    it. `dimensions` holds the stride and the size of each dimension of the tensor, and the
+    dimensions of the parameter that this dimension covers."""
 
     name: str
     tensor: Tensor  # a reference, so that no other tensor gets this memory

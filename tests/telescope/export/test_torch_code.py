@@ -386,7 +386,7 @@ def test_an_option_that_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(KNOWN_OPTIONS, OptimizerSpec, options)
     assert torch_code.module_text(run_of())
     with pytest.raises(
-        NotExportable, match="momentum: is an option that this format does not know"
+        NotExportable, match="momentum: is an option that this format cannot express"
     ):
         torch_code.module_text(run_of(optimizer_options={"momentum": 0.9}))
 
