@@ -34,7 +34,7 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "postgres": ("psycopg",),
     "plots": ("matplotlib",),
 }
-"""For each extra in pyproject.toml, the names by which its packages are imported."""
+"""For each extra that telescope itself uses, the names by which its packages are imported."""
 
 
 def require_extra(name: str) -> None:

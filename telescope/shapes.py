@@ -1,9 +1,9 @@
 """Type annotations that state the shapes of tensors.
 
 An annotation of jaxtyping, such as `Float[Tensor, "B T D"]`, gives a name to each dimension of a
-tensor. In the tests, each call of an annotated function checks the shapes of its tensors. telescope
-also works without jaxtyping: if jaxtyping is not installed, the same annotations mean a tensor of
-any shape.
+tensor. In the tests, each call of an annotated function checks the shapes of its tensors, if
+conftest.py lists the function's module. telescope also works without jaxtyping: if jaxtyping is not
+installed, the same annotations mean a tensor of any shape.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -40,8 +40,8 @@ class ExportRequest:
     """The format of an export, and the choice of the answer that is exported.
 
     A job has an answer for each optimizer, and for each variant if it compares several
-    architectures or texts. By default, the answer of the best optimizer and the best variant is
-    exported.
+    architectures or texts. By default, the answer of the best optimizer for the best variant is
+    exported, or the answer of the first optimizer if it is not known which is the best.
     """
 
     to: Format
@@ -54,8 +54,8 @@ def exported(question: Question, report: Report, source: SourceJob, request: Exp
 
     Raises NotExportable if the requested answer does not exist or has the verdict `refused`, or if
     the format cannot express it. Raises InvalidInput if the job has no such optimizer or no such
-    variant. Also raises InvalidInput if the request names no variant and the losses of the variants
-    cannot be compared.
+    variant. Also raises InvalidInput if the request names no variant and none of several variants
+    is known to be the best.
     """
     run = final_run(question, report, source, request.optimizer, request.variant)
     return FORMATS[request.to](run)

@@ -1,10 +1,10 @@
 """An answer as JSON, for programs.
 
 `json_text` writes an `ExportDocument`. The document contains the settings of each parameter group
-and each matrix, the learning-rate schedule, the run's length, the model, and the source of all
-numbers. The settings of groups and matrices are for the target width and need no further scaling.
-In contrast, `optimizer_options` and `provenance` contain base values, such as the base learning
-rate, which are not scaled to a width.
+and, in a Muon run, of each matrix that Muon trains. It also contains the learning-rate schedule,
+the run's length, the model, and the source of all numbers. The settings of groups and matrices are
+for the target width and need no further scaling. In contrast, `optimizer_options` and `provenance`
+contain base values, such as the base learning rate, which are not scaled to a width.
 """
 
 from collections import Counter
@@ -46,9 +46,9 @@ class MatricesOfShape:
 
 @dataclass(frozen=True)
 class MuonSettings:
-    """Settings of all Muon groups. `momentum` is the share of the momentum buffer that a step
-    keeps: buffer = momentum x buffer + (1 - momentum) x gradient. Weight decay is multiplied by the
-    learning rate, but not by the update scale."""
+    """Settings that all Muon groups share. `momentum` is the share of the momentum buffer that a
+    step keeps: buffer = momentum x buffer + (1 - momentum) x gradient. Weight decay is multiplied
+    by the learning rate, but not by the update scale."""
 
     momentum: float
     nesterov: bool
@@ -61,7 +61,7 @@ class MuonSettings:
 
 @dataclass(frozen=True)
 class AdamWSettings:
-    """Settings of all AdamW groups."""
+    """Settings that all AdamW groups share."""
 
     beta1: float
     beta2: float
@@ -78,7 +78,8 @@ class LearningRateSchedule:
     decay: str
     decay_steps: int  # steps over which the learning rate falls
     final_lr_fraction: float
-    factor: str  # a Python expression in `step`, which counts from 0
+    # a Python expression in `step`, which counts from 0; with cosine decay, it needs `import math`
+    factor: str
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ KNOWN_OPTIONS: Mapping[type, tuple[str, ...]] = {
         "evaluate_every",
         "record_every",
         "stop_below_loss",
-        # for tables only, which exports never have
+        # for runs on tables, which are never exported
         "sustained_evaluations",
         "stop_when_sustained",
     ),
@@ -213,9 +213,10 @@ def exported_ladder(
         )
     if not ladder.hyperparameters:
         remedy = (
-            "change the job as this reason suggests, and run it again"
+            "run the job again, with the change that this reason suggests, if it suggests one"
             if report.final
-            else "wait for the first level, after resuming or retrying the job if it was stopped"
+            else "wait for the first level, after resuming the job if it is paused; if this ladder "
+            "has ended, run the job again with the change that the reason suggests"
         )
         raise NotExportable(f"there are no hyperparameters to export ({ladder.reason}); {remedy}")
     return ladder
@@ -225,7 +226,7 @@ def unknown_options(run: FinalRun) -> Iterator[Problem]:
     """A problem for each option of the optimizer or horizon that the formats torch and Megatron-LM
     would silently lose."""
     message = (
-        "is an option that this format does not know; use --to json, or tune with this option at "
+        "is an option that this format cannot express; use --to json, or tune with this option at "
         "its default"
     )
     sections = (("optimizer_options", run.spec.optimizer), ("horizon", run.spec.horizon))

@@ -93,7 +93,8 @@ def flags_header(run: FinalRun) -> Iterator[str]:
     )
     usage = (
         "Usage: pretrain_gpt.py $(grep -v '^#' THIS_FILE) ...; "
-        "add the flags for norms, positions, attention and feed-forward layers yourself."
+        "add the flags for the kinds of norms, positions, attention and feed-forward layers "
+        "yourself."
     )
     initialisation = (
         f"Megatron-LM has no flags for the initial values. They must be {initial_values(run)}. "
@@ -217,7 +218,9 @@ def muon_flags(run: FinalRun) -> Iterator[Flag]:
 def mup_flags(run: FinalRun, chosen: MegatronSettings) -> Iterator[Flag]:
     model = model_of_flags(run)
     yield Flag("--use-mup", None, f"muP, with the width multiplier {chosen.width_multiplier:g}")
-    yield Flag("--mup-base-hidden-size", model.base_width, "the width at which all factors are 1")
+    yield Flag(
+        "--mup-base-hidden-size", model.base_width, "the width at which the width multiplier is 1"
+    )
     yield Flag(
         "--mup-embedding-mult", chosen.embedding_multiplier, "factor on the embedding's output"
     )

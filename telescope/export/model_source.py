@@ -39,14 +39,6 @@ LEFT_OUT_METHODS = (
 )
 """Methods that only telescope's training calls."""
 
-UNCOPIED_MODULES = (
-    "telescope.parametrisation.mup",
-    "telescope.models.reading",
-    "telescope.shapes",
-    "telescope.trials.spec",
-)
-"""Modules whose names are needed only in annotations and in calls that are replaced."""
-
 TOOL_COMMENTS = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)
 GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # blank lines where a method was left out
 
@@ -112,12 +104,12 @@ class Definitions:
                 self.texts.append(self.text(node, source))
 
     def follow(self, node: ast.ImportFrom | ast.Import, name: str) -> None:
-        """Add the definition of a name that is imported from a module of telescope, unless the
-        module is in UNCOPIED_MODULES. Copy any other import."""
+        """Add the definition of a name that is imported from a module of telescope. If the name is
+        imported from another package, copy the import."""
         origin = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
         if origin.partition(".")[0] != "telescope":
             self.imports.append(ast.unparse(node))
-        elif origin not in UNCOPIED_MODULES:
+        else:
             alias = next(alias for alias in node.names if (alias.asname or alias.name) == name)
             self.add(sys.modules[origin], alias.name)
 

@@ -28,7 +28,7 @@ class Group:
     lr: float
     weight_decay: float
     eps: float  # AdamW's eps; 0 for Muon, which has none
-    init_std: float  # root mean square of the initial values; not used in the role vector
+    init_std: float  # root mean square of the initial values; not used if the role is vector
     names: tuple[str, ...]
 
 
@@ -90,7 +90,7 @@ def build_schedulers(
 
 
 def decayed(step: int) -> float:
-    """Progress of the decay, from 0 to 1, at a step after warm-up."""
+    """Progress of the decay, from 0 towards 1, at a step after warm-up."""
     return (step - WARMUP_STEPS) / (STEPS - WARMUP_STEPS)
 
 

@@ -41,7 +41,7 @@ def decay_steps(horizon: HorizonSpec) -> int:
 
 def formula(horizon: HorizonSpec) -> str:
     """A Python expression for the learning rate at a step, as a share of the peak. It uses the
-    variable `step`, which counts from 0."""
+    variable `step`, which counts from 0. Under cosine decay, it also uses the module `math`."""
     decayed = f"1 - (1 - FINAL_LR_FRACTION) * ({DECAYED[horizon.decay]})"
     expression = f"(step + 1) / WARMUP_STEPS if step < WARMUP_STEPS else {decayed}"
     values = schedule_constants(horizon)

@@ -1,9 +1,9 @@
 """An answer as a Python file that trains with torch alone.
 
-The file consists of a docstring that states where the numbers come from, the numbers
-(`torch_groups`), the source code of the model (`model_source`), and the functions of `recipe`. If
-the model is a user's own, its source code is not copied. The reader of the file then builds the
-model, and the file's function `configure` adds the factors by which telescope multiplied inputs and
+The file contains a docstring that states where the numbers come from, the numbers
+(`torch_groups`), the source code of the model (`model_source`), and functions of `recipe`. If the
+model is a user's own, its source code is not copied. The reader of the file then builds the model,
+and the file's function `configure` adds the factors by which telescope multiplied inputs and
 outputs of the model's modules.
 """
 
@@ -20,6 +20,7 @@ from telescope.export.families import ModelPreparation, exported_by
 from telescope.export.final_run import FinalRun, unknown_options
 from telescope.export.model_source import TOOL_COMMENTS, ModelSource
 from telescope.export.torch_groups import grouped_parameters, multipliers, ungrouped_constants
+from telescope.studies.telescoping.evidence import Hyperparameter
 from telescope.trials import mixtures
 
 WIDTH = 120  # columns of the docstring
@@ -164,9 +165,7 @@ def provenance_rows(run: FinalRun) -> dict[str, str]:
     row with an empty text is left out of the docstring."""
     ladder, data = run.ladder, run.question.data
     values = "; ".join(
-        f"{name} {estimate.value:.6g} "
-        f"({estimate.low:.3g} to {estimate.high:.3g}, {estimate.status})"
-        for name, estimate in ladder.hyperparameters.items()
+        f"{name} {value_text(estimate)}" for name, estimate in ladder.hyperparameters.items()
     )
     fit = ladder.scaling_fit
     scaling = f"loss = {fit.A:.4g} / parameters^{fit.exponent:.4g} + {fit.E:.4g}" if fit else ""
@@ -186,6 +185,13 @@ def provenance_rows(run: FinalRun) -> dict[str, str]:
         "computed": "; ".join(run.numerics),
         "written by": f"telescope {telescope.__version__}",
     }
+
+
+def value_text(estimate: Hyperparameter) -> str:
+    """The base value of a hyperparameter with its status and, if it was fitted, its interval."""
+    fitted = estimate.has_interval and estimate.status not in ("swept", "fixed")
+    interval = f"{estimate.low:.3g} to {estimate.high:.3g}, " if fitted else ""
+    return f"{estimate.value:.6g} ({interval}{estimate.status})"
 
 
 def one_line(text: str) -> str:

@@ -1,4 +1,5 @@
-"""The constants of an exported file: an answer's parameter groups, for torch.optim.Muon and AdamW.
+"""The constants of an exported file, above all an answer's parameter groups for torch.optim.Muon
+and AdamW.
 
 torch.optim.Muon (torch 2.13) multiplies the update, but not the weight decay, by a factor t that
 depends on the shape of the matrix. If the argument adjust_lr_fn is `original`, t is

@@ -53,9 +53,9 @@ def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B he
 
 
 class Scores(nn.Module):
-    """Base class of both kinds of attention. `scale` is the factor that scales the logits.
-    `largest` is the largest logit of each head, while telescope.optim.qk_clip observes the
-    logits."""
+    """Base class of both kinds of attention. `scale` is the factor on the product of a query
+    and a key. `largest` is the largest logit of each head, while telescope.optim.qk_clip observes
+    the logits."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -93,8 +93,8 @@ class Attention(Scores):
         self.key_norm = nn.RMSNorm(spec.head_dim, eps=1e-6) if spec.qk_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        """Causal attention over `x`. `angles` is None if positions are learned, since `x` then
-        already contains the embeddings of the positions."""
+        """Causal attention over `x`. `angles` is None unless positions are rotary: if they
+        are learned, `x` already contains their embeddings."""
         q = self.query_norm(split(self.query(x), self.spec.heads))
         k = self.key_norm(split(self.key(x), self.spec.kv_heads))
         if angles is not None:

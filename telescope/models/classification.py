@@ -54,7 +54,12 @@ class ParameterReading:
 
 class Unclear(Exception):
     """Raised if it is not clear which role a parameter has, or how to split it into pieces. The
-    text of the exception says why, and what the user can do."""
+    text of the exception says why, and what the user can do. `field` is the field of the job that
+    sets roles or splits."""
+
+    def __init__(self, text: str, field: str = "model.roles") -> None:
+        super().__init__(text)
+        self.field = field
 
 
 def growing_dimensions(shapes: Sequence[tuple[int, ...]]) -> tuple[bool, ...]:
@@ -125,8 +130,8 @@ def _role_of(fan_in_grows: bool, fan_out_grows: bool) -> Role:
         case False, True:
             return Role.EMBEDDING
     raise Unclear(
-        "is a matrix that does not grow with width; set its role in model.roles (the role "
-        "vector gives it a constant lr and no weight decay)"
+        "is a matrix that does not grow with width; set its role in model.roles (with the role "
+        "vector, it has the same lr at every width, and no weight decay)"
     )
 
 

@@ -1,9 +1,10 @@
 """Dropout whose random numbers come from generators of the model, not from torch's global one.
 
-The numbers of a trial therefore depend on its seed and step alone. In a pack, each member's part of
-the batch draws from that member's generator.
+On one type of device, the random numbers of a trial therefore depend on its seed and step alone. In
+a pack, each member's part of the batch draws from that member's generator.
 
-Parts: `Dropout` · `seed_dropout`, before a step · `share_generators`, before a pack's step.
+Parts: `Dropout` · `seed_dropout`, which each trial calls before each step · `share_generators`,
+which a pack calls after that.
 """
 
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ class Dropout(nn.Module):
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
-        self.generators: tuple[torch.Generator, ...] = ()  # one per member of a pack
+        self.generators: tuple[torch.Generator, ...] = ()  # one per trial of the pack
 
     def forward(self, x: Tensor) -> Tensor:  # (P B, ..., F)
         if not self.training:

@@ -64,10 +64,16 @@ def _remedy(module_name: str, error: Exception) -> str:
     if not f"{module_name}.".startswith(f"{error.name}."):
         return (
             f"install {error.name} in telescope's environment, {sys.prefix}; if it is your own "
-            f"code, correct the name, or add the folder that contains the code to {PATH}"
+            f"code, correct the name, or {_add_to_path('the code')}"
         )
     root = module_name.partition(".")[0]
-    return f"correct the name, or add the folder that contains {root} to {PATH}"
+    return f"correct the name, or {_add_to_path(root)}"
+
+
+def _add_to_path(name: str) -> str:
+    """The advice to add the folder of a package or module to the variable PATH. It also states the
+    default of the variable, because a value replaces the default."""
+    return f"add the folder that contains {name} to {PATH} (by default, the current folder)"
 
 
 def look_in_folders() -> None:
@@ -88,8 +94,7 @@ def source_path(name: str) -> Path:
     if package is None or not (package.origin or package.submodule_search_locations):
         raise InvalidInput.of(
             FIELD,
-            f"there is no package or module {root}; correct the name, or add the folder that "
-            f"contains {root} to {PATH}",
+            f"there is no package or module {root}; correct the name, or {_add_to_path(root)}",
             name,
         )
     if package.submodule_search_locations:
@@ -131,5 +136,6 @@ def require_unchanged(name: str, expected: str) -> None:
     if expected and content(name) != expected:
         raise FactoryLost(
             f"the code of {name} has changed since its job was accepted (hash {content(name)} "
-            f"now, {expected} then); restore it and restart telescope, or submit the job again"
+            f"now, {expected} then); restore the code and restart telescope, or restart telescope "
+            "and submit the job again"
         )

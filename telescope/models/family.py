@@ -142,8 +142,8 @@ class Family(Generic[Spec]):
     not know where these logits are computed."""
     activations_per_token: Callable[[Spec, int], int] | None = None
     """(spec, context) -> the approximate number of values per token that are stored for the
-    backward pass, not counting logits. The field is None for a family whose models can be neither
-    packed nor compiled."""
+    backward pass, not counting the logits of the next token. The field is None for a family
+    whose models can be neither packed nor compiled."""
 
     @property
     def packable(self) -> bool:

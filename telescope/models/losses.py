@@ -1,8 +1,9 @@
 """Losses on logits: the negative log-likelihood of softmax and of stablemax, and sparsemax's loss.
 
-The three replace the softmax in the loss alone; attention keeps its softmax. All take logits of
-(N, V) and return a loss per row, in nats for the first two. Gradients come from autograd, except
-that of sparsemax, whose loss is written in closed form.
+The choice between them concerns the loss alone; attention always uses softmax. All three functions
+take logits of shape (N, V) and return one loss per row, which is in nats for softmax and stablemax.
+Gradients come from autograd. The loss of sparsemax treats p as a constant, and the gradient is
+still exact.
 
     softmax    p_i = exp(z_i) / sum_j exp(z_j)                                loss -log p_y
     stablemax  p_i = s(z_i) / sum_j s(z_j), where s(z) = z + 1 for z >= 0     loss -log p_y
@@ -54,11 +55,11 @@ def sparsemax_threshold(logits: Float[Tensor, "N V"]) -> Float[Tensor, "N 1"]:
 
 def sparsemax_loss(logits: Float[Tensor, "N V"], targets: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
     """Sparsemax's convex loss; 0 if the target's logit exceeds all others by 1 or more."""
-    # The loss ignores a constant added to all logits; without the row's largest logit, no
-    # difference of large numbers loses precision.
+    # A constant added to all logits does not change the loss. After the row's largest logit is
+    # subtracted, no difference of large numbers loses precision.
     z = logits - logits.detach().amax(dim=1, keepdim=True)
-    # The sum in the loss is twice the largest z p - p^2 / 2 of all distributions p. At the largest,
-    # the derivative by p is 0, so p needs no gradient.
+    # The sum in the loss is the maximum, over all distributions p, of the sum of z p - p^2 / 2. At
+    # a maximum, changes of p have no effect to first order, so p needs no gradient.
     p = probabilities("sparsemax", z.detach())
     return -z.gather(1, targets[:, None]).squeeze(1) + (z * p - p.square() / 2).sum(dim=1) + 0.5
 

@@ -39,8 +39,8 @@ def infer(
     """The ParameterReading of every parameter, by name, from models at two or more `widths`.
 
     `user_roles` maps patterns of parameter names to the roles that the user sets. `splits` maps
-    such patterns to layouts; these hold the pieces into which Muon splits a fused matrix. `targets`
-    is True if forward takes tokens and targets, and False if forward takes tokens alone.
+    such patterns to layouts, which state the pieces into which Muon splits a matrix. `targets` is
+    True if forward takes tokens and targets, and False if forward takes tokens alone.
 
     Raises InvalidInput if there are fewer than two widths, if the models cannot be built or run, or
     if the names of their parameters differ between widths. Otherwise, raises InvalidInput with one
@@ -66,9 +66,9 @@ def infer(
             grows = growing_dimensions(own_shapes)
             user_role = matching_value(name, user_roles)
             reading = classify(shape, grows, uses_by_name.get(name, frozenset()), user_role)
-            readings[name] = _with_split(reading, matching_value(name, splits), own_shapes)
+            readings[name] = _with_split(reading, name, splits, own_shapes)
         except Unclear as error:
-            problems.append(Problem(ROLES_FIELD, f"parameter {name} of shape {shape}: {error}"))
+            problems.append(Problem(error.field, f"parameter {name} of shape {shape}: {error}"))
     for field, patterns in ((ROLES_FIELD, user_roles), (SPLITS_FIELD, splits)):
         problems += _unmatched(field, patterns, shapes[narrowest])
     if problems:
@@ -98,17 +98,20 @@ def _unmatched(
             yield Problem(field, message, pattern)
 
 
-def matching_value(name: str, patterns: Mapping[str, ValueType]) -> ValueType | None:
-    """The value of the pattern that matches a parameter's name. None if no pattern matches. Raises
-    Unclear if several patterns match and their values differ, since no pattern takes precedence
-    over another."""
+def matching_value(
+    name: str, patterns: Mapping[str, ValueType], field: str = ROLES_FIELD
+) -> ValueType | None:
+    """The value of the pattern in `field` that matches a parameter's name. None if no pattern
+    matches. Raises Unclear if several patterns match and their values differ, since no pattern
+    takes precedence over another."""
     matching = {
         pattern: value for pattern, value in patterns.items() if fnmatch.fnmatchcase(name, pattern)
     }
     if len(set(matching.values())) > 1:
         raise Unclear(
             f"is named by several patterns that disagree ({', '.join(matching)}); let only "
-            "one pattern match it"
+            "one pattern match it",
+            field,
         )
     return next(iter(matching.values()), None)
 
@@ -119,21 +122,26 @@ def _some_names(names: Mapping[str, object]) -> str:
 
 
 def _with_split(
-    reading: ParameterReading, split: MatrixLayout | None, shapes: Sequence[tuple[int, ...]]
+    reading: ParameterReading,
+    name: str,
+    splits: Mapping[str, MatrixLayout],
+    shapes: Sequence[tuple[int, ...]],
 ) -> ParameterReading:
     """The reading of a parameter with the split that the user set for it. Returns the reading
-    unchanged if the user set none. Raises Unclear if the parameter is not a hidden matrix, or if
-    the split does not fit its shape at some width."""
+    unchanged if the user set none. Raises Unclear if several patterns disagree about the split, if
+    the parameter is not a hidden matrix, or if the split does not fit its shape at some width."""
+    split = matching_value(name, splits, SPLITS_FIELD)
     if split is None:
         return reading
     if reading.layout is None or reading.role is not Role.HIDDEN:
         raise Unclear(
             f"has the role {reading.role}, but only hidden matrices can be split; leave it out of "
-            "model.splits"
+            "model.splits",
+            SPLITS_FIELD,
         )
     layout = replace(reading.layout, parts=split.parts, block_rows=split.block_rows)
     for problem in filter(None, (layout.problem(shape) for shape in shapes)):
-        raise Unclear(f"{problem}; change its entry in model.splits")
+        raise Unclear(f"{problem}; change its entry in model.splits", SPLITS_FIELD)
     return replace(reading, layout=layout)
 
 
@@ -148,7 +156,9 @@ def build_module(factory: Factory, width: int) -> nn.Module:
             model = factory(width)
         except Exception as error:  # a user's code can raise anything
             raise InvalidInput.of(
-                FACTORY_FIELD, f"raised at width {width}: {type(error).__name__}: {error}"
+                FACTORY_FIELD,
+                f"raised at width {width}: {type(error).__name__}: {error}; let it build a model "
+                "at every width",
             ) from error
     if not isinstance(model, nn.Module):
         raise InvalidInput.of(

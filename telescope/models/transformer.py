@@ -1,9 +1,9 @@
 """telescope's own model: a decoder-only Transformer.
 
 The model is pre-norm and has no biases. A specification chooses the kind of attention
-(telescope.models.attention), rotary or learned positions, RMSNorm or LayerNorm, a feed-forward
-layer with or without a gate, and a tied or untied output head. telescope.parametrisation computes
-the factors and initial values that depend on width or depth.
+(telescope.models.attention), rotary, learned or no positions, RMSNorm or LayerNorm, a feed-forward
+layer with or without a gate and dropout, and a tied or untied output head.
+telescope.parametrisation computes the factors and initial values that depend on width or depth.
 
 Letters in the shapes of tensors: B batch, T context, D width, F feed-forward units, V vocabulary.
 """
@@ -105,8 +105,9 @@ class Transformer(nn.Module):
         self.norm = norm(spec)
         self.head = None if spec.tied_embeddings else nn.Linear(spec.width, vocab_size, bias=False)
         self.embedding_multiplier = mup.forward_multiplier(spec, parametrisation, Role.EMBEDDING)
-        # An untied head starts at zero, but a tied head starts with the values of the embedding.
-        # The factor base_width ** -1/2 keeps the first logits of a tied head of order one.
+        # By default, an untied head starts at zero, but a tied head starts with the values of the
+        # embedding. The factor base_width ** -1/2 keeps the first logits of a tied head of order
+        # one.
         scale = spec.base_width**-0.5 if spec.tied_embeddings else 1.0
         self.head_multiplier = scale * mup.forward_multiplier(spec, parametrisation, Role.READOUT)
         if spec.positions == "rotary":
@@ -198,10 +199,11 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-    """The initial standard deviation of a parameter: that at the base width, times the factor of
-    the parametrisation. For a hidden matrix, `init_scale` is a further factor. The matrix
+    """The standard deviation of a parameter's initial values: that at the base width, times the
+    factor of the parametrisation. For a hidden matrix, `init_scale` is a further factor. The matrix
     `key_rotary` of latent attention has one more factor
-    (telescope.parametrisation.initial_values)."""
+    (telescope.parametrisation.initial_values). Under `initial_values: torch`, this value is not
+    used."""
     parameter = model.get_parameter(name)
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = initial_values.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)
@@ -215,8 +217,9 @@ def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec
 @torch.no_grad()
 def initialise(model: Transformer, optimizer: OptimizerSpec, seed: int) -> None:
     """Set all parameters to new initial values, in place. Matrices get random values from one
-    generator on the CPU, so the same seed gives the same values on any device. A matrix with the
-    initial standard deviation 0 becomes zero. All entries of vectors become 1."""
+    generator on the CPU, so the same seed gives the same values on any device. A matrix whose
+    `init_std` is 0 becomes zero, except under `initial_values: torch`. All entries of vectors
+    become 1."""
     generator = torch.Generator().manual_seed(seed)
     for name, role in model.parameter_roles().items():
         parameter = model.get_parameter(name)

@@ -1,5 +1,4 @@
-"""Applies a parametrisation, such as muP, to a user's own model without changes to the model's
-code.
+"""Applies a parametrisation, such as muP, to a user's own model without changing its code.
 
 A *factory* is the user's function that builds the module at a width. The module that it builds
 keeps its class, its parameter names and its state dict.
@@ -20,7 +19,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from telescope.errors import InvalidInput
+from telescope.errors import FactoryLost, InvalidInput
 from telescope.models import factory
 from telescope.models.attention import Scores
 from telescope.models.classification import ParameterReading
@@ -68,12 +67,14 @@ def rms(x: Tensor) -> float:
 
 def width_problem(spec: ModuleSpec, parametrisation: Parametrisation) -> str | None:
     """The reason why the model cannot be built at its width under a parametrisation. None if it can
-    be built."""
+    be built. Raises FactoryLost if the factory's code does not match `spec.content`."""
     try:
         with torch.device("meta"), torch.random.fork_rng(devices=()):
             UserModel(spec, parametrisation)
     except InvalidInput as error:
         return error.problems[0].message
+    except FactoryLost:
+        raise
     except Exception as error:  # a user's code can raise anything
         reason = f"{spec.factory} raised {type(error).__name__}: {error}"
         return f"{reason}; choose a width at which the factory can build the model"
@@ -82,7 +83,7 @@ def width_problem(spec: ModuleSpec, parametrisation: Parametrisation) -> str | N
 
 def pinned_content(name: str) -> str:
     """The hash of a factory's code. Raises InvalidInput if the code has changed since this process
-    imported it."""
+    computed the hash for the first time."""
     content = factory.content(name)
     if factory.content.__wrapped__(name) != content:
         message = "the code has changed since telescope imported it; restart telescope"
@@ -99,6 +100,7 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
         with model.evaluating(), torch.no_grad():
             loss = model.own_loss(tokens)
             output = model(tokens[:, :2]) if loss is None else loss
+            shape = tuple(output.shape)
     except Exception as error:  # a user's code can raise anything
         call = "forward(tokens, targets)" if spec.output == "loss" else "forward(tokens)"
         message = (
@@ -108,11 +110,11 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory) from error
     if spec.output == "loss" and output.numel() != 1:
-        message = f"forward(tokens, targets) gave shape {tuple(output.shape)}; return one mean loss"
+        message = f"forward(tokens, targets) gave shape {shape}; return one mean loss"
         raise InvalidInput.of("model.output", message, "loss")
-    if spec.output == "logits" and (output.shape[:2] != (1, 2) or output.shape[-1] < vocab_size):
+    if spec.output == "logits" and (shape[:2] != (1, 2) or shape[-1] < vocab_size):
         message = (
-            f"gives logits of shape {tuple(output.shape)} for tokens of shape (1, 2); return "
+            f"gives logits of shape {shape} for tokens of shape (1, 2); return "
             f"(1, 2, {vocab_size} or more)"
         )
         raise InvalidInput.of(FACTORY_FIELD, message, spec.factory)
@@ -147,8 +149,7 @@ class ModuleHolder:
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """A context manager: inside its `with` block, the module is in evaluation mode, in which
-        dropout is off."""
+        """A context manager: the module is in evaluation mode inside its `with` block."""
         training = self.module.training
         self.module.eval()
         try:
@@ -158,8 +159,7 @@ class ModuleHolder:
 
 
 class UserModel(ModuleHolder):
-    """A user's module in training. Implements the interface telescope.models.family.Model, as
-    telescope's own Transformer does."""
+    """A user's module in training. Implements the interface telescope.models.family.Model."""
 
     def __init__(self, spec: ModuleSpec, parametrisation: Parametrisation) -> None:
         factory.require_unchanged(spec.factory, spec.content)
@@ -177,8 +177,7 @@ class UserModel(ModuleHolder):
         except Exception:
             if torch.get_default_device().type != "meta":
                 raise
-            # The factory may compute with the values of its parameters, which the meta device does
-            # not have.
+            # The factory may need the values of parameters, which the meta device does not have.
             with torch.device("cpu"):
                 model = make_module(self.spec.width)
         names = {name for name, _ in model.named_parameters()}
@@ -196,8 +195,8 @@ class UserModel(ModuleHolder):
 
     def multipliers(self) -> list[ForwardMultiplier]:
         """The forward multipliers other than 1, in the order of their modules' paths. Raises
-        InvalidInput if a parameter needs a multiplier but the module that owns the parameter does
-        not apply it. Also raises InvalidInput if a tied head would have to be rescaled."""
+        InvalidInput if a parameter needs a multiplier that no hook on its module can apply
+        (`owner_path`). Also raises InvalidInput if a tied head would have to be rescaled."""
         multipliers: set[ForwardMultiplier] = set()
         for name, reading in self.readings.items():
             self._require_scalable(name, reading)

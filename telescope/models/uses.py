@@ -69,8 +69,8 @@ COPIES = {aten.clone, aten._to_copy, aten.contiguous, aten.copy, aten._unsafe_vi
 @dataclass
 class Trace:
     """A tensor that holds the values of the parameter `name`: the parameter itself, or a copy of
-    it. For each dimension of the tensor, `dimensions` holds its stride, its size, and the
-    dimensions of the parameter that it covers."""
+    it. `dimensions` holds the stride and the size of each dimension of the tensor, and the
+    dimensions of the parameter that this dimension covers."""
 
     name: str
     tensor: Tensor  # a reference, so that no other tensor gets this memory
@@ -124,8 +124,9 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def _uses_in(
         self, operation: Any, args: tuple[Any, ...], results: set[int]
     ) -> Iterator[tuple[str, Use]]:
-        """Yields (parameter name, use) for each positional argument that is a parameter, a view of
-        one or a copy of one. An operation that only makes a view is not a use."""
+        """Yields (parameter name, use) for each tensor that is a parameter, a view of one or a copy
+        of one, in the positional arguments and in lists among them. An operation that only makes a
+        view is not a use."""
         module = self.path[-1] if self.path else ""
         operands = {operand.argument: operand for operand in self._operands(operation, args)}
         for number, argument in enumerate(args):
@@ -160,7 +161,8 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
 
     def _trace_copy(self, x: Any, copy: Any) -> None:
         """Record that `copy` holds the values of a parameter, if `x` is a parameter, or a view or a
-        copy of one. Both cover the same dimensions of the parameter."""
+        copy of one, and has the same shape as `copy`. Both cover the same dimensions of the
+        parameter."""
         trace = self._trace(x)
         if trace is None or not isinstance(copy, Tensor):
             return

@@ -1,7 +1,8 @@
 """The initial values of telescope's own Transformer at its base width and base depth.
 
 At other widths, their standard deviations are multiplied by the factors of
-`telescope.parametrisation.mup.factors`, and those of one matrix also by `shared_key_factor`.
+`telescope.parametrisation.mup.factors`, and that of mla's shared rotary key also by
+`shared_key_factor`. At every width, the option `init_scale` multiplies those of hidden matrices.
 `torch_default` gives torch's own initial values instead, which no factor multiplies. In this
 module, m = width / base width.
 """

@@ -2,9 +2,9 @@
 
 A parametrisation is a set of scaling rules. Tables hold an exponent e for each hyperparameter. The
 hyperparameter's value at the base width is multiplied by m^e, where m = width / base width. The
-exponent depends on the parametrisation, the role of the parameter and the optimizer. Model,
-optimizer, report and tests read the same tables. `factors` combines the factors for width and
-depth. The optimizer's spec and telescope.parametrisation.initial_values hold the base values.
+exponent depends on the parametrisation, the role of the parameter, the optimizer and its options.
+Model, optimizer, report and tests read the same tables. `factors` combines the factors for width
+and depth. The optimizer's spec and telescope.parametrisation.initial_values hold the base values.
 
 At the base width and base depth, every factor of `factors` is exactly one, because 1.0 ** e == 1.0.
 There is one exception: under `lr_convention: absolute`, the factor on the learning rate (lr) is a
@@ -21,12 +21,12 @@ width. There are three parametrisations:
   rms_match, and is constant under the other update scales, as the spectral condition requires. The
   default weight-decay rule suits a search in which all widths train on the same number of tokens.
 - `mup-paper`: the rules of arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed.
-  AdamW and Muon use the same table, Muon's update scale is 0.2 sqrt(max(fan_out, fan_in)), and
-  weight decay and eps do not change with width. Only the initial values of an untied head differ
-  from the paper: they are zero. Under these rules, Muon's updates fall as m^-1/2 relative to the
-  spectral condition (arXiv 2512.05620, appendix G).
+  AdamW and Muon use the same table. By default, Muon's update scale is 0.2 sqrt(max(fan_out,
+  fan_in)), and weight decay and eps do not change with width. Only the initial values of an untied
+  head differ from the paper: they are zero. Under these rules, Muon's updates fall as m^-1/2
+  relative to the spectral condition (arXiv 2512.05620, appendix G).
 - `standard`: the control. Only the initial values of hidden matrices change with width, as
-  1 / sqrt(fan_in). The lr, weight decay and eps stay the same.
+  1 / sqrt(fan_in). By default, the lr, weight decay and eps stay the same.
 """
 
 import math
@@ -114,7 +114,7 @@ DEFAULT_UPDATE_SCALE: Mapping[Parametrisation, UpdateScale] = {
 }
 """The default update scale under each parametrisation."""
 
-SPECTRAL: Mapping[UpdateScale, MuonLrRule] = {
+SPECTRAL_LR_RULE: Mapping[UpdateScale, MuonLrRule] = {
     "spectral_ratio": "constant",
     "spectral_clamped": "constant",
     "none": "constant",
@@ -122,9 +122,9 @@ SPECTRAL: Mapping[UpdateScale, MuonLrRule] = {
 }
 """The lr rule that meets the spectral condition under each update scale."""
 
-OWN_MUON_LR_RULE: Mapping[Parametrisation, Mapping[UpdateScale, MuonLrRule]] = {
-    "mup": SPECTRAL,
-    "mup-paper": {**SPECTRAL, "rms_match": "inverse"},
+DEFAULT_MUON_LR_RULE: Mapping[Parametrisation, Mapping[UpdateScale, MuonLrRule]] = {
+    "mup": SPECTRAL_LR_RULE,
+    "mup-paper": {**SPECTRAL_LR_RULE, "rms_match": "inverse"},
     "standard": dict.fromkeys(UPDATE_SCALES, "constant"),
 }
 """Muon's default lr rule under each parametrisation and update scale."""
@@ -140,7 +140,7 @@ def chosen_muon_lr_rule(optimizer: OptimizerSpec) -> MuonLrRule:
     parametrisation and the update scale."""
     return (
         optimizer.muon_lr_rule
-        or OWN_MUON_LR_RULE[optimizer.parametrisation][chosen_update_scale(optimizer)]
+        or DEFAULT_MUON_LR_RULE[optimizer.parametrisation][chosen_update_scale(optimizer)]
     )
 
 
@@ -185,7 +185,7 @@ WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], WeightDecayFactor] 
     ("constant", "muon"): WeightDecayFactor(0.0, 0.0),
 }
 
-OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {
+DEFAULT_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {
     "mup": "fixed_tokens",
     "mup-paper": "constant",
     "standard": "constant",
@@ -195,7 +195,7 @@ OWN_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {
 
 def chosen_weight_decay_rule(optimizer: OptimizerSpec) -> WeightDecayRule:
     """The weight-decay rule of the options; if they name none, the parametrisation's default."""
-    return optimizer.weight_decay_rule or OWN_WEIGHT_DECAY_RULE[optimizer.parametrisation]
+    return optimizer.weight_decay_rule or DEFAULT_WEIGHT_DECAY_RULE[optimizer.parametrisation]
 
 
 def decay_product_exponent(optimizer: OptimizerSpec) -> float:

@@ -1,4 +1,4 @@
-"""Statistics of losses against tokens, batch sizes and devices.
+"""Statistics of losses, tokens, batch sizes and devices, and of times to an event.
 
 In reading order: `estimates`, intervals and scaling laws · `tokens_to_loss`, the tokens that each
 run needed to reach a loss · `batch_readings`, these tokens at each batch size · `critical_batch`,

@@ -118,7 +118,7 @@ class Form:
 
     @property
     def residual_percent(self) -> float:
-        """Root mean square of the residuals, in % of the tokens."""
+        """Root mean square of the residuals, approximately in % of the tokens."""
         return 100 * math.sqrt(math.fsum(r * r for r in self.residuals) / len(self.residuals))
 
 
@@ -129,7 +129,7 @@ class Piecewise(Form):
 
     slope: Estimate  # s
     token_optimal_batch: Estimate  # B_tok
-    # the critical batches of fits that each leave out another batch size; empty if fewer than three
+    # for each settled batch size, the critical batch of a fit without it; empty if fewer than three
     # batch sizes would remain
     left_out: tuple[float, ...]
 

@@ -20,7 +20,7 @@ QUANTILE = 0.95  # intervals run from the (1 - QUANTILE) quantile to the QUANTIL
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 90 % interval, from the 5 % to the 95 % quantile of its distribution."""
+    """A number with its 90 % interval."""
 
     value: float
     low: float
@@ -80,7 +80,8 @@ class ScalingFit:
 
 
 def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> ScalingFit | None:
-    """Least-squares fit of loss = A / parameters^exponent + E, with A above 0 and E at least 0.
+    """Least-squares fit of loss = A / parameters^exponent + E, with A above 0, E at least 0 and the
+    exponent between 0.01 and 3.
 
     `parameters` are the sizes of at least three models, in ascending order. None with fewer sizes,
     or if the loss does not fall with size."""

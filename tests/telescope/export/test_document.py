@@ -120,7 +120,7 @@ def test_an_answer_without_hyperparameters_is_not_exported() -> None:
     study, _, source = answered(document())
     with pytest.raises(NotExportable, match="wait for the first level"):
         exported(study, KIND.of(study).report(()), source, ExportRequest("json"))
-    with pytest.raises(NotExportable, match=r"limits\.max_seconds is used up"):
+    with pytest.raises(NotExportable, match=r"limits\.max_seconds is used up.*run the job again"):
         exported(
             study,
             KIND.of(study).report((), Ended(EndCause.OUT_OF_TIME)),

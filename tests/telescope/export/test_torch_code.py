@@ -29,6 +29,7 @@ from telescope.models.transformer import Transformer, initialise
 from telescope.optim import optimizer
 from telescope.optim.schedule import lr_factor
 from telescope.parametrisation import mup
+from telescope.studies.telescoping.evidence import Hyperparameter
 from telescope.train.loop import step_runs
 from telescope.train.run import TrainingRun
 from telescope.trials.horizon import HorizonSpec
@@ -386,7 +387,7 @@ def test_an_option_that_it_does_not_know_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(KNOWN_OPTIONS, OptimizerSpec, options)
     assert torch_code.module_text(run_of())
     with pytest.raises(
-        NotExportable, match="momentum: is an option that this format does not know"
+        NotExportable, match="momentum: is an option that this format cannot express"
     ):
         torch_code.module_text(run_of(optimizer_options={"momentum": 0.9}))
 
@@ -428,6 +429,13 @@ def test_an_answer_that_is_not_resolved_warns_in_the_text_and_when_it_runs(loade
         code = loaded(text)
     assert code.__doc__.splitlines()[2].startswith("WARNING: UNBRACKETED")
     assert "WARNING" not in torch_code.module_text(run_of())
+
+
+def test_only_a_fitted_value_has_an_interval_in_the_docstring() -> None:
+    fitted = Hyperparameter(0.02, 0.01, 0.04, True, "resolved", 1.0, 0.5)
+    assert torch_code.value_text(fitted) == "0.02 (0.01 to 0.04, resolved)"
+    fixed = Hyperparameter(0.1, 0.1, 0.1, False, "fixed", 0.0, None)
+    assert torch_code.value_text(fixed) == "0.1 (fixed)"
 
 
 def test_the_docstring_states_the_source_of_the_numbers(loaded: Any) -> None:

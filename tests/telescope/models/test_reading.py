@@ -203,6 +203,14 @@ def test_a_split_that_does_not_fit_is_refused(split: MatrixLayout, words: str) -
     with pytest.raises(InvalidInput) as refused:
         fused_layout(split)
     assert words in str(refused.value)
+    assert {problem.field for problem in refused.value.problems} == {"model.splits"}
+
+
+def test_splits_that_disagree_are_refused_by_their_own_field() -> None:
+    patterns = {"*.qkv.weight": MatrixLayout(parts=(1, 1, 1)), "middle.*": MatrixLayout(parts=(1,))}
+    with pytest.raises(InvalidInput, match="disagree") as refused:
+        infer(awkward.fused, WIDTHS, splits=patterns)
+    assert {problem.field for problem in refused.value.problems} == {"model.splits"}
 
 
 def test_only_hidden_matrices_can_be_split() -> None:

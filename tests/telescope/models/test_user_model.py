@@ -10,13 +10,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from telescope.errors import FactoryLost, InvalidInput
 from telescope.models import factory
 from telescope.models.build import begin
 from telescope.models.transformer import Transformer
-from telescope.models.user_model import UserModel, base_sizes, rms, width_problem
+from telescope.models.user_model import (
+    UserModel,
+    base_sizes,
+    check_vocabulary,
+    rms,
+    width_problem,
+)
 from telescope.optim.groups import describe_groups, groups
 from telescope.optim.muon import Muon
 from telescope.parametrisation.layout import MATRIX, MatrixLayout
@@ -32,6 +39,7 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Measurement
 from telescope.trials.spec import TrialSpec
 from tests.telescope.small import ADAMW, HORIZON, MUON, stdlib
+from tests.telescope.user_models import Mixture
 
 OURS = ModuleSpec(
     family="module", factory="tests.telescope.user_models:ours", width=16, base_width=16
@@ -315,8 +323,27 @@ def test_models_of_transformers_pass_the_coordinate_check_under_mup_only(
 def test_code_that_has_changed_since_its_job_was_accepted_is_refused() -> None:
     content = factory.content(MIXTURE.factory)
     assert UserModel(replace(MIXTURE, content=content), "mup").spec.content == content
+    changed = replace(MIXTURE, content="0" * 32)
     with pytest.raises(FactoryLost, match="has changed since its job was accepted"):
-        UserModel(replace(MIXTURE, content="0" * 32), "mup")
+        UserModel(changed, "mup")
+    with pytest.raises(FactoryLost, match="has changed since its job was accepted"):
+        width_problem(changed, "mup")
+
+
+class LossInATuple(Mixture):
+    def forward(self, tokens: Tensor, targets: Tensor) -> tuple[Tensor]:  # type: ignore[override]
+        logits = super().forward(tokens)
+        return (functional.cross_entropy(logits.mT, targets),)
+
+
+def loss_in_a_tuple(width: int) -> nn.Module:
+    return LossInATuple(width)
+
+
+def test_a_model_that_returns_no_tensor_as_its_loss_is_refused() -> None:
+    spec = replace(MIXTURE, factory=f"{__name__}:loss_in_a_tuple", output="loss")
+    with pytest.raises(InvalidInput, match=r"forward\(tokens, targets\) return a loss"):
+        check_vocabulary(spec, 256)
 
 
 def test_the_hash_of_code_covers_its_files_and_not_their_folder(

@@ -296,7 +296,7 @@ def test_mups_own_rule_of_an_update_scale_cancels_its_growth() -> None:
     for scale in get_args(UpdateScale):
         spec = replace(MUON, update_scale=scale)
         assert mup.spectral_exponent(spec) == 0
-        assert mup.spectral_exponent(replace(spec, muon_lr_rule=mup.SPECTRAL[scale])) == 0
+        assert mup.spectral_exponent(replace(spec, muon_lr_rule=mup.SPECTRAL_LR_RULE[scale])) == 0
     assert mup.spectral_exponent(replace(MUON, parametrisation="mup-paper")) == -0.5
     assert mup.spectral_exponent(replace(MUON, parametrisation="standard")) == 0.5
 

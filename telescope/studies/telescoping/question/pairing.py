@@ -90,7 +90,7 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
         "doubling of width (arXiv 2512.05620, app. G)"
     )
     as_published = (
-        spec.parametrisation == "mup-paper" and rule == mup.OWN_MUON_LR_RULE["mup-paper"][scale]
+        spec.parametrisation == "mup-paper" and rule == mup.DEFAULT_MUON_LR_RULE["mup-paper"][scale]
     )
     if as_published:
         yield Objection(
@@ -99,9 +99,8 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
             f"the paper's own pair, which later work contradicts: {reason}",
         )
     else:
-        yield Objection(
-            "optimizer_options.muon_lr_rule", rule, reason, Refusal(f"use {mup.SPECTRAL[scale]}")
-        )
+        remedy = Refusal(f"use {mup.SPECTRAL_LR_RULE[scale]}")
+        yield Objection("optimizer_options.muon_lr_rule", rule, reason, remedy)
 
 
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
