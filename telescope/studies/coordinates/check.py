@@ -82,7 +82,7 @@ def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
     verdict, finding = check_verdict(plan, layers, seeds, diverged)
-    because = CheckReason(finding, plan.reduced)
+    because = CheckReason(finding, plan.reduced if trials else None)
     causes = misfits(*plan.ends) if verdict == "fail" else ()
     return CoordinateReport(
         verdict=verdict,

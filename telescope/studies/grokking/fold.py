@@ -1,7 +1,7 @@
 """The fold of a grokking study: its cells replayed over the completed trials.
 
-In each cell, an optimizer first needs hyperparameters: those that all share, or those of its own
-search. Then it has a run per seed. Cells and optimizers do not wait for each other.
+In each cell, an optimizer first needs hyperparameters: those that all optimizers share, or those of
+its own search. Then it has a run per seed. Cells and optimizers do not wait for each other.
 
 Parts: `ArmProgress`, an optimizer in a cell · `CellProgress` · `StudyProgress` and `progress`.
 """

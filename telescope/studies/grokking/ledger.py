@@ -70,7 +70,7 @@ def data_assumptions(question: Question) -> Iterator[Assumption]:
     """The tasks, the runs and the definition of generalising."""
     runs = question.runs
     as_printed = all(
-        table.train_share is None and table.task not in ("sub", "table")
+        table.share == table.facts.train_share and table.task not in ("sub", "table")
         for table in question.tables
     )
     shares = ", ".join(f"{table.task} {table.share:g}" for table in question.tables)
