@@ -139,7 +139,8 @@ class Given:
     interpolated hyperparameters. A batch outside the range of the given batches gets the values of
     the nearest given batch. The report states the source of each batch's values."""
     lr: Positive
-    """Learning rate at the base width. In a Muon run, this is Muon's learning rate, and AdamW's is
+    """Learning rate at the base width; under `lr_convention: absolute`, before it is multiplied by
+    the factor for the width. In a Muon run, this is Muon's learning rate, and AdamW's is
     `adamw_lr_ratio` times this value."""
     weight_decay: NonNegative = 0.1
     """Weight decay at the base width."""

@@ -4,8 +4,9 @@ A study compares Muon with AdamW on small tasks whose full table of questions is
 addition modulo 97. A *cell* is a task together with a softmax; each cell is a comparison of its
 own, with the same seeds for both optimizers.
 
-Parts: `GrokkingOptions` · `GrokkingRuns`, the length of runs · `Fixed` and
-`HyperparameterSearch`, the two sources of hyperparameters · `GrokkingLimits` · `Question`.
+Parts: `GrokkingOptions`, the optimizers' options · `GrokkingRuns`, the batches, length and
+evaluations of runs · `Fixed` and `HyperparameterSearch`, the two sources of hyperparameters ·
+`GrokkingLimits` · `Question`.
 """
 
 from dataclasses import field
