@@ -18,7 +18,7 @@ A telescope job may compare several variants, which are models or texts. Such a 
 hyperparameters of the variant that differs from the study in the fewest fields.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,8 +42,9 @@ def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:
     """Return the study with hyperparameters from the jobs that it names.
 
     A study that names no jobs, or already has the values, is returned unchanged. Raises
-    InvalidInput if a job cannot supply hyperparameters (`supplied_values`), or if there is an
-    optimizer of the study for which no job has a result.
+    InvalidInput if a job cannot supply hyperparameters (`supplied_values`), if two jobs supply them
+    for the same optimizer and batch, or if there is an optimizer of the study for which no job has
+    a result.
     """
     fill_in = FILLERS.get(study.kind.name)
     return study.kind.of(fill_in(study.question, store)) if fill_in else study
@@ -65,6 +66,7 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
             problems += [
                 replace(problem, field=f"from_jobs.jobs.{i}") for problem in error.problems
             ]
+    problems += repeated_values(hyperparameters)
     supplied = {values.optimizer for values in hyperparameters}
     missing = [optimizer for optimizer in question.optimizers if optimizer not in supplied]
     if not problems and missing:
@@ -74,6 +76,18 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
     if problems:
         raise InvalidInput.because(tuple(problems))
     return replace(question, given=tuple(hyperparameters))
+
+
+def repeated_values(given: Sequence[Given]) -> Iterator[Problem]:
+    """Yield a problem for all values after the first for an optimizer and batch."""
+    jobs: dict[tuple[str, int], str] = {}
+    for values in given:
+        key = values.optimizer, values.batch_tokens
+        if key in jobs:
+            at = f"{values.optimizer} at batch {values.batch_tokens}"
+            message = f"jobs {jobs[key]} and {values.job} both have a result for {at}; name one"
+            yield Problem("from_jobs.jobs", message)
+        jobs.setdefault(key, values.job)
 
 
 def supplied_values(study: ComputeTimeQuestion, job_id: str, store: Store) -> Iterator[Given]:

@@ -78,7 +78,7 @@ class StepCost:
         if not problems and self.batch_tokens % self.sequence_tokens:
             message = (
                 f"must be a multiple of sequence_tokens ({self.sequence_tokens}); "
-                "round it to a multiple"
+                "round it up to a multiple"
             )
             problems = (Problem("batch_tokens", message, self.batch_tokens),)
         if problems:

@@ -21,9 +21,10 @@ workers. A test asserts that both loops give the same report. Each kind of study
 this folder, listed in `telescope.studies.registry`.
 
 In reading order: `kind`, the interface of every kind · `endings`, reasons that kinds share ·
-`ranges`, of hyperparameters in documents · `problems`, of documents · `coordinates`, a test of a
-parametrisation · `forecast`, parts of cost forecasts · `style`, colours of pictures ·
-`telescoping`, `compute_time` and `grokking`, the kinds · `registry`, the list of kinds.
+`ranges`, the type of hyperparameter ranges in documents · `problems`, pydantic's errors as problems
+· `coordinates`, a test of a parametrisation · `forecast`, parts of cost forecasts · `style`,
+colours of pictures · `telescoping`, `compute_time` and `grokking`, the kinds · `registry`, the list
+of kinds.
 """
 
 from collections.abc import Callable, Iterable

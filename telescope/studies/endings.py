@@ -1,7 +1,7 @@
 """The reasons that reports of several kinds give while a study has no answer: the study ended
 prematurely, or runs are still pending.
 
-Parts: `StudyStopped`, `RunsPending` · `unfinished`, the one that applies · `unfinished_words`.
+Parts: `StudyStopped`, `RunsPending` · `unfinished`, the reason that applies · `unfinished_words`.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def unfinished(ended: Ended | None, pending: bool) -> Unfinished | None:
 
 
 def unfinished_words(reason: Unfinished) -> str:
-    """The text of such a reason."""
+    """The text of the reason why a study has no answer."""
     match reason:
         case StudyStopped(by=cause, detail=detail):
             return end_text(cause, detail)

@@ -1,7 +1,8 @@
 """The answer to any target loss: the tokens, steps and hours that each optimizer needs to reach it.
 
-A *course* is loss against tokens, for one optimizer, batch size and seed. `Analysis.of` reads and
-smooths all courses once. The methods of the analysis then answer any target loss. The statistics
+A *course* is loss against tokens, for one optimizer, batch size and seed. `Analysis.of` reads all
+courses once, and smooths them under the reading constant. The methods of the analysis then answer
+any target loss. The statistics
 come from `telescope.statistics`: `tokens_to_loss` (the tokens at which each course crosses the
 target loss), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio` and
 `frontier`. The module `tables` turns the statistics into rows.
@@ -76,7 +77,7 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """All courses of a study, smoothed; they can be read at any target loss."""
+    """All courses of a study, which can be read at any target loss."""
 
     question: Question
     courses: Smoothed

@@ -134,8 +134,8 @@ def answer_sentence(ratio: RatioAnswer) -> str:
     values = [row.ratio for row in ratio.rows if row.ratio is not None and row.pairs]
     if not values:
         return (
-            "the ratios are bounds, because there is no batch at which all runs of both optimizers "
-            "reached the loss"
+            "the ratios may be only bounds, because every batch has a run that gives only a bound, "
+            "or no seed with which both optimizers reached the loss"
         )
     span = f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
     clear = [row for row in ratio.rows if row.muon is not Standing.UNRESOLVED]
@@ -149,9 +149,12 @@ def answer_sentence(ratio: RatioAnswer) -> str:
         case Direction.UNRESOLVED:
             return f"{text}; it is not resolved whether the ratio rises or falls with the batch"
         case None:
+            start = ratio.trend_from_batch_tokens
             cause = (
-                "a trend needs two batches, from the larger critical batch on, at which runs of "
-                "both optimizers reached the loss"
+                "the tokens of at least one optimizer do not rise within its settled batches"
+                if start is None
+                else f"a trend needs two batches from {start:.0f} tokens on at which both "
+                "optimizers reached the loss with the same seed"
             )
             return f"{text}; whether the advantage lasts is unknown, because {cause}"
 
@@ -167,17 +170,18 @@ def verdict(
         return "unresolved", reason
     if doubts := tuple(answer_doubts(question, study_progress, targets)):
         return "unresolved", Doubted(doubts=doubts)
-    return "resolved", Resolved(tuned=question.tuning is not None, jobs=source_jobs(question))
+    return "resolved", Resolved(tuned=question.tuning is not None, jobs=source_jobs(question.given))
 
 
 def answer_doubts(
     question: Question, study_progress: StudyProgress, targets: Sequence[AtTarget]
 ) -> Iterator[Doubt]:
-    """The doubts about an answer. If several batches have the same doubts about their
-    hyperparameters, these doubts are given once."""
+    """The doubts about an answer. A doubt about the hyperparameters of several batches is given
+    once."""
     batches = [batch for batch in study_progress.batches if batch.setting]
-    for doubts in dict.fromkeys(batch.setting.doubts for batch in batches if batch.setting):
-        yield from doubts
+    yield from dict.fromkeys(
+        doubt for batch in batches if batch.setting for doubt in batch.setting.doubts
+    )
     if extrapolated := [
         batch for batch in batches if batch.setting and batch.setting.source == "extrapolated"
     ]:

@@ -26,7 +26,7 @@ from telescope.studies.compute_time.tuning import (
     BEYOND,
     BatchHyperparameters,
     first_rates,
-    most_points,
+    most_search_runs,
     search_spec,
     weight_decays_to_compare,
 )
@@ -98,7 +98,7 @@ def trials_upper_bound(question: Question) -> int:
     stages = 1 + (runs.doublings if question.lowest is not None else 0)
     per_course = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
     per_batch = question.seeds * per_course + 1
-    searches = len(question.tuned_batches) * most_points(tuning) if tuning else 0
+    searches = len(question.tuned_batches) * most_search_runs(tuning) if tuning else 0
     return len(question.optimizers) * (len(question.batches) * per_batch + searches)
 
 

@@ -94,7 +94,8 @@ def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Probl
     context = question.data.context
     if batch % micro:
         message = (
-            f"does not divide batch {batch}; use a divisor of every larger batch, or leave it out"
+            f"does not divide batch {batch}; use a divisor of every larger batch that is a "
+            f"multiple of the context, {context} tokens, or leave it out"
         )
         yield Problem("runs.micro_batch_tokens", message, micro)
     elif micro % context:
@@ -159,7 +160,8 @@ def rate_problems(tuning: Tuning) -> Iterator[Problem]:
         or len(set(first_rates(tuning))) < lr.points
     ):
         points = f"{lr.points} points between {lr.low:g} and {lr.high:g}"
-        fewer = "use fewer, or " if math.log2(lr.high / lr.low) * OCTAVE_PARTS >= 2 else "use "
+        room = math.log2(lr.high / lr.low) * OCTAVE_PARTS
+        fewer = "use fewer, or " if room >= 2 and lr.points > 3 else "use "
         message = f"{points} are too close together; {fewer}a wider range"
         yield Problem("tuning.lr.points", message, lr.points)
 
@@ -178,12 +180,13 @@ def given_problems(question: Question) -> Iterator[Problem]:
 
 def budget_problems(question: Question) -> Iterator[Problem]:
     """Problems of the number and length of runs."""
-    longest = steps_of(question.runs.tokens, question.batches[0]) << question.runs.doublings
+    doublings = question.runs.doublings if question.lowest is not None else 0
+    longest = steps_of(question.runs.tokens, question.batches[0]) << doublings
     if longest > MOST_STEPS:
+        fewer = "larger batches, or fewer doublings" if doublings else "or larger batches"
         message = (
-            f"gives a run of {longest} steps at the smallest batch after {question.runs.doublings} "
-            f"doublings, and the limit is {MOST_STEPS}; use fewer tokens, larger batches, or fewer "
-            "doublings"
+            f"gives a run of {longest} steps at the smallest batch after {doublings} doublings, "
+            f"and the limit is {MOST_STEPS}; use fewer tokens, {fewer}"
         )
         yield Problem("runs.tokens", message, question.runs.tokens)
         return

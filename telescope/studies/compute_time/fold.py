@@ -52,7 +52,7 @@ class BatchProgress:
     optimizer: OptimizerName
     batch_tokens: int
     setting: RunSetting | None  # None until the hyperparameters are known
-    courses: tuple[Course, ...]  # one per seed
+    courses: tuple[Course, ...]  # one per seed; empty without a setting
     timed: Trial | None  # the run that times a step; None until it is completed
     # runs that can start now, including the run that times a step; empty without a setting
     missing: tuple[TrialSpec, ...]

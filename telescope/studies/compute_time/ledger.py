@@ -9,12 +9,14 @@ from collections.abc import Sequence
 
 from telescope.parametrisation.mup import UNDECAYED
 from telescope.studies.compute_time.fold import BatchProgress, StudyProgress
-from telescope.studies.compute_time.question import Question
+from telescope.studies.compute_time.question import Given, Question
 from telescope.studies.compute_time.report import LedgerEntry
 from telescope.studies.compute_time.tuning import weight_decays_to_compare
 from telescope.studies.compute_time.wording import doubts_words, origin_words
 from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
+
+PRECISION = "float32; on GPUs, bfloat16 in forward and backward passes"
 
 
 def ledger_entry(
@@ -29,11 +31,12 @@ def ledger_entry(
     used = unique_trials(searched, *map(trials_of_batch, batches))
     rates = [trial.spec.optimizer.lr for trial in searched]
     tuning, runs = question.tuning, question.runs
+    given = [values for values in question.given if values.optimizer == optimizer]
     warmup_tokens = runs.warmup_tokens or round(runs.tokens / 20)
     newton_schulz = f"; Newton-Schulz in {question.optimizer_options.newton_schulz_dtype}"
     return LedgerEntry(
         optimizer=optimizer,
-        hyperparameters="tuned here" if tuning else origin_words(source_jobs(question)),
+        hyperparameters="tuned here" if tuning else origin_words(source_jobs(given)),
         tuning_trials=len(searched),
         tuned_batches=question.tuned_batches,
         lr_low=min(rates, default=None),
@@ -47,7 +50,7 @@ def ledger_entry(
         seeds=question.seeds,
         schedule=f"{runs.reading}, warm-up of {warmup_tokens} tokens",
         fixed=fixed_hyperparameters(question, optimizer),
-        precision=f"float32{newton_schulz if optimizer == 'muon' else ''}",
+        precision=f"{PRECISION}{newton_schulz if optimizer == 'muon' else ''}",
         trials=len(used),
         diverged=sum(trial.diverged for trial in used),
         tokens=sum(map(tokens_after_branch, used)),
@@ -71,9 +74,9 @@ def fixed_hyperparameters(question: Question, optimizer: OptimizerName) -> str:
     )
 
 
-def source_jobs(question: Question) -> tuple[str, ...]:
-    """The ids of the jobs that hyperparameters were taken from."""
-    return tuple(dict.fromkeys(values.job for values in question.given if values.job))
+def source_jobs(given: Sequence[Given]) -> tuple[str, ...]:
+    """The ids of the jobs that these hyperparameters were taken from."""
+    return tuple(dict.fromkeys(values.job for values in given if values.job))
 
 
 def trials_of_batch(batch: BatchProgress) -> tuple[Trial, ...]:

@@ -11,8 +11,8 @@
   batch B*, by the piecewise form of the fit. Beyond B*, the optimizer's tokens rise. A shaded band
   covers the interval of B* if both ends are known.
 
-In the last two panels, values have 90 % intervals, and values that are bounds have hollow markers.
-If an interval lacks an end, an arrow stands for this end.
+In the last two panels, values have 90 % intervals, and values that are or may be bounds have hollow
+markers. If an interval lacks an end, an arrow stands for this end.
 
 Colour-blind readers can tell the colours and markers apart.
 """
@@ -45,6 +45,7 @@ MARKERS: dict[OptimizerName, str] = {"muon": "o", "adamw": "s"}
 RATIO = "#009e73"
 ARROW = 1.35  # the factor from a bound to the head of its arrow
 LEGEND = {"fontsize": 8, "frameon": False, "loc": "best", "labelcolor": INK}
+NO_HOURS = "hours need a step time and a run that did not diverge, at the same batch"
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -72,7 +73,7 @@ def _draw_frontier(axes: Axes, answer: FrontierAnswer) -> None:
     rows = [row for row in answer.rows if row.hours is not None]
     _set_style(axes, "hours against devices", "number of devices", "hours to the loss")
     if not rows:
-        return _draw_note(axes)
+        return _draw_note(axes, NO_HOURS)
     for name in COLOURS:
         _draw_optimizer(axes, name, [row for row in rows if row.optimizer == name])
     axes.plot([], [], "o", color=INK, ms=6, label="step time measured")
@@ -107,9 +108,9 @@ def _draw_optimizer(axes: Axes, name: OptimizerName, rows: Sequence[FrontierRow]
     dominated = [row for row in rows if not (row.on_frontier or row.bound)]
     _draw_points(axes, name, dominated, size=4, alpha=0.3)
     for row in rows:
-        if row.bound:
-            factor = ARROW if row.censored else 1 / ARROW
-            _draw_arrow(axes, (row.devices, row.hours or 0.0), factor, colour, alpha=0.5)
+        for is_bound, factor in ((row.censored, ARROW), (row.early, 1 / ARROW)):
+            if is_bound:
+                _draw_arrow(axes, (row.devices, row.hours or 0.0), factor, colour, alpha=0.5)
 
 
 def _draw_points(
@@ -150,7 +151,9 @@ def _draw_ratio(axes: Axes, answer: RatioAnswer) -> None:
         axes.axvline(start, color=RATIO, lw=1, ls=":", label=label)
     axes.plot([], [], "o-", color=RATIO, ms=6, label="ratio with its 90 % interval")
     if any(row.pairs == 0 for row in rows):
-        axes.plot([], [], "o", color="white", mec=RATIO, ms=6, label="ratio that is only a bound")
+        axes.plot(
+            [], [], "o", color="white", mec=RATIO, ms=6, label="ratio that may be only a bound"
+        )
     axes.margins(y=0.2)  # room for the legend
     axes.legend(**LEGEND)
     _set_batch_axis(axes)
@@ -198,7 +201,7 @@ def _draw_critical_batch(axes: Axes, summary: BatchSummary) -> None:
             title = OPTIMIZER_TITLES[name]
             label = f"critical batch B* of {title}: {_short(law.batch_tokens)} tokens"
             axes.axvline(law.batch_tokens, color=COLOURS[name], lw=1.2, ls="--", label=label)
-            if law.low is not None and law.high is not None:
+            if law.low and law.high is not None:
                 axes.axvspan(law.low, law.high, color=COLOURS[name], alpha=0.12, lw=0)
 
 

@@ -76,7 +76,8 @@ class Runs:
     doublings: Annotated[int, Field(ge=0, le=8)] = 2
     """Maximal number of times that the length of the runs is doubled. The length at a batch and
     seed is doubled until a run there reaches the lowest target loss. Under the reading constant,
-    the run must reach a loss 3 % below the lowest target loss."""
+    the run must reach a loss 3 % below the lowest target loss. No length is doubled after a run at
+    a constant learning rate has diverged."""
     reading: Reading = "constant"
     """How losses are read off runs. `constant` reads them along the curve of a run at a constant
     learning rate. `cooldown` reads them at the end of cooldowns, which branch off such a run and
@@ -138,8 +139,9 @@ class Given:
     interpolated hyperparameters. A batch outside the range of the given batches gets the values of
     the nearest given batch. The report states the source of each batch's values."""
     lr: Positive
-    """Learning rate at the base width. In a Muon run, this is Muon's learning rate; AdamW's is a
-    multiple of it, `adamw_lr_ratio`."""
+    """Learning rate at the base width; under `lr_convention: absolute`, before it is multiplied by
+    the factor for the width. In a Muon run, this is Muon's learning rate, and AdamW's is
+    `adamw_lr_ratio` times this value."""
     weight_decay: NonNegative = 0.1
     """Weight decay at the base width."""
     job: str = ""
@@ -245,7 +247,8 @@ class Question:
     given: tuple[Given, ...] = ()
     """Hyperparameters that are already known, for at least one batch of each optimizer."""
     from_jobs: FromJobs | None = None
-    """Telescope jobs that have succeeded and whose answers give the hyperparameters."""
+    """Telescope jobs that have succeeded and whose answers give the hyperparameters. Ignored if
+    `given` is set."""
     seeds: Count = 2
     """Number of seeds per optimizer and batch. All optimizers use the same seeds, so they read the
     same data in the same order. Intervals need at least two seeds."""

@@ -31,8 +31,8 @@ class OptimizerBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class EveryRateDiverged:
-    """In the search for hyperparameters at a batch, at least one run diverged at every learning
-    rate."""
+    """In the search for hyperparameters at a batch, every learning rate had at least one run that
+    diverged."""
 
     code: Literal["every_rate_diverged"] = "every_rate_diverged"
     batch_tokens: int

@@ -159,8 +159,8 @@ class RatioRow:
     gap_tokens: float | None  # AdamW's tokens minus Muon's
     gap_low: float | None
     gap_high: float | None
-    # number of seeds with which both optimizers reached the loss at a settled batch; 0 if the ratio
-    # and the gap are bounds
+    # number of seeds with which both optimizers reached the loss, if the batch is settled for both;
+    # with 0 pairs, the ratio and the gap may be only bounds
     pairs: int
     muon: Standing  # whether Muon needs fewer tokens (ahead) or more (behind), if this is resolved
 

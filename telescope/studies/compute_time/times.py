@@ -43,7 +43,7 @@ def step_of(setting: RunSetting) -> StepCost:
 
 def measured_step_seconds(timed: Trial | None) -> float | None:
     """Seconds per step on one worker, from the run that timed a step. None if there is no such run
-    yet."""
+    yet, or if it diverged."""
     return timed.metrics.get("step_seconds") if timed else None
 
 

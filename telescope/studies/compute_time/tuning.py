@@ -14,9 +14,10 @@ vertex is chosen.
 Learning rates in a grid are in *octaves*: the log2 of the learning rate.
 
 A batch between two tuned batches gets interpolated values: log lr and log weight decay are linear
-in log batch. A batch outside the range of the tuned batches gets the values of the nearest tuned
-batch. The `source` of the values states where they come from. Batches whose hyperparameters are
-given in the document are treated like tuned batches.
+in log batch. If one of the two weight decays is 0, the nearer one is used. A batch outside the
+range of the tuned batches gets the values of the nearest tuned batch. The `source` of the values
+states where they come from. Batches whose hyperparameters are given in the document are treated
+like tuned batches.
 
 Parts: `Candidates` · `SearchProgress` · `RateSweep` · `search_progress`, at a tuned batch ·
 `hyperparameters_at`, at any batch.
@@ -56,8 +57,8 @@ BEYOND = 2  # points that one extension adds to a grid
 
 @dataclass(frozen=True)
 class Candidates:
-    """What all runs of a search have in common: the optimizer except its learning rate and weight
-    decay, the model and the data."""
+    """What all runs of a search have in common: the model, the data, and the optimizer except for
+    its learning rate and weight decay."""
 
     optimizer: OptimizerSpec
     model: ModelSpec
@@ -291,7 +292,7 @@ def interpolated_rate(left: float, right: float, share: float) -> float:
     return from_octaves((1 - share) * math.log2(left) + share * math.log2(right))
 
 
-def most_points(tuning: Tuning) -> int:
+def most_search_runs(tuning: Tuning) -> int:
     """The largest number of runs of a search at one batch, with all seeds, weight decays and
     extensions."""
     extensions = tuning.extensions if tuning.lr.extend else 0

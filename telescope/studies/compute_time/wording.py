@@ -51,7 +51,7 @@ def doubt_words(doubt: Doubt) -> str:
     match doubt:
         case EveryRateDiverged(batch_tokens=batch, lr_low=low, lr_high=high):
             rates = f"every learning rate from {low:.3g} to {high:.3g}"
-            return f"at batch {batch}, at least one run diverged at {rates}"
+            return f"at batch {batch}, {rates} has at least one run that diverged"
         case BestAtEdge(batch_tokens=batch, edge=edge, lr=lr):
             return f"the best learning rate at batch {batch} is the {edge}est tried, {lr:.3g}"
         case Reservation(mark=mark):

@@ -1,9 +1,9 @@
 """The likely causes of a failed coordinate check: scaling rules of the parametrisation that do not
 fit.
 
-A scaling rule states how a learning rate (lr) changes with width: it is proportional to a power of
-m, the width divided by the base width. The exponent of the rule is compared with the exponent that
-keeps the effect of an update constant in size. There is a rule for each of three *roles* of
+A scaling rule states how a learning rate (lr) changes with width: the lr is proportional to a power
+of m, the width divided by the base width. The exponent of the rule is compared with the exponent
+that keeps the effect of an update constant in size. There is a rule for each of three *roles* of
 parameters: hidden matrices, the readout (the output head) and the embedding. The *multiplier* of
 the readout or of the embedding is the factor on the output of this layer.
 
@@ -63,7 +63,8 @@ def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
     """The exponents for hidden matrices, readout and embedding, from the learning rates and
-    multipliers of two runs. If the embeddings are tied, there is no readout."""
+    multipliers of two runs. A role without parameters is left out: with tied embeddings, the
+    readout."""
     octaves = math.log2(wide.model.width / narrow.model.width)
     narrow_groups, wide_groups = groups_of(narrow), groups_of(wide)
 

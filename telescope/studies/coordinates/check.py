@@ -19,7 +19,7 @@ exponent, of either sign, that passes.
 The check cannot see effects that need weight decay or many steps. The late check can see them
 (`telescope.studies.telescoping.answer.late`).
 
-Parts: `CoordinateReport` · `assess`, the verdict · `step`, what to run next · `carry_out`, `check`,
+Parts: `CoordinateReport` · `assess`, the report · `step`, what to run next · `carry_out`, `check`,
 a whole check in this process. The runs are in `design`.
 """
 
@@ -82,7 +82,7 @@ def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
     verdict, finding = check_verdict(plan, layers, seeds, diverged)
-    because = CheckReason(finding, plan.reduced)
+    because = CheckReason(finding, plan.reduced if trials else None)
     causes = misfits(*plan.ends) if verdict == "fail" else ()
     return CoordinateReport(
         verdict=verdict,
@@ -200,7 +200,7 @@ def carry_out(
 
 def check(base: TrialSpec, target_width: int) -> CoordinateReport:
     """Check the parametrisation of `base`, a trial at the base width, in this process. The check
-    trains models at the base width and at wider widths, up to `target_width`. If these widths are
-    too few, it also trains narrower models. For example:
+    trains models at the base width and at up to three doublings of this width that do not exceed
+    `target_width`. If these widths are too few, it also trains narrower models. For example:
     `check(spec, target_width=1024).verdict`."""
     return carry_out(design(base, target_width), train_one)

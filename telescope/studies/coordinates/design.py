@@ -18,13 +18,14 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
 FEWEST_WIDTHS = 4  # fewest widths for a verdict
-SEEDS, FEWEST_SEEDS = 3, 2  # number of first seeds: of a full check, and of the smallest check
+SEEDS, FEWEST_SEEDS = 3, 2  # number of seeds at first, in a full and in the smallest check
 MORE_SEEDS = 5  # most seeds if the verdict after the first seeds is unresolved
-STEPS, FEWEST_STEPS = 8, 4  # number of steps: of a full check, and of the smallest check
+STEPS, FEWEST_STEPS = 8, 4  # number of steps, in a full and in the smallest check
 WINDOWS = 8  # most sequences, of the context's length, in the fixed batch
-# the check's budget is this share of the job's FLOPs or this many seconds, whichever is more
-SHARE_OF_JOB, SECONDS = 0.02, 30.0
-SHARE_OF_LIMIT = 0.1  # the budget is at most this share of limits.max_flops
+# the check's budget is this share of the ladder's expected FLOPs, or the FLOPs of this many seconds
+# at FLOPS_PER_SECOND, whichever is more
+SHARE_OF_LADDER, SECONDS = 0.02, 30.0
+SHARE_OF_LIMIT = 0.1  # the budget is at most this share of the ladder's part of limits.max_flops
 FLOPS_PER_SECOND = 5e10  # nominal speed of a CPU core; plans may not depend on measured speeds
 
 
@@ -105,20 +106,20 @@ def can_be_built(model: AnyModel, width: int, parametrisation: Parametrisation) 
 
 
 def design(
-    base: TrialSpec, target_width: int, job_flops: float = math.inf, max_flops: float = math.inf
+    base: TrialSpec, target_width: int, ladder_flops: float = math.inf, max_flops: float = math.inf
 ) -> Design:
     """The design of a ladder's check, from a trial at the base width.
 
-    `job_flops` is the expected cost of the whole job, and `max_flops` is the job's limit. The
-    check's budget follows from both. If the budget is too small for three seeds at first, the check
-    has two. If the budget is too small for two seeds, the check has fewer steps, and again as many
-    seeds as the budget allows. If the budget is too small for two seeds with fewer steps, the check
-    has no seeds, so it is skipped.
+    `ladder_flops` is the expected cost of the ladder, and `max_flops` is the ladder's part of the
+    job's limit. The check's budget follows from both. If the budget is too small for three seeds at
+    first, the check has two. If the budget is too small for two seeds, the check has fewer steps,
+    and again as many seeds as the budget allows. If the budget is too small for two seeds with
+    fewer steps, the check has no seeds, so it is skipped.
     """
     widths = widths_of(
         base.model, base.model.base_width, target_width, base.optimizer.parametrisation
     )
-    share = max(SHARE_OF_JOB * job_flops, SECONDS * FLOPS_PER_SECOND)
+    share = max(SHARE_OF_LADDER * ladder_flops, SECONDS * FLOPS_PER_SECOND)
     budget_flops = min(share, SHARE_OF_LIMIT * max_flops)
     for steps in (STEPS, FEWEST_STEPS):
         seed_flops = math.fsum(trial_flops(check_run(base, width, 0, steps)) for width in widths)

@@ -1,7 +1,7 @@
 """The text of a coordinate check's reason, and of the scaling rules that do not fit. No decision
 depends on these texts.
 
-Parts: `words`, of a reason · `cause_words`, of the rules that do not fit.
+Parts: `words`, the text of a reason · `cause_words`, the text of the rules that do not fit.
 """
 
 from collections.abc import Sequence

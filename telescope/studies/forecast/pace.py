@@ -100,7 +100,7 @@ def encoded_columns(points: Sequence[Measurement]) -> bytes:
 @dataclass(frozen=True)
 class Machine:
     """The facts about a machine that determine how long a study takes there, and how much disk
-    space."""
+    space it needs."""
 
     rates: tuple[MeasuredRate, ...] = ()  # rates of earlier trials, the latest first
     slots: int | None = None  # number of trials that run at once; None if unknown

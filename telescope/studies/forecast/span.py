@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """A forecast quantity: its expected value, and its least and greatest possible values."""
+    """A forecast quantity: its expected value, and a lower and an upper value under the assumptions
+    of the forecast."""
 
     least: float
     expected: float

@@ -8,8 +8,8 @@ questions and answers, and compares the times after which they answer the held-o
   `assumptions`: values and their origin · `reasons`: the reasons for verdicts · `wording`: the text
   of reasons
 - `runs`, `search`, `fold`: the runs that the study needs
-- `comparison`, `run_rows`: the rows of the report · `ledger`: the tuning and training of each
-  optimizer, and the assumptions · `answer`: the report
+- `comparison`: the comparison of the optimizers in a cell · `run_rows`: the rows of single runs ·
+  `ledger`: the tuning and training of each optimizer, and the assumptions · `answer`: the report
 - `bill`: the expected cost · `checks`: the problems of a document · `plot`: the picture · `kind`:
   the functions of these modules, as one `Kind` value
 """

@@ -16,5 +16,6 @@ class Assumption:
 
 
 def public(value: object, public_value: object) -> ValueOrigin:
-    """The origin of a value that the paper leaves open and its public code has."""
+    """The origin of a value that the paper leaves open: its public code if the value is the same
+    there, and otherwise this study."""
     return "public code" if value == public_value else "ours"

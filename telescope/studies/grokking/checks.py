@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from telescope.errors import Problem
 from telescope.studies.grokking.bill import most_trials
 from telescope.studies.grokking.question import MOST_TRIALS, HyperparameterSearch, Question
-from telescope.studies.grokking.search import first_axes
+from telescope.studies.grokking.search import first_axes, in_octaves
 from telescope.trials.lattice import OCTAVE_PARTS
 from telescope.trials.table import TableSpec
 
@@ -120,13 +120,15 @@ def tuning_problems(tuning: HyperparameterSearch) -> Iterator[Problem]:
     elif (room := math.log2(lr.high / lr.low) * OCTAVE_PARTS) < lr.points - 1 or len(
         set(first_axes(tuning, "adamw")["lr"])
     ) < lr.points:
-        remedy = "use fewer, or widen the range" if room >= 1 and lr.points > 2 else "widen it"
+        fewer = "use fewer, or " if room >= 1 and lr.points > 2 else ""
         points = f"{lr.points} points in the range {lr.low:g} to {lr.high:g}"
-        yield Problem("tuning.lr.points", f"{points} are too close together; {remedy}", lr.points)
+        message = f"{points} are too close together; {fewer}widen the range"
+        yield Problem("tuning.lr.points", message, lr.points)
     for name in ("weight_decay", "adamw_lr_ratio"):
         values = getattr(tuning, name)
-        if len(set(values)) < len(values):
-            yield Problem(f"tuning.{name}", "names a value twice; name each once", list(values))
+        if len(set(in_octaves(values))) < len(values):
+            message = "has values that are less than about 1 % apart; leave one of them out"
+            yield Problem(f"tuning.{name}", message, list(values))
 
 
 def budget_problems(question: Question) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """The comparison of Muon with AdamW in a cell, from the times of its runs.
 
-A time is the number of steps at an evaluation. The claim rests on the ratio of restricted means and
-on the paired permutation test of it; all other tests stand beside them.
+A time is that of an evaluation, in steps, FLOPs or seconds. The verdict rests on the paired
+permutation test of the ratio of restricted means, in steps. Other tests are only reported.
 
 Parts: `PairedTimes`, the paired times of a cell · `Comparison` and `compared` · `cell_reason`.
 """
@@ -62,13 +62,15 @@ class Comparison:
 
     steps: PairedTimes
     ratios: tuple[tuple[Unit, Estimate], ...]  # AdamW's restricted mean divided by Muon's
-    least: float  # the ratio in steps with AdamW's times as early, and Muon's as late, as may be
+    # bounds of the ratio in steps, since an event lies between two evaluations: for `least`, the
+    # times of AdamW are those of the earlier evaluation; for `most`, the times of Muon
+    least: float
     most: float
     test: TestResult
     ranks: MannWhitney
     log_rank: LogRank | None
-    # of Muon relative to AdamW; None if a run is censored, since equal budgets would look like
-    # equal times
+    # spread of Muon's times relative to AdamW's; None if a run is censored, since equal budgets
+    # would look like equal times
     spread: SpreadRatio | None
     pairs_needed: int | None
 
@@ -88,8 +90,9 @@ def pairs_of(
     unit: Unit,
     earliest: tuple[bool, bool] = (False, False),
 ) -> PairedTimes:
-    """The paired times in a unit; `earliest` says, for AdamW and for Muon, whether the evaluation
-    before counts. A run that did not reach the event is censored at its end."""
+    """The paired times in a unit. `earliest` says, for AdamW and for Muon, whether times are those
+    of the evaluation before the one at which the event was found. A run that did not reach the
+    event is censored at the end of its budget."""
     adamw, muon = (
         durations([pair[arm] for pair in timings], event, unit, early)
         for arm, early in enumerate(earliest)
@@ -100,7 +103,8 @@ def pairs_of(
 def durations(
     runs: Sequence[RunTiming], event: EventName, unit: Unit, earliest: bool = False
 ) -> Durations:
-    """The times of runs in a unit; a run that did not reach the event is censored at its end."""
+    """The times of runs in a unit; a run that did not reach the event is censored at the end of its
+    budget."""
     times = [run.time(event, unit, earliest) for run in runs]
     known = [
         end_of(run, unit) if time is None else time for run, time in zip(runs, times, strict=True)
@@ -109,8 +113,9 @@ def durations(
 
 
 def end_of(run: RunTiming, unit: Unit) -> float:
-    """The end of the budget of a run; a run that diverged would have reached it at its own pace.
-    NaN in seconds, if a reused run reached no milestone: its seconds belong to another job."""
+    """The end of the budget of a run, extrapolated at the run's pace if the run diverged. NaN in
+    seconds if a reused run did not memorise: a reused trial has no seconds of its own, so its pace
+    follows from its milestones."""
     trial = run.trial
     steps = float(trial.spec.horizon.steps)
     if unit == "steps":
@@ -135,7 +140,7 @@ def common_end(adamw: Durations, muon: Durations) -> float:
 def compared(
     timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName, cells: int
 ) -> Comparison:
-    """The comparison of one or more pairs of runs, in one of several cells."""
+    """The comparison of one or more pairs of runs, in one of the study's `cells` cells."""
     steps = pairs_of(timings, event, "steps")
     adamw, muon, until = steps.adamw, steps.muon, steps.until
     ratios = []
@@ -166,7 +171,7 @@ def compared(
 
 
 def finite_or_none(value: float) -> float | None:
-    """The value; None if it is infinite."""
+    """The value; None if it is infinite or nan."""
     return value if math.isfinite(value) else None
 
 

@@ -1,9 +1,10 @@
 """The fold of a grokking study: its cells replayed over the completed trials.
 
-In each cell, an optimizer first needs hyperparameters: those that all share, or those of its own
-search. Then it has a run per seed. Cells and optimizers do not wait for each other.
+In each cell, an optimizer first needs hyperparameters: those that all optimizers share, or those of
+its own search. Then it has a run per seed. Cells and optimizers do not wait for each other.
 
-Parts: `ArmProgress`, an optimizer in a cell · `CellProgress` · `StudyProgress` and `progress`.
+Parts: `ArmProgress`, the progress of an optimizer in a cell · `CellProgress` · `StudyProgress` and
+`progress`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class ArmProgress:
-    """An optimizer in a cell so far."""
+    """The progress of an arm: of an optimizer in a cell."""
 
     optimizer: OptimizerName
     search: SearchProgress | None  # None under the protocol paper
@@ -38,7 +39,7 @@ class ArmProgress:
 
 @dataclass(frozen=True)
 class CellProgress:
-    """A cell so far, with an arm per optimizer."""
+    """The progress of a cell, with an arm per optimizer."""
 
     cell: Cell
     arms: tuple[ArmProgress, ...]
@@ -99,7 +100,7 @@ def progress(question: Question, trials: Sequence[Trial]) -> StudyProgress:
 def arm_progress(
     question: Question, cell: Cell, optimizer: OptimizerName, completed: Mapping[str, Trial]
 ) -> ArmProgress:
-    """An optimizer in a cell, replayed."""
+    """The progress of an optimizer in a cell, replayed over the completed trials."""
     search = None
     if question.protocol == "tuned":
         search = search_progress(question, cell, optimizer, completed)

@@ -70,7 +70,7 @@ def data_assumptions(question: Question) -> Iterator[Assumption]:
     """The tasks, the runs and the definition of generalising."""
     runs = question.runs
     as_printed = all(
-        table.train_share is None and table.task not in ("sub", "table")
+        table.share == table.facts.train_share and table.task not in ("sub", "table")
         for table in question.tables
     )
     shares = ", ".join(f"{table.task} {table.share:g}" for table in question.tables)
@@ -78,7 +78,7 @@ def data_assumptions(question: Question) -> Iterator[Assumption]:
     yield Assumption("generalised", "95 % of the held-out rows", "paper")
     yield Assumption("sustained", f"{runs.sustained_evaluations} evaluations in a row", "ours")
     yield Assumption("memorised", "99 % of the training rows, twice in a row", "ours")
-    yield Assumption("batch", f"{runs.batch_rows} rows", public(runs.batch_rows, 512))
+    yield Assumption("batch", f"at most {runs.batch_rows} rows", public(runs.batch_rows, 512))
     yield Assumption("epochs", f"at most {runs.epochs}", public(runs.epochs, 150))
     yield Assumption("softmax variants", "in the loss alone", "ours")
 

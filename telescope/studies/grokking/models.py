@@ -56,7 +56,7 @@ class GrokkingModel(Preset):
             yield under("optimizer_options", problem)
 
     def assumptions(self) -> Iterator[Assumption]:
-        """The values of the model that the paper leaves open."""
+        """The values of the model, with the origin of each."""
         size = (self.depth, self.width, self.head_dim)
         text = f"{self.depth} blocks, width {self.width}, heads of {self.head_dim}"
         yield Assumption("size", text, public(size, (2, 128, 128)))
@@ -103,7 +103,7 @@ class GrokkingModule(ModuleArchitecture, DescribesInherited):
             yield Problem("optimizer_options.muon_split", message, options.muon_split)
 
     def assumptions(self) -> Iterator[Assumption]:
-        """None: the paper says nothing about a user's module."""
+        """No values, since the paper says nothing about a user's module."""
         return iter(())
 
     def pinned(self, vocab_size: int) -> "GrokkingModule":

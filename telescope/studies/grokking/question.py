@@ -4,8 +4,9 @@ A study compares Muon with AdamW on small tasks whose full table of questions is
 addition modulo 97. A *cell* is a task together with a softmax; each cell is a comparison of its
 own, with the same seeds for both optimizers.
 
-Parts: `GrokkingOptions` · `GrokkingRuns`, the length of runs · `Fixed` and
-`HyperparameterSearch`, the two sources of hyperparameters · `GrokkingLimits` · `Question`.
+Parts: `GrokkingOptions`, the optimizers' options · `GrokkingRuns`, the batches, length and
+evaluations of runs · `Fixed` and `HyperparameterSearch`, the two sources of hyperparameters ·
+`GrokkingLimits` · `Question`.
 """
 
 from dataclasses import field
@@ -52,14 +53,14 @@ class GrokkingRuns:
     """Largest number of epochs of a run. A run that has not generalised by then is a result,
     too."""
     batch_rows: Count = 512
-    """Rows per batch; at most all training rows."""
+    """Rows per batch. If there are fewer training rows, a batch has all of them."""
     evaluate_epochs: Count = 1
     """Number of epochs between evaluations. A milestone is known only to within this interval."""
     sustained_evaluations: Count = 5
     """Number of evaluations in a row at or above 95 % that count as sustained generalisation."""
     stop: bool = True
-    """End a run once it has memorised, and has generalised for `sustained_evaluations` evaluations;
-    false trains for all epochs, which shows later collapses."""
+    """End a run once it has memorised, and has generalised for `sustained_evaluations` evaluations
+    in a row; false trains for all epochs, which shows later collapses."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 10
     """Steps in which the learning rate rises from zero; afterwards it is constant."""
 
@@ -101,7 +102,8 @@ class GrokkingLimits:
     """Limits of a grokking job."""
 
     max_parallel: Count | None = None
-    """Largest number of trials that run at once; by default as many as there are workers."""
+    """Largest number of trials of the job that run at once. By default, the job has no such
+    limit."""
     max_trials: Annotated[int, Field(ge=1, le=MOST_TRIALS)] = 2000
     """Largest number of trials of the job. A study that might need more is refused."""
     max_seconds: Positive | None = None
@@ -119,7 +121,8 @@ class Question:
     """Name of the job in lists and pictures."""
     protocol: Literal["paper", "tuned"] = "tuned"
     """paper: all optimizers share one learning rate and weight decay, as in arXiv 2504.16041;
-    tuned: each optimizer searches the same grid in each cell, with seeds of its own."""
+    tuned: each optimizer searches the same grid in each cell, with seeds other than those of the
+    comparison."""
     optimizer: OptimizerName | tuple[OptimizerName, ...] = ("muon", "adamw")
     """Optimizers to compare, or a single one."""
     parametrisation: Parametrisation = "standard"
@@ -143,8 +146,9 @@ class Question:
     tuning: HyperparameterSearch | None = None
     """Under protocol tuned: the search for hyperparameters."""
     seeds: Annotated[int, Field(ge=1, le=1000)] = 8
-    """Seeds per optimizer and cell. A seed sets the split, the initial values and the order of the
-    rows, the same for all optimizers. With n seeds, no paired test can give p below 2 / 2^n."""
+    """Seeds per optimizer and cell. A seed sets the split, the initial values, the order of the
+    rows and dropout, the same for all optimizers. With n seeds, the exact paired permutation test
+    cannot give p below 2 / 2^n."""
     limits: GrokkingLimits = field(default_factory=GrokkingLimits)
     """Limits of the job."""
     reuse: bool = True
@@ -180,5 +184,6 @@ class Question:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """Batch sizes in tokens, one per task, ascending."""
+        """Batch sizes in tokens, ascending, each once. The batches of a task with fewer than
+        `runs.batch_rows` training rows are smaller."""
         return tuple(sorted({self.runs.batch_rows * table.context for table in self.tables}))

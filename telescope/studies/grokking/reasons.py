@@ -2,8 +2,8 @@
 
 Decisions depend on the class; `wording` gives the text.
 
-Parts: `CellName`, `AxisEdge`, `MeanRatio` · `CellReason`, of a cell's verdict · `Reason`, of the
-study's.
+Parts: `CellName`, `AxisEdge`, `MeanRatio` · `CellReason`, the reason for a cell's verdict ·
+`Reason`, the reason for the study's verdict.
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ class Told:
     code: Literal["told"] = "told"
     direction: SpeedVerdict
     ratio: MeanRatio
-    p: float  # of the paired permutation test, corrected for the number of cells
+    p: float  # p-value of the paired permutation test, corrected for the number of cells
     pairs: int
 
 
@@ -98,7 +98,9 @@ class NotTold:
     p: float
     smallest_p: float  # the smallest p that the test can give, corrected for the number of cells
     pairs: int
-    pairs_needed: int | None  # seeds at which a ratio of this size would be told; None if very many
+    # number of pairs that have an even chance to tell a ratio of this size; None if it is above
+    # 1000, if there are already 1000 pairs, or if a single pair leaves the spread unknown
+    pairs_needed: int | None
 
 
 CellReason = Annotated[
@@ -124,7 +126,9 @@ class Agreed:
     code: Literal["agreed"] = "agreed"
     verdict: str
     cells: int
-    chi2: float | None  # of the log-rank test stratified by cell; None without events
+    # chi-squared of the log-rank test stratified by cell, and its p-value; None if the test is
+    # undefined, for instance without events
+    chi2: float | None
     p: float | None
 
 

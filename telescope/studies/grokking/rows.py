@@ -97,7 +97,7 @@ class CellRow:
     evaluation_steps: int  # steps between evaluations
     arms: tuple[ArmRow, ...]
     # in steps, FLOPs and seconds; empty without a comparison. Seconds are left out if a reused run
-    # reached no milestone, since its seconds belong to another job
+    # neither reached the event nor memorised, since its seconds belong to another job
     ratios: tuple[RatioRow, ...]
     # the ratio in steps if the times of one optimizer lay at the evaluation before, and the other's
     # at the evaluation at which they were found: the bounds due to the interval between evaluations

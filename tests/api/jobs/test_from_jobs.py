@@ -90,6 +90,13 @@ def test_several_jobs_give_several_batches(record: CoordinatorStore) -> None:
     } == {32, 64}
 
 
+def test_two_jobs_of_the_same_batch_are_refused(record: CoordinatorStore) -> None:
+    first, second = finished(record), finished(record)
+    reason = refusal(question_from(first, second), record)
+    for optimizer in ("muon", "adamw"):
+        assert f"both have a result for {optimizer} at batch 32; name one" in reason
+
+
 def test_a_study_with_values_from_jobs_no_longer_needs_the_jobs(record: CoordinatorStore) -> None:
     question = resolved(question_from(finished(record)), record)
     parsed = registry.parse(registry.to_document(KIND.of(question))).question

@@ -187,7 +187,8 @@ class Limits:
     """
 
     max_parallel: Count | None = None
-    """Largest number of trials that run at once. By default, as many as there are workers."""
+    """Largest number of trials of the job that run at once. By default, the job has no such
+    limit."""
     max_trials: Count = 400
     """Largest number of trials of the job, not counting the coordinate check. Each ladder (search
     of one optimizer) may use an equal share."""

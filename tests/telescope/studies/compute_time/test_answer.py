@@ -115,7 +115,13 @@ def test_the_ledger_grants_both_optimizers_the_same() -> None:
     assert (muon.tuning_trials, muon.lr_octaves, muon.hyperparameters) == (15, 8.0, "tuned here")
     assert muon.tuning_flops > adamw.tuning_flops
     assert "Newton-Schulz" in muon.precision
-    assert adamw.precision == "float32"
+    assert adamw.precision == "float32; on GPUs, bfloat16 in forward and backward passes"
+
+
+def test_the_ledger_names_each_optimizers_own_jobs() -> None:
+    given = [values | {"job": f"job-{i}"} for i, values in enumerate(GIVEN["given"])]
+    ledger = reported(Trainer(), tuning=None, given=given).ledger
+    assert [entry.hyperparameters for entry in ledger] == ["from jobs job-0", "from jobs job-1"]
 
 
 def test_reused_trials_cost_nothing() -> None:

@@ -106,11 +106,7 @@ def test_what_cannot_be_run_is_refused_naming_field_and_remedy(
     change: dict[str, Any], field: str, words: str
 ) -> None:
     with pytest.raises(InvalidInput) as refusal:
-        parse(
-            document(**change)
-            if "runs" not in change
-            else document(change["runs"], **{k: v for k, v in change.items() if k != "runs"})
-        )
+        parse(document(**change))
     named = [(problem.field, problem.message) for problem in refusal.value.problems]
     assert any(at == field and words in message for at, message in named), named
 
@@ -125,6 +121,7 @@ def test_what_cannot_be_run_is_refused_naming_field_and_remedy(
         {"optimizer_options": {"lr_convention": "absolute"}, "parametrisation": "mup-paper"},
         {"batch_tokens": [128]},
         {"target_losses": []},
+        {"target_losses": [], "runs": {"tokens": 2**31 - 1, "doublings": 8}},
     ],
 )
 def test_what_can_be_run_is_accepted(change: dict[str, Any]) -> None:

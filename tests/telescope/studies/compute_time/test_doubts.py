@@ -1,10 +1,22 @@
 """Doubts about a compute-time answer, as the values that a report's text is made from."""
 
 from telescope.studies.compute_time.answer import answer
-from telescope.studies.compute_time.reasons import Doubted, OptimizerBatch, RunsEarly
+from telescope.studies.compute_time.reasons import Doubted, OptimizerBatch, Reservation, RunsEarly
 from tests.telescope.studies.compute_time.laws import OPTIMA, Trainer, study, trained
 
 BATCHES, HIGH = (128, 2048), 3.0
+
+
+def test_a_doubt_about_the_values_of_several_batches_is_given_once() -> None:
+    given = [
+        {"optimizer": "muon", "batch_tokens": batch, "lr": 2.0**-5, "mark": mark}
+        for batch, mark in ((128, "of another corpus"), (2048, "of another context"))
+    ]
+    question = study(optimizer="muon", given=given, batch_tokens=[128, 512, 2048])
+    report = answer(question, trained(question, Trainer()))
+    assert isinstance(report.because, Doubted)
+    marks = [doubt.mark for doubt in report.because.doubts if isinstance(doubt, Reservation)]
+    assert marks == ["of another corpus", "of another context"]
 
 
 def test_runs_below_a_target_at_their_first_point_are_a_doubt_with_their_batches() -> None:

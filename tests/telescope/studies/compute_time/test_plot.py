@@ -201,6 +201,26 @@ def test_arrows_on_hours_point_to_where_the_truth_lies() -> None:
     assert any("at its first point" in label for label in labels(axes))
 
 
+def test_hours_that_are_bounded_on_neither_side_have_two_arrows() -> None:
+    row, *rest = FRONTIER.rows
+    bound = replace(row, censored=True, early=True, on_frontier=False)
+    axes = panel(plot._draw_frontier, replace(FRONTIER, rows=(bound, *rest)))
+    arrows = [text for text in axes.texts if text.arrow_patch is not None]
+    assert [text.xy[1] > (row.hours or 0.0) for text in arrows] == [True, False]
+
+
+def test_an_answer_without_hours_says_what_they_need() -> None:
+    axes = panel(plot._draw_frontier, replace(FRONTIER, rows=()))
+    assert [text.get_text() for text in axes.texts] == [plot.NO_HOURS]
+
+
+@pytest.mark.parametrize(("low", "bands"), [(600.0, 1), (0.0, 0)])
+def test_the_band_of_a_critical_batch_needs_both_ends(low: float, bands: int) -> None:
+    summary = replace(SIZES.optimizers[0], critical=(replace(LAW, low=low),))
+    axes = panel(plot._draw_critical_batch, summary)
+    assert len(axes.patches) == bands
+
+
 def test_ratios_have_whiskers_and_the_line_at_one() -> None:
     axes = panel(plot._draw_ratio, RATIO)
     level = [line for line in axes.lines if line.get_linestyle() == "--"]

@@ -41,7 +41,8 @@ BATCHES = (
 DOUBTS: list[tuple[Any, str]] = [
     (
         EveryRateDiverged(batch_tokens=512, lr_low=2.0**-9, lr_high=0.125),
-        "at batch 512, at least one run diverged at every learning rate from 0.00195 to 0.125",
+        "at batch 512, every learning rate from 0.00195 to 0.125 has at least one run that "
+        "diverged",
     ),
     (
         BestAtEdge(batch_tokens=512, edge="low", lr=2.0**-9),

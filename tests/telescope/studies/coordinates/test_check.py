@@ -339,6 +339,8 @@ def test_fewer_than_four_widths_train_nothing_and_say_so() -> None:
     report = carry_out(design(base(), 32), train_one, pytest.fail)
     assert report.verdict == "unresolved"
     assert "only 2 widths up to the target (16, 32)" in report.reason
+    small = replace(design(base(), 32), seeds=2, most_seeds=2)
+    assert "reduced" not in carry_out(small, train_one, pytest.fail).reason
 
 
 def test_the_runs_are_short_at_constant_lr_without_decay_and_small_enough_for_one_pass() -> None:

@@ -185,6 +185,12 @@ def test_values_that_the_paper_leaves_open_are_marked() -> None:
     assert origins["training share"] == origins["size"] == "ours"
 
 
+def test_a_training_share_that_the_paper_states_is_the_papers_also_if_given() -> None:
+    data = {"task": "add", "modulus": 7, "train_share": 0.8}
+    report = report_of(document(seeds=2, data=data), by_optimizer(20, 40))
+    assert {row.name: row.origin for row in report.assumptions}["training share"] == "paper"
+
+
 def test_a_forecast_counts_what_the_study_runs() -> None:
     study = study_of(document(seeds=3))
     forecast = study.preview()

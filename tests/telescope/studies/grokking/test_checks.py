@@ -90,6 +90,7 @@ def test_a_bad_document_is_refused_by_field(
         ({"lr": {"low": 0.1, "high": 0.1001, "points": 3}}, "tuning.lr.points"),
         ({"lr": {"low": 0.1, "high": 1.0, "points": 1}}, "tuning.lr.points"),
         ({"weight_decay": [1.0, 1.0]}, "tuning.weight_decay"),
+        ({"weight_decay": [1.0, 1.001]}, "tuning.weight_decay"),
         ({"weight_decay": []}, "tuning.weight_decay"),
         ({"weight_decay": [0.0]}, "tuning.weight_decay"),
     ],
