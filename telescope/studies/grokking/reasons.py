@@ -98,7 +98,8 @@ class NotTold:
     p: float
     smallest_p: float  # the smallest p that the test can give, corrected for the number of cells
     pairs: int
-    pairs_needed: int | None  # seeds at which a ratio of this size would be told; None if very many
+    # seeds at which a ratio of this size would be told; None if very many, or with a single pair
+    pairs_needed: int | None
 
 
 CellReason = Annotated[

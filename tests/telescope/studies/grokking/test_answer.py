@@ -70,6 +70,11 @@ def test_few_seeds_cannot_tell_and_the_report_says_so() -> None:
     assert "with 4 seeds the test cannot give p below 0.12" in report.reason
 
 
+def test_a_single_seed_is_not_said_to_show_a_small_difference() -> None:
+    report = report_of(document(seeds=1), by_optimizer(10, 60))
+    assert "with 1 seed the test cannot give p below 1; add seeds" in report.reason
+
+
 def test_cells_that_differ_are_named_and_p_is_corrected_for_their_number() -> None:
     tasks = [{"task": "add", "modulus": 7, "train_share": 0.6}, {"task": "parity", "bits": 5}]
 
