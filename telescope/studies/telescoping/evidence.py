@@ -250,7 +250,7 @@ class Validation:
     flops: float
     lr: float  # the ladder's learning rate
     stated: Interval  # the ladder's interval of lr
-    loss: float | None  # mean over the seeds at this lr; None if a run diverged
+    loss: float | None  # mean over the seeds at this lr; None if one of these runs diverged
     loss_error: float | None  # standard error of `loss`
     seed_noise: float | None  # as in `LevelReport`
     optimum: float | None  # optimal lr by a bowl fitted to these runs
@@ -260,7 +260,7 @@ class Validation:
     regret_interval: Interval | None
     held: bool | None  # whether `optimum` lies within `stated`
     contradicted: bool  # whether `interval` and `stated` do not overlap
-    settled: bool  # whether these runs alone determine the optimum well enough
+    settled: bool  # whether these runs determine the optimum well enough to report it
 
 
 @dataclass(frozen=True)

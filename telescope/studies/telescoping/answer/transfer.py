@@ -54,16 +54,16 @@ def transfer(
     levels, and the reported learning rate `lr`.
     """
     ladder, fit = progress.ladder, laws.fits[0]
-    best = argmin(outcomes(progress.done, 0))
-    smallest = (
-        [best[i] for i in ladder.fitted]
+    base_best = argmin(outcomes(progress.done, 0))
+    base_optimum = (
+        [base_best[i] for i in ladder.fitted]
         if question.estimated_by == "argmin"
         else fit.optima[0].tolist()
     )
     models = [*map(question.model.at, ladder.widths[: len(levels)]), question.model.target]
     sizes = [parameters(model, question.data.vocab_size, question.data.context) for model in models]
     return Transfer(
-        copying=copying(laws, smallest, ladder.widths[: len(levels)], ladder.target_width),
+        copying=copying(laws, base_optimum, ladder.widths[: len(levels)], ladder.target_width),
         lr_interval_cost=lr_interval_cost(laws, math.log2(lr.low), math.log2(lr.high)),
         loss_at_target=loss_at_target(fit, sizes[:-1], [level.loss for level in levels], sizes[-1]),
     )
