@@ -139,8 +139,8 @@ class Climb:
 
 @dataclass(frozen=True)
 class Copying:
-    """The *regret* of training at a width with the optimum of the smallest width: the loss that is
-    lost, in % of the loss, as predicted by the pooled bowl.
+    """The *regret* of training at a width with the optimum of the smallest width: the excess loss,
+    in % of the loss, as predicted by the pooled bowl.
     """
 
     width: int
@@ -156,7 +156,7 @@ class Transfer:
 
     # for every level but the narrowest; then for the target, if it is wider than all levels
     copying: tuple[Copying, ...]
-    lr_interval_cost: Interval  # % of the loss that is lost at each end of lr's interval
+    lr_interval_cost: Interval  # excess loss at each end of lr's interval, in % of the loss
     # by a power law in the number of parameters; None if no such law can be fitted
     loss_at_target: Interval | None
 

@@ -1,4 +1,4 @@
-"""The transfer of the optimum from width to width, and the loss that missing the optimum costs.
+"""The transfer of the optimum from width to width, and the excess loss off the optimum.
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
 hyperparameter is an *axis*. The pooled model describes the losses of all levels by one *bowl*
@@ -7,11 +7,11 @@ drift, the *drift laws*.
 
 This module predicts three figures, since no model is trained just to measure them:
 
-- `copying`: the *regret* at each wider width, the loss that is lost by training there with the
-  optimum of the smallest width. The pooled model predicts it. Its interval comes from random draws
-  of the model's parameters from their posterior.
-- `lr_interval_cost`: the loss that is lost at each end of the learning rate's interval, predicted
-  by the pooled model
+- `copying`: the *regret* at each wider width, the excess loss of a model that is trained there with
+  the optimum of the smallest width. The pooled model predicts the regret. The regret's interval
+  comes from random draws of the model's parameters from their posterior.
+- `lr_interval_cost`: the excess loss at each end of the learning rate's interval, predicted by the
+  pooled model
 - `loss_at_target`: the interval of the loss at the target, predicted by a power law in the number
   of parameters
 """
@@ -133,7 +133,7 @@ def height(laws: Laws, thetas: Array, level: int, x: Sequence[float]) -> Array:
 
 
 def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
-    """The loss that is lost at the target, in % of the loss, with the learning rates `low` and
+    """The excess loss at the target, in % of the loss, with the learning rates `low` and
     `high` (octaves).
 
     All other hyperparameters are at their optimum. The bowl's parameters are averaged over the

@@ -129,6 +129,9 @@ def test_a_single_optimizer_is_not_compared() -> None:
     assert report.verdict == "not_told_apart"
     assert "name both to compare them" in report.reason
     assert report.cells[0].arms[0].generalised == 3
+    tasks = [{"task": name, "modulus": 7} for name in ("add", "mul")]
+    several = report_of(document(optimizer="adamw", seeds=3, data=tasks), by_optimizer(20, 40))
+    assert several.reason == report.reason
 
 
 def test_a_diverged_run_never_generalises_and_is_counted() -> None:
