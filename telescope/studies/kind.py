@@ -3,8 +3,7 @@
 A kind of study, such as the telescoping study, is a value of the class `Kind`. The fields of this
 value include the functions that check a question, plan trials and make the report. Code for jobs of
 any kind uses only these fields; the commands, routes and tables of one kind use its package too. To
-add a kind, write a package with a `Kind`, and add the
-kind to `telescope.studies.registry.KINDS`.
+add a kind, write a package with a `Kind`, and add the kind to `telescope.studies.registry.KINDS`.
 
 A *ladder* is a part of a study: the runs with one optimizer, model and data set. A ladder may have
 several *levels*, one for each width that is trained. A study plans in *stages*: sets of trials that

@@ -35,9 +35,9 @@ class RunRow:
     memorised_epoch: float | None
     crossed_epoch: float | None
     sustained_epoch: float | None
-    gap_epochs: float | None  # from memorising to sustained generalisation
+    gap_epochs: float | None  # from memorising to sustained generalisation; may be negative
     sustained_steps: float | None
-    sustained_flops: float | None  # of training; evaluations are left out
+    sustained_flops: float | None  # FLOPs and seconds are of training, without evaluations
     sustained_seconds: float | None
     collapsed_epoch: float | None
     below: int  # evaluations below 95 % after the first crossing

@@ -78,9 +78,10 @@ def cell_words(reason: CellReason) -> str:
                 f"(p {reason.p:.2g}, {reason.pairs} pairs)"
             )
         case NotTold():
+            pairs = "1 pair" if reason.pairs == 1 else f"{reason.pairs} pairs"
             return (
                 f"AdamW's mean time is {mean_ratio_words(reason.ratio)} times "
-                f"Muon's (p {reason.p:.2g}, {reason.pairs} pairs); {seeds_words(reason)}"
+                f"Muon's (p {reason.p:.2g}, {pairs}); {seeds_words(reason)}"
             )
 
 

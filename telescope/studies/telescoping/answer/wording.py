@@ -171,7 +171,8 @@ def advice_words(remark: Remark | None) -> str:
     values = dict(remark.values)
     match remark.advice:
         case Advice.RAISE_CALIBRATION_WIDTH:
-            return "a single width cannot bound the drift; raise calibration_width"
+            remedy = "raise calibration_width, or lower base_width"
+            return f"a single width cannot bound the drift; {remedy}"
         case Advice.GRID_EXHAUSTED:
             better = "which adds runs where they reduce the uncertainty most"
             return f"the published grid is complete; add seeds, or use schedule: robust, {better}"
