@@ -1,13 +1,14 @@
 """The interface that every kind of study has, and `Study`: a question with its kind.
 
 A kind of study, such as the telescoping study, is a value of the class `Kind`. The fields of this
-value include the functions that check a question, plan trials and make the report. Code outside the
-kind's package uses only these fields. To add a kind, write a package with a `Kind`, and add the
-kind to `telescope.studies.registry.KINDS`.
+value include the functions that check a question, plan trials and make the report. Code for jobs of
+any kind uses only these fields; the commands, routes and tables of one kind use its package too. To
+add a kind, write a package with a `Kind`, and add the kind to `telescope.studies.registry.KINDS`.
 
 A *ladder* is a part of a study: the runs with one optimizer, model and data set. A ladder may have
 several *levels*, one for each width that is trained. A study plans in *stages*: sets of trials that
-are planned together. A *variant* is one of several models or data sets that a study compares.
+are planned together. A *variant* is one of several models or data sets that a study compares,
+or a cell of a grokking study: a task with a softmax.
 
 Parts: `Plan`, the trials to train, each with its `Label` · `Ended`, the premature end of a study ·
 `CheckedLadder` · `Question` and `Report`, the fields that all kinds share · `Kind` · `Study`.
@@ -218,7 +219,7 @@ class Kind(Generic[Q, R, P]):
     forecast: Callable[[Q, Machine | None], P]
     """Forecast the trials and their cost. Without a machine, speeds are assumed."""
     models: Callable[[Q], tuple[Any, ...]] = single_model
-    """The models that a question names: one for each variant, or a single one without variants."""
+    """The models that a question names: one for each variant, or a single one for all runs."""
     analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
     """Analyse the terminal trials, so that tables can be made for any target loss. None for kinds
     without such tables."""
@@ -229,8 +230,8 @@ class Kind(Generic[Q, R, P]):
     """The expected FLOPs of the whole study, from its preview; None if unknown. The progress of a
     job is stated as a share of these FLOPs."""
     conclusive: frozenset[str] = frozenset({"resolved"})
-    """The verdicts that answer the question. With any other verdict, `telescope run` and `telescope
-    result` end with exit status 1."""
+    """The verdicts that answer the question. With any other verdict, or before the report is final,
+    `telescope run` and `telescope result` end with exit status 1 (3 if the job failed)."""
     reads_curves: bool = False
     """True if reports need the outlines of trials (their curves, reduced to few points). Plans
     never need outlines."""

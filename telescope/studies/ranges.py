@@ -21,7 +21,9 @@ class Range:
     points: Count
     """Number of points of the first grid. In telescope jobs, the search fits a curve to 3 points or
     more, and only compares 1 or 2 points; `search.lr` needs at least 4 points under the schedule
-    `robust`. `tuning.lr` needs at least 3 points in compute-time jobs, and 2 in grokking jobs."""
+    `robust`. With 3 hyperparameters or more, a telescope job may replace the grid by fewer,
+    scattered points. `tuning.lr` needs at least 3 points in compute-time jobs, and 2 in grokking
+    jobs."""
     extend: bool = True
     """Whether the search may leave the range if the optimum lies at an end of the range. If false,
     the search stays within the range."""

@@ -62,9 +62,10 @@ def texts(study: AnyStudy) -> Mapping[str, AnyData]:
 
 
 def resolved(study: AnyStudy) -> AnyStudy:
-    """The study with the location, hash and size of its corpora and the hash of users' models.
+    """The study with the location, hash and size of its corpora and tables, and the hash of users'
+    models.
 
-    Raises InvalidInput if a corpus or model cannot be used, or if the question fails its check.
+    Raises InvalidInput if data or a model cannot be used, or if the question fails its check.
     """
     kind, question = study.kind, study.question
     corpora, problems = list[AnyData](), list[Problem]()

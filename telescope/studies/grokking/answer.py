@@ -34,6 +34,7 @@ from telescope.studies.grokking.reasons import (
     CellName,
     CellReason,
     Mixed,
+    OneOptimizer,
     Reason,
     SingleCell,
     Told,
@@ -221,7 +222,8 @@ def verdict(
         return "unresolved", reason
     verdicts = [row.verdict for row in rows]
     first = verdicts[0]
-    if len(rows) == 1 and first != "pending":
+    alike = len(rows) == 1 or isinstance(rows[0].because, OneOptimizer)
+    if alike and first != "pending":
         return first, SingleCell(cell=rows[0].because)
     if len(set(verdicts)) == 1 and first != "pending":
         test = over_cells(study, PRIMARY)

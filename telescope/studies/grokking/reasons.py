@@ -113,7 +113,7 @@ CellReason = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class SingleCell:
-    """The study has one cell, whose reason is the study's."""
+    """The study has one cell, whose reason is the study's, or a single optimizer in all cells."""
 
     code: Literal["single_cell"] = "single_cell"
     cell: CellReason

@@ -1,7 +1,7 @@
 """The report of a grokking study, `GrokkingReport`.
 
-Parts: `ArmCost`, an entry of the ledger · `PooledTest`, the
-test of arXiv 2504.16041 · `OverCells`, tests over all cells · `GrokkingReport`.
+Parts: `ArmCost`, an entry of the ledger · `PooledTest`, the test of arXiv 2504.16041 ·
+`OverCells`, tests over all cells · `GrokkingReport`.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ class ArmCost:
     optimizer: OptimizerName
     hyperparameters: str  # the source of the hyperparameters, as text
     tuning_trials: int
-    lr_low: float | None  # lowest learning rate tried; None without tuning
+    lr_low: float | None  # lowest learning rate of the searches; None without tuning
     lr_high: float | None
     weight_decays: tuple[float, ...]
     adamw_lr_ratios: tuple[float, ...]
     edges: tuple[str, ...]  # searches that ended at an edge, as texts
-    trials: int  # tuning included, as in the fields below
+    trials: int  # with tuning and reused trials, as are the numbers below
     diverged: int
     flops: float
     seconds: float
@@ -37,7 +37,8 @@ class ArmCost:
 @dataclass(frozen=True)
 class PooledTest:
     """The test of arXiv 2504.16041: Student's t of the epochs of all runs that generalised, pooled
-    over tasks and softmaxes. It is repeated to compare with the paper, not to conclude from."""
+    over tasks and softmaxes. A run counts once both optimizers' runs with its seed have finished.
+    The test is repeated to compare with the paper, not to conclude from."""
 
     adamw_mean_epochs: float
     muon_mean_epochs: float
@@ -74,7 +75,7 @@ class GrokkingReport:
     ledger: tuple[ArmCost, ...]
     trials: int
     reused: int  # number of trials that other jobs had trained
-    tokens: int  # tokens of the trials that this job trained, as in flops and seconds
+    tokens: int  # tokens, flops and seconds are those of the trials that this job trained
     flops: float
     seconds: float
     because: Reason | None = None

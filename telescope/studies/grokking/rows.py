@@ -1,7 +1,7 @@
 """The rows of a grokking report: one per run, and one per cell and event.
 
 Times are evaluations: a run that crossed 95 % at epoch 40, evaluated every 4 epochs, did so after
-epoch 36 and by epoch 40. A time is None if the run did not reach the milestone in its budget.
+epoch 36 and by epoch 40. A time is None if the run ended before the milestone.
 
 Parts: `RunRow` · `ArmRow`, an optimizer in a cell · `RatioRow` · `CellRow`, a comparison.
 """
@@ -35,9 +35,9 @@ class RunRow:
     memorised_epoch: float | None
     crossed_epoch: float | None
     sustained_epoch: float | None
-    gap_epochs: float | None  # from memorising to sustained generalisation
+    gap_epochs: float | None  # from memorising to sustained generalisation; may be negative
     sustained_steps: float | None
-    sustained_flops: float | None  # of training; evaluations are left out
+    sustained_flops: float | None  # FLOPs and seconds are of training, without evaluations
     sustained_seconds: float | None
     collapsed_epoch: float | None
     below: int  # evaluations below 95 % after the first crossing
@@ -52,7 +52,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class ArmRow:
-    """The times of an optimizer in a cell, in steps; medians are Kaplan-Meier's."""
+    """The times of an optimizer in a cell; medians are Kaplan-Meier's."""
 
     optimizer: OptimizerName
     lr: float | None  # None while the search goes on
@@ -61,7 +61,7 @@ class ArmRow:
     runs: int
     generalised: int  # runs that reached the event
     diverged: int
-    collapsed: int | None  # None if runs end once they have generalised, and cannot be seen later
+    collapsed: int | None  # None if runs end once they have generalised, before a later collapse
     median_steps: float | None
     median_low: float | None
     median_high: float | None
@@ -99,19 +99,20 @@ class CellRow:
     # in steps, FLOPs and seconds; empty without a comparison. Seconds are left out if a reused run
     # neither reached the event nor memorised, since its seconds belong to another job
     ratios: tuple[RatioRow, ...]
-    # the ratio in steps if the times of one optimizer lay at the evaluation before, and the other's
-    # at the evaluation at which they were found: the bounds due to the interval between evaluations
+    # bounds of the ratio in steps, since a run generalises somewhere between two evaluations: the
+    # lower bound with AdamW's times, the upper bound with Muon's times at the earlier of the two
     ratio_least: float | None
     ratio_most: float | None
     pairs: int
     p: float | None  # paired permutation test of the restricted means
     p_holm: float | None  # the same, corrected for the number of cells
-    smallest_p: float | None  # the smallest p that the test can give with so many pairs
+    smallest_p: float | None  # the smallest p that the test can give with this number of pairs
     rank_p: float | None  # Mann-Whitney, censored runs last
     rank_smallest_p: float | None
-    chance_earlier: float | None  # chance that a Muon run is earlier than an AdamW run
+    chance_earlier: float | None  # chance that Muon is earlier than AdamW; ties count half
     log_rank_p: float | None
-    # spread of Muon's log times divided by AdamW's; None if a run never generalised
+    # spread of Muon's log times divided by AdamW's; None if a run never generalised, or if
+    # AdamW's times are all equal
     spread_ratio: float | None
     spread_p: float | None
     because: CellReason

@@ -131,8 +131,8 @@ class RunTiming:
         return self.milestones.crossed if event == "crossed" else self.milestones.sustained
 
     def time(self, event: EventName, unit: Unit = "steps", earliest: bool = False) -> float | None:
-        """The time at which the run generalised, None if it never did; `earliest` gives the
-        evaluation before, between which and the next the true time lies."""
+        """The time of the evaluation at which the run generalised, or with `earliest` that of the
+        evaluation before; the true time lies between the two. None if the run never generalised."""
         moment = self.reached(event)
         if moment is None:
             return None

@@ -2,10 +2,12 @@
 
 The search is a full grid over learning rate, weight decay and, for Muon, the ratio of AdamW's
 learning rate to Muon's. A point's score is the mean, over the tuning seeds, of the steps to
-sustained generalisation, where a run that never generalises counts with all its steps; equal scores
-are ordered by the mean final loss. If the best value of a searched axis is the lowest or highest
-tried, the next value beyond it is added, at the spacing of the axis, as often as
-`tuning.extensions` allows. Both optimizers have the same grid and the same right to extend it.
+sustained generalisation. A run that never generalises counts with the steps of its whole budget,
+even if it diverged. Equal scores are ordered by the mean final loss. If the best value of a
+searched axis is the lowest or highest tried, the next value beyond it is added, at the spacing of
+the axis, as often as `tuning.extensions` allows; `tuning.lr.extend: false` excepts the learning
+rate. On the axes that both optimizers have, their first grids and their right to extend them are
+the same.
 
 Parts: `SearchProgress` and `search_progress` · `first_axes` · `edges_of` · `most_tuning_trials`.
 """
@@ -137,12 +139,11 @@ def extended(axes: Axes, edge: AxisEdge) -> Axes:
 
 def most_tuning_trials(tuning: HyperparameterSearch, optimizer: OptimizerName) -> int:
     """The largest number of runs that the search of an optimizer in a cell can need."""
-    sizes = [len(tried) for tried in first_axes(tuning, optimizer).values()]
-    for _ in range(tuning.extensions):
-        searched = [i for i, size in enumerate(sizes) if size > 1]
-        if not searched:
-            break
+    sizes = {axis: len(tried) for axis, tried in first_axes(tuning, optimizer).items()}
+    extendable = [
+        axis for axis, size in sizes.items() if size > 1 and (axis != "lr" or tuning.lr.extend)
+    ]
+    for _ in range(tuning.extensions if extendable else 0):
         # a further value of the shortest axis adds the most points
-        shortest = min(searched, key=lambda i: sizes[i])
-        sizes[shortest] += 1
-    return math.prod(sizes) * tuning.seeds
+        sizes[min(extendable, key=lambda axis: sizes[axis])] += 1
+    return math.prod(sizes.values()) * tuning.seeds

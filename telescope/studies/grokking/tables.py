@@ -18,7 +18,8 @@ from telescope.trials.types import SoftmaxName
 
 @dataclass(frozen=True)
 class CellTableRow:
-    """A cell, for one reading of the event. Times are in steps, and None if unknown."""
+    """A cell, for one reading of the event. Times are in steps unless their name says epochs, and
+    None if unknown."""
 
     task: str
     softmax: SoftmaxName
@@ -40,10 +41,10 @@ class CellTableRow:
     ratio_most: float | None
     p: float | None  # paired permutation test of the restricted means
     p_holm: float | None  # the same, corrected for the number of cells
-    smallest_p: float | None  # the smallest p that the test can give with so many pairs
+    smallest_p: float | None  # the smallest p that the test can give with this number of pairs
     rank_p: float | None  # Mann-Whitney, censored runs last
     rank_smallest_p: float | None
-    chance_earlier: float | None  # chance that a Muon run is earlier than an AdamW run
+    chance_earlier: float | None  # chance that Muon is earlier than AdamW; ties count half
     log_rank_p: float | None
     spread_ratio: float | None  # spread of Muon's log times divided by AdamW's
     spread_p: float | None

@@ -1,6 +1,7 @@
 """The texts of a grokking study's reasons.
 
-Parts: `cell_words` and `words`, of a cell and of the study · `edge_words` · `verdict_words`.
+Parts: `cell_words` and `words`, the reasons for a cell's and the study's verdict · `edge_words` ·
+`verdict_words`.
 """
 
 from collections.abc import Sequence
@@ -66,7 +67,7 @@ def cell_words(reason: CellReason) -> str:
             return "a single optimizer was run; name both to compare them"
         case Unbracketed(edges=edges):
             found = "; ".join(map(edge_words, edges))
-            return f"{found}; widen the grid, or raise tuning.extensions"
+            return f"{found}; widen the grid, or extend it: tuning.extensions, tuning.lr.extend"
         case NoneGeneralised(epochs=epochs):
             return f"no run of either optimizer generalised within {epochs} epochs"
         case Told():
@@ -77,9 +78,10 @@ def cell_words(reason: CellReason) -> str:
                 f"(p {reason.p:.2g}, {reason.pairs} pairs)"
             )
         case NotTold():
+            pairs = "1 pair" if reason.pairs == 1 else f"{reason.pairs} pairs"
             return (
                 f"AdamW's mean time is {mean_ratio_words(reason.ratio)} times "
-                f"Muon's (p {reason.p:.2g}, {reason.pairs} pairs); {seeds_words(reason)}"
+                f"Muon's (p {reason.p:.2g}, {pairs}); {seeds_words(reason)}"
             )
 
 
@@ -91,10 +93,13 @@ def mean_ratio_words(ratio: MeanRatio) -> str:
 
 
 def seeds_words(reason: NotTold) -> str:
-    """How many seeds would tell the optimizers apart."""
+    """The number of seeds that would tell the optimizers apart, as far as it is known."""
     limit = ""
     if reason.smallest_p >= 0.05:
-        limit = f"with {reason.pairs} seeds the test cannot give p below {reason.smallest_p:.2g}; "
+        seeds = "1 seed" if reason.pairs == 1 else f"{reason.pairs} seeds"
+        limit = f"with {seeds} the test cannot give p below {reason.smallest_p:.2g}; "
+    if reason.pairs == 1:
+        return f"{limit}add seeds: a single one does not show how much times vary"
     if reason.pairs_needed is None:
         return f"{limit}not even 1000 seeds would be likely to tell so small a difference"
     return f"{limit}{reason.pairs_needed} seeds have an even chance to tell such a difference"

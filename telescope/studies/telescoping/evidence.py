@@ -139,8 +139,8 @@ class Climb:
 
 @dataclass(frozen=True)
 class Copying:
-    """The *regret* of training at a width with the optimum of the smallest width: the loss that is
-    lost, in % of the loss, as predicted by the pooled bowl.
+    """The *regret* of training at a width with the optimum of the smallest width: the excess loss,
+    in % of the loss, as predicted by the pooled bowl.
     """
 
     width: int
@@ -156,7 +156,7 @@ class Transfer:
 
     # for every level but the narrowest; then for the target, if it is wider than all levels
     copying: tuple[Copying, ...]
-    lr_interval_cost: Interval  # % of the loss that is lost at each end of lr's interval
+    lr_interval_cost: Interval  # excess loss at each end of lr's interval, in % of the loss
     # by a power law in the number of parameters; None if no such law can be fitted
     loss_at_target: Interval | None
 
@@ -250,7 +250,7 @@ class Validation:
     flops: float
     lr: float  # the ladder's learning rate
     stated: Interval  # the ladder's interval of lr
-    loss: float | None  # mean over the seeds at this lr; None if a run diverged
+    loss: float | None  # mean over the seeds at this lr; None if one of these runs diverged
     loss_error: float | None  # standard error of `loss`
     seed_noise: float | None  # as in `LevelReport`
     optimum: float | None  # optimal lr by a bowl fitted to these runs
@@ -260,7 +260,7 @@ class Validation:
     regret_interval: Interval | None
     held: bool | None  # whether `optimum` lies within `stated`
     contradicted: bool  # whether `interval` and `stated` do not overlap
-    settled: bool  # whether these runs alone determine the optimum well enough
+    settled: bool  # whether these runs determine the optimum well enough to report it
 
 
 @dataclass(frozen=True)

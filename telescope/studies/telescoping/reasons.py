@@ -86,6 +86,7 @@ class ClimbEnd(StrEnum):
     TOLERANCE = "tolerance"
     BUDGET = "budget"
     NO_FIT = "no_fit"
+    WALL = "wall"
     RULE = "rule"
 
 
@@ -118,6 +119,7 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
         {"calibration_width", "next_width", "next_cost", "left", "max_base_runs"}
     ),
     ClimbEnd.NO_FIT: frozenset({"calibration_width"}),
+    ClimbEnd.WALL: frozenset({"calibration_width"}),
     ClimbEnd.RULE: frozenset({"calibration_width"}),
 }
 """The names of each code's values. A code that is not listed has no values."""

@@ -442,6 +442,21 @@ def test_the_limits_of_two_ladders_are_halves() -> None:
     parse(changed("limits.max_trials", 48) | {"optimizer": ["muon", "adamw"]})
 
 
+def test_the_limit_to_raise_suffices_for_the_largest_grid() -> None:
+    search = document()["search"] | {"adamw_lr_ratio": {"low": 0.1, "high": 1.0, "points": 2}}
+    doc = document(optimizer=["adamw", "muon"], search=search)
+    with pytest.raises(InvalidInput, match="raise it to 96"):
+        parse(doc | {"limits": {"max_trials": 40}})
+    parse(doc | {"limits": {"max_trials": 96}})
+
+
+def test_the_calibration_width_to_use_is_at_most_the_target_width() -> None:
+    doc = document()
+    doc["model"] |= {"calibration_width": 96, "target_width": 112}
+    with pytest.raises(InvalidInput, match="use 64"):
+        parse(doc)
+
+
 def test_the_quick_start_is_a_valid_document_that_fits_its_own_limits() -> None:
     question = parse(YAML(typ="safe").load(QUICKSTART.read_text())).question
     (ladder,) = all_ladders(question)

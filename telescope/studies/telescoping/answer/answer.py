@@ -10,7 +10,7 @@ The study's question selects the estimator of the optimum at the target width (`
 - `pooled` fits one model to the losses of all levels. It is the default under `schedule: robust`.
 - `per_level` fits a quadratic to the losses of each level. It extrapolates the optima of these
   quadratics to the target; it assumes that the optimum shifts in proportion to 1/width.
-- `argmin` takes the best point of the widest level that has a finite loss, as published in arXiv
+- `argmin` takes the best point of the widest level with a finite loss, as published in arXiv
   2505.02222. It is the default under `schedule: paper`.
 
 The verdict also depends on whether the optimum lies at a border of the values tried, and on whether
@@ -94,9 +94,10 @@ def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | Non
         parts = dict.fromkeys(ReasonPart(ladder.because) for ladder in ladders if ladder.because)
         because = Reason.of(Code.OF_LADDERS, parts=tuple(parts))
         return Report(final, "refused", words(because), None, ladders, because=because)
-    unbracketed = next((ladder for ladder in ladders if ladder.verdict == "unbracketed"), None)
-    if final and unbracketed:
-        return report_of(unbracketed, final, ladders, None)
+    verdicts = ("unbracketed",) if ended else ("unbracketed", "unresolved")
+    telling = [ladder for verdict in verdicts for ladder in ladders if ladder.verdict == verdict]
+    if final and telling:
+        return report_of(telling[0], final, ladders, None)
     because = stopped_by(ended) if ended else Reason.of(Code.NOTHING_FINISHED)
     return Report(final, "unresolved", words(because), None, ladders, because=because)
 
@@ -210,9 +211,9 @@ def rounded(shares: Mapping[AxisName, float]) -> dict[AxisName, float]:
 
 
 def scaling_of(question: Question, levels: Sequence[LevelReport]) -> ScalingFit | None:
-    """The power law of the loss at each level's optimum in the model's number of parameters. None
-    if a level has no finite loss, if there are fewer than three levels, or if no such law can be
-    fitted.
+    """The power law in the model's number of parameters, fitted to the loss at each level's
+    optimum. None if a level has no finite loss, if there are fewer than three levels, or if no such
+    law can be fitted.
     """
     sizes = [
         parameters(question.model.at(level.width), question.data.vocab_size, question.data.context)

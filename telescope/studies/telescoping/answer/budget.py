@@ -50,16 +50,22 @@ REMEDIES = {
     "seed_noise": "more blocks of runs, longer runs, or larger batches (up to the final run's)",
     "bowl_form": "more blocks at the base width, which determine the bowl's shape",
     "finite_width": (
-        "more blocks at the widest level, or another doubling (model.calibration_width)"
+        "more blocks at the widest level, or another doubling (limits or model.calibration_width)"
     ),
-    "law": "another doubling (model.calibration_width), which tells the drift laws apart",
+    "law": "another doubling (limits or model.calibration_width), which tells the drift laws apart",
     "mesh": "a finer grid, or estimator: pooled, which fits the optimum",
 }
 # remedies under `schedule: paper`, as far as they differ
 REMEDIES_OF_GRIDS = {
     "seed_noise": "more seeds, longer runs, or larger batches (up to the final run's)",
     "bowl_form": "more points at the base width, which determine the bowl's shape",
-    "finite_width": "more seeds, or another doubling (model.calibration_width)",
+    "finite_width": (
+        "more seeds, or another doubling (limits, paper.nc or model.calibration_width)"
+    ),
+    "law": (
+        "another doubling (limits, paper.nc or model.calibration_width), which tells the drift "
+        "laws apart"
+    ),
 }
 # remedies for the estimator `per_level`, as far as they differ
 REMEDIES_PER_LEVEL = {
@@ -207,6 +213,8 @@ def climb_end(
         return climbed(width, ClimbEnd.RULE, calibration_width=widest)
     if fit is None:
         return climbed(width, ClimbEnd.NO_FIT, calibration_width=widest)
+    if top >= robust.last_owed(ladder) and robust.walled_off(ladder, progress.done, fit):
+        return climbed(width, ClimbEnd.WALL, calibration_width=widest)
     if blocks.enough(fit, fit.covariance, blocks.needed(ladder, progress.done, fit)):
         average = lr_shifts[0]
         move = {"octaves": average.octaves, "low": average.low, "high": average.high}

@@ -54,15 +54,15 @@ CAUSE = (
 def late_report(progress: LadderProgress) -> LateReport | None:
     """The late check of a ladder so far.
 
-    None if fewer than two widths have runs near the optimum, or if no quantity was measured in all
-    of these runs. Also None if the runs are too few or too alike to separate the effect of width
-    from the effects of the axes.
+    None if fewer than two widths have runs near the optimum, or if no spectral norm was measured in
+    all of these runs. Also None if the runs are too few or too alike to separate the effect of
+    width from the effects of the axes.
     """
     near = runs_near_best(progress)
     widths = tuple(sorted({trial.spec.model.width for _, trial in near}))
     names = sorted(name for name in (near[0][1].metrics if near else ()) if name.startswith(LATE))
     names = [name for name in names if all(trial.metrics.get(name, 0.0) > 0 for _, trial in near)]
-    if len(widths) < FEWEST_WIDTHS or not names:
+    if len(widths) < FEWEST_WIDTHS or not any(name.startswith(LATE + JUDGED) for name in names):
         return None
     x = design_matrix([point for point, _ in near], [trial.spec.model.width for _, trial in near])
     if len(near) <= np.linalg.matrix_rank(x) or inflation(x) > MOST_INFLATION:

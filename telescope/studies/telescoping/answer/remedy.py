@@ -44,7 +44,7 @@ def missing_blocks(progress: LadderProgress, fit: Fit, drifting: bool = False) -
         return (top + 1,) if top + 1 < ladder.levels else ()
     levels, covariance = list(owed), after(progress, fit, owed)
     later = blocks.greedy(ladder, progress.done, replace(fit, covariance=covariance), math.inf)
-    while len(levels) < blocks.MOST_BLOCKS + len(owed):
+    while len(levels) <= blocks.MOST_BLOCKS + len(owed):
         if blocks.enough(fit, covariance, tolerance):
             return tuple(levels)
         level, covariance = next(later)
@@ -111,7 +111,7 @@ def advice(progress: LadderProgress, fit: Fit, drifting: bool = False) -> Remark
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.RAISE_CALIBRATION_WIDTH)
     if not ladder.has_budget:
-        return Remark.of(Advice.GRID_EXHAUSTED)
+        return Remark.of(Advice.CALIBRATE_WIDER if drifting else Advice.GRID_EXHAUSTED)
     if not levels:
         return Remark.of(Advice.CALIBRATE_WIDER if drifting else Advice.TRAIN_LONGER)
     limit = math.ceil(

@@ -1,4 +1,4 @@
-"""The transfer of the optimum from width to width, and the loss that missing the optimum costs.
+"""The transfer of the optimum from width to width, and the excess loss off the optimum.
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
 hyperparameter is an *axis*. The pooled model describes the losses of all levels by one *bowl*
@@ -7,11 +7,11 @@ drift, the *drift laws*.
 
 This module predicts three figures, since no model is trained just to measure them:
 
-- `copying`: the *regret* at each wider width, the loss that is lost by training there with the
-  optimum of the smallest width. The pooled model predicts it. Its interval comes from random draws
-  of the model's parameters from their posterior.
-- `lr_interval_cost`: the loss that is lost at each end of the learning rate's interval, predicted
-  by the pooled model
+- `copying`: the *regret* at each wider width, the excess loss of a model that is trained there with
+  the optimum of the smallest width. The pooled model predicts the regret. The regret's interval
+  comes from random draws of the model's parameters from their posterior.
+- `lr_interval_cost`: the excess loss at each end of the learning rate's interval, predicted by the
+  pooled model
 - `loss_at_target`: the interval of the loss at the target, predicted by a power law in the number
   of parameters
 """
@@ -54,16 +54,16 @@ def transfer(
     levels, and the reported learning rate `lr`.
     """
     ladder, fit = progress.ladder, laws.fits[0]
-    best = argmin(outcomes(progress.done, 0))
-    smallest = (
-        [best[i] for i in ladder.fitted]
+    base_best = argmin(outcomes(progress.done, 0))
+    base_optimum = (
+        [base_best[i] for i in ladder.fitted]
         if question.estimated_by == "argmin"
         else fit.optima[0].tolist()
     )
     models = [*map(question.model.at, ladder.widths[: len(levels)]), question.model.target]
     sizes = [parameters(model, question.data.vocab_size, question.data.context) for model in models]
     return Transfer(
-        copying=copying(laws, smallest, ladder.widths[: len(levels)], ladder.target_width),
+        copying=copying(laws, base_optimum, ladder.widths[: len(levels)], ladder.target_width),
         lr_interval_cost=lr_interval_cost(laws, math.log2(lr.low), math.log2(lr.high)),
         loss_at_target=loss_at_target(fit, sizes[:-1], [level.loss for level in levels], sizes[-1]),
     )
@@ -133,7 +133,7 @@ def height(laws: Laws, thetas: Array, level: int, x: Sequence[float]) -> Array:
 
 
 def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
-    """The loss that is lost at the target, in % of the loss, with the learning rates `low` and
+    """The excess loss at the target, in % of the loss, with the learning rates `low` and
     `high` (octaves).
 
     All other hyperparameters are at their optimum. The bowl's parameters are averaged over the

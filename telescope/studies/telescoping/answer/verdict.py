@@ -197,7 +197,7 @@ def judged_values(
         axis = ladder.axes[i]
         tolerance = float(tolerances[i]) if i in ladder.fitted and i in tolerances else None
         at_border_or_beyond = i in at_border or not axis.allows(estimate.value)
-        status = status_of(ladder, i, fit, Judged(estimate, tolerance, at_border_or_beyond))
+        status = status_of(ladder, i, fit, AxisFindings(estimate, tolerance, at_border_or_beyond))
         span = interval(estimate.low, estimate.high, axis.name)
         result[axis.name] = Hyperparameter(
             value=from_estimate(estimate.value, axis.name),
@@ -212,7 +212,7 @@ def judged_values(
 
 
 @dataclass(frozen=True)
-class Judged:
+class AxisFindings:
     """The properties of an axis that, together with the fit, determine its status."""
 
     estimate: Estimate
@@ -222,9 +222,9 @@ class Judged:
     at_border: bool  # whether the optimum lies at a border, or beyond the values allowed
 
 
-def status_of(ladder: Ladder, i: int, fit: Fit | None, judged: Judged) -> Status:
+def status_of(ladder: Ladder, i: int, fit: Fit | None, findings: AxisFindings) -> Status:
     """The status of the swept hyperparameter on axis `i`, where axis 0 is the learning rate."""
-    estimate, tolerance = judged.estimate, judged.tolerance
+    estimate, tolerance = findings.estimate, findings.tolerance
     if not ladder.axes[i].fitted:
         return "swept"
     doubtful = False  # whether a group of runs beats the model by more than noise along this axis
@@ -233,7 +233,7 @@ def status_of(ladder: Ladder, i: int, fit: Fit | None, judged: Judged) -> Status
         doubtful = fit.surprise(index) > SURPRISE
         if is_flat(fit, index, estimate) and not doubtful:
             return "flat"
-    if judged.at_border:
+    if findings.at_border:
         return "unbracketed"
     if doubtful or fit is None or tolerance is None or estimate.half_width > tolerance:
         return "unresolved"

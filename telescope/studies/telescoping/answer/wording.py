@@ -171,7 +171,8 @@ def advice_words(remark: Remark | None) -> str:
     values = dict(remark.values)
     match remark.advice:
         case Advice.RAISE_CALIBRATION_WIDTH:
-            return "a single width cannot bound the drift; raise calibration_width"
+            remedy = "raise calibration_width, or lower base_width"
+            return f"a single width cannot bound the drift; {remedy}"
         case Advice.GRID_EXHAUSTED:
             better = "which adds runs where they reduce the uncertainty most"
             return f"the published grid is complete; add seeds, or use schedule: robust, {better}"
@@ -193,7 +194,7 @@ def advice_words(remark: Remark | None) -> str:
         case Advice.SWEEP_WIDTH:
             return f"sweep width {values['width']} too"
         case Advice.NEW_SEEDS:
-            return f"add new seeds, at about {'; '.join(map(runs_words, remark.runs))}"
+            return f"add new seeds: {'; '.join(map(runs_words, remark.runs))}"
         case Advice.WIDER_OR_LONGER:
             return "more seeds are unlikely to help; add a wider width, or make the runs longer"
         case Advice.ADD_RATES:
@@ -204,13 +205,13 @@ def advice_words(remark: Remark | None) -> str:
 
 def runs_words(runs: SeedBlocks) -> str:
     """The text of the runs to add at a width: the number of blocks (sets of runs with one seed),
-    and the two values of each hyperparameter in a block.
+    and the approximate values of each hyperparameter in a block, two each.
     """
-    grid = " with ".join(
-        f"{corners.axis.replace('_', ' ')} {corners.low:.3g} and {corners.high:.3g}"
+    grid = ", ".join(
+        f"{corners.axis.replace('_', ' ')} about {corners.low:.3g} and {corners.high:.3g}"
         for corners in runs.corners
     )
-    return f"{runs.blocks} x width {runs.width}, {grid}"
+    return f"{runs.blocks} at width {runs.width}, with {grid}"
 
 
 def edges_words(edges: Sequence[Edge]) -> str:
@@ -235,6 +236,8 @@ def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
             return f"{stopped}, by paper.edge: fail or paper.nc: stop_when_flat"
         case ClimbEnd.NO_FIT:
             return f"{stopped}: no model could be fitted there"
+        case ClimbEnd.WALL:
+            return f"{stopped}: the optimum of lr lies at a limit of the values allowed, or beyond"
         case ClimbEnd.TOLERANCE:
             likely = (
                 f"{values['octaves']:+.2f} octave ({values['low']:+.2f} to {values['high']:+.2f})"

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from telescope.errors import Problem
-from telescope.studies.telescoping.checks.blocks import block_problems
 from telescope.studies.telescoping.checks.published_rule import published_rule_problems
 from telescope.studies.telescoping.checks.search import limit_problems, search_problems
+from telescope.studies.telescoping.checks.sections import section_problems
 from telescope.studies.telescoping.checks.variants import duplicate_problems, sweep_problems
 from telescope.studies.telescoping.question.question import Question
 
@@ -27,7 +27,7 @@ def problems(question: Question) -> tuple[Problem, ...]:
 
 def _field_problems(question: Question) -> Iterator[Problem]:
     """Problems of single fields, and of fields that do not fit together."""
-    yield from block_problems(question)
+    yield from section_problems(question)
     yield from search_problems(question)
     horizon = question.horizon
     if horizon.stop_below_loss is not None:
@@ -62,5 +62,5 @@ def _schedule_problems(question: Question) -> Iterator[Problem]:
         yield Problem("seeds", message, question.seeds)
     if question.schedule == "paper" and (cap := question.limits.max_base_runs) is not None:
         remedy = "leave it out, or set limits.max_trials or limits.max_flops"
-        message = "applies only to schedule: robust, since paper's grids have a fixed size"
+        message = "applies only to schedule: robust, since schedule: paper follows no budget"
         yield Problem("limits.max_base_runs", f"{message}; {remedy}", cap)

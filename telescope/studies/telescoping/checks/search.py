@@ -75,8 +75,8 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
 
 def limit_problems(question: Question) -> list[Problem]:
     """The first problem of `limits` or `paper.trials`, or an empty list. The base grid of each
-    ladder must fit into the ladder's limits. Under a sampler, each level's points must fit into its
-    window.
+    ladder must fit into the ladder's share of `max_trials` and into `max_base_runs`. Under a
+    sampler, each level's points must fit into its window.
     """
     ladders = all_ladders(question)
     for ladder in ladders:
@@ -84,18 +84,20 @@ def limit_problems(question: Question) -> list[Problem]:
             message = f"{crowded} points do not fit into the windows of the widest levels"
             remedy = "use fewer, widen the ranges, or lower calibration_width"
             return [Problem("paper.trials", f"{message}; {remedy}", question.paper.trials)]
-        runs = (
-            robust.base_runs(ladder)
-            if question.schedule == "robust"
-            else windows.runs(ladder, 0, question.paper)
-        )
-        grid = f"the base grid alone has {runs} runs"
-        if runs > question.limits.max_trials // len(ladders):
-            share = f" for each of {len(ladders)} ladders" if len(ladders) > 1 else ""
-            remedy = f"raise it to {runs * len(ladders)} or more, or sweep fewer points"
-            message = f"{grid}{share}; {remedy}"
-            return [Problem("limits.max_trials", message, question.limits.max_trials)]
-        if runs > ladder.max_base_runs:
-            message = f"{grid}; raise it above {runs}, or sweep fewer points"
-            return [Problem("limits.max_base_runs", message, question.limits.max_base_runs)]
+    grids = [
+        robust.base_runs(ladder)
+        if question.schedule == "robust"
+        else windows.runs(ladder, 0, question.paper)
+        for ladder in ladders
+    ]
+    runs = max(grids)
+    grid = f"the base grid alone has {runs} runs"
+    if runs > question.limits.max_trials // len(ladders):
+        share = f" for each of {len(ladders)} ladders" if len(ladders) > 1 else ""
+        remedy = f"raise it to {runs * len(ladders)} or more, or sweep fewer points"
+        message = f"{grid}{share}; {remedy}"
+        return [Problem("limits.max_trials", message, question.limits.max_trials)]
+    if any(count > ladder.max_base_runs for count, ladder in zip(grids, ladders, strict=True)):
+        message = f"{grid}; raise it above {runs}, or sweep fewer points"
+        return [Problem("limits.max_base_runs", message, question.limits.max_base_runs)]
     return []

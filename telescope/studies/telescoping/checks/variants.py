@@ -10,11 +10,11 @@ from telescope.studies.telescoping.question.variants import variants
 
 NAME = re.compile(r"(?! )[\w .+-]{1,40}(?<! )")  # pattern of a variant's name
 # fields of the model that must be the same for all variants
-WIDTHS = ("base_width", "calibration_width", "target_width", "target_depth")
+SHARED_FIELDS = ("base_width", "calibration_width", "target_width", "target_depth")
 
 
 def sweep_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the section `sweep_over`, of the variants' names and of their widths."""
+    """Problems of the section `sweep_over`, of the variants' names, widths and target depths."""
     sweep = question.sweep_over
     if sweep is None:
         return
@@ -28,12 +28,12 @@ def sweep_problems(question: Question) -> Iterator[Problem]:
     field = f"sweep_over.{sweep.section}"
     yield from _name_problems(field, [entry.name for entry in sweep.entries])
     for i, entry in enumerate(sweep.model or ()):
-        for width in WIDTHS:
-            value = getattr(entry.model, width, None)
-            if value != getattr(question.model, width, None):
+        for name in SHARED_FIELDS:
+            value = getattr(entry.model, name, None)
+            if value != getattr(question.model, name, None):
                 reason = "must be the same for all variants, which are compared width by width"
                 message = f"{reason}; change it here or in model, or submit another job"
-                yield Problem(f"{field}.{i}.{width}", message, value)
+                yield Problem(f"{field}.{i}.{name}", message, value)
 
 
 def _name_problems(field: str, names: list[str]) -> Iterator[Problem]:

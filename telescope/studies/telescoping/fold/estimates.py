@@ -3,9 +3,10 @@
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
 *axis* is one of these hyperparameters, in octaves (factors of 2). The question names the
 *estimator*: `pooled` fits one model to all levels, `per_level` fits each level by itself, and
-`argmin` takes the best point at the widest level. The best point has no interval of its own. The
-interval of `argmin` is the smallest one that includes half a grid step to each side of the best
-point and, if the pooled model estimates an optimum on the axis, the interval of that estimate.
+`argmin` takes the best point at the widest level with a finite loss. The best point has no interval
+of its own. The interval of `argmin` is the smallest one that includes half a grid step to each side
+of the best point and, if the pooled model estimates an optimum on the axis, the interval of that
+estimate.
 """
 
 from collections.abc import Sequence

@@ -56,7 +56,7 @@ class Choice:
     # root mean square of the learning rate's error, in octaves; None if unknown
     error: float | None
     regret: float | None  # mean regret at the target, in % of the loss; None if unknown
-    lr: float | None  # None if the learning rate is not known before training
+    lr: float | None  # None if only training can tell, or if the law does not cover the optimizer
     note: str  # how the choice is made, and the basis of its error and regret
 
 
@@ -233,8 +233,8 @@ def recommendation(
     advice += cheaper_choices(choices)
     least, budget = math.ceil(least_budget(ladder)), ladder.max_base_runs
     if question.schedule == "robust" and budget < least:
-        cause = f"limits.max_base_runs {budget:.0f} is below the least for up to three widths"
-        advice.append(f"{cause}, {least}: expect the verdict unresolved")
+        cause = f"limits.max_base_runs {budget:.0f} is below {least}, the smallest useful budget"
+        advice.append(f"{cause}: expect the verdict unresolved")
     if ladder.levels < 3 and ladder.doublings:
         remedy = "raise model.calibration_width" if width_ratio >= 4 else "lower model.base_width"
         advice.append(

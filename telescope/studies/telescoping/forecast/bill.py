@@ -55,7 +55,8 @@ class LadderForecast:
 
     known: tuple[int, ...]  # number of certain runs per level
     lines: tuple[BillItem, ...]
-    rounds: Span  # FLOPs of the schedule; coordinate check and runs at the target do not count
+    # FLOPs of the schedule, without the coordinate check and the runs at the target
+    schedule_flops: Span
     # sums over all lines, within the limits
     trials: Span
     tokens: Span
@@ -67,7 +68,7 @@ def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal])
     rehearsals. Without rehearsals, they count only the certain runs.
     """
     counts, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
-    schedule_lines = rounds(question, ladder, counts, rehearsals)
+    schedule_lines = lines_of_schedule(question, ladder, counts, rehearsals)
     most_runs, most_flops = caps(question, ladder)
     flops = total(line.flops for line in schedule_lines).within(most_flops)
     check_lines = coordinate_lines(question, ladder)
@@ -77,7 +78,7 @@ def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal])
     return LadderForecast(
         known=counts,
         lines=(*check_lines, *schedule_lines, *validation_lines),
-        rounds=flops,
+        schedule_flops=flops,
         trials=total([runs, *(line.trials for line in check_lines)]),
         tokens=total([runs.times(question.horizon.tokens), *(line.tokens for line in check_lines)]),
         flops=total([flops, *(line.flops for line in (*check_lines, *validation_lines))]).within(
@@ -166,7 +167,7 @@ def rehearsed(question: Question, ladder: Ladder) -> tuple[Rehearsal, ...]:
     )
 
 
-def rounds(
+def lines_of_schedule(
     question: Question, ladder: Ladder, counts: Sequence[int], rehearsals: Sequence[Rehearsal]
 ) -> tuple[BillItem, ...]:
     """The lines of a ladder's schedule. If every run is known beforehand, there is a single line.
@@ -188,8 +189,10 @@ def rounds(
     }
     most_runs, most_flops = caps(question, ladder)
     left = most_runs - certain_line.trials.least, most_flops - certain_line.flops.least
-    most_added = EDGE_ROUNDS * edge_points(ladder) if question.schedule == "robust" else left[0]
-    most_edge = min(most_added, left[0]), min(most_added * ladder.base_flops, left[1])
+    most_edge = left
+    if question.schedule == "robust":  # the edge rule adds runs at the base width only
+        most_added = EDGE_ROUNDS * edge_points(ladder)
+        most_edge = min(most_added, left[0]), min(most_added * ladder.base_flops, left[1])
     return (
         certain_line,
         optional_line(ladder, tokens, EDGE, edge_runs, most_edge),
@@ -261,7 +264,10 @@ def target_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
     """
     if not question.validate_at_target:
         return ()
-    runs = Span(validation.LEAST_RUNS, validation.LEAST_RUNS, validation.MOST_RUNS)
+    first = validation.LEAST_RUNS
+    # at an end of a range that the search may not leave, two of the first learning rates coincide
+    least = first if ladder.axes[0].extend else first - len(validation.SEEDS)
+    runs = Span(least, first, validation.MOST_RUNS)
     tokens = runs.times(question.horizon.tokens)
     flops = runs.times(total_flops(ladder, {ladder.levels: 1}))
     return (BillItem("runs at the target", runs, tokens, flops),)

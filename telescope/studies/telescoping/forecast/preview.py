@@ -38,7 +38,7 @@ REUSED = "; finished trials of other jobs are reused at no cost, but the saving 
 
 @dataclass(frozen=True)
 class LevelPreview:
-    """The runs at a width that will certainly be needed."""
+    """The runs at a width that are needed whatever the losses are, unless all runs diverge."""
 
     width: int
     trials: int
@@ -233,7 +233,7 @@ def seconds_of(
         math.fsum(clock.stage_seconds(dict(levels)) for _, levels in rehearsal.stages)
         for rehearsal in rehearsals
     ]
-    other_seconds = clock.rest_seconds(bill.flops.expected - bill.rounds.expected)
+    other_seconds = clock.rest_seconds(bill.flops.expected - bill.schedule_flops.expected)
     expected = least
     if rehearsed_seconds:
         expected = math.fsum(rehearsed_seconds) / len(rehearsed_seconds) + other_seconds

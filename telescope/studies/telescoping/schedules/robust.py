@@ -222,6 +222,13 @@ def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
     )
 
 
+def walled_off(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
+    """Whether a wall keeps the optimum of the learning rate from being bracketed."""
+    return OptimumPlace.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(
+        base_places(ladder, done), OptimumPlace.AT_WALL
+    )
+
+
 def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
     """The first blocks at the next width if this width is owed. Otherwise a `top-up` stage. `None`
     if there is no such stage.
@@ -242,9 +249,7 @@ def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
     being bracketed.
     """
     tolerance = needed(ladder, done, pooled)
-    if OptimumPlace.BEYOND_WALL in top_places(ladder, done, pooled)[0] or 0 in axes_at(
-        base_places(ladder, done), OptimumPlace.AT_WALL
-    ):
+    if walled_off(ladder, done, pooled):
         return None
     if enough(pooled, pooled.covariance, tolerance) and not missed(ladder, done, pooled):
         return None

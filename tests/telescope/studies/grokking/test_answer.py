@@ -70,6 +70,11 @@ def test_few_seeds_cannot_tell_and_the_report_says_so() -> None:
     assert "with 4 seeds the test cannot give p below 0.12" in report.reason
 
 
+def test_a_single_seed_is_not_said_to_show_a_small_difference() -> None:
+    report = report_of(document(seeds=1), by_optimizer(10, 60))
+    assert "with 1 seed the test cannot give p below 1; add seeds" in report.reason
+
+
 def test_cells_that_differ_are_named_and_p_is_corrected_for_their_number() -> None:
     tasks = [{"task": "add", "modulus": 7, "train_share": 0.6}, {"task": "parity", "bits": 5}]
 
@@ -124,6 +129,9 @@ def test_a_single_optimizer_is_not_compared() -> None:
     assert report.verdict == "not_told_apart"
     assert "name both to compare them" in report.reason
     assert report.cells[0].arms[0].generalised == 3
+    tasks = [{"task": name, "modulus": 7} for name in ("add", "mul")]
+    several = report_of(document(optimizer="adamw", seeds=3, data=tasks), by_optimizer(20, 40))
+    assert several.reason == report.reason
 
 
 def test_a_diverged_run_never_generalises_and_is_counted() -> None:

@@ -77,3 +77,10 @@ def test_no_study_needs_more_trials_than_its_upper_bound(beyond: float) -> None:
     assert len(trials) <= most_trials(study.question)
     per_arm = most_tuning_trials(study.question.tuning, "adamw")
     assert sum(t.spec.optimizer.name == "adamw" for t in trials) - 2 <= per_arm
+
+
+def test_a_learning_rate_that_is_not_extended_adds_nothing_to_the_upper_bound() -> None:
+    lr = {"low": 0.25, "high": 1.0, "points": 3, "extend": False}
+    tuning = {"lr": lr, "weight_decay": [1.0], "extensions": 4}
+    question = study_of(tuned(seeds=2, tuning=tuning)).question
+    assert most_tuning_trials(question.tuning, "adamw") == 3 * question.tuning.seeds

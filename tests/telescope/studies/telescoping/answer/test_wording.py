@@ -127,10 +127,10 @@ def test_new_seeds_come_with_the_corners_of_their_blocks() -> None:
         Advice.NEW_SEEDS, runs=(SeedBlocks(2, 32, CORNERS), SeedBlocks(1, 64, CORNERS[:1]))
     )
     text = (
-        "2 x width 32, lr 0.01 and 0.02 with weight decay 0.1 and 0.4; "
-        "1 x width 64, lr 0.01 and 0.02"
+        "2 at width 32, with lr about 0.01 and 0.02, weight decay about 0.1 and 0.4; "
+        "1 at width 64, with lr about 0.01 and 0.02"
     )
-    assert advice_words(remark) == f"add new seeds, at about {text}"
+    assert advice_words(remark) == f"add new seeds: {text}"
 
 
 CLIMBS: dict[ClimbEnd, dict[str, Any]] = {
@@ -146,6 +146,7 @@ CLIMBS: dict[ClimbEnd, dict[str, Any]] = {
         "max_base_runs": 90.0,
     },
     ClimbEnd.NO_FIT: {"calibration_width": 256},
+    ClimbEnd.WALL: {"calibration_width": 256},
     ClimbEnd.RULE: {"calibration_width": 256},
 }
 

@@ -285,6 +285,11 @@ def ended(growth: float, seeds: int = 2, far: float = 0.0) -> LadderProgress:
     )
 
 
+def without_spectral_norms(trial: Trial) -> Trial:
+    metrics = {name: size for name, size in trial.metrics.items() if "spectral" not in name}
+    return replace(trial, metrics=metrics)
+
+
 def required_report(progress: LadderProgress) -> LateReport:
     report = late_report(progress)
     assert report is not None
@@ -399,6 +404,8 @@ def test_one_width_or_runs_that_say_nothing_give_no_late_report() -> None:
     whole = ended(0.0)
     assert late_report(replace(whole, done=whole.done[:1])) is None
     assert run_study(KIND.of(study()), FLAT).ladders[0].late is None
+    unmeasured = tuple((point, without_spectral_norms(trial)) for point, trial in whole.trials)
+    assert late_report(replace(whole, trials=unmeasured)) is None
 
 
 @pytest.mark.parametrize(("rule", "verdict"), [("fixed_tokens", "pass"), ("constant", "fail")])

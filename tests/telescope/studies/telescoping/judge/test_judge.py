@@ -241,7 +241,7 @@ def test_noise_makes_it_unresolved_and_the_seeds_to_add_are_named() -> None:
     judgement = judge(swept(surface, (32, 64, 128)))
     assert judgement.verdict == "unresolved"
     assert "add new seeds" in judgement.reason
-    assert "x width" in judgement.reason
+    assert " at width " in judgement.reason
 
 
 def test_a_target_narrower_than_the_sweep_is_refused() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from surfaces.bowls import study
 from telescope.statistics.estimates import Estimate
-from telescope.studies.telescoping.answer.verdict import SURPRISE, Judged, status_of
+from telescope.studies.telescoping.answer.verdict import SURPRISE, AxisFindings, status_of
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl, skewed
 from telescope.studies.telescoping.ladder.pooled import (
@@ -227,9 +227,9 @@ def test_what_is_doubted_is_not_called_flat() -> None:
     assert believed
     assert doubted.surprise(1) > SURPRISE > believed.surprise(1)
     narrow = Estimate(-4.0, -4.1, -3.9)
-    assert status_of(ladder, 1, believed, Judged(narrow, 1.0, at_border=False)) == "flat"
-    assert status_of(ladder, 1, doubted, Judged(narrow, 1.0, at_border=False)) == "unresolved"
-    assert status_of(ladder, 1, doubted, Judged(narrow, 1.0, at_border=True)) == "unbracketed"
+    assert status_of(ladder, 1, believed, AxisFindings(narrow, 1.0, at_border=False)) == "flat"
+    assert status_of(ladder, 1, doubted, AxisFindings(narrow, 1.0, at_border=False)) == "unresolved"
+    assert status_of(ladder, 1, doubted, AxisFindings(narrow, 1.0, at_border=True)) == "unbracketed"
 
 
 def test_what_an_axis_costs_off_its_optimum_is_the_height_of_the_bowl_there() -> None:

@@ -17,7 +17,7 @@ from telescope.trials.optimizer import clip_problems
 from telescope.trials.types import Parametrisation
 
 
-def block_problems(question: Question) -> list[Problem]:
+def section_problems(question: Question) -> list[Problem]:
     """Problems of these sections, for the job and for its variants. If only a variant has a
     problem, the problem names the variant's entry in `sweep_over`, or a field of this entry.
     """
@@ -29,13 +29,14 @@ def block_problems(question: Question) -> list[Problem]:
     ]
     if question.sweep_over is None:
         return problems
-    block, own = question.sweep_over.section, list[Problem]()
+    section, own = question.sweep_over.section, list[Problem]()
     for i, variant in enumerate(variants(question)):
-        entry = f"sweep_over.{block}.{i}"
-        for problem in block_problems(variant.question):
+        entry = f"sweep_over.{section}.{i}"
+        for problem in section_problems(variant.question):
             if problem not in problems:
-                inside = problem.within(block)
-                own.append(problem.moved(block, entry) if inside else replace(problem, field=entry))
+                inside = problem.within(section)
+                moved = problem.moved(section, entry)
+                own.append(moved if inside else replace(problem, field=entry))
     return problems + own
 
 
@@ -59,7 +60,11 @@ def _model_problems(model: AnyLadderModel, parametrisation: Parametrisation) -> 
         if message := model.width_problem(width, parametrisation):
             problems.append(Problem(f"model.{name}", message, width))
     base, calibration, target = model.base_width, model.calibration_width, model.target_width
-    nearest = base * 2 ** max(0, round(math.log2(calibration / base)))
+    doublings = math.log2(calibration / base)
+    # rounded down if the nearest would exceed the target width
+    nearest = base * 2 ** max(0, round(doublings))
+    if nearest > target:
+        nearest = base * 2 ** max(0, math.floor(doublings))
     if calibration != nearest:
         message = f"must be base_width {base} times a power of two; use {nearest}"
         problems.append(Problem("model.calibration_width", message, calibration))
