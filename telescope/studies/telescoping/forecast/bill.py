@@ -261,7 +261,7 @@ def target_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
     """
     if not question.validate_at_target:
         return ()
-    runs = Span(validation.LEAST_RUNS, validation.LEAST_RUNS, validation.MOST_RUNS)
+    runs = Span(validation.FIRST_RUNS, validation.FIRST_RUNS, validation.MOST_RUNS)
     tokens = runs.times(question.horizon.tokens)
     flops = runs.times(total_flops(ladder, {ladder.levels: 1}))
     return (BillItem("runs at the target", runs, tokens, flops),)

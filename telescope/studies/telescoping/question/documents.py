@@ -2,9 +2,10 @@
 
 A *variant* is one of the architectures or corpora that a job compares; each has an entry in
 `sweep_over`. In the user's document, an entry holds a name and only the fields that differ from the
-job's section, as in a merge patch (RFC 7396). The value null restores a field's default. The parser
-needs a complete section in every entry. `expand` and `collapse` convert between the two forms. An
-entry never inherits the fields that telescope computes (FROM_TEXT).
+job's section, as in a merge patch (RFC 7396), but a field that is a mapping is replaced as a whole.
+The value null restores a field's default. The parser needs a complete section in every entry.
+`expand` and `collapse` convert between the two forms. An entry never inherits the fields that
+telescope computes (FROM_TEXT).
 """
 
 from collections.abc import Iterable, Mapping
@@ -116,7 +117,7 @@ def _in_user_document(
     problem: Problem, document: dict[str, Any], by_field: Mapping[str, Problem]
 ) -> Problem | None:
     """The problem, with its field renamed to the field of the user's document. None if the field is
-    inherited and the job's section has the same problem.
+    inherited and the job's section has a problem in the same field.
     """
     match problem.field.split("."):
         case ["sweep_over", ("model" | "data") as part, number, inner, *names] if inner == part:

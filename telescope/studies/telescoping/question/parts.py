@@ -142,8 +142,9 @@ class PaperOptions:
     3, 1); odd_floor does so too, but to at least `floor`.
     """
     floor: Literal[3, 5] = 3
-    """Fewest points per hyperparameter under `points: odd_floor`. With 3 points, it goes unnoticed
-    if the optimum drifts out of the window; with 5 points, a drift of one grid step is detected.
+    """Fewest points per hyperparameter under `points: odd_floor`. With 3 points and `edge: ignore`,
+    it goes unnoticed if the optimum drifts out of the window; with 5 points, a drift of one grid
+    step is detected.
     """
     rounding: Rounding | None = None
     """Rounding of the number of points under `points: strict`: nearest rounds to the nearest

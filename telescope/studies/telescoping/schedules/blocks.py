@@ -68,8 +68,8 @@ def signs(axes: int, number: int) -> Array:
 
 
 def tolerances(pooled: Fit) -> Array:
-    """The half-widths [axis] of the intervals at the target, in octaves, that are narrow enough. An
-    error of this size costs about the same loss on every axis, but no tolerance is below
+    """The largest half-width [axis], in octaves, at which an interval at the target is narrow
+    enough. An error of this size costs about the same loss on every axis, but no tolerance is below
     LR_TOLERANCE or above 1.2 octaves.
     """
     other_tolerances = [

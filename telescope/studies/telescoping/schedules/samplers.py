@@ -1,4 +1,4 @@
-"""Samplers, which fill a window whose complete grid would cost too much.
+"""Samplers, which fill a window with scattered points instead of a complete grid.
 
 A *window* is the range of values that is searched at one width. The sampler `qmc` spreads a
 scrambled Sobol sequence over the window. The samplers `gp` and `tpe` spread the first half of the
