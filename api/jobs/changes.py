@@ -9,7 +9,7 @@ fields stay. On the command line, a patch is written as assignments, such as
 Some fields of a document are derived from other fields when the job is submitted. If the patch sets
 the source of a derived field but not the derived field itself, the old derived value is dropped:
 
-- The hash of the tokens and the size of the vocabulary (the fields `FROM_TEXT` of `data`) are
+- The hash of the tokens and the size of the vocabulary (the fields `COMPUTED_FIELDS` of `data`) are
   derived from the corpus, the tokenizer and the fraction for validation (the fields `CORPUS` of
   `data`).
 - The hash of a factory's code, `model.content`, is derived from `model.factory`.
@@ -25,7 +25,7 @@ from ruamel.yaml.error import YAMLError
 
 from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, json_problems
-from telescope.studies.telescoping.question.documents import FROM_TEXT, SWEEP_OVER
+from telescope.studies.telescoping.question.documents import COMPUTED_FIELDS, SWEEP_OVER
 from telescope.trials.data import ORIGIN
 from telescope.trials.presets import without_preset
 
@@ -52,12 +52,12 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
         new_document["data"] = {
             name: value
             for name, value in data.items()
-            if name not in FROM_TEXT or name in data_patch
+            if name not in COMPUTED_FIELDS or name in data_patch
         }
         sweep = new_document.get(SWEEP_OVER)
         if SWEEP_OVER not in patch and isinstance(sweep, dict) and sweep.get("data"):
             entries = [
-                {name: value for name, value in entry.items() if name not in FROM_TEXT}
+                {name: value for name, value in entry.items() if name not in COMPUTED_FIELDS}
                 for entry in sweep["data"]
             ]
             new_document[SWEEP_OVER] = sweep | {"data": entries}

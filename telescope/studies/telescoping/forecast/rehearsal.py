@@ -31,7 +31,7 @@ from telescope.studies.telescoping.question.question import Question
 
 # noise of a run: its standard deviation in % of the loss, and the share of its variance that is due
 # to the seed
-NOISE, PAIRING = 0.2, 0.4
+NOISE, SEED_SHARE = 0.2, 0.4
 # s and m in `ladder.bowl`; largest drift from the base width to the target, in octaves
 SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5
 ASSUMES = (
@@ -103,7 +103,8 @@ class Bowl:
         run_noise = np.random.default_rng(
             [*key, *(round(64 * x) % 2**32 for x in point.x)]
         ).standard_normal()
-        noise = NOISE * (math.sqrt(PAIRING) * seed_noise + math.sqrt(1 - PAIRING) * run_noise)
+        shared, own = math.sqrt(SEED_SHARE), math.sqrt(1 - SEED_SHARE)
+        noise = NOISE * (shared * seed_noise + own * run_noise)
         return 1 + (float(self.excess(doublings, np.array(point.x))) + float(noise)) / 100
 
 

@@ -45,7 +45,7 @@ class NamedModel(WrittenAsDifferences):
 
     name: str
     """Name of the variant in tables and pictures: 1 to 40 letters, digits, spaces or any of _.+-
-    """
+    (no space at either end)."""
     model: AnyLadderModel
 
     part: ClassVar[Literal["model", "data"]] = "model"
@@ -65,7 +65,7 @@ class NamedData(WrittenAsDifferences):
 
     name: str
     """Name of the variant in tables and pictures: 1 to 40 letters, digits, spaces or any of _.+-
-    """
+    (no space at either end)."""
     data: DataSpec
 
     part: ClassVar[Literal["model", "data"]] = "data"
