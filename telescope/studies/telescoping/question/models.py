@@ -39,8 +39,8 @@ class LadderWidths:
     """
 
     base_width: Width
-    """The narrowest width. The search starts there, and every factor that changes with width is 1
-    there."""
+    """The narrowest width. The search starts there. Every factor that changes with width is 1
+    there, except the learning rate's under `lr_convention: absolute`."""
     calibration_width: Width
     """The widest width of the search: base_width times a power of two."""
     target_width: Width

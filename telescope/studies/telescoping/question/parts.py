@@ -102,7 +102,8 @@ class Search:
     """Hyperparameters to sweep. A plain number instead of a range fixes the weight decay."""
 
     lr: Range
-    """Learning rate at the base width. In a Muon run, it is Muon's learning rate."""
+    """Learning rate at the base width; under `lr_convention: absolute`, before it is multiplied by
+    the factor for the width. In a Muon run, it is Muon's learning rate."""
     weight_decay: Range | NonNegative = 0.1
     """Weight decay at the base width. It is decoupled: each step multiplies a weight by
     1 - (learning rate x weight decay)."""
