@@ -9,7 +9,7 @@ fields stay. On the command line, a patch is written as assignments, such as
 Some fields of a document are derived from other fields when the job is submitted. If the patch sets
 the source of a derived field but not the derived field itself, the old derived value is dropped:
 
-- The hash of the tokens and the size of the vocabulary (the fields `FROM_TEXT` of `data`) are
+- The hash of the tokens and the size of the vocabulary (the fields `COMPUTED_FIELDS` of `data`) are
   derived from the corpus, the tokenizer and the fraction for validation (the fields `CORPUS` of
   `data`).
 - The hash and the sizes of a table (the fields `FROM_TABLE` of `data`) are derived from all other
@@ -28,7 +28,7 @@ from ruamel.yaml.error import YAMLError
 
 from api.jobs.documents import from_yaml
 from telescope.errors import InvalidInput, json_problems
-from telescope.studies.telescoping.question.documents import FROM_TEXT, SWEEP_OVER
+from telescope.studies.telescoping.question.documents import COMPUTED_FIELDS, SWEEP_OVER
 from telescope.trials.data import ORIGIN, form
 from telescope.trials.presets import without_preset
 from telescope.trials.table import FROM_TABLE
@@ -82,7 +82,7 @@ def outdated_fields(data: Mapping[str, Any], data_patch: Mapping[str, Any]) -> t
     """Return the derived fields of a `data` section that a patch of this section makes outdated."""
     if form(data) == "table":
         return FROM_TABLE
-    return FROM_TEXT if data_patch.keys() & CORPUS else ()
+    return COMPUTED_FIELDS if data_patch.keys() & CORPUS else ()
 
 
 def merged(target: object, patch: object) -> Any:

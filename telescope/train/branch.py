@@ -35,8 +35,9 @@ def cooldown(
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
     """A branch that consists of the trunk's first `step` steps and `cooldown_steps` further steps.
-    In the further steps, the learning rate decays linearly to `final_lr_fraction` times its highest
-    value. The branch has the same `final_lr_fraction` as the trunk."""
+    In the further steps, the learning rate decays linearly. One step after the last, it would reach
+    `final_lr_fraction` times its highest value. The branch has the same `final_lr_fraction` as the
+    trunk."""
     assert step >= warmup_steps(trunk.horizon), f"step {step} is within the trunk's warm-up"
     steps = step + cooldown_steps
     horizon = replace(
@@ -74,8 +75,8 @@ def extension(
 
 def warmup_fraction(horizon: HorizonSpec, steps: int) -> float:
     """The warm-up fraction that gives a run of `steps` steps as many warm-up steps as `horizon`
-    has. The fraction times `steps` is half a step less than this number, so that rounding up gives
-    exactly this number."""
+    has. Unless this number is 0, the fraction times `steps` is half a step less, so that rounding
+    up gives exactly this number."""
     return max(0.0, warmup_steps(horizon) - 0.5) / steps
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: files from which a trial continues after its worker has died.
+"""Checkpoints: files from which an interrupted trial continues.
 
 A new checkpoint is written to a temporary file and flushed to disk. Then the file is renamed, so a
 checkpoint is never half written. The previous checkpoint is kept, and is used if the newest one

@@ -1,8 +1,9 @@
-"""The picture of a telescoping study.
+"""The picture of a telescoping study, or of a sweep that was run without telescope.
 
-The picture has one row per *ladder*, the search of one optimizer over growing widths (*levels*).
+The picture has one row per *ladder*, the search of one optimizer over growing widths (*levels*). A
+sweep is drawn as one ladder.
 
-- The left side shows the held-out loss against the learning rate, with a line per width. A diamond
+- The left side shows the final loss against the learning rate, with a line per width. A diamond
   marks the optimum of each level, and a band marks the answer at the target width.
 - The right side shows the range of learning rates tried at each level (its *window*) and, at the
   bottom, the answer at the target width.

@@ -1,4 +1,4 @@
-"""The data that a picture of a telescoping study shows, and the arithmetic behind its lines.
+"""The data of the picture of a telescoping study or of a sweep, and the arithmetic of its lines.
 
 A *ladder* is the search of one optimizer over growing widths. A *variant* is one of the
 architectures or texts that a study compares; it has one ladder per optimizer.
@@ -16,7 +16,7 @@ Over = Literal["model", "data"]  # the section of the document in which the vari
 
 @dataclass(frozen=True)
 class PlottedRun:
-    """A finished trial; `loss` is None if the trial diverged."""
+    """A finished run of a study or of a sweep; `loss` is None if the run diverged."""
 
     width: int
     lr: float
@@ -106,7 +106,7 @@ def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
 
 def lowest_losses(ladder: PlottedLadder, over: Over) -> list[tuple[int, float]]:
     """Pairs (width, lowest loss). If the variants differ in their data, their losses are not
-    comparable; each loss is then divided by the first, the loss at the narrowest width.
+    comparable; each loss is then divided by the first, the loss at the narrowest width with a loss.
     """
     losses = [
         (level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None

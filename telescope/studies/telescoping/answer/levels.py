@@ -150,7 +150,7 @@ def drift(fit: Fit, levels: int) -> Drift | None:
     """
     if levels < 2:
         return None
-    i = np.array(fit.layout.heights[:levels])
+    i = np.array(fit.layout.level_doublings[:levels])
     weights = (i - i.mean()) / np.sum((i - i.mean()) ** 2)
     slope = float(weights @ fit.optima[:levels, 0])
     half = fit.quantile * fit.sd_of(weights @ fit.optima_gradient[:levels, 0])

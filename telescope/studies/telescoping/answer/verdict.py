@@ -173,9 +173,10 @@ def last_move(fit: Fit, top: int) -> tuple[float, DriftSpan, float]:
     """
     if top == 0:
         return 0.0, "one", 1.0
-    heights = fit.layout.heights
-    below = max((i for i in range(top) if heights[top] - heights[i] > 1 - 1e-9), default=0)
-    move, rise = float(fit.optima[top, 0] - fit.optima[below, 0]), heights[top] - heights[below]
+    doublings = fit.layout.level_doublings
+    below = max((i for i in range(top) if doublings[top] - doublings[i] > 1 - 1e-9), default=0)
+    move = float(fit.optima[top, 0] - fit.optima[below, 0])
+    rise = doublings[top] - doublings[below]
     if abs(rise - 1) < 1e-9:
         return move, "one", 1.0
     if rise > 1:

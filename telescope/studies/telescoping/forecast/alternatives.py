@@ -116,7 +116,7 @@ def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figure
     grid = robust.base_grid(ladder)
     results = tuple(list[tuple[float, float]]() for _ in range(3))  # (error, regret) per bowl
     for number in range(bowls):
-        bowl, target_height = Bowl.drawn(ladder, number), ladder.doublings
+        bowl, doublings = Bowl.drawn(ladder, number), ladder.doublings
 
         def grid_losses(level: int, seed: int, bowl: Bowl = bowl) -> Array:
             return np.array([bowl.loss(ladder, Point(level, point.x, seed)) for point in grid])
@@ -125,8 +125,8 @@ def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figure
         tried = (seeds[0], sum(seeds), grid_losses(ladder.levels, 0))
         for pairs, losses in zip(results, tried, strict=True):
             best = np.array(grid[int(np.argmin(losses))].x)
-            error = float(best[0] - bowl.optimum(target_height)[0])
-            pairs.append((error, float(bowl.excess(target_height, best))))
+            error = float(best[0] - bowl.optimum(doublings)[0])
+            pairs.append((error, float(bowl.excess(doublings, best))))
     copy, copy_with_seeds, sweep = (figures(*zip(*pairs, strict=True)) for pairs in results)
     return copy, copy_with_seeds, sweep
 

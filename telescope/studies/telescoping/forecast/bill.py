@@ -264,7 +264,7 @@ def target_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
     """
     if not question.validate_at_target:
         return ()
-    first = validation.LEAST_RUNS
+    first = validation.FIRST_RUNS
     # at an end of a range that the search may not leave, two of the first learning rates coincide
     least = first if ladder.axes[0].extend else first - len(validation.SEEDS)
     runs = Span(least, first, validation.MOST_RUNS)

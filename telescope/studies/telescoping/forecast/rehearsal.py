@@ -31,7 +31,7 @@ from telescope.studies.telescoping.question.question import Question
 
 # noise of a run: its standard deviation in % of the loss, and the share of its variance that is due
 # to the seed
-NOISE, PAIRING = 0.2, 0.4
+NOISE, SEED_SHARE = 0.2, 0.4
 # s and m in `ladder.bowl`; largest drift from the base width to the target, in octaves
 SKEW, CROSS, MOST_DRIFT = 0.65, 0.2, 1.5
 ASSUMES = (
@@ -43,8 +43,8 @@ ASSUMES = (
 @dataclass(frozen=True, eq=False)
 class Bowl:
     """A loss given by a formula, over the axes of a ladder. A *ladder* is the search of one
-    optimizer at increasing widths, and its *axes* are the swept hyperparameters, in octaves. The
-    `height` of a width is the number of doublings from the base width to this width.
+    optimizer at increasing widths, and its *axes* are the swept hyperparameters, in octaves. A
+    width is given by its `doublings`, the number of doublings from the base width to this width.
     """
 
     number: int  # seed of the bowl's parameters and noise
@@ -53,7 +53,7 @@ class Bowl:
     phi: float  # parameter of the drift law, as in `ladder.bowl`
     curvature: float  # along the learning rate, in % of the loss per octave^2
     flatness: Array  # [axis], curvature along the learning rate / curvature along the axis
-    doublings: float  # number of doublings from the base width to the target
+    target_doublings: float  # number of doublings from the base width to the target
 
     @classmethod
     def drawn(cls, ladder: Ladder, number: int) -> "Bowl":
@@ -69,24 +69,24 @@ class Bowl:
             ),
             curvature=float(np.exp(rng.uniform(np.log(0.25), np.log(1.1)))),
             flatness=np.array([1.0, *rng.uniform(3, 10, axes - 1)]),
-            doublings=ladder.doublings,
+            target_doublings=ladder.doublings,
         )
 
-    def optimum(self, height: float) -> Array:
-        """The optimum [axis] at a height, in octaves. The target has the height `doublings`."""
-        t = self.doublings
+    def optimum(self, doublings: float) -> Array:
+        """The optimum [axis] at a width, in octaves."""
+        t = self.target_doublings
         if t == 0:
             return self.base
-        inverse = (2.0**-height - 2.0**-t) / (1 - 2.0**-t)
-        share_left = inverse + self.phi * ((t - height) / t - inverse)
+        inverse = (2.0**-doublings - 2.0**-t) / (1 - 2.0**-t)
+        share_left = inverse + self.phi * ((t - doublings) / t - inverse)
         moved: Array = self.base - self.drift * (1 - share_left)
         return moved
 
-    def excess(self, height: float, x: Array) -> Array:
-        """By how many % the loss at `x` exceeds the loss at the optimum. `x` has shape [..., axis],
-        and the result has shape [...].
+    def excess(self, doublings: float, x: Array) -> Array:
+        """By how many % the loss at `x` exceeds the loss at the optimum of a width. `x` has shape
+        [..., axis], and the result has shape [...].
         """
-        u = x - self.optimum(height)
+        u = x - self.optimum(doublings)
         v = u[..., 0] + CROSS * u[..., 1:].sum(-1)
         result: Array = self.curvature * (
             skewed(v, np.array(SKEW)) + (u[..., 1:] ** 2 / self.flatness[1:]).sum(-1)
@@ -97,14 +97,15 @@ class Bowl:
         """The loss of a run, including its noise. Without noise, the loss at the optimum is 1 at
         every width.
         """
-        height = ladder.heights[point.level] if point.level < ladder.levels else ladder.doublings
+        doublings = (*ladder.level_doublings, ladder.doublings)[point.level]
         key = [self.number, point.level, point.seed]
         seed_noise = np.random.default_rng(key).standard_normal()
         run_noise = np.random.default_rng(
             [*key, *(round(64 * x) % 2**32 for x in point.x)]
         ).standard_normal()
-        noise = NOISE * (math.sqrt(PAIRING) * seed_noise + math.sqrt(1 - PAIRING) * run_noise)
-        return 1 + (float(self.excess(height, np.array(point.x))) + float(noise)) / 100
+        shared, own = math.sqrt(SEED_SHARE), math.sqrt(1 - SEED_SHARE)
+        noise = NOISE * (shared * seed_noise + own * run_noise)
+        return 1 + (float(self.excess(doublings, np.array(point.x))) + float(noise)) / 100
 
 
 @dataclass(frozen=True)

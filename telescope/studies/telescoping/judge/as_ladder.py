@@ -44,8 +44,8 @@ def axis_of(sweep: Sweep, name: AxisName) -> Axis:
     """A swept column as an axis.
 
     The number of points on the axis is the largest number of values that any width has. Values at
-    which every run of the width diverged do not count. If every run of the sweep diverged, all
-    values count.
+    which every run of the width diverged do not count. If every run of the sweep diverged, the
+    number of points is the number of all values tried.
     """
     tried = {octaves(row, name) for row in sweep.rows}
     counts = [
@@ -68,9 +68,9 @@ def weight_decays_tried(sweep: Sweep) -> list[float]:
 
 
 def near_optimum(stage: Done) -> Done:
-    """The runs of a width that the pooled model is fitted to. These are the runs within NEAR
-    octaves in lr of the point with the lowest loss, and the runs at the next lower and the next
-    higher lr with a finite loss.
+    """The runs of a width that are passed to the pooled fit, which leaves out those that diverged.
+    These are the runs within NEAR octaves in lr of the point with the lowest loss, and the runs at
+    the next lower and the next higher lr with a finite loss.
 
     A sweep often contains the whole grid at every width. Far from the optimum, real losses deviate
     from the model, and many far points would outweigh the few points that determine the optimum. If

@@ -41,10 +41,7 @@ def read_csv(content: bytes) -> Sweep:
         ) from None
     if "\0" in text:
         raise InvalidInput.of("", "is binary, not text; save the table as CSV in UTF-8")
-    if not text.strip():
-        names = ",".join((*NEEDED[:2], *OPTIONAL, "loss"))
-        raise InvalidInput.of("", f"is empty; begin with a line of column names: {names}")
-    head = next(line for line in text.splitlines() if line.strip())
+    head = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(",;\t", key=head.count)
     reader = csv.reader(
         io.StringIO(text, newline=None), delimiter=delimiter, skipinitialspace=True, strict=True
@@ -59,6 +56,9 @@ def read_csv(content: bytes) -> Sweep:
             str(SourceLine(reader.line_num)),
             f"is not CSV: {error}; check the quotes and the length of the cells, here and above",
         ) from None
+    if not lines:
+        names = ",".join((*NEEDED[:2], *OPTIONAL, "loss"))
+        raise InvalidInput.of("", f"is empty; begin with a line of column names: {names}")
     (_, header), *body = lines
     columns = [name.strip().lower() for name in header]
     check_columns(columns)

@@ -155,8 +155,8 @@ def judged_sweep(
 
 
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
-    """The weight decay as a fixed hyperparameter, if all runs had the same weight decay. Empty in
-    all other cases.
+    """The weight decay as a fixed hyperparameter, if the sweep states the same weight decay for all
+    runs. Empty in all other cases.
     """
     if len(tried := weight_decays_tried(sweep)) != 1:
         return {}
@@ -169,8 +169,8 @@ def values_at_target(
 ) -> dict[AxisName, Hyperparameter]:
     """The swept hyperparameters at the target, by axis. `estimates` are the pooled model's
     estimates of the fitted axes. Any other axis has its best value at the narrowest width with a
-    finite loss. The optimum of an axis counts as at a border if it lies at a border of the values
-    tried at the narrowest or at the widest width. Empty if every run diverged.
+    finite loss. An axis counts as at a border if the optimum of the narrowest or of the widest
+    width lies at a border of the values tried there (`border_sides`). Empty if every run diverged.
     """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
     ends = [border_sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
@@ -229,11 +229,12 @@ def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
     """The measured cost, at the widest width, of using the best point of the narrowest width. The
     cost is in % of the lowest loss at the widest width.
 
-    `None` if there is only one width. `None` also if that point was not run at the widest width, or
-    if a run of that point diverged there.
+    `None` if there is only one width, or if every run of the narrowest width diverged. `None` also
+    if that point was not run at the widest width, or if a run of that point diverged there.
     """
-    means = seed_means(outcomes(done, ladder.levels - 1))
-    loss = means.get(argmin(outcomes(done, 0)), math.inf)
-    if ladder.levels == 1 or not math.isfinite(loss):
+    narrowest, means = outcomes(done, 0), seed_means(outcomes(done, ladder.levels - 1))
+    loss = means.get(argmin(narrowest), math.inf)
+    known = math.isfinite(loss) and any(o.finite for o in narrowest)
+    if ladder.levels == 1 or not known:
         return None
     return digits(100 * (loss / min(means.values()) - 1))

@@ -30,6 +30,8 @@ from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
 FEWEST_LRS = 3  # fewest learning rates with a finite loss for a resolved verdict
+# fewest values of an axis for its point of lowest loss to count in `border_sides`
+FEWEST_VALUES = 3
 APART = 0.5  # an added learning rate is more than this number of octaves from every rate tried
 
 
@@ -118,7 +120,7 @@ def border_sides(
         values = sorted({o.point.x[i] for o in results})
         places = [float(fit.optima[level, ladder.fitted.index(i)])] if fit and axis.fitted else []
         margins = (0.0, 0.0)
-        if len(values) >= FEWEST_LRS:
+        if len(values) >= FEWEST_VALUES:
             places.append(lowest[i])
             margins = ((values[1] - values[0]) / 4, (values[-1] - values[-2]) / 4)
         if (
@@ -138,9 +140,10 @@ def add_rates(octaves: Sequence[float]) -> Remark:
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
     """The learning rates to add near a width's optimum, in octaves: two if only one rate was tried,
-    otherwise at most one. Without a fit, the optimum is assumed to be the best rate tried (`best`).
+    otherwise one. Without a fit, the optimum is assumed to be the best rate tried (`best`). If all
+    rates near the optimum were tried, the result is the rate one octave below all rates tried.
     """
     centre = float(fit.optima[level, 0]) if fit else best
-    candidates = [centre - 1, centre + 1, centre, centre - 2, centre + 2]
+    candidates = [centre - 1, centre + 1, centre, centre - 2, centre + 2, min(tried) - 1]
     new = [x for x in candidates if all(abs(x - rate) > APART for rate in tried)]
     return sorted(new[: max(1, FEWEST_LRS - len(tried))])

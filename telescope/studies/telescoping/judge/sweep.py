@@ -1,10 +1,10 @@
 """A sweep that was run without telescope, as a checked table.
 
 A sweep has one row per finished run, with the columns `width`, `lr` and `loss`. The columns
-`weight_decay` and `seed` are optional. A run counts as diverged if its loss is empty, nan, infinite
-or a word such as `diverged`, or exceeds EXPLODED times the lowest loss at its width. Without a
-column `seed`, runs with equal width, learning rate and weight decay are numbered as seeds 0, 1 and
-so on, in the order of their rows.
+`weight_decay` and `seed` are optional; a column without a filled cell counts as missing. A run
+counts as diverged if its loss is empty, nan, infinite or a word such as `diverged`, or exceeds
+EXPLODED times the lowest loss at its width. Without a column `seed`, runs with equal width,
+learning rate and weight decay are numbered as seeds 0, 1 and so on, in the order of their rows.
 """
 
 import math
@@ -118,7 +118,7 @@ def with_seeds(
         repeats[point] += 1
     repeated = sum(count > 1 for count in repeats.values())
     points = f"{repeated} of {len(repeats)} points have repeats"
-    note = f"no seed column: repeats of a point count as seeds, in the order of rows ({points})"
+    note = f"no seeds given: repeats of a point count as seeds, in the order of rows ({points})"
     return seeded, (*notes, note) if repeated else notes
 
 

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-# Below a *knee*, a lower weight decay no longer changes the loss. These are the prior mean and
+# Below a *knee*, a lower weight decay hardly changes the loss. These are the prior mean and
 # standard deviation of the knee's distance below the optimum, in octaves.
 KNEE = (2.0, 3.0)
 SKEW_LIMIT = 3.0  # value of s v beyond which B continues as a straight line
@@ -44,14 +44,14 @@ class ParameterSlots:
     """The places of the parameters in theta, the vector of all parameters, and their priors."""
 
     axes: int  # number of fitted hyperparameters
-    heights: tuple[float, ...]  # doublings from the base width to each level's width
+    level_doublings: tuple[float, ...]  # doublings from the base width to each level's width
     doublings: float  # doublings of the width from base to target
     saturating: tuple[int, ...] = ()  # axes on which a small enough value is as good as 0
 
     @property
     def levels(self) -> int:
         """Number of levels."""
-        return len(self.heights)
+        return len(self.level_doublings)
 
     @cached_property
     def slots(self) -> dict[str, slice]:
@@ -110,7 +110,7 @@ class ParameterSlots:
         array is W under the law a/n. The second array is W for a constant shift per doubling, minus
         W under the law a/n. If the target is the base width, both arrays are zero.
         """
-        t, i = self.doublings, np.array(self.heights)
+        t, i = self.doublings, np.array(self.level_doublings)
         if t == 0:
             return np.zeros(self.levels), np.zeros(self.levels)
         inverse = (2.0**-i - 2.0**-t) / (1 - 2.0**-t)
@@ -139,8 +139,8 @@ def skewed(v: Array, s: Array) -> Array:
 
 def saturated(u: Array, knee: Array) -> Array:
     """The effective distance from the optimum, in octaves, on an axis where a small enough value is
-    as good as 0. The knee lies `knee` octaves below the optimum. Above the knee the result is close
-    to u. Below the knee it is almost constant.
+    as good as 0. The knee lies `knee` octaves below the optimum. Near the optimum the result is
+    close to u. Far below the knee it is almost constant.
     """
     below = 2.0**-knee
     result: Array = (1 + below) * np.log2((2.0**u + below) / (1 + below))

@@ -3,10 +3,10 @@
 A *ladder* trains models with one optimizer at increasing widths. Its *axes* are the swept
 hyperparameters, in octaves (factors of 2), and its *levels* are the widths, usually each twice the
 width before. A *point* is a planned run, and a *stage* is a set of points that are planned
-together. The ladder's schedule plans one stage at a time. Once all runs of a stage have ended, each
-`Point` becomes an `Outcome`, and the `Stage` becomes a `Done`. An axis with three values or more is
-*fitted*: the pooled model, which covers all levels, estimates an optimum along it. An axis with
-fewer values is *merely swept*: its values are only compared.
+together. The ladder's schedule plans one stage at a time. Once all runs of a stage are complete,
+each `Point` becomes an `Outcome`, and the `Stage` becomes a `Done`. An axis with three values or
+more is *fitted*: the pooled model, which covers all levels, estimates an optimum along it. An axis
+with fewer values is *merely swept*: its values are only compared.
 """
 
 import itertools
@@ -58,7 +58,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Done:
-    """A stage whose runs have all ended."""
+    """A stage whose runs are all complete: trained to their end, or diverged."""
 
     name: str
     outcomes: tuple[Outcome, ...]
@@ -98,7 +98,7 @@ class Ladder:
         return math.log2(self.target_width / self.widths[0])
 
     @cached_property
-    def heights(self) -> tuple[float, ...]:
+    def level_doublings(self) -> tuple[float, ...]:
         """Doublings from the base width to each level's width."""
         return tuple(math.log2(width / self.widths[0]) for width in self.widths)
 
@@ -106,7 +106,7 @@ class Ladder:
     def layout(self) -> ParameterSlots:
         """The places and priors of the pooled model's parameters."""
         saturating = tuple(j for j, i in enumerate(self.fitted) if self.axes[i].scale.saturates)
-        return ParameterSlots(len(self.fitted), self.heights, self.doublings, saturating)
+        return ParameterSlots(len(self.fitted), self.level_doublings, self.doublings, saturating)
 
     @cached_property
     def fitted(self) -> tuple[int, ...]:
@@ -173,10 +173,10 @@ def stages_at(done: Sequence[Done], level: int) -> list[Done]:
 def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
     """The optimum of a level, as one of the x that ran there.
 
-    `near` is a fitted optimum, in octaves by axis, and may be empty. If it is empty, the result is
-    the x of lowest mean loss. Otherwise the result is the x nearest to the fitted optimum among
-    those without a diverged run. On an axis that `near` does not contain, distances are measured
-    from the x of lowest mean loss.
+    `near` is a fitted optimum, in octaves by axis, and may be empty. If it is empty, or if every x
+    has a diverged run, the result is the x of lowest mean loss (`argmin`). Otherwise the result is
+    the x nearest to the fitted optimum among those without a diverged run. On an axis that `near`
+    does not contain, distances are measured from the x of lowest mean loss.
     """
     results = outcomes(done, level)
     best, columns = argmin(results), list(zip(*[o.point.x for o in results], strict=True))
@@ -191,7 +191,7 @@ def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
             x,
         )
 
-    return min(finite, key=distance) if near else best
+    return min(finite, key=distance) if near and finite else best
 
 
 def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:

@@ -118,8 +118,8 @@ def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
     u = np.array([[o.point.x[i] - best[i] for i in axes] for o in near])
     z = np.array([100 * (o.loss / lowest - 1) for o in near])
     seeds = sorted({o.point.seed for o in near})
-    heights = np.array([[o.point.seed == seed for seed in seeds] for o in near], dtype=np.float64)
-    design = np.hstack([u, u**2, u[:, :1] * u[:, 1:], heights])
+    constants = np.array([[o.point.seed == seed for seed in seeds] for o in near], dtype=np.float64)
+    design = np.hstack([u, u**2, u[:, :1] * u[:, 1:], constants])
     theta, _, rank, _ = np.linalg.lstsq(design, z, rcond=1e-9)
     x = lowest_at(theta, k)
     shifted = [lowest_at(theta + 1e-6 * row, k) for row in np.eye(len(theta))]
@@ -264,7 +264,7 @@ def _at_target(
     sigma, dof = noise
     # 1/width of each level minus 1/width of the target, in units of 1/base width
     w = np.array(
-        [2.0 ** -ladder.heights[level] - 2.0**-ladder.doublings for level in level_vertices]
+        [2.0 ** -ladder.level_doublings[level] - 2.0**-ladder.doublings for level in level_vertices]
     )
     x = np.array([fit.x[axis] for fit in level_vertices.values()])
     variance = sigma**2 * np.array([fit.variance(axis) for fit in level_vertices.values()])

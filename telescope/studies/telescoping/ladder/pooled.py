@@ -57,7 +57,7 @@ def minimise(
         diagonal = np.diag(np.diag(information))
         while True:
             step = np.linalg.solve(information + damping * diagonal, gradient)
-            gain = float(gradient @ step) / 2  # least expected decrease of the objective
+            gain = float(gradient @ step) / 2  # lower bound of the expected decrease
             if gain < NEGLIGIBLE * (1 + current):
                 return theta
             objective_after = objective(theta + step)
@@ -117,8 +117,8 @@ class Fit:
         return float(sample.best[level] * (1 + c[blocks].mean() / 100))
 
     def cost(self, axis: int, octaves: float) -> float:
-        """The cost, in % of the loss, of a value that lies `octaves` from the optimum on a fitted
-        axis other than the learning rate.
+        """The cost, in % of the loss, of a value that lies `octaves` above the optimum (below it if
+        negative) on a fitted axis other than the learning rate.
         """
         u, layout = np.array(octaves, dtype=np.float64), self.layout
         if axis in layout.saturating:

@@ -2,9 +2,10 @@
 
 A *variant* is one of the architectures or corpora that a job compares; each has an entry in
 `sweep_over`. In the user's document, an entry holds a name and only the fields that differ from the
-job's section, as in a merge patch (RFC 7396). The value null restores a field's default. The parser
-needs a complete section in every entry. `expand` and `collapse` convert between the two forms. An
-entry never inherits the fields that telescope computes (FROM_TEXT).
+job's section, as in a merge patch (RFC 7396), but a field that is a mapping is replaced as a whole.
+The value null restores a field's default. The parser needs a complete section in every entry.
+`expand` and `collapse` convert between the two forms. An entry never inherits the fields that
+telescope computes (COMPUTED_FIELDS).
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ SWEEP_OVER = "sweep_over"
 VARIED = ("model", "data")  # the sections that may vary
 # fields that telescope computes: the hash of a corpus or of a factory's code, and the size of the
 # vocabulary
-FROM_TEXT = ("content", "vocab_size")
+COMPUTED_FIELDS = ("content", "vocab_size")
 
 
 def expand(document: dict[str, Any]) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _complete(entry: Any, part: str, section: Any) -> Any:
     if not isinstance(entry, dict):
         return entry
     base = section if isinstance(section, dict) else {}
-    base = {name: value for name, value in base.items() if name not in FROM_TEXT}
+    base = {name: value for name, value in base.items() if name not in COMPUTED_FIELDS}
     changes = {name: value for name, value in entry.items() if name != "name"}
     if part == "model" and family(base | changes) != family(base):
         base = {name: base[name] for name in LadderWidths.__dataclass_fields__ if name in base}
@@ -92,13 +93,13 @@ def _complete(entry: Any, part: str, section: Any) -> Any:
 
 
 def section_difference(own: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `own` that differ from `section`. Fields in FROM_TEXT are included if and only
-    if they are set.
+    """The fields of `own` that differ from `section`. COMPUTED_FIELDS are included if and only if
+    they are set.
     """
     return {
         name: value
         for name, value in own.items()
-        if (value if name in FROM_TEXT else section.get(name, ...) != value)
+        if (value if name in COMPUTED_FIELDS else section.get(name, ...) != value)
     }
 
 
@@ -116,7 +117,7 @@ def _in_user_document(
     problem: Problem, document: dict[str, Any], by_field: Mapping[str, Problem]
 ) -> Problem | None:
     """The problem, with its field renamed to the field of the user's document. None if the field is
-    inherited and the job's section has the same problem.
+    inherited and the job's section has a problem in the same field.
     """
     match problem.field.split("."):
         case ["sweep_over", ("model" | "data") as part, number, inner, *names] if inner == part:

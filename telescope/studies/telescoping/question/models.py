@@ -34,13 +34,13 @@ class DepthChange:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LadderWidths:
-    """The widths of a ladder. Trials run at the base width and at its doublings, up to the
+    """The widths of a ladder. The search runs at the base width and at its doublings, up to the
     calibration width. The answer holds at the target width.
     """
 
     base_width: Width
-    """The narrowest width. It has the full grid of trials, and every factor that changes with width
-    is 1 there."""
+    """The narrowest width. The search starts there. Every factor that changes with width is 1
+    there, except the learning rate's under `lr_convention: absolute`."""
     calibration_width: Width
     """The widest width of the search: base_width times a power of two."""
     target_width: Width

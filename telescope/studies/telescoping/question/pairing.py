@@ -1,12 +1,12 @@
 """The compatibility of scaling rules, and the assumptions of an answer.
 
 A *ladder* is the search of one optimizer over growing widths. Its *pairing* is its combination of
-scaling rules: Muon's update scale and lr rule, the weight-decay rule, the scale of attention
-scores, and the form of the head. An *objection* to a pairing is a reason from theory to doubt that
-the optimum transfers to the target. In the texts of objections, m is the width divided by the base
-width. A pairing that is most likely a mistake is refused, unless the study sets `force_pairing`. A
-pairing that runs despite an objection is reported as unsound; its ladder runs even if the
-coordinate check fails.
+scaling rules, such as Muon's update scale and lr rule, the weight-decay rule, the scale of
+attention scores, and the form of the head. An *objection* to a pairing is a reason from theory to
+doubt that the optimum transfers to the target. In the texts of objections, m is the width divided
+by the base width. A pairing that is most likely a mistake is refused, unless the study sets
+`force_pairing`. A pairing that runs despite an objection is reported as unsound; its ladder runs
+even if the coordinate check fails.
 
 *Assumptions* are the conditions under which an answer holds for a final run that differs from the
 trials in more than width. They are printed with the answer, never applied silently.
@@ -269,7 +269,8 @@ def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]:
     """The assumptions behind an answer, as text. They concern everything in which the final run may
-    differ from the trials, except width. Of these rules, only the depth rule changes the answer.
+    differ from the trials, except width. Of the rules that they name, telescope applies only the
+    depth rule.
     """
     return tuple(_assumptions(question, optimizer))
 

@@ -45,7 +45,7 @@ class NamedModel(WrittenAsDifferences):
 
     name: str
     """Name of the variant in tables and pictures: 1 to 40 letters, digits, spaces or any of _.+-
-    """
+    (no space at either end)."""
     model: AnyLadderModel
 
     part: ClassVar[Literal["model", "data"]] = "model"
@@ -65,7 +65,7 @@ class NamedData(WrittenAsDifferences):
 
     name: str
     """Name of the variant in tables and pictures: 1 to 40 letters, digits, spaces or any of _.+-
-    """
+    (no space at either end)."""
     data: DataSpec
 
     part: ClassVar[Literal["model", "data"]] = "data"
@@ -102,7 +102,8 @@ class Search:
     """Hyperparameters to sweep. A plain number instead of a range fixes the weight decay."""
 
     lr: Range
-    """Learning rate at the base width. In a Muon run, it is Muon's learning rate."""
+    """Learning rate at the base width; under `lr_convention: absolute`, before it is multiplied by
+    the factor for the width. In a Muon run, it is Muon's learning rate."""
     weight_decay: Range | NonNegative = 0.1
     """Weight decay at the base width. It is decoupled: each step multiplies a weight by
     1 - (learning rate x weight decay)."""
@@ -142,8 +143,9 @@ class PaperOptions:
     3, 1); odd_floor does so too, but to at least `floor`.
     """
     floor: Literal[3, 5] = 3
-    """Fewest points per hyperparameter under `points: odd_floor`. With 3 points, it goes unnoticed
-    if the optimum drifts out of the window; with 5 points, a drift of one grid step is detected.
+    """Fewest points per hyperparameter under `points: odd_floor`. With 3 points and `edge: ignore`,
+    it goes unnoticed if the optimum drifts out of the window; with 5 points, a drift of one grid
+    step is detected.
     """
     rounding: Rounding | None = None
     """Rounding of the number of points under `points: strict`: nearest rounds to the nearest

@@ -31,7 +31,8 @@ class Question:
     """Name of the job in lists and pictures."""
     optimizer: OptimizerName | tuple[OptimizerName, ...] = "muon"
     """Optimizer of the trials, or a list of both optimizers to compare. Each optimizer has its own
-    ladder, a search over growing widths. In a Muon run, AdamW trains embeddings, head and norms."""
+    ladder, a search over growing widths. In a Muon run, AdamW trains all parameters except hidden
+    matrices."""
     adamw_lr_ratio: Positive = 0.5
     """In a Muon run, AdamW's learning rate divided by Muon's, at the base width. It has no effect
     if `search` sweeps this ratio."""
@@ -73,7 +74,7 @@ class Question:
     """
     reuse: bool = True
     """Reuse identical finished runs of other jobs instead of training them again. Reused runs cost
-    nothing.
+    nothing, but count towards max_trials, max_flops and max_base_runs.
     """
     force_pairing: bool = False
     """Train even if the scaling rules are incompatible and would be refused. The report then says

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from telescope.studies.telescoping.question.documents import (
-    FROM_TEXT,
+    COMPUTED_FIELDS,
     SWEEP_OVER,
     section_difference,
 )
@@ -60,12 +60,10 @@ def with_section(question: Question, entry: NamedModel | NamedData) -> Question:
 
 
 def own_fields(entry: NamedModel | NamedData, question: Question) -> dict[str, Any]:
-    """The fields of an entry that differ from the job's section. Fields in FROM_TEXT, which
-    telescope computes, are left out.
-    """
+    """The fields of an entry that differ from the job's section. COMPUTED_FIELDS are left out."""
     section = getattr(question, entry.part)
     fields = section_difference(as_document(entry.replacement), as_document(section))
-    return {name: value for name, value in fields.items() if name not in FROM_TEXT}
+    return {name: value for name, value in fields.items() if name not in COMPUTED_FIELDS}
 
 
 def share_of(limits: Limits, variants: int) -> Limits:

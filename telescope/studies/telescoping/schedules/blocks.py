@@ -31,8 +31,8 @@ from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 # If a learning rate above the optimum diverged, h of the learning rate is at most CLIFF_SHARE of
 # the distance from the optimum to the nearest such rate. This limit is at least NARROWEST octaves.
 CLIFF_SHARE, NARROWEST = 0.6, 0.5
-# By number of axes: a corner's signs on the last one or two axes are not free. Each of these signs
-# is the product of the corner's signs on the leading axes in one of these tuples.
+# By number of axes, one tuple for each of the last axes on which a corner's sign is not free: the
+# sign is the product of the corner's signs on the axes in the tuple.
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
 # largest number of blocks that advice or a remedy asks for; the blocks that rounds 2 to 4 of the
 # schedule still lack are not counted
@@ -68,8 +68,8 @@ def signs(axes: int, number: int) -> Array:
 
 
 def tolerances(pooled: Fit) -> Array:
-    """The half-widths [axis] of the intervals at the target, in octaves, that are narrow enough. An
-    error of this size costs about the same loss on every axis, but no tolerance is below
+    """The largest half-width [axis], in octaves, at which an interval at the target is narrow
+    enough. An error of this size costs about the same loss on every axis, but no tolerance is below
     LR_TOLERANCE or above 1.2 octaves.
     """
     other_tolerances = [

@@ -10,8 +10,8 @@ last value of a grid).
 
 `PaperOptions` holds the choices that the paper leaves open, and the report records them. The
 default choices are the literal rule, as long as every window is a complete grid. A *window* is the
-range of values searched at a level; `windows` defines how it shrinks, and how a sampler fills it if
-a grid would be too large.
+range of values searched at a level; `windows` defines how it shrinks, and how a sampler fills it
+instead of a grid.
 """
 
 import math
@@ -219,7 +219,9 @@ def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 
 
 def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The largest number of runs at a level, including all points that the edge rule may add."""
+    """An upper bound of the number of runs at a level, including all points that the edge rule may
+    add.
+    """
     if options.edge == "extend":
         axes = windows.swept(ladder)
         return ladder.seeds * math.prod(

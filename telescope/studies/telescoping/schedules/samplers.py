@@ -1,4 +1,4 @@
-"""Samplers, which fill a window whose complete grid would cost too much.
+"""Samplers, which fill a window with scattered points instead of a complete grid.
 
 A *window* is the range of values that is searched at one width. The sampler `qmc` spreads a
 scrambled Sobol sequence over the window. The samplers `gp` and `tpe` spread the first half of the
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import optuna
 
 BATCH = 8  # largest number of points per batch of gp and tpe
-# Largest number of Sobol sequences, and of Optuna's proposals per point that is asked for. If the
-# sequences contain too few new points, the window counts as full.
-ATTEMPTS = 16
+# largest number of Sobol sequences; if they contain too few new points, the window counts as full
+MOST_SEQUENCES = 16
+MOST_PROPOSALS = 16  # largest number of Optuna's proposals per point to try
 
 X = tuple[float, ...]  # position of a point on each axis, in octaves
 
@@ -87,8 +87,8 @@ def spread(box: Box, count: int, seed: int) -> Iterator[X]:
     """The points of several scrambled Sobol sequences, one sequence after another."""
     from scipy.stats import qmc  # this import takes a second, and few studies need it
 
-    for attempt in range(ATTEMPTS):
-        cube = qmc.Sobol(len(box.low), scramble=True, rng=seed + attempt).random_base2(
+    for sequence in range(MOST_SEQUENCES):
+        cube = qmc.Sobol(len(box.low), scramble=True, rng=seed + sequence).random_base2(
             math.ceil(math.log2(max(count, 2)))
         )
         yield from map(box.at, cube)
@@ -101,7 +101,7 @@ def ask(
     known_points, chosen = {x for x, _ in seen}, dict[X, None]()
     with quietly():
         study, space = optuna_study(box, seen, sampler, seed)
-        for _ in range(ATTEMPTS * count):
+        for _ in range(MOST_PROPOSALS * count):
             params = study.ask(space).params
             x = tuple(box.snap(i, params[name]) for i, name in enumerate(space))
             if x not in known_points:

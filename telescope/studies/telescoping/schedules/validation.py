@@ -3,10 +3,10 @@
 A *ladder* searches the hyperparameters of one optimizer at increasing widths. If the study asks for
 validation, runs at the target follow the ladder's own stages. Models are trained with two seeds at
 three learning rates: the reported one, and those one octave (a factor of 2) below and above. A
-learning rate that may not be tried is replaced by the nearest one that may. The other
-hyperparameters keep their reported values. As long as the lowest mean loss is at the lowest or
-highest learning rate, runs one octave beyond that rate are added if they are allowed, at most
-twice.
+learning rate that may not be tried is replaced by the nearest one that may; equal learning rates
+are tried once. The other hyperparameters keep their reported values. As long as the lowest mean
+loss is at the lowest or highest learning rate, runs one octave beyond that rate are added if they
+are allowed, at most twice.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ STAGE = "validation"
 SEEDS = range(1000, 1002)  # higher than the seeds of all other runs of a ladder
 OFFSETS = (-1.0, 0.0, 1.0)  # octaves from the reported learning rate
 EXTENSIONS = 2  # how often another learning rate may be added
-LEAST_RUNS = len(SEEDS) * len(OFFSETS)
-MOST_RUNS = LEAST_RUNS + len(SEEDS) * EXTENSIONS
+FIRST_RUNS = len(SEEDS) * len(OFFSETS)  # runs of the first stage; fewer if learning rates are equal
+MOST_RUNS = FIRST_RUNS + len(SEEDS) * EXTENSIONS
 
 
 def next_stage(ladder: Ladder, reported: Sequence[float], done: Sequence[Done]) -> Stage | None:

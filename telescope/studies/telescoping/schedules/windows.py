@@ -9,10 +9,10 @@ and the spacing of the points is halved. `PaperOptions` offers other readings of
 is a limit beyond which no value may be tried. A window that would cross a wall is moved inside, so
 it keeps its number of points.
 
-If a complete grid would cost too much, a *sampler* chooses scattered points in the window. The
-window and the number of points then shrink by the same factors as those of a grid, but without the
-rounding to a whole number of points per axis. Each level has at least LEAST_SAMPLED points, unless
-the option `trials` asks for fewer.
+Instead of a complete grid, a *sampler* may choose scattered points in the window. The window and
+the number of points then shrink by the same factors as those of a grid, but without the rounding to
+a whole number of points per axis. Each level then has at least LEAST_SAMPLED points, unless the
+option `trials` asks for fewer.
 """
 
 import math
@@ -137,7 +137,7 @@ def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: Pap
         centre[i] = x
         if options.centre == "richardson" and i in before:
             # 1/width at this level and the two below, narrowest first, in units of 1/base width
-            narrow, wide, wider = (2.0 ** -ladder.heights[level + j] for j in (-2, -1, 0))
+            narrow, wide, wider = (2.0 ** -ladder.level_doublings[level + j] for j in (-2, -1, 0))
             centre[i] += (x - before[i]) * (wide - wider) / (narrow - wide)
     return tuple(centre)
 

@@ -369,13 +369,13 @@ def test_the_bill_has_its_own_line_and_the_preview_knows_it() -> None:
     assert with_it.cost.flops == pytest.approx(without.cost.flops + line.flops)
     assert with_it.cost.trials == without.cost.trials + line.trials
     forecast, before = preview(question), preview(plain)
-    assert forecast.trials.least == before.trials.least + target_runs.LEAST_RUNS
+    assert forecast.trials.least == before.trials.least + target_runs.FIRST_RUNS
     assert forecast.flops.most == pytest.approx(
         before.flops.most + target_runs.MOST_RUNS * with_it.cost.final_run_flops
     )
     assert forecast.ladders[0].validation is not None
     assert forecast.ladders[0].validation.flops == pytest.approx(
-        target_runs.LEAST_RUNS * with_it.cost.final_run_flops
+        target_runs.FIRST_RUNS * with_it.cost.final_run_flops
     )
     assert forecast.flops.least <= with_it.cost.flops <= forecast.flops.most
 

@@ -11,6 +11,7 @@ from telescope.errors import InvalidInput
 from telescope.studies.telescoping.fold.progress import final_loss_of
 from telescope.studies.telescoping.judge.formats import read_csv, read_document, read_rows
 from telescope.studies.telescoping.judge.judge import Judgement, judge
+from telescope.studies.telescoping.judge.levels import missing_lrs
 from telescope.studies.telescoping.judge.sweep import Sweep, SweepRun
 from telescope.studies.telescoping.kind import KIND
 from telescope.trials.outcome import Trial, completed
@@ -193,6 +194,12 @@ def test_a_width_with_two_learning_rates_is_told_which_to_add() -> None:
     assert added == pytest.approx(-4, abs=0.3)
 
 
+def test_where_all_rates_near_the_optimum_were_tried_a_lower_one_is_to_be_added() -> None:
+    assert missing_lrs(None, 0, (-7, -6, -5, -4, -3), -5) == [-8]
+    assert missing_lrs(None, 0, (-5, -4), -5) == [-6]
+    assert missing_lrs(None, 0, (-5,), -5) == [-6, -4]
+
+
 @pytest.mark.parametrize(("optimum", "side"), [(-3.9, "highest"), (-9.2, "lowest")])
 def test_an_optimum_at_the_border_is_unbracketed_and_told_what_lies_beyond(optimum, side) -> None:
     lrs = range(-9, -3)
@@ -232,8 +239,10 @@ def test_everything_diverged_is_unbracketed_below() -> None:
 
 
 def test_where_the_narrowest_width_diverged_throughout_the_guess_is_of_the_next() -> None:
-    lr = judge(table({64: [None] * 8, 128: bowl(-5, LRS)}, -9)).hyperparameters["lr"]
+    judgement = judge(table({64: [None] * 8, 128: bowl(-5, LRS)}, -9))
+    lr = judgement.hyperparameters["lr"]
     assert (lr.value, lr.half_width) == (2.0**-5, 0.0)
+    assert judgement.measured_regret is None
 
 
 def test_noise_makes_it_unresolved_and_the_seeds_to_add_are_named() -> None:
@@ -386,6 +395,7 @@ def test_a_loss_beyond_all_comparison_counts_as_diverged_and_that_is_said() -> N
     [
         (b"", "is empty; begin with a line of column names"),
         (b" \n\n", "is empty"),
+        (b",,\n ,,\n", "is empty"),
         (b"width,lr,loss\n", "has no runs"),
         (b"width,rate,loss\n1,2,3\n", "lr: no such column"),
         (b"width,lr,LR,loss\n1,2,2,3\n", "lr: is the name of 2 columns; keep one"),

@@ -22,7 +22,7 @@ def test_the_skewed_bowl_is_a_parabola_without_skew_and_a_line_far_up() -> None:
 
 @pytest.mark.parametrize(("phi", "power"), [(0.0, 1.0), (0.47, 0.5)])
 def test_the_drift_laws_run_from_the_base_to_the_target(phi: float, power: float) -> None:
-    layout = ParameterSlots(axes=1, heights=(0.0, 1.0, 2.0, 3.0), doublings=4.0)
+    layout = ParameterSlots(axes=1, level_doublings=(0.0, 1.0, 2.0, 3.0), doublings=4.0)
     theta = np.zeros(layout.size)
     theta[layout.slots["drift"]], theta[layout.slots["phi"]] = 1.0, phi
     i = np.arange(4)

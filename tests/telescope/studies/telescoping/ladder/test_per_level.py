@@ -10,7 +10,7 @@ from telescope.statistics.estimates import QUANTILE
 from telescope.studies import run_study
 from telescope.studies.telescoping.kind import KIND
 from telescope.studies.telescoping.ladder import per_level
-from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point
+from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, selected
 from telescope.studies.telescoping.ladder.per_level import (
     BIAS,
     carried_to_target,
@@ -258,6 +258,12 @@ def test_an_axis_that_has_no_bowl_is_held_at_its_best() -> None:
     assert optimum is not None
     assert optimum.x[0] == pytest.approx(3.3, abs=0.01)
     assert optimum.x.keys() == {0}
+
+
+def test_where_every_point_has_a_diverged_run_the_lowest_finite_loss_is_selected() -> None:
+    runs = [(1.0, 0, 3.0), (1.0, 1, math.inf), (2.0, 0, 3.1), (2.0, 1, math.inf)]
+    done = [Done("grid", tuple(Outcome(Point(0, (x,), seed), loss) for x, seed, loss in runs))]
+    assert selected(done, 0, {0: 2.0}) == (1.0,)
 
 
 def test_vertices_do_not_depend_on_the_order_of_the_runs() -> None:
