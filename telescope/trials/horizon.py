@@ -88,7 +88,7 @@ def _horizon_problems(horizon: HorizonSpec) -> Iterator[Problem]:
     if micro is not None and batch % micro:
         message = (
             f"does not divide batch_tokens {batch}; use a divisor of {batch} that is a multiple of "
-            "the context"
+            "the context, or change batch_tokens, too"
         )
         yield Problem("micro_batch_tokens", message, micro)
     if horizon.evaluate_every is None:

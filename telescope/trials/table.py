@@ -22,17 +22,15 @@ from telescope.errors import Problem
 from telescope.trials.types import STRICT, require_none
 
 TaskName = Literal["add", "sub", "mul", "div", "pow", "gcd", "parity", "table"]
-Corner = Literal["division_by_zero", "zero_to_zero", "gcd_of_zeros"]
 
 
 @plain_dataclass(frozen=True)
 class Task:
     """The facts of a task that its table does not show."""
 
-    title: str  # with {p} for the modulus and {bits} for the number of bits
+    title: str  # {p} stands for the modulus, {bits} for the bits, {file} for the file's name
     train_share: float  # share of the rows that is trained on by default
     commutative: bool = False  # (a, b) and (b, a) have the same answer
-    corner: Corner | None = None  # the field that decides about an undefined answer
     prime_modulus: bool = False  # the task is defined for prime moduli only
 
 
@@ -41,9 +39,9 @@ TASKS: Mapping[TaskName, Task] = {
     "add": Task("a + b mod {p}", 0.8, commutative=True),
     "sub": Task("a - b mod {p}", 0.8),
     "mul": Task("a * b mod {p}", 0.5, commutative=True),
-    "div": Task("a / b mod {p}", 0.8, corner="division_by_zero", prime_modulus=True),
-    "pow": Task("a ^ b mod {p}", 0.7, corner="zero_to_zero"),
-    "gcd": Task("gcd(a, b), a and b below {p}", 0.5, commutative=True, corner="gcd_of_zeros"),
+    "div": Task("a / b mod {p}", 0.8, prime_modulus=True),
+    "pow": Task("a ^ b mod {p}", 0.7),
+    "gcd": Task("gcd(a, b), a and b below {p}", 0.5, commutative=True),
     "parity": Task("parity of a {bits}-bit number", 0.5),
     "table": Task("the table {file}", 0.5),
 }
