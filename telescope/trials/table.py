@@ -28,7 +28,7 @@ TaskName = Literal["add", "sub", "mul", "div", "pow", "gcd", "parity", "table"]
 class Task:
     """The facts of a task that its table does not show."""
 
-    title: str  # {p} stands for the modulus, {bits} for the bits, {file} for the file's name
+    title: str  # {p}: the modulus, {bits}: the number of bits, {file}: the file's name
     train_share: float  # share of the rows that is trained on by default
     commutative: bool = False  # (a, b) and (b, a) have the same answer
     prime_modulus: bool = False  # the task is defined for prime moduli only
