@@ -77,9 +77,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Finished:
-    """The trial trained to its end, reached the loss `stop_below_loss` of its spec, or diverged.
+    """The trial ended with a result.
 
-    The last point of the curve shows which of the three cases it is.
+    It trained to its end, reached the loss `stop_below_loss` of its spec, sustained its
+    generalisation, or diverged. The last point of the curve shows which of these cases it is.
     """
 
     trial_id: int
@@ -98,7 +99,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stopped:
-    """The attempt ended because of a call of `stop`."""
+    """The attempt ended because of a call of `stop` or `close`."""
 
     trial_id: int
     attempt: int

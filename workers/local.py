@@ -2,7 +2,7 @@
 
 It is meant for small machines, notebooks and tests. One thread trains pack after pack; a pack is a
 group of trials that are trained together (`workers.packs`). The curves of trials are the same as
-with any other executor, up to rounding.
+with any other executor on the same kind of device, up to rounding.
 
 A process cannot kill its own thread. `stop` and `close` therefore end a running trial only at its
 next training step. If the thread has taken the trial and is measuring how fast packs of different

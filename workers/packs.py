@@ -8,7 +8,7 @@ measures which program is the fastest, unless that is known already. It does not
 steps are queued to repay the time of the measurement. Shapes with the same *graph*
 (`telescope.train.compiled.Graph`) use the same compiled code. Compiled programs are measured only
 if enough steps with the same graph are queued to repay the time of compiling. If enough steps are
-queued only later, the shape is measured again then.
+queued only later, the shape is measured again then. Trials on tables are never compiled.
 
 A pack is at most one worker's share of the remaining work, so that no worker is idle at the end.
 All trials of a pack belong to one job, so that a lost corpus fails only one job. A trial that has
@@ -34,8 +34,8 @@ log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8  # largest number of trials in a pack
 # A shape is measured if at least this many steps are left: either the steps of the next pack, or
-# the steps of this and all queued trials with the same graph, divided by the number of workers. A
-# measurement takes as long as 20 to 110 steps.
+# the steps of the pack's first trial and of all queued trials with the same graph, divided by the
+# number of workers. A measurement takes as long as 20 to 110 steps.
 REPAID_STEPS = 1000
 
 
@@ -59,7 +59,7 @@ Measure = Callable[[Assignment, int, float], Program]
 
 
 def may_be_packed(assignment: Assignment) -> bool:
-    """True if the trial may be trained with others and by compiled code."""
+    """False if the trial must be trained alone and not compiled."""
     spec = assignment.spec
     return (
         assignment.failures == 0

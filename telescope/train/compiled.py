@@ -185,8 +185,8 @@ def ensure_compiled(graph: Graph) -> bool:
     try:
         if (reason := obstacle()) is None:
             compile_graph(graph)
-    except Exception:
-        reason = obstacle()
+    except Exception as error:
+        reason = obstacle() or repr(error)
     if reason:
         log.warning(
             "the model of width %d is not compiled on this worker: %s", graph.model.width, reason

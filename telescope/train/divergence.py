@@ -20,8 +20,8 @@ from torch import Tensor
 
 @dataclass
 class LossHistory:
-    """The losses of a run's steps, reduced to the three scalars on the device that the test
-    needs."""
+    """The losses of a run's steps, reduced to the three scalars that the test needs. The scalars
+    stay on the device."""
 
     first_loss: Tensor  # loss of the first step; nan before the first step
     steps_above: Tensor  # length of the current stretch of steps with a loss above the first

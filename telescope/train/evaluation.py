@@ -11,8 +11,9 @@ from telescope.models.family import Model
 from telescope.train import pack
 from telescope.trials.spec import TrialSpec
 
-# Largest number of tokens in a forward pass. On a CPU, twice as many tokens take 17 to 40 % longer
-# per token, since they exceed the processor's cache.
+# Largest number of tokens in a forward pass of an evaluation, unless a single window or row has
+# more. On a CPU, twice as many tokens take 17 to 40 % longer per token, since they exceed the
+# processor's cache.
 EVALUATED_TOKENS = 4096
 
 

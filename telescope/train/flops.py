@@ -17,12 +17,14 @@ To compare these numbers with torch's counter on a CPU, switch off fused attenti
 counter omits.
 
 All work of a run is counted: training and measurements. The measurements are the held-out losses,
-which are forward passes, and those of telescope.train.probes. The forecast of a run counts the
-number of held-out tokens that the spec asks for. The FLOPs on a curve count the held-out tokens
-that were actually read. A run that diverges skips the measurements at the end, and a held-out loss
-that is due at the step at which it ends. A run that ends early at `stop_below_loss` skips only the
-measurements at the end. A *branch* is a run that continues from a state of another run, its
-*trunk*. The steps and held-out losses that a branch shares with its trunk are not counted.
+which are forward passes, and those of telescope.train.probes. On a table, each evaluation counts as
+a forward pass over all rows; the spectral norms that it also computes are not counted. The forecast
+of a run counts the number of held-out tokens that the spec asks for. The FLOPs on a curve count the
+held-out tokens that were actually read. A run that diverges skips the measurements at the end, and
+a held-out loss that is due at the step at which the run ends. A run that ends early at
+`stop_below_loss` skips only the measurements at the end. A *branch* is a run that continues from a
+state of another run, its *trunk*. The steps and held-out losses that a branch shares with its trunk
+are not counted.
 
 The number of matrix entries and the operations of a forward pass come from the model's family
 (telescope.models.family).
@@ -79,23 +81,26 @@ def orthogonalised(model: AnyModel, split: MuonSplit) -> tuple[tuple[int, int], 
 
 @lru_cache(maxsize=65_536)
 def step_flops(spec: TrialSpec) -> float:
-    """Operations of one optimizer step of this trial."""
-    model, horizon = spec.model, spec.horizon
-    flops = (
-        spec.windows
-        * spec.data.context
-        * training_flops_per_token(model, spec.data.vocab_size, spec.data.context)
-    )
+    """Operations of one optimizer step of this trial, on a batch of full size."""
+    flops = spec.windows * spec.data.context * step_flops_per_token(spec)
     if spec.optimizer.name == "muon":
         flops += newton_schulz_flops(
-            model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split
+            spec.model, spec.optimizer.newton_schulz_steps, spec.optimizer.muon_split
         )
+    return flops
+
+
+def step_flops_per_token(spec: TrialSpec) -> float:
+    """Operations per token in the forward and backward pass of a step, including those by which
+    training observes attention logits."""
+    model, data = spec.model, spec.data
+    flops = training_flops_per_token(model, data.vocab_size, data.context)
     # attention logits that training observes are computed twice, since fused attention does not
     # return them
     if spec.optimizer.watches_logits:
         logit_flops_per_token = family_of(model).logit_flops_per_token
         assert logit_flops_per_token is not None, "telescope cannot see a user's model's logits"
-        flops += horizon.batch_tokens * logit_flops_per_token(model, spec.data.context)
+        flops += logit_flops_per_token(model, data.context)
     return flops
 
 
@@ -123,7 +128,8 @@ def beginning_flops(spec: TrialSpec) -> float:
 def ending_flops(spec: TrialSpec) -> float:
     """Operations of the measurement by telescope.train.probes.RunEnding: a forward pass over one
     window before the last step and one after it, and the spectral norms of all hidden matrices and
-    of their updates."""
+    of their updates. The forward passes are counted even if telescope does not know where a user's
+    model computes its last features, although they are not made then."""
     products = 2 * POWER_STEPS + 1  # products of one matrix with VECTORS vectors
     norms = 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
     return forward_flops(spec, 2 * spec.data.context) + norms
@@ -148,9 +154,7 @@ def flops_until(
     training = (step - spec.branch_step) * step_flops(spec)
     missing = step * spec.windows * spec.data.context - spec.tokens_until(step)
     if missing:  # the last batch of an epoch over a table is smaller than the others
-        training -= missing * training_flops_per_token(
-            spec.model, spec.data.vocab_size, spec.data.context
-        )
+        training -= missing * step_flops_per_token(spec)
     evaluations = evaluations_until(spec, step, diverged) * evaluation_flops(spec, windows)
     spent = training + evaluations
     if spec.measure == "coordinates":

@@ -1,7 +1,7 @@
 """The training loop, which trains one or more trials and yields the points of their loss curves.
 
-`train(specs)` is a generator. A worker sends on the points that the generator yields, and passes a
-function `stopping` that tells which trials must stop. The trials form a *pack*
+`train(specs)` is a generator. A worker reports the points that the generator yields. The argument
+`stopping` is a function of the worker that tells which trials must stop. The trials form a *pack*
 (telescope.train.pack): their models and batches have equal shapes, and they run together as one
 program. `train_one(spec)` trains a pack of one trial.
 
@@ -10,11 +10,13 @@ determine the batch. The curve of a trial in a pack is the same as that of the t
 rounding. A run can be resumed from a checkpoint. On a CPU, the losses after the checkpoint are
 exactly those of an uninterrupted run, if the pack and the program are the same as before.
 
-A run ends early if `stopping` says so, and in two other cases:
+A run ends early if `stopping` says so, and in three other cases:
 
 - The run *diverged* (telescope.train.divergence). Its last point then has an infinite held-out
   loss. Divergence is a result, not an error.
 - A held-out loss during training is at or below `stop_below_loss`. This loss is the result.
+- `stop_when_sustained` is set, and the run on a table has reached its milestones
+  (telescope.trials.milestones).
 
 A *trunk* is a run that stores its state at each of its `kept_steps`. A *branch* is a run that
 begins at such a state. If the state is missing, the branch takes the trunk's steps itself, but does
@@ -27,8 +29,9 @@ The `measure` of a trial decides what the trial records:
   batch. Each point records how far the output of every layer has moved.
 - `time`: every step has a point. The last point records the median time of a step, unless the run
   diverged.
-- `loss`: the point of the last step also records the final size of the hidden matrices and the
-  effect of the last step (telescope.train.probes), unless the run diverged.
+- `loss`: on a text, the point of the last step also records the final size of the hidden matrices
+  and the effect of the last step (telescope.train.probes), unless the run diverged. On a table,
+  every evaluation records the metrics of telescope.train.table_evaluation.
 
 If the optimizer's options ask for it, training also records the largest attention logits, and may
 bound them (telescope.optim.qk_clip).
@@ -131,9 +134,10 @@ def train(
     trial that leaves before its end. The `index` of a trial is its position in `specs`.
 
     A trial continues from its checkpoint if there is one, and otherwise from the state of its trunk
-    if there is one. Before each step, every trial for which `stopping(index)` is true leaves.
-    `losses` is the program: telescope.train.pack.losses, or
-    telescope.train.compiled.compiled_losses.
+    if there is one. Points that the checkpoint contains are not yielded again. Before each step,
+    every trial for which `stopping(index)` is true leaves. `losses` is the program for trials on a
+    text: telescope.train.pack.losses, or telescope.train.compiled.compiled_losses. Trials on a
+    table have a program of their own.
 
     Trials that measure coordinates are different: they run one after the other, always by
     `pack.losses`, and without checkpoints. Such a trial takes at least one step before it leaves.

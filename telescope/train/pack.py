@@ -135,8 +135,9 @@ def program_of(spec: TrialSpec, losses: Losses) -> Losses:
 def losses_of_members(
     losses: Losses, models: Sequence[Model], windows: Sequence[Tensor]
 ) -> Float[Tensor, "P"]:
-    """The losses of all members, in one call if their windows are equally many. At the end of an
-    epoch over a table they differ if some members resumed from a checkpoint and others did not."""
+    """The losses of all members, in one call if all have the same number of windows. At the end
+    of an epoch over a table, the numbers differ if the members are at different steps, because some
+    of them resumed from a checkpoint."""
     if len({len(own) for own in windows}) == 1:
         return losses(models, torch.stack(list(windows)))
     pairs = zip(models, windows, strict=True)

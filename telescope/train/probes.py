@@ -58,7 +58,8 @@ class Beginning:
     def metrics(self) -> dict[str, float]:
         """log2 of the RMS of each quantity, by name. A quantity is left out if it is zero or not
         finite, or if its shape differs from the shape at step 0. A layer does not move while the
-        output head is zero, since no gradient reaches the layer."""
+        output head is zero, since no gradient reaches the layer. `moved/logits` is also left out
+        for a model that computes its own loss."""
         rms: dict[str, float] = {}
 
         def compare(name: str, output: Tensor) -> None:
@@ -135,8 +136,8 @@ class RunEnding:
 
 
 def layer_kind(path: str) -> str:
-    """The part of a layer's path after the first index: "attention.query" for the path
-    "blocks.3.attention.query". Without an index, it is the whole path."""
+    """The part of a layer's path after the first index that follows a name: "attention.query" for
+    the path "blocks.3.attention.query". Without such an index, it is the whole path."""
     return re.sub(r"^.*?\.\d+\.", "", path, count=1)
 
 

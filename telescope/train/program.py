@@ -1,14 +1,15 @@
 """Chooses how a worker runs trials of one shape: how many trials together, and compiled or not.
 
-Trials have one *shape* if their models and batches have equal shapes. Several such trials can run
-together as a *pack* (telescope.train.pack).
+Trials have the same *shape* if they differ only in seed, learning rate and similar numbers. Several
+such trials can run together as a *pack* (telescope.train.pack).
 
 A short measurement on random tokens decides. Packs of 1, 2, 4, ... trials are timed until a pack
 takes over 5 % more time per trial than the pack of half its size, or until the memory or the limit
 `max_members` does not allow a larger pack. If compiling is expected to save more time in the
-remaining steps than it costs, packs are timed again as compiled programs. The fastest program is
-chosen. But if a simpler program takes at most about 5 % more time, the simpler one is chosen: a
-single trial instead of a pack, or a program that is not compiled.
+remaining steps than it costs, packs are timed again as compiled programs. Trials on tables are
+never compiled. The fastest program is chosen. But if a simpler program takes at most about 5 % more
+time, the simpler one is chosen: a single trial instead of a pack, or a program that is not
+compiled.
 """
 
 import math
@@ -46,7 +47,7 @@ class Program:
     members: int = 1  # number of trials that run together
     compiled: bool = False
     # Number of steps per worker after which the time saved by compiling would exceed the time spent
-    # on it. inf if compiling was tried or is impossible, or if nothing was measured.
+    # on it. inf if compiling was tried or is ruled out, or if nothing was measured.
     repaid_steps: float = math.inf
     reason: str = ""  # why the program is compiled or not
 
@@ -132,7 +133,8 @@ def time_in_turns(
 
 def stepper(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Callable[[int], float]:
     """A function from a pack size, at most `max_members`, to seconds. It takes one step with a pack
-    of this size on random tokens, and returns the seconds that the step took."""
+    of this size on random tokens, and returns the seconds that the step took. The step has a single
+    micro-batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data, parametrisation = spec.data, spec.optimizer.parametrisation
     micro = spec.horizon.micro_batch_tokens

@@ -32,8 +32,8 @@ class RunState:
     """The losses of a run at a point of its curve, and whether the run has diverged."""
 
     train_loss: float  # mean training loss since the last point
-    # Metrics of the evaluation, such as `loss`, the held-out loss. Empty if no evaluation is due.
-    # If the run has diverged, `loss` is inf, and the only metric.
+    # Metrics of the evaluation, such as `loss`, the held-out loss. If the run has diverged, `loss`
+    # is inf, and the only metric. Otherwise, there are no metrics if no evaluation is due.
     evaluation: Mapping[str, float]
     diverged: bool
 
@@ -56,12 +56,14 @@ class TrainingRun:
         self.ending: probes.RunEnding | None = None
         self.curve: list[Measurement] = []
         self.diverged = False
-        self.stopped = False  # True if a held-out loss is at or below `stop_below_loss`
+        # True after an evaluation that ends the run: by `stop_below_loss` or `stop_when_sustained`
+        self.stopped = False
         self.seconds = 0.0
 
     @property
     def ended(self) -> bool:
-        """True if the run has taken all steps, has reached `stop_below_loss`, or has diverged."""
+        """True if the run has taken all steps, was stopped by the result of an evaluation, or has
+        diverged."""
         return self.diverged or self.stopped or self.step == self.spec.horizon.steps
 
     @property
@@ -124,8 +126,9 @@ class TrainingRun:
         return due and not self.in_trunk
 
     def judge(self) -> RunState:
-        """Decide whether the run has diverged, or stops here because of `stop_below_loss`. Measures
-        the held-out loss if it is due and the run has not diverged."""
+        """Decide whether the run has diverged, or stops here because of `stop_below_loss` or
+        `stop_when_sustained`. Evaluates the model if an evaluation is due and the run has not
+        diverged."""
         mean = float(self.interval_loss) / self.interval_steps
         self.diverged = self.losses.diverged(mean, self.spec.horizon.steps)
         if not self.evaluates_at(self.step) or self.diverged:

@@ -1,17 +1,19 @@
 """What an evaluation of a model on the table of an algorithmic task measures.
 
-One forward pass over all rows gives the logits, from which the metrics of both parts are computed:
+A forward pass over all rows gives the logits, from which all metrics but the last two are computed:
 
-- `loss`, `accuracy`, `balanced_accuracy`: of the held-out rows. The balanced accuracy is the mean
-  of the accuracies of the answers: a model that always gives the most frequent answer has a high
-  accuracy if this answer is frequent, but a low balanced accuracy.
-- `unmirrored_accuracy`: of the held-out rows (a, b) for which (b, a) is not a training row; only if
-  there are some of both kinds.
+- `loss`, `accuracy`, `balanced_accuracy`: of the held-out rows. For the balanced accuracy, the
+  accuracy is computed for the rows of each answer, and then averaged over the answers. A model that
+  always gives the most frequent answer has a high accuracy if this answer is frequent, but a low
+  balanced accuracy.
+- `unmirrored_accuracy`: accuracy on the held-out rows (a, b) for which (b, a) is not a training
+  row. It is left out unless (b, a) is a training row for some held-out rows, but not for all.
 - `train_rows_loss`, `train_accuracy`, `train_balanced_accuracy`: of the training rows. Every point
   of a curve also has `train_loss`, which is another number: the mean loss of the steps.
 - `largest_logit`: over all rows.
-- `saturated`: share of the training rows to whose answer float32 gives a probability of exactly 1,
-  so that cross-entropy has no gradient (softmax collapse, arXiv 2501.04697).
+- `saturated`: share of the training rows to whose answer the softmax of the loss gives a
+  probability that is exactly 1 in float32. With the usual softmax, the logit of the answer then has
+  no gradient (softmax collapse, arXiv 2501.04697).
 - `norm/<role>`: root of the sum of squares of all parameters of a role.
 - `singular/hidden`: the largest singular value of all hidden matrices.
 
@@ -77,7 +79,7 @@ def row_logits(model: Model, rows: Tensor) -> Tensor:  # (N, T + 1) -> (N, V)
 
 
 def balanced(is_right: Tensor, answers: Tensor) -> float:  # (N), (N)
-    """The mean, over the answers that occur, of the share of right rows with this answer."""
+    """The accuracy on the rows of each answer, averaged over the answers that occur."""
     counts = torch.bincount(answers)
     right = torch.bincount(answers, weights=is_right.double())
     return float((right[counts > 0] / counts[counts > 0]).mean())
@@ -105,8 +107,9 @@ def weight_metrics(model: Model) -> dict[str, float]:
 
 @torch.no_grad()
 def gradient_metrics(model: Model) -> dict[str, float]:
-    """The norm of the gradient of each role, and its cosine with the parameters; roles without a
-    gradient are left out."""
+    """The norm of the gradient of each role, and the cosine between the gradient and the parameters
+    of the role. Roles without a gradient are left out. The cosine is also left out if the gradient
+    or the parameters are zero."""
     sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros(3, dtype=torch.float64))
     for path, role in model.parameter_roles().items():
         parameter = model.get_parameter(path)

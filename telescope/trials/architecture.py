@@ -200,7 +200,7 @@ def _latent_problems(model: Architecture) -> Iterator[Problem]:
         yield Problem("rotary_dim", message, model.rotary_dim)
     if model.qk_norm:
         message = (
-            "generation with mla does not compute the keys that qk_norm would normalise; use "
-            "qk_norm: false, and qk_clip if the logits need a bound"
+            "a model with mla generates text without computing the keys that qk_norm would "
+            "normalise; use qk_norm: false, and qk_clip if the logits need a bound"
         )
         yield Problem("qk_norm", message, model.qk_norm)

@@ -7,7 +7,7 @@ Both answer the same questions, so that callers need not tell them apart:
 - `windows`, `tokens_until`, `evaluated_windows`: sizes of batches, of a run and of an evaluation
 - `has_answers`: true if only the answers of rows are predicted, false if all tokens are
 - `without_split_seed`: the data without the fields in which trials of one pack may differ
-- `sources`: the corpora, tokenizer or file that the document names
+- `sources`: the corpora, tokenizer or file that the specification names
 """
 
 from collections.abc import Mapping
@@ -77,7 +77,8 @@ class DataSpec:
 
     def evaluated_windows(self, evaluation_tokens: int) -> int:
         """Number of held-out windows that an evaluation asks for, at least one. It reads fewer if
-        fewer are held out."""
+        fewer are held out, and may read more of a mixture, since it reads at least one window of
+        each part."""
         return max(1, evaluation_tokens // self.context)
 
     def without_split_seed(self) -> "DataSpec":

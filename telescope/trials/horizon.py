@@ -23,6 +23,9 @@ UNTIMED_STEPS = 5
 class HorizonSpec:
     """Length, batch size and learning-rate schedule of a trial."""
 
+    # On a table (telescope.trials.table), the last batch of an epoch may have fewer than
+    # `batch_tokens` tokens, and an evaluation reads all rows, whatever `evaluation_tokens` is.
+
     steps: Count
     """Number of optimizer steps."""
     batch_tokens: Count
@@ -62,8 +65,8 @@ class HorizonSpec:
     """For tables: number of evaluations in a row, with an accuracy of at least 95 % on the held-out
     rows, that count as sustained generalisation; needs evaluate_every."""
     stop_when_sustained: bool = False
-    """For tables: end the run once it has memorised and generalisation is sustained; needs
-    sustained_evaluations."""
+    """For tables: end the run once it has memorised, crossed and sustained its generalisation (see
+    the glossary); needs sustained_evaluations."""
 
     @model_validator(mode="after")
     def _require_consistent(self) -> "HorizonSpec":
@@ -85,7 +88,7 @@ def _horizon_problems(horizon: HorizonSpec) -> Iterator[Problem]:
     if micro is not None and batch % micro:
         message = (
             f"does not divide batch_tokens {batch}; use a divisor of {batch} that is a multiple of "
-            "the context"
+            "the context, or change batch_tokens, too"
         )
         yield Problem("micro_batch_tokens", message, micro)
     if horizon.evaluate_every is None:
@@ -103,13 +106,13 @@ def _horizon_problems(horizon: HorizonSpec) -> Iterator[Problem]:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Branch:
-    """The trunk of a run, and the step from whose saved state the run continues, unless it is
-    trained from its first step. Up to this step, the run and its trunk have the same model,
-    optimizer, data, seed and learning rates."""
+    """The trunk of a run, and the step from whose saved state the run continues. If this state is
+    missing, the run is trained from its first step. Up to `step`, the run and its trunk have the
+    same model, optimizer, data, seed and learning rates."""
 
     trunk: Annotated[str, Field(min_length=32, max_length=32)]
-    """Digest of the trial that takes the shared steps. `step` must be one of the `kept_steps` of
-    this trial."""
+    """Digest of the trunk, the trial that takes the shared steps. `step` must be one of the trunk's
+    `kept_steps`."""
     step: Count
     """Number of steps that the run shares with its trunk."""
 

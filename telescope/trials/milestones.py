@@ -1,10 +1,11 @@
 """The milestones of a run on the table of an algorithmic task: when it memorised and generalised.
 
-A run *memorises* when its accuracy on the training rows reaches 99 % at two evaluations in a row,
-and *generalises* when its accuracy on the held-out rows reaches 95 %. There are two readings of the
-latter. `crossed` is the first evaluation at or above 95 % once the run has memorised, as in arXiv
-2504.16041; `sustained` is the first of several evaluations in a row at or above 95 %. A run
-`collapsed` if, after it first generalised, its accuracy on held-out rows fell below 50 %.
+A run *memorises* when its accuracy on the training rows is at least 99 % at two evaluations in a
+row; `memorised` is the first of the two. It *generalises* when its accuracy on the held-out rows
+reaches 95 %. There are two readings of this event. `crossed` is the first evaluation at or above
+95 % once the run has memorised, as in arXiv 2504.16041; `sustained` is the first of several
+evaluations in a row at or above 95 %. `collapsed` is the first evaluation below 50 % on the
+held-out rows after any evaluation at or above 95 %, whether or not the run had memorised.
 
 A milestone is known up to the interval between two evaluations, and is missing if the run ended
 before it. Its FLOPs and seconds are those of training alone, since the experimenter chooses how
@@ -34,7 +35,7 @@ class Moment:
     """The evaluation at which a milestone was reached, and the evaluation before it."""
 
     step: int
-    flops: float  # of training, as are all FLOPs and seconds here
+    flops: float  # FLOPs of training so far; in this class, no FLOPs or seconds include evaluations
     seconds: float
     previous_step: int  # the milestone lies after this step; 0 at the first evaluation
     previous_flops: float
@@ -49,8 +50,8 @@ class Milestones:
     crossed: Moment | None
     sustained: Moment | None
     collapsed: Moment | None
-    below: int  # evaluations below 95 % after the first at or above, once memorised
-    evaluations: int
+    below: int  # number of evaluations below 95 % after `crossed`; 0 if the run did not cross
+    evaluations: int  # number of all evaluations
     evaluation_flops: float = 0.0  # of all evaluations
     evaluation_seconds: float = 0.0
 
@@ -99,7 +100,8 @@ def first_run(values: Sequence[float], threshold: float, length: int, start: int
 
 
 def collapse_index(accuracy: Sequence[float]) -> int | None:
-    """Index of the first accuracy below 50 % after the first of at least 95 %; None without."""
+    """Index of the first accuracy below 50 % after the first of at least 95 %; None if there
+    is none."""
     first = first_run(accuracy, GENERALISED, 1)
     if first is None:
         return None
@@ -150,7 +152,8 @@ def as_metrics(milestones: Milestones) -> dict[str, float]:
 
 
 def from_metrics(metrics: Mapping[str, float]) -> Milestones:
-    """The milestones in the metrics of a run's last point; none reached if there are none."""
+    """The milestones in the metrics of a run's last point. Metrics that hold no milestones give
+    those of a run that reached none."""
 
     def reached(name: str) -> Moment | None:
         values = {

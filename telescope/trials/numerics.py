@@ -2,8 +2,9 @@
 
 The arithmetic consists of the version of torch, the kind of device, and telescope's own arithmetic.
 If all three are the same, training the same specification again gives the same loss, up to
-differences that are too small to affect an estimate. `numerics` returns a string that names all
-three. A job reuses a trial of an earlier job only if this string is the same for both jobs.
+differences that estimates treat as noise (telescope.train.compiled). `numerics` returns a string
+that names all three. A job reuses a trial of an earlier job only if this string is the same for
+both jobs.
 """
 
 import torch

@@ -93,8 +93,8 @@ class OptimizerOptions:
 def clip_problems(
     attention: KnownAttention | None, optimizer: OptimizerOptions
 ) -> Iterator[Problem]:
-    """The problems of options that concern attention logits, in a model with this attention. It is
-    None if telescope does not know which modules compute attention."""
+    """The problems of options that concern attention logits, in a model with this attention.
+    `attention` is None if telescope does not know which modules compute attention."""
     if attention is None:
         message = "telescope cannot see the attention logits of a user's model; leave it out"
         if optimizer.qk_clip is not None:

@@ -31,7 +31,7 @@ class TrialSpec:
     data: AnyData
     horizon: HorizonSpec
     seed: int = field(default=0)
-    """Seed of the initial values, of the order of the data, and of dropout in a user's model."""
+    """Seed of the initial values, of the order of the data, and of dropout."""
     measure: Literal["loss", "coordinates", "time"] = "loss"
     """What the run measures. loss: its held-out loss. coordinates: how far each layer's output
     moves in the first steps (telescope.studies.coordinates.check). time: the seconds that a step
@@ -70,8 +70,11 @@ class TrialSpec:
         """Raise ValueError if an option is set that runs on data of this form do not have."""
         if self.data.has_answers:
             if self.horizon.micro_batch_tokens is not None:
-                # at the end of an epoch, its parts would have different sizes but equal weights
+                # micro-batches have equal weights, but those of the last batch of an epoch could
+                # have different sizes
                 raise ValueError("micro_batch_tokens is for text only; leave it out")
+            if self.horizon.stop_below_loss is not None:
+                raise ValueError("stop_below_loss is for text only; leave it out")
         elif self.softmax != "softmax":
             raise ValueError(f"softmax {self.softmax} is for tables only; leave it out")
         elif self.horizon.sustained_evaluations is not None:

@@ -3,8 +3,8 @@
 A row of the table is a short sequence of tokens, the question, and one token, the answer, which the
 model predicts at the question's last position. Part of the table is trained on, the rest is held
 out. The tasks are those of "Muon Optimizer Accelerates Grokking" (arXiv 2504.16041), subtraction,
-and tables that users bring. The paper leaves some corners open, such as division by zero; each is a
-field here.
+and tables that users bring. The paper leaves some corner cases open, such as division by zero; each
+of them has a field here.
 
 Parts: `TASKS`, the facts of each task · `TableSpec` · `table_problems`.
 """
@@ -22,17 +22,15 @@ from telescope.errors import Problem
 from telescope.trials.types import STRICT, require_none
 
 TaskName = Literal["add", "sub", "mul", "div", "pow", "gcd", "parity", "table"]
-Corner = Literal["division_by_zero", "zero_to_zero", "gcd_of_zeros"]
 
 
 @plain_dataclass(frozen=True)
 class Task:
     """The facts of a task that its table does not show."""
 
-    title: str  # with {p} for the modulus and {bits} for the number of bits
+    title: str  # {p}: the modulus, {bits}: the number of bits, {file}: the file's name
     train_share: float  # share of the rows that is trained on by default
     commutative: bool = False  # (a, b) and (b, a) have the same answer
-    corner: Corner | None = None  # the field that decides about an undefined answer
     prime_modulus: bool = False  # the task is defined for prime moduli only
 
 
@@ -41,9 +39,9 @@ TASKS: Mapping[TaskName, Task] = {
     "add": Task("a + b mod {p}", 0.8, commutative=True),
     "sub": Task("a - b mod {p}", 0.8),
     "mul": Task("a * b mod {p}", 0.5, commutative=True),
-    "div": Task("a / b mod {p}", 0.8, corner="division_by_zero", prime_modulus=True),
-    "pow": Task("a ^ b mod {p}", 0.7, corner="zero_to_zero"),
-    "gcd": Task("gcd(a, b), a and b below {p}", 0.5, commutative=True, corner="gcd_of_zeros"),
+    "div": Task("a / b mod {p}", 0.8, prime_modulus=True),
+    "pow": Task("a ^ b mod {p}", 0.7),
+    "gcd": Task("gcd(a, b), a and b below {p}", 0.5, commutative=True),
     "parity": Task("parity of a {bits}-bit number", 0.5),
     "table": Task("the table {file}", 0.5),
 }
@@ -80,7 +78,7 @@ class TableSpec:
     """For gcd: zero answers 0 to gcd(0, 0), drop leaves this row out."""
     split: Literal["ordered", "unordered"] = "ordered"
     """ordered: all rows are split at random, as in the paper, so that training holds the mirror
-    (b, a) of most held-out rows (a, b). unordered: (a, b) and (b, a) are on the same side; for
+    (b, a) of many held-out rows (a, b). unordered: (a, b) and (b, a) are on the same side; for
     add, mul and gcd."""
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the random split. A job leaves it out, since the seeds of the job set it."""
@@ -136,8 +134,8 @@ class TableSpec:
 
     @property
     def context(self) -> int:
-        """Number of input tokens of a row: a, the operation, b and `=`; or the bits and `=`; 0 for
-        a file that has not been read yet."""
+        """Number of input tokens of a row: a, the operation, b and `=`; or the bits and `=`; or the
+        input columns of a file. It is 0 for a file that has not been read yet."""
         if self.task == "table":
             return self.columns
         return self.bits + 1 if self.task == "parity" else 4
@@ -165,8 +163,8 @@ class TableSpec:
         return self.train_rows + self.held_out_rows
 
     def without_split_seed(self) -> "TableSpec":
-        """The table without the seed of its split and without its hash. The results are equal for
-        tables that differ in these fields only."""
+        """The table without the seed of its split and without its hash. Tables that differ only in
+        these two fields become equal."""
         return replace(self, split_seed=0, content="")
 
 

@@ -80,7 +80,7 @@ class RayExecutor:
         """End a trial: at once if it is queued, at its next step if it runs.
 
         A worker that does not end the trial within `STUCK_SECONDS` of `workers.on_ray.slot` is
-        killed.
+        killed. A worker that is still measuring programs for the trial is killed at once.
         """
         self._desk.stop(trial_id)
         for slot in self._slots:

@@ -73,7 +73,11 @@ class Demand:
         return {"num_cpus": 0.0, "num_gpus": 0.0, f"num_{self.resource.lower()}s": self.amount}
 
     def fits(self, total: Mapping[str, float]) -> int:
-        """Return the number of workers that the cluster could hold if it were empty."""
+        """Return the number of workers that the cluster could hold if it were empty.
+
+        If a worker needs several GPUs, fewer workers may fit, since all its GPUs must be in one
+        node.
+        """
         available = total.get(self.resource, 0.0)
         per_device = int(1 / self.amount + 1e-9)  # 0 if a worker needs several devices
         return int(available) * per_device if per_device else int(available / self.amount)
@@ -85,13 +89,20 @@ class Demand:
         if not self.fits(total):
             remedy = "add a node with CPUs"
             if self.resource == "GPU":
-                remedy = "add a node with GPUs, or lower TELESCOPE_GPUS_PER_WORKER"
+                change = "lower TELESCOPE_GPUS_PER_WORKER"
+                if not total_amount:
+                    change = "set TELESCOPE_GPUS_PER_WORKER=0 to train on CPUs"
+                remedy = f"add a node with GPUs, or {change}"
             supply = f"{total_amount:g} {self.resource} in total"
             return f"{demand}, but this Ray cluster has {supply}; {remedy}"
         unused = free.get(self.resource, 0.0)
         cause = "a worker's process is slow to start"
         if unused < self.amount:
             cause = "the rest is in use"
+        elif self.amount > 1:
+            cause += f", or no node has {self.amount:g} free"
+        elif self.amount < 1:
+            cause += f", or no {self.resource} has this share free"
         supply = f"{unused:g} of the cluster's {total_amount:g} {self.resource} are free"
         return f"{demand}; {supply}; {cause}"
 

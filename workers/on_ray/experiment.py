@@ -138,7 +138,8 @@ class DeskSearcher(Searcher):  # type: ignore[misc]
         """Return the document of the next trial, or FINISHED once the experiment should end.
 
         If Tune holds no trial, wait for an assignment, since Tune itself would sleep for a second.
-        If Tune holds a trial, do not wait, and return None if no assignment is queued.
+        If Tune holds a trial, do not wait, and return None if no assignment is queued. Also return
+        None during the warm-up.
         """
         flights = self._flights
         while not flights.over:
@@ -243,7 +244,8 @@ class EventReporter(Callback):  # type: ignore[misc]
     def on_trial_error(self, trial: Any, **info: Any) -> None:
         """Emit `Failed` or `Stopped` for a trial whose worker died.
 
-        The desk drops this event if the trial has already emitted `Failed`.
+        The desk drops this event if the trial has already emitted `Failed`. For the warm-up, report
+        that a worker could not start instead.
         """
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)

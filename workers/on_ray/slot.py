@@ -3,9 +3,9 @@
 A Ray actor is a process of Ray that holds one object, here a `Worker` (`workers.on_ray.worker`).
 The worker trains pack after pack; a pack is a group of trials that are trained together. The thread
 of a slot starts the actor, hands packs to it, and passes their events on. If the start takes long,
-the thread reports a shortage. The thread replaces an actor that has died, that has failed, or that
-has run many trials. Only the coordinator retries trials; Ray is configured to retry and restart
-nothing.
+the thread reports a shortage. The thread replaces an actor that has died, that hangs, that has
+failed, or that has run many trials. Only the coordinator retries trials; Ray is configured to retry
+and restart nothing.
 
 The code relies on measured properties of Ray 2.60:
 
@@ -121,9 +121,10 @@ class Slot:
             self.broken = error
 
     def _replace(self) -> None:
-        """Start an actor and wait until it is ready; report a shortage of workers meanwhile.
+        """Start an actor and wait until it is ready.
 
-        Return without a ready actor if the demand changes, the start fails, or the desk closes.
+        Report a shortage of workers if the start takes long or the cluster is too small. Return
+        without a ready actor if the demand changes, the start fails, or the desk closes.
         """
         self._retire()
         demand = self._shared.demand()

@@ -163,7 +163,7 @@ class TuneExecutor:
 
     @property
     def numerics(self) -> str | None:
-        """The numerics that a worker of this experiment reported last; None before any report."""
+        """The numerics that a worker of the current experiment reported last, or None."""
         return self._flights.numerics
 
     def submit(self, *assignments: Assignment) -> None:

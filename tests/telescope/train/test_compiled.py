@@ -149,6 +149,22 @@ def test_after_a_failed_compilation_no_other_is_tried(
     assert "is not compiled on this worker: RuntimeError: no Python.h (" in caplog.text
 
 
+def test_a_graph_whose_model_cannot_be_built_is_not_compiled_but_others_may_be(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("no memory left")
+
+    monkeypatch.setenv("TELESCOPE_COMPILE", "auto")
+    monkeypatch.setattr(compiled, "build_model", fail)
+    monkeypatch.setattr(compiled, "_failures", [])
+    monkeypatch.setattr("shutil.which", lambda compiler: compiler)
+    assert not compiled.ensure_compiled(Graph.of(trial(model=replace(MODEL, depth=10))))
+    compiled.ensure_compiled.cache_clear()
+    assert compiled.obstacle() is None
+    assert "is not compiled on this worker: RuntimeError('no memory left')" in caplog.text
+
+
 def test_a_compile_time_that_cannot_be_recorded_is_logged_only(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

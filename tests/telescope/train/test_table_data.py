@@ -114,7 +114,11 @@ def test_the_last_batch_of_an_epoch_is_smaller_and_tokens_and_flops_are_exact() 
     assert points[-1].flops == flops.trial_flops(spec)
 
 
-@pytest.mark.parametrize("optimizer", [ADAMW, EXACT_MUON], ids=["adamw", "muon"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [ADAMW, EXACT_MUON, replace(ADAMW, measure_max_logit=True)],
+    ids=["adamw", "muon", "observed logits"],
+)
 def test_flops_of_training_and_evaluation_agree_with_torchs_count(
     optimizer: OptimizerSpec,
 ) -> None:

@@ -185,6 +185,8 @@ def test_options_of_tables_are_refused_for_text_and_those_of_text_for_tables() -
     assert table_trial(sustained, softmax="stablemax").softmax == "stablemax"
     with pytest.raises(ValidationError, match="micro_batch_tokens is for text only"):
         table_trial(replace(HORIZON, micro_batch_tokens=32))
+    with pytest.raises(ValidationError, match="stop_below_loss is for text only"):
+        table_trial(replace(HORIZON, evaluate_every=4, stop_below_loss=1.0))
     with pytest.raises(ValidationError, match="batch_tokens 66 is not a multiple of the context"):
         table_trial(replace(HORIZON, batch_tokens=66))
 

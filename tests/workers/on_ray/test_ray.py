@@ -134,6 +134,10 @@ def test_a_worker_takes_a_gpu_or_a_share_of_one_if_the_cluster_has_any(
 def test_a_shortage_names_the_demand_the_free_share_and_whether_it_can_end() -> None:
     assert Demand("GPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 8.0}) == (
         "a worker asks for 1 GPU, but this Ray cluster has 0 GPU in total; "
+        "add a node with GPUs, or set TELESCOPE_GPUS_PER_WORKER=0 to train on CPUs"
+    )
+    assert Demand("GPU", 2.0).shortage({"GPU": 1.0}, {"GPU": 1.0}) == (
+        "a worker asks for 2 GPU, but this Ray cluster has 1 GPU in total; "
         "add a node with GPUs, or lower TELESCOPE_GPUS_PER_WORKER"
     )
     assert Demand("CPU", 1.0).shortage({}, {}) == (
@@ -141,4 +145,12 @@ def test_a_shortage_names_the_demand_the_free_share_and_whether_it_can_end() -> 
     )
     assert Demand("CPU", 1.0).shortage({"CPU": 8.0}, {"CPU": 0.5}) == (
         "a worker asks for 1 CPU; 0.5 of the cluster's 8 CPU are free; the rest is in use"
+    )
+    assert Demand("GPU", 2.0).shortage({"GPU": 4.0}, {"GPU": 2.0}) == (
+        "a worker asks for 2 GPU; 2 of the cluster's 4 GPU are free; "
+        "a worker's process is slow to start, or no node has 2 free"
+    )
+    assert Demand("GPU", 0.5).shortage({"GPU": 2.0}, {"GPU": 0.5}) == (
+        "a worker asks for 0.5 GPU; 0.5 of the cluster's 2 GPU are free; "
+        "a worker's process is slow to start, or no GPU has this share free"
     )
