@@ -61,18 +61,22 @@ def export(
     """
     text = fetch_export(job_id, to, optimizer, variant, url)
     if output:
-        try:
-            output.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise InvalidInput.of(
-                "--output", f"cannot be written: {error.strerror}; give another path", str(output)
-            ) from None
+        write(text, output)
     if as_json:
         show_json({"job": job_id, "to": to, "file": str(output) if output else None, "text": text})
     elif output:
         print(f"Wrote {output}.")
     else:
         sys.stdout.write(text)
+
+
+def write(text: str, path: Path) -> None:
+    """Write a text to a file. Raises InvalidInput if the file cannot be written."""
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        message = f"cannot be written: {error.strerror}; give another path"
+        raise InvalidInput.of("--output", message, str(path)) from None
 
 
 def fetch_export(

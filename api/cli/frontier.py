@@ -45,8 +45,8 @@ def frontier(
     csv: Annotated[
         Csv | None,
         typer.Option(
-            help="Print one table as CSV, instead of all three as text. --csv frontier also prints "
-            "the rows that are not on the frontier."
+            help="Print one table as CSV, instead of all three as text. That of the frontier also "
+            "has the rows that are not on it."
         ),
     ] = None,
     as_json: AsJson = False,

@@ -67,8 +67,7 @@ class Slot:
     """One actor, and the thread that looks after it."""
 
     def __init__(self, index: int, shared: Shared) -> None:
-        self._index = index
-        self._shared = shared
+        self._index, self._shared = index, shared
         self._desk, self._packs, self._placement = shared.desk, shared.packs, shared.placement
         self._actor: Any = None
         self._assignments: tuple[Assignment, ...] = ()  # the running pack; empty if none runs
