@@ -37,8 +37,7 @@ def export(
     optimizer: Annotated[
         OptimizerName | None,
         typer.Option(
-            help="Optimizer to export (default: the better one, or the job's first if that is not "
-            "known)."
+            help="Optimizer to export (default: the better one if known, or else the job's first)."
         ),
     ] = None,
     variant: Annotated[

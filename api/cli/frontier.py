@@ -13,11 +13,10 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.options import AsJson, Plot, ServiceUrl
+from api.cli.options import AsJson, Plot, ServiceUrl, require_one_format
 from api.cli.output import console, show_json
 from api.cli.service import configured, local_url
 from telescope.client.client import Client
-from telescope.errors import InvalidInput
 from telescope.trials.types import OptimizerName
 
 
@@ -55,9 +54,7 @@ def frontier(
 
     Example: telescope frontier JOB --target-loss 2.1 --plot frontier.png
     """
-    if csv and as_json:
-        message = "cannot be combined with --json; give only one of the two"
-        raise InvalidInput.of("--csv", message, csv.value)
+    require_one_format(csv and csv.value, as_json)
     with Client(url or local_url(configured({})[0]), patience_seconds=3.0) as client:
         if csv:
             only = None if csv is Csv.TOKEN_RATIO else optimizer  # a ratio needs both optimizers

@@ -15,7 +15,7 @@ from typing import Annotated, TypeVar
 import typer
 from rich.console import Console
 
-from api.cli.options import AsJson, Plot, ServiceUrl
+from api.cli.options import AsJson, Plot, ServiceUrl, require_one_format
 from api.cli.output import console, json_value, show_json
 from api.cli.service import configured, local_url
 from telescope.client.client import Client
@@ -57,8 +57,7 @@ def grokking(
 
     Example: telescope grokking JOB --plot grokking.png
     """
-    if csv and as_json:
-        raise InvalidInput.of("--csv", "cannot be combined with --json; give only one of the two")
+    require_one_format(csv, as_json)
     if run is not None and not plot:
         raise InvalidInput.of("--run", "chooses what --plot shows; give --plot FILE, too", run)
     with Client(url or local_url(configured({})[0]), patience_seconds=3.0) as client:

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
+from telescope.errors import InvalidInput
 from telescope.extras import require_extra
+
+
+def require_one_format(csv: object, as_json: bool) -> None:
+    """Raise InvalidInput if both --csv and --json are given."""
+    if csv and as_json:
+        message = "cannot be combined with --json; give only one of the two"
+        raise InvalidInput.of("--csv", message, csv)
 
 
 def _plottable(file: Path | None) -> Path | None:

@@ -67,13 +67,14 @@ def lacks_product(x: Tensor) -> bool:
     """
     if x.dtype != torch.bfloat16 or not x.is_cpu:
         return False
-    return not (torch.backends.mkldnn.is_available() and cpu_multiplies_bfloat16())
+    return not cpu_multiplies_bfloat16()
 
 
 @cache
 def cpu_multiplies_bfloat16() -> bool:
     """True if oneDNN, torch's library of CPU kernels, multiplies bfloat16 matrices on this CPU."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    has_library = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return bool(has_library and torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def mixed_momentum(
