@@ -60,7 +60,6 @@ def document(protocol: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "data": [table(task, arguments) for task in tasks],
         "softmax": list(softmaxes),
         "model": {"preset": "grokking", **size},
-        "optimizer_options": {"newton_schulz_dtype": "float32"},  # bfloat16 is slow on most CPUs
         "runs": {
             "epochs": arguments.epochs,
             "batch_rows": 64,
