@@ -22,7 +22,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
         {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    # A job that ended at a limit cannot continue, either. To change the limit, clone the job.
+    # A job that ended at a limit has SUCCEEDED, too. To change the limit, clone the job.
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),

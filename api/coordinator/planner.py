@@ -61,8 +61,8 @@ class Planner:
         time gets no more trials, and ends once the stages that have begun are complete.
 
         If the study permits reuse, a pending trial gets the outcome of an equal trial that another
-        job trained with the same `numerics`. Pending trials that have begun already, and trials in
-        `held`, which the executor holds, get no such outcome.
+        job trained with the same `numerics` (device and software). Pending trials that have begun
+        already, and trials in `held`, which the executor holds, get no such outcome.
         """
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)

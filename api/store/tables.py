@@ -62,7 +62,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 def _of_job(primary_key: bool = False) -> Column[str]:
-    """Return a column that references a job. If the job is deleted, so is each row that has it."""
+    """Return a column that references a job. If a job is deleted, its rows are deleted, too."""
     job = ForeignKey("jobs.id", ondelete="CASCADE")
     return Column("job_id", job, primary_key=primary_key, nullable=False)
 
@@ -182,6 +182,6 @@ outlines = Table(
     metadata,
     Column("trial_id", ForeignKey("trials.id", ondelete="CASCADE"), primary_key=True),
     Column("held_out", Boolean, nullable=False),
-    # The blob is not compressed, since a study reads the outlines of all its trials at once.
+    # The blob is not compressed, so that a study can read the outlines of all its trials quickly.
     Column("blob", LargeBinary, nullable=False),
 )

@@ -34,8 +34,9 @@ FIELD = "data.corpus"
 BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# Names of files and folders that the built-in corpora leave out: tests, because they would be a
-# third of the text, and installed packages and configuration, because they differ between machines.
+# Names of files and folders that the built-in corpora leave out: tests, because they would be
+# more than half of the text, and installed packages and configuration, because they differ between
+# machines.
 OUTSIDE_STDLIB = re.compile(
     r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
 )

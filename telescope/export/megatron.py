@@ -8,9 +8,9 @@ readout. And it multiplies the embedding's output and the logits by the factors 
 
 First, the flags that come closest to the answer are chosen (`megatron_settings.settings`). Then the
 values that Megatron-LM derives from these flags (`megatron_settings.realised`) are compared with
-each parameter group of the answer. A value that differs is a rule that Megatron-LM cannot express.
-The options of the model and of Muon are checked, too. If Megatron-LM cannot express a rule, the
-export is refused, and the error names all such rules.
+each parameter group of the answer. If a value differs, Megatron-LM cannot express the answer's rule
+for it. The options of the model and of Muon are checked, too. If Megatron-LM cannot express a rule,
+the export is refused, and the error names all such rules.
 
 The flags and rules were taken from the source code of github.com/NVIDIA/Megatron-LM:
 
@@ -30,8 +30,9 @@ The flags and rules were taken from the source code of github.com/NVIDIA/Megatro
 - megatron/core/optimizer_param_scheduler.py at 00caa53af30912914981c86f39db123961678bbd: warm-up
   and decay.
 
-Flags cannot set the initial values of each matrix. The header of the export states the standard
-deviations that are needed. The export in the format torch contains the code that draws such values.
+Flags cannot give each kind of matrix initial values of its own. The header of the export states the
+standard deviations that are needed. The export in the format torch contains the code that draws
+such values.
 """
 
 import textwrap
@@ -97,7 +98,8 @@ def flags_header(run: FinalRun) -> Iterator[str]:
         "yourself."
     )
     initialisation = (
-        f"Megatron-LM has no flags for the initial values. They must be {initial_values(run)}. "
+        "Megatron-LM has no flags for the initial values of each kind of matrix. They must be "
+        f"{initial_values(run)}. "
         "Load weights that were drawn in this way; the export --to torch contains the code."
     )
     warmup = (

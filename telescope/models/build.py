@@ -1,7 +1,7 @@
 """The table of model families, and functions that build the model of a specification.
 
-There are two families of models: telescope's own Transformer, and modules that users write
-(telescope.models.family).
+There are two families of models: telescope's own Transformer (telescope.models.own_family), and
+modules that users write (telescope.models.user_family).
 """
 
 from collections.abc import Mapping

@@ -52,7 +52,7 @@ class DivergedAtWidths:
 
 @dataclass(frozen=True, kw_only=True)
 class NothingMoved:
-    """No change of a layer was measured in every run, so no slope can be fitted."""
+    """There is no layer whose change was measured in every run, so no slope can be fitted."""
 
     code: Literal["nothing_moved"] = "nothing_moved"
 

@@ -45,15 +45,15 @@ def finding_words(finding: Finding) -> str:
             return "the check would cost more than its budget"
         case TooFewWidths(widths=widths, needed=needed):
             count = f"only {len(widths)} widths up to the target ({', '.join(map(str, widths))})"
-            remedy = "for more, lower base_width, and head_dim if narrower models need this"
+            remedy = "for more, lower base_width, and lower head_dim if narrower models need it"
             return f"there are {count}, and the check needs {needed}; {remedy}"
         case DivergedAtWidths(widths=widths, steps=steps, lr=lr):
             widths_and_lr = f"at width {', '.join(map(str, widths))} with lr {lr:.3g}"
             return f"runs diverged within {steps} steps {widths_and_lr}; lower search.lr"
         case NothingMoved():
-            return "no change of a layer was measured in every run"
+            return "there is no layer whose change was measured in every run"
         case BeyondGate(worst=worst, failed=failed, gate=gate):
-            more = f"; {failed} slopes fail in all" if failed > len(worst) else ""
+            more = f"; in total, {failed} slopes fail" if failed > len(worst) else ""
             laws = "; ".join(map(layer_words, worst))
             return f"{laws}{more}; the gate is ±{gate}"
         case WithinGate(

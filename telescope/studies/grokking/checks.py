@@ -41,7 +41,7 @@ def field_problems(question: Question) -> Iterator[Problem]:
 
 
 def task_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the tasks together, and of their seeds."""
+    """Problems of tasks that are given twice or share a title, and of tasks with a split seed."""
     fields_by_table: dict[TableSpec, str] = {}
     fields_by_title: dict[str, str] = {}
     for field, table in question.tables_by_field.items():
@@ -72,7 +72,7 @@ def run_problems(question: Question) -> Iterator[Problem]:
         interval = "epoch" if runs.evaluate_epochs == 1 else f"{runs.evaluate_epochs} epochs"
         message = (
             f"takes longer than a run of {runs.epochs} epochs, with an evaluation every "
-            f"{interval}; use {most} or fewer, or more epochs"
+            f"{interval}; use {most} or fewer, or raise runs.epochs"
         )
         yield Problem("runs.sustained_evaluations", message, runs.sustained_evaluations)
     # the number of rows is known once the tables have been read
@@ -87,7 +87,7 @@ def run_problems(question: Question) -> Iterator[Problem]:
 
 
 def protocol_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the source of hyperparameters."""
+    """Problems of the sections `fixed` and `tuning` under the study's protocol."""
     if question.protocol == "paper" and question.tuning is not None:
         message = "is not used under protocol: paper; leave it out, or use protocol: tuned"
         yield Problem("tuning", message)

@@ -1,8 +1,8 @@
 """The question of a grokking study: the user's document and its parts, typed and bounded.
 
-A study compares Muon with AdamW on small tasks whose full table of questions is known, such as
-addition modulo 97. A *cell* is a task together with a softmax; each cell is a comparison of its
-own, with the same seeds for both optimizers.
+A study compares Muon with AdamW on small tasks whose complete table of questions and answers is
+known, such as addition modulo 97. A *cell* is a task together with a softmax; each cell is a
+comparison of its own, with the same seeds for both optimizers.
 
 Parts: `GrokkingOptions`, the optimizers' options · `GrokkingRuns`, the batches, length and
 evaluations of runs · `Fixed` and `HyperparameterSearch`, the two sources of hyperparameters ·
@@ -55,9 +55,11 @@ class GrokkingRuns:
     batch_rows: Count = 512
     """Rows per batch. If there are fewer training rows, a batch has all of them."""
     evaluate_epochs: Count = 1
-    """Number of epochs between evaluations. A milestone is known only to within this interval."""
+    """Number of epochs between evaluations. The time at which a run memorises or generalises is
+    known only to within this interval."""
     sustained_evaluations: Count = 5
-    """Number of evaluations in a row at or above 95 % that count as sustained generalisation."""
+    """Number of evaluations in a row, with an accuracy of at least 95 % on the held-out rows, that
+    count as sustained generalisation."""
     stop: bool = True
     """End a run once it has memorised, and has generalised for `sustained_evaluations` evaluations
     in a row; false trains for all epochs, which shows later collapses."""
@@ -116,7 +118,7 @@ class Question:
     """The document of a grokking job."""
 
     kind: Literal["grokking"] = "grokking"
-    """Kind of the study: when optimizers generalise on algorithmic tasks."""
+    """Kind of the study: it compares when optimizers generalise on algorithmic tasks."""
     name: str = "grokking"
     """Name of the job in lists and pictures."""
     protocol: Literal["paper", "tuned"] = "tuned"

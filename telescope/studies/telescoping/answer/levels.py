@@ -123,8 +123,8 @@ def edges_of(
     question: Question, progress: LadderProgress, fit: Fit | None, level: int
 ) -> tuple[Edge, ...]:
     """The edges (ends of the values tried) at which a level's optimum lies. Under `robust`, only
-    the narrowest and the widest level are tested; at the widest, an edge is any place outside the
-    last block, a set of runs with one seed.
+    the narrowest and the widest level are tested. At the widest level, the test is whether the
+    optimum lies outside the last block (a set of runs with one seed).
     """
     ladder, done = progress.ladder, progress.done
     if question.schedule == "paper":

@@ -14,7 +14,7 @@ SHARED_FIELDS = ("base_width", "calibration_width", "target_width", "target_dept
 
 
 def sweep_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the section `sweep_over`, of the variants' names, widths and target depths."""
+    """Problems of the section `sweep_over`, and of the names, widths and target depths in it."""
     sweep = question.sweep_over
     if sweep is None:
         return

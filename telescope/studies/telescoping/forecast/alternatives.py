@@ -193,10 +193,10 @@ def cheaper_choices(choices: Sequence[Choice]) -> list[str]:
 
 
 def least_budget(ladder: Ladder) -> float:
-    """The smallest budget, in runs at the base width, that suffices to fit the model and to reach
-    three widths. It covers the base grid, two *blocks* (groups of runs around the optimum) at the
-    base width, and one block at each of the next two widths. Widths that the ladder does not have
-    are left out.
+    """The smallest budget, in runs at the base width, that suffices to fit the pooled model of all
+    runs and to reach three widths. It covers the base grid, two *blocks* (groups of runs around the
+    optimum) at the base width, and one block at each of the next two widths. Widths that the ladder
+    does not have are left out.
     """
     climb = sum(block_cost(ladder, level) for level in range(1, min(ladder.levels, 3)))
     return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climb

@@ -240,7 +240,7 @@ def paper_method(ladder: Ladder, options: PaperOptions) -> tuple[dict[str, str],
         for f in fields(options)
         if getattr(options, f.name) is not None
     }
-    # `mesh: range` states that the first step of a grid is range / (points - 1)
+    # `mesh: range` states that the step of the grid at the base width is range / (points - 1)
     chosen |= {"sampler": windows.sampler_of(ladder, options), "mesh": "range"}
     if options.points != "odd_floor":
         del chosen["floor"]

@@ -36,18 +36,18 @@ FINDINGS: list[tuple[Any, str]] = [
     (
         TooFewWidths(widths=(16, 32), needed=4),
         "there are only 2 widths up to the target (16, 32), and the check needs 4; "
-        "for more, lower base_width, and head_dim if narrower models need this",
+        "for more, lower base_width, and lower head_dim if narrower models need it",
     ),
     (
         DivergedAtWidths(widths=(64, 128), steps=8, lr=0.03125),
         "runs diverged within 8 steps at width 64, 128 with lr 0.0312; lower search.lr",
     ),
-    (NothingMoved(), "no change of a layer was measured in every run"),
+    (NothingMoved(), "there is no layer whose change was measured in every run"),
     (
         BeyondGate(worst=(VALUE, HEAD), failed=5, gate=0.25),
         "the effect of blocks.0.value's own updates scales as width^+0.50 "
         "(+0.40 to +0.60); the change of the logits scales as width^-0.60 (-0.70 to -0.50); "
-        "5 slopes fail in all; the gate is ±0.25",
+        "in total, 5 slopes fail; the gate is ±0.25",
     ),
     (
         BeyondGate(worst=(VALUE,), failed=1, gate=0.25),
