@@ -47,3 +47,12 @@ def telescope_home(session_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Set TELESCOPE_HOME in every test."""
     monkeypatch.setenv("TELESCOPE_HOME", str(session_home))
     return session_home
+
+
+@pytest.fixture
+def same_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Muon multiply matrices as torch.optim.Muon does, so that losses can be compared.
+
+    On a CPU that cannot multiply bfloat16 matrices, the roundings otherwise differ.
+    """
+    monkeypatch.setattr("telescope.optim.newton_schulz.lacks_product", lambda _: False)

@@ -14,6 +14,7 @@ from benchmarks.recipes import OPTIMIZERS, recipe, trial
 from telescope.train.loop import train_one
 from telescope.trials.spec import TrialSpec
 
+pytestmark = pytest.mark.usefixtures("same_products")
 TOLERANCE = 1e-4  # in nats; after the few steps of these tests, losses differ only by rounding
 
 

@@ -45,14 +45,14 @@ def orthogonalize(
     product_dtype = torch.float32 if lacks_product(y) else dtype
     stack = y.reshape(-1, *y.shape[-2:]).to(product_dtype)  # (matrices, rows, columns)
     for _ in range(steps):
-        gram = rounded(torch.bmm(stack, stack.mT), dtype)  # (matrices, rows, rows)
-        polynomial = rounded(torch.baddbmm(gram, gram, gram, beta=b, alpha=c), dtype)
-        stack = rounded(torch.baddbmm(stack, polynomial, stack, beta=a), dtype)
+        gram = round_to(torch.bmm(stack, stack.mT), dtype)  # (matrices, rows, rows)
+        polynomial = round_to(torch.baddbmm(gram, gram, gram, beta=b, alpha=c), dtype)
+        stack = round_to(torch.baddbmm(stack, polynomial, stack, beta=a), dtype)
     result: Tensor = stack.to(dtype).reshape(y.shape)
     return result.mT if tall else result
 
 
-def rounded(x: Tensor, dtype: torch.dtype) -> Tensor:
+def round_to(x: Tensor, dtype: torch.dtype) -> Tensor:
     """The tensor with its values rounded to a number format, but still in its own format."""
     return x.to(dtype).to(x.dtype)
 

@@ -91,7 +91,7 @@ def line_with(output: str, start: str, end: str) -> str:
         (at_edge, {}, "unbracketed", "is the lowest tried"),
         (never, {}, "not_told_apart", "no run of either optimizer generalised within 400 epochs"),
         (muon_first, {"optimizer": "muon"}, "not_told_apart", "a single optimizer was run"),
-        (muon_first, {"seeds": 1}, "not_told_apart", "with 1 seeds the test cannot give p below 1"),
+        (muon_first, {"seeds": 1}, "not_told_apart", "with 1 seed the test cannot give p below 1"),
         (
             muon_first,
             {"protocol": "paper", "tuning": None},
