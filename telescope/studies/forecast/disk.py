@@ -23,7 +23,7 @@ COLUMNS = 2  # columns of an outline: tokens, loss
 STATES = {"muon": 1, "adamw": 2}  # number of floats of optimizer state per parameter
 CHECKPOINTS = 2  # largest number of complete checkpoints that a running trial has
 LATE_METRICS = 15  # assumed number of `late/` metrics, which only the last point of a curve has
-MOST_POINTS = 5_000  # largest number of points of a synthetic curve; longer ones are extrapolated
+MOST_POINTS = 5_000  # points of the longest synthetic curve; longer curves are extrapolated
 
 
 @dataclass(frozen=True)
