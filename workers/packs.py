@@ -11,10 +11,11 @@ if enough steps with the same graph are queued to repay the time of compiling. I
 queued only later, the shape is measured again then. Trials on tables are never compiled.
 
 A pack is at most one worker's share of the remaining work, so that no worker is idle at the end.
-All trials of a pack belong to one job, so that a lost corpus fails only one job. A trial that has
-failed before is trained alone and not compiled, since packing or compiling may have caused the
-failure. Three other kinds of trial are trained alone and not compiled: trials of users' own models,
-trials that measure something other than the loss, and trials that observe attention logits.
+All trials of a pack belong to one job, so that only this job fails if the pack's corpus (training
+text) is lost. A trial that has failed before is trained alone and not compiled, since packing or
+compiling may have caused the failure. Three other kinds of trial are trained alone and not
+compiled: trials of users' own models, trials that measure something other than the loss, and trials
+that observe attention logits.
 """
 
 import logging
@@ -33,9 +34,9 @@ from workers.interface import Assignment
 log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8  # largest number of trials in a pack
-# A shape is measured if at least this many steps are left: either the steps of the next pack, or
-# the steps of the pack's first trial and of all queued trials with the same graph, divided by the
-# number of workers. A measurement takes as long as 20 to 110 steps.
+# A shape is measured only if one of two numbers is at least REPAID_STEPS: the steps of the next
+# pack, or the steps per worker of the pack's first trial and all queued trials with the same graph.
+# A measurement takes as long as 20 to 110 steps.
 REPAID_STEPS = 1000
 
 
@@ -47,7 +48,7 @@ class Pack:
     """
 
     assignments: tuple[Assignment, ...] = ()
-    compiled: bool = False  # True if compiled code should train them
+    compiled: bool = False  # True if compiled code should train the trials
 
 
 class MeasurementAbandoned(Exception):

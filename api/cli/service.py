@@ -5,7 +5,7 @@ processes `api` and `coordinator`, and restarts a process that dies. On a cluste
 runs the commands `migrate`, `api` and `coordinator` separately.
 
 Options override `TELESCOPE_*` environment variables. `serve` passes its options to the two
-processes as such variables.
+processes in these environment variables.
 """
 
 import logging
@@ -162,8 +162,9 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     """Return the settings with a command's options applied, and the environment of child processes.
 
     An option that is None leaves its setting unchanged. Raises InvalidInput for invalid settings.
-    The option `executor`, even if it is None, marks a command that runs trials. For such a command,
-    raises MissingPackage if its executor needs Ray and Ray is not installed.
+    A command that runs trials has the option `executor`, even if its value is None. For such a
+    command, raises MissingPackage if the executor in the settings needs Ray and Ray is not
+    installed.
     """
     overrides = {name: value for name, value in options.items() if value is not None}
     try:
@@ -191,7 +192,7 @@ def local_url(settings: Settings) -> str:
 
 
 def _problem(detail: Any, options: Collection[str]) -> Problem:
-    """Convert an error of pydantic about a setting.
+    """Convert pydantic's error about a setting to a Problem.
 
     The problem's field names the environment variable of the setting, and the command's option for
     the setting if there is one.

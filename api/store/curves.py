@@ -5,9 +5,9 @@ stored as one chunk. A chunk is a compressed array of float64 columns (`encode`,
 one database row per point would take a hundred times as long.
 
 A trial may need several attempts, for example after a crash. To read the whole curve, `join_chunks`
-joins the chunks of all attempts; a later attempt replaces all points of earlier attempts from the
-later attempt's first step on. To display a curve, `thin` divides the points into buckets and keeps
-the smallest and the largest loss in each bucket, so that spikes stay visible.
+joins the chunks of all attempts. From its first step on, each attempt replaces the points of
+earlier attempts. To display a curve, `thin` divides the points into buckets and keeps the smallest
+and the largest loss in each bucket, so that spikes stay visible.
 
 When the training of a trial has ended with a result, its outline is stored, too: a short version of
 the curve that holds only tokens and losses (`outline_of`, `packed`, `unpacked`). Some studies read
@@ -84,7 +84,7 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
 def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
     """Join all chunks of a trial into one curve, in the order of attempts.
 
-    An attempt replaces the points that earlier attempts have from the attempt's first step on.
+    From its first step on, each attempt replaces the points of earlier attempts.
     """
     decoded = [(chunk.attempt, *decode(chunk.blob)) for chunk in chunks]
     names = sorted({name for _, metrics, _ in decoded for name in metrics})
@@ -142,7 +142,8 @@ def packed(outline: Outline) -> bytes:
 def unpacked(blob: bytes, held_out: bool) -> Outline:
     """Decode an outline.
 
-    `held_out` says whether the losses are held-out losses. It has its own column in the database.
+    `held_out` says whether the losses are held-out losses. The database stores this flag in a
+    column of its own, not in the blob.
     """
     tokens, loss = np.frombuffer(blob, dtype="<f4").reshape(2, -1)
     return Outline(tokens, loss, held_out)

@@ -21,8 +21,9 @@ from telescope.trials.outcome import TrialState
 JOB_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.name in trials.c]
 OPEN = (TrialState.PENDING, TrialState.RUNNING)  # states of a trial that has not ended
-# Value of the column `numerics` of a trial whose steps may have been trained on several devices or
-# with several versions of the software. Such a trial is never reused.
+# The column `numerics` names the device and the software that trained a trial. This value means
+# that several devices or several versions of the software may have trained its steps. A trial with
+# this value is never reused.
 MIXED = "mixed"
 
 

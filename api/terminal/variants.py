@@ -7,8 +7,9 @@ of parameters, the FLOPs of a run and the loss at the widest width that all comp
 reached. The second table shows the distances between the optima of the variants. A remark states
 whether the losses can be compared.
 
-If a ladder has no hyperparameters or the verdict *refused*, the first table has neither values nor
-sizes nor a loss in its row, and the second table has none of its distances.
+If a ladder has no hyperparameters or the verdict *refused*, its row in the first table has no
+learning rate, weight decay, parameters, FLOPs or loss. The second table then has no row for the
+optima of this ladder.
 """
 
 import json
@@ -109,7 +110,8 @@ def _verdict(difference: Difference) -> str:
 def best_words(report: Report) -> str:
     """State the best variant and its optimizer.
 
-    If the best variant is unknown, state the best optimizer of each variant that has one.
+    If the best variant is unknown, state the best optimizer of each variant whose best optimizer is
+    known.
     """
     if report.best_variant and report.best:
         return f"Lowest loss: [bold]{report.best_variant}[/], {OPTIMIZER_TITLES[report.best]}"

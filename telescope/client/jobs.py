@@ -87,8 +87,9 @@ class JobRequests(Pages):
         idempotency_key: str | None = None,
     ) -> JobDetail:
         """Submit a new job. Its study is the study of the job `job_id`, changed by the JSON merge
-        patch `changes`. Completed trials that both jobs need are reused, unless they were trained
-        on another device or with other software, or the new study has `reuse: false`."""
+        patch `changes`. Completed trials that both jobs need are reused, except trials that were
+        trained on another device or with other software. If the new study has `reuse: false`,
+        nothing is reused."""
         return self._submission(f"{job_path(job_id)}:clone", changes or {}, idempotency_key)
 
     def watch(self, job_id: str, *, poll_seconds: float = 0.5) -> Iterator[JobDetail]:

@@ -38,7 +38,8 @@ class Tokenizer:
     """A tokenizer, which turns text into token ids from 0 to vocab_size - 1."""
 
     vocab_size: int
-    # text -> its ids (n,), with the end of text if the tokenizer has one; tokens stay unchanged
+    # text -> array (n,) of its token ids, which ends with the end-of-text token if the tokenizer
+    # has one; the tokenizer of a corpus of tokens returns the tokens unchanged
     encode: Callable[[Content], NDArray[Any]]
     json: str | None = None  # content of a tokenizer.json; None for bytes and token files
 

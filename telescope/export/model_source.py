@@ -136,7 +136,8 @@ class Definitions:
 
     def value(self, call: ast.Call) -> Any:
         """The value of a call to muP."""
-        code = compile(ast.Expression(call), "<mup>", "eval")  # code of telescope itself
+        # `eval` is safe here: the code is telescope's own
+        code = compile(ast.Expression(call), "<mup>", "eval")
         return eval(code, dict(self.mup_arguments))  # noqa: S307
 
 

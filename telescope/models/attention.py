@@ -93,8 +93,8 @@ class Attention(Scores):
         self.key_norm = nn.RMSNorm(spec.head_dim, eps=1e-6) if spec.qk_norm else nn.Identity()
 
     def forward(self, x: Float[Tensor, "B T D"], angles: Angles | None) -> Float[Tensor, "B T D"]:
-        """Causal attention over `x`. `angles` is None unless positions are rotary: if they
-        are learned, `x` already contains their embeddings."""
+        """Causal attention over `x`. `angles` is None unless positions are rotary. If positions
+        are learned, `x` already contains the embeddings of the positions."""
         q = self.query_norm(split(self.query(x), self.spec.heads))
         k = self.key_norm(split(self.key(x), self.spec.kv_heads))
         if angles is not None:
@@ -108,12 +108,12 @@ class LatentAttention(Scores):
     vector and one rotated key per position.
 
     The keys and values of all heads are projected from the normalised latent vector. Each query and
-    each key also has a second part, which is rotated by position. `query_rotary` gives this part of
-    the query of each head. `key_rotary` gives this part of the keys; it is the same for all heads.
-    The part of a key that comes from the latent vector is not rotated. So generation can multiply
-    the matrix of `key` into the queries instead of computing the keys.
+    each key also has a second part, which is rotated by position. `query_rotary` computes this part
+    of the queries, separately for each head. `key_rotary` computes this part of the keys, once for
+    all heads. The part of a key that comes from the latent vector is not rotated. So generation can
+    multiply the matrix of `key` into the queries instead of computing the keys.
 
-    The number of rows of `key_rotary` does not grow with width, like that of a readout. The role of
+    As in a readout matrix, the number of rows of `key_rotary` does not grow with width. The role of
     `key_rotary` is HIDDEN nevertheless, since muP requires the updates of a hidden matrix for it.
     With Muon, these are updates whose spectral norm is of order sqrt(fan_out / fan_in). The update
     scale spectral_ratio gives this norm; the other update scales assume that fan_out / fan_in is

@@ -1,8 +1,13 @@
 """telescope's own model: a decoder-only Transformer.
 
-The model is pre-norm and has no biases. A specification chooses the kind of attention
-(telescope.models.attention), rotary, learned or no positions, RMSNorm or LayerNorm, a feed-forward
-layer with or without a gate and dropout, and a tied or untied output head.
+The model is pre-norm and has no biases. The specification of a model (`ModelSpec`) chooses:
+
+- the kind of attention (telescope.models.attention)
+- rotary positions, learned positions, or none
+- RMSNorm or LayerNorm
+- a feed-forward layer with or without a gate, and with or without dropout
+- a tied or untied output head
+
 telescope.parametrisation computes the factors and initial values that depend on width or depth.
 
 Letters in the shapes of tensors: B batch, T context, D width, F feed-forward units, V vocabulary.
@@ -33,8 +38,8 @@ on."""
 
 
 def norm(spec: ModelSpec) -> nn.Module:
-    """A norm of the kind that `spec.norm` names. Such norms stand before attention, before the
-    feed-forward layer, and before the output head."""
+    """A norm of the kind that `spec.norm` names, for the input of attention, of the feed-forward
+    layer, or of the output head."""
     if spec.norm == "rms":
         return nn.RMSNorm(spec.width, eps=1e-6)
     return nn.LayerNorm(spec.width, eps=1e-5, bias=False)
@@ -140,8 +145,9 @@ class Transformer(nn.Module):
         return roles(self, self.head)
 
     def layout(self, name: str, optimizer: OptimizerSpec) -> MatrixLayout:
-        """The matrices that Muon orthogonalises in a hidden parameter: one, or one per head for
-        queries, keys and values under `muon_split: heads`."""
+        """The matrices that Muon orthogonalises in a hidden parameter. By default, this is the
+        whole parameter. Under `muon_split: heads`, the parameters of queries, keys and values have
+        one matrix per head."""
         by_head = optimizer.muon_split == "heads" and name.endswith(PER_HEAD_MATRICES)
         return MatrixLayout(block_rows=self.spec.head_dim) if by_head else MATRIX
 
@@ -199,11 +205,11 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def init_std(model: Transformer, name: str, role: Role, optimizer: OptimizerSpec) -> float:
-    """The standard deviation of a parameter's initial values: that at the base width, times the
-    factor of the parametrisation. For a hidden matrix, `init_scale` is a further factor. The matrix
-    `key_rotary` of latent attention has one more factor
-    (telescope.parametrisation.initial_values). Under `initial_values: torch`, this value is not
-    used."""
+    """The standard deviation of a parameter's initial values: the standard deviation at the base
+    width, times the factor of the parametrisation. For a hidden matrix, `init_scale` is a further
+    factor. The matrix `key_rotary` of latent attention has one more factor
+    (telescope.parametrisation.initial_values). Under `initial_values: torch`, the result of this
+    function is not used."""
     parameter = model.get_parameter(name)
     feeds_residual = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
     base = initial_values.base_init_std(model.spec, role, parameter.shape[-1], feeds_residual)

@@ -53,7 +53,8 @@ def orthogonalize(
 
 
 def round_to(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The tensor with its values rounded to a number format, but still in its own format."""
+    """A tensor with the values of `x` rounded to the number format `dtype`, but in the format of
+    `x`."""
     return x.to(dtype).to(x.dtype)
 
 
@@ -61,9 +62,9 @@ def lacks_product(x: Tensor) -> bool:
     """True if torch multiplies matrices like `x` by its slow reference code.
 
     CPUs without AVX-512 or Arm's bfloat16 instructions have no product of bfloat16 matrices. torch
-    is then 6 to 12 times slower than with float32, at the widths of a sweep (64 to 256). A float32
-    product of the same numbers, rounded to bfloat16, is what other devices compute, up to the order
-    of their sums.
+    is then 6 to 12 times slower than with float32, at the widths of a sweep (64 to 256). On such a
+    CPU, a float32 product of the same numbers is computed and rounded to bfloat16. Other devices
+    compute the same, except that they may add the terms in another order.
     """
     if x.dtype != torch.bfloat16 or not x.is_cpu:
         return False

@@ -1,8 +1,8 @@
 """The roles of parameters.
 
-The role of a parameter states which of its dimensions grow with the model's width. It selects the
-muP rules for the parameter. `roles` finds the roles in telescope's own Transformer, from the types
-of its modules. telescope.models.reading finds the roles in a user's model.
+The role of a parameter states which of its dimensions grow with the model's width. The role selects
+the muP rules for the parameter. `roles` finds the roles in telescope's own Transformer, from the
+types of its modules. telescope.models.reading finds the roles in a user's model.
 """
 
 from enum import StrEnum

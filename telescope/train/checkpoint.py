@@ -62,8 +62,8 @@ class CheckpointFile:
 
     def _load_trunk(self, branch: Branch) -> dict[str, Any] | None:
         """The state that the trunk stored. Its curve becomes empty and its seconds 0, since a
-        branch records only the steps after those of its trunk. None if the trunk's state cannot be
-        read, or belongs to another step."""
+        branch records only the steps that come after the trunk's steps. None if the trunk's state
+        cannot be read, or belongs to another step."""
         state = CheckpointFile(kept_path(self.path.parent, branch.trunk, branch.step)).load()
         if state is None or state["step"] != branch.step:
             return None

@@ -54,8 +54,8 @@ class Program:
 
 def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
     """The program for trials with the shape of `spec`, with at most `max_members` trials together.
-    `steps` is the number of steps that each worker still has to run with the graph of `spec`
-    (telescope.train.compiled).
+    `steps` is the number of steps that each worker still has to run with the *graph* of `spec`, the
+    compiled code that trials of this shape can share with other shapes (telescope.train.compiled).
 
     If a single trial needs more memory than packs may take, nothing is measured. Then the program
     is one trial at a time, not compiled.
@@ -148,7 +148,9 @@ def stepper(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Callable[
 
     def step(size: int) -> float:
         started = time.perf_counter()
-        for model in models[:size]:  # a larger pack shared generators of dropout among its members
+        # an earlier pack may have given its first model the dropout generators of all its models;
+        # reseeding gives each model one generator of its own again
+        for model in models[:size]:
             model.reseed(0)
         losses(models[:size], tokens[:size]).sum().backward()  # type: ignore[no-untyped-call]
         step_together(optimizers[:size], [0.0] * size)

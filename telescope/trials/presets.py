@@ -2,8 +2,8 @@
 
 A job may write `model: {preset: llama-like, ...}` instead of all fields of the architecture. The
 preset then fills in the fields that the job leaves out. A field that the job sets takes precedence.
-Presets leave `depth` and `head_dim` at their defaults; only `grokking` sets both. A trial's
-identity does not depend on whether a field was set by the job or by a preset.
+All presets except `grokking` leave `depth` and `head_dim` at their defaults. A trial's identity
+does not depend on whether a field was set by the job or by a preset.
 
 A preset resembles a published model (named in the comments of PRESETS) as far as
 `telescope.trials.architecture.Architecture` allows. For example, all presets have no biases, and
@@ -79,8 +79,8 @@ def without_preset(section: Mapping[str, Any]) -> dict[str, Any]:
 
 def preset_values(section: Mapping[str, Any]) -> dict[str, Any]:
     """All fields of the preset that a `model` section names. Empty if the section does not name a
-    known preset. A field that has no meaning with another field of the section has its default
-    instead of the preset's value."""
+    known preset. A field keeps its default, not the preset's value, if another field of the section
+    makes it meaningless: for example, `rope_base` has no meaning with `positions: learned`."""
     name: Any = section.get("preset")
     if name not in get_args(PresetName):
         return {}

@@ -3,7 +3,7 @@
 No other package imports Ray. In reading order:
 
 - `cluster`: the connection to Ray, and the number of workers that fit
-- `placement`: reports of workers that are missing
+- `placement`: events that report missing workers and the reasons
 - `worker`: the class that runs inside a Ray actor (a process of Ray that holds one object)
 - `slot`: one actor, and the thread that looks after it
 - `actors`: the executor that uses slots

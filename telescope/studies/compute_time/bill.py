@@ -6,11 +6,12 @@ depends on losses that are not known yet, so the forecast has two values:
 
 - `least` assumes that every search finds its optimum inside the first grid of learning rates, and
   that every course reaches the lowest target loss without a doubling of its length.
-- `most` assumes that every grid is extended and every course doubled as often as the study allows.
+- `most` assumes that every grid is extended, and every course is doubled, as often as the study
+  allows.
 
-Both values count all steps of each run. The actual cost is lower if a run ends early, because it
-diverges or because its loss is low enough. Both values also count a run twice if a search and a
-course share it, although it is trained once.
+Both values count all steps of each run. A run ends early if it diverges or if its loss is low
+enough; the actual cost is then lower. A run that a search and a course share is trained once, but
+both values count it twice.
 
 Parts: `most_trials` and `trials_upper_bound`, the number of trials · `all_searches` and `all_runs`,
 the trials · `preview`, the forecast.
@@ -104,7 +105,7 @@ def trials_upper_bound(question: Question) -> int:
 
 def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
     """The runs of the searches, one tuple per optimizer and tuned batch. If `most` is true, all
-    extensions of the grids are included, as if they were all at the upper end."""
+    extensions of the grids are included, as if every grid were extended at its upper end only."""
     if question.tuning is None:
         return []
     tuning, octaves = question.tuning, list(first_rates(question.tuning))

@@ -53,7 +53,8 @@ class LedgerEntry:
     lr_high: float | None  # highest learning rate tried
     lr_octaves: float  # octaves (doublings) from lr_low to lr_high; 0 without tuning trials
     weight_decays: tuple[float, ...]  # the weight decays that are compared; empty without tuning
-    edges: tuple[str, ...]  # doubts about searches, such as a best learning rate at a grid's end
+    # doubts about searches, such as a best learning rate at the end of a grid
+    edges: tuple[str, ...]
     tuning_tokens: int
     tuning_flops: float
     tuning_seconds: float
@@ -61,7 +62,7 @@ class LedgerEntry:
     schedule: str  # how losses are read off runs, and the length of the warm-up, as text
     fixed: str  # hyperparameters that were not tuned, as text
     precision: str
-    trials: int  # number of all trials; this field and those below include tuning
+    trials: int  # number of all trials; this field and all fields below include tuning
     diverged: int
     tokens: int
     flops: float
@@ -74,9 +75,9 @@ class AtTarget:
 
     target_loss: float
     reached: bool  # true if at least one run reached the loss
-    # Muon's standing against AdamW, in tokens: ahead or behind if some batches have a resolved
-    # standing and all of these agree, otherwise unresolved; None if no run reached the loss, or if
-    # no batch allows a comparison
+    # Muon's standing against AdamW, in tokens: ahead or behind if at least one batch has a resolved
+    # standing and all resolved standings agree, otherwise unresolved; None if no run reached the
+    # loss, or if no batch allows a comparison
     muon: Standing | None
     sentence: str  # the answer as text
     batches: BatchAnswer | None

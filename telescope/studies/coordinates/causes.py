@@ -1,14 +1,15 @@
-"""The likely causes of a failed coordinate check: scaling rules of the parametrisation that do not
-fit.
+"""The likely causes of a failed coordinate check: scaling rules that do not fit.
 
-A scaling rule states how a learning rate (lr) changes with width: the lr is proportional to a power
-of m, the width divided by the base width. The exponent of the rule is compared with the exponent
-that keeps the effect of an update constant in size. There is a rule for each of three *roles* of
-parameters: hidden matrices, the readout (the output head) and the embedding. The *multiplier* of
-the readout or of the embedding is the factor on the output of this layer.
+The coordinate check tests whether updates keep their size in every layer as width grows. The
+parametrisation's scaling rules state how a learning rate (lr) changes with width: the lr is
+proportional to a power of m, the width divided by the base width. The exponent of a rule is
+compared with the exponent that keeps the effect of an update constant in size. There is a rule for
+each of three *roles* of parameters: hidden matrices, the readout (the output head) and the
+embedding. The *multiplier* of the readout or of the embedding is the factor on the output of this
+layer.
 
 - Muon multiplies its updates by an update scale. If this scale grows with width relative to
-  sqrt(fan_out / fan_in), the lr of hidden matrices must shrink by as much.
+  sqrt(fan_out / fan_in), the lr of hidden matrices must shrink by the same factor.
 - The entries of AdamW's updates have the size lr, and their effects add up over fan_in. So lr must
   be ~ 1/m for hidden matrices, and lr x multiplier must be ~ 1/m for the readout. The embedding is
   read one row at a time, so its lr x multiplier must be constant.
@@ -52,7 +53,7 @@ class Exponent:
 
 @lru_cache(maxsize=64)
 def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
-    """The rules that do not fit: their exponent differs from the needed one by more than
+    """The rules that do not fit: their exponent differs from the needed exponent by more than
     TOLERANCE."""
     return tuple(
         exponent
@@ -63,8 +64,8 @@ def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
     """The exponents for hidden matrices, readout and embedding, from the learning rates and
-    multipliers of two runs. A role without parameters is left out: with tied embeddings, the
-    readout."""
+    multipliers of two runs. A role without parameters is left out, such as the readout if the
+    embeddings are tied."""
     octaves = math.log2(wide.model.width / narrow.model.width)
     narrow_groups, wide_groups = groups_of(narrow), groups_of(wide)
 
@@ -95,8 +96,8 @@ def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
 
 
 def groups_of(spec: TrialSpec) -> dict[Role, ParameterGroup]:
-    """One parameter group of each role. One is enough, since lr and multiplier scale with width in
-    the same way in all groups of a role."""
+    """One parameter group of each role. One group is enough, since lr and multiplier scale with
+    width in the same way in all groups of a role."""
     return {
         group.role: group
         for group in describe_groups(spec.model, spec.data.vocab_size, spec.optimizer)

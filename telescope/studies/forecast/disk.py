@@ -21,9 +21,9 @@ from telescope.trials.spec import TrialSpec
 FLOAT_BYTES = 4
 COLUMNS = 2  # columns of an outline: tokens, loss
 STATES = {"muon": 1, "adamw": 2}  # number of floats of optimizer state per parameter
-CHECKPOINTS = 2  # most complete checkpoints of a running trial
+CHECKPOINTS = 2  # largest number of complete checkpoints that a running trial has
 LATE_METRICS = 15  # assumed number of `late/` metrics, which only the last point of a curve has
-MOST_POINTS = 5_000  # most points of a synthetic curve; longer curves are extrapolated
+MOST_POINTS = 5_000  # points of the longest synthetic curve; longer curves are extrapolated
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Disk:
     """The disk space that a study takes."""
 
     curves_bytes: int  # all curves and outlines, at the end of the study
-    checkpoint_bytes: int  # most that the checkpoints of all running trials take at once
+    checkpoint_bytes: int  # largest size of the checkpoints of all running trials together
 
 
 def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes]) -> int:
@@ -66,7 +66,7 @@ def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:
 
 
 def checkpoint_bytes(spec: TrialSpec) -> int:
-    """The bytes of the complete checkpoints of a running trial, at most."""
+    """The largest size in bytes of all complete checkpoints of a running trial."""
     vocab_size = max(1, spec.data.vocab_size)  # vocab_size is 0 before data are resolved
     groups = describe_groups(spec.model, vocab_size, spec.optimizer, spec.data.context)
     floats = sum(group.parameters * (1 + STATES[group.optimizer]) for group in groups)

@@ -1,10 +1,12 @@
-"""The fold of a grokking study: its cells replayed over the completed trials.
+"""The progress of a grokking study, found by replaying the study over its completed trials.
 
-In each cell, an optimizer first needs hyperparameters: those that all optimizers share, or those of
-its own search. Then it has a run per seed. Cells and optimizers do not wait for each other.
+A *cell* is a task and a softmax. In each cell, the study compares optimizers. An *arm* is one
+optimizer in one cell. An arm first needs hyperparameters: the values that all optimizers share
+(`protocol: paper`), or the result of the arm's own search (`protocol: tuned`). Then the arm has one
+run per seed. No arm waits for another arm.
 
-Parts: `ArmProgress`, the progress of an optimizer in a cell · `CellProgress` · `StudyProgress` and
-`progress`.
+Parts: `ArmProgress`, the progress of an arm · `CellProgress`, the arms of a cell · `StudyProgress`
+and `progress`, the progress of all cells.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,17 +24,17 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class ArmProgress:
-    """The progress of an arm: of an optimizer in a cell."""
+    """The progress of an arm, which is one optimizer in one cell."""
 
     optimizer: OptimizerName
-    search: SearchProgress | None  # None under the protocol paper
+    search: SearchProgress | None  # None under `protocol: paper`, which has no search
     values: Hyperparameters | None  # None while the search goes on
     runs: Mapping[int, RunTiming]  # finished runs of the comparison, by seed
     missing: tuple[TrialSpec, ...]  # runs of the comparison that can start now
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All completed trials, those of the search included."""
+        """All completed trials, including the trials of the search."""
         searched = self.search.trials if self.search else ()
         return (*searched, *(timing.trial for timing in self.runs.values()))
 
@@ -45,7 +47,7 @@ class CellProgress:
     arms: tuple[ArmProgress, ...]
 
     def arm(self, optimizer: OptimizerName) -> ArmProgress | None:
-        """The arm of an optimizer; None if the study does not compare it."""
+        """The arm of an optimizer; None if the study does not compare this optimizer."""
         return next((arm for arm in self.arms if arm.optimizer == optimizer), None)
 
     @property
@@ -62,7 +64,7 @@ class StudyProgress:
 
     @property
     def missing(self) -> tuple[Planned, ...]:
-        """The missing runs that can start now, each once."""
+        """The missing runs that can start now, without duplicates."""
         several = len(self.cells) > 1
         planned = [
             Planned(
@@ -120,7 +122,7 @@ def arm_progress(
 
 
 def shared_values(question: Question, optimizer: OptimizerName) -> Hyperparameters:
-    """The hyperparameters under the protocol paper."""
+    """The hyperparameters that all optimizers share under `protocol: paper`."""
     shared = question.shared
     ratio = shared.adamw_lr_ratio if optimizer == "muon" else None
     return Hyperparameters(shared.lr, shared.weight_decay, ratio)

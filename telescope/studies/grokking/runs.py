@@ -1,7 +1,11 @@
 """The runs of a grokking study: the specification of a run, and when it generalised.
 
-Parts: `Cell`, and `cells_of` a question · `Hyperparameters` · `run_spec` · `RunTiming`, the
-milestones of a finished run in epochs, steps, FLOPs and seconds.
+A run generalises when its accuracy on the held-out rows reaches 95 %. There are two readings of
+this event, `crossed` and `sustained` (telescope.trials.milestones).
+
+Parts: `Cell` and `cells_of`, the comparisons of a study · `Hyperparameters` · `run_spec`, the
+specification of a run · `RunTiming`, when a finished run reached its milestones, in epochs, steps,
+FLOPs or seconds.
 """
 
 from collections.abc import Mapping
@@ -22,7 +26,7 @@ from telescope.trials.types import OptimizerName, SoftmaxName
 
 EventName = Literal["crossed", "sustained"]
 Unit = Literal["steps", "flops", "seconds"]
-TUNING_SEED = 1_000_000  # seeds of tuning runs begin here, apart from those of the comparison
+TUNING_SEED = 1_000_000  # first seed of tuning runs, far above the seeds of the comparison
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ def run_spec(
     question: Question, cell: Cell, optimizer: OptimizerName, values: Hyperparameters, seed: int
 ) -> TrialSpec:
     """A run of an optimizer in a cell. The seed sets the split of the table, the initial values,
-    the order of the rows and dropout, the same for all optimizers."""
+    the order of the rows and the random numbers of dropout. These are the same for all
+    optimizers."""
     table = replace(cell.table, split_seed=seed)
     return TrialSpec(
         model=question.model.spec,
@@ -94,7 +99,8 @@ def horizon_of(question: Question, table: TableSpec) -> HorizonSpec:
     batch_tokens = table.windows(runs.batch_rows * table.context) * table.context
     per_epoch = table.steps_per_epoch(batch_tokens)
     steps, interval = runs.epochs * per_epoch, runs.evaluate_epochs * per_epoch
-    # half a step less, since the steps of the warm-up are this fraction rounded up
+    # half a step less than the warm-up, since the number of warm-up steps is computed from this
+    # fraction and rounded up
     warmup_fraction = max(0.0, (min(runs.warmup_steps, steps) - 0.5) / steps)
     return HorizonSpec(
         steps=steps,
@@ -131,8 +137,8 @@ class RunTiming:
         return self.milestones.crossed if event == "crossed" else self.milestones.sustained
 
     def time(self, event: EventName, unit: Unit = "steps", earliest: bool = False) -> float | None:
-        """The time of the evaluation at which the run generalised, or with `earliest` that of the
-        evaluation before; the true time lies between the two. None if the run never generalised."""
+        """The time of the evaluation at which the run generalised. With `earliest`, the time of the
+        previous evaluation. The run generalised between the two. None if it never generalised."""
         moment = self.reached(event)
         if moment is None:
             return None
@@ -152,4 +158,5 @@ MOMENT_FIELDS: Mapping[Unit, tuple[str, str]] = {
     "flops": ("flops", "previous_flops"),
     "seconds": ("seconds", "previous_seconds"),
 }
-"""The fields of a `Moment`: the time of the evaluation, and of the one before."""
+"""For each unit, two fields of a `Moment`: the time of the evaluation, and the time of the previous
+evaluation."""

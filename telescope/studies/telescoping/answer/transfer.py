@@ -1,15 +1,15 @@
 """The transfer of the optimum from width to width, and the excess loss off the optimum.
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
-hyperparameter is an *axis*. The pooled model describes the losses of all levels by one *bowl*
-around an optimum. This optimum drifts with width; the model is fitted under three laws of the
-drift, the *drift laws*.
+hyperparameter is an *axis*. The pooled model, a statistical model, describes the losses of all
+levels by one *bowl* around an optimum. This optimum drifts with width; the pooled model is fitted
+under three laws of the drift, the *drift laws*.
 
-This module predicts three figures, since no model is trained just to measure them:
+This module predicts three figures. No extra runs are made to measure them.
 
-- `copying`: the *regret* at each wider width, the excess loss of a model that is trained there with
-  the optimum of the smallest width. The pooled model predicts the regret. The regret's interval
-  comes from random draws of the model's parameters from their posterior.
+- `copying`: the *regret* at each wider width, which is the excess loss of a run there that uses the
+  optimum of the smallest width. The pooled model predicts the regret. The regret's interval comes
+  from random draws of the pooled model's parameters from their posterior.
 - `lr_interval_cost`: the excess loss at each end of the learning rate's interval, predicted by the
   pooled model
 - `loss_at_target`: the interval of the loss at the target, predicted by a power law in the number
@@ -150,11 +150,11 @@ def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
 
 
 def optimum_loss_errors(fit: Fit, levels: int) -> tuple[float, ...]:
-    """The standard error of the loss at each level's optimum, in % of the loss. It is infinite for
-    a level without runs in the fit.
+    """The standard error of the loss at each level's optimum, in % of the loss. The error is
+    infinite for a level without runs in the fit.
 
-    It combines two errors: the scatter between *blocks* (the runs of one seed at a level), and the
-    uncertainty of the bowl.
+    The standard error combines two errors: the scatter between *blocks* (the runs of one seed at a
+    level), and the uncertainty of the bowl.
     """
     sample = fit.sample
     heights, slopes = sample.linearised(fit.layout, fit.theta)

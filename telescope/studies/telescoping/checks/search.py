@@ -1,4 +1,4 @@
-"""Problems of the ranges to sweep, and of the limits on the number of runs.
+"""Checks of the ranges to sweep, and of the limits on the number of runs.
 
 A *ladder* is the search of one optimizer over growing widths. It starts with the *base grid*, a set
 of runs at the narrowest width.
@@ -13,7 +13,7 @@ from telescope.studies.telescoping.schedules import robust, windows
 from telescope.trials.lattice import OCTAVE_PARTS
 
 SMALLEST, LARGEST = 1e-9, 1e9  # least and greatest value of a swept hyperparameter
-# least and greatest value of hyperparameters with narrower limits
+# least and greatest value of the hyperparameters whose limits are narrower
 LIMITS: dict[AxisName, tuple[float, float]] = {
     "momentum": (0.001, SCALES["momentum"].value(-16)),
     "warmup_fraction": (SMALLEST, 1.0),
@@ -62,7 +62,8 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
     steps_halve = question.schedule == "paper" and question.paper.sampler in ("auto", "grid")
     octaves = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
     # planned values are rounded to multiples of 1 / OCTAVE_PARTS octave, and neighbouring points
-    # must stay distinct at every width; under `schedule: paper`, each doubling may halve the steps
+    # must stay distinct at every width; under `schedule: paper`, the distance between neighbouring
+    # points may be halved from each width to the next
     refinements = len(question.model.widths) if steps_halve else 1
     least = 2**refinements / OCTAVE_PARTS  # between neighbouring points
     if octaves < max(swept.points - 1, 1) * least:
@@ -74,9 +75,10 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
 
 
 def limit_problems(question: Question) -> list[Problem]:
-    """The first problem of `limits` or `paper.trials`, or an empty list. The base grid of each
-    ladder must fit into the ladder's share of `max_trials` and into `max_base_runs`. Under a
-    sampler, each level's points must fit into its window.
+    """A list of the first problem found in `limits` or `paper.trials`; empty if there is none. The
+    base grid of each ladder must fit into the ladder's share of `max_trials` and into
+    `max_base_runs`. If a sampler chooses the points of a level (a width), they must fit into the
+    level's window, which is the range of each hyperparameter that is searched there.
     """
     ladders = all_ladders(question)
     for ladder in ladders:

@@ -65,7 +65,7 @@ class LadderForecast:
 
 def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal]) -> LadderForecast:
     """The bill of a ladder. The expected numbers of the schedule's runs are means over the
-    rehearsals. Without rehearsals, they count only the certain runs.
+    rehearsals. Without rehearsals, the expected numbers count only the certain runs.
     """
     counts, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
     schedule_lines = lines_of_schedule(question, ladder, counts, rehearsals)
@@ -119,9 +119,9 @@ def is_exact(question: Question) -> bool:
 
 def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
     """The number of certain runs per level. Under `schedule: robust`, these are the runs of rounds
-    1 to 4; if these do not fit into the limits, the base grid; if it does not fit either, none.
-    Under `schedule: paper`, they are the runs of the first levels, as far as these levels are
-    certain to run and fit into the limits.
+    1 to 4. If rounds 1 to 4 do not fit into the limits, only the runs of the base grid are certain.
+    If the base grid does not fit either, no runs are certain. Under `schedule: paper`, these are
+    the runs of the first levels, as far as the levels are certain to run and fit into the limits.
     """
     max_runs, max_flops = job_limits(question)
 
@@ -214,8 +214,8 @@ def optional_line(
 
 def edge_points(ladder: Ladder) -> int:
     """The largest number of points that the edge rule of `schedule: robust` adds per round. The
-    rule adds two values of the learning rate and one value of every other fitted axis
-    (hyperparameter with three values or more). Each value is run at the best point of the other
+    rule adds two values of the learning rate and one value of every other fitted axis (a
+    hyperparameter with three values or more). Each value is run at the best point of the other
     axes, and at two further values of each other fitted axis.
     """
     axes = len(ladder.fitted)
@@ -265,7 +265,8 @@ def target_lines(question: Question, ladder: Ladder) -> tuple[BillItem, ...]:
     if not question.validate_at_target:
         return ()
     first = validation.FIRST_RUNS
-    # at an end of a range that the search may not leave, two of the first learning rates coincide
+    # if the search may not leave the range, and the reported learning rate is at an end of the
+    # range, two of the first learning rates coincide
     least = first if ladder.axes[0].extend else first - len(validation.SEEDS)
     runs = Span(least, first, validation.MOST_RUNS)
     tokens = runs.times(question.horizon.tokens)

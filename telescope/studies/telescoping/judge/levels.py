@@ -6,11 +6,12 @@ Only the learning rate affects the verdict. The first case that applies gives th
     unresolved    fewer than three learning rates have finite losses
     unbracketed   the lowest loss or the fitted optimum is at the lowest or highest learning rate
                   (`border_sides`)
-    unresolved    no model could be fitted, or the interval extends more than 0.5 octave (a factor
-                  of 2^0.5) to each side
+    unresolved    no model could be fitted, or the interval of the optimum extends more than 0.5
+                  octave (a factor of 2^0.5) to each side
     resolved      otherwise
 
-The fit is that of the *pooled* model, which covers all widths of the sweep together.
+The optimum is estimated by the *pooled* model, one statistical model that is fitted to the runs of
+all widths of the sweep together.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
 FEWEST_LRS = 3  # fewest learning rates with a finite loss for a resolved verdict
-# fewest values of an axis for its point of lowest loss to count in `border_sides`
+# `border_sides` considers the point of lowest loss only on axes with at least this many values
 FEWEST_VALUES = 3
 APART = 0.5  # an added learning rate is more than this number of octaves from every rate tried
 

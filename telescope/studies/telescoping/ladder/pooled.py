@@ -2,10 +2,10 @@
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. Around
 its optimum, the loss of a level has the form of a skewed bowl f (`bowl`), whose shape is nearly the
-same at all levels. A *drift law* states how the optimum moves with width. A *block* is the runs of
-one level and seed, such as the base grid. Each block has its own constant c in the loss. Let x be
-the position of a run on the fitted axes (hyperparameters), in octaves. The model describes z, the
-excess of a loss over the lowest loss of its level, in %:
+same at all levels. A *drift law* states how the optimum moves with width. A *block* consists of the
+runs of one level and seed, such as the runs of the base grid. Each block has its own constant c in
+the loss. Let x be the position of a run on the fitted axes (hyperparameters), in octaves. The model
+describes z, the excess of a loss over the lowest loss of its level, in %:
 
     z = 100 (loss / lowest loss of the level - 1) = c_block + f_level(x) + error
     variance of the error = sigma^2 + (ETA max(f, z))^2
@@ -30,7 +30,8 @@ from telescope.studies.telescoping.ladder.sample import ETA, FittedRun, Sample
 
 NOISE = 0.15  # prior scale of sigma, in % of the loss
 NOISE_DOF = 2.0  # number of observations that the prior of sigma counts as
-# (phi, prior probability) of the drift laws: a/n, a/sqrt(n), and a constant shift per doubling
+# (phi, prior probability) of the drift laws at width n: a shift of a/n, a shift of a/sqrt(n), where
+# a is a constant, and a constant shift per doubling of n
 LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))
 NEGLIGIBLE = 1e-10  # relative improvement of the objective below which a fit has converged
 
@@ -126,12 +127,12 @@ class Fit:
         return self.curvature * float(self.ratios[axis] * u**2)
 
     def surprise(self, axis: int) -> float:
-        """How much better than the bowl the best group of runs is, in standard errors; 0 without
-        groups.
+        """How far the losses of a group of runs lie below the bowl, in standard errors. The result
+        is the largest distance of any group, and 0 if there is no group.
 
         The runs are grouped by their distance from the optimum along an axis, in whole octaves.
         Groups of fewer than three runs are left out. A large result means that the bowl has the
-        wrong form; noise alone rarely produces one.
+        wrong form; noise alone rarely produces a large result.
         """
         sample = self.sample
         heights = bowl(self.layout, self.theta, sample.level, sample.x)

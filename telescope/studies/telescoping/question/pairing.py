@@ -28,7 +28,7 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True)
 class Refusal:
-    """The refusal of a ladder for its pairing."""
+    """The refusal to run a ladder, because of its pairing."""
 
     remedy: str  # what to use instead
 
@@ -104,8 +104,9 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
-    """The objection to update scales that assume a fixed aspect ratio, under mla (multi-head latent
-    attention). There, all heads share one rotary key, and only the fan-in of its matrix grows.
+    """The objection to update scales that assume matrices of a fixed aspect ratio. It concerns only
+    mla (multi-head latent attention). In mla, all heads share one rotary key, and only the fan-in
+    of the key's matrix grows with width.
     """
     scale = mup.chosen_update_scale(spec)
     if not shares_rotary_key(question) or scale == "spectral_ratio":
@@ -145,8 +146,8 @@ def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _depth(question: Question) -> Iterator[Objection]:
-    """The objection to a change of depth. There is none under `mup`, since the depth rule was
-    derived for it.
+    """The objection to a change of depth. There is no objection under `mup`, since the depth rule
+    was derived for `mup`.
     """
     change = question.model.depth_change
     if change is None or question.parametrisation == "mup":
@@ -157,8 +158,8 @@ def _depth(question: Question) -> Iterator[Objection]:
 
 
 def pairing_problems(question: Question) -> tuple[Problem, ...]:
-    """The problems with options that have no effect and, unless `force_pairing` is set, with the
-    pairings that are refused.
+    """The problems of options that have no effect. Unless `force_pairing` is set, also the problems
+    of pairings that are refused.
     """
     problems = list(_options_without_effect(question))
     if not question.force_pairing:

@@ -7,9 +7,9 @@ beyond which no value may be tried.
 
 While the optimum at the base width lies beyond a border, or within a quarter of a grid step of it,
 the *edge rule* adds values beyond that border: two values of the learning rate, or one value of any
-other fitted axis. At the first point with such a value, all other axes have the values nearest to
-their optimum. At each further point, one of the other fitted axes has its second or third nearest
-value instead. The rule adds points at most four times.
+other fitted axis. For each added value, the first new point has the values nearest to the optimum
+on all other axes. Each further point has the second or third nearest value on one of the other
+fitted axes. The rule adds points at most four times.
 """
 
 from collections.abc import Sequence
@@ -47,10 +47,11 @@ def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, 
     """Pairs (axis, side), one for each fitted axis on which the optimum lies at a border at the
     base width. The side is -1 for the low border and +1 for the high border.
 
-    The optimum lies at a border if one of two points is within a quarter step of the border, or
-    beyond it: the fitted optimum, or the point of lowest loss among the runs of the grid and of the
-    edge rule. If there is no pooled fit, for example because every run diverged, the optimum is
-    assumed to lie below the learning rates tried.
+    Two points are compared with each border: the fitted optimum, and the point of lowest loss among
+    the runs of the grid and of the edge rule. The optimum lies at a border if at least one of the
+    two points lies beyond the border, or within a quarter of a grid step of it. If there is no
+    pooled fit, for example because every run diverged, the optimum is assumed to lie below the
+    learning rates tried.
     """
     results = outcomes(done, level=0)
     pooled = pooled_fit(ladder, done)
@@ -69,9 +70,9 @@ def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, 
 
 
 def side_of(low: float, high: float, places: Sequence[float]) -> int:
-    """The side on which a place lies outside the open range from `low` to `high`. The result is -1
-    if a place is at or below `low`. Otherwise it is +1 if a place is at or above `high`, and 0 if
-    not.
+    """The side on which at least one of the places lies outside the open range from `low` to
+    `high`. The result is -1 if a place is at or below `low`, otherwise +1 if a place is at or above
+    `high`, otherwise 0.
     """
     if min(places) <= low:
         return -1
@@ -80,8 +81,8 @@ def side_of(low: float, high: float, places: Sequence[float]) -> int:
 
 def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
     """New points beyond the borders at which the optimum lies. Empty if the rule has already added
-    points EDGE_ROUNDS times, if the optimum lies inside, or if a wall allows no value beyond the
-    border.
+    points EDGE_ROUNDS times, if the optimum lies inside all borders, or if walls allow no value
+    beyond the borders.
     """
     if sum(stage.name == "edge" for stage in done) == EDGE_ROUNDS:
         return ()
@@ -107,7 +108,9 @@ def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
 
 
 def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
-    """The place of the optimum on each axis on which it lies at a border at the base width."""
+    """The place of the optimum at the base width, for each axis on which it lies at a border. The
+    place also tells whether a wall allows no value beyond this border.
+    """
     limits = borders(ladder, outcomes(done, level=0))
     places = {}
     for i, side in base_window_edges(ladder, done):
