@@ -1,9 +1,10 @@
 """The command `telescope grokking JOB`, which shows the tables of a grokking job.
 
-A job of kind grokking compares when Muon and AdamW generalise. The job's table `cells` has two rows
-for each task with each softmax: one for sustained generalisation, and one for the first crossing of
-95 %. The table `runs` has a row for each finished run. The command prints a table as text, CSV or
-JSON, and plots the job or one of its runs. `telescope result` prints the whole report.
+A job of kind grokking compares when Muon and AdamW generalise. A *cell* of the comparison is one
+task with one softmax in the loss. The job's table `cells` has two rows for each cell: one for
+sustained generalisation, and one for the first time that the held-out accuracy is at least 95 %.
+The table `runs` has a row for each finished run. The command prints a table as text, CSV or JSON,
+and plots the job or one of its runs. `telescope result` prints the whole report.
 """
 
 import sys
@@ -38,7 +39,8 @@ def grokking(
         str, typer.Argument(metavar="JOB", help="Id of a job of kind grokking.", show_default=False)
     ],
     table: Annotated[
-        GrokkingTable, typer.Option(help="Show the cells of the comparison, or the finished runs.")
+        GrokkingTable,
+        typer.Option(help="Show cells (each a task with a softmax), or finished runs."),
     ] = GrokkingTable.CELLS,
     run: Annotated[
         str | None,

@@ -19,7 +19,7 @@ def main() -> int:
     except MissingPackage as error:
         print(error.message, file=sys.stderr)
         return error.exit_status
-    from api.cli.main import app  # imported here: this import fails without these packages
+    from api.cli.main import app  # imported here: this import fails if a package is missing
 
     app(prog_name="telescope")
     return 0

@@ -91,7 +91,7 @@ class FrontierPage(ItemPage[FrontierRow]):
     """How the tokens to the target loss were read off the runs."""
     dominance: Dominance | None
     """Comparison of the fewest hours with AdamW (first) and with Muon (second) at each number of
-    devices. It is null if no number of devices lies within the range of both optimizers."""
+    devices. It is null if the ranges of devices on the two optimizers' frontiers do not overlap."""
     model: str
     """Assumptions behind the step times that were computed instead of measured."""
 
@@ -122,12 +122,13 @@ class RatioPage(ItemPage[RatioRow]):
     if none could be fitted, it is the median of AdamW's batch sizes. It is null if there are no
     items, or if the tokens of an optimizer do not rise with its batch size."""
     trend: Direction | None
-    """Trend of the ratio from that batch size on. It is null if fewer than two batch sizes from
-    there on have pairs. A pair is a run with AdamW and a run with Muon that have the same seed and
-    both reached the loss. A batch size at which some run gives only a bound has no pairs."""
+    """Trend of the ratio at batch sizes of at least trend_from_batch_tokens. It is null if fewer
+    than two of these batch sizes have pairs. A pair is a run with AdamW and a run with Muon that
+    have the same seed and both reached the loss. A batch size at which some run gives only a bound
+    has no pairs."""
     exponent: float | None
-    """From that batch size on, the ratio is proportional to the batch size to this power. It is
-    null if there is no trend."""
+    """At batch sizes of at least trend_from_batch_tokens, the ratio is proportional to the batch
+    size to the power of this exponent. It is null if there is no trend."""
     exponent_low: float | None
     """Lower end of the exponent's 90 % interval. It is null if there is no trend, or if the
     interval has no lower end."""
@@ -142,8 +143,9 @@ class RatioPage(ItemPage[RatioRow]):
 
 
 class GrokkingCellsPage(ItemPage[CellTableRow]):
-    """The cells (each task with each softmax) of a grokking job. The first rows compare sustained
-    generalisation in all cells, the further rows compare the first crossing of 95 %."""
+    """The cells (each task with each softmax) of a grokking job. There are two rows for each cell.
+    The rows in the first half compare when runs reach sustained generalisation. The rows in the
+    second half compare when the held-out accuracy is at least 95 % for the first time."""
 
     table: Literal["cells"] = "cells"
     final: bool

@@ -3,10 +3,9 @@
 A compute-time study compares optimizers over batch sizes, and needs hyperparameters for each of the
 optimizers. A telescope job searches for hyperparameters at one batch size. If the field `from_jobs`
 of a study names telescope jobs, the hyperparameters are taken from these jobs when the study is
-submitted. Each job supplies the learning rate and weight decay that it found at its batch size. It
-supplies them for every optimizer that the study compares, if the job has a result for this
-optimizer. The values are stored in the study's field `given`, so that the study no longer depends
-on the jobs.
+submitted. For each optimizer of the study for which a job has a result, the job supplies the
+learning rate and weight decay that it found at its batch size. The values are stored in the study's
+field `given`, so that the study no longer depends on the jobs.
 
 A job must have the same architecture, base width, training and held-out tokens, context,
 parametrisation and optimizer options as the study. If the study compares Muon, `adamw_lr_ratio`
@@ -79,13 +78,15 @@ def with_given(question: ComputeTimeQuestion, store: Store) -> ComputeTimeQuesti
 
 
 def repeated_values(given: Sequence[Given]) -> Iterator[Problem]:
-    """Yield a problem for all values after the first for an optimizer and batch."""
+    """Yield a problem for each entry that repeats the optimizer and batch of an earlier entry."""
     jobs: dict[tuple[str, int], str] = {}
     for values in given:
         key = values.optimizer, values.batch_tokens
         if key in jobs:
             at = f"{values.optimizer} at batch {values.batch_tokens}"
-            message = f"jobs {jobs[key]} and {values.job} both have a result for {at}; name one"
+            message = (
+                f"jobs {jobs[key]} and {values.job} both have a result for {at}; name only one"
+            )
             yield Problem("from_jobs.jobs", message)
         jobs.setdefault(key, values.job)
 
@@ -145,7 +146,7 @@ def values_of_ladder(
 ) -> Given:
     """Return the hyperparameters that a job found for one optimizer, with remarks in `mark`.
 
-    `ladder` is the part of the job's report on this optimizer and on the job's nearest variant.
+    `ladder` is the part of the job's report on this optimizer, in the job's nearest variant.
     """
     values = ladder["hyperparameters"]
     marks = [f"forced: job {job_id} differs in {', '.join(differing)}"] if differing else []

@@ -10,11 +10,11 @@ tokenizes both sides, and stores these files under `TELESCOPE_HOME/tokens`:
     prepared/<key>.json                 the `content` of a corpus; `key` is a hash of everything
                                         that the tokens depend on (`Sources.key`)
 
-A second call for the same corpora, tokenizer and fraction finds these files, and costs one `stat`
-per source file. Tokens are written to a temporary folder, which is then renamed. So several
-processes may prepare the same corpus at once, and the first to finish provides the files. The split
-holds out whole documents for validation (`held_out_names`). If a corpus has a single document, the
-end of this document is held out.
+A second call for the same corpora, tokenizer and validation fraction finds these files. It costs
+one `stat` per source file. Tokens are written to a temporary folder, which is then renamed. So
+several processes may prepare the same corpus at once, and the first to finish provides the files.
+The split holds out whole documents for validation (`held_out_names`). If a corpus has a single
+document, the end of this document is held out.
 """
 
 import hashlib
@@ -205,7 +205,7 @@ def _tokens_home() -> Path:
 
 
 def _tokenize(split: Split, encoder: Tokenizer) -> Prepared:
-    """Write the tokens to a temporary folder, then rename the folder to its `content` hash."""
+    """Write the tokens to a temporary folder, then rename the folder to the hash `content`."""
     _tokens_home().mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_tokens_home(), prefix="draft-") as draft:
         prepared = _write(Path(draft, "new"), split, encoder)

@@ -1,10 +1,10 @@
 """Code that trains with torch alone. It is copied to an exported file.
 
-`telescope.export.torch_code` replaces the constants below with the numbers of an answer. It copies
-the functions that the answer needs. It replaces the body of `decayed`, renames `own_loss_of` to
-`loss_of`, and leaves out comments for linters and type checkers. All else stays unchanged. So the
-functions must not import telescope, and their docstrings must make sense to a reader who does not
-know telescope.
+`telescope.export.torch_code` replaces the constants below with the numbers of a job's result. It
+copies the functions that this result needs. It replaces the body of `decayed`, renames
+`own_loss_of` to `loss_of`, and leaves out comments for linters and type checkers. All else stays
+unchanged. So the functions must not import telescope, and their docstrings must make sense to a
+reader who does not know telescope.
 """
 
 from __future__ import annotations
@@ -107,8 +107,8 @@ def lr_factor(step: int) -> float:
 def initialise(model: nn.Module, seed: int) -> None:
     """Set gains to 1 and biases to 0. Draw all other parameters from normal distributions with the
     standard deviation init_std of their group; a standard deviation of 0 gives zeros. The values
-    are drawn in the model's order, from one generator on the CPU. So a seed gives the same values
-    on any device."""
+    are drawn in the order of named_parameters, from one generator on the CPU. So a seed gives the
+    same values on any device."""
     generator = torch.Generator().manual_seed(seed)
     groups = {name: group for group in GROUPS for name in group.names}
     for name, parameter in model.named_parameters():

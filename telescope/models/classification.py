@@ -96,8 +96,9 @@ def classify(
     dimensions = tuple(d for d in range(len(shape)) if shape[d] > 1 or grows[d])
     products = {replace(use, module="") for use in uses if use.kind in ("product", "convolution")}
     lookups = [use for use in uses if use.kind == "lookup"]
-    # a parameter with one dimension (those of size 1 left out) is not a vector but a matrix of one
-    # row, if the dimension grows with width and a product sums over the dimension
+    # A parameter with a single dimension (not counting dimensions of size 1) is usually a vector.
+    # But if this dimension grows with width and a product sums over it, the parameter is a matrix
+    # of one row.
     sums_growing = any(grows[d] for use in products for d in use.inner)
     is_vector = len(dimensions) <= 1 and not lookups and not sums_growing
     if user_role is Role.VECTOR or (user_role is None and is_vector):
@@ -171,9 +172,10 @@ def _reading_without_products(
 
     Without `user_role`, such a parameter is read as a table of positions, which is added to the
     activations. Its role is EMBEDDING. Raises Unclear if the forward pass does not use the
-    parameter, or if the number of its dimensions that grow is not one. If the user set the role
-    EMBEDDING, neither is checked. If the user set HIDDEN or READOUT, the parameter is read as a
-    matrix of shape (fan_out, fan_in). Raises Unclear if it does not have two dimensions.
+    parameter, or if the number of its growing dimensions is not exactly one. If the user set the
+    role EMBEDDING, these two conditions are not checked. If the user set HIDDEN or READOUT, the
+    parameter is read as a matrix of shape (fan_out, fan_in). Raises Unclear if the parameter does
+    not have two dimensions.
     """
     if not uses and user_role is None:
         raise Unclear(

@@ -1,8 +1,9 @@
 """The optimizer of a whole model, which trains its parameter groups with Muon and AdamW.
 
 In a Muon run, Muon trains the HIDDEN matrices, whose two dimensions both grow with the model's
-width. AdamW trains all other parameters, and its base learning rate (before the scaling to the
-model's width) is `adamw_lr_ratio` times that of Muon. In an AdamW run, AdamW trains all parameters.
+width. AdamW trains all other parameters. AdamW's base learning rate (before the scaling to the
+model's width) is `adamw_lr_ratio` times Muon's base learning rate. In an AdamW run, AdamW trains
+all parameters.
 """
 
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from telescope.trials.optimizer import OptimizerSpec
 
 
 class Optimizer:
-    """The optimizers that train the parameters of one model: Muon, in a Muon run, and AdamW.
+    """The optimizers that train the parameters of one model: AdamW, and in a Muon run also Muon.
 
     The scaled lr of a group is its learning rate at the model's width and depth, before the
     learning-rate schedule multiplies it by a factor.

@@ -1,12 +1,14 @@
-"""Times to an event, some of them censored: curves, means and ratios.
+"""Statistics of times to an event, some of which are censored: survival curves, medians and means.
 
 A run that does not reach the event within its budget takes longer than the budget: its time is
-*right-censored*. Leaving such runs out would favour the group that fails more often, so all
-functions take them into account.
+*right-censored*. Without these runs, a group would look faster the more often its runs miss the
+event, so all functions take censored times into account.
 
-The *restricted mean* up to a time is the mean of the times, each cut off there; it is the area
-under the Kaplan-Meier curve. Groups are *paired* if run i of one group shares everything but the
-treatment with run i of the other. telescope.statistics.group_tests tests whether groups differ.
+The *Kaplan-Meier curve* estimates the share of runs that have not reached the event by each time.
+The area under the curve up to a time limit is the *restricted mean*: the mean of the times, where
+times above the limit count as the limit. Two groups are *paired* if run i of one group and run i of
+the other group differ only in the treatment, such as the optimizer.
+telescope.statistics.group_tests tests whether groups differ.
 
 Parts: `Durations` · `kaplan_meier`, `median_time` · `restricted_mean`, `ratio_of_means` ·
 `pairs_needed`.
@@ -38,7 +40,8 @@ class Durations:
 
     @classmethod
     def of(cls, times: Sequence[float | None], budget: float) -> "Durations":
-        """Times of runs with one budget; None for a run that did not reach the event within it."""
+        """The times of runs that all have the same budget. A time is None if the run did not reach
+        the event within the budget."""
         return cls(
             np.array([budget if time is None else time for time in times], dtype=np.float64),
             np.array([time is not None for time in times]),
@@ -50,7 +53,7 @@ class Durations:
         return int((~self.reached).sum())
 
     def swapped(self, other: "Durations", swap: NDArray[np.bool_]) -> "Durations":
-        """This group with the runs of another in the pairs that `swap` marks."""
+        """This group, but with the runs of the other group in the pairs that `swap` marks."""
         return Durations(
             np.where(swap, other.times, self.times), np.where(swap, other.reached, self.reached)
         )
@@ -62,8 +65,8 @@ class Durations:
 
 @dataclass(frozen=True, eq=False)
 class SurvivalCurve:
-    """The estimated share of runs that have not reached the event by each time, with pointwise 90 %
-    intervals (log-log)."""
+    """The estimated share of runs that have not reached the event by each time, with a 90 %
+    interval at each time by the log-log method."""
 
     times: Array  # ascending
     share: Array
@@ -75,11 +78,11 @@ def kaplan_meier(durations: Durations) -> SurvivalCurve:
     """The Kaplan-Meier curve of a group."""
     survival = stats.ecdf(censored_data(durations)).sf
     with warnings.catch_warnings():
-        # the interval is undefined where all runs, or none, are left
+        # the interval is undefined at times at which the share is 0 or 1
         warnings.simplefilter("ignore", RuntimeWarning)
         interval = survival.confidence_interval(CONFIDENCE, method="log-log")
     share = survival.probabilities
-    # where the interval is undefined, the curve itself stands for it
+    # where the interval is undefined, both of its ends are set to the share
     low, high = (
         np.where(np.isfinite(bound.probabilities), bound.probabilities, share)
         for bound in (interval.low, interval.high)
@@ -97,7 +100,7 @@ def censored_data(durations: Durations) -> stats.CensoredData:
 @dataclass(frozen=True)
 class MedianTime:
     """The time by which half of the runs reach the event, with a 90 % interval (Brookmeyer and
-    Crowley); None where too few runs reached it."""
+    Crowley). A number is None if too few runs reached the event to estimate the number."""
 
     value: float | None
     low: float | None
@@ -110,7 +113,7 @@ def median_time(durations: Durations) -> MedianTime:
 
     def first_below(share: Array) -> float | None:
         """The first time at which a curve is at or below one half."""
-        # a share of one half may be larger by rounding errors
+        # rounding errors may make a share of one half slightly larger
         below = np.flatnonzero(share <= 0.5 + 1e-12)
         return float(curve.times[below[0]]) if len(below) else None
 
@@ -118,8 +121,9 @@ def median_time(durations: Durations) -> MedianTime:
 
 
 def restricted_mean(durations: Durations, until: float) -> float:
-    """The mean of the times, each cut off at `until`: the area under the Kaplan-Meier curve up to
-    there. Beyond the last time, the curve keeps its last value."""
+    """The mean of the times, where times above `until` count as `until`. It is computed as the area
+    under the Kaplan-Meier curve up to `until`. After the last time, the curve keeps its last
+    value."""
     times, reached = durations.times, durations.reached
     if bool(np.all(reached | (times >= until))):
         return float(np.minimum(times, until).mean())
@@ -136,9 +140,9 @@ def log_ratio(a: Durations, b: Durations, until: float) -> float:
 
 
 def ratio_of_means(a: Durations, b: Durations, until: float) -> Estimate:
-    """The ratio of the restricted means of paired groups, a's divided by b's, with a 90 % interval:
-    Student's t around the logarithm, whose variance is the jackknife's over pairs. With one pair,
-    the interval is 0 to inf."""
+    """The ratio of the restricted means of paired groups, a's divided by b's, with a 90 % interval.
+    The interval is that of Student's t for the logarithm of the ratio. Its standard error comes
+    from a jackknife over pairs. With one pair, the interval is 0 to inf."""
     n, value = len(a.times), log_ratio(a, b, until)
     if n < 2:
         return Estimate(math.exp(value), 0.0, math.inf)
@@ -154,9 +158,10 @@ def jackknife_error(a: Durations, b: Durations, until: float) -> float:
 
 
 def pairs_needed(a: Durations, b: Durations, until: float, alpha: float) -> int | None:
-    """The number of pairs, above the present number, with which a paired test at level `alpha`
-    would find this log ratio different from 0 with a chance of one half. It is accurate to 2 %.
-    None if it is above MOST_PAIRS, or if the spread is unknown because there is only one pair."""
+    """The number of pairs with which a paired test at significance level `alpha` would have a
+    chance of one half to find this log ratio different from 0. The number is larger than the
+    present number of pairs, and accurate to 2 %. None if it would be above MOST_PAIRS, or if the
+    spread is unknown because there is only one pair."""
     n, size = len(a.times), abs(log_ratio(a, b, until))
     if n < 2 or n >= MOST_PAIRS:
         return None

@@ -1,9 +1,10 @@
 """Compilation of the forward and backward pass of a training step.
 
 torch.compile fuses the elementwise operations of both passes; the matrix products are unchanged.
-The result is a *graph*. All trials that can share a pack (telescope.train.pack) can use the same
-graph, since weights and tokens are inputs of the graph. The optimizer's step is not compiled. The
-trials of a pack run through the graph one after the other.
+The result is a *graph*. A *pack* is a group of trials that are trained together
+(telescope.train.pack). All trials that can share a pack can use the same graph, since weights and
+tokens are inputs of the graph. The optimizer's step is not compiled. The trials of a pack run
+through the graph one after the other.
 
 The first compilation on a machine takes about half a minute, and the compilation of each further
 graph about half as long. torch keeps compiled graphs in a cache on disk. A worker takes about five

@@ -32,8 +32,9 @@ class RunState:
     """The losses of a run at a point of its curve, and whether the run has diverged."""
 
     train_loss: float  # mean training loss since the last point
-    # Metrics of the evaluation, such as `loss`, the held-out loss. If the run has diverged, `loss`
-    # is inf, and the only metric. Otherwise, there are no metrics if no evaluation is due.
+    # Metrics of the evaluation, such as `loss`, the held-out loss. If the run has diverged, the
+    # only metric is `loss`, with the value inf. Otherwise, there are no metrics if no evaluation is
+    # due.
     evaluation: Mapping[str, float]
     diverged: bool
 
@@ -111,7 +112,8 @@ class TrainingRun:
         return self.data.evaluate(self.model, self.device)
 
     def prepare_ending(self) -> None:
-        """Create `ending` if the next step is the last step and the run measures its ending."""
+        """Create `ending`, which measures the effect of the last step, if the next step is the last
+        and the run measures its ending."""
         if self.spec.measures_ending and self.step + 1 == self.spec.horizon.steps:
             self.ending = probes.RunEnding(self.model, self.batch(self.step)[:1, :-1])
 

@@ -42,10 +42,10 @@ class TrialSpec:
     trunk."""
     softmax: SoftmaxName = "softmax"
     """Softmax in the loss (telescope.models.losses). Only runs on the table of an algorithmic task
-    may use a variant."""
+    may use a value other than softmax."""
     kept_steps: tuple[Count, ...] = ()
-    """Steps at which the run saves its state for its *branches*, the trials whose trunk it is. The
-    states are kept until the job ends."""
+    """Steps at which the run saves its state for its *branches*, the trials that continue from one
+    of these states. The states are kept until the job ends."""
 
     @model_validator(mode="after")
     def _require_consistent(self) -> "TrialSpec":

@@ -56,15 +56,16 @@ class RayExecutor:
 
     @property
     def room(self) -> int:
-        """Number of assignments to hold: two of the largest packs per worker, one of them waiting.
+        """Number of assignments that the executor should hold at a time.
 
-        A pack is a group of trials that are trained together.
+        It is enough for two of the largest packs per worker: one in training, and one that waits. A
+        pack is a group of trials that are trained together.
         """
         return 2 * self.slots * MOST_TOGETHER
 
     @property
     def numerics(self) -> str | None:
-        """Numerics of the newest slot whose worker has reported any; None before that.
+        """Numerics of the newest slot whose worker has reported any; None until a worker has.
 
         Numerics are a string that names a worker's version of torch, its device, and the revision
         of telescope's arithmetic. In a cluster with several kinds of device, other workers may have
@@ -97,7 +98,7 @@ class RayExecutor:
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End all workers, and all processes of a local Ray. Further calls do nothing."""
+        """End all workers, and all processes of a local Ray. Later calls of `close` do nothing."""
         if self._closed:
             return
         self._closed = True
@@ -116,7 +117,7 @@ class RayExecutor:
     def _grow(self) -> None:
         """Open a slot for every worker that fits, up to the largest number of workers.
 
-        There is at least one slot. It emits a `Waiting` event if its worker cannot be placed.
+        There is at least one slot. A slot whose worker cannot be placed emits a `Waiting` event.
         """
         fitting = max(1, self._demand().fits(ray.cluster_resources()))
         for index in range(len(self._slots), min(self._workers or fitting, fitting)):

@@ -94,8 +94,8 @@ def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Probl
     context = question.data.context
     if batch % micro:
         message = (
-            f"does not divide batch {batch}; use a divisor of every larger batch that is a "
-            f"multiple of the context, {context} tokens, or leave it out"
+            f"does not divide batch {batch}; use a multiple of the context ({context} tokens) that "
+            "divides every larger batch, or leave runs.micro_batch_tokens out"
         )
         yield Problem("runs.micro_batch_tokens", message, micro)
     elif micro % context:
@@ -161,7 +161,7 @@ def rate_problems(tuning: Tuning) -> Iterator[Problem]:
     ):
         points = f"{lr.points} points between {lr.low:g} and {lr.high:g}"
         room = math.log2(lr.high / lr.low) * OCTAVE_PARTS
-        fewer = "use fewer, or " if room >= 2 and lr.points > 3 else "use "
+        fewer = "use fewer points, or " if room >= 2 and lr.points > 3 else "use "
         message = f"{points} are too close together; {fewer}a wider range"
         yield Problem("tuning.lr.points", message, lr.points)
 

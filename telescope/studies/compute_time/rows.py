@@ -1,4 +1,4 @@
-"""The rows of the three tables that answer a target loss.
+"""The rows of the three tables that show the costs of reaching a target loss.
 
 The first table has hours against devices, the second has tokens and steps against batch size, and
 the third has the ratio of AdamW's tokens to Muon's against batch size. The tables can be computed
@@ -6,11 +6,11 @@ for any target loss from the finished runs. Rows are flat, so that JSON, CSV and
 have the same fields. An infinite number is None. Intervals are 90 % intervals over seeds.
 
 A run is *censored* if it ended before it reached the loss, without diverging. A run is *early* if
-its loss was low enough at its first point already. The tokens of both are bounds. A batch is
-*settled* if at least one of its runs reached the loss and none is censored or early. One row
-*dominates* another row of the same optimizer if it is better in one quantity (such as hours) and at
-least as good in the other (such as devices). The *frontier* consists of the rows that no other row
-dominates.
+its loss was low enough at its first point already. The tokens of a censored run are a lower bound,
+and the tokens of an early run are an upper bound. A batch is *settled* if at least one of its runs
+reached the loss and none of its runs is censored or early. One row *dominates* another row of the
+same optimizer if it is better in one quantity (such as hours) and at least as good in the other
+(such as devices). The *frontier* consists of the rows that no other row dominates.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class BatchRow:
     steps: float | None  # steps to the loss
     steps_low: float | None
     steps_high: float | None
-    reached: int  # number of runs with this outcome, as in the next three fields
+    reached: int  # number of runs that reached the loss; the next three count the other outcomes
     censored: int
     early: int
     diverged: int
@@ -101,8 +101,8 @@ class CriticalBatch:
     """The critical batch, which is the batch size beyond which the tokens to a loss rise.
 
     It is estimated by fitting a formula for the tokens at each batch size, in a piecewise or in a
-    smooth form (`telescope.statistics.critical_batch`). By the piecewise form, `batch_tokens` is
-    None if the tokens do not rise within the settled batches. By the smooth form, the critical
+    smooth form (`telescope.statistics.critical_batch`). In the piecewise form, `batch_tokens` is
+    None if the tokens do not rise within the settled batches. In the smooth form, the critical
     batch may lie outside the settled batches.
     """
 
@@ -117,8 +117,9 @@ class CriticalBatch:
     p_of_misfit: float | None
     # slope of log steps against log batch beyond the critical batch; None for the smooth form
     slope: float | None
-    # lowest and highest critical batch of the fits that each leave out another batch; None for the
-    # smooth form, with fewer than four settled batches, and if the number itself is infinite
+    # Lowest and highest critical batch of the fits that each leave out one batch. Both are None for
+    # the smooth form, and if there are fewer than four settled batches. A number that would be
+    # infinite is None, too.
     left_out_low: float | None
     left_out_high: float | None
 
@@ -148,7 +149,7 @@ class BatchAnswer:
 
 @dataclass(frozen=True)
 class RatioRow:
-    """AdamW's cost divided by Muon's at a batch. A ratio is above 1 if Muon needs less."""
+    """AdamW's costs divided by Muon's at a batch. A ratio is above 1 if Muon's cost is lower."""
 
     batch_tokens: int
     ratio: float | None  # ratio of tokens
@@ -162,7 +163,7 @@ class RatioRow:
     # number of seeds with which both optimizers reached the loss, if the batch is settled for both;
     # with 0 pairs, the ratio and the gap may be only bounds
     pairs: int
-    muon: Standing  # whether Muon needs fewer tokens (ahead) or more (behind), if this is resolved
+    muon: Standing  # ahead if Muon needs fewer tokens, behind if more, or unresolved
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,17 @@
-"""The coordinate check: whether a parametrisation keeps the size of updates in every layer as width
-grows.
+"""The coordinate check, which tests whether a parametrisation keeps the size of updates in every
+layer the same as width grows.
 
 This is the check of G. Yang et al. (arXiv 2203.03466, D.1), but its verdict is computed instead of
 seen in a plot. Models of several widths take a few steps on one fixed batch. In each layer, the RMS
 of two changes is measured (`telescope.train.probes`): the change of the layer's output since the
 start, and the part of this change that is due to the layer's own update. `slopes` fits a power of
-width to each change. The exponent is the *slope* on log-log axes. The *gate* is the largest
-exponent, of either sign, that passes.
+width to each change. The exponent of this power is the *slope* of the change on log-log axes. A
+slope lies *beyond the gate* if its absolute value is larger than the constant GATE.
 
 - **pass**: no slope lies beyond the gate.
-- **fail**: the whole 90 % interval of some slope lies beyond the gate, and so does the growth over
-  the widest doubling alone. The second condition rules out effects that only narrow models show.
+- **fail**: the whole 90 % interval of some slope lies beyond the gate, and the slope over the
+  widest doubling alone also lies beyond the gate, with the same sign. The second condition rules
+  out effects that only narrow models show.
 - **unresolved**: some slope lies beyond the gate, but not clearly enough for *fail*. The verdict is
   also unresolved if there are fewer than four widths, if a run diverged, or if there is no change
   that every run measured.
@@ -19,8 +20,9 @@ exponent, of either sign, that passes.
 The check cannot see effects that need weight decay or many steps. The late check can see them
 (`telescope.studies.telescoping.answer.late`).
 
-Parts: `CoordinateReport` · `assess`, the report · `step`, what to run next · `carry_out`, `check`,
-a whole check in this process. The runs are in `design`.
+Parts: `CoordinateReport` · `assess`, which makes the report · `step`, which lists the runs that can
+start now · `carry_out` and `check`, which run a whole check in this process. The module `design`
+plans the runs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -99,7 +101,7 @@ def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
 
 
 def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport:
-    """The report of a check that is not run. The finding is the reason why not."""
+    """The report of a check that is not run. The finding says why the check is not run."""
     because = CheckReason(finding)
     return CoordinateReport(
         verdict="skipped",
@@ -129,7 +131,7 @@ def check_verdict(
         return "unresolved", NothingMoved()
     failed = [layer for layer in layers if layer.verdict == "fail"]
     if failed:
-        # Layers whose own update is wrong come first, and so do the logits. A wrong change of any
+        # The logits and the layers whose own update is wrong come first. A wrong change of any
         # other output may be only a consequence of a wrong update in an earlier layer.
         failed.sort(
             key=lambda layer: (layer.part != "own" and layer.layer != LOGITS, -abs(layer.slope))

@@ -1,14 +1,15 @@
 """The expected speed of a run.
 
 The speed, in FLOP/s, is taken from earlier trials on the kind of worker that was used last. Trials
-with the same optimizer are preferred. Among these, the trials with the nearest shape are chosen:
-their width and batch size are the fewest octaves (doublings) away. If there are no earlier trials,
+with the same optimizer are preferred. Among these, the trials whose width and batch size are the
+fewest octaves (doublings) away from those of the run are chosen. If there are no earlier trials,
 the speed is assumed: it is computed from ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK.
 Wide models use a device better than narrow models, so a run that is wider than the earlier trials
 is probably faster than expected.
 
-Parts: `MeasuredRate`, from a database · `Pace`, a speed and its source · `assumed`, a speed without
-earlier trials · `pace`, a speed from measured rates · `Machine`.
+Parts: `MeasuredRate`, the measured speed of earlier trials · `Pace`, a speed and its source ·
+`assumed`, which assumes a speed if there are no earlier trials · `pace`, which computes a speed
+from measured rates · `Machine`.
 """
 
 import math
@@ -21,8 +22,8 @@ import numpy as np
 from telescope.trials.outcome import Measurement
 
 ASSUMED_FLOPS_PER_SECOND = 20e9  # speed of one CPU thread on models with a width of a few hundred
-# Fixed time per Transformer block and step, which is most of the time of small models. At width 16,
-# 1.9 ms were measured with AdamW and 3.4 ms with Muon.
+# Fixed time per Transformer block and step. Small models spend most of their time on it. At width
+# 16, 1.9 ms were measured with AdamW and 3.4 ms with Muon.
 ASSUMED_SECONDS_PER_BLOCK = 2.5e-3
 # added to the distance of a trial with another optimizer; no two shapes are this far apart
 OTHER_OPTIMIZER_OCTAVES = 100.0
@@ -73,8 +74,8 @@ def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens
     rate. `rates` are sorted with the latest first."""
 
     def distance(rate: MeasuredRate) -> tuple[float, float]:
-        """The distance of a rate in octaves, then the rate itself, so that of two equally near
-        rates the slower one is taken."""
+        """The distance of a rate in octaves, and the rate itself. Of two rates at the same
+        distance, the minimum is thus the slower one."""
         octaves = abs(math.log2(rate.width / width))
         octaves += abs(math.log2(rate.batch_tokens / batch_tokens))
         octaves += OTHER_OPTIMIZER_OCTAVES * (rate.optimizer != optimizer)

@@ -1,5 +1,5 @@
-"""The ledger of a grokking study: the tuning and training that each optimizer received, and the
-values of the experiment with their origin.
+"""The ledger of a grokking study. It lists the tuning and training that each optimizer received,
+and the settings of the experiment, each with its origin.
 
 Parts: `arm_cost` · `assumptions`.
 """
@@ -47,7 +47,8 @@ def arm_cost(question: Question, study: StudyProgress, optimizer: OptimizerName)
 
 
 def source_words(searches: Sequence[SearchProgress]) -> str:
-    """The source of an optimizer's hyperparameters, with the axes that had a single value."""
+    """The source of an optimizer's hyperparameters, as text. The text names the hyperparameters
+    that were not searched, because the grid has a single value for them."""
     if not searches:
         return "shared by all optimizers"
     fixed = [AXIS_TITLES[axis] for axis, tried in searches[0].axes.items() if len(tried) == 1]
@@ -57,8 +58,8 @@ def source_words(searches: Sequence[SearchProgress]) -> str:
 
 
 def assumptions(question: Question) -> tuple[Assumption, ...]:
-    """The values of the experiment, each with its origin: arXiv 2504.16041, its public code, or
-    this study."""
+    """The settings of the experiment. Each has one of these origins: the paper (arXiv 2504.16041),
+    the paper's public code, or this study."""
     return (
         *data_assumptions(question),
         *optimizer_assumptions(question),
@@ -67,7 +68,7 @@ def assumptions(question: Question) -> tuple[Assumption, ...]:
 
 
 def data_assumptions(question: Question) -> Iterator[Assumption]:
-    """The tasks, the runs and the definition of generalising."""
+    """The settings of the tasks and of the runs, and the definition of generalisation."""
     runs = question.runs
     as_printed = all(
         table.share == table.facts.train_share and table.task not in ("sub", "table")
@@ -84,7 +85,7 @@ def data_assumptions(question: Question) -> Iterator[Assumption]:
 
 
 def optimizer_assumptions(question: Question) -> Iterator[Assumption]:
-    """The optimizers and their hyperparameters."""
+    """The settings of the optimizers."""
     options = question.optimizer_options
     betas = (options.beta1, options.beta2)
     yield Assumption(

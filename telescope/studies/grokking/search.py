@@ -1,13 +1,14 @@
-"""The search for an optimizer's hyperparameters in a cell.
+"""The search for an optimizer's hyperparameters in a cell (one task with one softmax).
 
 The search is a full grid over learning rate, weight decay and, for Muon, the ratio of AdamW's
-learning rate to Muon's. A point's score is the mean, over the tuning seeds, of the steps to
-sustained generalisation. A run that never generalises counts with the steps of its whole budget,
-even if it diverged. Equal scores are ordered by the mean final loss. If the best value of a
-searched axis is the lowest or highest tried, the next value beyond it is added, at the spacing of
-the axis, as often as `tuning.extensions` allows; `tuning.lr.extend: false` excepts the learning
-rate. On the axes that both optimizers have, their first grids and their right to extend them are
-the same.
+learning rate to Muon's. These hyperparameters are the *axes* of the grid. A point's score is the
+mean, over the tuning seeds, of the steps to sustained generalisation. A run that never generalises
+counts with the steps of its whole budget, even if it diverged. Equal scores are ordered by the mean
+final loss. If the best value of an axis with several values is the lowest or highest tried, the
+search adds the next value beyond it, at the spacing of the axis. It does so at most
+`tuning.extensions` times. If `tuning.lr.extend` is false, the search adds no learning rates. On the
+axes that Muon and AdamW both have, their searches start with the same values, and add values by the
+same rule.
 
 Parts: `SearchProgress` and `search_progress` · `first_axes` · `edges_of` · `most_tuning_trials`.
 """
@@ -36,7 +37,7 @@ class SearchProgress:
     """The search of an optimizer in a cell so far."""
 
     values: Hyperparameters | None  # the best point; None while runs are missing
-    edges: tuple[AxisEdge, ...]  # of the finished search
+    edges: tuple[AxisEdge, ...]  # see `edges_of`; empty while runs are missing
     axes: Axes
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]
@@ -75,7 +76,7 @@ def search_progress(
 ) -> SearchProgress:
     """Replay the search over the completed trials, keyed by digest."""
     tuning = question.tuning
-    assert tuning is not None, "only the protocol tuned searches"
+    assert tuning is not None, "only the protocol `tuned` has a search"
     axes = first_axes(tuning, optimizer)
     for extension in range(tuning.extensions + 1):
         specs = {
@@ -105,8 +106,8 @@ def search_progress(
 
 
 def score(trials: Sequence[Trial]) -> tuple[float, float]:
-    """The score of a point, lower is better: mean steps to sustained generalisation, then mean
-    final loss."""
+    """The score of a point: the mean steps to sustained generalisation, then the mean final loss. A
+    lower score is better."""
     steps = [RunTiming.of(trial).time("sustained") for trial in trials]
     budgets = [float(trial.spec.horizon.steps) for trial in trials]
     mean_steps = float(
@@ -116,7 +117,7 @@ def score(trials: Sequence[Trial]) -> tuple[float, float]:
 
 
 def edges_of(axes: Axes, best: tuple[float, ...], optimizer: OptimizerName) -> Iterator[AxisEdge]:
-    """The axes on which the best point has the lowest or highest value of several."""
+    """The axes with several values on which the best point has the lowest or highest value."""
     for (axis, tried), x in zip(axes.items(), best, strict=True):
         if len(tried) > 1 and x in (tried[0], tried[-1]):
             yield AxisEdge(
@@ -128,7 +129,7 @@ def edges_of(axes: Axes, best: tuple[float, ...], optimizer: OptimizerName) -> I
 
 
 def extended(axes: Axes, edge: AxisEdge) -> Axes:
-    """The grid with one more value beyond an edge, as far away as the edge's neighbour."""
+    """The grid with one more value beyond an edge, at the distance of the edge's neighbour."""
     tried = axes[edge.axis]
     if edge.side == "low":
         longer = (snap(2 * tried[0] - tried[1]), *tried)

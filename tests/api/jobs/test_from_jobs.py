@@ -94,7 +94,7 @@ def test_two_jobs_of_the_same_batch_are_refused(record: CoordinatorStore) -> Non
     first, second = finished(record), finished(record)
     reason = refusal(question_from(first, second), record)
     for optimizer in ("muon", "adamw"):
-        assert f"both have a result for {optimizer} at batch 32; name one" in reason
+        assert f"both have a result for {optimizer} at batch 32; name only one" in reason
 
 
 def test_a_study_with_values_from_jobs_no_longer_needs_the_jobs(record: CoordinatorStore) -> None:

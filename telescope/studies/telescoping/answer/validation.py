@@ -4,11 +4,12 @@ A *ladder* is the search of one optimizer over growing widths; its answer includ
 for the target width. `schedules.validation` plans runs at the target, at this learning rate and
 around it. The ladder does not use the seeds of these runs, so the runs are independent evidence.
 
-A *bowl*, the skewed parabola of the pooled model, is fitted to these runs as a function of the
-learning rate alone, with a free height per seed. The curvature, the skew and the noise of the
-ladder's fit serve as priors. The prior on the optimum is flat. The bowl has few parameters, so its
-posterior is summed over a grid of parameters and needs no approximation. All intervals run from the
-5 % point of the posterior to the 95 % point.
+The *pooled model* describes the losses at all widths of a ladder by one *bowl*, a skewed parabola
+around the optimum. Here, a bowl is fitted to the runs at the target as a function of the learning
+rate alone, with a free height per seed. The curvature, the skew and the noise of the ladder's fit
+serve as priors. The prior on the optimum is flat. The bowl has few parameters, so its posterior is
+summed over a grid of parameters and needs no approximation. All intervals run from the 5 % point of
+the posterior to the 95 % point.
 
 The *regret* is the loss at the reported learning rate minus the loss at the optimum, in % of the
 loss. If the optimum's interval contains the reported learning rate, the runs show no better
@@ -125,8 +126,8 @@ def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Arra
     lowest loss, and `heights` [..., run] the heights of each bowl at these runs. The losses of each
     seed have a free offset.
 
-    The likelihood is a Student t distribution, since the noise sigma is itself uncertain: it has
-    `shape.dof` degrees of freedom.
+    The likelihood is a Student t distribution, since the noise `shape.sigma` is itself an estimate,
+    with `shape.dof` degrees of freedom.
     """
     w = 1 / (1 + (ETA * np.maximum(heights, z) / shape.sigma) ** 2)
     r, total = z - heights, np.log(w).sum(-1) / 2
@@ -219,8 +220,8 @@ def contradiction(validation: Validation) -> Reason:
 def overruled(reported: Hyperparameter, validation: Validation) -> Hyperparameter:
     """The learning rate to report if the runs at the target contradict the ladder.
 
-    It is the optimum of these runs if they settle the optimum, and otherwise the ladder's value. In
-    both cases its status is unresolved.
+    If the optimum of these runs is settled (`Validation.settled`), this optimum is returned.
+    Otherwise, the ladder's value is returned. In both cases, the status is unresolved.
     """
     if not validation.settled or validation.optimum is None or validation.interval is None:
         return replace(reported, resolved=False, status="unresolved")

@@ -61,7 +61,8 @@ def _model_problems(model: AnyLadderModel, parametrisation: Parametrisation) -> 
             problems.append(Problem(f"model.{name}", message, width))
     base, calibration, target = model.base_width, model.calibration_width, model.target_width
     doublings = math.log2(calibration / base)
-    # rounded down if the nearest would exceed the target width
+    # the nearest width that is base_width times a power of two, or the next lower such width if the
+    # nearest would exceed the target width
     nearest = base * 2 ** max(0, round(doublings))
     if nearest > target:
         nearest = base * 2 ** max(0, math.floor(doublings))

@@ -14,8 +14,8 @@ from telescope.studies.telescoping.ladder.ladder import Ladder
 class LadderDurations:
     """The durations of a ladder's runs and stages, with at most `parallel` runs at a time. A
     *level* is one width of the ladder, and a *stage* is a set of runs that are planned together.
-    Within a stage, the runs of a level are assumed to start when the last run of the level before
-    has ended.
+    Within a stage, the runs of a level are assumed to start when all runs of the previous level
+    have ended.
     """
 
     ladder: Ladder
@@ -34,9 +34,10 @@ class LadderDurations:
         )
 
     def rest_seconds(self, flops: float) -> float:
-        """The seconds of runs whose levels are unknown, from their FLOPs. The speed is the lowest
-        of all levels and the target. For k fitted hyperparameters, the number of runs at a time is
-        the smallest of `parallel`, 2^k and 8.
+        """The seconds of runs whose levels are unknown, computed from their FLOPs. The speed of all
+        these runs is assumed to be the lowest speed in `flops_per_second`. The number of runs at a
+        time is the smallest of `parallel`, 2^k and 8, where k is the number of fitted
+        hyperparameters.
         """
         at_once: int = min(self.parallel, 2 ** min(len(self.ladder.fitted), 3))
         return max(0.0, flops) / min(self.flops_per_second) / at_once

@@ -1,7 +1,8 @@
 """The runs that the pooled model is fitted to, as arrays.
 
-The pooled model describes the losses at all *levels* (widths) of a ladder by one *bowl*, a curve
-around the optimum. A *block* is the runs of one level and seed.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. The pooled model
+describes the losses at all levels by one *bowl*, a curve around the optimum. A *block* is the runs
+of one level and seed.
 """
 
 from collections.abc import Sequence
@@ -63,8 +64,8 @@ class Sample:
         return result
 
     def centred(self, values: Array, weights: Array) -> Array:
-        """Values [run, ...] minus the weighted mean of their block. The constant that each block
-        has in the loss thus cancels exactly.
+        """Values [run, ...] minus the weighted mean of their block. This exactly cancels the
+        constant that the pooled model adds to the losses of each block.
         """
         result: Array = values - self.member @ self.block_means(values, weights)
         return result

@@ -102,8 +102,8 @@ class Search:
     """Hyperparameters to sweep. A plain number instead of a range fixes the weight decay."""
 
     lr: Range
-    """Learning rate at the base width; under `lr_convention: absolute`, before it is multiplied by
-    the factor for the width. In a Muon run, it is Muon's learning rate."""
+    """Learning rate at the base width. Under `lr_convention: absolute`, it is the learning rate
+    before multiplication by the factor for the width. In a Muon run, it is Muon's learning rate."""
     weight_decay: Range | NonNegative = 0.1
     """Weight decay at the base width. It is decoupled: each step multiplies a weight by
     1 - (learning rate x weight decay)."""
@@ -140,7 +140,7 @@ class PaperOptions:
     """How the number of points per hyperparameter is rounded. Each doubling of the width multiplies
     this number by 4^(-1/k), for k swept hyperparameters. strict rounds it as `rounding` says, by
     default to the nearest integer (8, 4, 2, 1 at k = 2); paper rounds it up to an odd number (8, 5,
-    3, 1); odd_floor does so too, but to at least `floor`.
+    3, 1); odd_floor rounds it up to an odd number, but to at least `floor`.
     """
     floor: Literal[3, 5] = 3
     """Fewest points per hyperparameter under `points: odd_floor`. With 3 points and `edge: ignore`,

@@ -24,7 +24,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     (
         {"batch_tokens": [256], "runs": FEW | {"micro_batch_tokens": 48}},
         "runs.micro_batch_tokens",
-        "use a divisor of every larger batch",
+        "use a multiple of the context (16 tokens) that divides every larger batch",
     ),
     (
         {"batch_tokens": [160], "runs": FEW | {"micro_batch_tokens": 40}},
