@@ -36,8 +36,8 @@ class Problem:
         return self.field == section or self.field.startswith(f"{section}.")
 
     def moved(self, section: str, to: str) -> "Problem":
-        """This problem, moved to another section: in its field, `to` replaces `section` at the
-        start. A problem whose field is not within `section` stays unchanged."""
+        """This problem, moved to another section: its field begins with `to` instead of `section`.
+        A problem whose field is not within `section` stays unchanged."""
         if not self.within(section):
             return self
         return replace(self, field=to + self.field.removeprefix(section))
@@ -63,8 +63,8 @@ def closest_name_hint(name: str, names: Iterable[str]) -> str:
 
 
 def json_problems(value: object, path: str) -> Iterator[Problem]:
-    """A problem for each value and each key that JSON cannot represent: for `value` itself, or for
-    those inside it. `path` is the path of `value` in the user's document."""
+    """A problem for each value and each key that JSON cannot represent: `value` itself, or values
+    and keys inside `value`. `path` is the path of `value` in the user's document."""
     if isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, str):
@@ -130,14 +130,14 @@ class Conflict(TelescopeError):
 
 class NotExportable(TelescopeError):
     """There is no answer to export, or the export format cannot express the answer. `problems`
-    names each rule of the answer that the format cannot express. `problems` is empty if there is no
+    names each part of the answer that the format cannot express. `problems` is empty if there is no
     answer, or if the format cannot describe the model at all."""
 
     code, status, exit_status = "not_exportable", 409, 2
 
     @classmethod
     def because(cls, reason: str, problems: tuple[Problem, ...]) -> "NotExportable":
-        """One error for all rules that the format cannot express."""
+        """One error for all parts of the answer that the format cannot express."""
         return cls(f"{reason}: {'; '.join(map(str, problems))}", problems)
 
 

@@ -5,9 +5,9 @@ training loop (`telescope.train.loop`) and yields the events of `workers.interfa
 these are a `Started` event, then any number of `Measured` events with one or more points of the
 curve each, then one terminal event. A trial continues from its checkpoint if there is one. Without
 a checkpoint, a branch (a trial that continues another trial) begins at the stored state of the
-other trial, or at its first step if that state cannot be read. An exception becomes a `Failed`
-event here, so that all executors report failures in the same way. A trial that diverges ends with a
-`Finished` event, since divergence is a result.
+other trial. If that state cannot be read, the branch first repeats the steps of the other trial. An
+exception becomes a `Failed` event here, so that all executors report failures in the same way. A
+trial that diverges ends with a `Finished` event, since divergence is a result.
 
 A worker process runs many trials. `warm_up` does in advance what would delay the first trial, and
 `clean_up` restores the state of the process after each pack.
@@ -97,7 +97,8 @@ class AttemptReporter:
         recorded all of this curve.
         """
         trial_id, attempt = self.assignment.trial_id, self.assignment.attempt
-        # the training loop loads the checkpoint again, which costs little: once per attempt
+        # The training loop loads the checkpoint a second time. This costs little, since it happens
+        # only once per attempt.
         state = self.checkpoint.load(self.assignment.spec.branch)
         worker = f"{socket.gethostname()}:{os.getpid()}"
         yield Started(trial_id, attempt, self.checkpoint.step, worker, numerics())

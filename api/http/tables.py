@@ -26,8 +26,8 @@ ALSO_CSV: dict[int | str, dict[str, Any]] = {
 def preferred_media(request: Request, page_size: int, page_token: str | None) -> str:
     """Return the media type that the client prefers, JSON or CSV.
 
-    Raises HTTPException with status 406 if the client accepts neither, and InvalidInput if it asks
-    for a page of CSV.
+    Raises HTTPException with status 406 if the client accepts neither, and InvalidInput if the
+    client asks for a page of CSV.
     """
     media = preferred(",".join(request.headers.getlist("Accept")), (JSON, CSV))
     if media is None:

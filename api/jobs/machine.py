@@ -25,12 +25,12 @@ def slots(settings: Settings) -> int:
 
 
 def measurements_in_database(settings: Settings, store: Store) -> Machine:
-    """Return the facts about this installation, with the speeds in an open database."""
+    """Return the facts about this installation, with the speeds recorded in an open database."""
     return Machine(tuple(store.rates()), slots(settings), encode)
 
 
 def measurements_in_installation(settings: Settings) -> Machine:
-    """Return the facts about this installation, with the speeds in its database.
+    """Return the facts about this installation, with the speeds recorded in its database.
 
     If the database cannot be read, the result has no speeds.
     """

@@ -78,7 +78,7 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
 class Superseded(TelescopeError):
     """This coordinator has lost the lock, and another coordinator has acquired it.
 
-    The coordinator without the lock must end, since otherwise both would run the same trials.
+    The coordinator that has lost the lock must end, since otherwise both would run the same trials.
     """
 
     code, status, exit_status = "superseded", 503, 3

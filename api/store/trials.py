@@ -133,7 +133,7 @@ class TrialTable(Database):
         )
 
     def terminal_trials(self, job_id: str, outlines: bool = False) -> list[Trial]:
-        """Return the trials of a job that have ended, as the type that studies take.
+        """Return the trials of a job that have ended, as values of the type that studies read.
 
         If `outlines` is true, completed trials come with the outlines of their curves. There is no
         outline if the trial, or the trial whose outcome it reuses, is older than the table of
@@ -155,9 +155,9 @@ class TrialTable(Database):
 
         A shape is an optimizer, a width and a batch size. The kind of worker is in `numerics`,
         which names the device and the software. The most recently measured speed comes first. The
-        means are over completed trials that train for a final loss. Left out are trials that reuse
-        another trial's outcome, trials that several kinds of worker may have trained, and trials
-        that are older than the column `batch_tokens`.
+        means are over completed trials that measure a final loss, not coordinates or the time of a
+        step. Left out are trials that reuse another trial's outcome, trials that several kinds of
+        worker may have trained, and trials that are older than the column `batch_tokens`.
         """
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)

@@ -1,12 +1,12 @@
 """The terminal output of a grokking study.
 
-A grokking study compares when Muon and AdamW generalise on small tasks. `show` prints the parts of
-the report, in this order:
+A grokking study compares when Muon and AdamW generalise on small tasks. A *cell* is a task with a
+softmax. "The paper" is arXiv 2504.16041. `show` prints the parts of the report, in this order:
 
 - the verdict
-- the cells by sustained generalisation
-- a short table of the cells by first crossing
-- the tests over all cells, among them the pooled test of the paper with its faults
+- the table of cells, with the times to sustained generalisation
+- a short table of cells, with the times to the first crossing of 95 % accuracy
+- the tests over all cells, among them the paper's pooled test and a list of this test's faults
 - the hyperparameters, and the tuning that each optimizer received
 - the assumptions and the cost
 
@@ -51,8 +51,8 @@ from telescope.trials.types import OPTIMIZER_TITLES
 PROTOCOLS = {
     "paper": "all optimizers share their hyperparameters, as in arXiv 2504.16041",
     "tuned": (
-        "each optimizer searched the same grid in each cell, Muon also the ratio of AdamW's lr to "
-        "its own; the seeds of the searches take no part in the comparison"
+        "each optimizer searched the same grid in each cell; Muon's search also covered the ratio "
+        "of AdamW's lr to Muon's; the seeds of the searches take no part in the comparison"
     ),
 }
 
@@ -118,9 +118,9 @@ def metrics_at(curve: Curve, index: int) -> dict[str, float]:
 
 
 def over_cells_words(tests: OverCells) -> str:
-    """Return sentences on the tests over all cells, for one reading of the event.
+    """Return sentences on the tests over all cells, for one reading of when a run generalises.
 
-    The paper's test is repeated on first crossings only, as in the paper.
+    The paper's pooled test is added only for first crossings, to which the paper applies it.
     """
     p = p_cell(tests.log_rank_p)
     sentences = [
@@ -136,8 +136,9 @@ def pooled_words(test: PooledTest | None) -> str:
     """Return sentences on the pooled t-test of the paper and its faults."""
     if test is None:
         return (
-            "The paper's pooled t-test cannot be repeated: each optimizer needs two runs that "
-            "generalised, and one of them needs runs that did so at different epochs."
+            "The paper's pooled t-test cannot be repeated: each optimizer needs at least two runs "
+            "that generalised, and at least one optimizer needs runs that did so at different "
+            "epochs."
         )
     means = f"mean epoch {test.adamw_mean_epochs:.1f} (AdamW), {test.muon_mean_epochs:.1f} (Muon)"
     numbers = f"t {test.t:.2f}, df {test.df:.3g}, p {test.p:.2g}, {test.runs} runs"
@@ -188,7 +189,7 @@ def ledger_table(ledger: tuple[ArmCost, ...]) -> Table:
 
 
 def listed(values: Sequence[float]) -> str:
-    """Return numbers with three significant digits, joined."""
+    """Return a list of numbers with three significant digits, separated by commas."""
     return ", ".join(map(significant, values))
 
 

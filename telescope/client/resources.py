@@ -136,8 +136,8 @@ class TrialSummary:
     state: TrialState
     attempt: int
     failures: int
-    """Number of attempts that failed because of another cause than divergence, such as a lost
-    worker. When a retry of the job runs the trial again, the count returns to 0."""
+    """Number of attempts that failed for another reason than divergence, such as a lost worker.
+    When a retry of the job runs the trial again, the count returns to 0."""
     worker: str | None
     loss: float | None
     """Final held-out loss; null before the trial is completed, and if the trial diverged."""
@@ -160,11 +160,12 @@ class TrialSummary:
     failure_kind: Literal["operational", "scientific"] | None
     failure_message: str | None
     numerics: str | None
-    """What computed the trial's numbers: the version of torch, the device, and the revision of
-    telescope's arithmetic; `mixed` if these may have changed during the trial."""
+    """The software and device that computed the trial's numbers: the version of torch, the device,
+    and the revision of telescope's arithmetic; `mixed` if any of these may have changed during the
+    trial."""
     reused_from: int | None
-    """Id of a trial of another job. This trial reuses the outcome and the curve of that trial.
-    Reuse costs this job nothing. Null if this trial reuses none."""
+    """Id of the trial of another job whose outcome and curve this trial reuses, at no cost to this
+    job. Null if this trial does not reuse another trial."""
     created_at: datetime
     started_at: datetime | None
     ended_at: datetime | None

@@ -17,7 +17,7 @@ DECAYED: Mapping[str, str] = {
     "wsd": "max(0.0, (step - STABLE_STEPS) / (STEPS - STABLE_STEPS))",
 }
 """For each kind of decay, a Python expression for the progress of the decay at a `step` after
-warm-up. The progress grows from 0 towards 1; under `constant`, it is always 0."""
+warm-up. The progress grows from 0 towards 1; under the decay `constant`, it is always 0."""
 
 
 def schedule_constants(horizon: HorizonSpec) -> dict[str, float]:

@@ -1,10 +1,11 @@
 """Dropout whose random numbers come from generators of the model, not from torch's global one.
 
 On one type of device, the random numbers of a trial therefore depend on its seed and step alone. In
-a pack, each member's part of the batch draws from that member's generator.
+a pack (a group of trials that are trained together), each trial's part of the batch draws from that
+trial's generator.
 
 Parts: `Dropout` · `seed_dropout`, which each trial calls before each step · `share_generators`,
-which a pack calls after that.
+which a pack calls after all its trials have called `seed_dropout`.
 """
 
 from collections.abc import Sequence

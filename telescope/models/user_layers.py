@@ -35,8 +35,8 @@ def readout_module(model: nn.Module, readings: Mapping[str, ParameterReading]) -
     """The module that owns the readout's matrix and multiplies by it. The input of this module is
     the last features, from which the logits are computed. None if there is no such module.
 
-    If several modules qualify, the result is the one with the largest matrix: a router of experts
-    may qualify, too, because its role is READOUT.
+    If several modules qualify, the result is the one with the largest matrix. For example, a router
+    of experts may qualify besides the readout, because its matrix also has the role READOUT.
     """
     module_by_size: dict[int, nn.Module] = {}
     for name, reading in readings.items():

@@ -84,8 +84,8 @@ class LogitMonitor:
         """Reset the metrics, so that the next point of the curve covers only the steps from here
         on."""
         self.largest = torch.full((), -math.inf, device=self.device)
-        # 1 for each group of heads that was clipped since the reset, otherwise 0: (layers, groups);
-        # a single 0 until heads are checked for the first time after the reset
+        # (layers, groups): 1 for each group of heads that was clipped since the reset, otherwise
+        # 0. A single 0 until the first call of `clip` after the reset.
         self.clipped = torch.zeros((), device=self.device)
 
     def begin_step(self) -> None:

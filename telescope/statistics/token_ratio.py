@@ -18,7 +18,8 @@ larger of the two critical batches on. (An optimizer's critical batch is the bat
 its tokens rise, see `telescope.statistics.critical_batch`.) An advantage of the second optimizer
 lasts if R is above 1 and does not fall at these batch sizes (section 2.4 of arXiv 2505.02222). The
 interval of the trend covers only differences between seeds. It does not cover differences in how
-well the learning rate was tuned at each batch size, since these are part of the comparison.
+well the learning rate was tuned at each batch size, since an optimizer's runs with the same batch
+size share one learning rate.
 
 There are pairs only at batch sizes that are settled for both optimizers: for each optimizer, at
 least one run reached the loss, and no run gives only a bound
@@ -48,8 +49,8 @@ from telescope.statistics.estimates import Array, Estimate
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The pairs of two optimizers' runs: log tokens of both, at the settled batch sizes and seeds
-    with which both reached the loss."""
+    """The pairs of two optimizers' runs, with the log tokens of both runs. There is a pair for each
+    settled batch size and each seed at which both runs reached the loss."""
 
     batch_tokens: Array  # [batch], the batch sizes with at least one pair, rising
     means: Array  # [batch, optimizer], mean log tokens of the pairs

@@ -1,4 +1,4 @@
-"""What an evaluation of a model on the table of an algorithmic task measures.
+"""The metrics that an evaluation on the table of an algorithmic task gives.
 
 A forward pass over all rows gives the logits, from which all metrics but the last two are computed:
 
@@ -7,10 +7,12 @@ A forward pass over all rows gives the logits, from which all metrics but the la
   always gives the most frequent answer has a high accuracy if this answer is frequent, but a low
   balanced accuracy.
 - `unmirrored_accuracy`: accuracy on the held-out rows (a, b) for which (b, a) is not a training
-  row. It is left out unless (b, a) is a training row for some held-out rows, but not for all.
-- `train_rows_loss`, `train_accuracy`, `train_balanced_accuracy`: of the training rows. Every point
-  of a curve also has `train_loss`, which is another number: the mean loss of the steps.
-- `largest_logit`: over all rows.
+  row. This metric is left out unless (b, a) is a training row for some held-out rows (a, b), but
+  not for all.
+- `train_rows_loss`, `train_accuracy`, `train_balanced_accuracy`: the same metrics of the training
+  rows. Every point of a curve also has `train_loss`, which is another number: the mean loss of the
+  training steps.
+- `largest_logit`: the largest logit over all rows.
 - `saturated`: share of the training rows to whose answer the softmax of the loss gives a
   probability that is exactly 1 in float32. With the usual softmax, the logit of the answer then has
   no gradient (softmax collapse, arXiv 2501.04697).
@@ -86,7 +88,7 @@ def balanced(is_right: Tensor, answers: Tensor) -> float:  # (N), (N)
 
 
 def finite_mean(losses: Tensor) -> float:
-    """The mean of losses; inf if it is not finite."""
+    """The mean of losses; inf if the mean is not finite."""
     mean = float(losses.mean())
     return mean if math.isfinite(mean) else math.inf
 

@@ -4,12 +4,12 @@ A run *memorises* when its accuracy on the training rows is at least 99 % at two
 row; `memorised` is the first of the two. It *generalises* when its accuracy on the held-out rows
 reaches 95 %. There are two readings of this event. `crossed` is the first evaluation at or above
 95 % once the run has memorised, as in arXiv 2504.16041; `sustained` is the first of several
-evaluations in a row at or above 95 %. `collapsed` is the first evaluation below 50 % on the
-held-out rows after any evaluation at or above 95 %, whether or not the run had memorised.
+evaluations in a row at or above 95 %. `collapsed` is the first evaluation at which this
+accuracy is below 50 % after an evaluation at or above 95 %, whether or not the run had memorised.
 
 A milestone is known up to the interval between two evaluations, and is missing if the run ended
-before it. Its FLOPs and seconds are those of training alone, since the experimenter chooses how
-often to evaluate. The run stores its milestones as metrics of its last point.
+before it. The FLOPs and seconds of a milestone do not include the evaluations, whose number the
+experimenter chooses. The run stores its milestones as metrics of its last point.
 
 Parts: `Moment` · `Milestones` · `milestones_of`, from a curve · `as_metrics`, `from_metrics`.
 """
@@ -84,7 +84,7 @@ def milestones_of(curve: Sequence[Measurement], sustained_evaluations: int) -> M
 
 
 def spent_on(points: Sequence[Measurement], metric: str) -> list[float]:
-    """The cost of all evaluations up to each point; `metric` is the cost of one."""
+    """The cost of all evaluations up to each point; `metric` names the cost of one evaluation."""
     return list(accumulate(point.metrics.get(metric, 0.0) for point in points))
 
 
@@ -100,8 +100,8 @@ def first_run(values: Sequence[float], threshold: float, length: int, start: int
 
 
 def collapse_index(accuracy: Sequence[float]) -> int | None:
-    """Index of the first accuracy below 50 % after the first of at least 95 %; None if there
-    is none."""
+    """Index of the first accuracy below 50 % that follows an accuracy of at least 95 %; None if
+    there is no such accuracy."""
     first = first_run(accuracy, GENERALISED, 1)
     if first is None:
         return None
@@ -128,9 +128,9 @@ def moment(points: Sequence[Measurement], index: int | None) -> Moment | None:
 def is_settled(
     curve: Sequence[Measurement], metrics: Mapping[str, float], sustained_evaluations: int
 ) -> bool:
-    """True if a run with this curve, and an evaluation with these metrics next, has reached all its
-    milestones: it has memorised and crossed, and its generalisation is sustained. A run that is
-    ended then lacks no milestone that a longer run could have had, except a collapse."""
+    """True if a run has memorised and crossed, and its generalisation is sustained. `metrics` are
+    those of the evaluation that follows the last point of `curve`. If the run is ended after this
+    evaluation, the only milestone that it could miss is a collapse."""
     points = [*(point.metrics for point in curve if ACCURACY in point.metrics), metrics]
     accuracy = [values[ACCURACY] for values in points]
     train_accuracy = [values[TRAIN_ACCURACY] for values in points]
@@ -152,8 +152,8 @@ def as_metrics(milestones: Milestones) -> dict[str, float]:
 
 
 def from_metrics(metrics: Mapping[str, float]) -> Milestones:
-    """The milestones in the metrics of a run's last point. Metrics that hold no milestones give
-    those of a run that reached none."""
+    """The milestones in the metrics of a run's last point. If the metrics hold no
+    milestones, the result is that of a run that reached no milestone."""
 
     def reached(name: str) -> Moment | None:
         values = {

@@ -1,10 +1,10 @@
 """Specification of an algorithmic task: a finite table of questions and answers.
 
-A row of the table is a short sequence of tokens, the question, and one token, the answer, which the
-model predicts at the question's last position. Part of the table is trained on, the rest is held
-out. The tasks are those of "Muon Optimizer Accelerates Grokking" (arXiv 2504.16041), subtraction,
-and tables that users bring. The paper leaves some corner cases open, such as division by zero; each
-of them has a field here.
+A row of the table consists of a question, which is a short sequence of tokens, and an answer, which
+is one token. The model predicts the answer at the question's last position. Part of the table is
+trained on, the rest is held out. The tasks are subtraction, the tasks of "Muon Optimizer
+Accelerates Grokking" (arXiv 2504.16041), and tables that users bring. The paper leaves some corner
+cases open, such as division by zero; `TableSpec` has a field for each of these cases.
 
 Parts: `TASKS`, the facts of each task · `TableSpec` · `table_problems`.
 """
@@ -28,7 +28,7 @@ TaskName = Literal["add", "sub", "mul", "div", "pow", "gcd", "parity", "table"]
 class Task:
     """The facts of a task that its table does not show."""
 
-    title: str  # {p}: the modulus, {bits}: the number of bits, {file}: the file's name
+    title: str  # {p} stands for the modulus, {bits} for the number of bits, {file} for the file
     train_share: float  # share of the rows that is trained on by default
     commutative: bool = False  # (a, b) and (b, a) have the same answer
     prime_modulus: bool = False  # the task is defined for prime moduli only
@@ -78,10 +78,10 @@ class TableSpec:
     """For gcd: zero answers 0 to gcd(0, 0), drop leaves this row out."""
     split: Literal["ordered", "unordered"] = "ordered"
     """ordered: all rows are split at random, as in the paper, so that training holds the mirror
-    (b, a) of many held-out rows (a, b). unordered: (a, b) and (b, a) are on the same side; for
-    add, mul and gcd."""
+    (b, a) of many held-out rows (a, b). unordered: (a, b) and (b, a) are both training rows
+    or both held out; only for add, mul and gcd."""
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of the random split. A job leaves it out, since the seeds of the job set it."""
+    """Seed of the random split. Leave it out of a job: the seed of each run also sets the split."""
     content: str = ""
     """Hash of the rows, filled in by telescope; a given hash must match."""
     vocab_size: Annotated[int, Field(ge=0)] = 0
@@ -109,7 +109,7 @@ class TableSpec:
     @property
     def title(self) -> str:
         """The task in a few words, such as `a + b mod 97`, with the options that differ from the
-        task's defaults, so that the tables of a study have titles of their own."""
+        task's defaults, so that different tables of a study have different titles."""
         name = PurePath(self.file).name
         title = self.facts.title.format(p=self.modulus, bits=self.bits, file=name)
         return ", ".join((title, *self._options()))
@@ -142,7 +142,7 @@ class TableSpec:
 
     @property
     def sources(self) -> tuple[tuple[str, str], ...]:
-        """The file, after the field that names it; empty for a task that is computed."""
+        """One pair of the field's name, `file`, and the path; empty for a task without a file."""
         return (("file", self.file),) if self.file else ()
 
     def windows(self, batch_tokens: int) -> int:
@@ -173,15 +173,15 @@ def table_problems(table: TableSpec) -> Iterator[Problem]:
     facts = table.facts
     if facts.prime_modulus and not is_prime(table.modulus):
         message = (
-            f"{table.task} needs a prime modulus, since under any other some b have no inverse; "
+            f"{table.task} needs a prime modulus, since otherwise some b > 0 have no inverse; "
             f"use {nearest_prime(table.modulus)}"
         )
         yield Problem("modulus", message, table.modulus)
     if table.split == "unordered" and not facts.commutative:
         names = ", ".join(name for name in get_args(TaskName) if TASKS[name].commutative)
         message = (
-            f"unordered keeps (a, b) and (b, a) together, which have the same answer only for "
-            f"{names}; leave it out"
+            f"unordered keeps (a, b) and (b, a) together, but they have the same answer only for "
+            f"{names}; leave split out"
         )
         yield Problem("split", message, table.split)
     if (table.task == "table") != bool(table.file):

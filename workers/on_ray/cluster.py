@@ -35,17 +35,17 @@ from telescope.errors import Unavailable, WorkersLost
 from workers.processes import end_all
 
 LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment variable that marks the processes of a local Ray
-# Size of a local Ray's object store. Events are small enough to be sent without the store. By
-# default, Ray would reserve 30 % of the memory.
+# Size of a local Ray's object store. The events that workers send are small enough to be sent
+# without the store. By default, Ray would reserve 30 % of the memory.
 OBJECT_STORE_BYTES = 100_000_000
 SHUTDOWN_SECONDS = 3.0  # longest wait until Ray has shut down, and until its processes are dead
 CONNECT_SECONDS = 5.0  # longest wait for a cluster's address to answer
 CHECK_SECONDS = 2.0  # interval between checks of Ray's head, its central process
-# Ray counts as lost if its head has not responded for this time. Ray itself would end this process
-# after 60 s.
+# Ray counts as lost if its head has not responded for this many seconds. Ray itself would end this
+# process only after 60 s.
 HEAD_LOST_SECONDS = 8.0
 # Longest path of a temporary folder, in characters. Ray appends some 65 characters to form the path
-# of a socket, which has at most 107.
+# of a socket, which may have at most 107 characters.
 LONGEST_TEMPORARY_PATH = 40
 
 
@@ -75,8 +75,8 @@ class Demand:
     def fits(self, total: Mapping[str, float]) -> int:
         """Return the number of workers that the cluster could hold if it were empty.
 
-        If a worker needs several GPUs, fewer workers may fit, since all its GPUs must be in one
-        node.
+        If a worker needs several GPUs, fewer workers than this may fit, since all GPUs of a worker
+        must be in one node.
         """
         available = total.get(self.resource, 0.0)
         per_device = int(1 / self.amount + 1e-9)  # 0 if a worker needs several devices
@@ -211,8 +211,8 @@ class RayCluster:
     def alive(self, seconds: float = 2.0) -> bool:
         """True if Ray's head answers within `seconds` and Ray's node on this machine is alive.
 
-        If either is dead, Ray can start nothing. Ray itself notices a dead head after 60 s, and
-        then ends this process. It does not report that the node is dead.
+        If the head or the node is dead, Ray can start no workers. Ray itself notices a dead head
+        after 60 s, and then ends this process. It does not report that the node is dead.
         """
         if not _answers(self.address, seconds):
             return False

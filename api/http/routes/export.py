@@ -1,9 +1,10 @@
 """Route of exports: a job's result in the format of another trainer.
 
 There are three formats: JSON, Python code that needs only torch, and flags for Megatron-LM. Clients
-choose the format by a query parameter, and not by the Accept header, since the formats serve
-different purposes. A response depends only on the parameters, the job, the job's version and
-telescope's version. Its ETag is computed from these values.
+choose the format by a query parameter. The Accept header, which selects one of several
+representations of the same content, does not fit: Python code and flags cannot express every
+answer. A response depends only on the parameters, the job, the job's version and telescope's
+version. The ETag of the response is computed from these values.
 """
 
 from typing import Annotated, Any
@@ -45,8 +46,8 @@ To = Annotated[
 OptimizerQuery = Annotated[
     OptimizerName | None,
     Query(
-        description="Optimizer to export. By default the better one, or the first optimizer of the "
-        "job if the better one is not known."
+        description="Optimizer to export. By default the better optimizer of the job, or the job's "
+        "first optimizer if it is not known which one is better."
     ),
 ]
 

@@ -1,10 +1,10 @@
 """The state of a compute-time study, computed anew from its completed trials each time.
 
 At each batch size, an optimizer first needs hyperparameters. They are given in the document, found
-by a search of this study, or derived from those at neighbouring batch sizes. Then the optimizer
-needs a course for each seed: the runs that give the loss against tokens. It also needs one short
-run that has a worker to itself and times a step. A batch size waits only for the searches that its
-hyperparameters come from.
+by a search of this study, or derived from the hyperparameters at neighbouring batch sizes. Then the
+optimizer needs a course for each seed: the runs that give the loss against tokens. It also needs
+one short run that has a worker to itself and times a step. A batch size waits only for the searches
+that its hyperparameters come from.
 
 Parts: `TuningSearch` · `BatchProgress` · `StudyProgress` · `progress` · `candidates`, `setting_of`,
 `timed_spec`, the specifications of runs.
@@ -182,8 +182,8 @@ def progress_at(
 
 @lru_cache(maxsize=1024)
 def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
-    """One of the study's optimizers, with the model and the data. Learning rate and weight decay
-    are placeholders."""
+    """What all runs of an optimizer share: the specifications of the optimizer, the model and the
+    data. Learning rate and weight decay are placeholders, which each run replaces."""
     options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__

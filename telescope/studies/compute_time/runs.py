@@ -44,7 +44,7 @@ from telescope.trials.spec import TrialSpec
 
 LearningRateDecay = Literal["constant", "linear", "wsd"]
 # under the reading constant, a trunk ends once its loss is at most (1 - STOP_MARGIN) x the lowest
-# target loss, so that its smoothed curve crosses the target before it ends
+# target loss, so that its smoothed curve crosses the target loss before the trunk ends
 STOP_MARGIN = 0.03
 
 

@@ -18,10 +18,13 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import Parametrisation
 
 FEWEST_WIDTHS = 4  # fewest widths for a verdict
-SEEDS, FEWEST_SEEDS = 3, 2  # number of seeds at first, in a full and in the smallest check
-MORE_SEEDS = 5  # most seeds if the verdict after the first seeds is unresolved
-STEPS, FEWEST_STEPS = 8, 4  # number of steps, in a full and in the smallest check
-WINDOWS = 8  # most sequences, of the context's length, in the fixed batch
+# number of seeds before the first verdict: in a check of full size, and in the smallest check
+SEEDS, FEWEST_SEEDS = 3, 2
+MORE_SEEDS = 5  # largest number of seeds if the verdict after the first seeds is unresolved
+STEPS, FEWEST_STEPS = 8, 4  # number of steps: in a check of full size, and in the smallest check
+# largest number of sequences in the batch that all steps train on; a sequence has the length of the
+# context
+WINDOWS = 8
 # the check's budget is this share of the ladder's expected FLOPs, or the FLOPs of this many seconds
 # at FLOPS_PER_SECOND, whichever is more
 SHARE_OF_LADDER, SECONDS = 0.02, 30.0

@@ -23,7 +23,7 @@ class Span:
 
 
 def total(spans: Iterable[Span]) -> Span:
-    """The sum of several forecasts. Each field is the sum of that field."""
+    """The sum of several forecasts, field by field."""
     parts = list(spans)
     return Span(
         least=math.fsum(span.least for span in parts),

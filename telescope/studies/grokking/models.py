@@ -1,6 +1,7 @@
 """The models that a grokking study can train: telescope's Transformer, or a user's module.
 
-Both have the same methods, so that callers need not know the family.
+`GrokkingModel` and `GrokkingModule` have the same methods, so that callers need not know which of
+the two a study trains.
 """
 
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class GrokkingModel(Preset):
     """Share of the hidden units of a feed-forward layer that a training step sets to zero."""
     initial_values: InitialValues = "torch"
     """torch: the defaults of torch.nn.Embedding and torch.nn.Linear, as in the public code; scaled:
-    telescope's own. The time to generalise depends strongly on them."""
+    telescope's own initial values. The time to generalise depends strongly on this choice."""
 
     @property
     def spec(self) -> ModelSpec:
@@ -47,7 +48,8 @@ class GrokkingModel(Preset):
         )
 
     def problems(self, options: OptimizerOptions) -> Iterator[Problem]:
-        """Problems of the architecture, and of optimizer options that do not apply to it."""
+        """The problems of the architecture, and a problem for each optimizer option that does not
+        apply to this architecture."""
         if message := width_problem(self, self.width):
             yield Problem("model.width", message, self.width)
         for problem in architecture_problems(self):
@@ -85,8 +87,8 @@ class GrokkingModule(ModuleArchitecture, DescribesInherited):
         return ModuleSpec(width=self.width, base_width=self.width, **shared)
 
     def problems(self, options: OptimizerOptions) -> Iterator[Problem]:
-        """Problems of a module that returns its loss, and of optimizer options that do not apply
-        to a user's module."""
+        """A problem if the module returns a loss, and a problem for each optimizer option that does
+        not apply to a user's module."""
         if self.output == "loss":
             message = (
                 "a loss hides the answers, which accuracy is computed from; let forward return "
@@ -103,7 +105,7 @@ class GrokkingModule(ModuleArchitecture, DescribesInherited):
             yield Problem("optimizer_options.muon_split", message, options.muon_split)
 
     def assumptions(self) -> Iterator[Assumption]:
-        """No values, since the paper says nothing about a user's module."""
+        """There are no assumptions to list, since the paper says nothing about a user's module."""
         return iter(())
 
     def pinned(self, vocab_size: int) -> "GrokkingModule":

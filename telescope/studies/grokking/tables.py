@@ -1,5 +1,8 @@
 """The table of a grokking report's cells, with one flat row per cell and event.
 
+A *cell* is a task with a softmax. The *event* is generalisation, in one of two readings: a run's
+first crossing of 95 % accuracy (`crossed`), or sustained generalisation (`sustained`).
+
 JSON, CSV and the client have the same fields. A field whose name begins with an optimizer belongs
 to that optimizer's runs in the cell; it is None if the study does not run the optimizer. The runs
 have rows of their own (`telescope.studies.grokking.rows.RunRow`).
@@ -37,12 +40,14 @@ class CellTableRow:
     seconds_ratio: float | None
     seconds_ratio_low: float | None
     seconds_ratio_high: float | None
-    ratio_least: float | None  # bounds of the ratio in steps due to the interval of evaluations
+    # bounds of the ratio in steps: the times are known only up to the interval between evaluations
+    ratio_least: float | None
     ratio_most: float | None
-    p: float | None  # paired permutation test of the restricted means
-    p_holm: float | None  # the same, corrected for the number of cells
+    p: float | None  # p-value of the paired permutation test of the restricted means
+    p_holm: float | None  # the same p-value, corrected for the number of cells
     smallest_p: float | None  # the smallest p that the test can give with this number of pairs
-    rank_p: float | None  # Mann-Whitney, censored runs last
+    # p-value of the Mann-Whitney test, in which runs that did not reach the event rank last
+    rank_p: float | None
     rank_smallest_p: float | None
     chance_earlier: float | None  # chance that Muon is earlier than AdamW; ties count half
     log_rank_p: float | None
@@ -84,7 +89,7 @@ ARM_FIELDS = tuple(field.name for field in fields(ArmRow) if field.name != "opti
 
 
 def cell_table(cells: Iterable[CellRow]) -> tuple[CellTableRow, ...]:
-    """The rows of cells, in their order."""
+    """The rows of these cells, in the order of the cells."""
     return tuple(map(table_row, cells))
 
 

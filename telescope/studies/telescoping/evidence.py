@@ -69,7 +69,7 @@ class LevelReport:
     optimum: dict[AxisName, float]
     interval: dict[AxisName, Interval]
     best_loss: float | None  # lowest mean loss of a point over its seeds; None if all are infinite
-    # pooled bowl's loss at the optimum, averaged over seeds; None if no run here entered the fit
+    # pooled bowl's loss at the optimum, averaged over seeds; None if no run of the level was fitted
     fitted_loss: float | None
     # sd of the loss between seeds at one point, in % of the loss; None if no point has two finite
     # losses
@@ -116,11 +116,11 @@ class ErrorBudget:
     # the uncertain shape of the bowl, and its deviation from the true losses far from the optimum
     bowl_form: float
     finite_width: float  # the uncertainty of the drift under a given law
-    # the difference between the drift laws at the target; for the estimator `per_level`, the
-    # deviation of the levels from its single law
+    # the difference between the drift laws at the target; for the estimator `per_level`, which fits
+    # a single law, the deviation of the levels from this law
     law: float
-    # 0 for a fitted value; for a point of a grid, the grid step / sqrt(12) or the distance to the
-    # fitted optimum, whichever is larger
+    # 0 for a fitted value; for a point of a grid, the grid's spacing / sqrt(12) or the distance to
+    # the fitted optimum, whichever is larger
     mesh: float
     total: float
     dominant: str  # the name of the largest source
@@ -157,7 +157,7 @@ class Transfer:
     # for every level but the narrowest; then for the target, if it is wider than all levels
     copying: tuple[Copying, ...]
     lr_interval_cost: Interval  # excess loss at each end of lr's interval, in % of the loss
-    # by a power law in the number of parameters; None if no such law can be fitted
+    # loss predicted by a power law in the number of parameters; None if no such law can be fitted
     loss_at_target: Interval | None
 
 
@@ -201,9 +201,9 @@ class CheckCost:
 class Cost:
     """The cost of a ladder.
 
-    `share` is the final run's share of the compute of tuning and final run together. `saving` is
-    1 - (that compute / the compute of a full grid at the target). Only `share` and `saving` include
-    the original cost of reused runs.
+    `share` is the compute of the final run, divided by the compute of tuning and final run
+    together. `saving` is 1 - (compute of tuning and final run together / compute of a full grid at
+    the target). Only `share` and `saving` include the original cost of reused runs.
     """
 
     levels: tuple[LevelCost, ...]
@@ -231,7 +231,7 @@ class Pairing:
     attention_scale: AttentionScale | None  # None for a user's model
     head_form: HeadForm | None  # None if no rule scales the readout
     sound: bool
-    forced: bool  # whether the ladder runs although such rules are refused by default
+    forced: bool  # whether the ladder runs although its rules would be refused by default
     remarks: tuple[str, ...]  # objections from theory come first
 
 
@@ -250,7 +250,7 @@ class Validation:
     flops: float
     lr: float  # the ladder's learning rate
     stated: Interval  # the ladder's interval of lr
-    loss: float | None  # mean over the seeds at this lr; None if one of these runs diverged
+    loss: float | None  # mean loss of the runs at `lr`; None if one of these runs diverged
     loss_error: float | None  # standard error of `loss`
     seed_noise: float | None  # as in `LevelReport`
     optimum: float | None  # optimal lr by a bowl fitted to these runs
@@ -280,7 +280,7 @@ def digits(x: float) -> float:
 
 
 def amount(number: float) -> str:
-    """A number with an SI prefix, such as `7.37 M` or `1.2 T`. Its unit may follow directly."""
+    """A number with an SI prefix, such as `7.37 M` or `1.2 T`. A unit can be appended directly."""
     for prefix in PREFIXES:
         if number < 1000:
             return f"{number:.3g} {prefix}"

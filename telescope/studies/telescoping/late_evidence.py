@@ -18,7 +18,8 @@ class LateSlope:
     size of its last update, or the change of the features before the readout by the last update.
     """
 
-    name: str  # spectral/<kind>, update/<kind> or update/features, in the order of the docstring
+    # spectral/<kind>, update/<kind> or update/features, for the three quantities in the docstring
+    name: str
     slope: float
     low: float
     high: float

@@ -12,9 +12,9 @@ the first of these cases that applies:
 - **unbracketed**: the search is complete, and every run diverged
 - **unresolved**: the search was stopped early, or is still running
 - **unbracketed**: the optimum lies at a border of the values tried, or beyond the values allowed
-- **unresolved**: no model could be fitted; or the half-width of the 90 % interval at the target is
-  more than half an octave; or the optimum shifted by more than 0.4 octave over the last doubling of
-  the width (`last_move`)
+- **unresolved**: no model of the losses could be fitted; or the half-width of the 90 % interval at
+  the target is more than half an octave; or the optimum shifted by more than 0.4 octave over the
+  last doubling of the width (`last_move`)
 - **resolved**: no other case applies
 
 If the ladder is complete, but runs at the target contradict its learning rate, `answer` replaces
@@ -22,13 +22,13 @@ the verdict by unresolved. A study has the verdict of its best ladder. A study t
 architectures or texts has the worst verdict of any of them (`comparison`).
 
 Every swept hyperparameter has a status of its own. With fewer than three points, no optimum is
-fitted, and the status is *swept*. Otherwise it is resolved if the optimum lies inside the values
-tried and the half-width of its interval is at most a tolerance. The learning rate's tolerance is
-half an octave. The tolerance of another hyperparameter is the error that costs about as much loss
-as an error of 0.4 octave in the learning rate, but at least 0.4 and at most 1.2 octaves
-(`blocks.tolerances`). Another hyperparameter is *flat* if even the worst point of its interval
-costs almost no loss. Another hyperparameter is neither flat nor resolved if a group of runs is
-better than the model allows.
+fitted, and the status is *swept*. Otherwise the hyperparameter is *resolved* if the optimum lies
+inside the values tried and the half-width of its interval is at most a tolerance. The learning
+rate's tolerance is half an octave. The tolerance of any other hyperparameter is the error that
+costs about as much loss as an error of 0.4 octave in the learning rate, but at least 0.4 and at
+most 1.2 octaves (`blocks.tolerances`). A hyperparameter other than the learning rate is *flat* if
+even the worst point of its interval costs almost no loss. It is neither flat nor resolved if a
+group of runs has lower losses than the fitted model of the losses allows.
 """
 
 from collections.abc import Callable, Sequence
@@ -58,7 +58,7 @@ LR_MOVE = 0.4  # largest shift (`last_move`) of a resolved optimum, in octaves
 # limit on the cost of the worst point in a flat hyperparameter's interval, in % of the loss
 FLAT_COST = 0.2
 # largest number of standard errors by which a group of runs may beat the model (`Fit.surprise`);
-# 1 % of correct models exceed it
+# a correct model is beaten by more than this in 1 % of cases
 SURPRISE = 1.6
 CALIBRATE_WIDER = Remark.of(Advice.CALIBRATE_WIDER)
 # the distance between the two widths of a shift: one doubling, more than one, or less than one
@@ -72,9 +72,9 @@ def verdict_of(
     borders: tuple[Border, ...],
     ended: Ended | None,
 ) -> tuple[Verdict, Reason]:
-    """The verdict on a ladder at any moment, with its reason. `values` are its hyperparameters at
-    the target, `borders` the widths whose optimum lies at an edge of the values tried, and `ended`
-    the reason why the study ended early, if it did.
+    """The verdict on a ladder at any moment, with its reason. `values` are the ladder's
+    hyperparameters at the target. `borders` are the widths whose optimum lies at an edge of the
+    values tried. `ended` is the reason why the study ended early, or None.
     """
     check = progress.check.report
     stopped = ended or (Ended(progress.limit) if progress.limit else None)

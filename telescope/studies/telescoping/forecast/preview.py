@@ -216,9 +216,10 @@ def seconds_of(
     """The seconds until the last run ends. All figures include the coordinate check and the runs at
     the target.
 
-    The least figure is for the certain runs. The expected figure is the mean over the rehearsals,
-    but at least the least figure; without rehearsals, it equals the least figure. The greatest
-    figure is for all runs that the limits allow.
+    The least figure is for the certain runs, which are needed whatever the losses are. The expected
+    figure is the mean over the rehearsals (searches that are run on simulated losses), but at least
+    the least figure; without rehearsals, it equals the least figure. The greatest figure is for all
+    runs that the limits allow.
     """
     counts = dict(enumerate(bill.known))
     certain_seconds = math.fsum(

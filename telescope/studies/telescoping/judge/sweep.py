@@ -44,7 +44,7 @@ class SweepRun:
 
     @property
     def finite(self) -> bool:
-        """Whether the run did not diverge."""
+        """Whether the loss is finite. It is infinite if the run diverged."""
         return math.isfinite(self.loss)
 
 
@@ -69,7 +69,7 @@ def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
         message = "has no runs; give a row per finished run, with its width, lr and loss"
         raise InvalidInput.of("", message)
     if len(submitted) > MOST_ROWS:
-        remedy = "keep one row per run, with its final loss; if still too many, leave some out"
+        remedy = "keep one row per run, with its final loss; if needed, also leave out some runs"
         raise InvalidInput.of("", f"has more than {MOST_ROWS} rows; {remedy}")
     optional = {
         name for name in OPTIONAL if any(row.cells.get(name) not in (None, "") for row in submitted)
@@ -133,7 +133,8 @@ def joint_problems(
         first = places.setdefault(replace(row, loss=0.0), source.place)
         if first != source.place:
             column = (
-                "if an ignored column tells the runs apart, judge each of its values separately"
+                "if the runs differ in a column that is ignored here, judge the rows of each value "
+                "of this column separately"
             )
             repeat = f"repeats the width, lr, weight decay and seed of {first}"
             message = f"{repeat}; give each repeat its own seed; {column}"
@@ -144,7 +145,7 @@ def joint_problems(
     width = max(seeds, key=lambda width: len(seeds[width]))
     if len(seeds[width]) > MOST_SEEDS:
         count = f"{len(seeds[width])} {'seeds' if seeded else 'repeats of a point'}"
-        remedy = "keep one row per run, with its final loss; if still too many, leave some out"
+        remedy = "keep one row per run, with its final loss; if needed, also leave out some runs"
         yield Problem("seed", f"width {width} has {count}, more than {MOST_SEEDS}; {remedy}")
     if len(seeds) > MOST_WIDTHS:
         message = f"there are {len(seeds)} widths, more than {MOST_WIDTHS}"

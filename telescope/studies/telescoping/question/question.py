@@ -58,9 +58,9 @@ class Question:
     paper: PaperOptions = field(default_factory=PaperOptions)
     """Options of `schedule: paper`."""
     estimator: Estimator | None = None
-    """Estimator of the answer: pooled fits one model to the runs of all widths, per_level fits each
-    width separately, argmin takes the best point at the widest width. The default is pooled under
-    `schedule: robust`, and argmin under `schedule: paper`.
+    """Estimator of the answer: pooled fits one statistical model to the losses at all widths,
+    per_level fits each width separately, argmin takes the best point at the widest width. The
+    default is pooled under `schedule: robust`, and argmin under `schedule: paper`.
     """
     seeds: Count = 1
     """Number of runs per point under `schedule: paper`, each with its own seed. `schedule: robust`
@@ -86,7 +86,8 @@ class Question:
     """
     validate_at_target: bool = False
     """At the end, also train at the target width, at the reported learning rate and around it. The
-    report then states how much more loss the reported learning rate has than the best one there."""
+    report then states how much higher the loss is at the reported learning rate than at the best
+    learning rate at the target width."""
 
     @property
     def estimated_by(self) -> Estimator:

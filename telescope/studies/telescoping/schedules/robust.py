@@ -10,7 +10,8 @@ on the outcomes of earlier rounds:
 1. `grid`      the user's grid at the base width. For k fitted axes with k >= 3, 2^(k+2) scrambled
                Sobol points replace the grid. Each of these points is run at every combination of
                the values of the merely swept axes.
-   `edge`      points beyond the lowest or highest value if the optimum lies there (`edges`)
+   `edge`      points beyond the lowest or highest value of the grid, if the optimum lies near or
+               beyond that value (`edges`)
 2. `shape`     four blocks at the base width, to learn the shape of the loss and the noise
 3. `climb`     two blocks at the second width
 4. `climb`     one block at the third width
@@ -18,8 +19,8 @@ on the outcomes of earlier rounds:
                until the intervals are narrow enough or the budget is spent
 
 After round 2 and each later round, the stage `recentre` adds a block at the widest level run so far
-if the optimum there lies outside the values of that level's last block. It is run at most
-RECENTRINGS times in a row.
+if the optimum there lies outside the values of that level's last block. There are at most
+RECENTRINGS such stages in a row.
 
 The unit of the budget is one run at the base width. The ladder must reach its third level, so that
 the drift law can be tested, unless it has fewer levels or the budget does not allow this. A level
@@ -72,8 +73,9 @@ OPENING_BLOCKS = 2
 
 def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
     """The next stage of the schedule. `None` if the intervals are narrow enough, if the budget
-    allows no further block, if a wall keeps the optimum from being bracketed, or if there is no
-    pooled fit, for example because every run diverged.
+    allows no further block, or if there is no pooled fit, for example because every run diverged.
+    `None` also if a wall, a limit beyond which no value may be tried, keeps the optimum from being
+    bracketed.
     """
     if not done:
         return Stage("grid", base_grid(ladder))
