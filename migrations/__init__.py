@@ -48,7 +48,7 @@ def head(versions: Sequence[Path] = ()) -> str:
 def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
     """Raise Unavailable if this version of telescope does not know the revision of a database.
 
-    `revision` is None for a database without a revision, which is accepted.
+    `revision` is None for a database without a revision. Such a database is accepted.
     """
     directory = ScriptDirectory.from_config(_config(versions))
     if revision and revision not in {script.revision for script in directory.walk_revisions()}:

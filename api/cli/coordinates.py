@@ -6,9 +6,9 @@ telescope begins with this check, unless the job's field `coordinates` is `skip`
 costly for the job. The command ignores `coordinates: skip`, and never runs the rest of the job. It
 trains in this process, and prints a table of the layers and a verdict.
 
-A job can compare optimizers, and it can compare variants (architectures or texts). It has a ladder,
-a series of models of increasing width, for each optimizer and variant. The command checks each
-ladder separately.
+A job can compare optimizers, and it can compare variants (architectures or texts). A *ladder* is a
+series of models of increasing width. The job has one ladder for each combination of optimizer and
+variant, and the command checks each ladder separately.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,9 +42,9 @@ def coordinates(
 ) -> None:
     """Check that the size of a model's updates does not change with width.
 
-    Hyperparameters transfer across widths only if this holds. The check trains for a few steps on
-    this machine, which takes seconds if the models are small. The exit status is 1 if the check
-    fails.
+    Hyperparameters transfer across widths only if the updates keep their size. The check trains for
+    a few steps on this machine, which takes seconds if the models are small. The exit status is 1
+    if the check fails.
 
     Example: telescope coordinates job.yaml --plot check.png
     """

@@ -62,8 +62,8 @@ def judge(
 def read_table(file: Path) -> bytes:
     """Return the content of a CSV table.
 
-    Of a file larger than `MOST_BYTES`, returns the first `MOST_BYTES` + 1 bytes, so that `read_csv`
-    refuses the table as too large.
+    If the file is larger than `MOST_BYTES`, return only its first `MOST_BYTES` + 1 bytes. Then
+    `read_csv` refuses the table as too large.
     """
     from telescope.studies.telescoping.judge.sweep import MOST_BYTES  # lazy import: slow to load
 

@@ -2,12 +2,13 @@
 
 A trial is one training run, and an executor trains trials (`workers.interface`). An attempt is one
 execution of a trial; a trial that was interrupted or failed may get another attempt. The executor
-reports events, such as that an attempt has started, measured points of its curve, or ended.
+reports events, for example that an attempt has started, has measured points of its loss curve, or
+has ended.
 
 In `_flights`, the dispatcher keeps the attempts that it has submitted and that have not ended. It
-records each event of an attempt in one transaction that names the attempt. An event of an earlier
-attempt therefore changes nothing. The store (`CoordinatorStore`) decides whether a failed trial is
-tried again.
+records each event of an attempt in one transaction, which changes the trial only if this is still
+the trial's current attempt. An event of an earlier attempt therefore changes nothing. The store
+(`CoordinatorStore`) decides whether a failed trial is tried again.
 """
 
 import logging
@@ -48,7 +49,7 @@ class Dispatcher:
         self._checkpoints = checkpoints
         self._max_attempts = max_attempts
         self._flights: dict[int, Assignment] = {}  # by trial id
-        # True if the last dispatch submitted all pending trials, so that the next needs no query.
+        # True if the last dispatch submitted all pending trials; the next dispatch needs no query.
         # Set to False by polls, by plans that insert trials, and by attempts that do not finish.
         self._nothing_pending = False
         self.waiting_for: str | None = None  # why workers are missing; None if all are there
@@ -82,7 +83,8 @@ class Dispatcher:
         No job exceeds its `max_parallel`. Each time, the next trial comes from the job with the
         fewest trials at the executor, among the jobs that may submit one. If several jobs have the
         fewest, it comes from the oldest of them. Nothing is submitted before a worker has reported
-        its numerics, since the numerics decide which trials of earlier jobs can be reused instead.
+        its numerics (`new_numerics`): a result of another job is reused, instead of training the
+        trial again, only if it was computed with the same numerics.
         """
         room = self._executor.room - len(self._flights)
         if self.numerics is None or self._nothing_pending or room <= 0:
@@ -110,7 +112,7 @@ class Dispatcher:
             load[job_id] += 1
         self._nothing_pending = read_all and not any(pending.values())
         self._flights |= {assignment.trial_id: assignment for assignment in assignments}
-        self._executor.submit(*assignments)  # in one call, so that they may train together
+        self._executor.submit(*assignments)  # in one call, so that several may train together
 
     def record(self, event: Event) -> Assignment | None:
         """Record an event.

@@ -4,7 +4,7 @@ This module checks only that a body can be parsed, and that its keys, texts and 
 stored. Afterwards `telescope.studies.registry` validates the fields of a job, and
 `api.jobs.admission` checks whether the job may use the files and the code that it names.
 
-Parts: `BodyLimit`, a middleware that refuses long bodies · `parse_body`, for JSON and YAML ·
+Parts: `BodyLimit`, a middleware that refuses long bodies · `parse_body`, the parser ·
 `require_known_parameters`, a check of the parameters in the query.
 """
 

@@ -1,7 +1,7 @@
 """The coordinator's writes about jobs: begin a job, change its state, store results, end it.
 
-The coordinator is the process that runs the jobs. A verb is a request of a user to change the state
-of a job, such as cancel or pause.
+The coordinator is the process that runs the jobs. A verb is a change of a job's state that a user
+can request, such as cancel or pause.
 """
 
 import json

@@ -1,7 +1,9 @@
 """The terminal tables of a grokking job: its cells, and its finished runs.
 
 A grokking job compares when Muon and AdamW generalise. A cell is a task together with a softmax. An
-event is one reading of generalising: sustained generalisation, or the first crossing of 95 %.
+event is one of two definitions of generalising: sustained generalisation, or the first crossing of
+95 % accuracy on the held-out rows. A milestone is a point in a run's training, such as this
+crossing.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +22,7 @@ from telescope.trials.types import OPTIMIZER_TITLES
 COLOURS = {"faster": "green", "slower": "green", "not_told_apart": "cyan", "depends": "cyan"}
 EVENT_TITLES = {
     "sustained": "Sustained generalisation",
-    "crossed": "First crossing of 95 %",
+    "crossed": "First crossing of 95 % accuracy",
 }
 
 
@@ -30,7 +32,7 @@ def coloured(verdict: str) -> str:
 
 
 def show_cells(rows: Sequence[CellTableRow], console: Console) -> None:
-    """Print all tables of the cells, for both readings of the event."""
+    """Print the tables of all cells, with a section for each event."""
     for event, title in EVENT_TITLES.items():
         own = [row for row in rows if row.event == event]
         if own:
@@ -38,7 +40,7 @@ def show_cells(rows: Sequence[CellTableRow], console: Console) -> None:
 
 
 def show_event(rows: Sequence[CellTableRow], title: str, console: Console) -> None:
-    """Print the times, the comparison and the reason of each cell, for one reading of the event."""
+    """Print the times, the comparison and the reason of each cell, for one event."""
     console.rule(f"[bold]{title}", align="left", style="dim")
     console.print(times_table(rows), "", sep="\n")
     if any(row.pairs for row in rows):
@@ -54,9 +56,9 @@ def cell_of(row: CellTableRow | RunRow) -> str:
 
 
 def times_table(rows: Iterable[CellTableRow]) -> Table:
-    """Return the table of the median times in steps, and of the runs that generalised or collapsed.
+    """Return the table of median times in steps, with counts of runs that generalised or collapsed.
 
-    Each pair of counts is Muon's and AdamW's.
+    In each pair of counts, Muon's count is the first, and AdamW's the second.
     """
     output = empty_table(
         "median steps",
@@ -83,26 +85,33 @@ def times_table(rows: Iterable[CellTableRow]) -> Table:
 
 
 def median_cell(median: float | None, runs: int | None, budget: int) -> str:
-    """Return the cell of a median; over the budget if fewer than half of the runs generalised."""
+    """Return the table entry for a median, or `over` and the budget if `median` is None.
+
+    The median is None if too few runs generalised.
+    """
     if not runs:
         return ""
     return f"over {short_number(budget)}" if median is None else short_number(median)
 
 
 def median_interval(low: float | None, high: float | None) -> str:
-    """Return the cell of a median's interval; it is empty if too few runs generalised."""
+    """Return the table entry for a median's interval; it is empty if too few runs generalised."""
     return "" if low is None and high is None else interval_cell(low, high)
 
 
 def counts(*parts: tuple[int | None, int | None]) -> str:
-    """Return the cell of counts out of numbers of runs; optimizers without runs are left out."""
+    """Return the table entry for counts, such as `3/5, 4/5`; optimizers without runs are left out.
+
+    Each part is a count and the number of runs.
+    """
     return ", ".join(f"{count}/{runs}" for count, runs in parts if count is not None and runs)
 
 
 def ratios_table(rows: Sequence[CellTableRow]) -> Table:
-    """Return the table of AdamW's mean time divided by Muon's, and of its test.
+    """Return the table of AdamW's mean time divided by Muon's, and of the test of the difference.
 
-    Intervals are 90 % intervals. p and the smallest p are corrected for the number of cells.
+    Intervals are 90 % intervals. p, and the smallest p that the test can give with these pairs, are
+    corrected for the number of cells.
     """
     output = empty_table(
         "AdamW / Muon, mean time",
@@ -128,19 +137,19 @@ def ratios_table(rows: Sequence[CellTableRow]) -> Table:
 
 
 def ratio_cell(ratio: float | None, low: float | None = None, high: float | None = None) -> str:
-    """Return the cell of a ratio and, if it has one, its interval."""
+    """Return the table entry for a ratio, with its interval if the ratio has one."""
     if ratio is None:
         return ""
     return f"{ratio:.2f}" if low is None or high is None else f"{ratio:.2f} ({low:.2f}–{high:.2f})"
 
 
 def p_cell(p: float | None) -> str:
-    """Return the cell of a p-value."""
+    """Return the table entry for a p-value."""
     return "" if p is None else f"{p:.2g}"
 
 
 def crossed_table(rows: Iterable[CellTableRow]) -> Table:
-    """Return a short table of the first crossings."""
+    """Return a short table of the times to the first crossing of 95 % accuracy."""
     output = empty_table(
         "first crossing, median steps", "verdict", "Muon", "AdamW", "AdamW / Muon", "p (Holm)"
     )
@@ -157,7 +166,7 @@ def crossed_table(rows: Iterable[CellTableRow]) -> Table:
 
 
 def show_runs(rows: Sequence[RunRow], console: Console) -> None:
-    """Print the table of the finished runs; times are epochs."""
+    """Print the table of the finished runs, with their milestones in epochs."""
     if not rows:
         console.print("No run has finished yet.")
         return
@@ -194,10 +203,10 @@ def show_runs(rows: Sequence[RunRow], console: Console) -> None:
 
 
 def epoch_cell(epoch: float | None) -> str:
-    """Return the cell of an epoch; a dash if the run did not reach the milestone."""
+    """Return the table entry for an epoch; a dash if the run did not reach the milestone."""
     return "–" if epoch is None else f"{epoch:g}"
 
 
 def percent(share: float | None) -> str:
-    """Return the cell of a share."""
+    """Return the table entry for a share, in %."""
     return "" if share is None else f"{100 * share:.1f} %"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from telescope.client.connection import without_none
 from telescope.client.pages import Pages, as_type, job_path
 
-# telescope.studies imports torch, which takes a second, so it is imported only when it is needed
+# lazy import: telescope.studies imports torch, which takes a second
 if TYPE_CHECKING:
     from telescope.studies.compute_time.rows import BatchAnswer, FrontierAnswer, RatioAnswer
 
@@ -21,9 +21,9 @@ class Tables(Pages):
     def frontier(
         self, job_id: str, target_loss: float, *, optimizer: str | None = None
     ) -> "FrontierAnswer":
-        """The hours to the target loss by number of devices and batch size. `rows` has the hours of
-        one optimizer, or by default of all optimizers. `dominance` compares AdamW with Muon,
-        whatever `optimizer` is. `model` states the assumptions about step times."""
+        """The hours to the target loss by number of devices and batch size. In the answer, `rows`
+        has the hours of `optimizer`, or of all optimizers if it is None. `dominance` compares AdamW
+        with Muon, whatever `optimizer` is. `model` states the assumptions about step times."""
         from telescope.studies.compute_time.rows import FrontierAnswer
 
         return as_type(FrontierAnswer, self._table(job_id, "frontier", target_loss, optimizer))

@@ -1,4 +1,4 @@
-"""Export of an answer to another trainer.
+"""Export of an answer, for use by another trainer.
 
 An answer is a set of hyperparameters for a model at its target width. There are three formats. The
 format `json` is a document that can express every answer. The format `torch` is a Python file whose
@@ -41,7 +41,7 @@ class ExportRequest:
 
     A job has an answer for each optimizer, and for each variant if it compares several
     architectures or texts. By default, the answer of the best optimizer for the best variant is
-    exported, or the answer of the first optimizer if it is not known which is the best.
+    exported. If no optimizer is known to be the best, it is the answer of the first optimizer.
     """
 
     to: Format
@@ -53,9 +53,9 @@ def exported(question: Question, report: Report, source: SourceJob, request: Exp
     """The answer in the requested format.
 
     Raises NotExportable if the requested answer does not exist or has the verdict `refused`, or if
-    the format cannot express it. Raises InvalidInput if the job has no such optimizer or no such
-    variant. Also raises InvalidInput if the request names no variant and none of several variants
-    is known to be the best.
+    the format cannot express this answer. Raises InvalidInput if the job does not have the
+    requested optimizer or variant. Also raises InvalidInput if the request names no variant, and
+    the job compares several variants of which none is known to be the best.
     """
     run = final_run(question, report, source, request.optimizer, request.variant)
     return FORMATS[request.to](run)

@@ -1,9 +1,9 @@
 """An answer as a Python file that trains with torch alone.
 
 The file contains a docstring that states where the numbers come from, the numbers
-(`torch_groups`), the source code of the model (`model_source`), and functions of `recipe`. If the
-model is a user's own, its source code is not copied. The reader of the file then builds the model,
-and the file's function `configure` adds the factors by which telescope multiplied inputs and
+(`torch_groups`), the source code of the model (`model_source`), and functions copied from `recipe`.
+If the model is a user's own, its source code is not copied. The reader of the file then builds the
+model, and the file's function `configure` adds the factors by which telescope multiplied inputs and
 outputs of the model's modules.
 """
 
@@ -74,8 +74,9 @@ def module_text(run: FinalRun) -> str:
 
 
 def code_text(run: FinalRun, model: ModelSource | None) -> str:
-    """The text of the file with this source code of the model. If `model` is None, the reader
-    builds the model. Raises NotExportable if torch's optimizers cannot express the answer."""
+    """The text of the file. It includes `model`, the source code of the model. If `model` is None,
+    the reader of the file builds the model. Raises NotExportable if torch's optimizers cannot
+    express the answer."""
     problems = tuple(torch_refusals(run))
     if problems:
         raise NotExportable.because(

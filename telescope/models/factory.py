@@ -72,8 +72,8 @@ def _remedy(module_name: str, error: Exception) -> str:
 
 def _add_to_path(name: str) -> str:
     """The advice to add the folder of a package or module to the variable PATH. It also states the
-    default of the variable, because a value replaces the default."""
-    return f"add the folder that contains {name} to {PATH} (by default, the current folder)"
+    default of the variable, because a variable that is set replaces the default."""
+    return f"add the folder that contains {name} to {PATH} (which defaults to the current folder)"
 
 
 def look_in_folders() -> None:

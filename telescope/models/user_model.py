@@ -6,9 +6,9 @@ keeps its class, its parameter names and its state dict.
 The *size* of a parameter is the root mean square of its initial values. `UserModel` scales the
 initial values of each parameter, except vectors. The new size of a parameter is its size at the
 base width times the parametrisation's factor. So a model at the base width stays as the factory
-made it, unless `init_scale` scales its hidden matrices. The parametrisation's factors on the output
-of the embedding and on the input of the readout are hooks on modules
-(telescope.models.multipliers).
+made it, unless `init_scale` scales its hidden matrices. The parametrisation also multiplies the
+output of the embedding and the input of the readout by factors. Hooks on modules apply these
+factors (telescope.models.multipliers).
 """
 
 from collections.abc import Iterator
@@ -38,9 +38,9 @@ from telescope.trials.types import Parametrisation
 @lru_cache(maxsize=64)
 def parameter_readings(spec: ModuleSpec) -> dict[str, ParameterReading]:
     """The role and the layout of each parameter, and the modules that use it, by the parameter's
-    name. They are found from the models at the base width and at twice the base width, and are
-    taken to hold at all widths. Raises InvalidInput if the factory cannot be loaded, and in all
-    cases in which `infer` raises it."""
+    name. They are found by comparing the model at the base width with the model at twice this
+    width, and are assumed to hold at all widths. Raises InvalidInput if the factory cannot be
+    loaded, and in all cases in which `infer` raises it."""
     splits = {
         pattern: MatrixLayout(parts=size)
         if isinstance(size, tuple)
@@ -121,8 +121,8 @@ def check_vocabulary(spec: ModuleSpec, vocab_size: int) -> None:
 
 
 class ModuleHolder:
-    """Holds a user's module, and gives training access to the module: to its parameters, its state
-    dict, its device and its evaluation mode."""
+    """Holds a user's module, and gives the training code access to the module's parameters, state
+    dict, device and evaluation mode."""
 
     module: nn.Module
 
@@ -214,9 +214,9 @@ class UserModel(ModuleHolder):
         return sorted(multipliers, key=lambda multiplier: (multiplier.path, multiplier.hook.factor))
 
     def _require_scalable(self, name: str, reading: ParameterReading) -> None:
-        """Raise InvalidInput if the parameter is a tied head, but the spec has the head form
-        `rescaled` under mup. That form changes only parameters with the role readout, and a tied
-        head has the role embedding."""
+        """Raise InvalidInput if the parameter is a tied head (a matrix that is both embedding and
+        readout) and the spec has the head form `rescaled` under mup. This form changes only
+        parameters with the role readout, and a tied head has the role embedding."""
         tied = reading.makes_logits and reading.role is Role.EMBEDDING
         if tied and self.parametrisation == "mup" and self.spec.head_form == "rescaled":
             message = (
@@ -241,8 +241,8 @@ class UserModel(ModuleHolder):
                     parameter.mul_(self.init_std(name, role, optimizer) / size)
 
     def keeps_initial_values(self, optimizer: OptimizerSpec) -> bool:
-        """True if the initial values stay as the factory made them. They do at the base width, if
-        `init_scale` is 1."""
+        """True if the initial values stay as the factory made them. This is the case at the
+        base width if `init_scale` is 1."""
         return self.spec.multiplier == 1.0 and optimizer.init_scale == 1.0
 
     def init_std(self, name: str, role: Role, optimizer: OptimizerSpec) -> float:

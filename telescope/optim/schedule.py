@@ -10,8 +10,8 @@ def lr_factor(horizon: HorizonSpec, step: int) -> float:
     """The factor on the learning rates at `step`, which counts from 0.
 
     During warm-up, the factor rises linearly to 1. After warm-up, it stays at 1 or falls, as
-    `horizon.decay` says. A factor that falls would reach `final_lr_fraction` one step after the
-    last, so the factor is above zero at every step.
+    `horizon.decay` says. A falling factor would reach `final_lr_fraction` only one step after the
+    last step, so that it is above zero at every step even if `final_lr_fraction` is 0.
     """
     warmup = warmup_steps(horizon)
     if step < warmup:

@@ -3,8 +3,8 @@
     log T(B, seed) = log T_L(B) + error
 
 T(B, seed) is the number of tokens that the run with batch size B and this seed needed to reach the
-loss L. T_L(B) is what runs with batch size B typically need. It is estimated by the geometric mean
-over the runs that did not diverge.
+loss L. T_L(B) is the number of tokens that a run with batch size B typically needs. It is estimated
+by the geometric mean over the runs that did not diverge.
 
 A run is *censored* if it ended before it reached the loss, without diverging; its tokens are a
 lower bound. A run is *early* if its loss was low enough at its first point already; its tokens are
@@ -16,14 +16,14 @@ of one batch size say little about it. This *pooled* variance is estimated from 
 between seeds at the settled batch sizes. A settled batch size with n runs that reached the loss
 adds n - 1 degrees of freedom.
 
-The 90 % interval of log T_L(B) is a Student t interval. Its variance is the pooled variance divided
-by the number of runs in the mean. If a run at the batch size is censored, the interval has no upper
-end. If a run is early, the interval has no lower end. If no settled batch size has two runs that
-reached the loss, the variance is unknown, and intervals of T_L(B) run from 0 to inf. If all runs at
-a batch size diverged, T_L(B) and both ends of its interval are inf.
+The 90 % interval of log T_L(B) is a Student t interval. The variance of the estimate is the pooled
+variance divided by the number of runs in the mean. If a run at the batch size is censored, the
+interval has no upper end. If a run is early, the interval has no lower end. If no settled batch
+size has two runs that reached the loss, the variance is unknown, and intervals of T_L(B) run from 0
+to inf. If all runs at a batch size diverged, T_L(B) and both ends of its interval are inf.
 
 Parts: `Readings`, the runs by batch size and seed · `Pooled`, means and the pooled variance ·
-`tokens_at`, an `AtBatch` for each batch size.
+`AtBatch`, the tokens and steps at a batch size · `tokens_at`, an `AtBatch` for each batch size.
 """
 
 import math
@@ -128,7 +128,7 @@ class AtBatch:
 
     batch_tokens: float
     log_tokens: Estimate  # inf if all runs diverged
-    reached: int  # number of runs with this outcome, as in the next three fields
+    reached: int  # number of runs that reached the loss; the next fields count the other outcomes
     censored: int
     early: int
     diverged: int

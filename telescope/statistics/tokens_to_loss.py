@@ -1,33 +1,33 @@
 """The tokens after which each run reached a target loss.
 
-A measured loss curve is noisy, so it is smoothed first, and then read at the target loss. This
-module has a rule for each step, since section 2.4 of arXiv 2505.02222, which this analysis follows,
-specifies none.
+A measured loss curve is noisy, so it is smoothed first, and then read at the target loss. The
+analysis follows section 2.4 of arXiv 2505.02222, but this section specifies neither how to smooth
+nor how to read a curve. This module has its own rules for both.
 
 The smoothing rule is a moving mean. A window consists of a recorded point and the points around it,
 up to SMOOTHED points in all. The smoothed curve has one point for each window: the mean loss at the
 mean log tokens of the window. The smoothed curve is then smoothed again in the same way. The result
 is exact if the loss is linear in log tokens within each window. Recorded points are evenly spaced
-in tokens, so they are far apart in log tokens near the beginning of a run. Windows there have fewer
-points: they extend to either side by at most an eighth of the tokens so far. Smoothing divides the
-noise of single points by about sqrt(1.5 SMOOTHED).
+in tokens, so they are far apart in log tokens near the beginning of a run. Windows near the
+beginning therefore have fewer points: a window extends to either side by at most an eighth of the
+tokens trained so far. Smoothing divides the noise of single points by about sqrt(1.5 SMOOTHED).
 
 The reading rule is the first sustained crossing. A run reaches the target at the first smoothed
 point from which on SMOOTHED points in a row are at or below the target. If fewer points remain, all
 of these must be at or below the target. The tokens are interpolated between this point and the
 previous point, linearly in log tokens. Nothing is extrapolated:
 
-- If the point is the first of the curve, the run is *early*. It needed at most the tokens of this
+- If this point is the first of the curve, the run is *early*. It needed at most the tokens of this
   point.
 - If a run diverged before it reached the target, its number of tokens is infinite.
 - If a run neither reached the target nor diverged, it is *censored*. It would have needed more
   tokens than it was trained for. Censored runs are kept, since to drop them would favour the
   optimizer with the shorter runs.
 
-SMOOTHED is the default of the argument `window` of `smoothed`, and both rules use that argument.
+Both rules use the argument `window` of `smoothed`, whose default is SMOOTHED.
 
 Parts: `LossCurves`, the input · `smoothed`, the smoothing rule · `Smoothed.crossings`, the reading
-rule · `Crossings`, its result.
+rule · `Crossings`, the result of the reading rule.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ from numpy.typing import NDArray
 from telescope.statistics.estimates import Array
 
 SMOOTHED = 11  # number of points in a full window; the curve of one trial has up to 200 points
-REACH = 8  # a window extends to either side by at most a share of 1/REACH of the points so far
+REACH = 8  # a window extends to either side by at most 1/REACH of the number of points so far
 ROWS = 256  # number of curves that are smoothed together; they fit into a processor's cache
 
 
@@ -129,8 +129,8 @@ class LossCurves:
 class Crossings:
     """The tokens that each run needed to reach a target loss, and the run's outcome."""
 
-    # [run]: inf if the run diverged before it reached the target, the tokens of its last point if
-    # it is censored, the tokens of its first point if it is early
+    # [run]: inf if the run diverged before it reached the target, the tokens of the run's last
+    # point if the run is censored, the tokens of its first point if it is early
     tokens: Array
     outcome: NDArray[np.int8]  # [run], a `TargetOutcome`
 
@@ -170,9 +170,9 @@ class Smoothed:
     def log_crossing(
         self, rows: NDArray[np.int64], points: NDArray[np.int64], target_loss: float
     ) -> Array:
-        """Log tokens at which each curve crosses the target: on the straight line from the point
-        before `points` to the point at `points`. `rows` and `points` have one entry per curve,
-        [row]."""
+        """Log tokens at which curves cross the target, [row]. `rows` has the index of each curve,
+        and `points` has the index of the point after its crossing. The crossing lies on the
+        straight line from the previous point to this point."""
         (x0, x1), (y0, y1) = (
             (values[rows, points - 1].astype(np.float64), values[rows, points].astype(np.float64))
             for values in (self.log_tokens, self.loss)

@@ -50,8 +50,8 @@ class HeldOut:
 
 
 def _mean_loss(model: Model, windows: Tensor) -> float:  # (n, context + 1)
-    """The mean loss over `windows`. It is computed in chunks of at most EVALUATED_TOKENS tokens,
-    but at least one window."""
+    """The mean loss over `windows`, which are evaluated in chunks. A chunk has at most
+    EVALUATED_TOKENS tokens, or is a single window if a window has more."""
     context = windows.shape[1] - 1
     chunks = torch.split(windows, max(1, EVALUATED_TOKENS // context))
     with model.evaluating():

@@ -52,7 +52,7 @@ class TrainingData(Protocol):
         ...
 
     def ends_run(self, curve: Sequence[Measurement], evaluation: Mapping[str, float]) -> bool:
-        """True if the run ends with this evaluation. `curve` has the points before it."""
+        """True if the run ends with this evaluation. `curve` has the points before `evaluation`."""
         ...
 
     def summary(self, curve: Sequence[Measurement]) -> dict[str, float]:
@@ -91,12 +91,12 @@ class TextData:
 
 
 class TableData:
-    """Rows of a table, and all that an evaluation on its two parts measures."""
+    """Rows of a table, and all that an evaluation on its training and held-out rows measures."""
 
     def __init__(self, spec: TrialSpec, table: TableSpec) -> None:
         self.spec = spec
         self.table = algorithmic.open_table(table)
-        self.gradients: dict[str, float] = {}  # metrics of the last step before an evaluation
+        self.gradients: dict[str, float] = {}  # their metrics at the last evaluated step
 
     @property
     def evaluated_windows(self) -> int:
@@ -123,7 +123,7 @@ class TableData:
         return is_settled(curve, evaluation, horizon.sustained_evaluations)
 
     def summary(self, curve: Sequence[Measurement]) -> dict[str, float]:
-        """The milestones of the run."""
+        """The milestones of the run, such as the evaluation at which it memorised the rows."""
         return as_metrics(milestones_of(curve, self.spec.horizon.sustained_evaluations or 1))
 
 

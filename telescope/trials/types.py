@@ -38,8 +38,8 @@ WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "cons
 
 
 class Inconsistent(ValueError):
-    """The error of a specification whose fields contradict each other. The fields of its `problems`
-    are relative to the specification."""
+    """The error of a specification whose fields contradict each other. The paths of the fields
+    in its `problems` are relative to the specification."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(f"{problem.field}: {problem.message}" for problem in problems))
@@ -66,7 +66,7 @@ def _sorted_pairs(mapping: Any) -> Any:
 
 
 def pairs_with(value_type: Any) -> tuple[Any, ...]:
-    """Annotations for a field with patterns of names and their values. In JSON and YAML, the field
+    """Annotations for a field that gives values to patterns of names. In JSON and YAML, the field
     is a mapping from patterns to values of `value_type`. In a specification, it is a tuple of
     sorted pairs."""
     schema = {"type": "object", "additionalProperties": TypeAdapter(value_type).json_schema()}

@@ -7,8 +7,8 @@ trial should end early (`StopScheduler`). It also tells a callback what has happ
 
 The first trial of an experiment is the *warm-up*. It trains nothing: it starts a worker and reports
 the worker's numerics, a string that names the version of torch, the device, and the revision of
-telescope's arithmetic. All other trials are assignments from a desk (`workers.desk`), which passes
-their events on to the coordinator.
+telescope's arithmetic. All other trials are assignments (attempts to run a trial) from a desk
+(`workers.desk`), which passes their events on to the coordinator.
 """
 
 import time
@@ -71,8 +71,8 @@ class Flights:
     def of(self, trial_id: int) -> Flight | None:
         """Return the latest flight of a trial, or None if Tune does not hold the trial.
 
-        A trial may have several flights, since Tune holds a failed attempt until the error of its
-        worker arrives. The next attempt may begin before that.
+        A trial may have several flights: Tune holds a failed attempt until the error of the
+        attempt's worker arrives, and the next attempt may begin before that.
         """
         flights = [flight for flight in self._held.values() if flight.trial_id == trial_id]
         return flights[-1] if flights else None
@@ -137,7 +137,7 @@ class DeskSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the document of the next trial, or FINISHED once the experiment should end.
 
-        If Tune holds no trial, wait for an assignment, since Tune itself would sleep for a second.
+        If Tune holds no trial, wait for an assignment: otherwise, Tune would sleep for a second.
         If Tune holds a trial, do not wait, and return None if no assignment is queued. Also return
         None during the warm-up.
         """
@@ -244,8 +244,8 @@ class EventReporter(Callback):  # type: ignore[misc]
     def on_trial_error(self, trial: Any, **info: Any) -> None:
         """Emit `Failed` or `Stopped` for a trial whose worker died.
 
-        The desk drops this event if the trial has already emitted `Failed`. For the warm-up, report
-        that a worker could not start instead.
+        The desk drops this event if the trial has already emitted `Failed`. For the warm-up, emit
+        no event, but report that a worker could not start.
         """
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)

@@ -161,7 +161,7 @@ def negotiated_table(
 
 
 def require_tables(row: JobRow) -> None:
-    """Raise InvalidInput if jobs of this kind have no tables."""
+    """Raise InvalidInput if the job is of a kind that has no tables."""
     if row.kind not in analysed_kinds():
         kinds = ", ".join(analysed_kinds())
         message = f"is a job of kind {row.kind}; name a job of kind {kinds}, which has these tables"

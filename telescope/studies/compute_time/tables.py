@@ -1,9 +1,10 @@
-"""The rows of the answer to a target loss, from the tokens that runs needed to reach the loss.
+"""The rows of the tables for a target loss, from the tokens that runs needed to reach the loss.
 
 A run is *censored* if it ended before it reached the loss, without diverging. A run is *early* if
-its loss was low enough at its first point already. Both give a bound instead of an estimate. A
-batch is *settled* if at least one of its runs reached the loss and none is censored or early. A row
-*dominates* another row if it is better in one quantity and at least as good in the other.
+its loss was low enough at its first point already. Censored and early runs give a bound instead of
+an estimate. A batch is *settled* if at least one of its runs reached the loss and none is censored
+or early. Rows are compared in two quantities, such as devices and hours: a row *dominates* another
+row if it is better in one of them and at least as good in the other.
 """
 
 import itertools
@@ -34,8 +35,9 @@ def frontier_rows(
     devices: Devices, batches: Sequence[BatchProgress], readings: Readings
 ) -> list[FrontierRow]:
     """An optimizer's hours to the loss at each batch whose step time is known, on each device count
-    that divides the number of sequences in the batch. `on_frontier` is true for the estimates that
-    no other estimate dominates in devices and hours; it is false for bounds."""
+    that divides the number of sequences in the batch. `on_frontier` is true for a row with an
+    estimate that no other estimate dominates in devices and hours; it is false for a row with a
+    bound."""
     by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[FrontierRow]()
     for reading in tokens_at(readings):
         batch = by_size[int(reading.batch_tokens)]
@@ -162,9 +164,9 @@ def ratio_row(first: BatchProgress, second: BatchProgress, tokens: RatioAt) -> R
 def trend_start(first: Readings, second: Readings) -> float:
     """The batch size from which on the trend of the token ratio is fitted.
 
-    It is the larger of the optimizers' critical batches that could be fitted. If none could be
-    fitted, it is the median of the first optimizer's batches. A fitted critical batch is inf if the
-    tokens do not rise within the settled batches; there is then no trend.
+    It is the larger of the two optimizers' critical batches, as far as they could be fitted. If
+    none could be fitted, it is the median of the first optimizer's batches. A fitted critical batch
+    is inf if the tokens do not rise within the settled batches; there is then no trend.
     """
     batches = [critical_batch(first), critical_batch(second)]
     fitted = [batch for batch in batches if batch is not None]

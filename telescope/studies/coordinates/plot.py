@@ -1,13 +1,14 @@
 """The picture of a coordinate check.
 
 The check trains models of several widths for a few steps and compares the changes in each layer
-across widths. The picture has a row for each report. The left panel shows the change of each
-layer's output. The right panel shows the part of this change that is due to the layer's own update.
+across widths. The picture has a row with two panels for each report. The left panel shows the
+change of each layer's output. The right panel shows the part of this change that is due to the
+layer's own update.
 
-Each layer has a line: log2 of the RMS change after the check's steps against width, as a mean over
-seeds. The value at the narrowest width is subtracted, so that all lines begin at zero and slopes
-can be compared. The shaded wedge shows the gate, the largest slopes that pass. In each panel, the
-steepest failing layers are named.
+In a panel, each layer has a line. The line shows log2 of the RMS change after the check's steps, as
+a mean over seeds, against width. The value at the narrowest width is subtracted, so that all lines
+begin at zero and slopes can be compared. The shaded wedge shows the gate, the largest slopes that
+pass. In each panel, the steepest failing layers are named.
 """
 
 import math
@@ -24,7 +25,7 @@ with extra("plots"):
 
 PARTS = {"moved": "change of the outputs", "own": "change by a layer's own update"}
 OTHER_COLOUR = "#2a788e"  # colour of layers that do not fail
-MOST_NAMED = 6  # most failing layers that a panel names
+MOST_NAMED = 6  # largest number of failing layers that a panel names
 LINE_HEIGHT = 0.035  # height of a name, as a share of the axis
 
 

@@ -1,7 +1,8 @@
 """The pictures of a grokking study.
 
-`draw` makes one picture of all cells. A *cell* is a task and a softmax. Each cell has a row with
-two panels, and a panel on the right compares the cells:
+`draw` makes one picture of all cells. A *cell* is a task and a softmax. A run has generalised once
+its accuracy on the held-out rows is at least 95 % at several evaluations in a row. Each cell has a
+row with two panels, and a panel on the right compares the cells:
 
 - The left panel shows survival curves: the share of runs that have not yet generalised, against
   steps, with 90 % intervals. A tick at the end of a curve marks that some runs never generalised.
@@ -10,11 +11,11 @@ two panels, and a panel on the right compares the cells:
 - The right panel shows AdamW's mean time divided by Muon's, per cell, with 90 % intervals: in
   steps, FLOPs and seconds. To the right of the line at 1, Muon is faster.
 
-`draw_ratios` makes a picture of that panel alone. `draw_run` makes a picture of one run:
+`draw_ratios` makes a picture of the right panel alone. `draw_run` makes a picture of one run:
 accuracies, losses, norms and the largest logit.
 
 Most colours are from the palette of Okabe and Ito, which suits colour-blind readers. Optimizers and
-units also differ in their markers, and some lines of `draw_run` in their style.
+units also differ in their markers, and some lines of `draw_run` differ in their line style.
 """
 
 from collections.abc import Sequence
@@ -149,7 +150,7 @@ def draw_strip(axes: Axes, cell: CellRow, runs: Sequence[RunRow]) -> None:
 
 
 def shown_steps(run: RunRow, cell: CellRow) -> float:
-    """The place of a run on the axis of steps: its budget if it never generalised."""
+    """The place of a run on the axis of steps: the cell's budget if the run never generalised."""
     return float(cell.budget_steps if run.sustained_steps is None else run.sustained_steps)
 
 
@@ -224,7 +225,7 @@ RUN_PANELS: dict[str, dict[str, tuple[str, str, str]]] = {
         "largest_logit": ("largest logit", "#0072b2", "-"),
     },
 }
-"""The panels of `draw_run`: for each metric its label, colour and kind of line."""
+"""The panels of `draw_run`: the label, the colour and the line style of each metric."""
 
 
 def set_style(axes: Axes, title: str, x_label: str, y_label: str) -> None:

@@ -1,7 +1,7 @@
 """The texts of a grokking study's reasons.
 
-Parts: `cell_words` and `words`, the reasons for a cell's and the study's verdict · `edge_words` ·
-`verdict_words`.
+Parts: `cell_words`, the reason for a cell's verdict · `words`, the reason for the study's verdict ·
+`edge_words`, the end of the tried values at which a search ended · `verdict_words`, a verdict.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def cell_title(cell: CellName) -> str:
 
 
 def edge_words(edge: AxisEdge) -> str:
-    """An edge at which a search ended."""
+    """The end of the tried values at which a search ended."""
     end = "lowest" if edge.side == "low" else "highest"
     axis = AXIS_TITLES[edge.axis]
     return f"{OPTIMIZER_TITLES[edge.optimizer]}'s best {axis}, {edge.value:.3g}, is the {end} tried"
@@ -67,7 +67,8 @@ def cell_words(reason: CellReason) -> str:
             return "a single optimizer was run; name both to compare them"
         case Unbracketed(edges=edges):
             found = "; ".join(map(edge_words, edges))
-            return f"{found}; widen the grid, or extend it: tuning.extensions, tuning.lr.extend"
+            extend = "raise tuning.extensions (for lr, also set tuning.lr.extend: true)"
+            return f"{found}; widen the grid, or let it be extended further: {extend}"
         case NoneGeneralised(epochs=epochs):
             return f"no run of either optimizer generalised within {epochs} epochs"
         case Told():
@@ -99,10 +100,11 @@ def seeds_words(reason: NotTold) -> str:
         seeds = "1 seed" if reason.pairs == 1 else f"{reason.pairs} seeds"
         limit = f"with {seeds} the test cannot give p below {reason.smallest_p:.2g}; "
     if reason.pairs == 1:
-        return f"{limit}add seeds: a single one does not show how much times vary"
+        return f"{limit}add seeds: one seed does not show how much the times vary between seeds"
     if reason.pairs_needed is None:
-        return f"{limit}not even 1000 seeds would be likely to tell so small a difference"
-    return f"{limit}{reason.pairs_needed} seeds have an even chance to tell such a difference"
+        return f"{limit}even with 1000 seeds, so small a difference is unlikely to be significant"
+    seeds = f"with {reason.pairs_needed} seeds"
+    return f"{limit}{seeds}, such a difference would have an even chance to be significant"
 
 
 def words(reason: Reason) -> str:

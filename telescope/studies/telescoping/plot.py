@@ -11,10 +11,10 @@ sweep is drawn as one ladder.
 If the study compares architectures or data, a row above shows all ladders together. Its left side
 shows the optimal learning rate against width, and its right side the lowest loss.
 
-Losses are averaged over seeds, after each seed's offset from the first seed is removed. A line
-joins the averages at one weight decay: the weight decay that was tried with the most learning
-rates. Faint dots show the averages at all weight decays. Marks at the top edge show diverged runs,
-and losses that are far above the lowest loss of every width.
+Before losses are averaged over seeds, the offset of each seed's losses from those of the first seed
+is removed. A line joins the averages at one weight decay: the weight decay that was tried with the
+most learning rates. Faint dots show the averages at all weight decays. Marks at the top edge show
+diverged runs, and losses that are far above the lowest loss of every width.
 
 `draw` writes the file; `plot_data` defines the data that it draws.
 """
@@ -71,8 +71,8 @@ def draw(
 
 
 def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], over: Over) -> None:
-    """Draw the optima of all ladders, and their lowest losses, against width. Each ladder has its
-    own colour.
+    """Draw the optima of all ladders (left) and their lowest losses (right) against width. Each
+    ladder has its own colour.
     """
     for i, ladder in enumerate(ladders):
         colour = colormaps["tab10"](i % 10)

@@ -152,8 +152,8 @@ def ladder_report(variant: Variant, progress: LadderProgress, ended: Ended | Non
 
 @dataclass(frozen=True)
 class Evidence:
-    """The basis of a ladder's verdict: the fit of the pooled model, the reports on the levels, and
-    the cost.
+    """The basis of a ladder's verdict: the fit of the pooled statistical model, the reports on the
+    levels, and the cost.
     """
 
     fit: Fit | None
@@ -179,8 +179,8 @@ def ladder_conclusion(
     """The conclusion of a ladder.
 
     If the ladder is complete and the runs at the target contradict its learning rate, the verdict
-    becomes unresolved. If these runs also settle the optimum, their optimum replaces the learning
-    rate.
+    becomes unresolved. If these runs also determine the optimum well enough (`settled`), their
+    optimum replaces the ladder's learning rate.
     """
     fit = evidence.fit
     values = target_values(question, progress, fit) if lowest_of(progress.done) else {}
@@ -211,9 +211,9 @@ def rounded(shares: Mapping[AxisName, float]) -> dict[AxisName, float]:
 
 
 def scaling_of(question: Question, levels: Sequence[LevelReport]) -> ScalingFit | None:
-    """The power law in the model's number of parameters, fitted to the loss at each level's
-    optimum. None if a level has no finite loss, if there are fewer than three levels, or if no such
-    law can be fitted.
+    """The power law of the loss in the number of parameters of the trained models, fitted to the
+    loss at each level's optimum. None if a level has no finite loss, if there are fewer than three
+    levels, or if no such law can be fitted.
     """
     sizes = [
         parameters(question.model.at(level.width), question.data.vocab_size, question.data.context)
@@ -264,9 +264,10 @@ def target_values(
 def borders_of(question: Question, progress: LadderProgress, fit: Fit | None) -> tuple[int, ...]:
     """The indices of the axes whose optimum lies at a border of the values tried.
 
-    Under `paper`, these are the axes for which any level reports an edge. Under `robust`, these are
-    the axes whose optimum lies at a border of the values tried at the base width, or outside the
-    corners of the last block (set of runs around the expected optimum) at the widest level.
+    Under `paper`, these are the axes for which any level reports an optimum at a border. Under
+    `robust`, these are the axes whose optimum lies at a border of the values tried at the base
+    width, or outside the corners of the last block (set of runs around the expected optimum) at the
+    widest level.
     """
     ladder = progress.ladder
     if question.schedule == "paper":
@@ -285,7 +286,7 @@ def borders_of(question: Question, progress: LadderProgress, fit: Fit | None) ->
 
 
 def fixed_values(question: Question, progress: LadderProgress) -> dict[AxisName, Hyperparameter]:
-    """Weight decay and, in a Muon run, the AdamW lr ratio, unless the study sweeps them."""
+    """Weight decay and, for Muon, `adamw_lr_ratio`; without those that the study sweeps."""
     swept = {axis.name for axis in progress.ladder.axes}
     values: dict[AxisName, float] = {}
     if not isinstance(question.search.weight_decay, Range):

@@ -1,7 +1,9 @@
-"""The texts of reasons, advice, edges and ends of climbs (`reasons`). No decision depends on them.
+"""The texts of reasons, advice, edges and ends of climbs (`reasons`). No decision depends on these
+texts.
 
 A *ladder* is the search of one optimizer over growing widths. It *climbs* from each width to the
-next. An *edge* is the end of the values tried at which an optimum lies.
+next. An *edge* says on which side of the values tried an optimum lies: at their low end, at their
+high end, or outside the last block. A *block* is a set of runs with one seed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -166,7 +168,7 @@ def contradiction_words(values: Mapping[str, Value]) -> str:
 
 
 def advice_words(remark: Remark | None) -> str:
-    """The text of a piece of advice. The text of a reason ends with it."""
+    """The text of a piece of advice, which ends the text of a reason."""
     assert remark is not None, "reasons with this code have advice"
     values = dict(remark.values)
     match remark.advice:
@@ -204,8 +206,8 @@ def advice_words(remark: Remark | None) -> str:
 
 
 def runs_words(runs: SeedBlocks) -> str:
-    """The text of the runs to add at a width: the number of blocks (sets of runs with one seed),
-    and the approximate values of each hyperparameter in a block, two each.
+    """The text of the runs to add at a width: the number of blocks, and the two approximate values
+    of each hyperparameter in a block.
     """
     grid = ", ".join(
         f"{corners.axis.replace('_', ' ')} about {corners.low:.3g} and {corners.high:.3g}"
@@ -235,9 +237,9 @@ def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
         case ClimbEnd.RULE:
             return f"{stopped}, by paper.edge: fail or paper.nc: stop_when_flat"
         case ClimbEnd.NO_FIT:
-            return f"{stopped}: no model could be fitted there"
+            return f"{stopped}: no statistical model could be fitted there"
         case ClimbEnd.WALL:
-            return f"{stopped}: the optimum of lr lies at a limit of the values allowed, or beyond"
+            return f"{stopped}: the optimum of lr lies at or beyond a limit of the values allowed"
         case ClimbEnd.TOLERANCE:
             likely = (
                 f"{values['octaves']:+.2f} octave ({values['low']:+.2f} to {values['high']:+.2f})"

@@ -5,8 +5,8 @@ becomes a separate question: the same study, with the variant's section in place
 limits on trials and FLOPs are divided equally among the variants.
 
 A job on one variant alone, with the variant's share of the limits, would plan exactly the same
-trials, with the same digests. The *ladders* of a study, each the search of one optimizer over
-growing widths, do not wait for each other.
+trials, with the same digests. A *ladder* is the search of one optimizer over growing widths. The
+ladders of all variants run side by side, and do not wait for each other.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -41,7 +41,7 @@ class Variant:
 
 @lru_cache(maxsize=256)
 def variants(question: Question) -> tuple[Variant, ...]:
-    """The variants of a study. Without `sweep_over`, there is one variant without a name."""
+    """The variants of a study. Without `sweep_over`, there is a single variant, without a name."""
     if question.sweep_over is None:
         return (Variant("", question, {}),)
     entries = question.sweep_over.entries
@@ -54,7 +54,7 @@ def variants(question: Question) -> tuple[Variant, ...]:
 
 
 def with_section(question: Question, entry: NamedModel | NamedData) -> Question:
-    """The question with its `model` or `data` section replaced by the entry's."""
+    """The question with its `model` or `data` section replaced by the section of the entry."""
     changes: dict[str, Any] = {entry.part: entry.replacement}
     return replace(question, **changes)
 
@@ -76,7 +76,7 @@ def share_of(limits: Limits, variants: int) -> Limits:
 
 def variant_of(question: Question, spec: TrialSpec) -> str:
     """The name of the variant that has a run's model and tokens. Empty if the job has no
-    `sweep_over`, or if there is no such variant.
+    `sweep_over`, or if no variant has them.
     """
     matching = (
         variant
@@ -89,7 +89,7 @@ def variant_of(question: Question, spec: TrialSpec) -> str:
 
 
 def builds_at_some_width(model: AnyLadderModel, spec: AnyModel) -> bool:
-    """Whether `spec` is `model` at some width, or its target, which may have another depth."""
+    """Whether `spec` is `model` at some width, or the target of `model`, whose depth may differ."""
     try:
         return spec in (model.at(spec.width), model.target)
     except ValueError:  # the architecture has no such width
@@ -120,7 +120,7 @@ def texts(question: Question) -> dict[str, DataSpec]:
 
 
 def with_texts(question: Question, data_specs: Iterable[DataSpec]) -> Question:
-    """The question with other data. `data_specs` has the order of `texts`."""
+    """The question with other data. `data_specs` is in the order of the values of `texts`."""
     if question.sweep_over is None or question.sweep_over.data is None:
         (data,) = data_specs
         return replace(question, data=data)

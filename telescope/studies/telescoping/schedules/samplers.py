@@ -3,9 +3,9 @@
 A *window* is the range of values that is searched at one width. The sampler `qmc` spreads a
 scrambled Sobol sequence over the window. The samplers `gp` and `tpe` spread the first half of the
 points in the same way, then ask Optuna for batches of up to BATCH points. Each batch starts a new
-Optuna sampler from the sorted runs so far and a seed derived from the request. Repeating a request
-therefore gives the same points. Proposed points are distinct and lie on the planning lattice, the
-multiples of 1/64 octave.
+Optuna sampler from the sorted runs so far and a seed. The seed depends only on the request for
+points (`propose`), so repeating a request gives the same points. Proposed points are distinct and
+lie on the planning lattice, the multiples of 1/64 octave.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ X = tuple[float, ...]  # position of a point on each axis, in octaves
 
 @dataclass(frozen=True)
 class Box:
-    """A window: the lowest and the highest octaves of each axis (swept hyperparameter)."""
+    """A window: the lowest and highest value of each axis (swept hyperparameter), in octaves."""
 
     low: X
     high: X
