@@ -1,4 +1,4 @@
-"""Alembic's environment: the script in which alembic runs the revisions.
+"""Alembic's environment: the script in which alembic runs the revisions (changes of the tables).
 
 The revisions run in the transaction of the connection that `migrations.upgrade` or
 `migrations.downgrade` passes. If alembic generates a new revision, it compares the database with

@@ -1,7 +1,7 @@
 """Execution of trials.
 
-A trial is one training run. The coordinator hands trials to an executor, which trains them on one
-or more workers. In reading order:
+A trial is one training run. The coordinator, which runs jobs, hands trials to an executor. The
+executor trains them on one or more workers. In reading order:
 
 - `interface`: the contract of every executor
 - `desk`: the queues of assignments and events in an executor

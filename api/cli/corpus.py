@@ -1,9 +1,9 @@
 """The commands about corpora, the texts that models are trained on.
 
 `telescope corpus add` registers a file or folder under a name. `telescope corpus list` lists the
-names that jobs can use: those of the built-in corpora, and the registered names. The registered
+names that jobs can use: the names of the built-in corpora, and the registered names. The registered
 names are stored in the folder TELESCOPE_HOME. A service, or a run of `telescope run`, knows only
-those in its own TELESCOPE_HOME.
+the built-in corpora and the names that are registered in its own TELESCOPE_HOME.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from api.cli.options import AsJson
 from api.cli.output import console, json_value, show_json
 
 corpora = typer.Typer(
-    help="Manage the corpora (training texts) of this machine. A job names one in data.corpus.",
+    help="Manage this machine's corpora (training texts). A job names its corpus in data.corpus.",
     no_args_is_help=True,
 )
 
@@ -28,8 +28,8 @@ def corpus_add(
         Path,
         typer.Argument(
             help=(
-                "File or folder of plain text, .jsonl, .jsonl.gz, .jsonl.zst or .parquet files, or "
-                "of token ids in .bin files."
+                "A file, or a folder of files. Formats: plain text, .jsonl, .jsonl.gz, .jsonl.zst, "
+                ".parquet, and .bin (token ids)."
             )
         ),
     ],

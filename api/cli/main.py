@@ -3,8 +3,8 @@
 This module defines the commands about jobs. `run`, and `preview` without a URL, work without a
 service. The other commands of this module send requests to a service. The commands that start the
 processes of a service, and `migrate`, are in `api.cli.service`. Every other command is in a module
-of the same name. With `--json`, standard output is one JSON document, even after a failure. Only if
-a plot fails after the result has been printed, the error follows as a second document.
+of the same name. With `--json`, standard output is one JSON document, even after a failure. There
+is one exception: if a plot fails after the result was printed, a second document states the error.
 
 The exit status is one of these:
 

@@ -6,13 +6,15 @@ The coordinator is the only process that writes trials and curves. Its loop repe
     poll jobs and verbs -> wait for events -> record the events -> dispatch trials -> plan trials
     -> dispatch the new trials
 
-To poll is to read jobs and verbs from the database. A verb is a request of a user on a job, such as
-cancel. To plan is to insert the trials that a job's study needs next. To dispatch is to hand trials
-to the executor, which trains them on workers and reports events (`workers.interface`).
+To poll is to read jobs and verbs from the database. A verb is a user's request to change the state
+of a job, such as cancel. To plan is to insert the trials that a job's study needs next. To dispatch
+is to hand trials to the executor, which trains them on workers and reports events
+(`workers.interface`).
 
-The loop dispatches trials before it plans, and before workers are free. A worker that ends a trial
-therefore usually finds the next trial already queued, and waits neither for a transaction nor for a
-plan. Within a job, the pending trial with the most planned FLOPs goes first.
+The loop dispatches trials before it plans, and queues trials at the executor before workers are
+free for them. A worker that ends a trial therefore usually finds the next trial already queued, and
+waits neither for a transaction nor for a plan. Within a job, the pending trial with the most
+planned FLOPs goes first.
 
 The state of the loop may be lost at any moment. A new coordinator then reads the database, resumes
 interrupted trials from their checkpoints, and plans every study again. This is safe because a
@@ -135,7 +137,7 @@ class Coordinator:
         self._stale |= {job_id for job_id, job in running.items() if out_of_time(job)}
         self._jobs = running
         if self._dispatcher.waiting_for:
-            self._record.set_waiting(self._dispatcher.waiting_for)  # so that new jobs state it too
+            self._record.set_waiting(self._dispatcher.waiting_for)  # also in new jobs
 
     def _dispatch(self) -> None:
         self._dispatcher.dispatch(self._jobs)
@@ -153,7 +155,7 @@ class Coordinator:
             self._dispatcher.delete_checkpoints(ended.job)
 
     def _advance(self, job: JobRow) -> None:
-        """Plan a job until no more trials are reused. An exception in its study fails the job."""
+        """Plan a job until a plan reuses no trials. If the study raises an error, the job fails."""
         try:
             while self._plan(job):
                 pass
@@ -167,7 +169,7 @@ class Coordinator:
             self._end_job(job, End(JobState.FAILED, reason))
 
     def _plan(self, job: JobRow) -> bool:
-        """Plan a job once. Return True if trials were reused, so that it must be planned again."""
+        """Plan a job once. Return True if trials of other jobs were reused: then plan again."""
         outcome = self._planner.plan(job, self._dispatcher.numerics, self._dispatcher.held)
         if outcome.end:
             self._end_job(job, outcome.end)

@@ -7,7 +7,7 @@ database. All routes follow the same rules:
   counts as 1000.
 - The response to a GET of a job or of its result carries an ETag. If a client repeats the request
   with this ETag in If-None-Match and nothing has changed, the response has status 304 and costs one
-  query.
+  query to the database.
 - Verbs are the requests that change a job's state, such as `:cancel`. If the job already has, or
   will soon have, the state to which the verb leads, the verb changes nothing and is no error.
 - Exceptions become problem+json documents (`api.http.errors`).

@@ -51,7 +51,7 @@ def is_source_path(field: str, source: str) -> bool:
 def name_remedy(field: str) -> str:
     """Return the end of the message about a path: the names that may be given instead.
 
-    It is empty for a table, which has no name.
+    The text is empty for a table, since a table from a file can only be given by its path.
     """
     match field:
         case "corpus":

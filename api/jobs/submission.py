@@ -5,11 +5,11 @@
    machine may name any.
 2. The corpora of the study are opened, tokenised and hashed. The tables of a grokking study are
    built and hashed.
-3. If the study names other jobs, hyperparameters are taken from their results.
+3. If the study names other jobs, hyperparameters are taken from the results of these jobs.
 4. The job is stored.
 
 Jobs that are submitted or cloned over HTTP take all steps, and so do the jobs of `telescope run`.
-Previews and `telescope coordinates` take the first two (`opened`).
+Previews and `telescope coordinates` take the first two steps (`opened`).
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class Submission:
     # False if the document contains only paths that were accepted with an earlier job.
     may_name_new_paths: bool = True
     idempotency_key: str | None = None
-    # The request that a later request with the same key must repeat; None if it is the document.
+    # What a later request with the same key must equal; None if that is `document`.
     keyed_request: Any = None
 
     @property

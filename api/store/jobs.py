@@ -47,8 +47,8 @@ class IdempotencyMismatch(Conflict):
 class JobTable(Database):
     """Reads and writes of jobs.
 
-    Each method is one transaction. Only `create_job` needs a second transaction, if the idempotency
-    key was used before.
+    Each method is one transaction, with one exception: if the idempotency key was used before,
+    `create_job` needs a second transaction.
     """
 
     def create_job(

@@ -6,10 +6,11 @@ the cost of reaching one target loss:
 - `batch_table`: the tokens and steps that each optimizer needs (sentences: `batch_words`)
 - `ratio_table`: AdamW's tokens divided by Muon's tokens (sentences: `ratio_words`)
 
-A *censored* run ended above the loss without diverging, so its tokens are a lower bound. An *early*
-run was below the loss at its first measurement, so its tokens are an upper bound. A number that is
-computed from censored or early runs is only a bound, too. If it is computed from both, it is not
-even a bound.
+Below, "the loss" is this target loss. A *censored* run ended above the loss without diverging, so
+its tokens are a lower bound. An *early* run was below the loss at its first measurement, so its
+tokens are an upper bound. If some runs of a row of `batch_table` are censored, the tokens and steps
+of this row are lower bounds; if some runs are early, they are upper bounds. If the row has runs of
+both kinds, its tokens and steps are not even bounds.
 """
 
 from rich.table import Table
@@ -95,9 +96,9 @@ def _outcomes(row: BatchRow) -> str:
 def batch_words(answer: BatchAnswer) -> list[str]:
     """Return sentences on the token-optimal batch and the critical batches of each optimizer.
 
-    The token-optimal batch is the largest batch that needs at most 2 % more tokens than the fewest.
-    Beyond the critical batch, the tokens to the loss rise. Two forms of curve are fitted to the
-    tokens, and each form gives a critical batch.
+    The token-optimal batch is the largest batch at which the tokens to the loss are at most 2 %
+    above their minimum. Beyond the critical batch, the tokens to the loss rise. Two forms of curve
+    are fitted to the tokens, and each form gives a critical batch.
     """
     return [sentence for summary in answer.optimizers for sentence in _summary(summary)]
 
@@ -105,7 +106,7 @@ def batch_words(answer: BatchAnswer) -> list[str]:
 def _summary(summary: BatchSummary) -> list[str]:
     name = OPTIMIZER_TITLES[summary.optimizer]
     if not summary.critical:
-        settled = "at which a run crosses the loss, and all others cross the loss or diverge"
+        settled = "at which a run crosses the loss, and every other run crosses it or diverges"
         needed = f"a fit needs at least three batches {settled}"
         return [f"{name}: no critical batch; {needed}."]
     batch = _batch(summary.token_optimal_batch)
@@ -138,8 +139,9 @@ def _critical(critical: CriticalBatch) -> str:
 def ratio_table(answer: RatioAnswer) -> Table:
     """Return the table of the ratio of AdamW's tokens to Muon's, with one row per batch.
 
-    The column `in tokens` is this ratio. The columns `in FLOP` and `in hours` are the same ratio of
-    FLOPs and of hours. The column `tokens saved` is AdamW's tokens minus Muon's.
+    The column `in tokens` is this ratio. The columns `in FLOP` and `in hours` are the
+    corresponding ratios of FLOPs and of hours. The column `tokens saved` is AdamW's tokens minus
+    Muon's.
     """
     output = empty_table(
         "batch",
@@ -180,8 +182,8 @@ def ratio_words(answer: RatioAnswer) -> list[str]:
         return [f"{answer.note[:1].upper()}{answer.note[1:]}."]
     if answer.trend is None or answer.trend_from_batch_tokens is None:
         return [
-            "No trend is known. A trend needs at least two batches with pairs of runs, none below "
-            "the larger critical batch or, if no critical batch is known, below the median batch."
+            "No trend is known. A trend needs pairs of runs at two or more batches that are at or "
+            "above the larger critical batch (if none is known: at or above the median batch)."
         ]
     start = short_amount(answer.trend_from_batch_tokens)
     since = f"From a batch of {start} tokens on, the ratio {TRENDS[answer.trend]}"

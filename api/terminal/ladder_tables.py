@@ -20,7 +20,7 @@ from telescope.trials.types import OPTIMIZER_TITLES
 STATUSES = {
     "swept": "best of the values tried, without a fit",
     "fixed": "given, not tuned",
-    "flat": "flat: each value in the interval costs at most 0.2 % of the loss, or a run's noise",
+    "flat": "flat: over the interval, loss rises by at most 0.2 %, or by a run's noise if larger",
 }
 
 
@@ -76,7 +76,8 @@ def level_table(ladder: LadderReport | Judgement) -> Table:
     """Return the table of the trials and the optimum at each width, with one row per width.
 
     The column `noise` is the standard deviation of the loss between seeds, in % of the loss. The
-    column `edge` names the ends of the tried ranges at which the optimum lies, if there are any.
+    column `edge` names the ends of the tried ranges at which the optimum lies. It is empty if the
+    optimum lies at no end.
     """
     other_axes = [name for name in ladder.levels[0].window if name != "lr"]
     table = empty_table(

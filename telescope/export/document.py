@@ -2,9 +2,9 @@
 
 `json_text` writes an `ExportDocument`. The document contains the settings of each parameter group
 and, in a Muon run, of each matrix that Muon trains. It also contains the learning-rate schedule,
-the run's length, the model, and the source of all numbers. The settings of groups and matrices are
-for the target width and need no further scaling. In contrast, `optimizer_options` and `provenance`
-contain base values, such as the base learning rate, which are not scaled to a width.
+the length of the run, the model, and the source of all numbers. The settings of groups and matrices
+are for the target width and need no further scaling. In contrast, `optimizer_options` and
+`provenance` contain base values, such as the base learning rate, which are not scaled to a width.
 """
 
 from collections import Counter
@@ -92,10 +92,10 @@ class TrainedWidth:
     diverged: int
     seeds: tuple[int, ...]
     optimum: dict[str, float]  # base values of hyperparameters; empty if all trials diverged
-    # lowest loss of a combination of hyperparameters, averaged over its seeds; None if each
-    # combination has a trial that diverged
+    # lowest of the losses of all combinations of hyperparameters, each a mean over seeds; None if
+    # each combination has a trial that diverged
     best_loss: float | None
-    fitted_loss: float | None  # loss at the fit's optimum; None if no trial here entered the fit
+    fitted_loss: float | None  # loss at the fit's optimum; None if the fit has no trial here
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def json_text(run: FinalRun) -> str:
 
 
 def export_document(run: FinalRun) -> ExportDocument:
-    """The document for the run that is exported."""
+    """The document that describes the exported run."""
     spec = run.spec
     return ExportDocument(
         format="telescope-export/1",

@@ -1,5 +1,5 @@
-"""The constants of an exported file, above all an answer's parameter groups for torch.optim.Muon
-and AdamW.
+"""The constants of an exported Python file. Most of them are the parameter groups of an answer, for
+torch.optim.Muon and AdamW.
 
 torch.optim.Muon (torch 2.13) multiplies the update, but not the weight decay, by a factor t that
 depends on the shape of the matrix. If the argument adjust_lr_fn is `original`, t is
@@ -11,8 +11,8 @@ Muon group of the file has
     weight_decay = telescope's weight_decay x t / s, so that lr x weight_decay equals telescope's
     scaled_lr x weight_decay.
 
-The ratio s / t depends on the shape of the matrix. So a Muon group of the answer is split into
-groups of the file, one for each ratio.
+The ratio s / t depends on the shape of the matrix. So each Muon group of the answer becomes one or
+more groups of the file, one for each ratio.
 """
 
 import math

@@ -59,9 +59,9 @@ PRODUCTS: Mapping[Any, tuple[Operand, ...]] = {
     aten._grouped_mm: (Operand(1, (1,), (0,)),),
 }
 CONVOLUTIONS = {aten.convolution, aten._convolution, aten.convolution_overrideable}
-# Operations that look up entries of a table, and the dimension in which they do so. For
-# index_select, an argument gives the dimension. aten.index is a lookup, too: in every dimension for
-# which it receives an index.
+# Operations that look up entries of a table, and the dimension in which they do so. index_select
+# receives the dimension as an argument, so the value here is not used. aten.index is a lookup, too,
+# in every dimension for which it receives an index.
 LOOKUPS = {aten.embedding: 0, aten.index_select: 0}
 COPIES = {aten.clone, aten._to_copy, aten.contiguous, aten.copy, aten._unsafe_view, aten.to}
 
@@ -69,8 +69,8 @@ COPIES = {aten.clone, aten._to_copy, aten.contiguous, aten.copy, aten._unsafe_vi
 @dataclass
 class Trace:
     """A tensor that holds the values of the parameter `name`: the parameter itself, or a copy of
-    it. `dimensions` holds the stride and the size of each dimension of the tensor, and the
-    dimensions of the parameter that this dimension covers."""
+    it. For each dimension of the tensor, `dimensions` holds the stride, the size, and the
+    dimensions of the parameter that this dimension of the tensor covers."""
 
     name: str
     tensor: Tensor  # a reference, so that no other tensor gets this memory
@@ -124,9 +124,9 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
     def _uses_in(
         self, operation: Any, args: tuple[Any, ...], results: set[int]
     ) -> Iterator[tuple[str, Use]]:
-        """Yields (parameter name, use) for each tensor that is a parameter, a view of one or a copy
-        of one, in the positional arguments and in lists among them. An operation that only makes a
-        view is not a use."""
+        """Yields (parameter name, use) for each tensor that is a parameter, or a view or a copy of
+        a parameter. The tensor may be a positional argument, or in a list that is a positional
+        argument. An operation that only makes a view is not a use."""
         module = self.path[-1] if self.path else ""
         operands = {operand.argument: operand for operand in self._operands(operation, args)}
         for number, argument in enumerate(args):
@@ -160,9 +160,9 @@ class UseRecorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch 
         return self._traces.get(storage(argument)) if isinstance(argument, Tensor) else None
 
     def _trace_copy(self, x: Any, copy: Any) -> None:
-        """Record that `copy` holds the values of a parameter, if `x` is a parameter, or a view or a
-        copy of one, and has the same shape as `copy`. Both cover the same dimensions of the
-        parameter."""
+        """If `x` is a parameter, or a view or a copy of a parameter, and `copy` has the shape of
+        `x`, record that `copy` holds values of this parameter. Each dimension of `copy` covers the
+        same dimensions of the parameter as the same dimension of `x`."""
         trace = self._trace(x)
         if trace is None or not isinstance(copy, Tensor):
             return

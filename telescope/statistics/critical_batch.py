@@ -22,18 +22,20 @@ the largest settled batch size, B_tok is inf.
 
 Intervals are profile likelihood intervals. Parameters are accepted if their squared error exceeds
 the least squared error by at most variance x t^2, where t is the Student t quantile. The interval
-of a quantity covers its values at all accepted parameters. The variance is estimated from the
-differences between seeds and from the misfit of the form together. The misfit can be larger than
-the differences between seeds explain, if the form does not hold or if some batch sizes are tuned
-less well. In that case, the variance is estimated from the misfit alone, with one observation per
+of a quantity covers its values at all accepted parameters. The variance is usually estimated from
+two sources together: the differences between seeds, and the misfit, which is the squared error that
+the fitted form leaves in the mean log T of the batch sizes. If the form does not hold, or if some
+batch sizes are tuned less well, the misfit can be larger than the differences between seeds
+explain. In that case, the variance is estimated from the misfit alone, with one observation per
 batch size.
 
 If the interval of B* reaches the smallest settled batch size, it extends to 0. If it reaches the
-largest, it extends to inf. The interval of B_crit does so only if it reaches BEYOND doublings below
-the smallest or above the largest settled batch size.
+largest, it extends to inf. The interval of B_crit extends to 0 only if it reaches BEYOND doublings
+below the smallest settled batch size, and to inf only if it reaches BEYOND doublings above the
+largest.
 
 Parts: `Observations`, the input of the fits · `piecewise`, the fit of the piecewise form ·
-`critical_batch`, B* alone · `smooth`, the fit of the smooth form.
+`critical_batch`, B* without an interval · `smooth`, the fit of the smooth form.
 """
 
 import math
@@ -46,7 +48,7 @@ from telescope.statistics.batch_readings import Pooled, Readings, exponential, h
 from telescope.statistics.estimates import Array, Estimate
 
 TOLERANCE = 0.02  # share of T_min by which the tokens at B_tok may exceed T_min
-FEWEST_BATCHES = 3  # fewest settled batch sizes of a fit; the piecewise form has 3 parameters
+FEWEST_BATCHES = 3  # settled batch sizes that a fit needs; the piecewise form has 3 parameters
 PER_OCTAVE = 1024  # number of candidates for a critical batch per doubling of the batch size
 DOUBTFUL = 0.1  # p-value below which a misfit is larger than differences between seeds explain
 BEYOND = 10  # B_crit may lie up to this many doublings outside the settled batch sizes
@@ -75,8 +77,8 @@ class Observations:
         return replace(self, x=x, y=y, runs=runs)
 
     def centred(self, values: Array) -> Array:
-        """The values [..., batch] minus their mean, in which each batch size has its number of runs
-        as weight."""
+        """The values [..., batch] minus their weighted mean. The weight of a batch size is its
+        number of runs."""
         result: Array = values - (values @ self.runs / self.runs.sum())[..., None]
         return result
 
@@ -108,7 +110,7 @@ def candidates_between(low: float, high: float) -> Array:
 
 @dataclass(frozen=True)
 class Form:
-    """What a fitted form of T(B) gives."""
+    """The results of a fit that both forms of T(B) have."""
 
     critical_batch: Estimate
     fewest_tokens: float  # T_min

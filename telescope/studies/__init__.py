@@ -20,11 +20,11 @@ Three rules make sure that the same trials always give the same plan:
 workers. A test asserts that both loops give the same report. Each kind of study is a package in
 this folder, listed in `telescope.studies.registry`.
 
-In reading order: `kind`, the interface of every kind · `endings`, reasons that kinds share ·
-`ranges`, the type of hyperparameter ranges in documents · `problems`, pydantic's errors as problems
-· `coordinates`, a test of a parametrisation · `forecast`, parts of cost forecasts · `style`,
-colours of pictures · `telescoping`, `compute_time` and `grokking`, the kinds · `registry`, the list
-of kinds.
+In reading order: `kind`, the interface of every kind · `endings`, the reasons why a study of any
+kind has no answer · `ranges`, the type of hyperparameter ranges in documents · `problems`, which
+turns pydantic's errors into telescope's problems · `coordinates`, a test of a parametrisation ·
+`forecast`, parts of cost forecasts · `style`, colours of pictures · `telescoping`, `compute_time`
+and `grokking`, the kinds · `registry`, the list of kinds.
 """
 
 from collections.abc import Callable, Iterable

@@ -7,8 +7,9 @@ add a kind, write a package with a `Kind`, and add the kind to `telescope.studie
 
 A *ladder* is a part of a study: the runs with one optimizer, model and data set. A ladder may have
 several *levels*, one for each width that is trained. A study plans in *stages*: sets of trials that
-are planned together. A *variant* is one of several models or data sets that a study compares,
-or a cell of a grokking study: a task with a softmax.
+are planned together. A trial is *terminal* if it was completed, has failed or was stopped. A
+*variant* is one of several models or data sets that a study compares, or a cell of a grokking
+study: a task with a softmax.
 
 Parts: `Plan`, the trials to train, each with its `Label` · `Ended`, the premature end of a study ·
 `CheckedLadder` · `Question` and `Report`, the fields that all kinds share · `Kind` · `Study`.
@@ -48,7 +49,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of the current stages that are not completed."""
+    """The trials of the current stages, except those that are completed."""
 
     trials: tuple[Planned, ...]
     done: bool  # true if the study needs no more trials
@@ -96,8 +97,8 @@ class Ended:
 
 @dataclass(frozen=True)
 class CheckedLadder:
-    """A ladder of a study, and the design of its coordinate check: a few steps at several widths,
-    which show whether updates keep their size as width grows."""
+    """A ladder of a study, and the design of the ladder's coordinate check. The check trains for a
+    few steps at several widths, to show whether updates keep their size as width grows."""
 
     optimizer: str
     variant: str
@@ -209,7 +210,7 @@ class Kind(Generic[Q, R, P]):
     report: type[R]
     preview: type[P]
     problems: Callable[[Q], Iterable[Problem]]
-    """The problems of a question, each with a field and a remedy; none if it can be answered."""
+    """The problems of a question, each with a field and a remedy; none if a study can answer it."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
     """Plan the next trials from the study's terminal trials, in any order. A plan that is not
     `done` has trials."""
@@ -240,8 +241,8 @@ class Kind(Generic[Q, R, P]):
     with_texts: Callable[[Q, Sequence[Any]], Q] = with_single_text
     """The question with other data, given in the order of `texts`."""
     with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_user_models
-    """The question with each model replaced by the result of a function of the model and the
-    model's field in the document."""
+    """Return the question with its models replaced. The second argument is a function that takes a
+    model and the model's field in the document, and returns the replacement."""
     variant_of: Callable[[Q, TrialSpec], str] = no_variant
     """The name of the variant that a trial belongs to. This function is needed for stored trials
     whose label does not state the variant."""
@@ -256,7 +257,7 @@ class Kind(Generic[Q, R, P]):
     """Translate problems of an expanded document to problems of the user's document."""
 
     def check(self, question: Q) -> Q:
-        """Return the question unchanged. Raises InvalidInput with its `problems`, if it has any."""
+        """Return the question unchanged. Raises InvalidInput if it has `problems`."""
         if problems := tuple(self.problems(question)):
             raise InvalidInput.because(problems)
         return question

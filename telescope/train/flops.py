@@ -17,14 +17,14 @@ To compare these numbers with torch's counter on a CPU, switch off fused attenti
 counter omits.
 
 All work of a run is counted: training and measurements. The measurements are the held-out losses,
-which are forward passes, and those of telescope.train.probes. On a table, each evaluation counts as
-a forward pass over all rows; the spectral norms that it also computes are not counted. The forecast
-of a run counts the number of held-out tokens that the spec asks for. The FLOPs on a curve count the
-held-out tokens that were actually read. A run that diverges skips the measurements at the end, and
-a held-out loss that is due at the step at which the run ends. A run that ends early at
-`stop_below_loss` skips only the measurements at the end. A *branch* is a run that continues from a
-state of another run, its *trunk*. The steps and held-out losses that a branch shares with its trunk
-are not counted.
+which are forward passes, and the measurements of telescope.train.probes. If a run trains on a table
+(an algorithmic task), each evaluation counts as a forward pass over all rows; the spectral norms
+that the evaluation also computes are not counted. The forecast of a run counts the number of
+held-out tokens that the spec asks for. The FLOPs on a curve count the held-out tokens that were
+actually read. A run that diverges skips the measurements at the end, and a held-out loss that is
+due at the step at which the run ends. A run that ends early at `stop_below_loss` skips only the
+measurements at the end. A *branch* is a run that continues from a state of another run, its
+*trunk*. The steps and held-out losses that a branch shares with its trunk are not counted.
 
 The number of matrix entries and the operations of a forward pass come from the model's family
 (telescope.models.family).
@@ -91,8 +91,8 @@ def step_flops(spec: TrialSpec) -> float:
 
 
 def step_flops_per_token(spec: TrialSpec) -> float:
-    """Operations per token in the forward and backward pass of a step, including those by which
-    training observes attention logits."""
+    """Operations per token in the forward and backward pass of a step, including the operations by
+    which training observes attention logits."""
     model, data = spec.model, spec.data
     flops = training_flops_per_token(model, data.vocab_size, data.context)
     # attention logits that training observes are computed twice, since fused attention does not
@@ -110,8 +110,8 @@ def forward_flops(spec: TrialSpec, tokens: int) -> float:
 
 
 def evaluation_flops(spec: TrialSpec, windows: int | None = None) -> float:
-    """Operations of one held-out loss. `windows` is the number of windows; by default, it is the
-    number that the spec asks for."""
+    """Operations of one held-out loss. `windows` is the number of held-out windows of tokens; by
+    default, it is the number that the spec asks for."""
     windows = windows or spec.data.evaluated_windows(spec.horizon.evaluation_tokens)
     return forward_flops(spec, windows * spec.data.context)
 

@@ -7,7 +7,7 @@ The files in reading order:
 - `architecture`, `model`, `presets`, `optimizer`, `mixtures`, `table`, `data` and `horizon` define
   the parts of a specification. `spec` defines the complete specification, and `identity` its
   digest.
-- `numerics` names the arithmetic by which a trial is computed. `outcome` defines the states, curve
-  points and failures of a trial. `outline` reduces a curve to few points. `milestones` finds
-  when a run on a table memorised and generalised.
+- `numerics` names the arithmetic (versions, kind of device) by which a trial is computed. `outcome`
+  defines the states, curve points and failures of a trial. `outline` reduces a curve to few points.
+  `milestones` finds when a run on an algorithmic task memorised and generalised.
 """

@@ -4,8 +4,8 @@ There are two families of models: telescope's own Transformer (`ModelSpec`), and
 write (`ModuleSpec`). A user's *factory* is a function that takes a width and returns the module.
 
 The specifications of both families have the methods `factories`, `known_depth` and
-`known_attention`. These are not properties, since exported files list all properties of a
-`ModelSpec`. The functions that need torch and differ between the families are in
+`known_attention`. These are methods to keep them out of exported files, which list all properties
+of a `ModelSpec`. The functions that need torch and differ between the families are in
 telescope.models.family.
 """
 

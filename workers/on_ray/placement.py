@@ -1,7 +1,7 @@
 """Shortages of workers, reported as `Waiting` events.
 
 An executor has a shortage if one of its workers is not running. The possible reasons are that the
-cluster lacks resources, that the start takes long, and that the worker's process could not start.
+cluster lacks resources, that the worker takes long to start, and that its process could not start.
 """
 
 import threading
@@ -20,7 +20,8 @@ class Placement:
         self._reported: str | None = None
 
     def set_shortage(self, slot: int, reason: str | None) -> None:
-        """Record why a slot has no worker. If `reason` is None, record that the slot has one.
+        """Record why a slot has no worker. If `reason` is None, record that the slot has a
+        worker.
 
         A slot is the place of one worker. The executor on Ray Tune has no slots. Instead, it passes
         the id of the trial that waits for a worker.

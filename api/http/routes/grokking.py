@@ -1,10 +1,11 @@
 """The route of the tables of a grokking job, which compares when optimizers generalise.
 
-There are two tables: the cells, and the finished runs. A cell is a task together with a softmax. It
-has one row for sustained generalisation, and one for the first crossing of 95 %. Both tables are
-made from the job's latest report, so they exist from the start of the job on. A table is sent as
-JSON in pages, or as CSV with all rows if the Accept header prefers CSV. It carries an ETag of
-everything that it depends on.
+There are two tables: the cells, and the finished runs. A cell is a task together with a softmax. In
+the table of cells, each cell has two rows: one for sustained generalisation, and one for the first
+crossing of 95 % held-out accuracy. Both tables are made from the job's latest report, so they exist
+from the start of the job on. A table is sent as JSON in pages, or as CSV with all rows if the
+Accept header prefers CSV. The response has an ETag, which changes if the content of the table may
+have changed.
 """
 
 from dataclasses import dataclass
@@ -73,9 +74,9 @@ def grokking(
 ) -> Response:
     """List the cells, or the finished runs, of a job of kind grokking.
 
-    A cell is a task together with a softmax; it has one row for sustained generalisation, and one
-    for the first crossing of 95 %. Until the job ends, `final` is false, and the tables have the
-    runs that are finished so far.
+    A cell is a task together with a softmax. Each cell has two rows: one for sustained
+    generalisation, and one for the first crossing of 95 % held-out accuracy. Until the job ends,
+    `final` is false, and the tables cover only the runs that have finished so far.
     """
     bodies.require_known_parameters(http.query_params, "table", "page_size", "page_token")
     media = preferred_media(http, page_size, page_token)

@@ -1,7 +1,7 @@
 """The ledger of a compute-time study: the tuning and training that each optimizer received.
 
 A *search* tunes the hyperparameters of an optimizer at a batch size. A *course* consists of the
-runs that give the loss against tokens, for an optimizer, batch size and seed.
+runs that measure how the loss falls with tokens, for one optimizer, one batch size and one seed.
 """
 
 import math

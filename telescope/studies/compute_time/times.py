@@ -90,6 +90,6 @@ def step_time_assumptions(devices: Devices) -> str:
         speed = f"a peak of {peak}, {hardware.share_of_peak:.0%} of this peak in training"
         bandwidth = f"{hardware.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each device"
         return f"modelled for {speed}, and {bandwidth}: {form}"
-    bandwidth = f"{devices.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each device"
+    bandwidth = f"with {devices.bandwidth_bytes_per_second / 1e9:.4g} GB/s out of each device"
     device = "one device is a worker of this installation, whose step time is measured"
-    return f"{device}; several devices are modelled as copies of it, {bandwidth}: {form}"
+    return f"{device}; several devices are modelled as copies of this worker, {bandwidth}: {form}"

@@ -1,8 +1,9 @@
 """The reasons for a coordinate check's verdict, as values.
 
-The check trains models of several widths for a few steps. It fits a power of width to the changes
-in each layer, and calls the exponent the *slope*. The *gate* is the largest slope, of either sign,
-at which a change counts as constant in size (`slopes.GATE`). A *finding* is what the check found.
+The check trains models of several widths for a few steps, and measures how the output of each layer
+changes. It fits a power of width to the size of these changes, and calls the exponent the *slope*.
+The *gate* is the largest slope, of either sign, at which a change counts as constant in size
+(`slopes.GATE`). A *finding* is what the check found.
 Each kind of finding is a class whose fields hold its numbers. The module `wording` turns reasons
 into text.
 
@@ -59,8 +60,8 @@ class NothingMoved:
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondGate:
-    """Some slopes fail: their whole interval lies beyond the gate, and so does the growth over the
-    widest doubling."""
+    """Some slopes fail. For each of them, the whole interval and the growth over the widest
+    doubling lie beyond the same end of the gate."""
 
     code: Literal["beyond_gate"] = "beyond_gate"
     worst: tuple[LayerSlope, ...]  # the failing slopes that the reason names
@@ -82,8 +83,8 @@ class WithinGate:
 
 @dataclass(frozen=True, kw_only=True)
 class AcrossGate:
-    """No slope fails, but at least one lies beyond the gate, without enough evidence for a
-    failure."""
+    """No slope fails, but at least one lies beyond the gate. The evidence against this slope is too
+    weak for it to fail."""
 
     code: Literal["across_gate"] = "across_gate"
     seeds: int

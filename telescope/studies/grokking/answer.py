@@ -1,11 +1,12 @@
 """The report of a grokking study, from its trials.
 
-A cell is *pending* while runs are missing, and *unbracketed* if a search ended at an edge. If not,
-it is *faster* or *slower* if the paired permutation test, after Holm's correction over the cells,
-finds that Muon's and AdamW's restricted mean times differ, and otherwise *not told apart*. A study
-with missing runs is *unresolved*, and so is one that ended prematurely. Other studies have the
-verdict on which their cells agree, or else *depends*. Verdicts rest on sustained generalisation;
-the first crossing is reported beside it.
+A cell is a task with a softmax. It is *pending* while runs are missing, and *unbracketed* if the
+best value of a search lies at an edge of the tried values. Any other cell is *faster* or *slower*
+if Muon's and AdamW's restricted mean times differ by the paired permutation test, after Holm's
+correction over the cells. If they do not, the cell is *not told apart*. A study is *unresolved* if
+runs are missing or if it ended prematurely. Any other study has the verdict of its cells if these
+agree; if they differ, the verdict is *depends*. Verdicts rest on sustained generalisation; the
+first crossing of 95 % accuracy is reported beside it.
 
 Parts: `answer` · `cell_rows` · `verdict` · `over_cells`, `pooled_test`.
 """
@@ -93,8 +94,8 @@ def unique_trials(study: StudyProgress) -> list[Trial]:
 
 
 def cell_rows(question: Question, study: StudyProgress, event: EventName) -> tuple[CellRow, ...]:
-    """The comparison in each cell. p-values are corrected for the number of all cells, so that they
-    do not grow as further cells are completed."""
+    """The comparison in each cell. p-values are corrected for the number of all cells, not only of
+    the completed ones, so that they do not grow as further cells are completed."""
     comparisons = [
         compared(pairs, event, len(study.cells)) if (pairs := paired(cell)) else None
         for cell in study.cells
@@ -160,8 +161,8 @@ def cell_row(
 
 
 def majority_share(table: TableSpec) -> float | None:
-    """Share of the rows with the most frequent answer; None for a user's table, since a report
-    reads no files."""
+    """Share of the rows with the most frequent answer. None for a user's table, which is in a file,
+    since a report reads no files."""
     return None if table.task == "table" else build_table(table).majority_share
 
 
@@ -267,8 +268,8 @@ def over_cells(study: StudyProgress, event: EventName) -> OverCells:
 def pooled_test(
     timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName, cells: int
 ) -> PooledTest | None:
-    """The paper's test. None if an optimizer has fewer than two runs that generalised, or if the
-    runs of each optimizer generalised at a single epoch."""
+    """The paper's test (see `PooledTest`). None if an optimizer has fewer than two runs that
+    generalised, or if all these runs of an optimizer have the same epoch, for both optimizers."""
     adamw, muon = (
         [
             epochs

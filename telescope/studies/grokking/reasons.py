@@ -1,6 +1,10 @@
-"""Reasons for a grokking study's verdicts, each a value: one class per reason, with its numbers.
+"""Reasons for the verdicts of a grokking study.
 
-Decisions depend on the class; `wording` gives the text.
+Each kind of reason is a class whose fields hold the numbers of the reason. Decisions depend on the
+class; `wording` gives the text.
+
+A *cell* is a task with a softmax; the study compares the optimizers in each cell. A *pair* is a run
+of AdamW and a run of Muon with the same seed.
 
 Parts: `CellName`, `AxisEdge`, `MeanRatio` · `CellReason`, the reason for a cell's verdict ·
 `Reason`, the reason for the study's verdict.
@@ -38,11 +42,12 @@ class AxisEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class MeanRatio:
-    """AdamW's restricted mean time divided by Muon's, with its 90 % interval."""
+    """AdamW's restricted mean time divided by Muon's, with its 90 % interval. A restricted mean
+    time is the mean number of steps to generalise, with each time cut off at a common end."""
 
     value: float
     low: float
-    high: float | None  # None without an upper end: a single pair gives no interval
+    high: float | None  # None if there is no upper end, as with a single pair
 
 
 # Reasons of a cell's verdict
@@ -64,7 +69,8 @@ class OneOptimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Unbracketed:
-    """The search of an optimizer ended at an edge, so a better value may lie beyond."""
+    """The best value that the search of an optimizer found is the lowest or highest that it tried,
+    so a better value may lie beyond."""
 
     code: Literal["unbracketed"] = "unbracketed"
     edges: tuple[AxisEdge, ...]
@@ -98,8 +104,9 @@ class NotTold:
     p: float
     smallest_p: float  # the smallest p that the test can give, corrected for the number of cells
     pairs: int
-    # number of pairs that have an even chance to tell a ratio of this size; None if it is above
-    # 1000, if there are already 1000 pairs, or if a single pair leaves the spread unknown
+    # number of pairs with which a ratio of this size would have an even chance to be significant;
+    # None if this number is above 1000, if there are already 1000 pairs, or if there is only one
+    # pair, which leaves the spread unknown
     pairs_needed: int | None
 
 
@@ -113,7 +120,8 @@ CellReason = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class SingleCell:
-    """The study has one cell, whose reason is the study's, or a single optimizer in all cells."""
+    """The study has a single cell or a single optimizer. The reason for its verdict is the reason
+    for the verdict on its first cell."""
 
     code: Literal["single_cell"] = "single_cell"
     cell: CellReason

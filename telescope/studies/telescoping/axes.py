@@ -37,7 +37,7 @@ class AxisScale:
     # the section of a trial's specification that contains the field
     part: Literal["optimizer", "horizon"] = "optimizer"
     adamw_field: str = ""  # the field's name in an AdamW run, if it differs
-    # whether octaves are of 1 - value; high values then lie at low octaves
+    # whether octaves are the log2 of 1 - value; high values then lie at low octaves
     complement: bool = False
     saturates: bool = False  # whether a small enough value is as good as 0
     # lowest and highest octaves; by default a little within the range of floating-point numbers

@@ -42,8 +42,8 @@ class PlottedLevel:
     low: float
     high: float
     optimum: PlottedEstimate | None
-    # lowest loss of a point, averaged over its seeds; for validation runs at the target, the loss
-    # at the optimum; None if unknown
+    # lowest of the losses of all combinations of hyperparameters, each a mean over seeds; for
+    # validation runs at the target, the loss at the optimum; None if unknown
     best_loss: float | None
 
 
@@ -87,8 +87,8 @@ def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
 
 def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
     """The line of a width, as pairs (lr, loss). It shows the settings at one weight decay: the
-    weight decay that was tried with the most learning rates. If there are several such weight
-    decays, it is the one with the lowest loss.
+    weight decay that was tried with the most learning rates. If several weight decays were tried
+    with equally many learning rates, the weight decay with the lowest loss is shown.
     """
     rows: dict[float, list[tuple[float, float]]] = defaultdict(list)
     for (lr, weight_decay), loss in means.items():
@@ -106,7 +106,7 @@ def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
 
 def lowest_losses(ladder: PlottedLadder, over: Over) -> list[tuple[int, float]]:
     """Pairs (width, lowest loss). If the variants differ in their data, their losses are not
-    comparable; each loss is then divided by the first, the loss at the narrowest width with a loss.
+    comparable; each loss is then divided by the loss at the narrowest width whose loss is known.
     """
     losses = [
         (level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None

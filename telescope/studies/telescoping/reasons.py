@@ -136,8 +136,8 @@ def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> 
 
 
 class Side(StrEnum):
-    """The side of an axis on which an optimum lies: the low or the high end of the range tried, or
-    any place outside the last block.
+    """Where on an axis an optimum lies, if it is at an edge: at the low end of the range tried, at
+    the high end, or anywhere outside the last block.
     """
 
     LOW = "low"
@@ -147,7 +147,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Edge:
-    """The finding that an optimum lies on this side of an axis."""
+    """The finding that an optimum lies at this edge of an axis."""
 
     axis: AxisName
     side: Side
@@ -155,7 +155,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Border:
-    """A width with an optimum at one or more edges, and these edges."""
+    """A width whose optimum lies at one or more edges, with these edges."""
 
     width: int
     edges: tuple[Edge, ...]

@@ -1,24 +1,26 @@
 """The error budget at the target, the expected shift of the optimum, and the end of the climb.
 
-A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
-hyperparameter is an *axis*. The pooled model describes the losses of all levels by one *bowl*
-around an optimum. The optimum shifts with width according to a *drift law*; the model is fitted
-under three such laws, and the results are averaged.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. The ladder *climbs*
+from level to level until a `ClimbEnd` stops it. Each swept hyperparameter is an *axis*. The *pooled
+model* is a statistical model that describes the losses of all levels by one *bowl* around an
+optimum. The optimum shifts with width according to a *drift law*. The pooled model is fitted under
+three drift laws, and the results are averaged.
 
 The *error budget* splits the variance of an estimated optimum by source. Under one drift law, the
 parameters of the pooled model have the covariance C = (G + P)^-1, where G is the information in the
 runs and P is the precision of the priors. Therefore C = C G C + C P C. The first term is a sum over
-the runs. Its part that is due to the noise of the runs is the source `seed_noise`; the rest belongs
-to the source `bowl_form`. The second term is a sum over the parameters. The parameters of the
-optimum and its drift are the source `finite_width`; the other parameters belong to `bowl_form`.
+the runs. The part of this sum that is due to the noise of the runs is the source `seed_noise`; the
+rest belongs to the source `bowl_form`. The second term is a sum over the parameters. The summands
+of the optimum and of its drift are the source `finite_width`; all other summands belong to
+`bowl_form`.
 Averaging over the laws adds the source `law`, the variance between the laws. The variances of all
 sources add up to the variance of the estimate.
 
 The estimator `argmin` returns a point of a grid, so its budget has a further source, the grid's
-mesh. The variance of this source is step^2 / 12, where step is the distance between grid points, or
-the squared distance of the point from the fitted optimum, whichever is larger. The estimator
-`per_level` extrapolates the optima of single levels by one drift law. The source `law` is then
-above 0 only if the levels deviate from this law by more than their errors explain.
+mesh. The variance of this source is the larger of two numbers: step^2 / 12, where step is the
+distance between grid points, and the squared distance of the point from the fitted optimum. The
+estimator `per_level` extrapolates the optima of single levels by one drift law. The source `law` is
+then above 0 only if the levels deviate from this law by more than their errors explain.
 
 The schedule `robust` adds runs in *blocks*: a block is a set of runs with one seed around an
 expected optimum. The schedule `paper` has no blocks, so some of its remedies differ.
@@ -50,9 +52,13 @@ REMEDIES = {
     "seed_noise": "more blocks of runs, longer runs, or larger batches (up to the final run's)",
     "bowl_form": "more blocks at the base width, which determine the bowl's shape",
     "finite_width": (
-        "more blocks at the widest level, or another doubling (limits or model.calibration_width)"
+        "more blocks at the widest level, or another doubling of the width (raise limits or "
+        "model.calibration_width)"
     ),
-    "law": "another doubling (limits or model.calibration_width), which tells the drift laws apart",
+    "law": (
+        "another doubling of the width (raise limits or model.calibration_width), which tells the "
+        "drift laws apart"
+    ),
     "mesh": "a finer grid, or estimator: pooled, which fits the optimum",
 }
 # remedies under `schedule: paper`, as far as they differ
@@ -60,11 +66,12 @@ REMEDIES_OF_GRIDS = {
     "seed_noise": "more seeds, longer runs, or larger batches (up to the final run's)",
     "bowl_form": "more points at the base width, which determine the bowl's shape",
     "finite_width": (
-        "more seeds, or another doubling (limits, paper.nc or model.calibration_width)"
+        "more seeds, or another doubling of the width (raise limits, paper.nc or "
+        "model.calibration_width)"
     ),
     "law": (
-        "another doubling (limits, paper.nc or model.calibration_width), which tells the drift "
-        "laws apart"
+        "another doubling of the width (raise limits, paper.nc or model.calibration_width), which "
+        "tells the drift laws apart"
     ),
 }
 # remedies for the estimator `per_level`, as far as they differ

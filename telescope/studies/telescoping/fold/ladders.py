@@ -70,8 +70,8 @@ def coordinate_design(question: Question, ladder: Ladder) -> Design:
     ranges.
 
     The check may use a share of the FLOPs of the runs that the ladder is known to need, or a fixed
-    minimum if this is larger. If the job has a limit `max_flops`, the check may use at most a share
-    of the ladder's part of this limit.
+    number of FLOPs if this number is larger. If the job has a limit `max_flops`, the check may use
+    at most a share of the ladder's part of this limit.
     """
     middle = {axis.name: axis.value((axis.low + axis.high) / 2) for axis in ladder.axes}
     runs_by_level = (

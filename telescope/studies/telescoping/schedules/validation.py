@@ -1,12 +1,12 @@
 """The runs at the target width that check a ladder's answer.
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths. If the study asks for
-validation, runs at the target follow the ladder's own stages. Models are trained with two seeds at
-three learning rates: the reported one, and those one octave (a factor of 2) below and above. A
-learning rate that may not be tried is replaced by the nearest one that may; equal learning rates
-are tried once. The other hyperparameters keep their reported values. As long as the lowest mean
-loss is at the lowest or highest learning rate, runs one octave beyond that rate are added if they
-are allowed, at most twice.
+validation, runs at the target width follow the ladder's own stages. Models are trained with two
+seeds at three learning rates: the reported one, and the ones that lie one octave (a factor of 2)
+below and above it. A learning rate that may not be tried is replaced by the nearest learning rate
+that may be tried; equal learning rates are tried once. The other hyperparameters keep their
+reported values. If the lowest mean loss is at the lowest or highest learning rate, runs one octave
+beyond that rate are added, if that is allowed. This happens at most twice.
 """
 
 from collections.abc import Sequence
