@@ -14,9 +14,10 @@ variant. From worst to best, the verdicts are refused, unbracketed, unresolved, 
 study's reason names all variants with the worst verdict.
 
 Optima at the target are compared in octaves, for every two ladders of one optimizer. No run belongs
-to both ladders, so the errors of the two optima add in quadrature. Both ladders use the same seeds
-and the same priors on the drift of the optimum with width, so the interval of the difference is too
-wide rather than too narrow.
+to both ladders, so the errors of the two optima are taken as independent and add in quadrature.
+Both ladders use the same seeds and the same priors on the drift of the optimum with width. Errors
+from these common sources partly cancel in the difference, so its interval is too wide rather than
+too narrow.
 """
 
 import itertools
