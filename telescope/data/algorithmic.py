@@ -98,9 +98,7 @@ def resolve_table(spec: TableSpec) -> TableSpec:
     for name, fact in facts.items():
         given = getattr(spec, name)
         if given and given != fact:
-            message = (
-                f"differs from the table's, {fact}; leave out this field, or restore the table"
-            )
+            message = f"differs from the table's, {fact}; omit this field, or restore the table"
             raise InvalidInput.of(f"data.{name}", message, given)
     return replace(spec, **facts)
 
@@ -251,8 +249,9 @@ def split_rows(spec: TableSpec, rows: Ints) -> tuple[Ints, Ints]:
 
 def split_pairs(spec: TableSpec, rows: Ints, training_rows: int) -> tuple[Ints, Ints]:
     """The split that keeps the pair of rows (a, b) and (b, a) in the same part; (a, a) has no
-    partner. In random order, each pair and each row (a, a) goes to training if training still needs
-    as many rows. If training then lacks one row, a pair replaces one of its rows (a, a)."""
+    partner. In random order, each pair and each row (a, a) goes to training if it fits into the
+    rows that training still lacks. If training lacks one row in the end, a pair replaces one of its
+    rows (a, a)."""
     low, high = np.sort(rows[:, [0, 2]], axis=1).T
     _, pair_of_row = np.unique(low * spec.modulus + high, return_inverse=True)
     sizes = np.bincount(pair_of_row)  # 1 for (a, a), otherwise 2
