@@ -2,7 +2,7 @@
 
 telescope always needs torch, numpy, scipy and pydantic. Every other package that it needs belongs
 to an extra. `require_extra` checks that all packages of an extra are installed. `extra` is a
-context manager for imports: in its `with` block, a failed import of such a package raises
+context manager for imports: in its `with` block, a failed import of a package of the extra raises
 MissingPackage.
 """
 

@@ -5,9 +5,9 @@ coordinator and the threads that look after workers. The coordinator submits ass
 stops, and receives events. The thread of a worker takes assignments, asks whether their trials
 should stop, and emits events.
 
-The desk enforces a part of the contract for all executors: an attempt has at most one terminal
-event. Later events of the attempt are dropped, even if the next attempt at the trial is already
-running.
+The desk enforces one part of the executors' contract (`workers.interface`): an attempt has at most
+one terminal event. Later events of the attempt are dropped, even if the next attempt at the trial
+is already running.
 """
 
 import queue
@@ -119,8 +119,8 @@ class Desk:
     def give_back(self, assignments: Sequence[Assignment]) -> None:
         """Return assignments that were taken, but not begun, to the front of the queue.
 
-        If the trial is marked to stop, the attempt ends as `Stopped` instead. Attempts that have
-        ended are ignored.
+        If the trial of an assignment is marked to stop, the attempt ends as `Stopped` instead.
+        Attempts that have ended are ignored.
         """
         with self._changed:
             for assignment in reversed(assignments):

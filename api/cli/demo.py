@@ -5,8 +5,8 @@ free port. It submits the packaged quick-start job, follows the progress of the 
 result, and writes the result as JSON and as a plot. Finally it stops the service, also after a
 failure or Ctrl-C. The result and the files of the service are in the folder ./demo-result.
 
-The exit status is 0 if the verdict is resolved, and 1 for any other verdict. It is 3 if the service
-does not start or the job does not succeed, and 130 after Ctrl-C.
+The exit status is 0 if the verdict of the result is `resolved`, and 1 for any other verdict. The
+exit status is 3 if the service does not start or the job does not succeed, and 130 after Ctrl-C.
 """
 
 import json

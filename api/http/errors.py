@@ -37,7 +37,8 @@ CODES = {
     413: "content_too_large",
 }
 
-DETAILS = {  # details by status, in place of the framework's, which only repeat the status
+# details by status; they replace the framework's details, which only repeat the status
+DETAILS = {
     404: "there is no such path; GET /docs lists all paths",
     405: "this path does not allow this method; GET /docs lists the methods of each path",
 }
@@ -52,8 +53,8 @@ class FieldProblem(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     field: str
-    """Dotted path of the field in the document, or the name of the parameter or of the part. It is
-    empty if the problem concerns the whole document."""
+    """Dotted path of the field in the document, or the name of the parameter or of the part of the
+    service. It is empty if the problem concerns the whole document."""
     pointer: str | None = None
     """The path of the field as a JSON pointer (RFC 6901), in answers to POST requests. It is null
     for requests other than POST, and in most cases for an invalid parameter or header."""
@@ -154,8 +155,8 @@ def _telescope_error(request: Request, error: Exception) -> JSONResponse:
 def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
     """Convert the framework's error about a parameter, or about the body that registers a corpus.
 
-    The framework does not validate the bodies of the other routes. If such a body is invalid, the
-    parser that reads it raises InvalidInput.
+    The framework does not validate the bodies of the other routes. If the body of another route is
+    invalid, the route's own parser raises InvalidInput.
     """
     assert isinstance(error, RequestValidationError)
     fields = []

@@ -1,7 +1,7 @@
 """A cache of the analyses of compute-time jobs.
 
-A compute-time job trains models with several optimizers and batch sizes. Its report has tables that
-state what it costs to reach a target loss. Users can request such tables for any other target loss,
+A compute-time job trains models with several optimizers and batch sizes. Its report has tables of
+the cost of reaching a target loss. Users can request the same tables for any other target loss,
 too. All tables of a job are computed from one analysis of its trials. Analysing a job of 10,000
 trials takes a second; computing a table from the analysis takes milliseconds.
 
@@ -59,9 +59,9 @@ class Analyses:
         self._slots: dict[str, AnalysisSlot] = {}  # by job id, least recently used first
 
     def of(self, job: JobRow, make: Callable[[], Analysis]) -> Analysis:
-        """Return the analysis of this version, or of a newer version, of a job.
+        """Return the analysis of a job at the version `job.version` or at a newer version.
 
-        If the cache does not hold this analysis, call `make` to make it.
+        If the cache holds no such analysis, call `make` to make one.
         """
         slot = self._slot(job)
         with slot.lock:

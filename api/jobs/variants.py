@@ -37,7 +37,7 @@ def trials_page(store: Store, job_id: str, page: Page[TrialRow]) -> Page[TrialRo
 
 
 def with_variants(store: Store, job_id: str, rows: Iterable[TrialRow]) -> tuple[TrialRow, ...]:
-    """Return `rows`, some trials of a job, each with its ladder and variant."""
+    """Return the trials `rows`, which all belong to one job, with their ladders and variants."""
     rows = tuple(rows)
     unlabelled = [row.digest for row in rows if row.ladder is None]
     if not unlabelled:

@@ -58,7 +58,8 @@ def continued_after(page_token: str, listing: str, key_type: type) -> Any:
     """Return the sort key in a page token.
 
     Raises InvalidInput if the token is not valid, or belongs to another list or other filters. A
-    token of `cut` also becomes invalid when something changes that the rows depend on.
+    token that `cut` made also becomes invalid if anything changes that the rows of its list depend
+    on.
     """
     padding = "=" * (-len(page_token) % 4)
     try:
@@ -68,6 +69,6 @@ def continued_after(page_token: str, listing: str, key_type: type) -> Any:
     in_range = not isinstance(key, int) or 0 <= key < 2**63
     if origin != listing or type(key) is not key_type or not in_range:
         problem = "is not from this list with these filters, or the list has changed since"
-        message = f"{problem}; leave it out to get the first page"
+        message = f"{problem}; leave out the token to get the first page"
         raise InvalidInput.of("page_token", message, page_token)
     return key

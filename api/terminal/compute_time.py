@@ -63,7 +63,10 @@ def show(report: OptimizerComparison, console: Console) -> None:
 
 
 def tokens_to_loss(target: AtTarget) -> Table:
-    """Return the table of both optimizers' tokens to a target loss at each batch, and the ratio."""
+    """Return the table of the tokens that each optimizer needs to reach a target loss.
+
+    There is one row per batch size. Each row also has the ratio of AdamW's tokens to Muon's.
+    """
     output = empty_table(
         "batch",
         "Muon's tokens",
@@ -94,12 +97,12 @@ def tokens_to_loss(target: AtTarget) -> Table:
 
 
 def tokens_cell(row: BatchRow) -> str:
-    """Return the cell of one optimizer's tokens to the loss at one batch.
+    """Return the table cell for the tokens that one optimizer needs to reach the loss at one batch.
 
     The cell also states how many runs diverged, if any did. If all runs diverged, the cell is
-    `diverged`. Tokens are a lower bound (`over`) if a run ended above the loss without diverging,
-    and an upper bound (`under`) if a run was below the loss at its first measurement. If there are
-    runs of both sorts, the tokens are no bound and have no prefix.
+    `diverged`. The tokens are a lower bound (prefix `over`) if a run ended above the loss without
+    diverging, and an upper bound (prefix `under`) if a run was below the loss at its first
+    measurement. If there are runs of both sorts, the tokens are no bound and have no prefix.
     """
     if row.tokens is None:
         return "diverged"

@@ -51,8 +51,8 @@ class Client(JobRequests, Tables, GrokkingTables):
 
     def levels(self, job_id: str) -> list[dict[str, Any]]:
         """The levels of a job that are decided so far, as the service sent them. A level is one
-        width at which one optimizer was searched. Only jobs of kind `telescope` have levels; the
-        list of any other job is empty."""
+        width at which the hyperparameters of one optimizer were searched. Only jobs of kind
+        `telescope` have levels; for any other job, the list is empty."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
     def trials(
@@ -96,9 +96,9 @@ class Client(JobRequests, Tables, GrokkingTables):
         (Python code), `megatron` (flags) or `json`.
 
         By default, the answer for the job's best optimizer and best variant is exported. If no
-        optimizer is known to be the best, it is the answer for the first optimizer. `optimizer` and
-        `variant` choose another answer. `variant` is required if none of the job's variants is
-        known to be the best. Raises NotExportable if there is no answer, or if the
+        optimizer is known to be the best, the answer for the first optimizer is exported.
+        `optimizer` and `variant` choose another answer. `variant` is required if none of the job's
+        variants is known to be the best. Raises NotExportable if there is no answer, or if the
         format cannot express the answer. Raises InvalidInput if the job is not of kind `telescope`,
         or has no such optimizer or variant.
         """

@@ -5,7 +5,8 @@ question is `a op b =`, where a number is its own token, the operation is token 
 p + 1, as in the public code for arXiv 2504.16041. For parity, the question is the bits of a number,
 the highest first, and `=`, which is token 2. If each number were one token, the token of a held-out
 number would never be trained. In a table from a file, the last column has the answers. A computed
-table and its split depend on the specification alone; those from a file also depend on the file.
+table and its split depend on the specification alone. A table from a file and its split also depend
+on the rows of the file.
 
 Parts: `Table` · `resolve_table`, `open_table` · `rows_of_step`, the rows of a batch.
 """
@@ -31,10 +32,11 @@ DROPPED = -1  # the answer of a row that the specification leaves out
 MOST_ROWS = 512**2
 MOST_COLUMNS = 64
 MOST_TOKEN = 65_535
-MOST_DIGITS = 100  # characters of a cell; int() refuses thousands of digits
+MOST_DIGITS = 100  # most characters of a number in a file; int() refuses thousands of digits
 MOST_FILE_BYTES = 64_000_000
-FEWEST_CLASSES = 2  # different answers in the training rows
-SPLIT, EPOCHS = 0, 1  # numbers of permutations: of the split, and of the first epoch
+FEWEST_CLASSES = 2  # fewest different answers among the training rows
+# the argument `number` of `permutation`: SPLIT for the split, EPOCHS + i for epoch i
+SPLIT, EPOCHS = 0, 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +63,7 @@ class Table:
 
     @cached_property
     def content(self) -> str:
-        """Hash of the rows, whatever their split."""
+        """Hash of the rows, which does not depend on their split."""
         digest = hashlib.sha256(f"{self.rows.shape} {self.vocab_size}\n".encode())
         digest.update(np.ascontiguousarray(self.rows).tobytes())
         return digest.hexdigest()[:32]
@@ -70,8 +72,9 @@ class Table:
 def resolve_table(spec: TableSpec) -> TableSpec:
     """The specification with its hash and sizes filled in.
 
-    Raises InvalidInput if the file of a table cannot be read, if the split leaves a part without
-    rows or training with fewer than two different answers, or if a given hash or size differs.
+    Raises InvalidInput if the file of a table cannot be read, if there are no training rows or no
+    held-out rows, if the training rows have fewer than two different answers, or if the
+    specification states a hash or size that differs from the table's.
     """
     if spec.task == "table":
         spec = replace(spec, file=str(absolute(spec.file)))
@@ -79,10 +82,10 @@ def resolve_table(spec: TableSpec) -> TableSpec:
     train_answers = np.unique(table.rows[table.train, -1])
     if len(table.train) == 0 or len(table.held_out) == 0 or len(train_answers) < FEWEST_CLASSES:
         message = (
-            f"leaves {len(table.train)} training rows with {len(train_answers)} different answers "
-            f"and {len(table.held_out)} held-out rows of {len(table.rows)}; choose a share that "
-            f"leaves at least {FEWEST_CLASSES} answers in training and a row held out, or use a "
-            "table with more rows and answers"
+            f"splits {len(table.rows)} rows into {len(table.train)} training rows with "
+            f"{len(train_answers)} different answers and {len(table.held_out)} held-out rows; "
+            f"choose a share that leaves at least {FEWEST_CLASSES} different answers in the "
+            "training rows and at least one held-out row, or use a table with more rows and answers"
         )
         raise InvalidInput.of("data.train_share", message, spec.share)
     facts = {
@@ -95,7 +98,7 @@ def resolve_table(spec: TableSpec) -> TableSpec:
     for name, fact in facts.items():
         given = getattr(spec, name)
         if given and given != fact:
-            message = f"differs from that of the table, {fact}; leave it out, or restore the table"
+            message = f"differs from the table's, {fact}; omit this field, or restore the table"
             raise InvalidInput.of(f"data.{name}", message, given)
     return replace(spec, **facts)
 
@@ -112,8 +115,9 @@ def open_table(spec: TableSpec) -> Table:
         raise CorpusLost(f"{spec.title} cannot be read any more: {error}") from error
     if table.content != spec.content:
         raise CorpusLost(
-            f"{spec.title} has changed since its job was accepted: its rows have the hash "
-            f"{table.content} now, {spec.content} then; restore the file, or submit the job again"
+            f"{spec.title} has changed since its job was accepted: its rows now have the "
+            f"hash {table.content}, and had the hash {spec.content} then; restore the file, or "
+            "submit the job again"
         )
     return table
 
@@ -152,7 +156,8 @@ def arithmetic_rows(spec: TableSpec) -> Ints:  # (rows, 5)
 
 
 def parity_rows(bits: int) -> Ints:  # (2^bits, bits + 2)
-    """All numbers of `bits` bits, each as its bits and `=`, with the sum of its bits modulo 2."""
+    """One row for each number of `bits` bits: the bits, `=`, and the answer, which is the sum of
+    the bits modulo 2."""
     numbers = np.arange(2**bits)
     columns = (numbers[:, None] >> np.arange(bits)[::-1]) & 1  # (rows, bits), highest bit first
     equals = np.full((len(numbers), 1), 2)
@@ -193,8 +198,8 @@ ANSWERS: Mapping[TaskName, Callable[[Ints, Ints, TableSpec], Ints]] = {
 
 def file_rows(path: Path) -> tuple[Ints, int]:
     """The rows of a CSV file, (rows, columns), and the size of their vocabulary. Raises
-    InvalidInput if the file cannot be read or is too large, if a row is not as many whole numbers
-    as the first, or if two rows have the same question."""
+    InvalidInput if the file cannot be read or is too large, if a row does not consist of as many
+    whole numbers as the first row, or if two rows have the same question."""
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             message = f"has more than {MOST_FILE_BYTES:,} bytes; give a smaller table"
@@ -219,7 +224,7 @@ def file_rows(path: Path) -> tuple[Ints, int]:
         if not is_valid:
             message = (
                 f"row {number} is not {columns} whole numbers from 0 to {MOST_TOKEN}; give every "
-                "row as many numbers as the first, without a header"
+                "row as many numbers as the first row, and leave out any header"
             )
             raise InvalidInput.of("data.file", message, ",".join(line)[:100])
     rows = np.array([[int(cell) for cell in line] for line in lines], np.int64)
@@ -233,8 +238,8 @@ def file_rows(path: Path) -> tuple[Ints, int]:
 
 
 def split_rows(spec: TableSpec, rows: Ints) -> tuple[Ints, Ints]:
-    """The numbers of training and held-out rows, in random order. The training part has its share
-    of the rows, rounded down, whatever the seed."""
+    """The row numbers of the training rows and of the held-out rows, both in random order. For
+    every seed, the number of training rows is the specified share of all rows, rounded down."""
     training_rows = int(spec.share * len(rows) + 1e-9)  # 0.29 * 100 is below 29
     if spec.split == "ordered":
         order = permutation(len(rows), spec.split_seed, SPLIT)
@@ -243,8 +248,10 @@ def split_rows(spec: TableSpec, rows: Ints) -> tuple[Ints, Ints]:
 
 
 def split_pairs(spec: TableSpec, rows: Ints, training_rows: int) -> tuple[Ints, Ints]:
-    """The split that keeps (a, b) and (b, a) together: pairs in random order go to training as long
-    as they fit. If one row is missing in the end, a row (a, a) makes room for a pair."""
+    """The split that keeps the pair of rows (a, b) and (b, a) in the same part; (a, a) has no
+    partner. In random order, each pair and each row (a, a) goes to training if it fits into the
+    rows that training still lacks. If training lacks one row in the end, a pair replaces one of its
+    rows (a, a)."""
     low, high = np.sort(rows[:, [0, 2]], axis=1).T
     _, pair_of_row = np.unique(low * spec.modulus + high, return_inverse=True)
     sizes = np.bincount(pair_of_row)  # 1 for (a, a), otherwise 2

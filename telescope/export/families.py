@@ -45,9 +45,9 @@ class Exported(Generic[Spec, Built]):
     """What one family provides for export."""
 
     source: Callable[[Spec, Parametrisation], ModelSource | None]
-    """The source code of the model that the file contains. None if the reader builds the model."""
+    """The source code of the model, for the exported file. None if the reader builds the model."""
     preparation: Callable[[Built, OptimizerSpec], ModelPreparation]
-    """The code that prepares a model that the reader builds."""
+    """The code that prepares the model for training if the reader builds it."""
     multipliers: Callable[[Built, Sequence[ParameterGroup]], Sequence[Multiplier]]
     """The factors by which the exported function `configure` multiplies the inputs or outputs of
     modules."""

@@ -1,9 +1,9 @@
 """Losses on logits: the negative log-likelihood of softmax and of stablemax, and sparsemax's loss.
 
-The choice between them concerns the loss alone; attention always uses softmax. All three functions
-take logits of shape (N, V) and return one loss per row, which is in nats for softmax and stablemax.
-Gradients come from autograd. The loss of sparsemax treats p as a constant, and the gradient is
-still exact.
+The choice of one of the three affects only the loss; attention always uses softmax. All three
+functions take logits of shape (N, V) and return one loss per row, which is in nats for softmax and
+stablemax. Gradients come from autograd. `sparsemax_loss` treats p as a constant; a comment in it
+explains why the gradient is exact nevertheless.
 
     softmax    p_i = exp(z_i) / sum_j exp(z_j)                                loss -log p_y
     stablemax  p_i = s(z_i) / sum_j s(z_j), where s(z) = z + 1 for z >= 0     loss -log p_y
@@ -13,8 +13,8 @@ still exact.
                (Martins and Astudillo, arXiv 1602.02068)                      -z_y + 1/2 + sum of
                                                     (z_j^2 - tau^2) / 2 over the j with p_j > 0
 
-Sparsemax gives probabilities of exactly 0, whose logarithm would be infinite; its own loss is
-convex and has the gradient p - onehot(y).
+Sparsemax gives probabilities of exactly 0, for which -log p_y would be infinite. Its loss is
+therefore a function of its own, which is convex and has the gradient p - onehot(y).
 """
 
 from collections.abc import Callable, Mapping

@@ -1,9 +1,9 @@
 """The initial values of telescope's own Transformer at its base width and base depth.
 
-At other widths, their standard deviations are multiplied by the factors of
-`telescope.parametrisation.mup.factors`, and that of mla's shared rotary key also by
-`shared_key_factor`. At every width, the option `init_scale` multiplies those of hidden matrices.
-`torch_default` gives torch's own initial values instead, which no factor multiplies. In this
+At other widths, the standard deviation of a parameter's initial values is multiplied by a factor
+of `telescope.parametrisation.mup.factors`. For mla's shared rotary key, it is also multiplied by
+`shared_key_factor`. For hidden matrices, it is multiplied by the option `init_scale`, at every
+width. `torch_default` gives torch's own initial values instead, which no factor multiplies. In this
 module, m = width / base width.
 """
 
@@ -22,9 +22,10 @@ def base_init_std(model: ModelSpec, role: Role, fan_in: int, feeds_residual: boo
 
     Embeddings have a standard deviation of 0.5. Hidden matrices have 1 / sqrt(base fan_in). If a
     hidden matrix feeds the residual stream, this value is divided by sqrt(2 x base depth), as in
-    GPT-2. Readout matrices (of an untied head) have 0, and so do vectors, whose entries are all 1.
-    `fan_in` is the number of inputs at the model's width, and the base fan_in is `fan_in` / m. The
-    base depth is the model's depth, unless the specification sets another.
+    GPT-2. Readout matrices (the matrices of untied output heads) and vectors have 0: the entries of
+    readout matrices are all 0, and the entries of vectors are all 1. `fan_in` is the number of
+    inputs at the model's width, and the base fan_in is `fan_in` / m. The base depth is the model's
+    depth, unless the specification sets another.
     """
     if role is Role.HIDDEN:
         std = math.sqrt(model.multiplier / fan_in)

@@ -16,8 +16,8 @@ from telescope.trials.types import Inconsistent
 
 def typed_problems(question_type: type, error: ValidationError) -> Iterator[Problem]:
     """The problems that an error states about a document, one per field. Several errors about one
-    field, such as those for each type that the field may have, are merged. The problem of a field
-    is left out if a field inside it has a problem, too."""
+    field, such as one error for each type that the field may have, are merged. The problem of a
+    field is left out if a field inside it has a problem, too."""
     by_field: dict[str, list[Problem]] = {}
     for detail in error.errors(include_url=False):
         for problem in _problems(question_type, detail):
@@ -29,8 +29,8 @@ def typed_problems(question_type: type, error: ValidationError) -> Iterator[Prob
 
 
 def _problems(question_type: type, detail: Any) -> Iterator[Problem]:
-    """The problems that a pydantic error states. Fields that contradict each other are a single
-    error, which states a problem for each of them."""
+    """The problems that a pydantic error states. If fields contradict each other, a single error
+    states one problem for each of these fields."""
     path, fields, hint = _resolved_path(question_type, detail)
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, Inconsistent):
@@ -48,7 +48,7 @@ def _problem(detail: Any, path: str, fields: dict[str, Any], hint: Any) -> Probl
         case "unexpected_keyword_argument":
             name = str(detail["loc"][-1])
             return Problem(path, f"unknown key{closest_name_hint(name, list(fields))}", value)
-        case "union_tag_invalid":  # a model: only the type of a model depends on a field, `family`
+        case "union_tag_invalid":  # in a model: its field `family` selects its type
             tag = detail["ctx"]["tag"]
             message = f"must be one of: {', '.join(FAMILIES)}{similar_name_hint(tag, FAMILIES)}"
             return Problem(f"{path}.family", message, tag)
@@ -70,8 +70,8 @@ def _problem(detail: Any, path: str, fields: dict[str, Any], hint: Any) -> Probl
 
 def _resolved_path(question_type: type, detail: Any) -> tuple[str, dict[str, Any], Any]:
     """The path of an error, the types of the fields of the mapping that contains the error, and the
-    type at the end of the path. Pydantic's path also names the branches of unions; they are left
-    out."""
+    type at the end of the path. Pydantic's path also names the branches of unions; these names are
+    left out."""
     names, fields, hint = [], field_types(question_type), question_type
     for part in detail["loc"]:
         if isinstance(part, int):
@@ -96,7 +96,7 @@ def _resolved_path(question_type: type, detail: Any) -> tuple[str, dict[str, Any
 
 def field_types(hint: Any) -> dict[str, Any]:
     """The types of the fields of a dataclass, by the field's name. For a union, the fields of all
-    its dataclasses; for a tuple, those of its first element. Empty for any other type."""
+    its dataclasses; for a tuple, the fields of its first element. Empty for any other type."""
     if get_origin(hint) is tuple:
         return field_types(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):

@@ -6,17 +6,18 @@
 program. `train_one(spec)` trains a pack of one trial.
 
 The spec alone determines a trial: the seed determines the initial values, and the seed and the step
-determine the batch. The curve of a trial in a pack is the same as that of the trial alone, up to
-rounding. A run can be resumed from a checkpoint. On a CPU, the losses after the checkpoint are
-exactly those of an uninterrupted run, if the pack and the program are the same as before.
+determine the batch. A trial has the same curve in a pack as alone, up to rounding. A run can be
+resumed from a checkpoint. On a CPU, the losses after the checkpoint are exactly those of an
+uninterrupted run, if the pack and the program (compiled or not) are the same as before.
 
 A run ends early if `stopping` says so, and in three other cases:
 
 - The run *diverged* (telescope.train.divergence). Its last point then has an infinite held-out
   loss. Divergence is a result, not an error.
 - A held-out loss during training is at or below `stop_below_loss`. This loss is the result.
-- `stop_when_sustained` is set, and the run on a table has reached its milestones
-  (telescope.trials.milestones).
+- The run trains on a table (the rows of an algorithmic task), `stop_when_sustained` is set, and the
+  run has memorised the training rows and has generalised to the held-out rows, by both definitions
+  of generalising (telescope.trials.milestones).
 
 A *trunk* is a run that stores its state at each of its `kept_steps`. A *branch* is a run that
 begins at such a state. If the state is missing, the branch takes the trunk's steps itself, but does
@@ -130,7 +131,7 @@ def train(
     stopping: Callable[[int], bool] = lambda index: False,
     losses: pack.Losses = pack.losses,
 ) -> Iterator[Progress]:
-    """Train trials of one shape together. Yields the points of their curves, and a `Left` for each
+    """Train the trials of a pack together. Yields the points of their curves, and a `Left` for each
     trial that leaves before its end. The `index` of a trial is its position in `specs`.
 
     A trial continues from its checkpoint if there is one, and otherwise from the state of its trunk

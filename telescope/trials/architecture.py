@@ -161,7 +161,7 @@ this value."""
 
 
 def architecture_problems(model: Architecture) -> Iterator[Problem]:
-    """The problems of fields that contradict each other, whatever the width is."""
+    """The problems of fields that contradict each other at every width."""
     for name, other_name, required in ONLY_WITH:
         value, other_value = getattr(model, name), getattr(model, other_name)
         is_default = value == Architecture.__dataclass_fields__[name].default

@@ -3,9 +3,9 @@
 A Ray actor is a process of Ray that holds one object, here a `Worker` (`workers.on_ray.worker`).
 The worker trains pack after pack; a pack is a group of trials that are trained together. The thread
 of a slot starts the actor, hands packs to it, and passes their events on. If the start takes long,
-the thread reports a shortage. The thread replaces an actor that has died, that hangs, that has
-failed, or that has run many trials. Only the coordinator retries trials; Ray is configured to retry
-and restart nothing.
+the thread reports a shortage of workers. The thread replaces an actor that has died, that hangs,
+that has failed, or that has run many trials. Only the coordinator retries trials; Ray is configured
+to retry and restart nothing.
 
 The code relies on measured properties of Ray 2.60:
 
@@ -38,8 +38,8 @@ TRIALS_PER_WORKER = 500  # number of trials after which a worker is replaced
 # A worker is killed if it does not answer a call within this time between two packs. It is also
 # killed if a trial does not end within this time after its stop was requested.
 STUCK_SECONDS = 10.0
-# Longest time of a measurement of the fastest program (`telescope.train.program`). A measurement
-# takes a second if nothing is compiled, but minutes if a deep model is compiled.
+# Longest time for measuring which program trains a pack fastest (`telescope.train.program`). The
+# measurement takes a second if nothing is compiled, but minutes if a deep model is compiled.
 MEASURING_SECONDS = 600.0
 IDLE_SECONDS = 2.0  # interval between checks that an idle worker is alive
 FRESH_SECONDS = 0.25  # a worker that responded within this time counts as alive
@@ -73,7 +73,7 @@ class Slot:
         self._assignments: tuple[Assignment, ...] = ()  # the running pack; empty if none runs
         self._last_response = 0.0  # time of the actor's last response
         self._lock = threading.Lock()
-        self.numerics: str | None = None  # numerics of the slot's latest worker
+        self.numerics: str | None = None  # of the latest worker (`telescope.trials.numerics`)
         self.broken: Exception | None = None  # the exception that ended the thread
         self.thread = threading.Thread(target=self._serve, name=f"ray-slot-{index}", daemon=True)
         self.thread.start()

@@ -46,11 +46,14 @@ async def ready(store: CurrentStore) -> schemas.Health:
 
 
 def _require_coordinator(url: str) -> None:
-    """Raise Unavailable if the lock that a coordinator holds while it runs is free."""
+    """Raise Unavailable if no coordinator is running.
+
+    A coordinator holds a lock while it runs. If the lock is free, no coordinator is running.
+    """
     lock = CoordinatorLock(url)
     try:
         if lock.acquire():
-            remedy = "start `telescope coordinator`; `telescope serve` starts one by itself"
+            remedy = "start `telescope coordinator`, or use `telescope serve`, which starts one"
             raise Unavailable(f"no coordinator is running, so no job can start; {remedy}")
     finally:
         lock.release()

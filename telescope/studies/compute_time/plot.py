@@ -1,15 +1,16 @@
-"""The picture of the answer to a target loss, in three panels.
+"""The picture of the answer for a target loss, in three panels.
 
-- The left panel shows hours against devices. A line connects each optimizer's frontier: the rows
-  (bounds left out) that have fewer hours than every other row of the optimizer with as many or
-  fewer devices. Markers are filled if the step time was measured, and hollow if it was modelled.
-  Rows that are not on the frontier have faint markers. Hours that are a bound have an arrow towards
-  the true value instead of a marker.
+- The left panel shows hours against devices. A row of the answer has the hours of one optimizer at
+  one batch size on a number of devices. A line connects each optimizer's frontier: the rows that
+  have fewer hours than every other row of the optimizer with as many or fewer devices. Rows whose
+  hours are a bound do not count; they have an arrow towards the true value instead of a marker.
+  Markers are filled if the step time was measured, and hollow if it was modelled. Rows that are not
+  on the frontier have faint markers.
 - The middle panel shows AdamW's tokens divided by Muon's, against batch size. A dashed line marks
-  the ratio 1. A dotted line marks the batch size from which on the trend of the ratio is fitted.
+  the ratio 1. A dotted line marks the batch size at which the fit of the ratio's trend begins.
 - The right panel shows tokens against batch size. A dashed line marks each optimizer's critical
-  batch B*, by the piecewise form of the fit. Beyond B*, the optimizer's tokens rise. A shaded band
-  covers the interval of B* if both ends are known.
+  batch B*, beyond which the optimizer's tokens rise. B* comes from the piecewise form of the fit. A
+  shaded band covers the interval of B* if both ends are known.
 
 In the last two panels, values have 90 % intervals, and values that are or may be bounds have hollow
 markers. If an interval lacks an end, an arrow stands for this end.

@@ -2,25 +2,25 @@
 for each optimizer.
 
 The search trains runs at a grid of learning rates, which is the same for every optimizer. `DECAY`
-states the learning-rate schedule of these runs for each reading (`runs.reading` in the document).
-If the lowest mean loss over seeds lies at an end of the grid, two more points are run beyond this
-end, as often as the study allows. If the lowest loss still lies at an end after that, the learning
-rate at this end is used, and the report states a doubt. If the lowest loss lies inside the grid,
-the learning rate is the vertex of the parabola through the lowest point and its two neighbours. If
-a run at a neighbour diverged, the learning rate of the lowest point is used. If several weight
-decays are compared, each is run at all points of the grid, and the weight decay with the lowest
-vertex is chosen.
+states the learning-rate schedule of these runs for each *reading*: the way in which the study reads
+losses off runs (`runs.reading` in the document). If the lowest mean loss over seeds lies at an end
+of the grid, two more points are run beyond this end. This is repeated as often as the study allows.
+If the lowest loss still lies at an end after that, the learning rate at this end is used, and the
+report states a doubt. If the lowest loss lies inside the grid, the learning rate is the vertex of
+the parabola through the lowest point and its two neighbours. If a run at a neighbour diverged, the
+learning rate of the lowest point is used. If several weight decays are compared, each is run at all
+points of the grid, and the weight decay with the lowest vertex is chosen.
 
-Learning rates in a grid are in *octaves*: the log2 of the learning rate.
+The points of a grid are in *octaves*: the log2 of the learning rate.
 
 A batch between two tuned batches gets interpolated values: log lr and log weight decay are linear
-in log batch. If one of the two weight decays is 0, the nearer one is used. A batch outside the
-range of the tuned batches gets the values of the nearest tuned batch. The `source` of the values
-states where they come from. Batches whose hyperparameters are given in the document are treated
-like tuned batches.
+in log batch. If one of the two weight decays is 0, the weight decay of the nearer tuned batch is
+used. A batch outside the range of the tuned batches gets the values of the nearest tuned batch. The
+`source` of the values states where they come from. Batches whose hyperparameters are given in the
+document are treated like tuned batches.
 
-Parts: `Candidates` · `SearchProgress` · `RateSweep` · `search_progress`, at a tuned batch ·
-`hyperparameters_at`, at any batch.
+Parts: `Candidates` · `SearchProgress` · `RateSweep` · `search_progress`, the search at a tuned
+batch · `hyperparameters_at`, the hyperparameters at any batch.
 """
 
 import math
@@ -46,7 +46,7 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
-# the end of the learning-rate schedule of a search's runs, by the study's reading
+# how the learning rate ends in the runs of a search, for each reading
 DECAY: Mapping[Reading, LearningRateDecay] = {
     "constant": "constant",
     "cooldown": "wsd",
@@ -65,7 +65,7 @@ class Candidates:
     data: DataSpec
 
     def at(self, octaves: float, weight_decay: float) -> "Candidates":
-        """The same with a learning rate, given in octaves, and a weight decay."""
+        """The same candidates with a learning rate, given in octaves, and a weight decay."""
         optimizer = with_values(self.optimizer, from_octaves(octaves), weight_decay)
         return replace(self, optimizer=optimizer)
 
@@ -79,7 +79,7 @@ def with_values(optimizer: OptimizerSpec, lr: float, weight_decay: float) -> Opt
 
 @dataclass(frozen=True)
 class SearchProgress:
-    """The search of an optimizer at a batch so far."""
+    """The state of an optimizer's search at a batch."""
 
     batch_tokens: int
     hyperparameters: "BatchHyperparameters | None"  # None while runs are missing
@@ -176,7 +176,7 @@ def search_progress(
     batch_tokens: int,
     completed: Mapping[str, Trial],
 ) -> SearchProgress:
-    """The search at a batch so far. `completed` contains the completed trials, keyed by digest."""
+    """The state of the search at a batch. `completed` has the completed trials by digest."""
     octaves, trials = first_rates(tuning), dict[str, Trial]()
     for extension in range(tuning.extensions + 1):
         specs = {

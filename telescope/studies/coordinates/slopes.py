@@ -1,10 +1,10 @@
-"""How the change that the first training steps cause in each layer grows with width.
+"""How the changes that the first training steps cause in each layer grow with width.
 
 There are two kinds of change in each layer: the change of its output, and the part of this change
 that is due to the layer's own update (`telescope.train.probes`). For each seed, the slope of log2
 of the RMS change against log2 of width is fitted by least squares. The result is the mean slope
-over seeds. Its interval is a Student t interval, with one standard deviation, pooled over all
-slopes. Each slope is compared with GATE.
+over seeds. Its interval is a Student t interval. One standard deviation, pooled over the slopes of
+all layers and both kinds of change, is used for all intervals. Each slope is compared with GATE.
 """
 
 import math
@@ -20,7 +20,8 @@ from telescope.train.probes import MOVED, OWN
 from telescope.trials.outcome import Trial
 
 GATE = 0.25
-"""The largest exponent of width, of either sign, at which a change counts as constant in size."""
+"""A change counts as constant in size if it grows as a power of width with an exponent from -GATE
+to GATE. This range of exponents is called the gate."""
 
 CoordinateVerdict = Literal["pass", "fail", "unresolved", "skipped"]
 

@@ -8,7 +8,8 @@ ValueOrigin = Literal["paper", "public code", "ours"]
 
 @dataclass(frozen=True)
 class Assumption:
-    """A value of the experiment, and whether arXiv 2504.16041 or its public code states it."""
+    """A value of the experiment, and whether arXiv 2504.16041 (the paper) or the paper's public
+    code states this value."""
 
     name: str
     value: str
@@ -16,6 +17,6 @@ class Assumption:
 
 
 def public(value: object, public_value: object) -> ValueOrigin:
-    """The origin of a value that the paper leaves open: its public code if the value is the same
-    there, and otherwise this study."""
+    """The origin of a value that the paper leaves open: the paper's public code if the code uses
+    the same value, and otherwise this study."""
     return "public code" if value == public_value else "ours"

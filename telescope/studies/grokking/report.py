@@ -1,5 +1,8 @@
 """The report of a grokking study, `GrokkingReport`.
 
+The study compares when runs of AdamW and of Muon generalise. A *cell* is a task together with a
+softmax; each cell is a comparison of its own. The *ledger* states what each optimizer received.
+
 Parts: `ArmCost`, an entry of the ledger · `PooledTest`, the test of arXiv 2504.16041 ·
 `OverCells`, tests over all cells · `GrokkingReport`.
 """
@@ -27,8 +30,9 @@ class ArmCost:
     lr_high: float | None
     weight_decays: tuple[float, ...]
     adamw_lr_ratios: tuple[float, ...]
-    edges: tuple[str, ...]  # searches that ended at an edge, as texts
-    trials: int  # with tuning and reused trials, as are the numbers below
+    edges: tuple[str, ...]  # searches whose best value was the lowest or highest tried, as texts
+    # trials, diverged, flops and seconds also count the trials of the tuning and reused trials
+    trials: int
     diverged: int
     flops: float
     seconds: float
@@ -37,8 +41,8 @@ class ArmCost:
 @dataclass(frozen=True)
 class PooledTest:
     """The test of arXiv 2504.16041: Student's t of the epochs of all runs that generalised, pooled
-    over tasks and softmaxes. A run counts once both optimizers' runs with its seed have finished.
-    The test is repeated to compare with the paper, not to conclude from."""
+    over tasks and softmaxes. A run counts once both optimizers' runs with its seed have finished in
+    its cell. The test is repeated only for comparison with the paper; no verdict depends on it."""
 
     adamw_mean_epochs: float
     muon_mean_epochs: float
@@ -52,10 +56,10 @@ class PooledTest:
 
 @dataclass(frozen=True)
 class OverCells:
-    """Tests over all cells, for one reading of the event."""
+    """Tests over all cells, for one of the two definitions of the event that a run generalises."""
 
     event: EventName
-    log_rank_chi2: float | None  # stratified by cell
+    log_rank_chi2: float | None  # of the log-rank test, stratified by cell
     log_rank_p: float | None
     pooled: PooledTest | None
 
@@ -75,7 +79,7 @@ class GrokkingReport:
     ledger: tuple[ArmCost, ...]
     trials: int
     reused: int  # number of trials that other jobs had trained
-    tokens: int  # tokens, flops and seconds are those of the trials that this job trained
+    tokens: int  # tokens, flops and seconds count only the trials that this job trained
     flops: float
     seconds: float
     because: Reason | None = None

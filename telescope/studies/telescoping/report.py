@@ -45,7 +45,8 @@ class LadderReport:
     # the final run's parameter groups, each with its hyperparameters; empty without an answer
     parameter_groups: tuple[ParameterGroup, ...]
     pairing: Pairing
-    # conditions under which the answer holds for a run that differs in more than width
+    # conditions under which the answer holds for a final run that differs from the trials in more
+    # than width
     assumptions: tuple[str, ...]
     levels: tuple[LevelReport, ...]
     drift: Drift | None
@@ -70,8 +71,8 @@ class LadderReport:
     # importance of each axis with three values or more, by PED-ANOVA over the base grid (the runs
     # with which the search starts, at the narrowest width)
     importance: dict[AxisName, float] = field(default_factory=dict)
-    # share of the variance of the modelled loss, over the values tried at the narrowest width, that
-    # each axis explains
+    # for each axis, the share of the variance of the modelled loss that it explains, over the
+    # values tried at the narrowest width
     explained: dict[AxisName, float] = field(default_factory=dict)
     variant: str = ""  # empty if the study compares no variants
     # the fields of `model` or `data` in which the variant differs from the job's own section
@@ -107,7 +108,7 @@ class Compared:
     drift: Drift | None
     parameters: int | None
     flops: float | None  # FLOPs of one run
-    loss: float | None  # loss at the optimum of this level
+    loss: float | None  # loss at the optimum of that level
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,8 @@ class Report:
     final: bool
     verdict: Verdict
     reason: str
-    # optimizer of the ladder with the lowest loss; None if no losses are comparable, as is the case
-    # for variants that differ in their data
+    # optimizer of the ladder with the lowest loss; None if no losses are comparable, for example
+    # because the variants differ in their data
     best: OptimizerName | None
     ladders: tuple[LadderReport, ...]
     # the architecture with the lowest loss at equal width; empty if no architectures are compared,

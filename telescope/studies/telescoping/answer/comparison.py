@@ -4,19 +4,20 @@ A *ladder* is the search of one optimizer over growing widths, its *levels*. A *
 the architectures or texts that a study compares; it has one ladder per optimizer.
 
 Ladders that train on the same data are compared by their loss at the optimum of one level: the
-widest level that all of them have reached. Refused ladders and ladders without hyperparameters are
-left out of this comparison. Models of equal width may differ in parameters and FLOPs, so the report
-states both. Losses on different texts, or under different tokenizers, are not comparable, so a
-study that compares texts has no best variant.
+widest level that all of them have reached. Refused ladders (ended by a failed coordinate check) and
+ladders without hyperparameters are left out of this comparison. Models of equal width may differ in
+parameters and FLOPs, so the report states both. Losses on different texts, or under different
+tokenizers, are not comparable, so a study that compares texts has no best variant.
 
 A study over variants needs the answer of every variant, so its verdict is the worst verdict of any
 variant. From worst to best, the verdicts are refused, unbracketed, unresolved, resolved. The
 study's reason names all variants with the worst verdict.
 
 Optima at the target are compared in octaves, for every two ladders of one optimizer. No run belongs
-to both ladders, so the errors of the two optima add in quadrature. Both ladders use the same seeds
-and the same priors on the drift of the optimum with width, so the interval of the difference is too
-wide rather than too narrow.
+to both ladders, so the errors of the two optima are taken as independent and add in quadrature.
+Both ladders use the same seeds and the same priors on the drift of the optimum with width. Errors
+from these common sources partly cancel in the difference, so its interval is too wide rather than
+too narrow.
 """
 
 import itertools

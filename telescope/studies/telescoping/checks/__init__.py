@@ -1,5 +1,5 @@
-"""Checks of a well-typed telescoping document. Each problem names its field and remedy
-and, in most cases, its value.
+"""Checks of a telescoping document whose fields all have valid types. Each problem that a check
+finds names the field, a remedy and, in most cases, the value of the field.
 
 In reading order:
 

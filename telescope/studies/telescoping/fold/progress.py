@@ -1,10 +1,11 @@
-"""The stages of a ladder, planned anew from the completed trials, up to the first missing runs.
+"""The stages of a ladder, planned anew from the completed trials, up to the first unfinished stage.
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths. A *stage* is a set of
 runs that are planned together. A ladder's first stage is the coordinate check, a set of short runs
-at several widths. The stages of the schedule follow, then the runs at the target width. A question
-with variants (architectures or corpora to compare) is split into one question per variant
-(`question.variants`). The functions here take the question of a single variant.
+at several widths. The stages of the search schedule (`schedule` in the document) follow, then the
+runs at the target width. A question with variants (architectures or corpora to compare) is split
+into one question per variant (`question.variants`). The functions here take the question of a
+single variant.
 """
 
 import math
@@ -170,12 +171,13 @@ def final_loss_of(trial: Trial) -> float:
 def exceeded(
     question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0
 ) -> EndCause | None:
-    """The limit of the job whose share a ladder would exceed with runs at all these points, past
-    and planned. `None` if the ladder would exceed no share.
+    """The limit of the job that a ladder would exceed if it had runs at all these points, past and
+    planned. `None` if it would exceed no limit.
 
-    Each ladder has an equal share of the limits on trials and FLOPs, so that no ladder waits for
-    another. The runs of the coordinate check count towards the limit on FLOPs (as `check_flops`),
-    but not towards the limit on trials.
+    Each ladder may use an equal share of the job's limits on trials and FLOPs, so that no ladder
+    waits for another. A ladder exceeds a limit if it uses more than its share. The runs of the
+    coordinate check count towards the limit on FLOPs (as `check_flops`), but not towards the limit
+    on trials.
     """
     ladders, limits = len(question.optimizers), question.limits
     if len(points) > limits.max_trials // ladders:

@@ -3,8 +3,8 @@
 Each width is a *level* of the ladder. Each swept column of the sweep (`lr`, and `weight_decay` if
 it varies) is an *axis*, in octaves (factors of 2). All runs of a width form one *stage*. The widths
 need not be doublings of each other. An axis is *fitted* if it has three values or more, as counted
-by `axis_of`: the pooled model of all widths then estimates an optimum along it. Otherwise the
-values of the axis are only compared.
+by `axis_of`. The *pooled* model, a statistical model of the losses at all widths, then estimates an
+optimum along the axis. Otherwise the values of the axis are only compared.
 """
 
 import math
@@ -68,14 +68,14 @@ def weight_decays_tried(sweep: Sweep) -> list[float]:
 
 
 def near_optimum(stage: Done) -> Done:
-    """The runs of a width that are passed to the pooled fit, which leaves out those that diverged.
-    These are the runs within NEAR octaves in lr of the point with the lowest loss, and the runs at
-    the next lower and the next higher lr with a finite loss.
+    """The runs of a width that are passed to the pooled model, which itself leaves out diverged
+    runs. These are the runs within NEAR octaves in lr of the point with the lowest loss, and the
+    runs at the next lower and the next higher lr with a finite loss.
 
     A sweep often contains the whole grid at every width. Far from the optimum, real losses deviate
-    from the model, and many far points would outweigh the few points that determine the optimum. If
-    far points are included, a 90 % interval may contain the true value in only 60 % of cases. If
-    they are left out, it does so in 90 % of cases.
+    from the pooled model, and many far points would outweigh the few points that determine the
+    optimum. If far points are included, a 90 % interval may contain the true value in only 60 % of
+    cases. If far points are left out, the interval contains the true value in 90 % of cases.
     """
     lowest = argmin(stage.outcomes)[0]
     tried = sorted({o.point.x[0] for o in stage.outcomes if o.finite})

@@ -1,8 +1,8 @@
-"""The form of the loss around its optimum, and its parameters over the widths of a ladder.
+"""The statistical model of the loss around its optimum, at all widths of a ladder.
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. Level 0
-is the base width. An *axis* is a hyperparameter that the model is fitted along, in octaves (factors
-of 2). Let x be the position of a run on all axes; x_1 is the learning rate.
+is the base width. An *axis* is a hyperparameter that the loss is modelled along, in octaves
+(factors of 2). Let x be the position of a run on all axes; x_1 is the learning rate.
 
     optimum  x*_i = x_T + D W_i + e_i
              x_T   the optimum at the target
@@ -55,9 +55,9 @@ class ParameterSlots:
 
     @cached_property
     def slots(self) -> dict[str, slice]:
-        """The slice of theta that holds each parameter. The names that differ from the symbols
-        above are `x` (x_T), `drift` (D), `log_a` (log A), `skew` (s), `cross` (m) and `log_r` (log
-        R). `knee` holds the knee of each saturating axis.
+        """The slice of theta that holds each parameter. The names that differ from the symbols in
+        the formulas of this module are `x` (x_T), `drift` (D), `log_a` (log A), `skew` (s), `cross`
+        (m) and `log_r` (log R). `knee` holds the knee of each saturating axis.
         """
         k, rest, levels = self.axes, self.axes - 1, self.levels
         sizes = {

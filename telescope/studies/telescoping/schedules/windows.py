@@ -1,4 +1,4 @@
-"""The windows of the published rule at each level, and the number of runs in them.
+"""The windows and the numbers of runs of the published rule (`schedule: paper`) at each level.
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
 *axis* is one of these hyperparameters, in octaves (factors of 2). The *window* of a level is the
@@ -64,7 +64,7 @@ def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
 
 
 def points(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The number of distinct points at a level, not counting points that an edge rule adds."""
+    """The number of distinct points at a level, without points that the option `edge` adds."""
     if is_grid(ladder, options):
         return math.prod(
             points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes
@@ -74,12 +74,12 @@ def points(ladder: Ladder, level: int, options: PaperOptions) -> int:
 
 
 def runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """The number of runs at a level, not counting runs that an edge rule adds."""
+    """The number of runs at a level, without runs that the option `edge` adds."""
     return ladder.seeds * points(ladder, level, options)
 
 
 def step_factor(axes: int, options: PaperOptions) -> float:
-    """The factor by which the step of a grid changes from each level to the next."""
+    """The factor by which the step of a grid (the spacing of its points) changes per level."""
     factors: dict[str, float] = {"halve": 0.5, "root4": 4.0 ** (-1 / axes), "extent": 1.0}
     return factors[options.narrow]
 
@@ -87,8 +87,9 @@ def step_factor(axes: int, options: PaperOptions) -> float:
 def step_at(
     ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions
 ) -> float:
-    """Octaves between neighbouring grid points of an axis at a level. Under `edge: recentre`, the
-    step is narrowed once less for each lower level for which `far_from_window` holds.
+    """Octaves between neighbouring grid points of an axis at a level. By default, `step_factor` is
+    applied once for each level above the base width. Under `edge: recentre`, it is applied once
+    less for each narrower level for which `far_from_window` holds.
     """
     undone = 0
     if options.edge == "recentre":
@@ -99,8 +100,8 @@ def step_at(
 def far_from_window(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> bool:
-    """Whether, on some axis, a level's optimum is far from the level's first window. Far means that
-    the distance from the middle of this window exceeds the length of the window.
+    """Whether, on some axis, a level's optimum is far from the level's first window: farther from
+    the middle of this window than the window is long.
     """
     best, first = optimum(ladder, done, level, options), stages_at(done, level)[0].outcomes
     spans = [
@@ -122,7 +123,7 @@ def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOpti
 def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
     """The centre of a level's window. At the base width, this is the middle of the user's range. At
     wider levels, it is the optimum of the level below. On axes on which an optimum can be fitted,
-    the option `centre` may replace the optimum of the level below: by its fitted optimum, or by an
+    the option `centre` may replace this optimum by the fitted optimum of the level below, or by an
     extrapolation from the fitted optima of the two levels below.
     """
     if level == 0:
