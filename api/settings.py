@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     fails if, for example, its worker process dies. A failure that a retry cannot fix, such as a
     lost corpus, is final at once."""
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Seconds between two checks of the coordinator for new jobs and for users' requests."""
+    """Interval, in seconds, at which the coordinator looks for new jobs and for users' requests."""
 
     @field_validator("factories")
     @classmethod

@@ -132,8 +132,8 @@ class Executor(Protocol):
     def room(self) -> int:
         """Number of unfinished assignments that the coordinator should keep submitted.
 
-        The number covers the assignments that the workers train, and a queue. A worker may train
-        several assignments together.
+        These are the assignments that the workers train, and some that wait in a queue. A worker
+        may train several assignments together.
         """
         ...
 

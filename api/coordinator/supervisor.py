@@ -1,11 +1,11 @@
 """The supervisor, which keeps the processes of a service alive.
 
 `telescope serve` is a parent process with two children, `api` and `coordinator`. A child that dies
-is restarted after a pause. The pause doubles with each death, up to LONGEST_PAUSE_SECONDS, and is
-short again after the child has lived for HEALTHY_SECONDS. Before the restart, all processes that
-the child started are killed, since some processes of Ray would otherwise live on for about a
-minute. These processes are found by an environment variable that a child and all its descendants
-have (`workers.processes`).
+is restarted after a pause. The pause doubles with each death, up to LONGEST_PAUSE_SECONDS. Once a
+child has lived for HEALTHY_SECONDS, its next pause is FIRST_PAUSE_SECONDS again. Before the
+restart, all processes that the child started are killed, since some processes of Ray would
+otherwise live on for about a minute. These processes are found by an environment variable that a
+child and all its descendants have (`workers.processes`).
 
 When the parent ends, even by SIGKILL, the children end too. The standard input of each child is a
 pipe from the parent, called the *leash*. The operating system closes the pipe when the parent ends.
@@ -30,7 +30,7 @@ from workers.processes import MARKER, end_all
 POLL_SECONDS = 0.1
 GRACE_SECONDS = 5.0  # time that a child has to end after SIGTERM
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 30.0
-HEALTHY_SECONDS = 30.0  # a child that has lived this long gets the first pause again
+HEALTHY_SECONDS = 30.0  # after the death of a child that lived this long, the first pause applies
 
 
 class Child:
@@ -50,7 +50,7 @@ class Child:
         self.name = name
         self.environment = environment
         self.log = log
-        self.output = output  # where its output goes; None for the parent's standard error
+        self.output = output  # the file that the process writes to; None: the parent's stderr
         self.deaths = 0
         self.pause_seconds = FIRST_PAUSE_SECONDS
         self.start()
@@ -185,8 +185,8 @@ def hold_leash() -> None:
 def port_to_use(host: str, port: int) -> int:
     """Return the port that the HTTP server should use: `port`, or a free port if `port` is 0.
 
-    Raises Unavailable if the server cannot listen there. Without this check, Uvicorn, the HTTP
-    server, would log the failure and exit.
+    Raises Unavailable if the server cannot listen on that port of `host`. Without this check,
+    Uvicorn (the HTTP server) would only log the failure and exit, without the advice of this error.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -6,8 +6,8 @@ runs one study, and each study has a kind, such as `compute_time`. The schemas `
 `Preview` are unions over the registered kinds, with the discriminator `kind`.
 
 Schema names are short and unique. The types that a kind registers are named after the kind, such as
-`ComputeTimeReport`. Any other schema has the name of its class; if several classes share the name,
-the name of the class's module precedes it.
+`ComputeTimeReport`. Any other schema is named after its class. If several classes share a name,
+the names of their modules are put before it.
 """
 
 from collections import Counter
@@ -105,7 +105,7 @@ def either(media: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode) -> None:
-    """Add the schema of a class, under `name`, and of the classes that it refers to."""
+    """Add the schema of a class under `name`, and the schemas of the classes that it refers to."""
     schema = TypeAdapter(cls).json_schema(ref_template=REFERENCE, mode=mode)
     definitions = schema.pop("$defs", {})
     # Client generators name classes by the title.

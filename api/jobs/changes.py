@@ -40,13 +40,14 @@ def patched(document: dict[str, Any], patch: object) -> dict[str, Any]:
     """Return the document with the patch applied.
 
     If the patch sets the source of a derived field but not the derived field itself, the derived
-    field is dropped. If the patch sets one of the fields `CORPUS` of `data` but not `sweep_over`,
-    the derived fields of the data in `sweep_over` are dropped, too. Raises InvalidInput if the
-    patch is not a mapping.
+    field is dropped. The field `sweep_over` lists the architectures or corpora that a job compares.
+    If the patch sets one of the fields `CORPUS` of `data` but not `sweep_over`, the derived fields
+    of the corpora in `sweep_over` are dropped, too. Raises InvalidInput if the patch is not a
+    mapping.
     """
     if not isinstance(patch, dict):
         message = (
-            "must map the fields to change to values of the new study, "
+            "must be a mapping from the fields to change to their new values, "
             "such as {limits: {max_base_runs: 400}}"
         )
         raise InvalidInput.of("", message, patch)
@@ -126,7 +127,7 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
                 value = f"another --set gives {parent} a value that is not a mapping"
-                message = f"sets a field of {parent}, but {value}; drop one of the two"
+                message = f"sets a field of {parent}, but {value}; drop one of the two assignments"
                 raise InvalidInput.of("--set", message, assignment)
         inner[last] = value
     return patch

@@ -1,7 +1,8 @@
-"""The coordinator's writes about planned trials, and the list of trials that wait for a worker.
+"""The database operations of the coordinator on planned trials.
 
-The coordinator is the process that runs the jobs. It inserts the trials that a study plans. Then it
-looks for equal trials of other jobs, and reuses their outcomes instead of training again.
+The coordinator is the process that runs the jobs. It inserts the trials (training runs) that a
+study plans. Then it looks for equal trials of other jobs, and reuses their outcomes instead of
+training again. The trials that remain wait for a worker.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,7 +21,7 @@ from telescope.trials.identity import canonical_json
 from telescope.trials.outcome import TrialState
 
 EARLIER = trials.alias("earlier")  # trials whose outcomes may be reused
-LOSS = "loss"  # the value of `measure` of trials that train for a final loss
+LOSS = "loss"  # value of the column `measure` for trials whose result is a final loss
 REUSED_COLUMNS = (  # columns that a reused trial copies from the trial that was trained
     "state",
     "loss",
@@ -35,7 +36,7 @@ REUSED_COLUMNS = (  # columns that a reused trial copies from the trial that was
 
 
 class PlanRecord(JobRecord):
-    """The store, extended by the coordinator's writes about jobs and planned trials."""
+    """The store, with the operations of the coordinator on jobs and planned trials."""
 
     def plan_trials(self, job_id: str, planned: Sequence[Planned]) -> int:
         """Insert the planned trials that the job does not have yet, and return their number."""
@@ -60,8 +61,9 @@ class PlanRecord(JobRecord):
 
         A completed trial of another job is equal if it has the same digest and was trained with
         `numerics`, which name the device and the software. Pending trials on which FLOPs were
-        already spent, and trials whose ids are in `held`, stay pending. The trials that this method
-        completes have no curve of their own and spend no FLOPs. Returns the number of these trials.
+        already spent stay pending, and so do trials that the executor holds (their ids are in
+        `held`). The trials that this method completes have no curve of their own and spend no
+        FLOPs. Returns the number of trials that it completes.
         """
         not_begun = (trials.c.flops_spent == 0) & trials.c.id.not_in(held)
         is_pending = (trials.c.job_id == job_id) & (trials.c.state == TrialState.PENDING)
@@ -93,8 +95,8 @@ class PlanRecord(JobRecord):
     def pending_trials(self, job_id: str, limit: int, held: Collection[int] = ()) -> list[Pending]:
         """Return up to `limit` pending trials of a job, the trials with the most FLOPs first.
 
-        Trials whose ids are in `held` are left out. Long trials go first, so that only a short
-        trial is still running when the other workers have nothing left to do.
+        Trials that the executor holds (their ids are in `held`) are left out. Long trials go first,
+        because a long trial that starts last would keep one worker busy while all others are idle.
         """
         spec_columns = (specs.c.digest, specs.c.document, studies.c.document.label("study"))
         query = select(trials.c.id, trials.c.attempt, trials.c.failures, *spec_columns)
@@ -112,7 +114,7 @@ class PlanRecord(JobRecord):
 def _recount(connection: Connection, job_id: str) -> None:
     """Update the number of a job's completed trials, and their lowest loss.
 
-    Trials that train for another measure than a final loss do not count for the lowest loss.
+    Trials whose result is not a final loss do not count for the lowest loss.
     """
     search_loss = case((trials.c.measure == LOSS, trials.c.loss))
     of_job = (trials.c.job_id == job_id) & (trials.c.state == TrialState.COMPLETED)

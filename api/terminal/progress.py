@@ -84,10 +84,10 @@ class LevelProgress:
     """The progress of a level: the trials of one optimizer at one width.
 
     If the job has several batch sizes, each batch size has its own level. Each variant of a job (an
-    architecture or a text that the job compares with others, or a cell of a grokking job) also has
-    its own levels. The trials of an optimizer's coordinate check (short runs at several widths,
-    before the search) form one level. The runs that measure the times of an optimizer's training
-    steps also form one level.
+    architecture or a text that the job compares with others, or a task together with a softmax in a
+    grokking job) also has its own levels. The trials of an optimizer's coordinate check (short runs
+    at several widths, before the search) form one level. The runs that measure the times of an
+    optimizer's training steps also form one level.
     """
 
     optimizer: str
@@ -130,8 +130,8 @@ def job_progress(
     """Summarise a job and its trials.
 
     `forecast_flops` is the cost that the preview expects for the whole job. The time that is left
-    is unknown if this cost is None, or if the trials have already cost as much. It is also unknown
-    if no trial ended in the last minute.
+    is unknown if this cost is None, or if the trials have already cost this much or more. It is
+    also unknown if no trial ended in the last minute.
     """
     trials = list(trials)
     several_batches = len({trial.batch_tokens for trial in trials}) > 1
@@ -203,7 +203,10 @@ def duration(seconds: float) -> str:
 
 
 def pace_line(view: ProgressView) -> list[str]:
-    """Return the pace and the time left, each as a text if known. Empty if the job has ended."""
+    """Return texts on the pace and on the time left, as far as these are known.
+
+    The list is empty if the job has ended.
+    """
     parts = []
     if not view.state.terminal:
         if view.trials_per_minute is not None:
@@ -214,7 +217,7 @@ def pace_line(view: ProgressView) -> list[str]:
 
 
 def trouble(view: ProgressView) -> list[str]:
-    """Return a text on what the job waits for or, if the job has failed, on the reason.
+    """Return a text on what the job waits for or, if the job has ended, on why it did not succeed.
 
     The list is empty if there is nothing to explain.
     """

@@ -1,8 +1,8 @@
-"""Add columns to the table of trials, and an index by digest.
+"""Add columns to the table of trials, and an index on the digest.
 
-The columns are the kind of measurement (`measure`), the metrics of the last point, the numerics (a
-string that names the version of torch, the device, and the revision of telescope's arithmetic), the
-tokens per batch, and the id of the trial whose outcome a trial reuses.
+The columns are the kind of measurement (`measure`), the metrics of the last point of the loss
+curve, the numerics (a string that names the version of torch, the device, and the revision of
+telescope's arithmetic), the tokens per batch, and the id of the trial whose outcome a trial reuses.
 """
 
 import sqlalchemy as sa

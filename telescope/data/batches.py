@@ -42,8 +42,8 @@ from telescope.trials.mixtures import Part
 class TokenSplit:
     """The training tokens or the validation tokens of the data, and the shares of its parts.
 
-    A part is one corpus of a mixture; a single corpus is the only part. The tokens are
-    memory-mapped as little-endian uint16 or uint32.
+    A part is one corpus of a mixture. If the data are a single corpus, it is the only part. The
+    tokens are memory-mapped as little-endian uint16 or uint32.
     """
 
     parts: tuple[NDArray[Any], ...]  # token ids (n,) of each part
@@ -93,7 +93,7 @@ class PreparedMixture:
 def resolve(spec: DataSpec) -> DataSpec:
     """The spec with absolute paths, and with `content` and `vocab_size` filled in. Raises
     InvalidInput if the data cannot be used. Also raises InvalidInput if the given spec already has
-    a `content` or a `vocab_size` that differs from that of the data."""
+    a `content` or a `vocab_size`, and the value computed from the data differs from it."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     mixture = _prepared_mixture(spec, prepared)
@@ -137,8 +137,8 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
             message = (
                 f"{part.corpus} needs a vocabulary of {tokens.vocab_size} entries, but "
                 f"{next_part.corpus} needs {next_tokens.vocab_size}; give the text of all parts, "
-                "or write the tokens of all parts with the same tokenizer, so that each part has "
-                "the tokenizer's highest token, such as the end of text"
+                "or write the tokens of all parts with the same tokenizer, so that the highest "
+                "token of the tokenizer, such as the end of text, occurs in each part"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
     return PreparedMixture(
@@ -222,8 +222,8 @@ def _map(folders: tuple[Path, ...], mixture: PreparedMixture) -> Tokens:
 
 
 def batch(train: TokenSplit, seed: int, step: int, windows: int, context: int) -> torch.Tensor:
-    """The windows of one step: (windows, context + 1). For the same data and the same sizes, they
-    depend only on `seed` and `step`. For each window, a part is drawn with the shares as
+    """The windows of one step: (windows, context + 1). For the same data and the same sizes, the
+    windows depend only on `seed` and `step`. For each window, a part is drawn with the shares as
     probabilities. Then a position in this part is drawn uniformly."""
     key = np.array([seed % 2**64, step], np.uint64)
     # Philox is a counter-based generator (Salmon et al. 2011). Its raw numbers are used, so that
@@ -256,8 +256,8 @@ def validation_windows(
 
 
 def _spaced_windows(tokens: NDArray[Any], windows: int, context: int) -> torch.Tensor:
-    """Evenly spaced windows: (n, context + 1). n is `windows`, or the number of windows that the
-    tokens fill if it is smaller, but at least 1."""
+    """Evenly spaced windows: (n, context + 1). n is the smaller of `windows` and the number of
+    windows that the tokens fill, but at least 1."""
     n = max(1, min(windows, (len(tokens) - 1) // context))
     starts = np.arange(n) * (len(tokens) - 1) // n
     return torch.from_numpy(tokens[starts[:, None] + np.arange(context + 1)].astype(np.int64))

@@ -98,7 +98,8 @@ class SourceJob:
     job: str
     name: str
     date: datetime  # when the job ended or, if it has not ended, when it started
-    # completed trials of all ladders, without the trials of the coordinate check
+    # completed trials of all ladders, without those of the coordinate check, the short runs that
+    # test the scaling rules before the search
     trials: tuple[UsedTrial, ...]
 
 
@@ -179,10 +180,11 @@ def final_run(
 def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
-    """The ladder whose answer is exported: by default, the best ladder of the best variant, or the
-    first ladder if the best is not known. Raises NotExportable if this ladder has no answer, or if
-    its answer is refused. Raises InvalidInput if the report has no such optimizer or variant. Also
-    raises InvalidInput if `variant` is None and none of several variants is known to be the best.
+    """The ladder whose answer is exported. The default is the best ladder of the best variant; if
+    that variant's best ladder is not known, its first ladder. Raises NotExportable if the ladder
+    has no answer, or if its answer is refused. Raises InvalidInput if the report has no such
+    optimizer or variant. Also raises InvalidInput if `variant` is None, the job compares several
+    variants, and the best variant is not known.
     """
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
@@ -215,8 +217,9 @@ def exported_ladder(
         remedy = (
             "run the job again, with the change that this reason suggests, if it suggests one"
             if report.final
-            else "wait for the first level, after resuming the job if it is paused; if this ladder "
-            "has ended, run the job again with the change that the reason suggests"
+            else "wait for the first level (the runs at the narrowest width), after resuming the "
+            "job if it is paused; if this ladder has ended, run the job again with the change that "
+            "the reason suggests"
         )
         raise NotExportable(f"there are no hyperparameters to export ({ladder.reason}); {remedy}")
     return ladder

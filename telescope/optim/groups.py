@@ -27,8 +27,8 @@ class ParameterGroup:
     role: Role
     optimizer: OptimizerName
     scaled_lr: float  # learning rate at the model's width and depth, before the schedule's factor
-    # at the model's width; with the current lr, a step multiplies weights by
-    # 1 - (lr x weight_decay)
+    # weight decay at the model's width; each step multiplies the weights by
+    # 1 - (learning rate of the step x weight_decay)
     weight_decay: float
     eps: float | None  # term in AdamW's denominator; None for Muon
     # standard deviation of the initial values; in a user's model, their root mean square

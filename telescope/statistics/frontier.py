@@ -1,4 +1,4 @@
-"""Hours against devices to reach a loss, and the comparison of two optimizers.
+"""The hours to reach a loss on each number of devices, and the comparison of two optimizers.
 
 A point (devices, hours) states that an optimizer reaches the target loss in these hours on this
 number of devices. One point *dominates* another if it has at most as many devices and at most as

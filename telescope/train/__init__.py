@@ -1,5 +1,5 @@
-"""Training runs. One loop trains a *pack*: one or more trials with models and batches of equal
-shapes.
+"""The training of trials. A trial is one training run. One loop trains a *pack*: one or more trials
+with models and batches of equal shapes.
 
 The files in reading order:
 

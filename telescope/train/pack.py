@@ -53,7 +53,8 @@ def shape(spec: TrialSpec) -> str:
 
 def _common_spec(spec: TrialSpec) -> TrialSpec:
     """The spec, with fixed values in all fields in which the members of a pack may differ. These
-    fields are the seed, the split of a table, the branch, the kept steps, `stop_below_loss`, the
+    fields are the seed, the split of a table, the branch (the state of another trial at which the
+    trial begins), the kept steps (at which the trial stores such states), `stop_below_loss`, the
     learning-rate schedule, and the hyperparameters that change neither shapes nor operations."""
     optimizer = replace(
         spec.optimizer,
@@ -135,9 +136,10 @@ def program_of(spec: TrialSpec, losses: Losses) -> Losses:
 def losses_of_members(
     losses: Losses, models: Sequence[Model], windows: Sequence[Tensor]
 ) -> Float[Tensor, "P"]:
-    """The losses of all members, in one call if all have the same number of windows. At the end
-    of an epoch over a table, the numbers differ if the members are at different steps, because some
-    of them resumed from a checkpoint."""
+    """The losses of all members, in one call if all have the same number of windows. The last batch
+    of an epoch over a table may be smaller than the others. The numbers therefore differ if only
+    some members are at the end of an epoch. Members are at different steps if some of them resumed
+    from a checkpoint."""
     if len({len(own) for own in windows}) == 1:
         return losses(models, torch.stack(list(windows)))
     pairs = zip(models, windows, strict=True)

@@ -1,12 +1,13 @@
 """Specification of the data that a trial reads: a text (`DataSpec`) or the table of an algorithmic
 task (`TableSpec`).
 
-Both answer the same questions, so that callers need not tell them apart:
+Both have these attributes and methods, so that callers can treat them alike:
 
-- `context`: tokens that the model reads in a window, or in a row of a table
+- `context`: number of tokens that the model reads in a window, or in a row of a table
 - `windows`, `tokens_until`, `evaluated_windows`: sizes of batches, of a run and of an evaluation
 - `has_answers`: true if only the answers of rows are predicted, false if all tokens are
-- `without_split_seed`: the data without the fields in which trials of one pack may differ
+- `without_split_seed`: the data, without the fields in which trials that are trained together may
+  differ
 - `sources`: the corpora, tokenizer or file that the specification names
 """
 
@@ -76,9 +77,9 @@ class DataSpec:
         return step * batch_tokens
 
     def evaluated_windows(self, evaluation_tokens: int) -> int:
-        """Number of held-out windows that an evaluation asks for, at least one. It reads fewer if
-        fewer are held out, and may read more of a mixture, since it reads at least one window of
-        each part."""
+        """Number of held-out windows that an evaluation asks for, at least one. The evaluation
+        reads fewer windows if fewer are held out. With a mixture, it may read more windows, since
+        it reads at least one window of each part."""
         return max(1, evaluation_tokens // self.context)
 
     def without_split_seed(self) -> "DataSpec":
@@ -87,7 +88,7 @@ class DataSpec:
 
 
 def form(data: Any) -> str:
-    """`table` if a document or a specification names a task, otherwise `text`."""
+    """`table` if `data`, a section of a document or a specification, names a task; else `text`."""
     if isinstance(data, Mapping):
         return "table" if "task" in data else "text"
     return "table" if isinstance(data, TableSpec) else "text"

@@ -43,8 +43,8 @@ class OptimizerOptions:
     weight_decay_rule: WeightDecayRule | None = None
     """How weight decay changes with m = width / base width. fixed_tokens: the product of learning
     rate and weight decay stays constant. compute_optimal: this product falls as 1/m for hidden
-    matrices. sqrt_width: AdamW's weight decay of hidden matrices grows as sqrt(m), and Muon's
-    product stays constant. constant: weight decay itself stays constant. Under standard, AdamW's
+    matrices. sqrt_width: AdamW's weight decay of hidden matrices grows as sqrt(m), and the product
+    stays constant for Muon. constant: weight decay itself stays constant. Under standard, AdamW's
     learning rate does not change with width, and every rule keeps AdamW's weight decay constant. By
     default, the rule is fixed_tokens under mup, and constant otherwise."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.95
@@ -111,7 +111,7 @@ def clip_problems(
     alpha = optimizer.qk_clip_alpha
     default = OptimizerOptions.__dataclass_fields__["qk_clip_alpha"].default
     if optimizer.qk_clip is None and alpha != default:
-        message = "has no meaning without qk_clip; leave it out, or give qk_clip, too"
+        message = "has no meaning without qk_clip; leave it out, or also set qk_clip"
         yield Problem("qk_clip_alpha", message, alpha)
 
 
@@ -122,7 +122,8 @@ class OptimizerSpec(OptimizerOptions):
 
     name: OptimizerName
     lr: Positive
-    """Base learning rate, which does not depend on width. In a Muon run, it is that of Muon."""
+    """Base learning rate, which does not depend on width. In a Muon run, it is Muon's base learning
+    rate."""
     weight_decay: NonNegative
     """Base weight decay, which does not depend on width. It is decoupled: each step multiplies a
     weight by 1 - lr x weight decay, where both are scaled to the model's width."""

@@ -1,10 +1,11 @@
 """The executor that runs trials on Ray Tune, so that Tune's loggers receive the curves.
 
-It is like the executor of `workers.on_ray.actors`, which is faster (ADR 12), except that Ray Tune
-manages the workers and trains each trial alone. Tune runs trials in experiments. A searcher gives
-Tune the assignments from the desk, which is the executor's queue (`workers.desk`). A `Trainable` in
-a Ray actor (a process of Ray that holds one object) trains them, and a callback passes their events
-on (`workers.on_ray.experiment`). Each actor trains many trials, one after the other.
+It differs from the executor of `workers.on_ray.actors` in two ways: Ray Tune manages the workers,
+and each trial is trained alone. The other executor is faster (ADR 12). Tune runs trials in
+experiments. A searcher gives Tune the assignments from the desk, which is the executor's queue
+(`workers.desk`). A `Trainable` in a Ray actor (a process of Ray that holds one object) trains the
+assignments, and a callback passes their events to the desk (`workers.on_ray.experiment`). Each
+actor trains many trials, one after the other.
 
 The code relies on observed properties of Tune 2.60:
 
@@ -145,7 +146,7 @@ class TuneExecutor:
         self._grow()
         self._broken: Exception | None = None
         self._closed = False
-        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # for Tune, without loggers
+        self._folder = Path(tempfile.mkdtemp(prefix="telescope-"))  # Tune's files without loggers
         self._thread = threading.Thread(target=self._work, name="ray-tune", daemon=True)
         self._thread.start()
         # a process that ends with an exception must leave no processes of Ray behind
@@ -244,7 +245,8 @@ class TuneExecutor:
         )
 
     def _grow(self) -> None:
-        """Run more trials at once if more workers fit; end the experiment if the demand changed."""
+        """Run more trials at once if more workers fit. End the experiment if the resources that a
+        worker needs have changed."""
         demand = self._demand()
         fitting = demand.fits(ray.cluster_resources())
         self._slots = max(self._slots, min(self._workers or fitting, fitting))
@@ -257,7 +259,8 @@ class TuneExecutor:
             ray.kill(flight.actor)
 
     def _require_ray(self) -> None:
-        """Raise WorkersLost if Tune or Ray has failed; otherwise use new nodes."""
+        """Raise WorkersLost if Tune or Ray has failed. Otherwise, use nodes that have joined the
+        cluster."""
         if self._broken:
             # the last line of Tune's errors is the cause
             reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]

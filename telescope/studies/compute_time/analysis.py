@@ -1,11 +1,11 @@
 """The answer to any target loss: the tokens, steps and hours that each optimizer needs to reach it.
 
-A *course* is loss against tokens, for one optimizer, batch size and seed. `Analysis.of` reads all
-courses once, and smooths them under the reading constant. The methods of the analysis then answer
-any target loss. The statistics
-come from `telescope.statistics`: `tokens_to_loss` (the tokens at which each course crosses the
-target loss), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio` and
-`frontier`. The module `tables` turns the statistics into rows.
+A *course* is the held-out loss against tokens, for one optimizer, batch size and seed.
+`Analysis.of` reads all courses once. It smooths them if losses are read along the curve of a run
+(`runs.reading: constant`). The methods of the analysis then give the answer to any target loss. The
+statistics come from `telescope.statistics`: `tokens_to_loss` (the tokens at which each course
+crosses the target loss), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio`
+and `frontier`. The module `tables` turns the statistics into rows.
 """
 
 from collections.abc import Sequence
@@ -121,8 +121,8 @@ class Analysis:
     def frontier(
         self, target_loss: float, optimizer: OptimizerName | None = None
     ) -> FrontierAnswer:
-        """Hours to the loss against devices, with rows for one optimizer or for all. Raises
-        InvalidInput if no run reached the loss."""
+        """The hours to reach the loss on each number of devices, with rows for one optimizer or for
+        all. Raises InvalidInput if no run reached the loss."""
         devices = self.question.devices
         rows = {
             arm.optimizer: frontier_rows(devices, arm.batches, readings)
@@ -140,8 +140,8 @@ class Analysis:
     def batch_sizes(
         self, target_loss: float, optimizer: OptimizerName | None = None
     ) -> BatchAnswer:
-        """Tokens and steps to the loss against batch size, for one optimizer or for all. Raises
-        InvalidInput if no run reached the loss."""
+        """The tokens and steps to reach the loss at each batch size, for one optimizer or for all.
+        Raises InvalidInput if no run reached the loss."""
         arms = [
             (arm.batches, readings)
             for arm, readings in self.readings(target_loss)
@@ -155,9 +155,9 @@ class Analysis:
         )
 
     def token_ratio(self, target_loss: float) -> RatioAnswer:
-        """AdamW's tokens divided by Muon's at each batch, and the trend of this ratio. If the
-        answer has no rows, its note gives the reason. Raises InvalidInput if no run reached the
-        loss."""
+        """AdamW's tokens to the loss divided by Muon's at each batch, and the trend of this ratio.
+        If the answer has no rows, its note gives the reason. Raises InvalidInput if no run reached
+        the loss."""
         arms = {arm.optimizer: (arm, readings) for arm, readings in self.readings(target_loss)}
         if not {"adamw", "muon"} <= arms.keys():
             names = ", ".join(arms)

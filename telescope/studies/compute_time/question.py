@@ -24,7 +24,7 @@ from telescope.trials.types import (
     Positive,
 )
 
-MOST_TRIALS = 100_000  # the highest limit on the trials of a study
+MOST_TRIALS = 100_000  # largest value of `limits.max_trials`
 Reading = Literal["constant", "cooldown", "full"]
 READING_TEXTS = {
     "constant": "along the curve of a run at a constant learning rate, without cooldown",
@@ -89,8 +89,8 @@ class Runs:
     lengths: Annotated[int, Field(ge=2, le=64)] = 6
     """Under the readings cooldown and full: maximal number of run lengths per batch and seed before
     any doubling. The longest is `tokens`, and each shorter length is the next longer one divided by
-    sqrt(2). Lengths that have no room for the warm-up and `cooldown_fraction` are left out, under
-    both readings."""
+    sqrt(2). Lengths that are too short for the warm-up and the cooldown (`cooldown_fraction`) are
+    left out, under both readings."""
     warmup_tokens: Count | None = None
     """Tokens of the warm-up, at most half of `tokens`; by default a twentieth of `tokens`."""
     evaluations: Annotated[int, Field(ge=20, le=200)] = 100
@@ -139,9 +139,9 @@ class Given:
     interpolated hyperparameters. A batch outside the range of the given batches gets the values of
     the nearest given batch. The report states the source of each batch's values."""
     lr: Positive
-    """Learning rate at the base width; under `lr_convention: absolute`, before it is multiplied by
-    the factor for the width. In a Muon run, this is Muon's learning rate, and AdamW's is
-    `adamw_lr_ratio` times this value."""
+    """Learning rate at the base width; under `lr_convention: absolute`, the learning rate before it
+    is multiplied by the factor for the width. In a Muon run, this is Muon's learning rate, and
+    AdamW's is `adamw_lr_ratio` times this value."""
     weight_decay: NonNegative = 0.1
     """Weight decay at the base width."""
     job: str = ""

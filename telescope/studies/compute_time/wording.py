@@ -76,7 +76,7 @@ def doubt_words(doubt: Doubt) -> str:
             return (
                 f"some runs were below loss {loss:g} at their first point "
                 f"({batch_names(batches)}), "
-                "so their tokens are an upper bound"
+                "so only an upper bound on their tokens to this loss is known"
             )
         case OneSeed():
             return (
@@ -90,7 +90,7 @@ def no_answer_words(reason: NoAnswer) -> str:
     match reason:
         case NothingToRead():
             return (
-                "no run has recorded a loss yet; query again once more runs have finished, or "
+                "no run has recorded a loss yet; query again when more runs have finished, or "
                 "lower the learning rates if all runs diverged"
             )
         case NotReached(highest_loss=high, lowest_loss=low):

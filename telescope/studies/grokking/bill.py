@@ -1,8 +1,10 @@
 """The expected cost of a grokking study.
 
-The lower bound assumes that no search is extended, the upper bound that all are, as far as they
-may be. Both count all epochs of each run, although a run may end earlier unless `runs.stop` is
-false.
+A *cell* is a task together with a softmax. Under `protocol: tuned`, each optimizer has its own
+search for hyperparameters in each cell. The lower bound of the cost assumes that no search is
+extended beyond its first grid. The upper bound assumes that all searches are extended as often as
+they may be. Both bounds count all epochs of each run, although a run may end earlier unless
+`runs.stop` is false.
 
 Parts: `ArmPreview`, `GrokkingForecast` · `preview` · `most_trials`.
 """
@@ -29,11 +31,11 @@ class ArmPreview:
     softmax: SoftmaxName
     optimizer: OptimizerName
     steps_per_epoch: int
-    steps: int  # most steps of a run
+    steps: int  # steps of a run over all epochs
     runs: int
     tuning_least: int  # runs of the search without an extension; 0 if nothing is tuned
-    tuning_most: int
-    run_flops: float  # of one run over all epochs
+    tuning_most: int  # runs of the search with all extensions; 0 if nothing is tuned
+    run_flops: float  # FLOPs of one run over all epochs
     run_seconds: float
     pace: Pace
 
@@ -54,7 +56,7 @@ class GrokkingForecast:
 
 
 def preview(question: Question, machine: Machine | None = None) -> GrokkingForecast:
-    """The forecast of a study whose tables are resolved."""
+    """The forecast of a study. The hashes and sizes of its tables must be filled in."""
     machine = machine or Machine()
     limits = [question.limits.max_parallel, machine.slots]
     parallel = min([limit for limit in limits if limit is not None], default=1)
@@ -83,14 +85,16 @@ def preview(question: Question, machine: Machine | None = None) -> GrokkingForec
         parallel=parallel,
         estimated=any(arm.pace.estimated for arm in arms),
         assumes=(
-            "least: no search is extended; most: all are; in both, every run trains for all epochs"
+            "least: no search is extended; most: all are extended; "
+            "in both, every run trains for all epochs"
         ),
         arms=tuple(arms),
     )
 
 
 def example_spec(question: Question, cell: Cell, optimizer: OptimizerName) -> TrialSpec:
-    """A run of an optimizer in a cell; its hyperparameters do not affect its cost."""
+    """A run that costs as much as every run of this optimizer in this cell, since hyperparameters
+    do not affect the cost."""
     values = shared_values(question, optimizer)
     if question.protocol == "tuned":
         values = Hyperparameters(1.0, 0.0, 1.0 if optimizer == "muon" else None)
@@ -98,7 +102,7 @@ def example_spec(question: Question, cell: Cell, optimizer: OptimizerName) -> Tr
 
 
 def arm_preview(question: Question, cell: Cell, spec: TrialSpec, machine: Machine) -> ArmPreview:
-    """The expected cost of the runs that are like `spec`."""
+    """The expected cost of an optimizer in a cell, if each of its runs costs as much as `spec`."""
     speed, flops = pace_of(spec, machine), trial_flops(spec)
     optimizer, tuning = spec.optimizer.name, question.tuning
     least = len(points_of(first_axes(tuning, optimizer))) * tuning.seeds if tuning else 0
@@ -118,7 +122,7 @@ def arm_preview(question: Question, cell: Cell, spec: TrialSpec, machine: Machin
 
 
 def pace_of(spec: TrialSpec, machine: Machine) -> Pace:
-    """The speed of runs like this one: measured, or assumed if no rates were measured."""
+    """The speed of runs like `spec`: measured, or assumed if the machine has no measured rates."""
     if machine.rates:
         return pace(machine.rates, spec.optimizer.name, spec.model.width, spec.horizon.batch_tokens)
     return assumed(trial_flops(spec) / spec.horizon.steps, spec.model.known_depth())

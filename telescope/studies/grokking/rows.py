@@ -1,9 +1,15 @@
-"""The rows of a grokking report: one per run, and one per cell and event.
+"""The rows of a grokking report: one row per run, and one row per cell and event.
 
-Times are evaluations: a run that crossed 95 % at epoch 40, evaluated every 4 epochs, did so after
-epoch 36 and by epoch 40. A time is None if the run ended before the milestone.
+A *cell* is a task together with a softmax. The milestones of a run (telescope.trials.milestones)
+tell when it memorised, generalised and collapsed. The *event* is generalisation, of which there are
+two readings: `crossed` and `sustained`.
 
-Parts: `RunRow` · `ArmRow`, an optimizer in a cell · `RatioRow` · `CellRow`, a comparison.
+The time of a milestone is the time of an evaluation. For example, if a run is evaluated every 4
+epochs and crossed a held-out accuracy of 95 % at epoch 40, it did so after epoch 36 and by epoch
+40. A time is None if the run ended before the milestone.
+
+Parts: `RunRow` · `ArmRow`, an optimizer in a cell · `RatioRow`, the ratio of two times · `CellRow`,
+the comparison of the optimizers in a cell.
 """
 
 from dataclasses import dataclass
@@ -37,10 +43,10 @@ class RunRow:
     sustained_epoch: float | None
     gap_epochs: float | None  # from memorising to sustained generalisation; may be negative
     sustained_steps: float | None
-    sustained_flops: float | None  # FLOPs and seconds are of training, without evaluations
+    sustained_flops: float | None  # FLOPs and seconds are those of training, without evaluations
     sustained_seconds: float | None
     collapsed_epoch: float | None
-    below: int  # evaluations below 95 % after the first crossing
+    below: int  # number of evaluations with an accuracy below 95 % after the first crossing
     loss: float | None  # final held-out loss
     accuracy: float | None  # final accuracy on the held-out rows
     balanced_accuracy: float | None
@@ -52,7 +58,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class ArmRow:
-    """The times of an optimizer in a cell; medians are Kaplan-Meier's."""
+    """The times of an optimizer in a cell. Medians are Kaplan-Meier estimates."""
 
     optimizer: OptimizerName
     lr: float | None  # None while the search goes on
@@ -66,24 +72,26 @@ class ArmRow:
     median_low: float | None
     median_high: float | None
     median_epochs: float | None
-    mean_steps: float | None  # restricted mean, up to the budget
-    memorised_steps: float | None  # restricted mean of the steps to memorising
+    # mean number of steps to the event; a run that did not reach it counts with its whole budget
+    mean_steps: float | None
+    memorised_steps: float | None  # the same mean for memorising
 
 
 @dataclass(frozen=True)
 class RatioRow:
-    """AdamW's restricted mean time divided by Muon's, with its 90 % interval: above 1, Muon is
-    faster."""
+    """AdamW's restricted mean time to the event divided by Muon's, with a 90 % interval. If the
+    ratio is above 1, Muon is faster. For a restricted mean, times are cut off at the earliest end
+    of a run that did not reach the event."""
 
     unit: Unit
     ratio: float
     low: float
-    high: float | None  # None without an upper end: a single pair gives no interval
+    high: float | None  # None if the interval has no upper end, as with a single pair of runs
 
 
 @dataclass(frozen=True)
 class CellRow:
-    """The comparison of Muon with AdamW in a cell, for one reading of the event."""
+    """The comparison of Muon with AdamW in a cell, for one reading of generalisation."""
 
     task: str
     softmax: SoftmaxName
@@ -97,19 +105,21 @@ class CellRow:
     evaluation_steps: int  # steps between evaluations
     arms: tuple[ArmRow, ...]
     # in steps, FLOPs and seconds; empty without a comparison. Seconds are left out if a reused run
-    # neither reached the event nor memorised, since its seconds belong to another job
+    # neither reached the event nor memorised: a reused run has only the seconds of its milestones,
+    # so without any, the seconds of its budget cannot be estimated
     ratios: tuple[RatioRow, ...]
-    # bounds of the ratio in steps, since a run generalises somewhere between two evaluations: the
-    # lower bound with AdamW's times, the upper bound with Muon's times at the earlier of the two
+    # bounds of the ratio in steps. A run generalises somewhere between two evaluations. `ratios`
+    # uses the later one; the lower bound uses the earlier one for AdamW, the upper bound for Muon
     ratio_least: float | None
     ratio_most: float | None
     pairs: int
     p: float | None  # paired permutation test of the restricted means
-    p_holm: float | None  # the same, corrected for the number of cells
+    p_holm: float | None  # `p`, corrected for the number of cells
     smallest_p: float | None  # the smallest p that the test can give with this number of pairs
-    rank_p: float | None  # Mann-Whitney, censored runs last
-    rank_smallest_p: float | None
-    chance_earlier: float | None  # chance that Muon is earlier than AdamW; ties count half
+    rank_p: float | None  # Mann-Whitney test; runs that did not reach the event rank last
+    rank_smallest_p: float | None  # the smallest p that this test can give
+    # chance that a Muon run reaches the event before an AdamW run; ties count half
+    chance_earlier: float | None
     log_rank_p: float | None
     # spread of Muon's log times divided by AdamW's; None if a run never generalised, or if
     # AdamW's times are all equal

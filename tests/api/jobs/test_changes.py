@@ -97,7 +97,7 @@ def test_other_source_jobs_drop_the_hyperparameters_of_the_old_ones() -> None:
 
 @pytest.mark.parametrize("patch", [[1], "limits", 7, None])
 def test_a_patch_that_is_no_mapping_is_refused(patch: Any) -> None:
-    with pytest.raises(InvalidInput, match="must map the fields to change"):
+    with pytest.raises(InvalidInput, match="must be a mapping from the fields to change"):
         patched({}, patch)
 
 

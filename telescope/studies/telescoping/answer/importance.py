@@ -91,7 +91,8 @@ def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, 
 
 
 def _product(node_weights: np.ndarray, axes: int) -> np.ndarray:
-    """The flattened integration weights of a mesh over `axes` axes, from those of one axis."""
+    """The flattened integration weights of a mesh over `axes` axes. `node_weights` are the weights
+    of one axis."""
     weights = np.ones(1)
     for _ in range(axes):
         weights = np.outer(weights, node_weights).ravel()

@@ -11,7 +11,7 @@ from telescope.studies.telescoping.question.question import Question
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
-    """The problems of a document whose fields all have the right type. Each names a field.
+    """The problems of a document whose fields all have the right type. Each problem names a field.
 
     The checks run in groups. A group runs only if the earlier groups found no problem, because
     later groups build variants, ladders and trials, which need a valid document.
@@ -58,7 +58,7 @@ def _optimizer_problems(question: Question) -> Iterator[Problem]:
 
 def _schedule_problems(question: Question) -> Iterator[Problem]:
     if question.schedule == "robust" and question.seeds > 1:
-        message = "schedule: robust adds seeds itself; use 1, or schedule: paper"
+        message = "schedule: robust adds seeds itself; set seeds to 1, or use schedule: paper"
         yield Problem("seeds", message, question.seeds)
     if question.schedule == "paper" and (cap := question.limits.max_base_runs) is not None:
         remedy = "leave it out, or set limits.max_trials or limits.max_flops"

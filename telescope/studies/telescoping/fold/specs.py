@@ -1,4 +1,8 @@
-"""The specification of the training run at a planned point of a ladder."""
+"""The specification of the training run at a planned point of a ladder.
+
+A *ladder* is the search of one optimizer over several widths. A *point* is a planned run: a width,
+values of the swept hyperparameters, and a seed.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -46,8 +50,8 @@ def cached_trial_spec(
     values: tuple[tuple[AxisName, float], ...],
     seed: int,
 ) -> TrialSpec:
-    """The same as `trial_spec`, but cached. A cache is needed since every plan starts again from
-    the first stage.
+    """The same as `trial_spec`, but cached. Whenever the next runs are planned, all earlier stages
+    of the search are replayed, so the same specifications are needed many times.
     """
     options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)

@@ -54,7 +54,8 @@ def read_csv(content: bytes) -> Sweep:
     except csv.Error as error:
         raise InvalidInput.of(
             str(SourceLine(reader.line_num)),
-            f"is not CSV: {error}; check the quotes and the length of the cells, here and above",
+            f"is not CSV: {error}; check the quotes and the length of the cells, in this line and "
+            "the lines above",
         ) from None
     if not lines:
         names = ",".join((*NEEDED[:2], *OPTIONAL, "loss"))

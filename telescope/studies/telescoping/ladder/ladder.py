@@ -5,8 +5,8 @@ hyperparameters, in octaves (factors of 2), and its *levels* are the widths, usu
 width before. A *point* is a planned run, and a *stage* is a set of points that are planned
 together. The ladder's schedule plans one stage at a time. Once all runs of a stage are complete,
 each `Point` becomes an `Outcome`, and the `Stage` becomes a `Done`. An axis with three values or
-more is *fitted*: the pooled model, which covers all levels, estimates an optimum along it. An axis
-with fewer values is *merely swept*: its values are only compared.
+more is *fitted*: the pooled model, a fit to the losses of all levels, estimates an optimum along
+it. An axis with fewer values is *merely swept*: its values are only compared.
 """
 
 import itertools
@@ -104,7 +104,7 @@ class Ladder:
 
     @cached_property
     def layout(self) -> ParameterSlots:
-        """The places and priors of the pooled model's parameters."""
+        """The places of the pooled model's parameters in its parameter vector, and their priors."""
         saturating = tuple(j for j, i in enumerate(self.fitted) if self.axes[i].scale.saturates)
         return ParameterSlots(len(self.fitted), self.level_doublings, self.doublings, saturating)
 
@@ -130,7 +130,7 @@ def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, .
 
 
 def seed_means(results: Sequence[Outcome]) -> dict[X, float]:
-    """Mean loss over the seeds of each x. The mean is infinite if one of these runs diverged."""
+    """Mean loss over the seeds of each x. The mean is infinite if one of the runs at x diverged."""
     losses: dict[X, list[float]] = {}
     for outcome in results:
         losses.setdefault(outcome.point.x, []).append(outcome.loss)
@@ -206,8 +206,8 @@ def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[floa
 
 
 def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
-    """The runs that the pooled model is fitted to, with their octaves on the fitted axes. These are
-    the finite runs at the `swept_values` of their level.
+    """The runs that the pooled model is fitted to, with their positions on the fitted axes, in
+    octaves. These are the runs that did not diverge and have the `swept_values` of their level.
     """
     results = outcomes(done)
     levels = {o.point.level for o in results}

@@ -2,10 +2,10 @@
 
 A *variant* is one of the architectures or corpora that a job compares; each has an entry in
 `sweep_over`. In the user's document, an entry holds a name and only the fields that differ from the
-job's section, as in a merge patch (RFC 7396), but a field that is a mapping is replaced as a whole.
-The value null restores a field's default. The parser needs a complete section in every entry.
-`expand` and `collapse` convert between the two forms. An entry never inherits the fields that
-telescope computes (COMPUTED_FIELDS).
+job's section. An entry changes the section like a merge patch (RFC 7396), except that a field that
+is a mapping is replaced as a whole. The value null restores a field's default. The parser needs a
+complete section in every entry. `expand` and `collapse` convert between the two forms. An entry
+never inherits from the job's section the fields that telescope computes (COMPUTED_FIELDS).
 """
 
 from collections.abc import Iterable, Mapping

@@ -51,7 +51,7 @@ DOUBTS: list[tuple[Any, str]] = [
     (Reservation(mark="of another corpus"), "of another corpus"),
     (
         NothingToRead(target_loss=2.0),
-        "loss 2: no run has recorded a loss yet; query again once more runs have finished, or "
+        "loss 2: no run has recorded a loss yet; query again when more runs have finished, or "
         "lower the learning rates if all runs diverged",
     ),
     (
@@ -79,7 +79,7 @@ DOUBTS: list[tuple[Any, str]] = [
         RunsEarly(target_loss=9.0, batches=BATCHES[1:]),
         (
             "some runs were below loss 9 at their first point (AdamW at batch 2048), "
-            "so their tokens are an upper bound"
+            "so only an upper bound on their tokens to this loss is known"
         ),
     ),
     (
