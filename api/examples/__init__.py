@@ -1,8 +1,9 @@
 """The packaged examples, which `telescope examples` lists and prints.
 
 `EXAMPLES` describes each file. The module `huggingface` builds the model that `llama.yaml` trains.
-The identity of each training run of this model contains a hash of the text of `huggingface`. So the
-text of `huggingface` must not change, not even its format.
+The identity of each training run of this model contains a hash of the text of `huggingface`. So
+this text must not change, not even in its formatting: with another hash, earlier runs could not be
+reused.
 """
 
 from collections.abc import Mapping
