@@ -38,7 +38,7 @@ EXAMPLES: Mapping[str, Example] = {
         "mixtures.yaml", "code, prose and a mixture of both as training data, side by side"
     ),
     "compute_time": Example(
-        "compute_time.yaml", "Muon against AdamW: tokens needed for a loss, by batch size"
+        "compute_time.yaml", "Muon against AdamW: tokens needed to reach a loss, by batch size"
     ),
     "grokking": Example(
         "grokking.yaml", "Muon against AdamW: which one generalises sooner (grokking)"

@@ -131,7 +131,8 @@ class LogRank:
     chi2: float
     p: float
     events: int  # over both groups and all strata
-    excess: float  # events of the first group beyond those expected without a difference
+    # events of the first group beyond the number expected if the groups did not differ
+    excess: float
 
 
 def log_rank(strata: Sequence[tuple[Durations, Durations]]) -> LogRank | None:

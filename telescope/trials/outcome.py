@@ -53,7 +53,7 @@ MEANING = {
     ),
     TrialState.FAILED: "No attempt to run the trial succeeded; `failure` says why.",
     TrialState.STOPPED: (
-        "The trial ended early, since its job was cancelled or ended without the trial."
+        "The trial ended early, since its job was cancelled or ended before the trial."
     ),
 }
 

@@ -125,7 +125,7 @@ class RunsDiverged:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsEarly:
-    """Some batches have runs that were below a target loss at their first point."""
+    """Some batches have runs that were below a target loss at the first point of their curve."""
 
     code: Literal["runs_early"] = "runs_early"
     target_loss: float

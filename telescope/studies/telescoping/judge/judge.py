@@ -101,7 +101,7 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
         judged_for = f"judged for width {target_width}, twice the widest width"
         notes = (*notes, f"{judged_for}; set target_width to judge for another width")
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
-        remedy = "for a narrower target, leave out the wider rows"
+        remedy = "for a narrower target, leave out the rows of widths above it"
         least = f"must be at least {sweep.widths[-1]}, the widest width in the sweep"
         message = f"{least}, and at most {2 * WIDEST}; {remedy}"
         raise InvalidInput.of("target_width", message, target_width)
