@@ -37,7 +37,8 @@ def export(
     optimizer: Annotated[
         OptimizerName | None,
         typer.Option(
-            help="Optimizer to export (default: the better one if known, or else the job's first)."
+            help="Optimizer whose hyperparameters to export (default: the better optimizer if "
+            "known, otherwise the job's first)."
         ),
     ] = None,
     variant: Annotated[

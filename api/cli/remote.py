@@ -39,9 +39,8 @@ def progress_updates(client: Client, job_id: str) -> Iterator[progress.ProgressV
 def _forecast_flops(client: Client, job: JobDetail) -> float | None:
     """Return the FLOPs that the whole job is expected to cost, according to its preview.
 
-    Returns None if the preview contains no such number, or if this version of telescope does not
-    know the job's kind. Also returns None if the preview fails, so that `telescope watch` continues
-    then.
+    Returns None if the preview contains no such number, if this version of telescope does not know
+    the job's kind, or if the preview fails. So a failed preview does not end `telescope watch`.
     """
     from telescope.studies import registry  # lazy import: slow to load
 

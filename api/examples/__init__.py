@@ -1,8 +1,9 @@
 """The packaged examples, which `telescope examples` lists and prints.
 
 `EXAMPLES` describes each file. The module `huggingface` builds the model that `llama.yaml` trains.
-The identity of each training run of this model contains a hash of the text of `huggingface`. So the
-text of `huggingface` must not change, not even its format.
+The identity of each training run of this model contains a hash of the text of `huggingface`. So
+this text must not change, not even in its formatting: with another hash, earlier runs could not be
+reused.
 """
 
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ EXAMPLES: Mapping[str, Example] = {
         "mixtures.yaml", "code, prose and a mixture of both as training data, side by side"
     ),
     "compute_time": Example(
-        "compute_time.yaml", "Muon against AdamW: tokens needed for a loss, by batch size"
+        "compute_time.yaml", "Muon against AdamW: tokens needed to reach a loss, by batch size"
     ),
     "grokking": Example(
         "grokking.yaml", "Muon against AdamW: which one generalises sooner (grokking)"

@@ -71,7 +71,9 @@ class Begun:
     resumed_step: int  # step from which the attempt continues; 0 if it starts afresh
     worker: str
     numerics: str  # the worker's device and software, as telescope.trials.numerics names them
-    branch: Branch | None = None  # the trunk that the trial continues, and from which step on
+    # the run that the trial continues (its trunk), and the step from which it continues that run;
+    # None if the trial shares no steps with another run
+    branch: Branch | None = None
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,10 @@ def changed_lines(view: ProgressView, before: ProgressView | None = None) -> lis
 
 
 def _fitted(head: str, levels: Sequence[str], tails: Sequence[list[str]]) -> str | None:
-    """Join the head, as many levels as fit, and the first of the tails that fits with them.
+    """Join the head of a line, as many levels as fit, and one of the tails.
 
-    The last tail is used only if nothing else fits, and together with at most one level. Returns
+    The tails are possible ends of the line, in order of preference: the first one that fits is
+    used. The last tail is used only if no other fits, and together with at most one level. Returns
     None if the line is too long even then.
     """
     least = min(1, len(levels))

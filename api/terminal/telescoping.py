@@ -64,8 +64,8 @@ def show(report: Report, target_width: int, console: Console) -> None:
 def show_result(ladder: LadderReport, target_width: int, state: str, console: Console) -> None:
     """Print the result of a ladder, the verdict, and the values to set.
 
-    If the ladder is of a variant, first prints the fields in which the variant differs from the
-    job. `state` is text that follows the verdict.
+    If the ladder belongs to a variant, first prints the fields in which the variant differs from
+    the job. `state` is text that follows the verdict.
     """
     if ladder.differs:
         fields = escape(variants.differing_values(ladder))
@@ -102,10 +102,10 @@ def show_evidence(ladder: LadderReport, console: Console) -> None:
 
 
 def ranked(report: Report) -> Iterator[tuple[LadderReport, bool]]:
-    """Yield the ladders of each variant, and whether each is the best ladder of its variant.
+    """Yield pairs of a ladder and True if it is the best of several ladders of its variant.
 
-    The best ladder of a variant comes first. If a variant has only one ladder, the second value is
-    False.
+    The second value is False for all other ladders, and for the only ladder of a variant. The best
+    ladder of a variant comes first.
     """
     best = {variant.name: variant.best for variant in report.variants} or {"": report.best}
     for variant, optimizer in best.items():
@@ -118,9 +118,10 @@ def coordinate_checks(ladder: LadderReport) -> list[str]:
     """Return sentences on the two coordinate checks of a ladder.
 
     The first check tests, by short runs, whether training changes the output of each layer by the
-    same amount at every width. The late check compares, at the end of the ladder's runs, the sizes
-    of the hidden matrices and the effects of their last updates between widths. The list is empty
-    for a refused ladder, because the reason for its verdict already describes the failed check.
+    same amount at every width. The late check measures the hidden matrices and the effects of their
+    last updates at the end of the ladder's runs, and compares their sizes between widths. The list
+    is empty for a refused ladder, because the reason for its verdict already describes the failed
+    check.
     """
     if ladder.verdict == "refused":
         return []
@@ -222,8 +223,8 @@ def validation_sentence(validation: Validation) -> str:
 def scaling_rules(pairing: Pairing) -> str:
     """Return the scaling rules of a ladder in one line, and then a line for each remark.
 
-    Scaling rules tell how settings change with width. The rules are sound if theory expects that
-    the optimum then stays the same as width grows.
+    Scaling rules tell how settings change with width. The rules are sound if theory expects that,
+    under these rules, the optimum stays the same as width grows.
     """
     rules = [f"weight decay {pairing.weight_decay_rule}"]
     if pairing.update_scale:

@@ -15,14 +15,15 @@ class GrokkingTables(Pages):
     another kind. While the job runs, the tables have the runs that are finished so far."""
 
     def grokking_cells(self, job_id: str) -> "tuple[CellTableRow, ...]":
-        """The comparison of the optimizers in each cell, which is a task with a softmax: first all
-        cells for sustained generalisation, then all for the first crossing of 95 %."""
+        """The comparison of the optimizers in each cell. A cell is a task with a softmax. The first
+        rows compare the times of sustained generalisation, one row per cell. The other rows compare
+        the times at which held-out accuracy first reaches 95 %, again one row per cell."""
         from telescope.studies.grokking.tables import CellTableRow
 
         return tuple(self.items(CellTableRow, *self._table_of(job_id, "cells")))
 
     def grokking_runs(self, job_id: str) -> "tuple[RunRow, ...]":
-        """The finished runs, those of the tuning included."""
+        """The finished runs, including the runs of the tuning."""
         from telescope.studies.grokking.rows import RunRow
 
         return tuple(self.items(RunRow, *self._table_of(job_id, "runs")))

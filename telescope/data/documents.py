@@ -1,9 +1,9 @@
-"""The documents of a file. The end of the file's name determines the format.
+"""Reads the documents of a file. The end of the file's name determines its format.
 
 | end of the name                       | documents                                            |
 |---------------------------------------|------------------------------------------------------|
-| `.jsonl`, `.jsonl.gz`, `.jsonl.zst`   | one per line, which is a JSON object; the text is    |
-|                                       | the value of one of its fields                       |
+| `.jsonl`, `.jsonl.gz`, `.jsonl.zst`   | one per line; each line is a JSON object, and the    |
+|                                       | text is the value of one field of the object         |
 | `.parquet`                            | one per row; the text is the value in one column     |
 | `.bin`                                | a single document of tokens, as nanoGPT writes it:   |
 |                                       | little-endian uint32 if the name ends in             |
@@ -11,7 +11,7 @@
 | any other                             | a single document of UTF-8 text                      |
 
 Newlines are not converted, so that the same bytes give the same text on every machine. The
-libraries for zstandard and parquet are imported only when such a file is read.
+libraries for zstandard and parquet are imported only when a file in that format is read.
 """
 
 import gzip
@@ -61,8 +61,8 @@ def read_documents(path: Path, name: str, text_field: str = "text") -> Iterator[
         ) from error
     except UnicodeEncodeError as error:
         raise Unreadable(
-            f"{path} holds half a surrogate pair, which is not a character; remove it, or add the "
-            "other half"
+            f"{path} holds half a surrogate pair, which is not a character; remove this half, or "
+            "add the other half"
         ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise Unreadable(
@@ -126,8 +126,8 @@ def _jsonl(path: Path, name: str, text_field: str) -> Iterator[Document]:
                 contents = f"the fields {sorted(record)}"
             raise Unreadable(
                 f"line {number} of {path} has no text in a field {text_field!r}; it holds "
-                f"{contents}. Write an object with the text as a string in this field, or name "
-                "another field by registering the corpus with `telescope corpus add --text-field`"
+                f"{contents}. Write an object with the text as a string in this field, or register "
+                "the corpus with another field: `telescope corpus add --text-field FIELD`"
             )
         text.encode()  # raises for half a surrogate pair, which is valid in JSON but not in UTF-8
         yield Document(f"{name}:{number}", text)
@@ -166,15 +166,15 @@ def _parquet(path: Path, name: str, text_field: str) -> Iterator[Document]:
             if text_field not in columns:
                 raise Unreadable(
                     f"{path} has no column {text_field!r}; its columns are {columns}. Rename the "
-                    "column that holds the text, or name this column by registering the corpus "
-                    "with `telescope corpus add --text-field`"
+                    f"column that holds the text to {text_field!r}, or register the corpus with "
+                    "the name of that column: `telescope corpus add --text-field COLUMN`"
                 )
             column_type = file.schema_arrow.field(text_field).type
             types = pyarrow.types
             if not (types.is_string(column_type) or types.is_large_string(column_type)):
                 raise Unreadable(
-                    f"column {text_field!r} of {path} holds {column_type}, not text; name a column "
-                    "of strings by registering the corpus with `telescope corpus add --text-field`"
+                    f"column {text_field!r} of {path} holds {column_type}, not text; register the "
+                    "corpus with a column of strings: `telescope corpus add --text-field COLUMN`"
                 )
             row = 0
             for batch in file.iter_batches(columns=[text_field]):

@@ -1,10 +1,11 @@
 """The settings of Megatron-LM that come closest to an answer, and the rules of the answer that
 Megatron-LM cannot express.
 
-Megatron-LM's settings are the values of its flags. From these settings, Megatron-LM derives the
-learning rate, weight decay and eps of the parameters in each role (`realised`). The role of a
-parameter is embedding, hidden, readout or vector. `megatron_refusals` compares the derived values
-with the answer.
+An answer states the hyperparameters for the final run, and the rules that scale them for each
+parameter. Megatron-LM's settings are the values of its flags. From these settings, Megatron-LM
+derives the learning rate, weight decay and eps of the parameters in each role (`realised`). The
+role of a parameter is embedding, hidden, readout or vector. `megatron_refusals` compares the
+derived values with the answer.
 """
 
 import math
@@ -75,7 +76,7 @@ REMEDIES: Mapping[tuple[Role, str], str] = {
         f"tune with the parametrisation `mup`, {TORCH}"
     ),
 }
-"""For a role and the name of a value that differs in Megatron-LM, the reason and the remedy."""
+"""The reason why a value differs in Megatron-LM, and the remedy, by role and name of the value."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class MegatronSettings:
 
     muon: bool
     lr: float
-    decoupled_lr: float | None  # learning rate of embedding and readout; None without its flag
+    decoupled_lr: float | None  # for embedding and readout; None without --decoupled-lr
     weight_decay: float
     eps: float
     width_multiplier: float | None  # None without --use-mup
@@ -215,7 +216,7 @@ def muon_refusals(run: FinalRun) -> Iterator[Problem]:
         )
     if model.gated:
         message = (
-            "Megatron-LM orthogonalises gate and up as one matrix (issue 7077); "
+            "Megatron-LM orthogonalises the MLP's gate and up as one matrix (issue 7077); "
             f"tune with the model.mlp `relu2` or `gelu`, {TORCH}"
         )
         yield Problem("model.mlp", message, model.mlp)

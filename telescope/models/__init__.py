@@ -7,7 +7,7 @@ The files in reading order:
   uses each parameter. `classification` and `reading` find each parameter's role: embedding, hidden
   matrix, readout or vector. `multipliers` scales inputs and outputs of modules. `user_layers` finds
   the modules that training measures. `user_model` is the model in training.
-- Both: `family` defines the interfaces that both kinds of model share. `own_family` and
+- Both kinds of model: `family` defines the interfaces that they share. `own_family` and
   `user_family` implement them. `build` builds the model that a specification describes. `losses`
   defines losses on logits.
 """

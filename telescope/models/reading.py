@@ -129,7 +129,8 @@ def _with_split(
 ) -> ParameterReading:
     """The reading of a parameter with the split that the user set for it. Returns the reading
     unchanged if the user set none. Raises Unclear if several patterns disagree about the split, if
-    the parameter is not a hidden matrix, or if the split does not fit its shape at some width."""
+    the parameter is not a hidden matrix, or if the split does not fit the shape that the parameter
+    has at one of the widths."""
     split = matching_value(name, splits, SPLITS_FIELD)
     if split is None:
         return reading

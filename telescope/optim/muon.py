@@ -17,9 +17,10 @@ from telescope.trials.optimizer import OptimizerSpec
 
 NEWTON_SCHULZ_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 ELEMENTS_AT_ONCE = {"cpu": 2**19, "cuda": 2**28}
-"""For each type of device, the largest number of matrix elements to orthogonalise at once. At least
-one matrix of each model is always orthogonalised. On a CPU, this many elements fit into the cache.
-On a GPU, only the stacks of the largest models have more elements."""
+"""For each type of device, the largest number of matrix elements to orthogonalise at once, over all
+models that are trained together. If one matrix of each model already has more elements, just these
+matrices are orthogonalised at once. On a CPU, this many elements fit into the cache. On a GPU, only
+the largest models have more elements in all their matrices of one shape."""
 
 
 class MuonMatrix:
@@ -74,8 +75,8 @@ class Muon(torch.optim.Optimizer):
         muon_steps([self])
 
     def momentum(self, stack: list[MuonMatrix]) -> Tensor:  # (matrices, small, large)
-        """The momentum buffer of a stack, which starts at zero. The buffer is part of torch's state
-        of the stack's first parameter."""
+        """The momentum buffer of a stack, which starts at zero. The optimizer's state holds the
+        buffer under the stack's first parameter."""
         state = self.state[stack[0].parameter]
         name = "momentum_buffer {}x{}".format(*sorted(stack[0].matrix.shape))
         if name not in state:
@@ -124,7 +125,7 @@ def muon_steps(muons: Sequence[Muon]) -> None:
         first = stacks[0]
         matrix = first[0].matrix
         at_once = max(1, ELEMENTS_AT_ONCE[matrix.device.type] // (len(muons) * matrix.numel()))
-        # a matrix has no gradient if no token used it, such as an expert that received no token
+        # a matrix has no gradient if no token used it, as in an expert that received no token
         to_update = [i for i, item in enumerate(first) if item.parameter.grad is not None]
         for start in range(0, len(to_update), at_once):
             indices = to_update[start : start + at_once]

@@ -47,7 +47,7 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True)
 class Rule:
-    """Exponents of m in the values of one role under one optimizer."""
+    """Exponents of m for the parameters of one role that are trained by one optimizer."""
 
     init_std: float = 0.0
     lr: float = 0.0  # under AdamW; the exponent under Muon is in MUON_LR
@@ -173,12 +173,12 @@ WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], WeightDecayFactor] 
     ("fixed_tokens", "adamw"): WeightDecayFactor(0.0, 1.0),
     ("fixed_tokens", "muon"): WeightDecayFactor(0.0, 1.0),
     # for runs in which the number of tokens grows with the number of parameters: lr x weight decay
-    # of hidden matrices falls as 1/m (arXiv 2512.05620); under muP, AdamW's lr already falls as 1/m
+    # of hidden matrices falls as 1/m (arXiv 2512.05620); under muP, AdamW's lr alone does so
     ("compute_optimal", "adamw"): WeightDecayFactor(0.0, 0.0),
     ("compute_optimal", "muon"): WeightDecayFactor(-1.0, 1.0),
     # keeps the largest singular values equal at every width (arXiv 2510.15262): under muP, AdamW's
-    # weight decay grows as sqrt(m); under Muon, lr x weight decay stays constant, because these
-    # values then stay below the same bound at every width (update scale / weight decay)
+    # weight decay grows as sqrt(m); under Muon, lr x weight decay stays constant, which keeps the
+    # bound on singular values (update scale / weight decay) the same at every width
     ("sqrt_width", "adamw"): WeightDecayFactor(0.0, 0.5),
     ("sqrt_width", "muon"): WeightDecayFactor(0.0, 1.0),
     ("constant", "adamw"): WeightDecayFactor(0.0, 0.0),
@@ -282,8 +282,8 @@ def factors(
 
 
 def forward_multiplier(model: AnyModel, parametrisation: Parametrisation, role: Role) -> float:
-    """The factor for width in every forward pass: for the role EMBEDDING, on the output of the
-    embedding, and for the role READOUT, on the input of the head. It is 1 for the other roles."""
+    """The width-dependent factor in every forward pass: on the output of the embedding (role
+    EMBEDDING), or on the input of the head (role READOUT). It is 1 for the other roles."""
     return float(model.multiplier ** rule_of(model, parametrisation, role, "adamw").multiplier)
 
 

@@ -1,7 +1,8 @@
 """Tests of the difference between two groups of times to an event, and Holm's correction.
 
-Censored times (telescope.statistics.survival) take part in `paired_permutation`, `mann_whitney` and
-`log_rank`. `spread_ratio` and `t_test` are for groups without censored times.
+A time is censored if the run ended before the event (telescope.statistics.survival).
+`paired_permutation`, `mann_whitney` and `log_rank` make use of censored times. `spread_ratio` and
+`t_test` are for groups without censored times.
 
 Parts: `paired_permutation` · `mann_whitney` · `log_rank`, over strata · `spread_ratio` · `t_test` ·
 `holm`, the correction for several tests.
@@ -56,7 +57,7 @@ def exchanges(pairs: int) -> NDArray[np.bool_]:  # (exchanges, pairs)
 
 def exchange_test(observed: float, exchanged: Array) -> TestResult:
     """The test of a statistic. Its p-value is the share of exchanges under which the statistic is
-    at least as far from 0 as the observed one."""
+    at least as far from 0 as its observed value."""
     p = float((np.abs(exchanged) >= abs(observed) - 1e-12).mean())
     enumerated = math.log2(len(exchanged)).is_integer()
     return TestResult(p, (2 if enumerated else 1) / len(exchanged))
@@ -66,7 +67,7 @@ def exchanged_log_ratios(
     a: Durations, b: Durations, until: float, swaps: NDArray[np.bool_]
 ) -> Array:
     """The log ratios of restricted means, one per row of `swaps` (exchanges, pairs)."""
-    # if no run is censored before `until`, a restricted mean is the mean of the cut times
+    # if no run is censored before `until`, a restricted mean is the mean of the times cut off there
     observed_until = all(bool(np.all(d.reached | (d.times >= until))) for d in (a, b))
     if not observed_until:
         return np.array(
@@ -81,8 +82,8 @@ def exchanged_log_ratios(
 
 @dataclass(frozen=True)
 class MannWhitney:
-    """The Mann-Whitney test, and the chance that a run of the first group is earlier than one of
-    the second, ties counted half."""
+    """The Mann-Whitney test, and the chance that a run of the first group is earlier than a run of
+    the second group. Ties count half."""
 
     chance: float
     test: TestResult
@@ -96,7 +97,8 @@ def mann_whitney(a: Durations, b: Durations) -> MannWhitney:
     ranks = stats.rankdata(np.concatenate([ranked_a, ranked_b]))
     n, m = len(ranked_a), len(ranked_b)
     ways = math.comb(n + m, n)
-    u = float(ranks[:n].sum()) - n * (n + 1) / 2  # pairs in which a is the later one
+    # number of pairs in which the run of `a` is the later one; ties count half
+    u = float(ranks[:n].sum()) - n * (n + 1) / 2
     if ways <= MOST_DIVISIONS:
         p = exact_rank_p(ranks, n)
     else:
@@ -105,8 +107,9 @@ def mann_whitney(a: Durations, b: Durations) -> MannWhitney:
 
 
 def exact_rank_p(ranks: Array, n: int) -> float:
-    """The exact p-value of the first n ranks: the share, among all ways to choose n ranks, of those
-    whose sum is at least as far from the mean sum as the sum of the first n."""
+    """The exact p-value of the first n ranks. Of all ways to choose n ranks, it is the share in
+    which the sum of the chosen ranks is at least as far from the mean sum as the sum of the first n
+    ranks."""
     # dynamic programming over the doubled ranks, which are whole numbers even for ties
     doubled = np.rint(2 * ranks).astype(int)
     total = int(doubled.sum())
@@ -123,18 +126,19 @@ def exact_rank_p(ranks: Array, n: int) -> float:
 
 @dataclass(frozen=True)
 class LogRank:
-    """The log-rank test over strata: the hazard of the first group against the second."""
+    """The stratified log-rank test, which compares the hazards (rates of events) of two groups."""
 
     chi2: float
     p: float
     events: int  # over both groups and all strata
-    excess: float  # events of the first group beyond those expected without a difference
+    # events of the first group beyond the number expected if the groups did not differ
+    excess: float
 
 
 def log_rank(strata: Sequence[tuple[Durations, Durations]]) -> LogRank | None:
-    """The stratified log-rank test: observed minus expected events of the first group, and their
-    variance, summed over strata. None if this variance is 0, for instance because there are no
-    events."""
+    """The stratified log-rank test. It sums two numbers over strata: the observed minus the
+    expected events of the first group, and the variance of this difference. None if the sum of the
+    variances is 0, for instance because there are no events."""
     excess, variance, events = 0.0, 0.0, 0
     for a, b in strata:
         times = np.concatenate([a.times, b.times])
@@ -156,17 +160,17 @@ def log_rank(strata: Sequence[tuple[Durations, Durations]]) -> LogRank | None:
 
 @dataclass(frozen=True)
 class SpreadRatio:
-    """The spread of one group's times divided by the spread of another's. The spread of a group is
-    the mean absolute deviation of its log times from their median."""
+    """The spread of one group's times divided by the spread of another group's times. The spread of
+    a group is the mean absolute deviation of its log times from their median."""
 
     value: float | None  # None if the spread of the second group is 0
     test: TestResult
 
 
 def spread_ratio(a: Durations, b: Durations, until: float) -> SpreadRatio:
-    """Compare how tight two paired groups are, with times cut off at `until`. The test exchanges
-    labels within pairs, after each group has been centred on its median. A censored time counts as
-    if the run had reached the event at that time."""
+    """Compare how widely the times of two paired groups spread, cut off at `until`. The test
+    exchanges labels within pairs, after each group has been centred on its median. A censored time
+    counts as if the run had reached the event at that time."""
     centred_a, centred_b = (
         deviations(np.log(np.minimum(durations.times, until))) for durations in (a, b)
     )

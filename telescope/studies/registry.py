@@ -2,8 +2,8 @@
 
 `KINDS` contains all kinds by name. `parse` turns a user's document, loaded from JSON or YAML, into
 a validated study. It refuses an invalid document with a list of problems. Each problem names a
-field and, in most cases, a remedy. `to_document` is the inverse of `parse`. `resolved` adds facts
-about the data and the users' code to a study, such as hashes.
+field and, in most cases, a remedy. `to_document` is the inverse of `parse`. `resolved` adds to a
+study the hashes of its data and of users' code, and other facts about the data.
 """
 
 import json
@@ -30,8 +30,7 @@ KINDS: dict[str, Kind[Any, Any, Any]] = {
 
 
 def parse(document: object) -> AnyStudy:
-    """The study that a document describes. Raises InvalidInput with the document's problems, if it
-    has any."""
+    """The study that a document describes. Raises InvalidInput if the document has problems."""
     names = ", ".join(KINDS)
     if not isinstance(document, dict):
         raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {names}", document)
@@ -62,8 +61,8 @@ def texts(study: AnyStudy) -> Mapping[str, AnyData]:
 
 
 def resolved(study: AnyStudy) -> AnyStudy:
-    """The study with the location, hash and size of its corpora and tables, and the hash of users'
-    models.
+    """The study with the location, hash and size of its corpora and tables, and the hash of the
+    code of users' models.
 
     Raises InvalidInput if data or a model cannot be used, or if the question fails its check.
     """

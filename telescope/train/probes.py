@@ -17,8 +17,8 @@ these quantities:
   `own/<layer>` shows it.
 
 `RunEnding` measures at the end of a run. Its metrics are the spectral norm of the hidden matrices,
-the spectral norm of their last updates, and the RMS of the change of the last features by the last
-update. Spectral norms are divided by sqrt(fan_out / fan_in). The *last features* are the
+the spectral norm of their last updates, and the RMS of the change that the last update causes in
+the last features. Spectral norms are divided by sqrt(fan_out / fan_in). The *last features* are the
 activations from which the model computes the logits.
 """
 
@@ -42,7 +42,8 @@ LOGITS = "logits"
 # twice as many. In a smaller batch, they are compared at all tokens.
 KEPT_TOKENS = 512
 POWER_STEPS = 12  # steps of the power iteration for spectral norms
-VECTORS = 4  # number of start vectors; the largest of several results is more accurate than one
+# number of start vectors; the largest of several results is more accurate than a single result
+VECTORS = 4
 
 
 class Beginning:

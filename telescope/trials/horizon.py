@@ -48,8 +48,8 @@ class HorizonSpec:
     """Learning rate at the end of the decay, divided by the highest learning rate."""
     evaluation_tokens: Count = 16_384
     """Number of held-out tokens on which the loss is measured, the same tokens for every trial.
-    They form whole windows, at least one per corpus. If fewer tokens are held out, the loss is
-    measured on those."""
+    They form whole windows, at least one window per corpus. If fewer tokens are held out, the loss
+    is measured on all of them."""
     evaluate_every: Count | None = None
     """Number of steps between two measurements of the held-out loss. The loss is also measured
     after the last step; by default, only then."""
@@ -58,8 +58,8 @@ class HorizonSpec:
     up, which gives at most 60 points. Each measurement of the held-out loss adds a point, too."""
     stop_below_loss: Positive | None = None
     """End the run at the first held-out loss at or below this value, in nats per token. It needs
-    evaluate_every. Jobs of the kind telescope cannot use it, since all their runs would end at the
-    same loss."""
+    evaluate_every. Jobs of the kind telescope cannot use it, since they compare runs by their final
+    losses, which would then be almost equal."""
 
     sustained_evaluations: Count | None = None
     """For tables: number of evaluations in a row, with an accuracy of at least 95 % on the held-out

@@ -5,8 +5,11 @@ A `Trial` is a TrialSpec with its state and its results. A `Measurement` is one 
 `TRANSITIONS`.
 
 There are two kinds of failure. A *scientific* failure means that the loss diverged. This is a
-result, namely the worst possible, so the trial is COMPLETED. An *operational* failure means, for
-example, that a process died or a corpus disappeared. Then the trial is tried again, or is FAILED.
+result, namely the worst possible, so the trial is COMPLETED. An *operational* failure is any other
+failure: for example, a process died or a corpus disappeared. Then the trial is tried again, or is
+FAILED.
+
+A run may continue from a saved state of another run, its *trunk*, instead of training from step 0.
 """
 
 import math
@@ -50,7 +53,7 @@ MEANING = {
     ),
     TrialState.FAILED: "No attempt to run the trial succeeded; `failure` says why.",
     TrialState.STOPPED: (
-        "The trial ended early, since its job was cancelled or ended without the trial."
+        "The trial ended early, since its job was cancelled or ended before the trial."
     ),
 }
 
@@ -82,9 +85,10 @@ class Measurement:
     optimizer steps."""
 
     step: int
-    tokens: int  # tokens of all steps so far, including steps that a trunk took
-    flops: float  # floating-point operations so far, without those of a trunk
-    seconds: float  # seconds of training so far, including earlier attempts, without a trunk's
+    tokens: int  # tokens of all steps so far, including the steps of the trunk
+    flops: float  # floating-point operations so far, without the trunk's operations
+    # seconds of training so far, including earlier attempts, but without the trunk's seconds
+    seconds: float
     # Metrics by name. `train_loss` is the mean training loss since the previous point. `loss` is
     # the held-out loss if it was measured, and inf if the run diverged. Other metrics depend on
     # what the run measures.

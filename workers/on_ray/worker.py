@@ -75,10 +75,10 @@ class Worker:
 def worker_environment() -> dict[str, str]:
     """Return the environment variables to set in every worker.
 
-    TELESCOPE_HOME, the interval between checkpoints, and whether to compile have the values of this
-    process. TELESCOPE_FACTORY_PATH is empty, so that workers look for factories (users' functions
-    that build models) only in code that was sent to them or is installed. A folder with the same
-    path on another machine may hold other code.
+    TELESCOPE_HOME, the interval between checkpoints, and the switch for compilation have the values
+    of this process. TELESCOPE_FACTORY_PATH is empty, so that workers look for factories (users'
+    functions that build models) only in code that was sent to them or is installed: a folder with
+    the same path on another machine may hold other code.
     """
     environment = {"TELESCOPE_HOME": str(home().resolve()), factory.PATH: ""}
     for name in (CHECKPOINT_SECONDS, COMPILE):

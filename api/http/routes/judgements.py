@@ -1,4 +1,4 @@
-"""Route of judgements: verdicts on hyperparameter sweeps that telescope did not run."""
+"""The HTTP route that judges hyperparameter sweeps which telescope did not run."""
 
 from typing import Annotated
 

@@ -1,11 +1,12 @@
 """The report of a compute-time study, from its trials.
 
-`Analysis` answers each target loss. The verdict is `resolved` if the study has ended as planned and
-there are no doubts about its answer, and otherwise `unresolved`. There are no doubts if:
+The study compares how many tokens Muon and AdamW need to reach each target loss, by batch size. The
+numbers come from `Analysis`. The verdict is `resolved` if the study has ended as planned and there
+are no doubts about its answer, and otherwise `unresolved`. There are no doubts if:
 
 - the document names at least one target loss, and asks for at least two seeds,
-- every run of every optimizer at every batch reached every target loss, and none had already
-  reached a target loss at its first point,
+- every run of every optimizer at every batch size reached every target loss, and no run had
+  already reached a target loss at the first point of its curve,
 - the hyperparameters at every batch are tuned, given, taken from jobs or interpolated, and no doubt
   is attached to them.
 
@@ -119,8 +120,9 @@ def target_answer(analysis: Analysis, target_loss: float) -> AtTarget:
 
 
 def standing(ratio: RatioAnswer) -> Standing | None:
-    """Muon's standing over all batches. It is ahead if Muon is ahead at one batch or more and
-    behind at none; behind if the reverse holds; otherwise unresolved. None if there are no rows."""
+    """Muon's standing over all batch sizes: ahead if Muon is ahead at one batch size or more and
+    behind at none, behind in the reverse case, and otherwise unresolved. None if there are no
+    rows."""
     clear = {row.muon for row in ratio.rows} - {Standing.UNRESOLVED}
     if not ratio.rows:
         return None
@@ -134,8 +136,8 @@ def answer_sentence(ratio: RatioAnswer) -> str:
     values = [row.ratio for row in ratio.rows if row.ratio is not None and row.pairs]
     if not values:
         return (
-            "the ratios may be only bounds, because every batch has a run that gives only a bound, "
-            "or no seed with which both optimizers reached the loss"
+            "every ratio may be only a bound, because each batch has a run that gives only a bound "
+            "or has no seed with which both optimizers reached the loss"
         )
     span = f"{min(values):.2f} to {max(values):.2f}" if len(values) > 1 else f"{values[0]:.2f}"
     clear = [row for row in ratio.rows if row.muon is not Standing.UNRESOLVED]
@@ -151,10 +153,11 @@ def answer_sentence(ratio: RatioAnswer) -> str:
         case None:
             start = ratio.trend_from_batch_tokens
             cause = (
-                "the tokens of at least one optimizer do not rise within its settled batches"
+                "the tokens of at least one optimizer do not rise with the batch, over the batches "
+                "without a run that gives only a bound"
                 if start is None
-                else f"a trend needs two batches from {start:.0f} tokens on at which both "
-                "optimizers reached the loss with the same seed"
+                else f"a trend needs two batches of at least {start:.0f} tokens, at each of which "
+                "both optimizers reached the loss with the same seed"
             )
             return f"{text}; whether the advantage lasts is unknown, because {cause}"
 
@@ -217,7 +220,7 @@ def optimizer_batches(
 
 
 def batch_report(batch: BatchProgress) -> BatchReport:
-    """The report on an optimizer at a batch whose hyperparameters are known."""
+    """The report on an optimizer at a batch size for which its hyperparameters are known."""
     assert batch.setting is not None, "only batches with a setting are reported"
     courses = batch.courses
     return BatchReport(

@@ -1,7 +1,7 @@
 """The reasons for a compute-time study's verdict, as values.
 
-Each kind of reason or doubt is a class whose fields hold its numbers. Decisions depend on the
-class. The module `wording` turns a value into text.
+Each kind of reason or doubt is a class, and the fields of the class hold its numbers. Code that
+decides by a reason or doubt tests the class. The module `wording` turns both into text.
 
 Parts: `OptimizerBatch` · `HyperparameterDoubt`, a doubt about hyperparameters · `NoAnswer`, the
 reason why a target loss has no answer · `Doubt`, any doubt about an answer · `Reason`.
@@ -20,7 +20,7 @@ RangeEnd = Literal["low", "high"]
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerBatch:
-    """An optimizer at a batch."""
+    """An optimizer and a batch size."""
 
     optimizer: OptimizerName
     batch_tokens: int
@@ -37,7 +37,7 @@ class EveryRateDiverged:
     code: Literal["every_rate_diverged"] = "every_rate_diverged"
     batch_tokens: int
     lr_low: float  # the lowest learning rate of the search
-    lr_high: float  # the highest
+    lr_high: float  # the highest learning rate of the search
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +67,8 @@ HyperparameterDoubt = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NothingToRead:
-    """No course (the loss against tokens, for an optimizer, batch size and seed) has a point so
-    far."""
+    """No course has a point so far. A course is the loss against tokens of one optimizer, batch
+    size and seed."""
 
     code: Literal["nothing_to_read"] = "nothing_to_read"
     target_loss: float
@@ -91,8 +91,8 @@ NoAnswer = Annotated[NothingToRead | NotReached, Field(discriminator="code")]
 
 @dataclass(frozen=True, kw_only=True)
 class Borrowed:
-    """Some batches use the hyperparameters of another batch: the nearest one at which
-    hyperparameters are tuned or given."""
+    """Some batches use the hyperparameters of the nearest batch at which hyperparameters are tuned
+    or given."""
 
     code: Literal["borrowed"] = "borrowed"
     batches: tuple[OptimizerBatch, ...]
@@ -125,7 +125,7 @@ class RunsDiverged:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsEarly:
-    """Some batches have runs that were below a target loss at their first point."""
+    """Some batches have runs that were below a target loss at the first point of their curve."""
 
     code: Literal["runs_early"] = "runs_early"
     target_loss: float

@@ -1,7 +1,9 @@
-"""The comparison of Muon with AdamW in a cell, from the times of its runs.
+"""The comparison of Muon with AdamW in a cell, from the times at which its runs generalised.
 
-A time is that of an evaluation, in steps, FLOPs or seconds. The verdict rests on the paired
-permutation test of the ratio of restricted means, in steps. Other tests are only reported.
+A cell is a task with a softmax. A run generalises at an evaluation, and the time of this event is
+counted in steps, FLOPs or seconds of training. The verdict rests on the paired permutation test of
+the ratio of restricted means (means of times that are cut off at a common end), in steps. Other
+tests are only reported.
 
 Parts: `PairedTimes`, the paired times of a cell · `Comparison` and `compared` · `cell_reason`.
 """
@@ -48,7 +50,7 @@ class PairedTimes:
 
     adamw: Durations
     muon: Durations
-    until: float  # restricted means are cut off here
+    until: float  # for restricted means, times are cut off here
 
     @property
     def count(self) -> int:
@@ -58,19 +60,20 @@ class PairedTimes:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All numbers that compare the optimizers in a cell, for one reading of the event."""
+    """All numbers that compare the optimizers in a cell, for one definition of generalisation."""
 
     steps: PairedTimes
     ratios: tuple[tuple[Unit, Estimate], ...]  # AdamW's restricted mean divided by Muon's
-    # bounds of the ratio in steps, since an event lies between two evaluations: for `least`, the
-    # times of AdamW are those of the earlier evaluation; for `most`, the times of Muon
+    # Bounds of the ratio in steps. The true time of an event lies between two evaluations, and is
+    # otherwise taken to be the later one. `least` takes the earlier evaluation for AdamW's events,
+    # and `most` takes the earlier evaluation for Muon's events.
     least: float
     most: float
     test: TestResult
     ranks: MannWhitney
     log_rank: LogRank | None
-    # spread of Muon's times relative to AdamW's; None if a run is censored, since equal budgets
-    # would look like equal times
+    # spread of Muon's times relative to the spread of AdamW's; None if a run is censored, since
+    # censored runs end with the same budget, and would look as if they had generalised together
     spread: SpreadRatio | None
     pairs_needed: int | None
 
@@ -113,9 +116,10 @@ def durations(
 
 
 def end_of(run: RunTiming, unit: Unit) -> float:
-    """The end of the budget of a run, extrapolated at the run's pace if the run diverged. NaN in
-    seconds if a reused run did not memorise: a reused trial has no seconds of its own, so its pace
-    follows from its milestones."""
+    """The time at which the budget of a run ends, extrapolated at the run's pace if the run
+    diverged. A reused trial has no seconds of its own, so its pace in seconds follows from the
+    evaluation at which it crossed 95 % held-out accuracy or, if it did not, memorised the training
+    rows. If it did neither, its end in seconds is NaN."""
     trial = run.trial
     steps = float(trial.spec.horizon.steps)
     if unit == "steps":
@@ -131,7 +135,7 @@ def end_of(run: RunTiming, unit: Unit) -> float:
 
 def common_end(adamw: Durations, muon: Durations) -> float:
     """The time up to which all runs of both groups were observed: the earliest end of a run that
-    did not reach the event; without such a run, the latest time."""
+    did not reach the event. If all runs reached the event, the latest time."""
     ends = np.concatenate([group.times[~group.reached] for group in (adamw, muon)])
     latest = max(float(adamw.times.max()), float(muon.times.max()))
     return float(ends.min()) if len(ends) else latest
@@ -140,7 +144,8 @@ def common_end(adamw: Durations, muon: Durations) -> float:
 def compared(
     timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName, cells: int
 ) -> Comparison:
-    """The comparison of one or more pairs of runs, in one of the study's `cells` cells."""
+    """The comparison of one or more pairs of runs. `cells` is the number of cells in the study, for
+    which `pairs_needed` is corrected."""
     steps = pairs_of(timings, event, "steps")
     adamw, muon, until = steps.adamw, steps.muon, steps.until
     ratios = []

@@ -8,7 +8,7 @@ from telescope.studies.grokking.runs import Cell, RunTiming
 
 
 def run_rows(study: StudyProgress) -> tuple[RunRow, ...]:
-    """A row per completed run, tuning included."""
+    """A row for each completed run, including the runs of the tuning."""
     rows = []
     for cell in study.cells:
         for arm in cell.arms:

@@ -409,7 +409,9 @@ def test_the_budget_of_robust_is_refused_under_the_paper() -> None:
 @pytest.mark.parametrize("sampler", ["auto", "qmc", "gp", "tpe"])
 def test_two_points_are_refused_where_a_sampler_would_scatter_values(sampler: str) -> None:
     doc = document(3, (8, 8, 2), schedule="paper", paper={"sampler": sampler})
-    with pytest.raises(InvalidInput, match=r"use 3 or more, or paper\.sampler: grid") as refusal:
+    with pytest.raises(
+        InvalidInput, match=r"3 points or more, or use paper\.sampler: grid"
+    ) as refusal:
         parse(doc)
     assert [problem.field for problem in refusal.value.problems] == ["search.adamw_lr_ratio.points"]
     parse(doc | {"paper": {"sampler": "grid"}})

@@ -15,11 +15,11 @@ The runs near the optimum depend on the schedule. Under `robust`, they are the *
 runs that lie evenly around the expected optimum of a level. Under `paper`, they are the runs within
 an octave, on every axis, of the best point of their level.
 
-The late check judges the slopes of spectral norms: the *gate*, which it shares with the coordinate
-check, is the steepest slope that passes. The slopes of last updates are reported, but not judged.
-Late gradients are mostly noise, and the norm of a noisy AdamW step falls with width relative to the
-norm of a steady step, even under a correct parametrisation. If the late check fails, the report
-contains a warning, and the study continues.
+The late check judges the slopes of the spectral norms of hidden matrices. The steepest slope that
+passes is the *gate*, which is the same in the coordinate check. The slopes of last updates are
+reported, but not judged: late gradients are mostly noise, and the norm of a noisy AdamW step falls
+with width relative to the norm of a steady step, even under a correct parametrisation. If the late
+check fails, the report contains a warning, and the study continues.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,9 +75,9 @@ def late_report(progress: LadderProgress) -> LateReport | None:
 
 
 def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
-    """The ladder's finite runs in blocks. If there are none, the finite runs within an octave, on
-    every axis, of the best point of their level. Levels from the first one without a finite run on
-    are then left out.
+    """The runs of the ladder's blocks that have a finite loss. If there are none, the runs with a
+    finite loss within an octave, on every axis, of the best point of their level. In that case, the
+    first level without a finite loss and all wider levels are left out.
     """
     ladder, trials = progress.ladder, dict(progress.trials)
     block_stages = [stage for stage in progress.done if stage.name in BLOCK_STAGES]

@@ -57,6 +57,6 @@ def _two_point_problems(question: Question) -> list[Problem]:
         for axis in ladder.axes
         if axis.points == 2
     }
-    remedy = "use 3 or more, or paper.sampler: grid"
+    remedy = "use 3 points or more, or use paper.sampler: grid"
     message = f"2 points can be compared on a grid only, not under a sampler; {remedy}"
     return [Problem(f"search.{name}.points", message, 2) for name in sorted(names)]

@@ -1,10 +1,11 @@
 """The verdict on an existing sweep: whether its optimum transfers to a target width.
 
 The verdict follows the same rules as the verdict on a job. The sweep takes the form of a ladder,
-telescope's own search at increasing widths (`as_ladder`). One model, the *pooled* model, is fitted
-to all widths together. The learning rate then determines the verdict
-(`telescope.studies.telescoping.answer.verdict.judged`). Each width also gets a verdict on its own
-optimum (`levels`).
+telescope's own search at increasing widths (`as_ladder`). One statistical model of the losses, the
+*pooled* model, is fitted to the runs of all widths together. The verdict depends on the optimal
+learning rate: whether the values tried bracket it, how precisely it is known, and how far it moves
+with width (`telescope.studies.telescoping.answer.verdict.judged`). Each width also gets a verdict
+on its own optimum (`levels`).
 """
 
 import itertools
@@ -76,11 +77,10 @@ class Judgement:
     levels: tuple[JudgedLevel, ...]
     drift: Drift | None
     # predicted cost of using the narrowest width's optimum at each wider width and at the target;
-    # empty if no model could be fitted, or if there is only one width
+    # empty if the pooled model could not be fitted, or if there is only one width
     copying: tuple[Copying, ...]
-    # by how many % the loss at the widest width is higher at the best point of the narrowest width
-    # than at the best point of the widest; None in the cases that the function `measured_regret`
-    # states
+    # measured cost, at the widest width, of using the best point of the narrowest width; in % of
+    # the lowest loss at the widest width; None in the cases that `measured_regret()` states
     measured_regret: float | None
     # fitted law of the loss against width; None if a width has no finite loss, or in the cases that
     # the function `scaling_fit` states
@@ -101,13 +101,14 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
         judged_for = f"judged for width {target_width}, twice the widest width"
         notes = (*notes, f"{judged_for}; set target_width to judge for another width")
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
-        remedy = "for a narrower target, leave out the wider rows"
+        remedy = "for a narrower target, leave out the rows of widths above it"
         least = f"must be at least {sweep.widths[-1]}, the widest width in the sweep"
         message = f"{least}, and at most {2 * WIDEST}; {remedy}"
         raise InvalidInput.of("target_width", message, target_width)
     ladder, done = ladder_of(sweep, target_width)
     near = tuple(near_optimum(stage) for stage in done)
-    # the laws use all runs, since a copied optimum may be far from the best point of a wider width
+    # `laws`, which predict the cost of copying an optimum to a wider width, use all runs, since the
+    # copied optimum may be far from the best point of that width
     fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)
     levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
     values = values_at_target(ladder, done, pooled_estimates(ladder, near), fit)
@@ -181,9 +182,9 @@ def values_at_target(
 def width_reasons(
     verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]
 ) -> tuple[ReasonPart, ...]:
-    """The reasons of single widths for the verdict on the sweep. If this verdict is `unbracketed`,
-    they are the reasons of the unbracketed widths. Otherwise they are the reasons of all widths if
-    there is no fit; if there is a fit, there are none.
+    """The reasons of the verdicts on single widths that explain the verdict on the sweep. If the
+    sweep is `unbracketed`, these are the reasons of the unbracketed widths. Otherwise, these are
+    the reasons of all widths if the pooled model could not be fitted, and none if it could.
     """
     if verdict == "unbracketed":
         levels = [level for level in levels if level.verdict == "unbracketed"]
@@ -193,9 +194,10 @@ def width_reasons(
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
-    """Advice for a narrower interval. The advice is a second width if the sweep has only one width
-    and the target is wider. Otherwise it is the runs that `schedules.blocks.greedy` would add. If
-    MOST_BLOCKS groups of runs would not suffice, it is wider or longer runs.
+    """Advice on how to narrow the interval of the learning rate. The advice is to add a second
+    width if the sweep has only one width and the target is wider. Otherwise, it is to add the runs
+    that `schedules.blocks.greedy` chooses; or, if MOST_BLOCKS groups of runs do not suffice, to
+    make runs wider or longer.
     """
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.SECOND_WIDTH, width=2 * ladder.widths[0])

@@ -56,7 +56,8 @@ class Vertex:
 
 @dataclass(frozen=True)
 class Carried:
-    """The optimum of an axis at the target. The sources of its error are variances in octaves^2."""
+    """The optimum of an axis at the target. `noise`, `drift` and `misfit` are variances of its
+    error, in octaves^2."""
 
     value: float  # in octaves
     noise: float  # due to the noise of the runs
@@ -141,8 +142,8 @@ def nearest_runs(
     """The finite runs that a quadratic in `axes` is fitted to.
 
     These runs have the values of `best` on all other axes, and lie around `best` on `axes`, within
-    the smallest range that holds enough runs. For k axes, enough are 4k - 1 distinct points with at
-    least three values on each axis. `None` if even the widest range holds too few.
+    the smallest range that holds enough runs. For k axes, 4k - 1 distinct points with at least
+    three values on each axis are enough. `None` if even the widest range holds too few.
     """
     k = len(axes)
     held = [i for i in range(len(best)) if i not in axes]

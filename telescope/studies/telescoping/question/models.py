@@ -40,7 +40,7 @@ class LadderWidths:
 
     base_width: Width
     """The narrowest width. The search starts there. Every factor that changes with width is 1
-    there, except the learning rate's under `lr_convention: absolute`."""
+    there, except the learning rate's factor under `lr_convention: absolute`."""
     calibration_width: Width
     """The widest width of the search: base_width times a power of two."""
     target_width: Width
@@ -58,8 +58,8 @@ class LadderModel(Preset, LadderWidths):
     """telescope's Transformer at all widths of a ladder."""
 
     target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Number of Transformer blocks of the final run and of the runs of `validate_at_target`. All
-    other trials have `depth` blocks, which is also the default."""
+    """Number of Transformer blocks of the final run and of the runs of `validate_at_target`. By
+    default, it is `depth`. All other trials have `depth` blocks."""
 
     def at(self, width: int) -> ModelSpec:
         """The model at one width."""
@@ -150,11 +150,11 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
         return None
 
     def problems(self) -> Iterable[Problem]:
-        """Always empty. Raises InvalidInput if `content` is set and the code has another hash. Also
-        raises InvalidInput if the module's parameters cannot be read.
+        """Always empty. Raises InvalidInput if `content` is set and is not the hash of the code, or
+        if the roles of the module's parameters cannot be found.
         """
         if self.content and (content := factory.content(self.factory)) != self.content:
-            remedy = "leave content out to accept the new code, or restore the old"
+            remedy = "leave content out to accept the new code, or restore the old code"
             message = f"the code of {self.factory} now has hash {content}; {remedy}"
             raise InvalidInput.of("model.content", message, self.content)
         user_model.parameter_readings(self.at(self.base_width))

@@ -4,9 +4,9 @@ A *ladder* searches the hyperparameters of one optimizer at increasing widths, i
 *axis* is one of these hyperparameters, in octaves (factors of 2). The *pooled model* is fitted to
 the runs of all levels, and estimates an optimum x for each level. A *block* is a set of runs of one
 level with one seed. Its points are corners around x: on each axis, a corner has the value x + h or
-x - h, for a half-span h. Every run of a block informs every axis. Blocks are added where they
-reduce the uncertainty at the target most for their cost. The unit of costs is one run at the base
-width. A *wall* is a limit beyond which no value of an axis may be tried.
+x - h, for a half-span h. So every run of a block says something about every axis. A block is added
+at the level where it reduces the uncertainty at the target most for its cost. The unit of costs is
+one run at the base width. A *wall* is a limit beyond which no value of an axis may be tried.
 """
 
 import itertools
@@ -31,13 +31,13 @@ from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 # If a learning rate above the optimum diverged, h of the learning rate is at most CLIFF_SHARE of
 # the distance from the optimum to the nearest such rate. This limit is at least NARROWEST octaves.
 CLIFF_SHARE, NARROWEST = 0.6, 0.5
-# By number of axes, one tuple for each of the last axes on which a corner's sign is not free: the
-# sign is the product of the corner's signs on the axes in the tuple.
+# For each number of axes: one tuple for each of the last axes, on which the sign of a corner is not
+# free. The sign is the product of the corner's signs on the axes that the tuple lists.
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
-# largest number of blocks that advice or a remedy asks for; the blocks that rounds 2 to 4 of the
-# schedule still lack are not counted
+# largest number of blocks that advice or a remedy asks for, not counting the blocks of rounds 2 to
+# 4 of the schedule that the budget did not allow
 MOST_BLOCKS = 30
-LR_TOLERANCE = 0.4  # largest half-width, in octaves, of a narrow enough interval of lr
+LR_TOLERANCE = 0.4  # largest half-width, in octaves, of an interval of lr that is precise enough
 
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
@@ -167,8 +167,8 @@ def block_cost(ladder: Ladder, level: int) -> float:
 
 
 def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
-    """The `tolerances` [axis]. On an axis whose optimum lies beyond a wall the tolerance is
-    infinite, since no further run could bracket that optimum.
+    """The tolerances [axis] that further runs have to meet: those of `tolerances`, but infinite on
+    an axis whose optimum lies beyond a wall, since no further run could bracket that optimum.
     """
     beyond = axes_at(top_places(ladder, done, pooled), OptimumPlace.BEYOND_WALL)
     return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))
@@ -176,8 +176,8 @@ def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
 
 def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bool:
     """Whether every half-width at the target is at most `tolerance`, by default
-    `tolerances(pooled)`. The half-widths follow from `covariance`, the covariance of the model's
-    parameters.
+    `tolerances(pooled)`. The half-widths follow from `covariance`, the covariance of the pooled
+    model's parameters.
     """
     limits = tolerances(pooled) if tolerance is None else tolerance
     return bool(np.all(pooled.target_half_widths(covariance) <= limits))
@@ -187,11 +187,12 @@ def greedy(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float
 ) -> Iterator[tuple[int, Array]]:
     """The levels of the next blocks, as long as these blocks together cost at most `left`. Each
-    level comes with the covariance of the parameters that is expected after its block.
+    level comes with the covariance of the pooled model's parameters that is expected after its
+    block.
 
     Each block goes to the level where it reduces the sum over axes of variance / tolerance^2 most
-    for its cost. The variance is that of the optimum at the target. Candidates are the levels run
-    so far and the next level above them.
+    for its cost. Here, variance is the variance of the optimum at the target. Candidates are the
+    levels run so far and the next level above them.
     """
     axes, tolerance = len(ladder.fitted), needed(ladder, done, pooled)
     used = {
