@@ -37,8 +37,7 @@ def export(
     optimizer: Annotated[
         OptimizerName | None,
         typer.Option(
-            help="Optimizer whose hyperparameters to export (default: the better optimizer if "
-            "known, otherwise the job's first)."
+            help="Optimizer to export (default: the better if known, otherwise the job's first)."
         ),
     ] = None,
     variant: Annotated[

@@ -184,8 +184,7 @@ def exported_ladder(
     that variant's best ladder is not known, its first ladder. Raises NotExportable if the ladder
     has no answer, or if its answer is refused. Raises InvalidInput if the report has no such
     optimizer or variant. Also raises InvalidInput if `variant` is None, the job compares several
-    variants, and the best variant is not known.
-    """
+    variants, and the best variant is not known."""
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
         remedy = (

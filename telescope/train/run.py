@@ -57,8 +57,7 @@ class TrainingRun:
         self.ending: probes.RunEnding | None = None
         self.curve: list[Measurement] = []
         self.diverged = False
-        # True after an evaluation that ends the run: by `stop_below_loss` or `stop_when_sustained`
-        self.stopped = False
+        self.stopped = False  # True after an evaluation that ends the run
         self.seconds = 0.0
 
     @property

@@ -128,9 +128,8 @@ class TuneExecutor:
     ) -> None:
         """Start a local Ray or join a cluster, and start the first experiment.
 
-        `loggers` are names in LOGGERS. If there are loggers, Tune keeps its files, such as the logs
-        for TensorBoard, in TELESCOPE_HOME/tune. See `workers.on_ray.actors.RayExecutor` for the
-        other parameters.
+        `loggers` are names in LOGGERS. With loggers, Tune keeps its files, such as TensorBoard's
+        logs, in TELESCOPE_HOME/tune. `workers.on_ray.actors.RayExecutor` has the other parameters.
         """
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
@@ -175,8 +174,7 @@ class TuneExecutor:
         """End a trial: at its next event if it runs, otherwise at once or in Tune's next turn.
 
         If the trial has not ended after `STUCK_SECONDS`, the worker's process is killed. A worker
-        that hangs before it begins the trial is not killed, since Tune has not yet reported which
-        worker has the trial.
+        that hangs before the trial begins is not known yet, and is not killed.
         """
         self._desk.stop(trial_id)
         if flight := self._flights.of(trial_id):
