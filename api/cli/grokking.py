@@ -2,9 +2,10 @@
 
 A job of kind grokking compares when Muon and AdamW generalise. A *cell* of the comparison is one
 task with one softmax in the loss. The job's table `cells` has two rows for each cell: one for
-sustained generalisation, and one for the first time that the held-out accuracy is at least 95 %.
-The table `runs` has a row for each finished run. The command prints a table as text, CSV or JSON,
-and plots the job or one of its runs. `telescope result` prints the whole report.
+sustained generalisation, and one for the first time that the held-out accuracy is at least 95 %
+once the run has memorised the training rows. The table `runs` has a row for each finished run. The
+command prints a table as text, CSV or JSON, and plots the job or one of its runs. The whole report
+is printed by `telescope result`.
 """
 
 import sys

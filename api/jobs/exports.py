@@ -30,8 +30,9 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     """Export a job's result in the requested format.
 
     Raises:
-        InvalidInput: jobs of this kind have no hyperparameters to export, or the request does not
-            select an optimizer and a variant of the report.
+        InvalidInput: jobs of this kind have no hyperparameters to export, the report does not have
+            the requested optimizer or variant, or the request names no variant although the job
+            compares several and none is known to be the best.
         NotExportable: the job has no report yet, the requested answer has no hyperparameters or has
             the verdict `refused`, or the format cannot express the answer.
     """

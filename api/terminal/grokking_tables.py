@@ -1,9 +1,9 @@
 """The terminal tables of a grokking job: its cells, and its finished runs.
 
-A grokking job compares when Muon and AdamW generalise. A cell is a task together with a softmax. An
-event is one of two definitions of generalising: sustained generalisation, or the first crossing of
-95 % accuracy on the held-out rows. A milestone is a point in a run's training, such as this
-crossing.
+A grokking job compares when Muon and AdamW generalise. A cell is a task together with a softmax.
+Generalisation is defined by one of two events: sustained generalisation, or the first crossing of
+95 % accuracy on the held-out rows once the run has memorised the training rows. A milestone is a
+point in a run's training, such as this crossing.
 """
 
 from collections.abc import Iterable, Sequence

@@ -3,8 +3,8 @@
 The source code of `telescope.models.transformer.Transformer`, and of all definitions that it uses,
 is copied unchanged. A second version written by hand would sooner or later be a different model.
 There are three exceptions. A call to muP, such as `mup.attention_factor(spec)`, is replaced by its
-value for this model. Methods that only telescope's training calls, such as `parameter_roles`, are
-left out. Comments for linters and type checkers are left out, too.
+value for this model. Methods that a forward pass does not need, such as `parameter_roles`, are left
+out. Comments for linters and type checkers are left out, too.
 
 The specification of the model becomes a plain namespace, SPEC.
 """
@@ -37,7 +37,7 @@ LEFT_OUT_METHODS = (
     "last",
     "evaluating",
 )
-"""Methods that only telescope's training calls."""
+"""Methods that a forward pass does not need."""
 
 TOOL_COMMENTS = re.compile(r"  # (?:type: ignore|noqa).*$", re.MULTILINE)
 GAPS = re.compile(r"\n(?:[ \t]*\n){2,}(?=[ \t])")  # blank lines where a method was left out
@@ -152,7 +152,7 @@ def calls_mup(node: ast.AST) -> bool:
 
 
 def is_left_out(node: ast.AST) -> TypeGuard[ast.FunctionDef]:
-    """True for a method that only telescope's training calls."""
+    """True for a method that a forward pass does not need."""
     return isinstance(node, ast.FunctionDef) and node.name in LEFT_OUT_METHODS
 
 

@@ -69,8 +69,8 @@ def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float
 
 @dataclass(frozen=True)
 class ScalingFit:
-    """The fit of loss = A / parameters^exponent + E, where `parameters` is the number of parameters
-    of a model."""
+    """The fit of loss = A / parameters^exponent + E. `parameters` is the size of a model: its
+    number of parameters or, in the judgement of a sweep, its width."""
 
     A: float
     exponent: float
@@ -91,8 +91,8 @@ def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> Scaling
     relative = sizes / sizes[0]
 
     def line(exponent: float) -> tuple[float, float, float]:
-        """The best line slope x relative^-exponent + floor through the losses: its squared error,
-        its slope and its floor. The floor is E, and is at least 0."""
+        """The squared error, the slope and the floor of the line that fits the losses best. The
+        line is `slope * relative**-exponent + floor`. The floor is E, and is at least 0."""
         t = relative**-exponent
         slope = float((t - t.mean()) @ (y - y.mean()) / ((t - t.mean()) @ (t - t.mean())))
         floor = float(y.mean() - slope * t.mean())

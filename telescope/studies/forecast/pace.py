@@ -74,8 +74,8 @@ def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens
     rate. `rates` are sorted with the latest first."""
 
     def distance(rate: MeasuredRate) -> tuple[float, float]:
-        """The distance of a rate in octaves, and the rate itself. Of two rates at the same
-        distance, the minimum is thus the slower one."""
+        """A sort key: the distance of a rate in octaves, then its FLOP/s. Of two rates at the same
+        distance, the slower one comes first."""
         octaves = abs(math.log2(rate.width / width))
         octaves += abs(math.log2(rate.batch_tokens / batch_tokens))
         octaves += OTHER_OPTIMIZER_OCTAVES * (rate.optimizer != optimizer)

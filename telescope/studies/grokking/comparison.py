@@ -64,9 +64,9 @@ class Comparison:
 
     steps: PairedTimes
     ratios: tuple[tuple[Unit, Estimate], ...]  # AdamW's restricted mean divided by Muon's
-    # Bounds of the ratio in steps. The true time of an event lies between two evaluations, and is
-    # otherwise taken to be the later one. `least` takes the earlier evaluation for AdamW's events,
-    # and `most` takes the earlier evaluation for Muon's events.
+    # Bounds of the ratio in steps. The true time of an event lies between two evaluations. `ratios`
+    # uses the later evaluation for all events. `least` uses the earlier evaluation for AdamW's
+    # events, and `most` uses the earlier evaluation for Muon's events.
     least: float
     most: float
     test: TestResult

@@ -5,10 +5,10 @@ learning rate to Muon's. These hyperparameters are the *axes* of the grid. A poi
 mean, over the tuning seeds, of the steps to sustained generalisation. A run that never generalises
 counts with the steps of its whole budget, even if it diverged. Equal scores are ordered by the mean
 final loss. If the best value of an axis with several values is the lowest or highest tried, the
-search adds the next value beyond it, at the spacing of the axis. It does so at most
-`tuning.extensions` times. If `tuning.lr.extend` is false, the search adds no learning rates. On the
-axes that Muon and AdamW both have, their searches start with the same values, and add values by the
-same rule.
+search adds one value beyond it. In octaves, the new value is as far from the best value as the
+nearest other value tried. The search adds at most `tuning.extensions` values. If `tuning.lr.extend`
+is false, it adds no learning rates. On the axes that Muon and AdamW both have, their searches start
+with the same values, and add values by the same rule.
 
 Parts: `SearchProgress` and `search_progress` · `first_axes` · `edges_of` · `most_tuning_trials`.
 """
@@ -129,7 +129,8 @@ def edges_of(axes: Axes, best: tuple[float, ...], optimizer: OptimizerName) -> I
 
 
 def extended(axes: Axes, edge: AxisEdge) -> Axes:
-    """The grid with one more value beyond an edge, at the distance of the edge's neighbour."""
+    """The grid with one more value beyond an edge. In octaves, the new value is as far from the
+    edge as the nearest other value."""
     tried = axes[edge.axis]
     if edge.side == "low":
         longer = (snap(2 * tried[0] - tried[1]), *tried)

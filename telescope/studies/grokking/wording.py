@@ -1,7 +1,7 @@
 """The texts of a grokking study's reasons.
 
 Parts: `cell_words`, the reason for a cell's verdict · `words`, the reason for the study's verdict ·
-`edge_words`, the end of the tried values at which a search ended · `verdict_words`, a verdict.
+`edge_words`, a best value at the end of the values tried · `verdict_words`, a verdict.
 """
 
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ def cell_title(cell: CellName) -> str:
 
 
 def edge_words(edge: AxisEdge) -> str:
-    """The end of the tried values at which a search ended."""
+    """The best value of an axis, and whether it is the lowest or the highest value tried."""
     end = "lowest" if edge.side == "low" else "highest"
     axis = AXIS_TITLES[edge.axis]
     return f"{OPTIMIZER_TITLES[edge.optimizer]}'s best {axis}, {edge.value:.3g}, is the {end} tried"
@@ -94,7 +94,8 @@ def mean_ratio_words(ratio: MeanRatio) -> str:
 
 
 def seeds_words(reason: NotTold) -> str:
-    """The number of seeds that would tell the optimizers apart, as far as it is known."""
+    """The number of seeds with which this difference would have an even chance to be significant,
+    as far as it is known."""
     limit = ""
     if reason.smallest_p >= 0.05:
         seeds = "1 seed" if reason.pairs == 1 else f"{reason.pairs} seeds"

@@ -4,8 +4,8 @@ A *ladder* searches the hyperparameters of one optimizer at increasing widths, i
 *drift law* is the way in which the optimum moves with width. An *axis* is a swept hyperparameter.
 An axis is *fitted* if it has three values or more: the pooled model of all runs then estimates an
 optimum along it. Otherwise it is *merely swept*. A *block* is a group of runs of one level and seed
-around the expected optimum (`blocks`). The schedule plans runs in rounds. Each round depends only
-on the outcomes of earlier rounds:
+around the expected optimum (`blocks`). The schedule plans runs in rounds of one or more stages.
+Each stage depends only on the outcomes of earlier stages:
 
 1. `grid`      the user's grid at the base width. For k fitted axes with k >= 3, 2^(k+2) scrambled
                Sobol points replace the grid. Each of these points is run at every combination of
@@ -74,8 +74,8 @@ OPENING_BLOCKS = 2
 def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
     """The next stage of the schedule. `None` if the intervals are narrow enough, if the budget
     allows no further block, or if there is no pooled fit, for example because every run diverged.
-    `None` also if a wall, a limit beyond which no value may be tried, keeps the optimum from being
-    bracketed.
+    `None` also if a wall, a limit beyond which no value may be tried, keeps the optimum of the
+    learning rate from being bracketed.
     """
     if not done:
         return Stage("grid", base_grid(ladder))
@@ -105,7 +105,7 @@ def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
 
 
 def base_runs(ladder: Ladder) -> int:
-    """The number of runs in the base grid."""
+    """The number of runs in the stage `grid`."""
     if len(ladder.fitted) < 3:
         return math.prod(axis.points for axis in ladder.axes)
     sobol = int(2 ** (len(ladder.fitted) + 2))
