@@ -136,9 +136,10 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
         if tokens.vocab_size != next_tokens.vocab_size:
             message = (
                 f"{part.corpus} needs a vocabulary of {tokens.vocab_size} entries, but "
-                f"{next_part.corpus} needs {next_tokens.vocab_size}; give the text of all parts, "
-                "or write the tokens of all parts with the same tokenizer, so that the highest "
-                "token of the tokenizer, such as the end of text, occurs in each part"
+                f"{next_part.corpus} needs {next_tokens.vocab_size}; give the text of all parts. "
+                "If that is not possible, write the tokens of all parts with one tokenizer, and "
+                "make sure that its highest token, such as the end of text, occurs in each part: "
+                "the vocabulary of a corpus of tokens is its highest token + 1"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
     return PreparedMixture(

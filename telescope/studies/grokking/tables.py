@@ -1,7 +1,8 @@
 """The table of a grokking report's cells, with one flat row per cell and event.
 
-A *cell* is a task with a softmax. The *event* is generalisation, in one of two readings: a run's
-first crossing of 95 % accuracy (`crossed`), or sustained generalisation (`sustained`).
+A *cell* is a task with a softmax. The *event* is generalisation, in one of two readings: the first
+crossing of 95 % accuracy after a run has memorised (`crossed`), or sustained generalisation
+(`sustained`).
 
 JSON, CSV and the client have the same fields. A field whose name begins with an optimizer belongs
 to that optimizer's runs in the cell; it is None if the study does not run the optimizer. The runs
