@@ -258,7 +258,7 @@ def test_a_resolved_table_has_its_sizes_and_resolves_to_itself() -> None:
     [("content", "0" * 32), ("vocab_size", 5), ("columns", 3), ("train_rows", 1)],
 )
 def test_a_given_fact_that_differs_is_refused_at_its_field(name: str, value: Any) -> None:
-    with pytest.raises(InvalidInput, match="leave it out") as refusal:
+    with pytest.raises(InvalidInput, match="omit this field") as refusal:
         resolve_table(TableSpec(task="add", **{name: value}))
     assert [problem.field for problem in refusal.value.problems] == [f"data.{name}"]
 

@@ -189,7 +189,7 @@ def test_token_files_mix_where_their_vocabularies_agree(texts: Path) -> None:
     assert field == "data.corpus"
     assert "./a.bin needs a vocabulary of 1024" in message
     assert "./c.bin needs 1152" in message
-    assert "with the same tokenizer" in message
+    assert "with one tokenizer" in message
     assert "vocabulary of" in refusal(DataSpec(corpus={"./a.bin": 1, "./code.txt": 1}))[2]
     assert refusal(DataSpec(corpus={"./code.txt": 1, "./a.bin": 1}, tokenizer="bpe-300")) == (
         "data.tokenizer",

@@ -44,8 +44,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     # document, field, part of the remedy
     "a modulus without inverses": ({"task": "div", "modulus": 96}, "modulus", "use 97"),
     "a square of a prime": ({"task": "div", "modulus": 49}, "modulus", "use 47"),
-    "a split of pairs for division": ({"task": "div", "split": "unordered"}, "split", "leave it"),
-    "a split of pairs for parity": ({"task": "parity", "split": "unordered"}, "split", "leave it"),
+    "a split of pairs for division": (
+        {"task": "div", "split": "unordered"},
+        "split",
+        "leave split out",
+    ),
+    "a split of pairs for parity": (
+        {"task": "parity", "split": "unordered"},
+        "split",
+        "leave split out",
+    ),
     "a table without a file": ({"task": "table"}, "file", "give the path"),
     "a file of another task": ({"task": "add", "file": "a.csv"}, "file", "use task: table"),
     "a corner of another task": (

@@ -27,7 +27,7 @@ from tests.telescope.studies.grokking.simulated import (
     [
         (20, 60, "faster", "AdamW needs more steps than Muon"),
         (60, 20, "slower", "Muon needs more steps than AdamW"),
-        (40, 40, "not_told_apart", "to tell"),
+        (40, 40, "not_told_apart", "unlikely to be significant"),
         (math.inf, math.inf, "not_told_apart", "no run of either optimizer generalised"),
         (20, math.inf, "faster", "AdamW needs more steps than Muon"),
     ],

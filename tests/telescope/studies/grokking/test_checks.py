@@ -129,7 +129,7 @@ def test_a_split_without_two_answers_in_training_is_refused() -> None:
     with pytest.raises(InvalidInput) as caught:
         resolved(parse(changes))
     assert caught.value.problems[0].field == "data.train_share"
-    assert "at least 2 answers" in caught.value.problems[0].message
+    assert "at least 2 different answers" in caught.value.problems[0].message
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_a_climb_that_ends_at_a_wall_is_not_said_to_lack_budget() -> None:
     (ladder,) = run_study(KIND.of(question), Surface((-11.0, -3.3))).ladders
     assert ladder.climb is not None
     assert (ladder.climb.why, ladder.climb.width) == (ClimbEnd.WALL, 128)
-    assert "lies at a limit of the values allowed" in ladder.climb.words
+    assert "lies at or beyond a limit of the values allowed" in ladder.climb.words
 
 
 def test_a_limit_below_the_first_grid_is_the_reason_of_the_report() -> None:
