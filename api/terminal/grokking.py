@@ -51,8 +51,8 @@ from telescope.trials.types import OPTIMIZER_TITLES
 PROTOCOLS = {
     "paper": "all optimizers share their hyperparameters, as in arXiv 2504.16041",
     "tuned": (
-        "each optimizer searched the same grid in each cell; Muon's search also covered the ratio "
-        "of AdamW's lr to Muon's; the seeds of the searches take no part in the comparison"
+        "each optimizer searched the same grid in each cell, and Muon also each given ratio of "
+        "AdamW's lr to Muon's; the seeds of the searches take no part in the comparison"
     ),
 }
 
