@@ -90,6 +90,18 @@ class OptimizerOptions:
         return self.qk_clip is not None or self.measure_max_logit
 
 
+def convention_problems(
+    parametrisation: Parametrisation, optimizer: OptimizerOptions
+) -> Iterator[Problem]:
+    """The problem of an absolute `lr_convention` under a parametrisation without it."""
+    if optimizer.lr_convention == "absolute" and parametrisation != "mup-paper":
+        message = (
+            f"has no meaning under {parametrisation}; leave it out, or use parametrisation: "
+            "mup-paper"
+        )
+        yield Problem("lr_convention", message, optimizer.lr_convention)
+
+
 def clip_problems(
     attention: KnownAttention | None, optimizer: OptimizerOptions
 ) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from telescope.studies.compute_time.tuning import first_rates, weight_decays_to_
 from telescope.trials.architecture import architecture_problems, width_problem
 from telescope.trials.horizon import HorizonSpec, batch_problem
 from telescope.trials.lattice import OCTAVE_PARTS
-from telescope.trials.optimizer import clip_problems
+from telescope.trials.optimizer import clip_problems, convention_problems
 
 FEWEST_STEPS = 20  # fewest steps of a run at the largest batch; a shorter curve cannot be read
 MOST_BATCHES = 64
@@ -50,13 +50,8 @@ def field_problems(question: Question) -> Iterator[Problem]:
     attention = question.model.known_attention()
     for problem in clip_problems(attention, question.optimizer_options):
         yield under("optimizer_options", problem)
-    convention = question.optimizer_options.lr_convention
-    if convention == "absolute" and question.parametrisation != "mup-paper":
-        message = (
-            f"has no meaning under {question.parametrisation}; "
-            "leave it out, or use parametrisation: mup-paper"
-        )
-        yield Problem("optimizer_options.lr_convention", message, convention)
+    for problem in convention_problems(question.parametrisation, question.optimizer_options):
+        yield under("optimizer_options", problem)
 
 
 def batch_problems(question: Question) -> Iterator[Problem]:

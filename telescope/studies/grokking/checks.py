@@ -3,11 +3,12 @@
 import math
 from collections.abc import Iterator
 
-from telescope.errors import Problem
+from telescope.errors import Problem, under
 from telescope.studies.grokking.bill import most_trials
 from telescope.studies.grokking.question import MOST_TRIALS, HyperparameterSearch, Question
 from telescope.studies.grokking.search import first_axes, in_octaves
 from telescope.trials.lattice import OCTAVE_PARTS
+from telescope.trials.optimizer import convention_problems
 from telescope.trials.table import TableSpec
 
 LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
@@ -29,13 +30,8 @@ def field_problems(question: Question) -> Iterator[Problem]:
             yield Problem(field, "has an entry twice; name each once", list(values))
     yield from task_problems(question)
     yield from question.model.problems(question.optimizer_options)
-    convention = question.optimizer_options.lr_convention
-    if convention == "absolute" and question.parametrisation != "mup-paper":
-        message = (
-            f"has no meaning under {question.parametrisation}; leave it out, or use "
-            "parametrisation: mup-paper"
-        )
-        yield Problem("optimizer_options.lr_convention", message, convention)
+    for problem in convention_problems(question.parametrisation, question.optimizer_options):
+        yield under("optimizer_options", problem)
     yield from protocol_problems(question)
     yield from run_problems(question)
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 
-from telescope.errors import Problem
+from telescope.errors import Problem, under
 from telescope.studies.telescoping.checks.published_rule import published_rule_problems
 from telescope.studies.telescoping.checks.search import limit_problems, search_problems
 from telescope.studies.telescoping.checks.sections import section_problems
 from telescope.studies.telescoping.checks.variants import duplicate_problems, sweep_problems
 from telescope.studies.telescoping.question.question import Question
+from telescope.trials.optimizer import convention_problems
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
@@ -38,11 +39,8 @@ def _field_problems(question: Question) -> Iterator[Problem]:
         yield Problem("horizon.sustained_evaluations", message, horizon.sustained_evaluations)
     yield from _optimizer_problems(question)
     yield from _schedule_problems(question)
-    convention = question.optimizer_options.lr_convention
-    if convention == "absolute" and question.parametrisation != "mup-paper":
-        remedy = "leave it out, or use parametrisation: mup-paper"
-        message = f"has no meaning under {question.parametrisation}; {remedy}"
-        yield Problem("optimizer_options.lr_convention", message, convention)
+    for problem in convention_problems(question.parametrisation, question.optimizer_options):
+        yield under("optimizer_options", problem)
 
 
 def _optimizer_problems(question: Question) -> Iterator[Problem]:
