@@ -26,13 +26,13 @@ from telescope.studies.compute_time.runs import stage_parts
 from telescope.studies.compute_time.tuning import (
     BEYOND,
     BatchHyperparameters,
-    first_rates,
     most_search_runs,
     search_spec,
     weight_decays_to_compare,
 )
 from telescope.studies.forecast.pace import Machine, Pace, assumed, pace
 from telescope.studies.forecast.span import Span
+from telescope.studies.ranges import grid_octaves
 from telescope.train.flops import trial_flops
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import OptimizerName
@@ -108,7 +108,7 @@ def all_searches(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
     extensions of the grids are included, as if every grid were extended at its upper end only."""
     if question.tuning is None:
         return []
-    tuning, octaves = question.tuning, list(first_rates(question.tuning))
+    tuning, octaves = question.tuning, list(grid_octaves(question.tuning.lr))
     if most and tuning.lr.extend:
         gap = octaves[-1] - octaves[-2]
         octaves += [octaves[-1] + gap * i for i in range(1, BEYOND * tuning.extensions + 1)]

@@ -1,23 +1,21 @@
 """Checks of a compute-time document whose fields all have the right type. Each problem names a
 field and a remedy, and in most cases the value of the field."""
 
-import math
 from collections.abc import Iterator
 
 from telescope.errors import Problem, under
 from telescope.studies.compute_time.bill import most_trials, trials_upper_bound
 from telescope.studies.compute_time.question import MOST_TRIALS, Question, Tuning
 from telescope.studies.compute_time.runs import steps_of
-from telescope.studies.compute_time.tuning import first_rates, weight_decays_to_compare
+from telescope.studies.compute_time.tuning import weight_decays_to_compare
+from telescope.studies.ranges import Range, ends_problem, octaves_of, spacing_problem
 from telescope.trials.architecture import architecture_problems, width_problem
 from telescope.trials.horizon import HorizonSpec, batch_problem
-from telescope.trials.lattice import OCTAVE_PARTS
 from telescope.trials.optimizer import clip_problems, convention_problems
 
 FEWEST_STEPS = 20  # fewest steps of a run at the largest batch; a shorter curve cannot be read
 MOST_BATCHES = 64
 MOST_STEPS = 2**31 - 1
-LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
@@ -128,37 +126,22 @@ def tuning_problems(question: Question, tuning: Tuning) -> Iterator[Problem]:
         yield Problem(field, message, unknown)
     if len(set(batches)) < len(batches):
         yield Problem(field, "names a batch twice; name each once", batches)
-    yield from rate_problems(tuning)
+    alternative = ", or use `given`"
+    problem = ends_problem(tuning.lr, "learning rate", alternative) or lr_points_problem(tuning.lr)
+    if problem:
+        yield under("tuning.lr", problem)
     weight_decays = list(weight_decays_to_compare(tuning))
     if not weight_decays or len(set(weight_decays)) < len(weight_decays):
         message = "must be one value, or several that differ"
         yield Problem("tuning.weight_decay", message, weight_decays)
 
 
-def rate_problems(tuning: Tuning) -> Iterator[Problem]:
-    """Problems of the grid of learning rates."""
-    lr = tuning.lr
-    if lr.low >= lr.high:
-        remedy = "swap them" if lr.low > lr.high else "lower low or raise high"
-        message = f"low {lr.low:g} is not below high {lr.high:g}; {remedy}, or use `given`"
-        yield Problem("tuning.lr.low", message, lr.low)
-    elif lr.low < LOWEST_LR or lr.high > HIGHEST_LR:
-        limits = f"{LOWEST_LR:g} to {HIGHEST_LR:g}"
-        message = f"learning rates must lie within {limits}; choose a range within these limits"
-        end, value = ("low", lr.low) if lr.low < LOWEST_LR else ("high", lr.high)
-        yield Problem(f"tuning.lr.{end}", message, value)
-    elif lr.points < 3:
+def lr_points_problem(lr: Range) -> Problem | None:
+    """The problem of the number of learning rates. It names the field `points`."""
+    if lr.points < 3:
         message = "an optimum needs a point on either side; use at least 3 points, preferably 5"
-        yield Problem("tuning.lr.points", message, lr.points)
-    elif (
-        math.log2(lr.high / lr.low) * OCTAVE_PARTS < lr.points - 1
-        or len(set(first_rates(tuning))) < lr.points
-    ):
-        points = f"{lr.points} points between {lr.low:g} and {lr.high:g}"
-        room = math.log2(lr.high / lr.low) * OCTAVE_PARTS
-        fewer = "use fewer points, or " if room >= 2 and lr.points > 3 else "use "
-        message = f"{points} are too close together; {fewer}a wider range"
-        yield Problem("tuning.lr.points", message, lr.points)
+        return Problem("points", message, lr.points)
+    return spacing_problem(lr, octaves_of(lr), fewest=3)
 
 
 def given_problems(question: Question) -> Iterator[Problem]:

@@ -39,6 +39,7 @@ from telescope.studies.compute_time.reasons import (
 )
 from telescope.studies.compute_time.rows import Source
 from telescope.studies.compute_time.runs import LearningRateDecay, final, horizon_of, steps_of
+from telescope.studies.ranges import grid_octaves
 from telescope.trials.data import DataSpec
 from telescope.trials.lattice import from_octaves, snap
 from telescope.trials.model import ModelSpec
@@ -131,13 +132,6 @@ class RateSweep:
         return self.octaves[i] + float(shift), float(a * shift * shift + b * shift + c)
 
 
-def first_rates(tuning: Tuning) -> tuple[float, ...]:
-    """The learning rates of the first grid, in octaves, each rounded to a multiple of 1/64
-    octave."""
-    low, high = math.log2(tuning.lr.low), math.log2(tuning.lr.high)
-    return tuple(snap(x) for x in np.linspace(low, high, tuning.lr.points))
-
-
 def extended(octaves: Sequence[float], edge: RangeEnd) -> tuple[float, ...]:
     """A grid with BEYOND more points at one end. Their spacing is the gap between the last two
     points at that end."""
@@ -177,7 +171,7 @@ def search_progress(
     completed: Mapping[str, Trial],
 ) -> SearchProgress:
     """The state of the search at a batch. `completed` has the completed trials by digest."""
-    octaves, trials = first_rates(tuning), dict[str, Trial]()
+    octaves, trials = grid_octaves(tuning.lr), dict[str, Trial]()
     for extension in range(tuning.extensions + 1):
         specs = {
             (decay, x, seed): search_spec(tuning, runs, candidates.at(x, decay), batch_tokens, seed)

@@ -1,17 +1,15 @@
 """Checks of a well-typed grokking document. Each problem names a field and a remedy."""
 
-import math
 from collections.abc import Iterator
 
 from telescope.errors import Problem, under
 from telescope.studies.grokking.bill import most_trials
 from telescope.studies.grokking.question import MOST_TRIALS, HyperparameterSearch, Question
-from telescope.studies.grokking.search import first_axes, in_octaves
-from telescope.trials.lattice import OCTAVE_PARTS
+from telescope.studies.grokking.search import in_octaves
+from telescope.studies.ranges import Range, ends_problem, octaves_of, spacing_problem
 from telescope.trials.optimizer import convention_problems
 from telescope.trials.table import TableSpec
 
-LOWEST_LR, HIGHEST_LR = 1e-9, 1e9
 MOST_STEPS = 2**31 - 1
 
 
@@ -100,31 +98,23 @@ def protocol_problems(question: Question) -> Iterator[Problem]:
 
 def tuning_problems(tuning: HyperparameterSearch) -> Iterator[Problem]:
     """Problems of the grid."""
-    lr = tuning.lr
-    if lr.low >= lr.high:
-        remedy = "swap them" if lr.low > lr.high else "lower low or raise high"
-        message = f"low {lr.low:g} is not below high {lr.high:g}; {remedy}, or use protocol: paper"
-        yield Problem("tuning.lr.low", message, lr.low)
-    elif lr.low < LOWEST_LR or lr.high > HIGHEST_LR:
-        end, value = ("low", lr.low) if lr.low < LOWEST_LR else ("high", lr.high)
-        limits = f"{LOWEST_LR:g} to {HIGHEST_LR:g}"
-        message = f"learning rates must lie within {limits}; choose a range within these limits"
-        yield Problem(f"tuning.lr.{end}", message, value)
-    elif lr.points < 2:
-        message = "a single learning rate is no search; use 2 or more, or protocol: paper"
-        yield Problem("tuning.lr.points", message, lr.points)
-    elif (room := math.log2(lr.high / lr.low) * OCTAVE_PARTS) < lr.points - 1 or len(
-        set(first_axes(tuning, "adamw")["lr"])
-    ) < lr.points:
-        fewer = "use fewer, or " if room >= 1 and lr.points > 2 else ""
-        points = f"{lr.points} points in the range {lr.low:g} to {lr.high:g}"
-        message = f"{points} are too close together; {fewer}widen the range"
-        yield Problem("tuning.lr.points", message, lr.points)
+    alternative = ", or use protocol: paper"
+    problem = ends_problem(tuning.lr, "learning rate", alternative) or lr_points_problem(tuning.lr)
+    if problem:
+        yield under("tuning.lr", problem)
     for name in ("weight_decay", "adamw_lr_ratio"):
         values = getattr(tuning, name)
         if len(set(in_octaves(values))) < len(values):
             message = "has values that are less than about 1 % apart; leave one of them out"
             yield Problem(f"tuning.{name}", message, list(values))
+
+
+def lr_points_problem(lr: Range) -> Problem | None:
+    """The problem of the number of learning rates. It names the field `points`."""
+    if lr.points < 2:
+        message = "a single learning rate is no search; use 2 or more, or protocol: paper"
+        return Problem("points", message, lr.points)
+    return spacing_problem(lr, octaves_of(lr), fewest=2)
 
 
 def budget_problems(question: Question) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ Parts: `PairedTimes`, the paired times of a cell · `Comparison` and `compared` 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,12 +63,14 @@ class Comparison:
     """All numbers that compare the optimizers in a cell, for one definition of generalisation."""
 
     steps: PairedTimes
-    ratios: tuple[tuple[Unit, Estimate], ...]  # AdamW's restricted mean divided by Muon's
+    # AdamW's restricted mean divided by Muon's; empty if no run of either reached the event, since
+    # the ratio of two budgets says nothing
+    ratios: tuple[tuple[Unit, Estimate], ...]
     # Bounds of the ratio in steps. The true time of an event lies between two evaluations. `ratios`
     # uses the later evaluation for all events. `least` uses the earlier evaluation for AdamW's
     # events, and `most` uses the earlier evaluation for Muon's events.
-    least: float
-    most: float
+    least: float | None
+    most: float | None
     test: TestResult
     ranks: MannWhitney
     log_rank: LogRank | None
@@ -148,31 +150,38 @@ def compared(
     which `pairs_needed` is corrected."""
     steps = pairs_of(timings, event, "steps")
     adamw, muon, until = steps.adamw, steps.muon, steps.until
-    ratios = []
-    for unit in UNITS:
-        pairs = pairs_of(timings, event, unit)
-        if math.isnan(pairs.until):
-            continue
-        ratios.append((unit, ratio_of_means(pairs.adamw, pairs.muon, pairs.until)))
-    bounds = [
-        restricted_mean(pairs.adamw, pairs.until)
-        / max(restricted_mean(pairs.muon, pairs.until), 1.0)
-        for pairs in (
-            pairs_of(timings, event, "steps", earliest)
-            for earliest in ((True, False), (False, True))
-        )
-    ]
+    any_reached = bool(adamw.reached.any() or muon.reached.any())
     return Comparison(
         steps=steps,
-        ratios=tuple(ratios),
-        least=bounds[0],
-        most=bounds[1],
+        ratios=tuple(ratios_of(timings, event)) if any_reached else (),
+        least=ratio_bound(timings, event, (True, False)) if any_reached else None,
+        most=ratio_bound(timings, event, (False, True)) if any_reached else None,
         test=paired_permutation(adamw, muon, until),
         ranks=mann_whitney(muon, adamw),
         log_rank=log_rank([(muon, adamw)]),
         spread=None if adamw.censored or muon.censored else spread_ratio(muon, adamw, until),
         pairs_needed=pairs_needed(adamw, muon, until, ALPHA / cells),
     )
+
+
+def ratios_of(
+    timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName
+) -> Iterator[tuple[Unit, Estimate]]:
+    """The ratio in each unit in which the ends of all runs are known."""
+    for unit in UNITS:
+        pairs = pairs_of(timings, event, unit)
+        if not math.isnan(pairs.until):
+            yield unit, ratio_of_means(pairs.adamw, pairs.muon, pairs.until)
+
+
+def ratio_bound(
+    timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName, earliest: tuple[bool, bool]
+) -> float:
+    """The ratio in steps, where an optimizer in `earliest` has the earlier evaluation as its
+    time."""
+    pairs = pairs_of(timings, event, "steps", earliest)
+    muon = max(restricted_mean(pairs.muon, pairs.until), 1.0)
+    return restricted_mean(pairs.adamw, pairs.until) / muon
 
 
 def finite_or_none(value: float) -> float | None:

@@ -39,7 +39,7 @@ from telescope.trials.types import OPTIMIZER_TITLES, OptimizerName
 with extra("plots"):
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter, PercentFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 COLOURS: dict[OptimizerName, str] = {"muon": "#0072b2", "adamw": "#d55e00"}
 MARKERS: dict[OptimizerName, str] = {"muon": "o", "adamw": "s"}
@@ -143,6 +143,7 @@ def draw_strip(axes: Axes, cell: CellRow, runs: Sequence[RunRow]) -> None:
     earliest = min([shown_steps(run, cell) for run in runs], default=cell.budget_steps / 10)
     axes.set_xscale("log")
     axes.set_xlim(min(earliest, cell.budget_steps / 2) / 1.2, cell.budget_steps * 1.2)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(list(heights.values()), [OPTIMIZER_TITLES[name] for name in heights])

@@ -104,9 +104,9 @@ class CellRow:
     budget_epochs: int
     evaluation_steps: int  # steps between evaluations
     arms: tuple[ArmRow, ...]
-    # in steps, FLOPs and seconds; empty without a comparison. Seconds are left out if a reused run
-    # neither reached the event nor memorised: a reused run has only the seconds of its milestones,
-    # so without any, the seconds of its budget cannot be estimated
+    # in steps, FLOPs and seconds; empty without a comparison, or if no run reached the event.
+    # Seconds are left out if a reused run neither reached the event nor memorised: a reused run has
+    # only the seconds of its milestones, so without any, the seconds of its budget are unknown
     ratios: tuple[RatioRow, ...]
     # bounds of the ratio in steps. A run generalises somewhere between two evaluations. `ratios`
     # uses the later one; the lower bound uses the earlier one for AdamW, the upper bound for Muon

@@ -23,6 +23,7 @@ import numpy as np
 from telescope.studies.grokking.question import HyperparameterSearch, Question
 from telescope.studies.grokking.reasons import AxisEdge, SearchAxis
 from telescope.studies.grokking.runs import TUNING_SEED, Cell, Hyperparameters, RunTiming, run_spec
+from telescope.studies.ranges import grid_octaves
 from telescope.trials.lattice import from_octaves, snap
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
@@ -45,9 +46,8 @@ class SearchProgress:
 
 def first_axes(tuning: HyperparameterSearch, optimizer: OptimizerName) -> Axes:
     """The grid of an optimizer before any extension."""
-    lr, low, high = tuning.lr, math.log2(tuning.lr.low), math.log2(tuning.lr.high)
     axes: dict[SearchAxis, tuple[float, ...]] = {
-        "lr": tuple(snap(x) for x in np.linspace(low, high, lr.points)),
+        "lr": grid_octaves(tuning.lr),
         "weight_decay": in_octaves(tuning.weight_decay),
     }
     if optimizer == "muon":

@@ -195,16 +195,17 @@ def test_reused_runs_cost_nothing_and_are_compared_all_the_same(
     study, trials = study_of(data=ADD), list[Trial]()
     while not (plan := study.plan(trials)).done:
         for spec in plan.start:
-            last = last_point(spec, never)
+            adamw = spec.optimizer.name == "adamw"
+            last = last_point(spec, never if adamw else muon_first)
             metrics = {
                 name: value
                 for name, value in last.metrics.items()
-                if memorises or "memorised" not in name
+                if memorises or not adamw or "memorised" not in name
             }
             point = replace(last, seconds=0.0, metrics=metrics)
             trials.append(replace(completed(spec, [point]), reused=True))
     report = study.report(trials)
-    assert (report.verdict, report.flops, report.reused) == ("not_told_apart", 0.0, report.trials)
+    assert (report.flops, report.reused) == (0.0, report.trials)
     assert [ratio.ratio > 0 for ratio in report.cells[0].ratios] == [True] * units
     assert "over 1.2k" in printed(report)
 

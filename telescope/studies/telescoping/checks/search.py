@@ -5,18 +5,16 @@ of runs at the narrowest width.
 """
 
 from telescope.errors import Problem, under
-from telescope.studies.ranges import Range
+from telescope.studies.ranges import LEAST_SPACING, WIDEST, Range, ends_problem, spacing_problem
 from telescope.studies.telescoping.axes import MOST_FITTED, SCALES, AxisName
 from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.question.question import Question, ranges
 from telescope.studies.telescoping.schedules import robust, windows
-from telescope.trials.lattice import OCTAVE_PARTS
 
-SMALLEST, LARGEST = 1e-9, 1e9  # least and greatest value of a swept hyperparameter
 # least and greatest value of the hyperparameters whose limits are narrower
 LIMITS: dict[AxisName, tuple[float, float]] = {
     "momentum": (0.001, SCALES["momentum"].value(-16)),
-    "warmup_fraction": (SMALLEST, 1.0),
+    "warmup_fraction": (WIDEST[0], 1.0),
 }
 
 
@@ -45,33 +43,18 @@ def search_problems(question: Question) -> list[Problem]:
 
 def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem | None:
     """The problem of a range, with the field `low`, `high` or `points`. None if there is none."""
-    lowest, highest = LIMITS.get(name, (SMALLEST, LARGEST))
-    if swept.low >= swept.high:
-        remedy = "swap them" if swept.low > swept.high else "lower low or raise high"
-        if name != "lr":  # lr is always swept
-            fix = "give a plain number" if name == "weight_decay" else "leave the range out"
-            remedy += f", or {fix} to hold {name} fixed"
-        order = f"low {swept.low:g} is not below high {swept.high:g}"
-        return Problem("low", f"{order}; {remedy}", swept.low)
-    if swept.low < lowest or swept.high > highest:
-        end, value = ("low", swept.low) if swept.low < lowest else ("high", swept.high)
-        subject = "hyperparameter" if (lowest, highest) == (SMALLEST, LARGEST) else name
-        limits = f"{lowest:.6g} to {highest:.6g}"
-        message = f"the {subject} must lie within {limits}; choose a range within these limits"
-        return Problem(end, message, value)
+    fix = "give a plain number" if name == "weight_decay" else "leave the range out"
+    # lr is always swept
+    alternative = "" if name == "lr" else f", or {fix} to hold {name} fixed"
+    problem = ends_problem(swept, name, alternative, LIMITS.get(name, WIDEST))
+    if problem:
+        return problem
     steps_halve = question.schedule == "paper" and question.paper.sampler in ("auto", "grid")
     octaves = abs(SCALES[name].octaves(swept.high) - SCALES[name].octaves(swept.low))
-    # planned values are rounded to multiples of 1 / OCTAVE_PARTS octave, and neighbouring points
-    # must stay distinct at every width; under `schedule: paper`, the distance between neighbouring
-    # points may be halved from each width to the next
-    refinements = len(question.model.widths) if steps_halve else 1
-    least = 2**refinements / OCTAVE_PARTS  # between neighbouring points
-    if octaves < max(swept.points - 1, 1) * least:
-        points = f"{swept.points} points between {swept.low:g} and {swept.high:g}"
-        fewer = ", or use fewer points" if octaves >= least else ""
-        message = f"{points} are too close together; widen the range{fewer}"
-        return Problem("points", message, swept.points)
-    return None
+    # under `schedule: paper`, the distance between neighbouring points may be halved from each
+    # width to the next, and the points must stay distinct at every width
+    halvings = len(question.model.widths) - 1 if steps_halve else 0
+    return spacing_problem(swept, octaves, fewest=1, least=2**halvings * LEAST_SPACING)
 
 
 def limit_problems(question: Question) -> list[Problem]:

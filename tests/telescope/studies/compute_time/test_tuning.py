@@ -19,10 +19,10 @@ from telescope.studies.compute_time.tuning import (
     BatchHyperparameters,
     RateSweep,
     SearchProgress,
-    first_rates,
     hyperparameters_at,
     neighbours,
 )
+from telescope.studies.ranges import grid_octaves
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.compute_time.laws import OPTIMA, Trainer, rounds, study, trained
@@ -228,7 +228,7 @@ def test_an_optimum_that_moves_with_the_batch_is_followed_between_two_tuned_ones
 def test_a_grid_is_even_in_octaves_on_the_planning_lattice() -> None:
     tuning = tuned_study(lr={"low": 0.003, "high": 0.1, "points": 4}).tuning
     assert tuning is not None
-    octaves = first_rates(tuning)
+    octaves = grid_octaves(tuning.lr)
     assert all((64 * x).is_integer() for x in octaves)
     assert [b - a for a, b in itertools.pairwise(octaves)] == pytest.approx(
         [math.log2(0.1 / 0.003) / 3] * 3, abs=1 / 32

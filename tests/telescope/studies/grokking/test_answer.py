@@ -63,6 +63,13 @@ def test_runs_that_never_generalise_count_with_their_budget() -> None:
     assert {ratio.unit: ratio.ratio for ratio in row.ratios}["steps"] == pytest.approx(70 / 20)
 
 
+def test_runs_of_which_none_generalises_have_no_ratio() -> None:
+    """Both restricted means are the budget, and their ratio of 1 would look measured."""
+    for row in report_of(document(seeds=4), by_optimizer(math.inf, math.inf)).cells:
+        assert (row.ratios, row.ratio_least, row.ratio_most) == ((), None, None)
+        assert (row.pairs, row.p) == (4, 1.0)
+
+
 def test_few_seeds_cannot_tell_and_the_report_says_so() -> None:
     report = report_of(document(seeds=4), by_optimizer(10, 60))
     assert report.verdict == "not_told_apart"
