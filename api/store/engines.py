@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool
 
@@ -48,10 +48,19 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as error:
-        cause = getattr(error, "orig", None) or error
-        check = "check the setting TELESCOPE_DATABASE_URL, and that the database"
-        remedy = f"{check} is running and can be written"
-        raise Unavailable(f"cannot reach the database: {cause}; {remedy}") from error
+        raise unavailable(error) from error
+    except DatabaseError as error:
+        if type(error) is not DatabaseError:  # the class itself stands for a damaged file
+            raise
+        raise unavailable(error) from error
+
+
+def unavailable(error: Exception) -> Unavailable:
+    """The error that tells a user that the database cannot be used."""
+    cause = getattr(error, "orig", None) or error
+    check = "check the setting TELESCOPE_DATABASE_URL, and that the database"
+    remedy = f"{check} is running and can be written"
+    return Unavailable(f"cannot reach the database: {cause}; {remedy}")
 
 
 def _sqlite(url: str, begin: str, query_only: bool) -> Engine:

@@ -160,8 +160,8 @@ def _lookup_reading(
     return ParameterReading(
         user_role or Role.EMBEDDING,
         MatrixLayout(rows, tuple(sorted(vocabulary))),
-        product_at=readouts[0].module if readouts else None,
-        embedded_at=lookups[0].module,
+        product_at=min(use.module for use in readouts) if readouts else None,
+        embedded_at=min(use.module for use in lookups),
     )
 
 

@@ -49,6 +49,11 @@ class TrialSpec:
 
     @model_validator(mode="after")
     def _require_consistent(self) -> "TrialSpec":
+        if not self.data.context:
+            raise ValueError(
+                "data is a table whose file has not been read; pass "
+                "telescope.data.algorithmic.resolve_table(table)"
+            )
         problem = batch_problem(self.data, self.horizon)
         if problem:
             raise ValueError(problem.message)

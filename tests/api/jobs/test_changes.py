@@ -128,6 +128,8 @@ def test_assignments_become_a_patch() -> None:
         ["name=[a"],
         ["name=2020-13-45"],
         ["limits=4", "limits.max_trials=4"],
+        ["limits.max_trials=4", "limits=4"],
+        ["seeds=4", "seeds=8"],
     ],
 )
 def test_invalid_assignments_are_refused(words: list[str]) -> None:

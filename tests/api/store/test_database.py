@@ -44,8 +44,11 @@ def test_readers_cannot_write_to_sqlite(tmp_path: Any, record: CoordinatorStore)
 
 
 def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Any) -> None:
+    other = tmp_path / "notes.txt"
+    other.write_text("not a database " * 1000)
     for url in (
         f"sqlite:///{tmp_path}/nowhere/telescope.db",
+        f"sqlite:///{other}",
         "postgresql+psycopg://absent@127.0.0.1:1/nothing",
     ):
         store = Store(url)

@@ -130,6 +130,12 @@ def test_data_name_their_sources_by_field() -> None:
     assert TableSpec(task="add").sources == ()
 
 
+def test_a_run_on_a_table_whose_file_has_not_been_read_is_refused() -> None:
+    unread = TableSpec(task="table", file="a.csv")
+    with pytest.raises(ValueError, match="resolve_table"):
+        TrialSpec(model=MODEL, optimizer=ADAMW, data=unread, horizon=HORIZON)
+
+
 def test_without_the_seed_of_their_split_only_equal_tables_are_equal() -> None:
     table = resolve_table(TableSpec(task="add", modulus=7))
     assert replace(table, split_seed=3).without_split_seed() == table.without_split_seed()
