@@ -1,7 +1,7 @@
 """The training loop, which trains one or more trials and yields the points of their loss curves.
 
-`train(specs)` is a generator. A worker reports the points that the generator yields. The argument
-`stopping` is a function of the worker that tells which trials must stop. The trials form a *pack*
+`train(specs)` is a generator. A worker reports the points that the generator yields. By the
+argument `stopping`, the worker tells which trials must stop. The trials form a *pack*
 (telescope.train.pack): their models and batches have equal shapes, and they run together as one
 program. `train_one(spec)` trains a pack of one trial.
 
@@ -27,15 +27,15 @@ not record them. In both cases, the branch's curve, seconds and FLOPs cover only
 The `measure` of a trial decides what the trial records:
 
 - `coordinates` (telescope.studies.coordinates.check): the run takes a few steps, all on the first
-  batch. Each point records how far the output of every layer has moved.
+  batch. Each point records how far the outputs of the hidden layers and the logits have moved.
 - `time`: every step has a point. The last point records the median time of a step, unless the run
   diverged.
-- `loss`: on a text, the point of the last step also records the final size of the hidden matrices
-  and the effect of the last step (telescope.train.probes), unless the run diverged. On a table,
-  every evaluation records the metrics of telescope.train.table_evaluation.
+- `loss`: on a text, the point of the last step records the final size of the hidden matrices and
+  the effect of the last step (telescope.train.probes), unless the run diverged. On a table, every
+  evaluation records the metrics of telescope.train.table_evaluation.
 
-If the optimizer's options ask for it, training also records the largest attention logits, and may
-bound them (telescope.optim.qk_clip).
+If the optimizer's options ask for it, each point also records the largest attention logit, and
+attention logits are kept from exploding (telescope.optim.qk_clip).
 """
 
 import time
@@ -64,7 +64,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Last:
-    """The last point of the curve of trial `index`, with its final held-out loss."""
+    """The last point of the curve of trial `index`. It contains the trial's final held-out loss."""
 
     index: int
     measurement: Measurement
@@ -81,16 +81,16 @@ Progress = CurvePoint | Last | Left
 
 
 class Clock:
-    """Divides wall-clock time equally among the runs that shared it, and adds it to their
-    seconds."""
+    """Divides wall-clock time equally among the runs that trained together in this time, and adds
+    each run's share to its seconds."""
 
     def __init__(self) -> None:
         self.charged_until = time.perf_counter()
 
     def charge(self, runs: Collection[TrainingRun]) -> None:
-        """Divide the time since the last call, or since the clock was made, equally among these
-        runs. A branch that still takes the steps of its trunk does not add its share to its
-        seconds."""
+        """Divide the time since the last call among these runs; at the first call, the time since
+        the clock was made. A branch that still takes the steps of its trunk does not add its share
+        to its seconds."""
         time_now = time.perf_counter()
         for run in runs:
             if not run.in_trunk:
@@ -136,9 +136,9 @@ def train(
 
     A trial continues from its checkpoint if there is one, and otherwise from the state of its trunk
     if there is one. Points that the checkpoint contains are not yielded again. Before each step,
-    every trial for which `stopping(index)` is true leaves. `losses` is the program for trials on a
-    text: telescope.train.pack.losses, or telescope.train.compiled.compiled_losses. Trials on a
-    table have a program of their own.
+    every trial for which `stopping(index)` is true leaves. `losses` computes the losses of trials
+    on a text. It is telescope.train.pack.losses or telescope.train.compiled.compiled_losses. For
+    trials on a table, telescope.train.pack.answer_losses is used instead.
 
     Trials that measure coordinates are different: they run one after the other, always by
     `pack.losses`, and without checkpoints. Such a trial takes at least one step before it leaves.
@@ -190,8 +190,8 @@ def _record_step(
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
-    """Train one trial by `train`. Yields the points of its curve; the last point has the final
-    held-out loss."""
+    """Train one trial. Yields the points of its curve; the last point has the final held-out
+    loss."""
     for progress in train((spec,), (checkpoint,)):
         if not isinstance(progress, Left):
             yield progress.measurement

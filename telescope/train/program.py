@@ -97,8 +97,8 @@ class Timing:
 
 
 def fastest(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Timing:
-    """The timing of the fastest pack that fits into memory. If this pack saves too little time per
-    trial, the result is the timing of a single trial."""
+    """The timing of the fastest pack that was timed. If this pack saves too little time per trial,
+    the result is the timing of a single trial."""
     max_members = min(max_members, free_bytes() // trial_bytes(spec))
     step, size = stepper(spec, max_members, losses), 1
     seconds = time_in_turns(step, (1,), {})
@@ -132,9 +132,9 @@ def time_in_turns(
 
 
 def stepper(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Callable[[int], float]:
-    """A function from a pack size, at most `max_members`, to seconds. It takes one step with a pack
-    of this size on random tokens, and returns the seconds that the step took. The step has a single
-    micro-batch."""
+    """A function whose argument is a pack size, at most `max_members`. It takes one step with a
+    pack of this size on random tokens, and returns the seconds that the step took. The step has a
+    single micro-batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data, parametrisation = spec.data, spec.optimizer.parametrisation
     micro = spec.horizon.micro_batch_tokens
