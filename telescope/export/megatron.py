@@ -8,9 +8,9 @@ readout. And it multiplies the embedding's output and the logits by the factors 
 
 First, the flags that come closest to the answer are chosen (`megatron_settings.settings`). Then the
 values that Megatron-LM derives from these flags (`megatron_settings.realised`) are compared with
-each parameter group of the answer. If a value differs, Megatron-LM cannot express the answer's rule
-for it. The options of the model and of Muon are checked, too. If Megatron-LM cannot express a rule,
-the export is refused, and the error names all such rules.
+each parameter group of the answer. If a value differs, Megatron-LM cannot express the rule by which
+the answer scales this value. The options of the model and of Muon are checked, too. If Megatron-LM
+cannot express a rule, the export is refused, and the error names all such rules.
 
 The flags and rules were taken from the source code of github.com/NVIDIA/Megatron-LM:
 

@@ -210,7 +210,8 @@ class Kind(Generic[Q, R, P]):
     report: type[R]
     preview: type[P]
     problems: Callable[[Q], Iterable[Problem]]
-    """The problems of a question, each with a field and a remedy; none if a study can answer it."""
+    """The problems of a question, each with a field and a remedy. Empty if a study can answer the
+    question."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
     """Plan the next trials from the study's terminal trials, in any order. A plan that is not
     `done` has trials."""

@@ -50,8 +50,8 @@ class HeldOut:
 
 
 def _mean_loss(model: Model, windows: Tensor) -> float:  # (n, context + 1)
-    """The mean loss over `windows`, which are evaluated in chunks. The model reads at most
-    EVALUATED_TOKENS tokens of a chunk. If one window has more, each chunk is a single window."""
+    """The mean loss over `windows`, which are evaluated in chunks. A chunk has as many windows as
+    EVALUATED_TOKENS allows, but at least one."""
     context = windows.shape[1] - 1
     chunks = torch.split(windows, max(1, EVALUATED_TOKENS // context))
     with model.evaluating():

@@ -17,9 +17,10 @@ To compare these numbers with torch's counter on a CPU, switch off fused attenti
 counter omits.
 
 Training and measurements are counted. The measurements are the held-out losses, which are forward
-passes, and the measurements of telescope.train.probes. A run may train on a table, which holds the
-questions and answers of an algorithmic task. Then each evaluation counts as a forward pass over all
-rows; the spectral norms that the evaluation also computes are not counted.
+passes, and the measurements by `Beginning` and `RunEnding` (telescope.train.probes). A run may
+train on a table, which holds the questions and answers of an algorithmic task. Then each evaluation
+counts as a forward pass over all rows; the spectral norms that the evaluation also computes are not
+counted.
 
 The forecast of a run counts the number of held-out tokens that the spec asks for. The FLOPs on a
 curve count the held-out tokens that were actually read. A run that diverges skips the measurement

@@ -1,9 +1,9 @@
 """The training loop, which trains one or more trials and yields the points of their loss curves.
 
-`train(specs)` is a generator. A worker reports the points that the generator yields. By the
-argument `stopping`, the worker tells which trials must stop. The trials form a *pack*
-(telescope.train.pack): their models and batches have equal shapes, and they run together as one
-program. `train_one(spec)` trains a pack of one trial.
+`train(specs)` is a generator. A worker reports the points that the generator yields. The
+argument `stopping` tells which trials must stop. The trials form a *pack* (telescope.train.pack):
+their models and batches have equal shapes, and they run together. `train_one(spec)` trains a pack
+of one trial.
 
 The spec alone determines a trial: the seed determines the initial values, and the seed and the step
 determine the batch. A trial has the same curve in a pack as alone, up to rounding. A run can be
@@ -34,8 +34,8 @@ The `measure` of a trial decides what the trial records:
   the effect of the last step (telescope.train.probes), unless the run diverged. On a table, every
   evaluation records the metrics of telescope.train.table_evaluation.
 
-If the optimizer's options ask for it, each point also records the largest attention logit, and
-attention logits are kept from exploding (telescope.optim.qk_clip).
+The optimizer's options may ask that each point records the largest attention logit, and that
+QK-clip keeps the attention logits from exploding (telescope.optim.qk_clip).
 """
 
 import time

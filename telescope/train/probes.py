@@ -48,7 +48,7 @@ VECTORS = 4
 
 class Beginning:
     """Stores a model's initial logits, and the initial outputs and matrices of its hidden layers.
-    `metrics` returns how far they have moved since then."""
+    `metrics` measures the changes since then."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens

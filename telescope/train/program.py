@@ -46,16 +46,16 @@ class Program:
 
     members: int = 1  # number of trials that run together
     compiled: bool = False
-    # Number of steps per worker after which the time saved by compiling would exceed the time spent
-    # on it. inf if compiling was tried or is ruled out, or if nothing was measured.
+    # Number of steps per worker after which compiling would have saved more time than it costs. inf
+    # if compiling was tried or is ruled out, or if nothing was measured.
     repaid_steps: float = math.inf
     reason: str = ""  # why the program is compiled or not
 
 
 def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
     """The program for trials with the shape of `spec`, with at most `max_members` trials together.
-    `steps` is the number of steps that each worker still has to run with the *graph* of `spec`, the
-    compiled code that trials of this shape can share with other shapes (telescope.train.compiled).
+    `steps` is the number of steps that each worker still has to run with the graph of `spec`. A
+    *graph* is compiled code, which trials of several shapes may share (telescope.train.compiled).
 
     If a single trial needs more memory than packs may take, nothing is measured. Then the program
     is one trial at a time, not compiled.

@@ -1,8 +1,8 @@
 """The disk space that a study takes.
 
 The database keeps the loss curve of every trial, and an outline: the curve, reduced to few points.
-The size of a curve is estimated by encoding a synthetic curve with the same number of points, up to
-MOST_POINTS. Checkpoints are deleted when their trial has ended. A running trial keeps at most two
+The size of a curve is estimated by encoding a synthetic curve of at most MOST_POINTS points.
+Checkpoints are deleted when their trial has ended. A running trial keeps at most two
 checkpoints, each with the parameters and the optimizer state in float32. Two kinds of files are not
 counted: the file into which the next checkpoint is written, and the states that some trials store
 so that other trials can continue from them.

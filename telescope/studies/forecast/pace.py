@@ -52,7 +52,7 @@ class Pace:
     """The speed of a run, and where it comes from."""
 
     flops_per_second: float
-    estimated: bool  # True if the speed is assumed, because there are no measured rates
+    estimated: bool  # True if the speed is assumed, since there are no measured rates
     source: str  # where the speed comes from, as text
 
 
