@@ -92,8 +92,8 @@ class TrainedWidth:
     diverged: int
     seeds: tuple[int, ...]
     optimum: dict[str, float]  # base values of hyperparameters; empty if all trials diverged
-    # The lowest loss of a combination of hyperparameters. The loss of a combination is a mean over
-    # seeds. None if every combination has a trial that diverged.
+    # The lowest loss among the combinations of hyperparameters. The loss of a combination is a mean
+    # over seeds. None if every combination has a trial that diverged.
     best_loss: float | None
     fitted_loss: float | None  # loss at the fit's optimum; None if the fit has no trial here
 

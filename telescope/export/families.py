@@ -37,12 +37,13 @@ class ModelPreparation:
     """Code with which the reader of an exported file prepares a model for training."""
 
     lines: tuple[str, ...]
-    functions: tuple[Any, ...]  # functions and classes of telescope.export.recipe for `lines`
+    functions: tuple[Any, ...]  # definitions in telescope.export.recipe that the lines need
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported(Generic[Spec, Built]):
-    """What one family provides for export."""
+    """The functions that one family provides for export. The text below each field describes the
+    result of the function."""
 
     source: Callable[[Spec, Parametrisation], ModelSource | None]
     """The source code of the model, for the exported file. None if the reader builds the model."""

@@ -164,8 +164,8 @@ def final_run(
     optimizer: OptimizerName | None = None,
     variant: str | None = None,
 ) -> FinalRun:
-    """The run at the target width with the hyperparameters of a ladder's answer. `exported_ladder`
-    chooses the ladder, and raises the errors."""
+    """The run at the target width with the hyperparameters of a ladder's answer. Raises the errors
+    of `exported_ladder`, which chooses the ladder."""
     ladder = exported_ladder(report, optimizer, variant)
     values = {name: estimate.value for name, estimate in ladder.hyperparameters.items()}
     chosen = next(entry for entry in variants(question) if entry.name == ladder.variant)
@@ -180,8 +180,8 @@ def final_run(
 def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
-    """The ladder whose answer is exported. By default, the variant is the best one, and the ladder
-    is the best ladder of the variant. If the best ladder is not known, it is the first one.
+    """The ladder whose answer is exported. The default variant is the best variant. The default
+    ladder is the variant's best ladder, or the first one if the best is not known.
 
     Raises NotExportable if the ladder has no answer, or if its answer is refused. Raises
     InvalidInput if the report has no such optimizer or variant. Also raises InvalidInput if

@@ -49,9 +49,9 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of the current stages, except those that are completed."""
+    """The trials that a study needs next."""
 
-    trials: tuple[Planned, ...]
+    trials: tuple[Planned, ...]  # trials of the current stages that are not completed
     done: bool  # true if the study needs no more trials
 
     @property

@@ -1,9 +1,8 @@
 """The training loop, which trains one or more trials and yields the points of their loss curves.
 
-`train(specs)` is a generator. A worker reports the points that the generator yields. The
-argument `stopping` tells which trials must stop. The trials form a *pack* (telescope.train.pack):
-their models and batches have equal shapes, and they run together. `train_one(spec)` trains a pack
-of one trial.
+`train(specs)` is a generator. A worker reports the points that the generator yields. The argument
+`stopping` tells which trials must stop. The trials form a *pack* (telescope.train.pack): their
+models and batches have equal shapes, and they run together. `train_one(spec)` trains one trial.
 
 The spec alone determines a trial: the seed determines the initial values, and the seed and the step
 determine the batch. A trial has the same curve in a pack as alone, up to rounding. A run can be

@@ -126,8 +126,7 @@ def answer_losses(softmax: SoftmaxName) -> Losses:
 
 
 def answer_logits(models: Sequence[Model], rows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P*B V"]:
-    """The logits, in float32, that each model computes at the last position of its own
-    questions."""
+    """The logits of each model at the last position of its own questions, in float32."""
     with torch.autocast("cuda", torch.bfloat16) if rows.is_cuda else nullcontext():
         return forward(models, rows[:, :, :-1])[:, -1].float()
 

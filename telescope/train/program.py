@@ -97,8 +97,8 @@ class Timing:
 
 
 def fastest(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Timing:
-    """The timing of the fastest pack that was timed. If this pack saves too little time per trial,
-    the result is the timing of a single trial."""
+    """The timing of the fastest pack among those that are timed. If this pack saves too little time
+    per trial, the result is the timing of a single trial."""
     max_members = min(max_members, free_bytes() // trial_bytes(spec))
     step, size = stepper(spec, max_members, losses), 1
     seconds = time_in_turns(step, (1,), {})

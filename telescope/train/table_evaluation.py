@@ -43,7 +43,7 @@ from telescope.trials.types import SoftmaxName
 def evaluate(
     model: Model, table: Table, softmax: SoftmaxName, device: torch.device
 ) -> dict[str, float]:
-    """The metrics of a model on both parts of a table."""
+    """The metrics of a model on the training rows and the held-out rows of a table."""
     train_rows, held_out_rows = (
         torch.from_numpy(table.rows[numbers]).to(device)
         for numbers in (table.train, table.held_out)

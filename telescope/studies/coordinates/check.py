@@ -50,7 +50,7 @@ from telescope.train.probes import LOGITS
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 
-MOST_NAMED = 3  # most failing slopes that a reason names
+MOST_NAMED = 3  # largest number of failing slopes that a reason names
 SKIPPED_BY_JOB = SkippedByJob()
 
 
