@@ -181,12 +181,10 @@ def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
     """The ladder whose answer is exported. The default variant is the best variant. The default
-    ladder is the variant's best ladder, or the first one if the best is not known.
-
-    Raises NotExportable if the ladder has no answer, or if its answer is refused. Raises
-    InvalidInput if the report has no such optimizer or variant. Also raises InvalidInput if
-    `variant` is None, the job compares several variants, and the best variant is not known.
-    """
+    ladder is the variant's best ladder, or the first one if the best is not known. Raises
+    NotExportable if the ladder has no answer, or a refused one. Raises InvalidInput if the report
+    has no such optimizer or variant. Also raises InvalidInput if `variant` is None, the job
+    compares several variants, and the best variant is not known."""
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
         remedy = (
