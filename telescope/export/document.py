@@ -69,7 +69,7 @@ class AdamWSettings:
 
 @dataclass(frozen=True)
 class LearningRateSchedule:
-    """The learning rate of each group is the group's `scaled_lr` times `factor`."""
+    """The learning rate of each group is the group's `scaled_lr` times the value of `factor`."""
 
     steps: int
     batch_tokens: int

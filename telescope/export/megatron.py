@@ -125,17 +125,18 @@ def flags_header(run: FinalRun) -> Iterator[str]:
 
 
 def initial_values(run: FinalRun) -> str:
-    """The standard deviation of each kind of matrix, as text. Matrices of one kind differ only in
-    their layer, and have the same standard deviation."""
+    """The standard deviation of the initial values of each kind of matrix, as text. Matrices of one
+    kind have the same name, apart from the index of their layer, and the same standard
+    deviation."""
     stds: dict[str, float] = {}
     for group in run.groups:
         for name in group.names:
             path = name.removesuffix(".weight").split(".")
             kind = ".".join(part for part in path if not part.isdigit())
             stds[kind] = group.init_std
-    random = [f"{kind} {std:.4g}" for kind, std in stds.items() if std]
+    nonzero = [f"{kind} {std:.4g}" for kind, std in stds.items() if std]
     zero = [kind for kind, std in stds.items() if not std and "norm" not in kind]
-    text = f"normal with standard deviation {', '.join(random)}"
+    text = f"normal with standard deviation {', '.join(nonzero)}"
     return f"{text}; {', '.join(zero)} at zero" if zero else text
 
 

@@ -248,8 +248,8 @@ class Kind(Generic[Q, R, P]):
     """The name of the variant that a trial belongs to. This function is needed for stored trials
     whose label does not state the variant."""
     expand: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
-    """Return a user's document in which fields that inherit their value from other fields are
-    filled in."""
+    """Fill in the fields of a user's document that inherit values from other fields. Returns the
+    expanded document."""
     collapse: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """The inverse of `expand`: the user's document, from the expanded one."""
     as_given: Callable[[Iterable[Problem], dict[str, Any]], tuple[Problem, ...]] = (

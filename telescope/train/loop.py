@@ -108,20 +108,20 @@ def step_runs(runs: Sequence[TrainingRun], losses: pack.Losses = pack.losses) ->
     for run in runs:
         run.reseed()
     micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
-    total = torch.zeros(len(runs), device=runs[0].device)
+    batch_losses = torch.zeros(len(runs), device=runs[0].device)
     for windows in micro_batches:
         loss = pack.losses_of_members(losses, models, windows) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
+        batch_losses += loss.detach()
     for run in runs:
         run.data.observe_step(run.model, run.evaluates_at(run.step + 1))
     factors = [lr_factor(run.spec.horizon, run.step) for run in runs]
     step_together([run.optimizer for run in runs], factors)
     for monitor in monitors:
         monitor.end_step()
-    for run, loss in zip(runs, total, strict=True):
+    for run, loss in zip(runs, batch_losses, strict=True):
         run.count_step(loss)
-    return total
+    return batch_losses
 
 
 def train(
