@@ -39,9 +39,10 @@ FORMATS: Mapping[Format, Callable[[FinalRun], str]] = {
 class ExportRequest:
     """The format of an export, and the choice of the answer that is exported.
 
-    A job has an answer for each optimizer, and for each variant if it compares several
-    architectures or texts. By default, the answer of the best optimizer for the best variant is
-    exported. If no optimizer is known to be the best, it is the answer of the first optimizer.
+    A job has an answer for each optimizer. If the job compares several architectures or texts, its
+    *variants*, it has an answer for each optimizer and variant. By default, the answer of the best
+    optimizer for the best variant is exported. If the best optimizer is not known, the answer of
+    the first optimizer is exported.
     """
 
     to: Format

@@ -1,7 +1,7 @@
 """An answer as JSON, for programs.
 
 `json_text` writes an `ExportDocument`. The document contains the settings of each parameter group
-and, in a Muon run, of each matrix that Muon trains. It also contains the learning-rate schedule,
+and, in a Muon run, of the matrices that Muon trains. It also contains the learning-rate schedule,
 the length of the run, the model, and the source of all numbers. The settings of groups and matrices
 are for the target width and need no further scaling. In contrast, `optimizer_options` and
 `provenance` contain base values, such as the base learning rate, which are not scaled to a width.
@@ -69,11 +69,11 @@ class AdamWSettings:
 
 @dataclass(frozen=True)
 class LearningRateSchedule:
-    """The learning rate of each group is the group's `scaled_lr` times `factor`."""
+    """The learning rate of each group is the group's `scaled_lr` times the value of `factor`."""
 
     steps: int
     batch_tokens: int
-    tokens: int
+    tokens: int  # number of tokens in all steps together
     warmup_steps: int
     decay: str
     decay_steps: int  # steps over which the learning rate falls
@@ -92,8 +92,8 @@ class TrainedWidth:
     diverged: int
     seeds: tuple[int, ...]
     optimum: dict[str, float]  # base values of hyperparameters; empty if all trials diverged
-    # lowest of the losses of all combinations of hyperparameters, each a mean over seeds; None if
-    # each combination has a trial that diverged
+    # The lowest loss among the combinations of hyperparameters. The loss of a combination is a mean
+    # over seeds. None if every combination has a trial that diverged.
     best_loss: float | None
     fitted_loss: float | None  # loss at the fit's optimum; None if the fit has no trial here
 
@@ -109,7 +109,7 @@ class Provenance:
     # the torch versions, devices and revisions of telescope's arithmetic that computed the trials
     numerics: tuple[str, ...]
     corpus: str
-    corpus_content: str  # hash of the tokens and their split into training and held-out
+    corpus_content: str  # hash of the tokens and their split into training and held-out tokens
     tokenizer: str
     verdict: Verdict
     reason: str

@@ -3,8 +3,8 @@
 There are two families: telescope's own Transformer, and users' models. A Python file for torch
 contains the source code of telescope's Transformer. It does not contain the source code of a user's
 model: the reader of the file builds this model, and the file contains code that prepares the model
-for training. Megatron-LM builds its own models, and its flags can describe only a Transformer like
-telescope's.
+for training. Megatron-LM builds its own models. Its flags can describe telescope's Transformer, but
+not a user's model.
 
 `Exported` is the interface that both families implement, in `TRANSFORMER` and `USER_MODEL`.
 """
@@ -37,12 +37,13 @@ class ModelPreparation:
     """Code with which the reader of an exported file prepares a model for training."""
 
     lines: tuple[str, ...]
-    functions: tuple[Any, ...]  # functions and classes of telescope.export.recipe that `lines` use
+    functions: tuple[Any, ...]  # definitions in telescope.export.recipe that the lines need
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported(Generic[Spec, Built]):
-    """What one family provides for export."""
+    """The functions that one family provides for export. The text below each field describes the
+    result of the function."""
 
     source: Callable[[Spec, Parametrisation], ModelSource | None]
     """The source code of the model, for the exported file. None if the reader builds the model."""

@@ -98,8 +98,8 @@ class SourceJob:
     job: str
     name: str
     date: datetime  # when the job ended or, if it has not ended, when it started
-    # completed trials of all ladders, without those of the coordinate check, the short runs that
-    # test the scaling rules before the search
+    # completed trials of all ladders, without those of the coordinate check; this check tests the
+    # scaling rules by short runs before the search
     trials: tuple[UsedTrial, ...]
 
 
@@ -164,8 +164,8 @@ def final_run(
     optimizer: OptimizerName | None = None,
     variant: str | None = None,
 ) -> FinalRun:
-    """The run at the target width with the hyperparameters of a ladder's answer. By default, the
-    best ladder is chosen. Raises the errors of `exported_ladder`."""
+    """The run at the target width with the hyperparameters of a ladder's answer. Raises the errors
+    of `exported_ladder`, which chooses the ladder."""
     ladder = exported_ladder(report, optimizer, variant)
     values = {name: estimate.value for name, estimate in ladder.hyperparameters.items()}
     chosen = next(entry for entry in variants(question) if entry.name == ladder.variant)
@@ -180,11 +180,11 @@ def final_run(
 def exported_ladder(
     report: Report, optimizer: OptimizerName | None, variant: str | None = None
 ) -> LadderReport:
-    """The ladder whose answer is exported. The default is the best ladder of the best variant; if
-    that variant's best ladder is not known, its first ladder. Raises NotExportable if the ladder
-    has no answer, or if its answer is refused. Raises InvalidInput if the report has no such
-    optimizer or variant. Also raises InvalidInput if `variant` is None, the job compares several
-    variants, and the best variant is not known."""
+    """The ladder whose answer is exported. The default variant is the best variant. The default
+    ladder is the variant's best ladder, or the first one if the best is not known. Raises
+    NotExportable if the ladder has no answer, or a refused one. Raises InvalidInput if the report
+    has no such optimizer or variant. Also raises InvalidInput if `variant` is None, the job
+    compares several variants, and the best variant is not known."""
     variant_names = list(dict.fromkeys(ladder.variant for ladder in report.ladders))
     if variant is not None and variant not in variant_names:
         remedy = (
@@ -226,7 +226,7 @@ def exported_ladder(
 
 def unknown_options(run: FinalRun) -> Iterator[Problem]:
     """A problem for each option of the optimizer or horizon that the formats torch and Megatron-LM
-    would silently lose."""
+    cannot express, unless the option has its default value."""
     message = (
         "is an option that this format cannot express; use --to json, or tune with this option at "
         "its default"

@@ -8,9 +8,9 @@ readout. And it multiplies the embedding's output and the logits by the factors 
 
 First, the flags that come closest to the answer are chosen (`megatron_settings.settings`). Then the
 values that Megatron-LM derives from these flags (`megatron_settings.realised`) are compared with
-each parameter group of the answer. If a value differs, Megatron-LM cannot express the answer's rule
-for it. The options of the model and of Muon are checked, too. If Megatron-LM cannot express a rule,
-the export is refused, and the error names all such rules.
+each parameter group of the answer. If a value differs, Megatron-LM cannot express the rule by which
+the answer scales this value. The options of the model and of Muon are checked, too. If Megatron-LM
+cannot express a rule, the export is refused, and the error names all such rules.
 
 The flags and rules were taken from the source code of github.com/NVIDIA/Megatron-LM:
 
@@ -125,17 +125,18 @@ def flags_header(run: FinalRun) -> Iterator[str]:
 
 
 def initial_values(run: FinalRun) -> str:
-    """The standard deviation of each kind of matrix, as text. Matrices of one kind differ only in
-    their layer, and have the same standard deviation."""
+    """The standard deviation of the initial values of each kind of matrix, as text. Matrices of one
+    kind have the same name, apart from the index of their layer, and the same standard
+    deviation."""
     stds: dict[str, float] = {}
     for group in run.groups:
         for name in group.names:
             path = name.removesuffix(".weight").split(".")
             kind = ".".join(part for part in path if not part.isdigit())
             stds[kind] = group.init_std
-    random = [f"{kind} {std:.4g}" for kind, std in stds.items() if std]
+    nonzero = [f"{kind} {std:.4g}" for kind, std in stds.items() if std]
     zero = [kind for kind, std in stds.items() if not std and "norm" not in kind]
-    text = f"normal with standard deviation {', '.join(random)}"
+    text = f"normal with standard deviation {', '.join(nonzero)}"
     return f"{text}; {', '.join(zero)} at zero" if zero else text
 
 

@@ -47,8 +47,8 @@ KNOWN_MODEL_FIELDS = (
     "base_width",
     "base_depth",
 )
-"""The fields of a model that can be exported: the exported flags express them, the user adds other
-flags for them, or `model_refusals` checks that they need no flag."""
+"""The fields of a model specification that this format handles: the exported flags express a field,
+the user adds other flags for the field, or the field is checked here."""
 
 TORCH = "or use --to torch"
 ONE_WEIGHT_DECAY = (

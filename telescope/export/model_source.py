@@ -114,8 +114,8 @@ class Definitions:
             self.add(sys.modules[origin], alias.name)
 
     def text(self, node: ast.stmt, source: str) -> str:
-        """The source code of a definition. Calls to muP are replaced by their values, and the
-        methods in LEFT_OUT_METHODS are removed."""
+        """The source code of a definition. Calls to muP are replaced by their values. The methods
+        in LEFT_OUT_METHODS are removed, and so are comments for linters and type checkers."""
         replacements: list[tuple[ast.Call | ast.FunctionDef, str]] = []
         for part in definition_nodes(node):
             if isinstance(part, ast.Call) and calls_mup(part):

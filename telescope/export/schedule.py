@@ -1,7 +1,7 @@
 """The learning-rate schedule of `telescope.optim.schedule.lr_factor` as a Python expression.
 
-A JSON document contains the expression with numbers. An exported Python file contains the same
-expression with named constants.
+A JSON document contains the expression with numbers. In an exported Python file, a function
+computes the same schedule from named constants.
 """
 
 import re

@@ -1,5 +1,5 @@
-"""The constants of an exported Python file. Most of them are the parameter groups of an answer, for
-torch.optim.Muon and AdamW.
+"""The constants of an exported Python file. One of them, GROUPS, lists the parameter groups for
+torch.optim.Muon and torch.optim.AdamW.
 
 torch.optim.Muon (torch 2.13) multiplies the update, but not the weight decay, by a factor t that
 depends on the shape of the matrix. If the argument adjust_lr_fn is `original`, t is
@@ -38,7 +38,7 @@ TORCH_FACTORS: Mapping[str, Callable[[int, int], float]] = {
 
 
 def ungrouped_constants(run: FinalRun) -> list[str]:
-    """The lines of the constants that belong to no parameter group."""
+    """The lines that define the constants other than GROUPS and MULTIPLIERS."""
     optimizer, horizon, data = run.spec.optimizer, run.spec.horizon, run.spec.data
     sizes = {
         "VOCAB_SIZE": data.vocab_size,

@@ -6,14 +6,15 @@ that answers it. A study has two functions of its trials:
     plan(trials)   -> Plan(trials, done)  the trials that the question needs next
     report(trials) -> Report              the answer, as far as the trials give one
 
-A study has no other state. After a crash, read the trials from the database and call `plan` again.
-Three rules make sure that the same trials always give the same plan:
+The trials are the only state of a study that changes. After a crash, read the trials from the
+database and call `plan` again. Three rules make sure that the same trials always give the same
+plan:
 
 1. A study plans in stages. All trials of a stage are planned at once, and the stage ends when all
    of them are terminal (completed, failed or stopped). A stage depends only on the trials of
    earlier stages. The order of these trials does not matter, and no clock is read.
-2. Planned numbers are rounded (`telescope.trials.lattice.snap`), so that equal plans have equal
-   digests.
+2. Planned numbers are rounded (`telescope.trials.lattice.snap`), so that a new fit of the same
+   trials plans the same numbers.
 3. Measured seconds may enter the report, but never the plan.
 
 `run_study` below is the whole loop. The service runs the same loop with a database and many
@@ -42,8 +43,7 @@ P = TypeVar("P")
 
 
 def run_study(study: Study[Q, R, P], train_one: Callable[[TrialSpec], Iterable[Measurement]]) -> R:
-    """Run a study in this process, one trial after the other, and return its report. The service
-    must give the same report."""
+    """Run a study in this process, one trial after the other, and return its report."""
     trials: list[Trial] = []
     while not (plan := study.plan(trials)).done:
         trials += [completed(spec, list(train_one(spec))) for spec in plan.start]

@@ -49,9 +49,9 @@ class Planned:
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of the current stages, except those that are completed."""
+    """The trials that a study needs next."""
 
-    trials: tuple[Planned, ...]
+    trials: tuple[Planned, ...]  # trials of the current stages that are not completed
     done: bool  # true if the study needs no more trials
 
     @property
@@ -210,7 +210,8 @@ class Kind(Generic[Q, R, P]):
     report: type[R]
     preview: type[P]
     problems: Callable[[Q], Iterable[Problem]]
-    """The problems of a question, each with a field and a remedy; none if a study can answer it."""
+    """The problems of a question, each with a field and a remedy. Empty if a study can answer the
+    question."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
     """Plan the next trials from the study's terminal trials, in any order. A plan that is not
     `done` has trials."""
@@ -247,8 +248,8 @@ class Kind(Generic[Q, R, P]):
     """The name of the variant that a trial belongs to. This function is needed for stored trials
     whose label does not state the variant."""
     expand: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
-    """Return a user's document in which fields that inherit their value from other fields are
-    filled in."""
+    """Fill in the fields of a user's document that inherit values from other fields. Returns the
+    expanded document."""
     collapse: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """The inverse of `expand`: the user's document, from the expanded one."""
     as_given: Callable[[Iterable[Problem], dict[str, Any]], tuple[Problem, ...]] = (

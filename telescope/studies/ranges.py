@@ -31,11 +31,11 @@ class Range:
     high: Positive
     """Highest value of the first grid; at most 1e9."""
     points: Count
-    """Number of points of the first grid. In telescope jobs, the search fits a curve to 3 points or
-    more, and only compares 1 or 2 points; `search.lr` needs at least 4 points under the schedule
-    `robust`. With 3 hyperparameters or more, a telescope job may replace the grid by fewer,
-    scattered points. `tuning.lr` needs at least 3 points in compute-time jobs, and 2 in grokking
-    jobs."""
+    """Number of points of the first grid. In telescope jobs, the search fits a curve if there are
+    at least 3 points, and otherwise only compares the points. Under the schedule `robust`,
+    `search.lr` needs at least 4 points. With 3 hyperparameters or more, a telescope job may replace
+    the grid by fewer, scattered points. `tuning.lr` needs at least 3 points in compute-time jobs,
+    and 2 in grokking jobs."""
     extend: bool = True
     """Whether the search may leave the range if the optimum lies at an end of the range. If false,
     the search stays within the range."""

@@ -14,7 +14,7 @@ shared steps, branch and trunk have equal learning rates; an assertion checks th
 also be trained without its trunk. The losses on its curve are the same either way, up to rounding
 (telescope.train.loop).
 
-A branch does not inherit `evaluate_every`, `stop_below_loss` and `kept_steps` from its trunk.
+A branch does not inherit `evaluate_every`, `stop_below_loss` or `kept_steps` from its trunk.
 """
 
 import math
@@ -35,9 +35,12 @@ def cooldown(
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
     """A branch that consists of the trunk's first `step` steps and `cooldown_steps` further steps.
-    In the further steps, the learning rate decays linearly. One step after the last, it would reach
-    `final_lr_fraction` times its highest value. The branch has the same `final_lr_fraction` as the
-    trunk."""
+    The trunk must store its state at `step`, and its warm-up must have ended by then.
+
+    In the further steps, the learning rate decays linearly. One step after the last, the learning
+    rate would reach `final_lr_fraction` times its highest value. The branch has the same
+    `final_lr_fraction` as the trunk.
+    """
     assert step >= warmup_steps(trunk.horizon), f"step {step} is within the trunk's warm-up"
     steps = step + cooldown_steps
     horizon = replace(
@@ -60,8 +63,9 @@ def extension(
     evaluate_every: int | None = None,
     stop_below_loss: float | None = None,
 ) -> TrialSpec:
-    """A branch that continues after the trunk's last step at the same constant learning rate.
-    `steps` is the number of steps in all, including the trunk's."""
+    """A branch that continues after the trunk's last step at the same constant learning rate. The
+    trunk must store its state at its last step. `steps` is the number of steps in all, including
+    the trunk's."""
     horizon = replace(
         trunk.horizon,
         steps=steps,
@@ -75,8 +79,7 @@ def extension(
 
 def warmup_fraction(horizon: HorizonSpec, steps: int) -> float:
     """The warm-up fraction that gives a run of `steps` steps as many warm-up steps as `horizon`
-    has. Unless this number is 0, the fraction times `steps` is half a step less, so that rounding
-    up gives exactly this number."""
+    has. Half a step is subtracted, since a number of warm-up steps is rounded up."""
     return max(0.0, warmup_steps(horizon) - 0.5) / steps
 
 
@@ -93,8 +96,8 @@ def _branch(
 
 @lru_cache(maxsize=1024)
 def schedules_agree(trunk: HorizonSpec, branch: HorizonSpec, steps: int) -> bool:
-    """True if the schedules of trunk and branch multiply the learning rate by equal factors in the
-    first `steps` steps."""
+    """True if the schedules of trunk and branch multiply the learning rate by the same factor, up
+    to rounding, at each of the first `steps` steps."""
     return all(
         math.isclose(lr_factor(trunk, step), lr_factor(branch, step), rel_tol=1e-12)
         for step in range(steps)

@@ -38,7 +38,7 @@ class CheckpointFile:
     def __init__(self, path: str | Path, every_seconds: float = 30.0) -> None:
         self.path = Path(path)
         self.every_seconds = every_seconds
-        self.step = 0  # step of the state that `load` returned
+        self.step = 0  # step of the state that `load` returned; 0 if it returned none
         self._saved_at = time.monotonic()
 
     @property
@@ -46,9 +46,9 @@ class CheckpointFile:
         return self.path.with_name(self.path.name + ".previous")
 
     def load(self, branch: Branch | None = None) -> dict[str, Any] | None:
-        """The newest readable state of the trial. If there is none, the state of the trunk at which
-        `branch` begins. If `branch` is None, or that state cannot be read either, the result is
-        None. Sets `step` to the step of the state that it returns."""
+        """The newest readable state of the trial. If there is none, the state that the trunk stored
+        at `branch.step`. None if neither state can be read. Sets `step` to the step of the returned
+        state."""
         for path in (self.path, self._previous):
             try:
                 state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -61,9 +61,9 @@ class CheckpointFile:
         return self._load_trunk(branch) if branch else None
 
     def _load_trunk(self, branch: Branch) -> dict[str, Any] | None:
-        """The state that the trunk stored. Its curve becomes empty and its seconds 0, since a
-        branch records only the steps that come after the trunk's steps. None if the trunk's state
-        cannot be read, or belongs to another step."""
+        """The state that the trunk stored at `branch.step`. The returned state has an empty curve
+        and 0 seconds, since a branch records only the steps after `branch.step`. None if the
+        trunk's state cannot be read, or belongs to another step."""
         state = CheckpointFile(kept_path(self.path.parent, branch.trunk, branch.step)).load()
         if state is None or state["step"] != branch.step:
             return None

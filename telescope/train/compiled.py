@@ -52,7 +52,7 @@ from telescope.trials.types import Parametrisation
 log = logging.getLogger("telescope.compiled")
 
 # Name of an environment variable. If its value is `never`, nothing is compiled. Otherwise, graphs
-# are compiled if that saves time.
+# are compiled if that is expected to save time.
 COMPILE = "TELESCOPE_COMPILE"
 # assumed seconds of the first compilation on a machine; measured: 26 to 34 on a CPU
 FIRST_SECONDS = 35.0
@@ -60,7 +60,7 @@ FIRST_SECONDS = 35.0
 # measured: 4 to 6
 FIRST_CACHED_SECONDS = 5.0
 CACHED_SECONDS = 1.0  # assumed seconds to load each further graph; measured: 0.4 to 1.3
-MOST_GRAPHS = 64  # largest number of graphs per worker
+MOST_GRAPHS = 64  # largest number of graphs in a process
 _failures: list[str] = []  # errors of compilations in this process
 
 
@@ -91,9 +91,9 @@ class Graph:
 
 @cache
 def cache_folder() -> Path:
-    """The folder for compiled code: the environment variable TORCHINDUCTOR_CACHE_DIR if it is set.
-    Otherwise, a folder in TELESCOPE_HOME, whose name is a hash of the source code that is compiled,
-    the versions of torch and Python, the processor and the device."""
+    """The folder for compiled code. If the environment variable TORCHINDUCTOR_CACHE_DIR is set, its
+    value is the folder. Otherwise, the folder lies in TELESCOPE_HOME. Its name is then a hash of
+    the compiled modules, the versions of torch and Python, the processor and the device."""
     if folder := os.environ.get("TORCHINDUCTOR_CACHE_DIR"):
         return Path(folder)
     cpuinfo = Path("/proc/cpuinfo")
@@ -144,8 +144,8 @@ def compile_graph(graph: Graph) -> float:
     """Compile the graph, by running it on arbitrary weights and tokens. Returns the seconds that
     this took.
 
-    Raises any error that torch or the compiler raises. If running the model fails, `obstacle` gives
-    this error as the reason from then on.
+    Raises any error that torch or the compiler raises. If the run fails, `obstacle` returns a text
+    with the first such error from then on.
     """
     began = time.perf_counter()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -180,9 +180,9 @@ def record_seconds(graph: Graph, seconds: float) -> None:
 
 @cache
 def ensure_compiled(graph: Graph) -> bool:
-    """Compile the graph, once per process, and return True. Returns False if this process cannot or
-    must not compile, or if compiling fails. For example, another machine with a compiler may have
-    decided to compile, but this machine has no compiler."""
+    """Compile the graph, and return True. Returns False if this process cannot or must not compile,
+    or if compiling fails. For example, the decision to compile may come from a machine with a
+    compiler, while this machine has none. A process tries to compile each graph only once."""
     try:
         if (reason := obstacle()) is None:
             compile_graph(graph)

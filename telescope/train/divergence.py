@@ -35,8 +35,8 @@ class LossHistory:
 
     @classmethod
     def restored(cls, state: Mapping[str, Any], device: torch.device) -> "LossHistory":
-        """The history that a checkpoint contains. `state` has the values that the method `state`
-        returned, by name."""
+        """The history from a checkpoint. The argument `state` contains the values that the method
+        `state` returned."""
         first_loss, above, longest = (
             state[name].to(device) for name in ("first_loss", "above", "longest")
         )

@@ -41,7 +41,7 @@ class HeldOut:
     @torch.no_grad()
     def loss(self, model: Model, device: torch.device) -> float:
         """The held-out loss in nats per token: the mean loss on each part times the part's share,
-        summed over the parts. The result is inf if this number is not finite."""
+        summed over the parts. The result is inf if the sum is not finite."""
         mean = sum(
             share * _mean_loss(model, windows.to(device))
             for share, windows in zip(self.shares, self.windows, strict=True)
@@ -50,8 +50,8 @@ class HeldOut:
 
 
 def _mean_loss(model: Model, windows: Tensor) -> float:  # (n, context + 1)
-    """The mean loss over `windows`, which are evaluated in chunks. A chunk has at most
-    EVALUATED_TOKENS tokens, or is a single window if a window has more."""
+    """The mean loss over `windows`, which are evaluated in chunks. A chunk has as many windows as
+    EVALUATED_TOKENS allows, but at least one."""
     context = windows.shape[1] - 1
     chunks = torch.split(windows, max(1, EVALUATED_TOKENS // context))
     with model.evaluating():

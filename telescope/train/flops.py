@@ -16,15 +16,18 @@ and the elementwise arithmetic of the optimizers are left out. The conventions a
 To compare these numbers with torch's counter on a CPU, switch off fused attention, which that
 counter omits.
 
-All work of a run is counted: training and measurements. The measurements are the held-out losses,
-which are forward passes, and the measurements of telescope.train.probes. If a run trains on a table
-(an algorithmic task), each evaluation counts as a forward pass over all rows; the spectral norms
-that the evaluation also computes are not counted. The forecast of a run counts the number of
-held-out tokens that the spec asks for. The FLOPs on a curve count the held-out tokens that were
-actually read. A run that diverges skips the measurements at the end, and a held-out loss that is
-due at the step at which the run ends. A run that ends early at `stop_below_loss` skips only the
-measurements at the end. A *branch* is a run that continues from a state of another run, its
-*trunk*. The steps and held-out losses that a branch shares with its trunk are not counted.
+Training and measurements are counted. The measurements are the held-out losses, which are forward
+passes, and the measurements by `Beginning` and `RunEnding` (telescope.train.probes). A run may
+train on a table, which holds the questions and answers of an algorithmic task. Then each evaluation
+counts as a forward pass over all rows; the spectral norms that the evaluation also computes are not
+counted.
+
+The forecast of a run counts the number of held-out tokens that the spec asks for. The FLOPs on a
+curve count the held-out tokens that were actually read. A run that diverges skips the measurement
+by `RunEnding`, and a held-out loss that is due at the step at which the run ends. A run that ends
+early at `stop_below_loss` skips only the measurement by `RunEnding`. A *branch* is a run that
+continues from a state of another run, its *trunk*. The steps and held-out losses that a branch
+shares with its trunk are not counted.
 
 The number of matrix entries and the operations of a forward pass come from the model's family
 (telescope.models.family).
@@ -69,13 +72,14 @@ def training_flops_per_token(model: AnyModel, vocab_size: int, context: int) -> 
 
 def newton_schulz_flops(model: AnyModel, steps: int, split: MuonSplit = "whole") -> float:
     """Operations of Muon's orthogonalisation in one optimizer step. `steps` is the number of
-    Newton-Schulz iterations."""
+    Newton-Schulz iterations. `split` is the optimizer's option `muon_split`."""
     small_large = [(min(shape), max(shape)) for shape in orthogonalised(model, split)]
     return float(steps * sum(4 * m * m * n + 2 * m**3 for m, n in small_large))
 
 
 def orthogonalised(model: AnyModel, split: MuonSplit) -> tuple[tuple[int, int], ...]:
-    """The shape (fan_out, fan_in) of each matrix that Muon orthogonalises."""
+    """The shape (fan_out, fan_in) of each matrix that Muon orthogonalises. `split` is the
+    optimizer's option `muon_split`."""
     return family_of(model).orthogonalised(model, split)
 
 
@@ -91,12 +95,11 @@ def step_flops(spec: TrialSpec) -> float:
 
 
 def step_flops_per_token(spec: TrialSpec) -> float:
-    """Operations per token in the forward and backward pass of a step, including the operations by
-    which training observes attention logits."""
+    """Operations per token in the forward and backward pass of a step. If the optimizer's options
+    ask for attention logits, the operations that compute these logits again are included."""
     model, data = spec.model, spec.data
     flops = training_flops_per_token(model, data.vocab_size, data.context)
-    # attention logits that training observes are computed twice, since fused attention does not
-    # return them
+    # fused attention does not return its logits, so they are computed a second time
     if spec.optimizer.watches_logits:
         logit_flops_per_token = family_of(model).logit_flops_per_token
         assert logit_flops_per_token is not None, "telescope cannot see a user's model's logits"
@@ -110,8 +113,9 @@ def forward_flops(spec: TrialSpec, tokens: int) -> float:
 
 
 def evaluation_flops(spec: TrialSpec, windows: int | None = None) -> float:
-    """Operations of one held-out loss. `windows` is the number of held-out windows of tokens; by
-    default, it is the number that the spec asks for."""
+    """Operations for one measurement of the held-out loss. `windows` is the number of windows, or
+    rows of a table, that the measurement reads; by default, it is the number that the spec asks
+    for."""
     windows = windows or spec.data.evaluated_windows(spec.horizon.evaluation_tokens)
     return forward_flops(spec, windows * spec.data.context)
 
@@ -128,16 +132,17 @@ def beginning_flops(spec: TrialSpec) -> float:
 def ending_flops(spec: TrialSpec) -> float:
     """Operations of the measurement by telescope.train.probes.RunEnding: a forward pass over one
     window before the last step and one after it, and the spectral norms of all hidden matrices and
-    of their updates. The forward passes are counted even if telescope does not know where a user's
-    model computes its last features, although they are not made then."""
+    of their updates. If telescope cannot find the last features of a user's model, the forward
+    passes are not made, but still counted."""
     products = 2 * POWER_STEPS + 1  # products of one matrix with VECTORS vectors
     norms = 2 * products * 2 * VECTORS * hidden_parameters(spec.model)
     return forward_flops(spec, 2 * spec.data.context) + norms
 
 
 def evaluations_until(spec: TrialSpec, step: int, diverged: bool) -> int:
-    """The number of held-out losses that a run has measured up to `step`, without those of its
-    trunk. A run that has diverged at `step` skips a held-out loss that is due at this step."""
+    """The number of times that a run has measured its held-out loss up to `step`. Measurements at
+    the steps that the run shares with its trunk do not count. A run that has diverged at `step`
+    skips a measurement that is due at this step."""
     steps = spec.horizon.steps
     every = (spec.horizon.evaluate_every or steps) if spec.measure == "loss" else steps
     due = step // every + (step == steps and steps % every > 0)
@@ -149,8 +154,7 @@ def flops_until(
     spec: TrialSpec, step: int, diverged: bool = False, windows: int | None = None
 ) -> float:
     """Operations that a run has spent when it records the point of its curve at `step`. `windows`
-    is the number of windows of a held-out loss; by default, it is the number that the spec asks
-    for."""
+    has the same meaning as in `evaluation_flops`."""
     training = (step - spec.branch_step) * step_flops(spec)
     missing = step * spec.windows * spec.data.context - spec.tokens_until(step)
     if missing:  # the last batch of an epoch over a table is smaller than the others
@@ -165,6 +169,6 @@ def flops_until(
 
 @lru_cache(maxsize=65_536)
 def trial_flops(spec: TrialSpec) -> float:
-    """Operations of the whole run if it does not end early. The steps that it shares with its trunk
-    are not counted."""
+    """Operations of the whole run if the run does not end early. Work that the run shares with its
+    trunk is not counted."""
     return flops_until(spec, spec.horizon.steps)

@@ -1,9 +1,8 @@
 """The training loop, which trains one or more trials and yields the points of their loss curves.
 
 `train(specs)` is a generator. A worker reports the points that the generator yields. The argument
-`stopping` is a function of the worker that tells which trials must stop. The trials form a *pack*
-(telescope.train.pack): their models and batches have equal shapes, and they run together as one
-program. `train_one(spec)` trains a pack of one trial.
+`stopping` tells which trials must stop. The trials form a *pack* (telescope.train.pack): their
+models and batches have equal shapes, and they run together. `train_one(spec)` trains one trial.
 
 The spec alone determines a trial: the seed determines the initial values, and the seed and the step
 determine the batch. A trial has the same curve in a pack as alone, up to rounding. A run can be
@@ -27,15 +26,15 @@ not record them. In both cases, the branch's curve, seconds and FLOPs cover only
 The `measure` of a trial decides what the trial records:
 
 - `coordinates` (telescope.studies.coordinates.check): the run takes a few steps, all on the first
-  batch. Each point records how far the output of every layer has moved.
+  batch. Each point records how far the outputs of the hidden layers and the logits have moved.
 - `time`: every step has a point. The last point records the median time of a step, unless the run
   diverged.
-- `loss`: on a text, the point of the last step also records the final size of the hidden matrices
-  and the effect of the last step (telescope.train.probes), unless the run diverged. On a table,
-  every evaluation records the metrics of telescope.train.table_evaluation.
+- `loss`: on a text, the point of the last step records the final size of the hidden matrices and
+  the effect of the last step (telescope.train.probes), unless the run diverged. On a table, every
+  evaluation records the metrics of telescope.train.table_evaluation.
 
-If the optimizer's options ask for it, training also records the largest attention logits, and may
-bound them (telescope.optim.qk_clip).
+The optimizer's options may ask that each point records the largest attention logit, and that
+QK-clip keeps the attention logits from exploding (telescope.optim.qk_clip).
 """
 
 import time
@@ -64,7 +63,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Last:
-    """The last point of the curve of trial `index`, with its final held-out loss."""
+    """The last point of the curve of trial `index`. It contains the trial's final held-out loss."""
 
     index: int
     measurement: Measurement
@@ -81,16 +80,16 @@ Progress = CurvePoint | Last | Left
 
 
 class Clock:
-    """Divides wall-clock time equally among the runs that shared it, and adds it to their
-    seconds."""
+    """Divides wall-clock time equally among the runs that trained together in this time, and adds
+    each run's share to its seconds."""
 
     def __init__(self) -> None:
         self.charged_until = time.perf_counter()
 
     def charge(self, runs: Collection[TrainingRun]) -> None:
-        """Divide the time since the last call, or since the clock was made, equally among these
-        runs. A branch that still takes the steps of its trunk does not add its share to its
-        seconds."""
+        """Divide the time since the last call among these runs; at the first call, the time since
+        the clock was made. A branch that still takes the steps of its trunk does not add its share
+        to its seconds."""
         time_now = time.perf_counter()
         for run in runs:
             if not run.in_trunk:
@@ -109,20 +108,20 @@ def step_runs(runs: Sequence[TrainingRun], losses: pack.Losses = pack.losses) ->
     for run in runs:
         run.reseed()
     micro_batches = list(zip(*(run.micro_batches() for run in runs), strict=True))
-    total = torch.zeros(len(runs), device=runs[0].device)
+    batch_losses = torch.zeros(len(runs), device=runs[0].device)
     for windows in micro_batches:
         loss = pack.losses_of_members(losses, models, windows) / len(micro_batches)
         loss.sum().backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
+        batch_losses += loss.detach()
     for run in runs:
         run.data.observe_step(run.model, run.evaluates_at(run.step + 1))
     factors = [lr_factor(run.spec.horizon, run.step) for run in runs]
     step_together([run.optimizer for run in runs], factors)
     for monitor in monitors:
         monitor.end_step()
-    for run, loss in zip(runs, total, strict=True):
+    for run, loss in zip(runs, batch_losses, strict=True):
         run.count_step(loss)
-    return total
+    return batch_losses
 
 
 def train(
@@ -136,9 +135,9 @@ def train(
 
     A trial continues from its checkpoint if there is one, and otherwise from the state of its trunk
     if there is one. Points that the checkpoint contains are not yielded again. Before each step,
-    every trial for which `stopping(index)` is true leaves. `losses` is the program for trials on a
-    text: telescope.train.pack.losses, or telescope.train.compiled.compiled_losses. Trials on a
-    table have a program of their own.
+    every trial for which `stopping(index)` is true leaves. `losses` computes the losses of trials
+    on a text. It is telescope.train.pack.losses or telescope.train.compiled.compiled_losses. For
+    trials on a table, telescope.train.pack.answer_losses is used instead.
 
     Trials that measure coordinates are different: they run one after the other, always by
     `pack.losses`, and without checkpoints. Such a trial takes at least one step before it leaves.
@@ -190,8 +189,8 @@ def _record_step(
 
 
 def train_one(spec: TrialSpec, checkpoint: CheckpointFile | None = None) -> Iterator[Measurement]:
-    """Train one trial by `train`. Yields the points of its curve; the last point has the final
-    held-out loss."""
+    """Train one trial. Yields the points of its curve; the last point has the final held-out
+    loss."""
     for progress in train((spec,), (checkpoint,)):
         if not isinstance(progress, Left):
             yield progress.measurement

@@ -42,7 +42,8 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import SoftmaxName
 
 Losses = Callable[[Sequence[Model], Tensor], Tensor]
-"""The type of a program: the function `losses`, or another function that computes the same."""
+"""A function that computes the mean loss of each model on its own windows, such as `losses`. Such a
+function is called a program."""
 
 
 @lru_cache(maxsize=65_536)
@@ -53,9 +54,10 @@ def shape(spec: TrialSpec) -> str:
 
 def _common_spec(spec: TrialSpec) -> TrialSpec:
     """The spec, with fixed values in all fields in which the members of a pack may differ. These
-    fields are the seed, the split of a table, the branch (the state of another trial at which the
-    trial begins), the kept steps (at which the trial stores such states), `stop_below_loss`, the
-    learning-rate schedule, and the hyperparameters that change neither shapes nor operations."""
+    fields are the seed, the split of a table, the branch (the stored state of another trial, from
+    which the trial continues), the kept steps (at which the trial stores its own state),
+    `stop_below_loss`, the learning-rate schedule, and the hyperparameters that change neither
+    shapes nor operations."""
     optimizer = replace(
         spec.optimizer,
         lr=1.0,
@@ -112,8 +114,9 @@ def losses(models: Sequence[Model], windows: Int[Tensor, "P B T_1"]) -> Float[Te
 
 
 def answer_losses(softmax: SoftmaxName) -> Losses:
-    """The program for rows of a table, (P, B, T + 1) with the answer last: the mean loss of each
-    model at the last position of the questions, under a variant of softmax."""
+    """The program for trials on a table. Its windows are rows of the table, (P, B, T + 1): in each
+    row, a question of T tokens and then the answer. The program returns each model's mean loss on
+    the answers, under a variant of softmax."""
 
     def losses(models: Sequence[Model], rows: Tensor) -> Tensor:
         row_losses = LOSSES[softmax](answer_logits(models, rows), rows[:, :, -1].flatten())
@@ -123,7 +126,7 @@ def answer_losses(softmax: SoftmaxName) -> Losses:
 
 
 def answer_logits(models: Sequence[Model], rows: Int[Tensor, "P B T_1"]) -> Float[Tensor, "P*B V"]:
-    """Logits, in float32, of each model at the last position of its own questions."""
+    """The logits of each model at the last position of its own questions, in float32."""
     with torch.autocast("cuda", torch.bfloat16) if rows.is_cuda else nullcontext():
         return forward(models, rows[:, :, :-1])[:, -1].float()
 
@@ -136,10 +139,9 @@ def program_of(spec: TrialSpec, losses: Losses) -> Losses:
 def losses_of_members(
     losses: Losses, models: Sequence[Model], windows: Sequence[Tensor]
 ) -> Float[Tensor, "P"]:
-    """The losses of all members, in one call if all have the same number of windows. The last batch
-    of an epoch over a table may be smaller than the others. The numbers therefore differ if only
-    some members are at the end of an epoch. Members are at different steps if some of them resumed
-    from a checkpoint."""
+    """The losses of all members, computed in one call if all members have the same number of
+    windows. Members that resumed from checkpoints may be at different steps. Then the numbers may
+    differ, since the last batch of an epoch over a table may be smaller than the others."""
     if len({len(own) for own in windows}) == 1:
         return losses(models, torch.stack(list(windows)))
     pairs = zip(models, windows, strict=True)
@@ -147,7 +149,7 @@ def losses_of_members(
 
 
 def forward(models: Sequence[Model], tokens: Int[Tensor, "P B T"]) -> Float[Tensor, "P*B T V"]:
-    """The logits of each model for its own windows."""
+    """The logits of each model for its own tokens."""
     if len(models) == 1:
         return models[0](tokens[0])
     assert packable(models[0].spec), "packs cannot hold a user's model"

@@ -4,12 +4,12 @@ With the right parametrisation, the measured numbers are about the same at all w
 become metrics of a point of the loss curve. telescope.studies.coordinates.check and
 telescope.studies.telescoping.answer.late compare them across widths.
 
-`Beginning` measures in the first steps, on one fixed batch. Its metrics are log2 of the RMS of
-these quantities:
+`Beginning` measures in the first steps, on one fixed batch. Its layers are those that multiply by a
+hidden matrix, a matrix whose two sides grow with width. Its metrics are log2 of the RMS of these
+quantities:
 
 - `moved/<layer>` and `moved/logits`: the change of a layer's output, and of the logits, since step
   0. A layer's output is taken before any norm, since a norm would fix its size and hide all growth.
-  The change is measured instead of the output itself, since output heads start at zero.
 - `own/<layer>`: the part of this change that is due to the layer's own update. It is (W - W0) x,
   where W is the layer's matrix, W0 is the matrix at step 0, and x is the layer's input. The rest of
   the change is due to a change of x. If embeddings learn fast, this rest is large. Then
@@ -47,8 +47,8 @@ VECTORS = 4
 
 
 class Beginning:
-    """Stores the initial outputs and matrices of a model's layers. `metrics` returns how far the
-    outputs have moved since then."""
+    """Stores a model's initial logits, and the initial outputs and matrices of its hidden layers.
+    `metrics` measures the changes since then."""
 
     def __init__(self, model: Model, tokens: Tensor) -> None:
         self.model, self.tokens = model, tokens

@@ -46,16 +46,16 @@ class Program:
 
     members: int = 1  # number of trials that run together
     compiled: bool = False
-    # Number of steps per worker after which the time saved by compiling would exceed the time spent
-    # on it. inf if compiling was tried or is ruled out, or if nothing was measured.
+    # Number of steps per worker after which compiling would have saved more time than it costs. inf
+    # if compiling was tried or is ruled out, or if nothing was measured.
     repaid_steps: float = math.inf
     reason: str = ""  # why the program is compiled or not
 
 
 def choose(spec: TrialSpec, max_members: int, steps: float) -> Program:
     """The program for trials with the shape of `spec`, with at most `max_members` trials together.
-    `steps` is the number of steps that each worker still has to run with the *graph* of `spec`, the
-    compiled code that trials of this shape can share with other shapes (telescope.train.compiled).
+    `steps` is the number of steps that each worker still has to run with the graph of `spec`. A
+    *graph* is compiled code, which trials of several shapes may share (telescope.train.compiled).
 
     If a single trial needs more memory than packs may take, nothing is measured. Then the program
     is one trial at a time, not compiled.
@@ -97,8 +97,8 @@ class Timing:
 
 
 def fastest(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Timing:
-    """The timing of the fastest pack that fits into memory. If this pack saves too little time per
-    trial, the result is the timing of a single trial."""
+    """The timing of the fastest pack among those that are timed. If this pack saves too little time
+    per trial, the result is the timing of a single trial."""
     max_members = min(max_members, free_bytes() // trial_bytes(spec))
     step, size = stepper(spec, max_members, losses), 1
     seconds = time_in_turns(step, (1,), {})
@@ -132,9 +132,9 @@ def time_in_turns(
 
 
 def stepper(spec: TrialSpec, max_members: int, losses: pack.Losses) -> Callable[[int], float]:
-    """A function from a pack size, at most `max_members`, to seconds. It takes one step with a pack
-    of this size on random tokens, and returns the seconds that the step took. The step has a single
-    micro-batch."""
+    """A function whose argument is a pack size, at most `max_members`. It takes one step with a
+    pack of this size on random tokens, and returns the seconds that the step took. The step has a
+    single micro-batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     data, parametrisation = spec.data, spec.optimizer.parametrisation
     micro = spec.horizon.micro_batch_tokens

@@ -111,8 +111,8 @@ class TrainingRun:
         return self.data.evaluate(self.model, self.device)
 
     def prepare_ending(self) -> None:
-        """Create `ending`, which measures the effect of the last step, if the next step is the last
-        and the run measures its ending."""
+        """If the next step is the last and the run measures its ending, create `ending`, which
+        measures the effect of the last step."""
         if self.spec.measures_ending and self.step + 1 == self.spec.horizon.steps:
             self.ending = probes.RunEnding(self.model, self.batch(self.step)[:1, :-1])
 
@@ -151,7 +151,7 @@ class TrainingRun:
         return metrics
 
     def evaluates_at(self, step: int) -> bool:
-        """True if the model is evaluated after this number of steps."""
+        """True if the model is evaluated after this number of steps, unless the run diverges."""
         every = self.spec.horizon.evaluate_every
         during_run = self.spec.measure == "loss" and every is not None and step % every == 0
         return during_run or step == self.spec.horizon.steps
@@ -171,8 +171,9 @@ class TrainingRun:
         """The state of the run for a checkpoint. It consists of tensors and plain values, so that
         torch can load the file without running code from it.
 
-        A branch may begin at the state of any step. But a run may only be resumed from a state with
-        `interval_steps` 0, since the state does not contain the losses of the interval.
+        A branch may begin at a state of any step. But a run may only be resumed from a state that
+        was made while `interval_steps` was 0, since a state does not contain the losses of the
+        interval.
         """
         return {
             "step": self.step,

@@ -7,17 +7,16 @@ A forward pass over all rows gives the logits, from which all metrics but the la
   always gives the most frequent answer has a high accuracy if this answer is frequent, but a low
   balanced accuracy.
 - `unmirrored_accuracy`: accuracy on the held-out rows (a, b) for which (b, a) is not a training
-  row. This metric is left out unless (b, a) is a training row for some held-out rows (a, b), but
-  not for all.
-- `train_rows_loss`, `train_accuracy`, `train_balanced_accuracy`: the same metrics of the training
-  rows. Every point of a curve also has `train_loss`, which is another number: the mean loss of the
-  training steps.
+  row. The metric exists only if the held-out rows contain both such rows and other rows.
+- `train_rows_loss`, `train_accuracy`, `train_balanced_accuracy`: the loss, accuracy and balanced
+  accuracy of the training rows. Every point of a curve also has `train_loss`, which is another
+  number: the mean loss of the training steps.
 - `largest_logit`: the largest logit over all rows.
-- `saturated`: share of the training rows to whose answer the softmax of the loss gives a
-  probability that is exactly 1 in float32. With the usual softmax, the logit of the answer then has
-  no gradient (softmax collapse, arXiv 2501.04697).
-- `norm/<role>`: root of the sum of squares of all parameters of a role.
-- `singular/hidden`: the largest singular value of all hidden matrices.
+- `saturated`: share of the training rows whose answer has a probability of exactly 1 in float32,
+  under the softmax of the loss. With the usual softmax, the logit of the answer then has no
+  gradient (softmax collapse, arXiv 2501.04697).
+- `norm/<role>`: root of the sum of squares of all parameters of a role, such as `embedding`.
+- `singular/hidden`: the largest singular value among the hidden matrices; 0 if there are none.
 
 `TableData` adds the cost of the evaluation, `evaluation/flops` and `evaluation/seconds`.
 
@@ -44,7 +43,7 @@ from telescope.trials.types import SoftmaxName
 def evaluate(
     model: Model, table: Table, softmax: SoftmaxName, device: torch.device
 ) -> dict[str, float]:
-    """The metrics of a model on both parts of a table."""
+    """The metrics of a model on the training rows and the held-out rows of a table."""
     train_rows, held_out_rows = (
         torch.from_numpy(table.rows[numbers]).to(device)
         for numbers in (table.train, table.held_out)
@@ -56,7 +55,8 @@ def evaluate(
         logits.argmax(dim=1) == answers,
         train_logits.argmax(dim=1) == train_answers,
     )
-    given = probabilities(softmax, train_logits).float().gather(1, train_answers[:, None])
+    train_probabilities = probabilities(softmax, train_logits).float()
+    answer_probabilities = train_probabilities.gather(1, train_answers[:, None])
     metrics = {
         "loss": finite_mean(LOSSES[softmax](logits, answers)),
         "accuracy": float(is_right.float().mean()),
@@ -65,7 +65,7 @@ def evaluate(
         "train_accuracy": float(train_is_right.float().mean()),
         "train_balanced_accuracy": balanced(train_is_right, train_answers),
         "largest_logit": float(torch.maximum(logits.max(), train_logits.max())),
-        "saturated": float((given == 1).float().mean()),
+        "saturated": float((answer_probabilities == 1).float().mean()),
     }
     unmirrored = torch.from_numpy(~table.mirrored).to(device)
     if unmirrored.any() and not unmirrored.all():
@@ -74,7 +74,8 @@ def evaluate(
 
 
 def row_logits(model: Model, rows: Tensor) -> Tensor:  # (N, T + 1) -> (N, V)
-    """Logits of the answers, in float32 and in chunks that a processor's cache holds."""
+    """The logits for the answer of each row, in float32. The rows are evaluated in chunks that fit
+    into a processor's cache."""
     chunks = torch.split(rows, max(1, EVALUATED_TOKENS // (rows.shape[1] - 1)))
     with model.evaluating():
         return torch.cat([pack.answer_logits((model,), chunk[None]) for chunk in chunks])
@@ -94,14 +95,15 @@ def finite_mean(losses: Tensor) -> float:
 
 
 def weight_metrics(model: Model) -> dict[str, float]:
-    """The size of the parameters of each role, and the largest singular value."""
+    """The metrics `norm/<role>` and `singular/hidden`."""
     squares: defaultdict[str, float] = defaultdict(float)
     for name, role in model.parameter_roles().items():
         squares[f"norm/{role}"] += float(model.get_parameter(name).double().square().sum())
     matrices = [layer.matrix for layer in model.hidden_layers().values()]
-    sizes = [math.sqrt(matrix.shape[0] / matrix.shape[1]) for matrix in matrices]
-    relative = spectral_norms(matrices)
-    largest = max((size * norm for size, norm in zip(sizes, relative, strict=True)), default=0.0)
+    # spectral_norms divides by these factors
+    factors = [math.sqrt(matrix.shape[0] / matrix.shape[1]) for matrix in matrices]
+    norms = spectral_norms(matrices)
+    largest = max((factor * norm for factor, norm in zip(factors, norms, strict=True)), default=0.0)
     return {name: math.sqrt(square) for name, square in squares.items()} | {
         "singular/hidden": largest
     }
@@ -109,9 +111,9 @@ def weight_metrics(model: Model) -> dict[str, float]:
 
 @torch.no_grad()
 def gradient_metrics(model: Model) -> dict[str, float]:
-    """The norm of the gradient of each role, and the cosine between the gradient and the parameters
-    of the role. Roles without a gradient are left out. The cosine is also left out if the gradient
-    or the parameters are zero."""
+    """For each role, the norm of the gradient of the role's parameters, and the cosine between this
+    gradient and the parameters. Roles without a gradient are left out. The cosine is also left out
+    if the gradient or the parameters are zero."""
     sums: defaultdict[str, Tensor] = defaultdict(lambda: torch.zeros(3, dtype=torch.float64))
     for path, role in model.parameter_roles().items():
         parameter = model.get_parameter(path)

@@ -1,7 +1,10 @@
 """The data of a run in training: its batches, and what an evaluation of the model measures.
 
-Parts: `TrainingData`, the interface · `TextData`, windows of a text · `TableData`, rows of the
-table of an algorithmic task · `training_data`, the data of a trial.
+A *window* is a sequence of `context` + 1 tokens of a text. A *table* holds the questions of an
+algorithmic task, each in a row with its answer.
+
+Parts: `TrainingData`, the interface · `TextData`, windows of a text · `TableData`, rows of a table
+· `training_data`, the data of a trial.
 """
 
 import time
@@ -96,7 +99,8 @@ class TableData:
     def __init__(self, spec: TrialSpec, table: TableSpec) -> None:
         self.spec = spec
         self.table = algorithmic.open_table(table)
-        self.gradients: dict[str, float] = {}  # their metrics at the last evaluated step
+        # metrics of the gradients at the last step that an evaluation followed
+        self.gradients: dict[str, float] = {}
 
     @property
     def evaluated_windows(self) -> int:
@@ -123,7 +127,8 @@ class TableData:
         return is_settled(curve, evaluation, horizon.sustained_evaluations)
 
     def summary(self, curve: Sequence[Measurement]) -> dict[str, float]:
-        """The milestones of the run, such as the evaluation at which it memorised the rows."""
+        """The milestones of the run (telescope.trials.milestones), such as the step at which the
+        run memorised the training rows."""
         return as_metrics(milestones_of(curve, self.spec.horizon.sustained_evaluations or 1))
 
 

@@ -1,12 +1,13 @@
-"""The coordinate check, which tests whether a parametrisation keeps the size of updates in every
-layer the same as width grows.
+"""The coordinate check, which tests a parametrisation: as width grows, the updates in each layer
+must keep about the same size.
 
 This is the check of G. Yang et al. (arXiv 2203.03466, D.1), but its verdict is computed instead of
 seen in a plot. Models of several widths take a few steps on one fixed batch. In each layer, the RMS
 of two changes is measured (`telescope.train.probes`): the change of the layer's output since the
-start, and the part of this change that is due to the layer's own update. `slopes` fits a power of
-width to each change. The exponent of this power is the *slope* of the change on log-log axes. A
-slope lies *beyond the gate* if its absolute value is larger than the constant GATE.
+start, and the part of this change that is due to the layer's own update. The change of the logits
+is measured, too. `slopes` fits a power of width to each change. The exponent of this power is the
+*slope* of the change on log-log axes. A slope lies *beyond the gate* if its absolute value is
+larger than the constant GATE.
 
 - **pass**: no slope lies beyond the gate.
 - **fail**: the whole 90 % interval of some slope lies beyond the gate, and the slope over the
@@ -15,7 +16,7 @@ slope lies *beyond the gate* if its absolute value is larger than the constant G
 - **unresolved**: some slope lies beyond the gate, but not clearly enough for *fail*. The verdict is
   also unresolved if there are fewer than four widths, if a run diverged, or if there is no change
   that every run measured.
-- **skipped**: the job skips the check, or the check's budget is too small for it.
+- **skipped**: the job skips the check, or even the smallest check would exceed the budget.
 
 The check cannot see effects that need weight decay or many steps. The late check can see them
 (`telescope.studies.telescoping.answer.late`).
@@ -49,7 +50,7 @@ from telescope.train.probes import LOGITS
 from telescope.trials.outcome import Measurement, Trial, completed
 from telescope.trials.spec import TrialSpec
 
-MOST_NAMED = 3  # most failing slopes that a reason names
+MOST_NAMED = 3  # largest number of failing slopes that a reason names
 SKIPPED_BY_JOB = SkippedByJob()
 
 

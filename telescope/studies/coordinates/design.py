@@ -93,8 +93,8 @@ def widths_of(
     model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
 ) -> tuple[int, ...]:
     """The base width and up to three doublings that do not exceed the target width, ascending. If
-    these are fewer than four widths, up to two halvings of the base width are added, as far as the
-    model can be built at them."""
+    these are fewer than four widths, one or two halvings of the base width are added, if the model
+    can be built at these widths."""
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
     halved = [
         base_width // 2**i

@@ -1,14 +1,14 @@
 """The picture of a coordinate check.
 
 The check trains models of several widths for a few steps and compares the changes in each layer
-across widths. The picture has a row with two panels for each report. The left panel shows the
-change of each layer's output. The right panel shows the part of this change that is due to the
-layer's own update.
+across widths. For each report, the picture has a row with two panels. The left panel shows the
+change of each layer's output, and of the logits. The right panel shows the part of each layer's
+change that is due to the layer's own update.
 
 In a panel, each layer has a line. The line shows log2 of the RMS change after the check's steps, as
 a mean over seeds, against width. The value at the narrowest width is subtracted, so that all lines
-begin at zero and slopes can be compared. The shaded wedge shows the gate, the largest slopes that
-pass. In each panel, the steepest failing layers are named.
+begin at zero and slopes can be compared. The shaded wedge shows the gate, the range of slopes that
+count as constant in size. In each panel, the steepest failing layers are named.
 """
 
 import math
@@ -84,7 +84,7 @@ def _name_failing_layers(axes: Axes, report: CoordinateReport, part: str) -> Non
 
 
 def _finish(axes: Axes, report: CoordinateReport) -> None:
-    """Draw the ticks, labels and legend, which are alike in all panels."""
+    """Draw the ticks, labels and legend."""
     axes.set_xticks(_octaves(report), [str(width) for width in report.widths])
     axes.set_xlabel("width", fontsize=9, color=INK)
     label = "log2 of RMS change, minus its value at the narrowest width"

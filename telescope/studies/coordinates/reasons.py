@@ -1,11 +1,12 @@
 """The reasons for a coordinate check's verdict, as values.
 
 The check trains models of several widths for a few steps, and measures how the output of each layer
-changes. It fits a power of width to the size of these changes, and calls the exponent the *slope*.
-The *gate* is the largest slope, of either sign, at which a change counts as constant in size
-(`slopes.GATE`). A *finding* is what the check found.
-Each kind of finding is a class whose fields hold its numbers. The module `wording` turns reasons
-into text.
+changes. It fits a power of width to the size of each change. The exponent of this power is the
+*slope*. The *gate* is the range of slopes at which a change counts as constant in size: from -GATE
+to GATE (`slopes.GATE`). The field `gate` of a class holds the value of GATE.
+
+A *finding* is what the check found. Each kind of finding is a class whose fields hold its numbers.
+The module `wording` turns reasons into text.
 
 Parts: `Finding` and its classes · `Reduced` · `CheckReason`.
 """

@@ -24,7 +24,7 @@ from telescope.train.probes import LOGITS
 
 # names of powers of m, by exponent; m is the width divided by the base width
 LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}
-NEAR = 0.05  # an exponent that is nearer than this to a named exponent gets the name
+NEAR = 0.05  # an exponent that differs by less than this from a named exponent gets its name
 
 
 def words(reason: CheckReason) -> str:

@@ -1,8 +1,8 @@
 """The disk space that a study takes.
 
 The database keeps the loss curve of every trial, and an outline: the curve, reduced to few points.
-The size of a curve is estimated by encoding a synthetic curve with the same number of points, up to
-MOST_POINTS. Checkpoints are deleted when their trial has ended. A running trial keeps at most two
+The size of a curve is estimated by encoding a synthetic curve of at most MOST_POINTS points.
+Checkpoints are deleted when their trial has ended. A running trial keeps at most two
 checkpoints, each with the parameters and the optimizer state in float32. Two kinds of files are not
 counted: the file into which the next checkpoint is written, and the states that some trials store
 so that other trials can continue from them.
@@ -38,13 +38,13 @@ def curve_bytes(spec: TrialSpec, encode: Callable[[Sequence[Measurement]], bytes
     """Bytes of a trial's encoded curve and of its outline."""
     horizon = spec.horizon
     points = math.ceil(horizon.steps / horizon.record_interval)
-    sample = min(points, MOST_POINTS)
+    encoded_points = min(points, MOST_POINTS)
     curve = [
-        synthetic_point(spec, index * horizon.record_interval, last=index == sample)
-        for index in range(1, sample + 1)
+        synthetic_point(spec, index * horizon.record_interval, last=index == encoded_points)
+        for index in range(1, encoded_points + 1)
     ]
     outline_bytes = COLUMNS * FLOAT_BYTES * min(points, POINTS)
-    return math.ceil(len(encode(curve)) * points / sample) + outline_bytes
+    return math.ceil(len(encode(curve)) * points / encoded_points) + outline_bytes
 
 
 def synthetic_point(spec: TrialSpec, step: int, last: bool) -> Measurement:

@@ -25,7 +25,7 @@ ASSUMED_FLOPS_PER_SECOND = 20e9  # speed of one CPU thread on models with a widt
 # Fixed time per Transformer block and step. Small models spend most of their time on it. At width
 # 16, 1.9 ms were measured with AdamW and 3.4 ms with Muon.
 ASSUMED_SECONDS_PER_BLOCK = 2.5e-3
-# added to the distance of a trial with another optimizer; no two shapes are this far apart
+# added to the distance of a trial with another optimizer; larger than any other distance
 OTHER_OPTIMIZER_OCTAVES = 100.0
 
 
@@ -52,7 +52,7 @@ class Pace:
     """The speed of a run, and where it comes from."""
 
     flops_per_second: float
-    estimated: bool  # True if the speed is assumed, because there are no measured rates
+    estimated: bool  # True if the speed is assumed, since there are no measured rates
     source: str  # where the speed comes from, as text
 
 
