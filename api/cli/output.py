@@ -101,7 +101,7 @@ def console(as_json: bool = False) -> Console:
 
 
 def show_json(document: Any) -> None:
-    """Print a document as JSON to standard output, which holds nothing else under `--json`."""
+    """Print a document as JSON to standard output."""
     print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 

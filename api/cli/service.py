@@ -136,8 +136,8 @@ def coordinator(
 ) -> None:
     """Start only the coordinator, which plans trials (training runs) and sends them to workers.
 
-    If several coordinators use the same database, one of them works. The others wait to take over
-    when it ends.
+    If several coordinators use the same database, one of them works. When this one ends, another
+    one takes over.
 
     Example: telescope coordinator --executor ray
     """
@@ -162,9 +162,8 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     """Return the settings with a command's options applied, and the environment of child processes.
 
     An option that is None leaves its setting unchanged. Raises InvalidInput for invalid settings.
-    A command that runs trials has the option `executor`, even if its value is None. For such a
-    command, raises MissingPackage if the executor in the settings needs Ray and Ray is not
-    installed.
+    The command runs trials if `options` has the key `executor`, even with the value None. Then, if
+    the executor in the settings needs Ray and Ray is not installed, raises MissingPackage.
     """
     overrides = {name: value for name, value in options.items() if value is not None}
     try:
