@@ -44,8 +44,8 @@ def frontier(
     csv: Annotated[
         Csv | None,
         typer.Option(
-            help="Print one table as CSV, instead of all three as text. The table `frontier` then "
-            "also has the rows that are not on the frontier."
+            help="Print one table as CSV, instead of all three as text. As CSV, the table "
+            "`frontier` also has the rows that are not on the frontier."
         ),
     ] = None,
     as_json: AsJson = False,

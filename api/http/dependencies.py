@@ -77,7 +77,10 @@ PageToken = Annotated[
 CurvePoints = Annotated[
     int,
     Query(
-        ge=2, le=10_000, description="Approximate number of points to which each curve is thinned."
+        ge=2,
+        le=10_000,
+        description="A curve with more points than this is thinned to about this number of points, "
+        "or at most about twice as many to keep held-out losses.",
     ),
 ]
 WidthQuery = Annotated[int | None, Query(ge=1, le=INT32)]

@@ -154,7 +154,7 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> 
 
 
 def title(kind: str, part: SchemaPart) -> str:
-    """Return the schema name of a part of a kind, such as ComputeTimeReport."""
+    """Return the schema name of a kind's question, report or preview, such as ComputeTimeReport."""
     return "".join(word.capitalize() for word in (*kind.split("_"), part))
 
 

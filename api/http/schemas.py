@@ -129,8 +129,8 @@ class RatioPage(ItemPage[RatioRow]):
     a batch size gives only a bound on its tokens, this batch size has no pairs. The trend is null
     if fewer than two batch sizes have pairs."""
     exponent: float | None
-    """At batch sizes of at least trend_from_batch_tokens, the ratio is proportional to the batch
-    size to the power of this exponent. It is null if there is no trend."""
+    """Exponent of a power law of the ratio against the batch size. The power law is fitted at batch
+    sizes of at least trend_from_batch_tokens. The exponent is null if there is no trend."""
     exponent_low: float | None
     """Lower end of the exponent's 90 % interval. It is null if there is no trend, or if the
     interval has no lower end."""
@@ -159,8 +159,8 @@ class GrokkingCellsPage(ItemPage[CellTableRow]):
 
 
 class GrokkingRunsPage(ItemPage[RunRow]):
-    """The finished runs of a grokking job, sorted by cell, then by optimizer. The tuning runs of an
-    optimizer in a cell come before its other runs there."""
+    """The finished runs of a grokking job, sorted by cell, then by optimizer. In each cell, an
+    optimizer's tuning runs come before its other runs."""
 
     table: Literal["runs"] = "runs"
     final: bool

@@ -51,7 +51,7 @@ class Client(JobRequests, Tables, GrokkingTables):
 
     def levels(self, job_id: str) -> list[dict[str, Any]]:
         """The levels of a job that are decided so far, as the service sent them. A level is the
-        search for one optimizer's hyperparameters at one width. Only jobs of kind `telescope` have
+        search at one width, for one optimizer and variant. Only jobs of kind `telescope` have
         levels; for any other job, the list is empty."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
@@ -96,11 +96,11 @@ class Client(JobRequests, Tables, GrokkingTables):
         (Python code), `megatron` (flags) or `json`.
 
         By default, `optimizer` is the job's best optimizer, or the job's first optimizer if none is
-        known to be the best. By default, `variant` (an architecture or text that the job compares with
-        others) is the job's best variant. `variant` is required if none is known to be the best.
-        Raises NotExportable if the job found no such hyperparameters, or if the format cannot
-        express them. Raises InvalidInput if the job is not of kind `telescope`, or has no such
-        optimizer or variant.
+        known to be the best. `variant` is one of the architectures or texts that the job compares,
+        by default the best. It is required if no variant is known to be the best. Raises
+        NotExportable if the job has no report or no hyperparameters that can be used, or if the
+        format cannot express them. Raises InvalidInput if the job is not of kind `telescope`, or
+        has no such optimizer or variant.
         """
         parameters = without_none({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text

@@ -174,7 +174,7 @@ class TrialSummary:
     ended_at: datetime | None
     ladder: str | None = None
     """The optimizer whose search planned the trial. In jobs of kind `telescope`, this search is
-    called a ladder. Null in trials of old databases."""
+    called a ladder. Null if unknown."""
     stage: str | None = None
     """The stage in which the trial was planned. A stage is a set of trials that are planned
     together. Null in trials of old databases."""
@@ -184,7 +184,8 @@ class TrialSummary:
     than `telescope`, and in trials of old databases."""
     variant: str = ""
     """The trial's variant, which is one of the architectures or texts that the job compares, or in
-    a grokking job one of its cells (a task with a softmax). Empty if the job compares none."""
+    a grokking job one of its cells (a task together with a form of softmax in the loss). Empty if
+    the trial has no variant."""
 
 
 @dataclass(frozen=True, config=WIRE)
