@@ -1,8 +1,8 @@
 """The commands that start the processes of a service, and the command `migrate`.
 
 `serve` runs the whole service on one machine. It migrates the database, then starts the two
-processes `api` and `coordinator`, and restarts a process that dies. On a cluster, docker-compose
-runs the commands `migrate`, `api` and `coordinator` separately.
+processes `api` and `coordinator`, and restarts a process that dies. docker-compose.yml runs the
+commands `migrate`, `api` and `coordinator` in separate containers instead.
 
 Options override `TELESCOPE_*` environment variables. `serve` passes its options to the two
 processes in these environment variables.

@@ -28,7 +28,7 @@ from telescope import errors
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
-LONGEST_VALUE = 300  # an error shows at most this much of an invalid value, see `echoed`
+LONGEST_VALUE = 300  # bytes of JSON, or characters of text; `echoed` cuts longer values
 
 # codes by status
 CODES = {

@@ -127,7 +127,7 @@ class RatioPage(ItemPage[RatioRow]):
     """Trend of the ratio at batch sizes of at least trend_from_batch_tokens. A pair consists of a
     run with AdamW and a run with Muon that have the same seed and reached the loss. If some run at
     a batch size gives only a bound on its tokens, this batch size has no pairs. The trend is null
-    if fewer than two batch sizes have pairs."""
+    if fewer than two batch sizes of at least trend_from_batch_tokens have pairs."""
     exponent: float | None
     """Exponent of a power law of the ratio against the batch size. The power law is fitted at batch
     sizes of at least trend_from_batch_tokens. The exponent is null if there is no trend."""
