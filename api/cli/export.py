@@ -37,7 +37,7 @@ def export(
     optimizer: Annotated[
         OptimizerName | None,
         typer.Option(
-            help="Optimizer to export (default: the better if known, otherwise the job's first)."
+            help="Optimizer to export (default: the better one if known, or else the job's first)."
         ),
     ] = None,
     variant: Annotated[

@@ -1,10 +1,10 @@
-"""The command `telescope frontier JOB --target-loss X`, which tells the cost of reaching a loss.
+"""The command `telescope frontier JOB --target-loss X`, which shows the cost of reaching a loss.
 
 A job of kind compute_time compares AdamW with Muon at several batch sizes. For the target loss X,
 the service computes three tables: the hours to the loss by number of devices, the tokens to the
-loss by batch size, and AdamW's tokens divided by Muon's tokens. The command prints the tables, or
-prints one table as CSV. With `--plot`, the command also plots the tables. X need not be one of the
-target losses that the job names, but at least one run must have reached X.
+loss by batch size, and AdamW's tokens divided by Muon's tokens. The command prints all tables as
+text or JSON, or one table as CSV. With `--plot`, the command also plots the tables. X need not be
+one of the target losses that the job names, but at least one run must have reached X.
 """
 
 import sys
@@ -44,8 +44,8 @@ def frontier(
     csv: Annotated[
         Csv | None,
         typer.Option(
-            help="Print one table as CSV, instead of all three as text. The table `frontier` then "
-            "also has the rows that are not on the frontier."
+            help="Print one table as CSV, instead of all three as text. As CSV, the table "
+            "`frontier` also has the rows that are not on the frontier."
         ),
     ] = None,
     as_json: AsJson = False,

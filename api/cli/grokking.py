@@ -1,11 +1,11 @@
 """The command `telescope grokking JOB`, which shows the tables of a grokking job.
 
-A job of kind grokking compares when Muon and AdamW generalise. A *cell* of the comparison is one
-task with one softmax in the loss. The job's table `cells` has two rows for each cell: one for
-sustained generalisation, and one for the first time that the held-out accuracy is at least 95 %
-once the run has memorised the training rows. The table `runs` has a row for each finished run. The
-command prints a table as text, CSV or JSON, and plots the job or one of its runs. The whole report
-is printed by `telescope result`.
+A job of kind grokking compares when Muon and AdamW generalise. A *cell* of the comparison is a task
+together with a form of softmax in the loss. The table `cells` has two rows for each cell. One row
+is about sustained generalisation. The other row is about the first evaluation with a held-out
+accuracy of at least 95 % after a run has memorised the training rows. The table `runs` has a row
+for each finished run. The command prints a table as text, CSV or JSON. With `--plot`, the command
+also plots the job or one of its runs. `telescope result` prints the whole report.
 """
 
 import sys
@@ -105,7 +105,7 @@ def plot_job(client: Client, job_id: str, path: Path) -> None:
 
 
 def trial_named(client: Client, job_id: str, run: str) -> TrialSummary:
-    """Return the trial of a job with this id or digest.
+    """Return a job's trial. `run` is the trial's id or digest.
 
     Raises InvalidInput if the job has no such trial.
     """

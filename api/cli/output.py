@@ -101,7 +101,7 @@ def console(as_json: bool = False) -> Console:
 
 
 def show_json(document: Any) -> None:
-    """Print a document as JSON to standard output, which holds nothing else under `--json`."""
+    """Print a document as JSON to standard output."""
     print(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
 
 
@@ -132,8 +132,11 @@ def _exit_with(error: TelescopeError, as_json: bool) -> NoReturn:
 
 
 def _usage_problem(error: TyperException) -> InvalidInput:
-    """Convert a usage error to InvalidInput. Its field is the option or argument as the help
-    spells it; if the error names neither, the field is `command`."""
+    """Convert a usage error to InvalidInput.
+
+    The field of the problem is the option or argument, spelled as in the help. If the error names
+    neither, the field is `command`.
+    """
     parameter = getattr(error, "param", None)
     if parameter is None:
         return InvalidInput.of(getattr(error, "option_name", "command"), error.format_message())

@@ -1,8 +1,8 @@
 """The commands that start the processes of a service, and the command `migrate`.
 
 `serve` runs the whole service on one machine. It migrates the database, then starts the two
-processes `api` and `coordinator`, and restarts a process that dies. On a cluster, docker-compose
-runs the commands `migrate`, `api` and `coordinator` separately.
+processes `api` and `coordinator`, and restarts a process that dies. docker-compose.yml runs the
+commands `migrate`, `api` and `coordinator` in separate containers instead.
 
 Options override `TELESCOPE_*` environment variables. `serve` passes its options to the two
 processes in these environment variables.
@@ -136,8 +136,8 @@ def coordinator(
 ) -> None:
     """Start only the coordinator, which plans trials (training runs) and sends them to workers.
 
-    If several coordinators use the same database, one of them works. The others wait to take over
-    when it ends.
+    If several coordinators use the same database, one of them works. When this one ends, another
+    one takes over.
 
     Example: telescope coordinator --executor ray
     """
@@ -162,9 +162,8 @@ def configured(options: Mapping[str, Any]) -> tuple[Settings, dict[str, str]]:
     """Return the settings with a command's options applied, and the environment of child processes.
 
     An option that is None leaves its setting unchanged. Raises InvalidInput for invalid settings.
-    A command that runs trials has the option `executor`, even if its value is None. For such a
-    command, raises MissingPackage if the executor in the settings needs Ray and Ray is not
-    installed.
+    The command runs trials if `options` has the key `executor`, even with the value None. Then, if
+    the executor in the settings needs Ray and Ray is not installed, raises MissingPackage.
     """
     overrides = {name: value for name, value in options.items() if value is not None}
     try:

@@ -40,9 +40,9 @@ from telescope.studies import registry
 from telescope.studies.kind import AnyStudy
 
 POLL_SECONDS = 0.5
-PAUSE_SECONDS = 2.0  # the command waits this long for the coordinator to carry out a pause
+PAUSE_SECONDS = 2.0  # longest time to wait for the coordinator to carry out a pause
 SLOW_SECONDS = 10.0  # if the job does not change in this time, the last log line is shown
-MOST_DEATHS = 2  # after this number of deaths of a coordinator that changed nothing, the job pauses
+MOST_DEATHS = 2  # if the coordinator dies this often before it has changed the job, the job pauses
 LOG_NAME, LOG_BEGINS = "run.log", "a coordinator starts\n"
 
 

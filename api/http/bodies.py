@@ -1,6 +1,6 @@
 """The parser of request bodies, which are JSON or YAML.
 
-This module checks only that a body can be parsed, and that its keys, texts and integers can be
+This module checks the size and the syntax of a body, and that its keys, texts and integers can be
 stored. Afterwards `telescope.studies.registry` validates the fields of a job, and
 `api.jobs.admission` checks whether the job may use the files and the code that it names.
 
@@ -25,8 +25,8 @@ from telescope.errors import InvalidInput, Problem, closest_name_hint, key_probl
 YAML_TYPES = frozenset({"application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml"})
 BODY_BYTES = 1 << 20
 YAML_CHARACTERS = 1 << 14  # the YAML parser needs about half a second for a text of this length
-MAX_NESTING = 32  # the largest number of lists and mappings that may enclose a value
-LARGEST_INTEGER = 2**53  # integers must be smaller than this in absolute value
+MAX_NESTING = 32  # lists and mappings may be nested this deep
+INTEGER_LIMIT = 2**53  # the absolute value of an integer must be below this limit
 YAML_ONLY_TOKENS = (tokens.AnchorToken, tokens.AliasToken, tokens.TagToken, tokens.DirectiveToken)
 OPENING_TOKENS = (
     tokens.FlowSequenceStartToken,
@@ -40,8 +40,8 @@ CLOSING_TOKENS = (tokens.FlowSequenceEndToken, tokens.FlowMappingEndToken, token
 class BodyLimit:
     """Middleware that stops reading a body once the body exceeds `BODY_BYTES`.
 
-    The middleware raises an HTTPException with status 413, which `api.http.errors` turns into a
-    problem document.
+    The middleware then raises an HTTPException with status 413. `api.http.errors` turns this
+    exception into a problem document.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -70,10 +70,10 @@ def parse_body(
 ) -> Any:
     """Parse a body as YAML if its content type is one of `YAML_TYPES`, and otherwise as JSON.
 
-    Raises InvalidInput if the body cannot be parsed. If the body was parsed as JSON, the message
-    suggests `alternative`, another format that the route accepts. Also raises InvalidInput if the
-    body is nested too deeply, or has keys or values that cannot be stored (`_unstorable`). The
-    error then has one problem for each such key or value.
+    Raises InvalidInput if the body cannot be parsed. If the format is JSON, the message suggests
+    `alternative`, another format that the route accepts. Also raises InvalidInput if lists and
+    mappings are nested too deeply. If some keys or values cannot be stored (`_unstorable`), raises
+    InvalidInput with one problem for each of them.
     """
     media = (content_type or "application/json").partition(";")[0].strip().lower()
     try:
@@ -137,12 +137,12 @@ def _yaml(text: str) -> Any:
 
 
 def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
-    """Yield a problem for each key or value of three sorts, which JSON or a database cannot hold.
+    """Yield a problem for each key or value that JSON or a database cannot store.
 
-    The sorts are keys that are not strings; text that contains U+0000 or a lone surrogate (half of
-    a UTF-16 pair); and integers whose absolute value is 2^53 or more, which JSON (RFC 7493) does
-    not hold exactly. `path` holds the keys and indices that lead to `value`. Raises RecursionError
-    if lists and mappings are nested more than `MAX_NESTING` deep.
+    There are three sorts: keys that are not strings, text that contains U+0000 or a lone surrogate
+    (half of a UTF-16 pair), and integers whose absolute value is 2^53 or more. A reader of JSON may
+    round such integers (RFC 7493). `path` holds the keys and indices that lead to `value`. Raises
+    RecursionError if lists and mappings are nested more than `MAX_NESTING` deep.
     """
     if len(path) > MAX_NESTING:
         raise RecursionError
@@ -160,6 +160,6 @@ def _unstorable(value: Any, path: tuple[str, ...]) -> Iterator[Problem]:
         case str() if not value.isprintable() and re.search("[\0\ud800-\udfff]", value):
             message = "contains U+0000 or a lone surrogate; remove the character"
             yield Problem(".".join(path), message, value)
-        case int() if abs(value) >= LARGEST_INTEGER:
+        case int() if abs(value) >= INTEGER_LIMIT:
             message = "JSON is exact only between -2^53 and 2^53; give a number within this range"
             yield Problem(".".join(path), message, str(value))

@@ -8,8 +8,8 @@ database. All routes follow the same rules:
 - The response to a GET of a job or of its result carries an ETag. If a client repeats the request
   with this ETag in If-None-Match and nothing has changed, the response has status 304 and costs one
   query to the database.
-- Verbs are the requests that change a job's state, such as `:cancel`. If the job already has, or
-  will soon have, the state to which the verb leads, the verb changes nothing and is no error.
+- A verb, such as `:cancel`, requests a new state of a job. If the job already has this state, or
+  will have it because of an earlier request, the verb changes nothing and is no error.
 - Exceptions become problem+json documents (`api.http.errors`).
 """
 
@@ -24,7 +24,7 @@ from api.store.store import Store
 from telescope.studies.kind import AnyStudy
 
 UNCHANGED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "Nothing has changed since the response with the ETag in If-None-Match."}
+    304: {"description": "Nothing has changed since the client received the ETag in If-None-Match."}
 }
 INT32 = 2**31 - 1
 
@@ -65,7 +65,11 @@ PostedStudy = Annotated[AnyStudy, Depends(study_of)]
 JobIdPath = Annotated[str, Path(pattern=r"^[\w.:-]+$", max_length=64)]
 TrialId = Annotated[int, Path(ge=0, le=INT32)]
 PageSize = Annotated[
-    int, Query(ge=0, description="Items per page, at most 1000. 0 means the server's default.")
+    int,
+    Query(
+        ge=0,
+        description="Items per page. 0 means the server's default. More than 1000 counts as 1000.",
+    ),
 ]
 PageToken = Annotated[
     str | None, Query(max_length=512, description="The `next_page_token` of the previous page.")
@@ -73,7 +77,10 @@ PageToken = Annotated[
 CurvePoints = Annotated[
     int,
     Query(
-        ge=2, le=10_000, description="Approximate number of points to which each curve is thinned."
+        ge=2,
+        le=10_000,
+        description="A curve with more points than this is thinned to about this number of points, "
+        "or at most about twice as many to keep held-out losses.",
     ),
 ]
 WidthQuery = Annotated[int | None, Query(ge=1, le=INT32)]
@@ -86,7 +93,7 @@ IdempotencyKey = Annotated[
     Header(
         max_length=128,
         pattern="^[!-~]+$",
-        description="If a POST is repeated with the same key and body, it creates no second job "
-        "but returns the job that the first POST created.",
+        description="A POST with the key and the body of an earlier POST creates no job, but "
+        "returns the job of the earlier POST.",
     ),
 ]

@@ -2,9 +2,10 @@
 
 Every error is sent as a document of the media type `application/problem+json` (RFC 9457). All these
 documents have the same members: `type`, `title`, `status`, `detail`, `instance`, `code` and
-`errors`. The `code` names the kind of error and is the same in every version of telescope. The list
-`errors` describes each wrong field (`FieldProblem`). An unforeseen exception becomes a response
-with status 500, which reveals no internals; the traceback is in the server's log.
+`errors`. The `code` names the kind of error, and does not change between versions of telescope. The
+list `errors` has details, such as the invalid fields (`FieldProblem`). An unforeseen exception
+becomes a response with status 500, which reveals no internals; the traceback is in the server's
+log.
 
 Parts: `FieldProblem` and `ProblemDocument`, the schemas of the documents · `error_responses`, the
 OpenAPI entries of error responses · `problem_response`, which builds a response · `install`, which
@@ -27,8 +28,9 @@ from telescope import errors
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 2
-# An error repeats the invalid value up to this length, in bytes of JSON or in characters of text.
-LONGEST_VALUE = 300
+LONGEST_VALUE = 300  # bytes of JSON, or characters of text; `echoed` cuts longer values
+
+# codes by status
 CODES = {
     400: "bad_request",
     404: "no_such_path",
@@ -47,17 +49,17 @@ log = logging.getLogger(__name__)
 
 
 class FieldProblem(BaseModel):
-    """An invalid field or parameter, a field that an export format cannot express, or a part of the
-    service that is not ready."""
+    """A detail of an error, such as an invalid field or parameter, a field that an export format
+    cannot express, or a part of the service that is not ready."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     field: str
-    """Dotted path of the field in the document, or the name of the parameter or of the part of the
+    """Dotted path of the field in the document, name of the parameter, or name of the part of the
     service. It is empty if the problem concerns the whole document."""
     pointer: str | None = None
-    """The path of the field as a JSON pointer (RFC 6901), in answers to POST requests. It is null
-    for requests other than POST, and in most cases for an invalid parameter or header."""
+    """The path of the field as a JSON pointer (RFC 6901). It is null if the request is not a POST,
+    and in most cases for an invalid parameter or header."""
     message: str
     """What is wrong, and what to do about it."""
     value: Any = None
@@ -153,9 +155,9 @@ def _telescope_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _invalid_parameter(request: Request, error: Exception) -> JSONResponse:
-    """Convert the framework's error about a parameter, or about the body that registers a corpus.
+    """Convert a RequestValidationError about a parameter, or about the body of POST /v1/corpora.
 
-    The framework does not validate the bodies of the other routes. If the body of another route is
+    The framework does not validate the bodies of other routes. If the body of another route is
     invalid, the route's own parser raises InvalidInput.
     """
     assert isinstance(error, RequestValidationError)

@@ -1,13 +1,13 @@
 """Parts of the OpenAPI document that do not follow from the handlers' signatures.
 
-Handlers take the bodies that describe jobs and sweeps as plain documents, and they return reports
-and previews as plain documents. This module therefore adds the schemas of these documents. A job
-runs one study, and each study has a kind, such as `compute_time`. The schemas `Study`, `Report` and
-`Preview` are unions over the registered kinds, with the discriminator `kind`.
+The signatures do not give the types of the bodies that describe jobs and sweeps, nor the types of
+reports and previews. This module adds the schemas of these documents. A job runs one study, and
+each study has a kind, such as `compute_time`. The schemas `Study`, `Report` and `Preview` are
+unions over the registered kinds, with the discriminator `kind`.
 
 Schema names are short and unique. The types that a kind registers are named after the kind, such as
-`ComputeTimeReport`. Any other schema is named after its class. If several classes share a name,
-the names of their modules are put before it.
+`ComputeTimeReport`. Any other schema is named after its class. If this name is not unique, the
+module's name is put before the class name.
 """
 
 from collections import Counter
@@ -58,14 +58,18 @@ MODES: Mapping[SchemaPart, JsonSchemaMode] = {
     "report": "serialization",
     "preview": "serialization",
 }
-PARENTS = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}  # parent class of each schema
+PARENTS = {"JobDetail": "Job", "TrialWithSpec": "TrialSummary"}  # parent class by child class
 
 
 def add_schemas(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) -> None:
-    """Add the schemas of bodies, reports, previews and problems to FastAPI's document."""
+    """Complete FastAPI's document, in place.
+
+    Adds the schemas of bodies, reports, previews and problems, and the descriptions of inherited
+    fields.
+    """
     schemas = document["components"]["schemas"]
-    # Pydantic gives descriptions only to the fields that a class itself declares, so the inherited
-    # fields take their schemas from the parent.
+    # In a child's schema, pydantic leaves out the descriptions of inherited fields, so these fields
+    # take their schemas from the parent.
     for child, parent in PARENTS.items():
         schemas[child]["properties"] |= schemas[parent]["properties"]
     add_class_schema(schemas, "NewJudgement", NewJudgement, "validation")
@@ -74,12 +78,15 @@ def add_schemas(document: dict[str, Any], kinds: Iterable[Kind[Any, Any, Any]]) 
     paths = document["paths"]
     set_response_schema(paths["/v1/jobs/{job_id}/result"]["get"], "Report")
     set_response_schema(paths["/v1/jobs:preview"]["post"], "Preview")
-    sweep: dict[str, dict[str, Any]] = {"application/json": {"schema": reference("NewJudgement")}}
-    sweep["text/csv"] = {"schema": {"type": "string"}, "examples": {"sweep": {"value": SWEEP}}}
-    paths["/v1/judgements"]["post"]["requestBody"] = {"required": True, "content": sweep}
-    study = either({"schema": reference("Study"), "examples": {"quickstart": {"value": EXAMPLE}}})
+    sweep_content: dict[str, dict[str, Any]] = {
+        "application/json": {"schema": reference("NewJudgement")},
+        "text/csv": {"schema": {"type": "string"}, "examples": {"sweep": {"value": SWEEP}}},
+    }
+    paths["/v1/judgements"]["post"]["requestBody"] = {"required": True, "content": sweep_content}
+    examples = {"quickstart": {"value": EXAMPLE}}
+    study_content = either({"schema": reference("Study"), "examples": examples})
     for path in ("/v1/jobs", "/v1/jobs:preview"):
-        paths[path]["post"]["requestBody"] = {"required": True, "content": study}
+        paths[path]["post"]["requestBody"] = {"required": True, "content": study_content}
     changes = {
         "schema": {"type": "object"},
         "examples": {"wider limits": {"value": {"limits": {"max_base_runs": 400}}}},
@@ -105,7 +112,7 @@ def either(media: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode) -> None:
-    """Add the schema of a class under `name`, and the schemas of the classes that it refers to."""
+    """Add the schema of a class under `name`, and the schemas to which this schema refers."""
     schema = TypeAdapter(cls).json_schema(ref_template=REFERENCE, mode=mode)
     definitions = schema.pop("$defs", {})
     # Client generators name classes by the title.
@@ -113,10 +120,11 @@ def add_class_schema(schemas: Schemas, name: str, cls: Any, mode: JsonSchemaMode
 
 
 def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> Schemas:
-    """Return the schemas of each kind's question, report and preview, and their unions.
+    """Return the schemas of each kind's question, report and preview, and those of the unions.
 
-    The question of a kind is the document that users submit. The unions over all kinds are `Study`,
-    `Report` and `Preview`. `existing` holds the schemas that are in the OpenAPI document already.
+    A question is the document that a user submits. `Study` is the union of the questions of all
+    kinds, `Report` that of the reports, and `Preview` that of the previews. `existing` holds the
+    schemas that are in the OpenAPI document already.
     """
     inputs = [
         ((kind.name, part), mode, TypeAdapter(getattr(kind, part)))
@@ -146,7 +154,7 @@ def study_schemas(kinds: tuple[Kind[Any, Any, Any], ...], existing: Schemas) -> 
 
 
 def title(kind: str, part: SchemaPart) -> str:
-    """Return the schema name of a part of a kind, such as ComputeTimeReport."""
+    """Return the schema name of a kind's question, report or preview, such as ComputeTimeReport."""
     return "".join(word.capitalize() for word in (*kind.split("_"), part))
 
 
@@ -173,7 +181,7 @@ def short_names(
     count = Counter((*class_names.values(), *UNIONS.values()))
 
     def is_free(name: str) -> bool:
-        """True if no other schema in `definitions` or `existing` has this class's short name."""
+        """True if no union and no other schema has the short name of this class."""
         schema_of_name = existing.get(class_names[name], definitions[name])
         return count[class_names[name]] == 1 and schema_of_name == definitions[name]
 
@@ -184,7 +192,7 @@ def short_names(
 
 
 def qualified(name: str) -> str:
-    """Shorten a name of pydantic that contains the module.
+    """Shorten one of pydantic's names that contain the module.
 
     For example, telescope__studies__compute_time__rows__A becomes ComputeTimeRowsA.
     """

@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 
 
 class Resource(BaseModel):
-    """The base of all schemas whose fields may be filled from the attributes of an object."""
+    """The base class of schemas that can be filled from the attributes of an object."""
 
     model_config = ConfigDict(
         from_attributes=True,
@@ -74,8 +74,8 @@ class Levels(Resource):
     """The levels of a job that are decided so far: one per width, optimizer and variant."""
 
     final: bool
-    """True if the report of the job is final, so that no level will be added or changed, unless the
-    job is retried."""
+    """True if the report of the job is final. Then no level is added or changed any more, unless
+    the job is retried."""
     items: list[Level]
 
 
@@ -90,8 +90,8 @@ class FrontierPage(ItemPage[FrontierRow]):
     read: str
     """How the tokens to the target loss were read off the runs."""
     dominance: Dominance | None
-    """Comparison of the fewest hours with AdamW (first) and with Muon (second) at each number of
-    devices. It is null if the ranges of devices on the two optimizers' frontiers do not overlap."""
+    """Comparison of the fewest hours with AdamW (first) and with Muon (second), by number of
+    devices. It is null if no number of devices lies in the range of both optimizers' frontiers."""
     model: str
     """Assumptions behind the step times that were computed instead of measured."""
 
@@ -107,7 +107,8 @@ class BatchPage(ItemPage[BatchRow]):
     read: str
     """How the tokens to the target loss were read off the runs."""
     optimizers: list[BatchSummary]
-    """The token-optimal batch size and the critical batch sizes of each optimizer."""
+    """Each optimizer's token-optimal batch size, and estimates of its critical batch size, beyond
+    which its tokens rise."""
 
 
 class RatioPage(ItemPage[RatioRow]):
@@ -117,18 +118,19 @@ class RatioPage(ItemPage[RatioRow]):
     read: str
     """How the tokens to the target loss were read off the runs."""
     trend_from_batch_tokens: float | None
-    """Batch size, in tokens, from which on the trend of the ratio is fitted. It is the larger of
-    the two optimizers' critical batch sizes. If only one of these could be fitted, it is that one;
-    if none could be fitted, it is the median of AdamW's batch sizes. It is null if there are no
-    items, or if the tokens of an optimizer do not rise with its batch size."""
+    """Smallest batch size, in tokens, that counts for the trend of the ratio. An optimizer's
+    critical batch size is the size beyond which its tokens rise. This field is the larger of the
+    two critical batch sizes, or the only one that could be fitted. If neither could be fitted, it
+    is the median of AdamW's batch sizes. It is null if there are no items, or if the tokens of an
+    optimizer do not rise with its batch size."""
     trend: Direction | None
-    """Trend of the ratio at batch sizes of at least trend_from_batch_tokens. It is null if fewer
-    than two of these batch sizes have pairs. A pair is a run with AdamW and a run with Muon that
-    have the same seed and both reached the loss. A batch size at which some run gives only a bound
-    has no pairs."""
+    """Trend of the ratio at batch sizes of at least trend_from_batch_tokens. A pair consists of a
+    run with AdamW and a run with Muon that have the same seed and reached the loss. If some run at
+    a batch size gives only a bound on its tokens, this batch size has no pairs. The trend is null
+    if fewer than two batch sizes of at least trend_from_batch_tokens have pairs."""
     exponent: float | None
-    """At batch sizes of at least trend_from_batch_tokens, the ratio is proportional to the batch
-    size to the power of this exponent. It is null if there is no trend."""
+    """Exponent of a power law of the ratio against the batch size. The power law is fitted at batch
+    sizes of at least trend_from_batch_tokens. The exponent is null if there is no trend."""
     exponent_low: float | None
     """Lower end of the exponent's 90 % interval. It is null if there is no trend, or if the
     interval has no lower end."""
@@ -143,25 +145,26 @@ class RatioPage(ItemPage[RatioRow]):
 
 
 class GrokkingCellsPage(ItemPage[CellTableRow]):
-    """The cells (each task with each softmax) of a grokking job. There are two rows for each cell.
-    The rows in the first half compare when runs reach sustained generalisation. The rows in the
-    second half compare when the held-out accuracy is at least 95 % for the first time."""
+    """The cells of a grokking job. A cell is a task together with a form of softmax in the loss.
+    There are two rows for each cell. The first half of the rows compares when runs reach sustained
+    generalisation. The second half compares when the held-out accuracy is at least 95 % for the
+    first time after a run has memorised the training rows."""
 
     table: Literal["cells"] = "cells"
     final: bool
-    """True if the report of the job is final, so that no row will be added or changed, unless the
+    """True if the report of the job is final. Then no row is added or changed any more, unless the
     job is retried."""
     verdict: StudyVerdict
     """Verdict of the job. Each row has the verdict of its cell, and the `reason` for it."""
 
 
 class GrokkingRunsPage(ItemPage[RunRow]):
-    """The finished runs of a grokking job, sorted by cell, then by optimizer. The tuning runs of an
-    optimizer in a cell come before its other runs there."""
+    """The finished runs of a grokking job, sorted by cell, then by optimizer. In each cell, an
+    optimizer's tuning runs come before its other runs."""
 
     table: Literal["runs"] = "runs"
     final: bool
-    """True if the report of the job is final, so that no row will be added or changed, unless the
+    """True if the report of the job is final. Then no row is added or changed any more, unless the
     job is retried."""
     verdict: StudyVerdict
     """Verdict of the job."""
@@ -183,8 +186,8 @@ class NewCorpus(Resource):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     """The name: 1 to 64 lower-case letters, digits, _ and -, with a letter or a digit first."""
     path: Annotated[str, Field(min_length=1, max_length=4096)]
-    """A file or folder on the server. It is one of the folders in the server's setting
-    TELESCOPE_DATA_ROOTS, or lies in one of them."""
+    """A file or folder on the server. It must be, or lie in, one of the folders in the server's
+    setting TELESCOPE_DATA_ROOTS."""
     text_field: Annotated[str, Field(min_length=1, max_length=256)] = "text"
     """Name of the field that holds the text in jsonl and parquet files."""
 

@@ -38,8 +38,8 @@ class Client(JobRequests, Tables, GrokkingTables):
     # Results of a job
 
     def result(self, job_id: str) -> "Report":
-        """The report of a job. Its type depends on the job's kind. The report's field `final` is
-        False while the job runs."""
+        """The report of a job. The type of the report depends on the job's kind. The report's field
+        `final` is False until the job ends."""
         document = self.document(job_id)
         kind = document.get("kind") or self.job(job_id).kind  # older services omit the kind
         report: Report = as_type(kind_named(kind).report, document)
@@ -50,9 +50,9 @@ class Client(JobRequests, Tables, GrokkingTables):
         return self.json("GET", f"{job_path(job_id)}/result")
 
     def levels(self, job_id: str) -> list[dict[str, Any]]:
-        """The levels of a job that are decided so far, as the service sent them. A level is one
-        width at which the hyperparameters of one optimizer were searched. Only jobs of kind
-        `telescope` have levels; for any other job, the list is empty."""
+        """The levels of a job that are decided so far, as the service sent them. A level is the
+        search at one width, for one optimizer and variant. Only jobs of kind `telescope` have
+        levels; for any other job, the list is empty."""
         return list(self.json("GET", f"{job_path(job_id)}/levels")["items"])
 
     def trials(
@@ -85,7 +85,7 @@ class Client(JobRequests, Tables, GrokkingTables):
         return as_type(TrialDetail, self.json("GET", f"/v1/trials/{trial_id}"))
 
     def curve(self, trial_id: int, *, points: int | None = None) -> Curve:
-        """A trial's curve, reduced to about `points` points. By default, all points."""
+        """A trial's curve, reduced to about `points` points. By default, it is not reduced."""
         parameters = without_none({"points": points})
         return as_type(Curve, self.json("GET", f"/v1/trials/{trial_id}/curve", params=parameters))
 
@@ -95,12 +95,12 @@ class Client(JobRequests, Tables, GrokkingTables):
         """The hyperparameters at the target width, as text for another trainer. `to` is `torch`
         (Python code), `megatron` (flags) or `json`.
 
-        By default, the answer for the job's best optimizer and best variant is exported. If no
-        optimizer is known to be the best, the answer for the first optimizer is exported.
-        `optimizer` and `variant` choose another answer. `variant` is required if none of the job's
-        variants is known to be the best. Raises NotExportable if there is no answer, or if the
-        format cannot express the answer. Raises InvalidInput if the job is not of kind `telescope`,
-        or has no such optimizer or variant.
+        By default, `optimizer` is the job's best optimizer, or the job's first optimizer if none is
+        known to be the best. `variant` is one of the architectures or texts that the job compares,
+        by default the best. It is required if no variant is known to be the best. Raises
+        NotExportable if the job has no report or no hyperparameters that can be used, or if the
+        format cannot express them. Raises InvalidInput if the job is not of kind `telescope`, or
+        has no such optimizer or variant.
         """
         parameters = without_none({"to": to, "optimizer": optimizer, "variant": variant})
         return self.send("GET", f"{job_path(job_id)}/export", params=parameters).text
@@ -111,8 +111,8 @@ class Client(JobRequests, Tables, GrokkingTables):
         return tuple(as_type(Corpus, item) for item in self.json("GET", "/v1/corpora")["items"])
 
     def register_corpus(self, name: str, path: str, text_field: str = "text") -> Corpus:
-        """Register a path on the server under a name. The path must lie in one of the folders in
-        the server's setting TELESCOPE_DATA_ROOTS. `text_field` is the column or key of the text in
+        """Register a path on the server under a name. The path must be, or lie in, one of the
+        folders in the server's setting TELESCOPE_DATA_ROOTS. `text_field` is the column or key of the text in
         a `.parquet` or `.jsonl` file."""
         corpus = {"name": name, "path": path, "text_field": text_field}
         return as_type(Corpus, self.json("POST", "/v1/corpora", json=corpus))

@@ -36,7 +36,11 @@ ERRORS: Mapping[str, type[TelescopeError]] = {
 
 class Connection:
     """A connection to one service. The connection is a context manager, and is not thread-safe.
-    Raises InvalidInput if `url` does not have the form of an HTTP address."""
+
+    `timeout_seconds` is the timeout of httpx for a request. `patience_seconds` is the time for
+    which failed requests are repeated (`send`). Raises InvalidInput if `url` does not have the form
+    of an HTTP address.
+    """
 
     def __init__(
         self, url: str, *, timeout_seconds: float = 60.0, patience_seconds: float = 10.0
@@ -120,9 +124,9 @@ class Connection:
 
 
 def _checked(response: httpx.Response) -> httpx.Response:
-    """The response if its status is not an error. Otherwise raises the error that the problem+json
+    """The response, if its status is not an error. Otherwise raises the error that the problem+json
     document in the response describes. If there is no such document, raises Unavailable for the
-    status of a failed gateway (502, 503 or 504), and TelescopeError for any other status."""
+    status of a failed gateway (502, 503 or 504), and TelescopeError for any other error status."""
     if not response.is_error:
         return response
     try:
@@ -135,7 +139,7 @@ def _checked(response: httpx.Response) -> httpx.Response:
         )
         gateway_error = response.status_code in {502, 503, 504}
         raise (Unavailable if gateway_error else TelescopeError)(message) from None
-    problems = tuple(Problem(each["field"], each["message"], each["value"]) for each in fields)
+    problems = tuple(Problem(field["field"], field["message"], field["value"]) for field in fields)
     raise _error_class(code, response.status_code)(detail, problems)
 
 

@@ -12,12 +12,13 @@ if TYPE_CHECKING:
 
 class GrokkingTables(Pages):
     """Requests for the tables of a grokking job. All methods raise InvalidInput if the job is of
-    another kind. While the job runs, the tables have the runs that are finished so far."""
+    another kind. Until the job ends, the tables cover the runs that are finished so far."""
 
     def grokking_cells(self, job_id: str) -> "tuple[CellTableRow, ...]":
-        """The comparison of the optimizers in each cell. A cell is a task with a softmax. The first
-        rows compare the times of sustained generalisation, one row per cell. The other rows compare
-        the times at which held-out accuracy first reaches 95 %, again one row per cell."""
+        """The comparison of the optimizers in each cell. A cell is a task together with a form of
+        softmax in the loss. There are two rows for each cell. The first half of the rows compares
+        the times of sustained generalisation. The second half compares the times at which the
+        held-out accuracy first reaches 95 % after a run has memorised the training rows."""
         from telescope.studies.grokking.tables import CellTableRow
 
         return tuple(self.items(CellTableRow, *self._table_of(job_id, "cells")))

@@ -55,7 +55,7 @@ def as_type(value_type: type[Typed], document: Any) -> Typed:
 
 
 def kind_named(name: Any) -> "Kind[Any, Any, Any]":
-    """The kind of study with this name. Raises TelescopeError if the client does not know it."""
+    """The kind of study with this name. Raises TelescopeError if this kind is unknown."""
     from telescope.studies import registry  # imported here, since it imports torch
 
     if name not in registry.KINDS:

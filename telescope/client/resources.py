@@ -47,7 +47,7 @@ MEANING = {
         "The job was accepted, resumed or retried, and the coordinator has not started it yet."
     ),
     JobState.RUNNING: (
-        "The job's trials are planned and run. If it has to wait, `waiting_for` says for what."
+        "The job's trials are planned and run. If the job has to wait, `waiting_for` says for what."
     ),
     JobState.PAUSED: (
         "No trial of the job runs, and the checkpoints are kept, until the job is resumed."
@@ -131,8 +131,8 @@ class TrialSummary:
     weight_decay: float
     seed: int
     measure: Literal["loss", "coordinates", "time"]
-    """What the trial measures: its loss, the changes of layers in a coordinate check, or the time
-    that a step takes."""
+    """What the trial measures: its loss, how much the outputs of layers change (in a coordinate
+    check), or the time that a step takes."""
     state: TrialState
     attempt: int
     failures: int
@@ -147,8 +147,9 @@ class TrialSummary:
     step: int
     """Step of the last point of the trial's curve."""
     steps: int
-    """Number of steps of the whole run. A run takes fewer steps if it ends at `stop_below_loss` or,
-    in a grokking job, once its generalisation is sustained."""
+    """Number of steps of the whole run. A run takes fewer steps if its held-out loss reaches
+    `horizon.stop_below_loss` or, in a grokking job, once its generalisation is sustained. A run
+    that diverges may also end early."""
     batch_tokens: int | None
     """Tokens per step; null in trials of old databases."""
     flops: float
@@ -158,6 +159,8 @@ class TrialSummary:
     time."""
     seconds: float
     failure_kind: Literal["operational", "scientific"] | None
+    """scientific: the loss diverged. operational: any other failure, such as a lost worker. Null
+    without a failure."""
     failure_message: str | None
     numerics: str | None
     """The software and device that computed the trial's numbers: the version of torch, the device,
@@ -171,7 +174,7 @@ class TrialSummary:
     ended_at: datetime | None
     ladder: str | None = None
     """The optimizer whose search planned the trial. In jobs of kind `telescope`, this search is
-    called a ladder. Null in trials of old databases."""
+    called a ladder. Null if unknown."""
     stage: str | None = None
     """The stage in which the trial was planned. A stage is a set of trials that are planned
     together. Null in trials of old databases."""
@@ -181,7 +184,8 @@ class TrialSummary:
     than `telescope`, and in trials of old databases."""
     variant: str = ""
     """The trial's variant, which is one of the architectures or texts that the job compares, or in
-    a grokking job one of its cells (a task with a softmax). Empty if the job compares none."""
+    a grokking job one of its cells (a task together with a form of softmax in the loss). Empty if
+    the trial has no variant."""
 
 
 @dataclass(frozen=True, config=WIRE)

@@ -22,8 +22,8 @@ class Tables(Pages):
         self, job_id: str, target_loss: float, *, optimizer: str | None = None
     ) -> "FrontierAnswer":
         """The hours to the target loss by number of devices and batch size. In the answer, `rows`
-        has the hours of `optimizer`, or of all optimizers if it is None. `dominance` compares AdamW
-        with Muon, whatever `optimizer` is. `model` states the assumptions about step times."""
+        has the hours of `optimizer`, or of all optimizers if `optimizer` is None. `dominance`
+        always compares AdamW with Muon. `model` states the assumptions about step times."""
         from telescope.studies.compute_time.rows import FrontierAnswer
 
         return as_type(FrontierAnswer, self._table(job_id, "frontier", target_loss, optimizer))
@@ -31,8 +31,8 @@ class Tables(Pages):
     def batch_sizes(
         self, job_id: str, target_loss: float, *, optimizer: str | None = None
     ) -> "BatchAnswer":
-        """The tokens and steps to the target loss at each batch size, in `rows`. `optimizers` has
-        the estimates of each optimizer's critical batch, beyond which the tokens rise."""
+        """The tokens and steps to the target loss at each batch size (`rows`), and estimates of
+        each optimizer's critical batch size, beyond which its tokens rise (`optimizers`)."""
         from telescope.studies.compute_time.rows import BatchAnswer
 
         return as_type(BatchAnswer, self._table(job_id, "batch-sizes", target_loss, optimizer))

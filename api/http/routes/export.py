@@ -1,10 +1,9 @@
 """Route of exports: a job's result in the format of another trainer.
 
 There are three formats: JSON, Python code that needs only torch, and flags for Megatron-LM. Clients
-choose the format by a query parameter. The Accept header, which selects one of several
-representations of the same content, does not fit: Python code and flags cannot express every
-answer. A response depends only on the parameters, the job, the job's version and telescope's
-version. The ETag of the response is computed from these values.
+choose the format by a query parameter. An Accept header would not fit, since it chooses among
+representations of the same content, but Python code and flags cannot express every answer. The ETag
+of a response is computed from the parameters, the job, the job's version and telescope's version.
 """
 
 from typing import Annotated, Any
@@ -46,16 +45,16 @@ To = Annotated[
 OptimizerQuery = Annotated[
     OptimizerName | None,
     Query(
-        description="Optimizer to export. By default the better optimizer of the job, or the job's "
-        "first optimizer if it is not known which one is better."
+        description="Optimizer to export. By default the job's better optimizer, or the job's "
+        "first optimizer if none is known to be better."
     ),
 ]
 
 VariantQuery = Annotated[
     str | None,
     Query(
-        description="Variant to export, if the job compares several variants. By default the best "
-        "variant. Required if no variant is known to be the best."
+        description="Variant (architecture or text) to export, if the job compares several of "
+        "them. By default the best variant. Required if no variant is known to be the best."
     ),
 ]
 
@@ -70,7 +69,7 @@ def export(
     variant: VariantQuery = None,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Get the hyperparameters at the target width in the format of another trainer.
+    """Get a job's hyperparameters for the target model, in the format of another trainer.
 
     A response with status 409 says why there are no hyperparameters to export, or what the format
     cannot express.

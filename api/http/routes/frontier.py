@@ -4,10 +4,11 @@ There are three tables, each computed for the target loss in the query: the hour
 number of devices, the tokens to this loss by batch size, and AdamW's tokens divided by Muon's. A
 table is sent as JSON in pages, or as CSV with all rows if the Accept header prefers CSV.
 
-Each response carries an ETag of everything that the response depends on. If a client sends this
-ETag in If-None-Match and nothing has changed, the response has status 304 and costs one query and
-no analysis. A request for another target loss costs one query as long as the analysis of the job's
-current version is in the cache (`api.jobs.analyses`).
+Each response carries an ETag, which is computed from everything that the response depends on. If a
+client sends this ETag in If-None-Match and nothing has changed, the response has status 304 and
+costs one query and no analysis. A request for another target loss also costs one query and no
+analysis, as long as the analysis of the job's current version is in the cache
+(`api.jobs.analyses`).
 """
 
 from collections.abc import Callable
@@ -53,7 +54,8 @@ router = APIRouter(
 )
 
 TargetLoss = Annotated[
-    float, Query(gt=0, allow_inf_nan=False, description="Held-out loss to reach.")
+    float,
+    Query(gt=0, allow_inf_nan=False, description="Held-out loss to reach, in nats per token."),
 ]
 OptimizerFilter = Annotated[OptimizerName | None, Query(description="Only rows of this optimizer.")]
 Answer = FrontierAnswer | BatchAnswer | RatioAnswer
@@ -79,7 +81,7 @@ TableParameters = Annotated[TableRequest, Depends()]
 def frontier(request: TableParameters, optimizer: OptimizerFilter = None) -> Response:
     """List the hours to the target loss by optimizer, number of devices and batch size.
 
-    The response also compares the fewest hours of the two optimizers at each number of devices.
+    The response also compares the fewest hours with AdamW and with Muon, by number of devices.
     """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = TableDefinition(
@@ -95,7 +97,8 @@ def frontier(request: TableParameters, optimizer: OptimizerFilter = None) -> Res
 def batch_sizes(request: TableParameters, optimizer: OptimizerFilter = None) -> Response:
     """List the tokens and steps to the target loss by optimizer and batch size.
 
-    The response also has the token-optimal and the critical batch sizes of each optimizer.
+    The response also has each optimizer's token-optimal batch size, and its critical batch size,
+    beyond which the tokens rise.
     """
     bodies.require_known_parameters(request.http.query_params, *PARAMETERS, "optimizer")
     table = TableDefinition(
@@ -136,9 +139,9 @@ class TableDefinition:
 def negotiated_table(
     request: TableRequest, table: TableDefinition, optimizer: str | None = None
 ) -> Response:
-    """Return a table in the media type that the client prefers.
+    """Return a response with the table in the media type that the client prefers.
 
-    The response has status 304 if the client already has the table.
+    The response has status 304 if the client already has the table in its current version.
     """
     media = preferred_media(request.http, request.page_size, request.page_token)
     row = request.store.job(request.job_id)

@@ -1,11 +1,11 @@
 """The route of the tables of a grokking job, which compares when optimizers generalise.
 
-There are two tables: the cells, and the finished runs. A cell is a task together with a softmax. In
-the table of cells, each cell has two rows: one for sustained generalisation, and one for the first
-crossing of 95 % held-out accuracy. Both tables are made from the job's latest report, so they exist
-from the start of the job on. A table is sent as JSON in pages, or as CSV with all rows if the
-Accept header prefers CSV. The response has an ETag, which changes if the content of the table may
-have changed.
+There are two tables: the cells, and the finished runs. A cell is a task together with a form of
+softmax in the loss. In the table of cells, each cell has two rows, one for each definition of
+generalisation (`telescope.trials.milestones`). Both tables are made from the job's latest report,
+so they exist from the start of the job on. A table is sent as JSON in pages, or as CSV with all
+rows if the Accept header prefers CSV. The response has an ETag, which changes whenever the content
+of the table may have changed.
 """
 
 from dataclasses import dataclass
@@ -74,8 +74,9 @@ def grokking(
 ) -> Response:
     """List the cells, or the finished runs, of a job of kind grokking.
 
-    A cell is a task together with a softmax. Each cell has two rows: one for sustained
-    generalisation, and one for the first crossing of 95 % held-out accuracy. Until the job ends,
+    A cell is a task together with a form of softmax in the loss. Each cell has two rows. One row is
+    about sustained generalisation. The other row is about the first evaluation with a held-out
+    accuracy of at least 95 % after a run has memorised the training rows. Until the job ends,
     `final` is false, and the tables cover only the runs that have finished so far.
     """
     bodies.require_known_parameters(http.query_params, "table", "page_size", "page_token")
