@@ -1,4 +1,4 @@
-"""Work on jobs that the HTTP interface and the command line share.
+"""Functions for jobs, which the HTTP interface and the command line share.
 
 A document is the mapping that describes a job. The modules, in reading order:
 

@@ -126,8 +126,8 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
         for parent in parents:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
-                value = f"another --set gives {parent} a value that is not a mapping"
-                message = f"sets a field of {parent}, but {value}; drop one of the two assignments"
+                conflict = f"another --set gives {parent} a value that is not a mapping"
+                message = f"sets a field of {parent}, but {conflict}; drop one of the assignments"
                 raise InvalidInput.of("--set", message, assignment)
         inner[last] = value
     return patch

@@ -53,8 +53,8 @@ class ParameterReading:
 
 
 class Unclear(Exception):
-    """Raised if it is not clear which role a parameter has, or how to split it into pieces. The
-    text of the exception says why, and what the user can do. `field` is the field of the job that
+    """Raised if the role of a parameter is not clear, or if its split into pieces is not. The text
+    of the exception says why, and what the user can do. `field` is the field of the job that
     sets roles or splits."""
 
     def __init__(self, text: str, field: str = "model.roles") -> None:
@@ -150,8 +150,8 @@ def _lookup_reading(
             "is looked up in a dimension that grows with width; keep the size of this dimension "
             "(the vocabulary) the same at every width"
         )
-    readouts = [use for use in uses if use.kind == "product"]
-    if any(use.inner & vocabulary for use in readouts):
+    products = [use for use in uses if use.kind == "product"]
+    if any(use.inner & vocabulary for use in products):
         raise Unclear(
             "is looked up in the same dimension that a product sums over; use separate parameters "
             "for the lookup and the product, or set its role to vector in model.roles"
@@ -160,7 +160,7 @@ def _lookup_reading(
     return ParameterReading(
         user_role or Role.EMBEDDING,
         MatrixLayout(rows, tuple(sorted(vocabulary))),
-        product_at=readouts[0].module if readouts else None,
+        product_at=products[0].module if products else None,
         embedded_at=lookups[0].module,
     )
 

@@ -23,7 +23,7 @@ class Dropout(nn.Module):
         self.share = share
         self.generators: tuple[torch.Generator, ...] = ()  # one per trial of the pack
 
-    def forward(self, x: Tensor) -> Tensor:  # (P B, ..., F)
+    def forward(self, x: Tensor) -> Tensor:  # (trials of the pack x sequences per trial, ...)
         if not self.training:
             return x
         kept = 1 - self.share

@@ -13,8 +13,8 @@ def hidden_layers(model: nn.Module, readings: Mapping[str, ParameterReading]) ->
     """The layers that multiply by a HIDDEN matrix of their own. A HIDDEN matrix is one whose two
     sides both grow with width.
 
-    Convolutions and stacks of matrices are left out. A matrix is also left out unless the module
-    that owns it is the only one that multiplies by it. The key of a layer is the path of its
+    Convolutions and stacks of matrices are left out. A matrix is also left out if another
+    module than its owner multiplies by it. The key of a layer is the path of its
     module. If a module owns several such matrices, this path is the key of the first; the keys of
     the others are their parameter names.
     """
