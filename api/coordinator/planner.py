@@ -57,8 +57,9 @@ class Planner:
     def plan(self, job: JobRow, numerics: str | None, held: Collection[int]) -> PlanOutcome:
         """Insert the trials that a job's study needs now.
 
-        If a trial has failed or the study is done, the job must end instead. A job that is out of
-        time gets no more trials, and ends once the stages that have begun are complete.
+        If a trial has failed or the study is done, no trial is inserted, and the outcome states how
+        the job ends. A job that is out of time gets no more trials, and ends once the stages that
+        have begun are complete.
 
         If the study permits reuse, a pending trial gets the outcome of an equal trial that another
         job trained with the same `numerics` (device and software). Pending trials on which FLOPs

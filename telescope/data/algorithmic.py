@@ -3,8 +3,8 @@
 A row is a question of T tokens and its answer. For the arithmetic tasks, on numbers below p, the
 question is `a op b =`, where a number is its own token, the operation is token p and `=` is token
 p + 1, as in the public code for arXiv 2504.16041. For parity, the question is the bits of a number,
-the highest first, and `=`, which is token 2. A number is not a single token there, since the token
-of a held-out number would never be trained. In a table from a file, the last column has the
+the highest first, and `=`, which is token 2. The bits are separate tokens, since a token
+for a whole held-out number would never be trained. In a table from a file, the last column has the
 answers. A computed table and its split depend on the specification alone. A table from a file and
 its split also depend on the rows of the file.
 """
@@ -283,8 +283,8 @@ def mirrored(spec: TableSpec, rows: Ints, train: Ints, held_out: Ints) -> NDArra
 
 
 def rows_of_step(table: Table, seed: int, step: int, batch_rows: int) -> torch.Tensor:  # (B, T + 1)
-    """The rows of one step. Each epoch reads all training rows once, in a random order of
-    its own. The last batch of an epoch holds the rows that are left."""
+    """The B rows of one step. Each epoch reads all training rows once, in a random order of its own.
+    The last batch of an epoch holds the rows that are left; in all others, B is `batch_rows`."""
     epoch, batch = divmod(step, -(-len(table.train) // batch_rows))
     order = permutation(len(table.train), seed, EPOCHS + epoch)
     chosen = order[batch * batch_rows :][:batch_rows]

@@ -30,7 +30,8 @@ Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
 def rotary(context: int, rotated_dim: int, base: float) -> Angles:
     """The cosines and sines of the angles of rotary position embeddings (arXiv 2104.09864) at
     positions 0 to `context` - 1. Entry i in the first half of a vector and entry i in the second
-    half form a pair, which turns by base^(-2i / `rotated_dim`) radians per position."""
+    half form pair i, for i from 0. The frequency of pair i, in radians per position, is
+    `base ** (-2 * i / rotated_dim)`."""
     exponents = torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim
     frequencies = base**-exponents  # (R/2)
     positions = torch.arange(context, dtype=torch.float32)

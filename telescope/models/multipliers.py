@@ -52,9 +52,9 @@ class ForwardMultiplier:
 
 
 def owner_path(model: nn.Module, name: str, path: str | None) -> str:
-    """Return `path`, the path of the only module that applies the parameter `name`. `path` is None
-    if there is no such module. Raises InvalidInput if `path` is None, or if the module does not own
-    the parameter: a hook on the module then could not scale the parameter alone."""
+    """Return `path`, the path of a module that applies the parameter `name`, or None if no single
+    module is known to apply it. Raises InvalidInput if `path` is None, or if the module does not
+    own the parameter: a hook on the module then could not scale the parameter alone."""
     if path is not None:
         parameter = model.get_parameter(name)
         if any(own is parameter for own in model.get_submodule(path).parameters(recurse=False)):

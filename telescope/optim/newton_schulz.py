@@ -24,9 +24,9 @@ from torch import Tensor
 from telescope.shapes import Float
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""The coefficients a, b and c of the iteration. One step maps each singular value s to a s + b s^3
-+ c s^5. Five steps move all singular values above about 0.0015 times the matrix's Frobenius norm
-into the range [0.68, 1.20]."""
+"""The coefficients a, b and c of the iteration. One step maps each singular value s to
+`a * s + b * s**3 + c * s**5`. Five steps move all singular values above about 0.0015 times the
+matrix's Frobenius norm into the range [0.68, 1.20]."""
 
 
 def orthogonalize(
