@@ -3,8 +3,8 @@
 A row is a question of T tokens and its answer. For the arithmetic tasks, on numbers below p, the
 question is `a op b =`, where a number is its own token, the operation is token p and `=` is token
 p + 1, as in the public code for arXiv 2504.16041. For parity, the question is the bits of a number,
-the highest first, and `=`, which is token 2. The bits are separate tokens, since a token
-for a whole held-out number would never be trained. In a table from a file, the last column has the
+the highest first, and `=`, which is token 2. The bits are separate tokens, since a token for a
+whole held-out number would never be trained. In a table from a file, the last column has the
 answers. A computed table and its split depend on the specification alone. A table from a file and
 its split also depend on the rows of the file.
 """
@@ -103,9 +103,9 @@ def resolve_table(spec: TableSpec) -> TableSpec:
 
 
 def open_table(spec: TableSpec) -> Table:
-    """The table of a resolved specification. Raises CorpusLost if the file cannot be
-    read any more, or if the table's hash is no longer `content`. Raises InvalidInput if the
-    specification has no `content`."""
+    """The table of a resolved specification. Raises CorpusLost if the file cannot be read any more,
+    or if the table's hash is no longer `content`. Raises InvalidInput if the specification has no
+    `content`."""
     if not spec.content:
         message = "is not filled in; pass the specification through resolve_table first"
         raise InvalidInput.of("data.content", message)
@@ -283,8 +283,8 @@ def mirrored(spec: TableSpec, rows: Ints, train: Ints, held_out: Ints) -> NDArra
 
 
 def rows_of_step(table: Table, seed: int, step: int, batch_rows: int) -> torch.Tensor:  # (B, T + 1)
-    """The B rows of one step. Each epoch reads all training rows once, in a random order of its own.
-    The last batch of an epoch holds the rows that are left; in all others, B is `batch_rows`."""
+    """The B rows of one step. Each epoch reads all training rows once, in its own random order. B is
+    `batch_rows`, but the last batch of an epoch holds only the rows that are left."""
     epoch, batch = divmod(step, -(-len(table.train) // batch_rows))
     order = permutation(len(table.train), seed, EPOCHS + epoch)
     chosen = order[batch * batch_rows :][:batch_rows]
