@@ -7,8 +7,8 @@ has ended.
 
 In `_flights`, the dispatcher keeps the attempts that it has submitted and that have not ended. It
 records each event of an attempt in one transaction. An event changes a trial only if the event
-belongs to the trial's current attempt. The store
-(`CoordinatorStore`) decides whether a failed trial is tried again.
+belongs to the trial's current attempt. The store (`CoordinatorStore`) decides whether a failed
+trial is tried again.
 """
 
 import logging

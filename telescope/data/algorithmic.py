@@ -283,8 +283,8 @@ def mirrored(spec: TableSpec, rows: Ints, train: Ints, held_out: Ints) -> NDArra
 
 
 def rows_of_step(table: Table, seed: int, step: int, batch_rows: int) -> torch.Tensor:  # (B, T + 1)
-    """The B rows of one step. Each epoch reads all training rows once, in its own random order. B is
-    `batch_rows`, but the last batch of an epoch holds only the rows that are left."""
+    """The B rows of one step. Each epoch reads all training rows once, in its own random order. The
+    last batch of an epoch holds the rows that are left. In any other batch, B is `batch_rows`."""
     epoch, batch = divmod(step, -(-len(table.train) // batch_rows))
     order = permutation(len(table.train), seed, EPOCHS + epoch)
     chosen = order[batch * batch_rows :][:batch_rows]

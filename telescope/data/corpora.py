@@ -5,8 +5,8 @@ interpreter's standard library, and `python-docs`, the docstrings of that code a
 own corpus is a file or a folder. A job names it by its path, or by a name under which the path was
 registered.
 
-- `find(corpus)` returns the corpus with this name or path. `available()` lists the
-  corpora that have a name. `register` gives a name to a path.
+- `find(corpus)` returns the corpus with this name or path. `available()` lists the corpora that
+  have a name. `register` gives a name to a path.
 - A `LocatedCorpus` yields its `documents()` in a fixed order. Its `fingerprint()` shows whether its
   files have changed, and is computed without reading them.
 """
@@ -75,7 +75,7 @@ class LocatedCorpus:
         self, files: tuple[tuple[str, Path], ...]
     ) -> tuple[tuple[str, Path], ...]:
         """Only the training file and the validation file, if there is one of each
-        (`is_training`, `is_held_out`). Otherwise all files. Raises InvalidInput if these are token
+        (`is_training`, `is_held_out`). Otherwise all files. Raises InvalidInput if these mix token
         files and text files."""
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
         if len(pair) == 2 and sum(is_held_out(name) for name, _ in pair) == 1:

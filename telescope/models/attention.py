@@ -107,11 +107,12 @@ class LatentAttention(Scores):
     """Multi-head latent attention. To generate text, such a model needs to cache only the latent
     vector and one rotated key per position.
 
-    The values and the first parts of the keys are projected from the normalised latent vector. Each
-    query and each key also has a second part, which is rotated by position. `query_rotary` computes
-    this part of the queries, separately for each head. `key_rotary` computes this part of the keys,
-    once for all heads. The first part of a key is not rotated. So generation can multiply the
-    matrix of `key` into the queries instead of computing the keys.
+    Each query and each key has two parts, and only the second part is rotated by position. The
+    values and the first parts of the keys are projected from the normalised latent vector.
+    `query_rotary` computes the second parts of the queries, separately for each head. `key_rotary`
+    computes the second part of the keys, once for all heads. Since the first part of a key is not
+    rotated, generation can multiply the matrix of `key` into the queries instead of computing the
+    keys.
 
     As in a readout matrix, the number of rows of `key_rotary` does not grow with width. The role of
     `key_rotary` is HIDDEN nevertheless, since muP requires the updates of a hidden matrix for it.

@@ -1,8 +1,8 @@
 """Losses on logits: the negative log-likelihood of softmax and of stablemax, and sparsemax's loss.
 
-The choice does not affect attention, which always uses softmax. All three functions take logits of
-shape (N, V) and return one loss per row, which is in nats for softmax and stablemax. Gradients come
-from autograd. `sparsemax_loss` treats p as a constant; a comment in it explains why the gradient is
+Attention uses softmax whichever loss is chosen. All three functions take logits of shape (N, V) and
+return one loss per row, which is in nats for softmax and stablemax. Gradients come from autograd.
+`sparsemax_loss` treats p as a constant; a comment in it explains why the gradient is
 exact nevertheless.
 
     softmax    p_i = exp(z_i) / sum_j exp(z_j)                                loss -log p_y
