@@ -103,9 +103,8 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
     """Build a patch from assignments such as `search.lr.high=0.5`.
 
     The text after = is YAML, and null restores a field's default. Raises InvalidInput if an
-    assignment cannot be parsed, or if JSON cannot hold its value. Also raises InvalidInput if an
-    assignment sets a field to a value that is not a mapping, and a later assignment sets a field
-    inside that field.
+    assignment cannot be parsed, if JSON cannot hold its value, or if another assignment sets the
+    same field.
     """
     patch: dict[str, Any] = {}
     for assignment in assignments:
@@ -126,8 +125,14 @@ def patch_of(assignments: Iterable[str]) -> dict[str, Any]:
         for parent in parents:
             inner = inner.setdefault(parent, {})
             if not isinstance(inner, dict):
-                conflict = f"another --set gives {parent} a value that is not a mapping"
-                message = f"sets a field of {parent}, but {conflict}; drop one of the assignments"
-                raise InvalidInput.of("--set", message, assignment)
+                raise contradicts(assignment, parent)
+        if last in inner:
+            raise contradicts(assignment, path)
         inner[last] = value
     return patch
+
+
+def contradicts(assignment: str, field: str) -> InvalidInput:
+    """The error of an assignment to a field that another assignment sets, too."""
+    message = f"another --set also sets {field}, or a field inside it; drop one of the two"
+    return InvalidInput.of("--set", message, assignment)

@@ -150,8 +150,8 @@ def _lookup_reading(
             "is looked up in a dimension that grows with width; keep the size of this dimension "
             "(the vocabulary) the same at every width"
         )
-    products = [use for use in uses if use.kind == "product"]
-    if any(use.inner & vocabulary for use in products):
+    readouts = [use for use in uses if use.kind == "product"]
+    if any(use.inner & vocabulary for use in readouts):
         raise Unclear(
             "is looked up in the same dimension that a product sums over; use separate parameters "
             "for the lookup and the product, or set its role to vector in model.roles"
@@ -160,8 +160,8 @@ def _lookup_reading(
     return ParameterReading(
         user_role or Role.EMBEDDING,
         MatrixLayout(rows, tuple(sorted(vocabulary))),
-        product_at=products[0].module if products else None,
-        embedded_at=lookups[0].module,
+        product_at=min(use.module for use in readouts) if readouts else None,
+        embedded_at=min(use.module for use in lookups),
     )
 
 
