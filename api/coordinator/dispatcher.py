@@ -6,9 +6,9 @@ reports events, for example that an attempt has started, has measured points of 
 has ended.
 
 In `_flights`, the dispatcher keeps the attempts that it has submitted and that have not ended. It
-records each event of an attempt in one transaction, which changes the trial only if this is still
-the trial's current attempt. An event of an earlier attempt therefore changes nothing. The store
-(`CoordinatorStore`) decides whether a failed trial is tried again.
+records each event of an attempt in one transaction. An event changes a trial only if the event
+belongs to the trial's current attempt. The store (`CoordinatorStore`) decides whether a failed
+trial is tried again.
 """
 
 import logging

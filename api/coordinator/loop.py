@@ -24,7 +24,7 @@ attempt (the execution of the trial) that the event belongs to.
 If an attempt fails for an operational reason, such as the death of a worker, the trial is usually
 tried again. The trial and its job fail once `max_attempts` attempts have failed, or if another
 attempt would fail in the same way. If a study raises an exception, only its own job fails. While
-the database is unreachable, events wait in `_inbox`, so that nothing is lost.
+the database is unreachable, events wait in `_inbox`, so that none is lost.
 """
 
 import logging
@@ -137,7 +137,7 @@ class Coordinator:
         self._stale |= {job_id for job_id, job in running.items() if out_of_time(job)}
         self._jobs = running
         if self._dispatcher.waiting_for:
-            self._record.set_waiting(self._dispatcher.waiting_for)  # also in new jobs
+            self._record.set_waiting(self._dispatcher.waiting_for)  # shown in new jobs, too
 
     def _dispatch(self) -> None:
         self._dispatcher.dispatch(self._jobs)

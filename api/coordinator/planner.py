@@ -1,9 +1,9 @@
 """The planner, which inserts the trials that a job needs next and makes the job's reports.
 
-The study of a job answers a question from trials, which are training runs. It plans the trials in
-stages: all trials of a stage are planned together. A plan is a pure function of the study and its
-trials, and all trials are in the database. A planner therefore keeps no state except the studies of
-the running jobs, which it has parsed.
+The study of a job answers a question from trials, which are training runs. A study plans its trials
+in stages: all trials of a stage are planned together. A plan is a pure function of the study and
+its trials, and all trials are in the database. A planner therefore keeps no state except a cache of
+the parsed studies of the running jobs.
 """
 
 import logging
@@ -57,12 +57,13 @@ class Planner:
     def plan(self, job: JobRow, numerics: str | None, held: Collection[int]) -> PlanOutcome:
         """Insert the trials that a job's study needs now.
 
-        If a trial has failed or the study is done, the job must end instead. A job that is out of
-        time gets no more trials, and ends once the stages that have begun are complete.
+        If a trial has failed or the study is done, no trial is inserted, and the outcome states how
+        the job ends. A job that is out of time gets no more trials, and ends once the stages that
+        have begun are complete.
 
         If the study permits reuse, a pending trial gets the outcome of an equal trial that another
-        job trained with the same `numerics` (device and software). Pending trials that have begun
-        already, and trials in `held`, which the executor holds, get no such outcome.
+        job trained with the same `numerics` (device and software). Pending trials on which FLOPs
+        were already spent, and trials in `held`, which the executor holds, get no such outcome.
         """
         study = self._study(job.id)
         trials = self._record.terminal_trials(job.id)

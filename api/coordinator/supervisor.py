@@ -8,7 +8,8 @@ otherwise live on for about a minute. These processes are found by an environmen
 child and all its descendants have (`workers.processes`).
 
 When the parent ends, even by SIGKILL, the children end too. The standard input of each child is a
-pipe from the parent, called the *leash*. The operating system closes the pipe when the parent ends.
+pipe from the parent, called the *leash*. The operating system closes the pipe when the parent ends,
+and the child then ends itself (`hold_leash`).
 """
 
 import os
@@ -186,7 +187,7 @@ def port_to_use(host: str, port: int) -> int:
     """Return the port that the HTTP server should use: `port`, or a free port if `port` is 0.
 
     Raises Unavailable if the server cannot listen on that port of `host`. Without this check,
-    Uvicorn (the HTTP server) would only log the failure and exit, without the advice of this error.
+    Uvicorn (the HTTP server) would log the failure and exit, but would not name a remedy.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:

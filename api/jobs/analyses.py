@@ -3,7 +3,7 @@
 A compute-time job trains models with several optimizers and batch sizes. Its report has tables of
 the cost of reaching a target loss. Users can request the same tables for any other target loss,
 too. All tables of a job are computed from one analysis of its trials. Analysing a job of 10,000
-trials takes a second; computing a table from the analysis takes milliseconds.
+trials takes about a second; computing a table from the analysis takes milliseconds.
 
 `Analyses` keeps the analyses of the most recently used jobs. Each analysis belongs to one version
 of its job. The version is a number that rises with every change of the job. Once the version of a

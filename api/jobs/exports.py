@@ -43,7 +43,7 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
             f"is a job of kind {job.kind}; only jobs of kind {kinds} have hyperparameters to export"
         )
         raise InvalidInput.of("job_id", message, job.id)
-    study, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)
+    question, document = registry.parse(store.study_document(job.id)).question, store.result(job.id)
     if document is None:
         is_running = job.state is JobState.RUNNING
         state = "has no report yet" if is_running else f"is {job.state}"
@@ -64,7 +64,7 @@ def export_job(store: Store, job: JobRow, request: ExportRequest) -> str:
     source = SourceJob(
         job.id, job.name, job.ended_at or job.started_at or job.created_at, used_trials
     )
-    return exporter(study, document, source, request)
+    return exporter(question, document, source, request)
 
 
 def is_exportable(kind: str, report: dict[str, Any]) -> bool:

@@ -1,11 +1,11 @@
-"""Hyperparameters of a compute-time study, taken from the results of telescope jobs.
+"""Hyperparameters of a compute-time study, taken from the results of other jobs.
 
 A compute-time study compares optimizers over batch sizes, and needs hyperparameters for each of the
-optimizers. A telescope job searches for hyperparameters at one batch size. If the field `from_jobs`
-of a study names telescope jobs, the hyperparameters are taken from these jobs when the study is
-submitted. For each optimizer of the study for which a job has a result, the job supplies the
-learning rate and weight decay that it found at its batch size. The values are stored in the study's
-field `given`, so that the study no longer depends on the jobs.
+optimizers. A telescope job (a job of kind `telescope`) searches for hyperparameters at one batch
+size. If the field `from_jobs` of a study names telescope jobs, the hyperparameters are taken from
+these jobs when the study is submitted. If a job has a result for an optimizer of the study, the job
+supplies the learning rate and weight decay that it found for this optimizer at its batch size. The
+values are stored in the study's field `given`, so that the study no longer depends on the jobs.
 
 A job must have the same architecture, base width, training and held-out tokens, context,
 parametrisation and optimizer options as the study. If the study compares Muon, `adamw_lr_ratio`
@@ -42,8 +42,8 @@ def with_hyperparameters(study: AnyStudy, store: Store) -> AnyStudy:
 
     A study that names no jobs, or already has the values, is returned unchanged. Raises
     InvalidInput if a job cannot supply hyperparameters (`supplied_values`), if two jobs supply them
-    for the same optimizer and batch, or if there is an optimizer of the study for which no job has
-    a result.
+    for the same optimizer and batch, or if no job has a result for one of the
+    study's optimizers.
     """
     fill_in = FILLERS.get(study.kind.name)
     return study.kind.of(fill_in(study.question, store)) if fill_in else study

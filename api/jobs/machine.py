@@ -1,4 +1,4 @@
-"""Facts about this installation from which the cost of a job is forecast.
+"""Facts about this installation, for forecasts of the cost of a job.
 
 The facts are the speed at which the workers trained earlier trials, the number of workers, and the
 function that encodes curves for the database. The function determines how much disk space the

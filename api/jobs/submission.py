@@ -2,8 +2,8 @@
 
 1. The document is parsed into a study. A document that was sent over HTTP may name only paths and
    factories that the operator permits (`api.jobs.admission`). A document from a file on this
-   machine may name any.
-2. The corpora of the study are opened, tokenised and hashed. The tables of a grokking study are
+   machine may name any path and any factory.
+2. The corpora of the study are opened, tokenized and hashed. The tables of a grokking study are
    built and hashed.
 3. If the study names other jobs, hyperparameters are taken from the results of these jobs.
 4. The job is stored.
@@ -66,8 +66,8 @@ def accept(submission: Submission, store: Store) -> JobRow:
     """Create the job of a document.
 
     If an earlier request with the same idempotency key created a job, return that job instead, even
-    if its corpus has disappeared. Raises IdempotencyMismatch if the earlier request was not the
-    same. Raises InvalidInput if `opened` or `with_hyperparameters` does.
+    if the corpus has disappeared since. Raises IdempotencyMismatch if the earlier request was not
+    the same. Raises InvalidInput if `opened` or `with_hyperparameters` does.
     """
     key = submission.idempotency_key
     earlier = store.job_of_key(key, submission.request_hash) if key else None

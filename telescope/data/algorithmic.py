@@ -1,14 +1,12 @@
-"""The tables of algorithmic tasks: all questions with their answers, split into two parts.
+"""The tables of algorithmic tasks, split into training rows and held-out rows.
 
 A row is a question of T tokens and its answer. For the arithmetic tasks, on numbers below p, the
 question is `a op b =`, where a number is its own token, the operation is token p and `=` is token
 p + 1, as in the public code for arXiv 2504.16041. For parity, the question is the bits of a number,
-the highest first, and `=`, which is token 2. If each number were one token, the token of a held-out
-number would never be trained. In a table from a file, the last column has the answers. A computed
-table and its split depend on the specification alone. A table from a file and its split also depend
-on the rows of the file.
-
-Parts: `Table` · `resolve_table`, `open_table` · `rows_of_step`, the rows of a batch.
+the highest first, and `=`, which is token 2. The bits are separate tokens, since a token for a
+whole held-out number would never be trained. In a table from a file, the last column has the
+answers. A computed table and its split depend on the specification alone. A table from a file and
+its split also depend on the rows of the file.
 """
 
 import csv
@@ -29,6 +27,7 @@ from telescope.trials.table import TableSpec, TaskName
 Ints = NDArray[np.int64]
 
 DROPPED = -1  # the answer of a row that the specification leaves out
+# limits on a table from a file: rows, input tokens of a row, and the largest token
 MOST_ROWS = 512**2
 MOST_COLUMNS = 64
 MOST_TOKEN = 65_535
@@ -63,7 +62,7 @@ class Table:
 
     @cached_property
     def content(self) -> str:
-        """Hash of the rows, which does not depend on their split."""
+        """Hash of the rows and of the vocabulary's size; the split does not affect it."""
         digest = hashlib.sha256(f"{self.rows.shape} {self.vocab_size}\n".encode())
         digest.update(np.ascontiguousarray(self.rows).tobytes())
         return digest.hexdigest()[:32]
@@ -72,9 +71,9 @@ class Table:
 def resolve_table(spec: TableSpec) -> TableSpec:
     """The specification with its hash and sizes filled in.
 
-    Raises InvalidInput if the file of a table cannot be read, if there are no training rows or no
-    held-out rows, if the training rows have fewer than two different answers, or if the
-    specification states a hash or size that differs from the table's.
+    Raises InvalidInput if the file cannot be read or is not a table (`file_rows`), if there are no
+    training rows or no held-out rows, if the training rows have fewer than two different answers,
+    or if the specification states a hash or size that differs from the table's.
     """
     if spec.task == "table":
         spec = replace(spec, file=str(absolute(spec.file)))
@@ -104,8 +103,9 @@ def resolve_table(spec: TableSpec) -> TableSpec:
 
 
 def open_table(spec: TableSpec) -> Table:
-    """The table of a resolved specification. Raises CorpusLost if the table's file no longer gives
-    the rows whose hash is `content`, and InvalidInput if the specification has no `content`."""
+    """The table of a resolved specification. Raises CorpusLost if the file cannot be read any more,
+    or if the table's hash is no longer `content`. Raises InvalidInput if the specification has no
+    `content`."""
     if not spec.content:
         message = "is not filled in; pass the specification through resolve_table first"
         raise InvalidInput.of("data.content", message)
@@ -156,7 +156,7 @@ def arithmetic_rows(spec: TableSpec) -> Ints:  # (rows, 5)
 
 
 def parity_rows(bits: int) -> Ints:  # (2^bits, bits + 2)
-    """One row for each number of `bits` bits: the bits, `=`, and the answer, which is the sum of
+    """One row for each number below 2^`bits`: the bits, `=`, and the answer, which is the sum of
     the bits modulo 2."""
     numbers = np.arange(2**bits)
     columns = (numbers[:, None] >> np.arange(bits)[::-1]) & 1  # (rows, bits), highest bit first
@@ -166,24 +166,24 @@ def parity_rows(bits: int) -> Ints:  # (2^bits, bits + 2)
 
 
 def quotients(a: Ints, b: Ints, spec: TableSpec) -> Ints:
-    """a / b modulo a prime: the number whose product with b is a."""
+    """a / b modulo a prime: the number whose product with b is a. 0 or DROPPED if b is 0."""
     inverses = np.array([0, *(pow(x, -1, spec.modulus) for x in range(1, spec.modulus))])
-    at_zero = 0 if spec.division_by_zero == "zero" else DROPPED
-    answers: Ints = np.where(b == 0, at_zero, a * inverses[b] % spec.modulus)
+    answer_for_zero = 0 if spec.division_by_zero == "zero" else DROPPED
+    answers: Ints = np.where(b == 0, answer_for_zero, a * inverses[b] % spec.modulus)
     return answers
 
 
 def powers(a: Ints, b: Ints, spec: TableSpec) -> Ints:
-    """a^b modulo p."""
-    at_zeros = {"one": 1 % spec.modulus, "zero": 0, "drop": DROPPED}[spec.zero_to_zero]
+    """a^b modulo p, or the specified answer to 0^0."""
+    answer_for_zeros = {"one": 1 % spec.modulus, "zero": 0, "drop": DROPPED}[spec.zero_to_zero]
     values = [pow(int(x), int(y), spec.modulus) for x, y in zip(a, b, strict=True)]
-    return np.where((a == 0) & (b == 0), at_zeros, values)
+    return np.where((a == 0) & (b == 0), answer_for_zeros, values)
 
 
 def divisors(a: Ints, b: Ints, spec: TableSpec) -> Ints:
-    """The greatest common divisor of a and b."""
-    at_zeros = 0 if spec.gcd_of_zeros == "zero" else DROPPED
-    return np.where((a == 0) & (b == 0), at_zeros, np.gcd(a, b))
+    """The greatest common divisor of a and b. 0 or DROPPED if both are 0."""
+    answer_for_zeros = 0 if spec.gcd_of_zeros == "zero" else DROPPED
+    return np.where((a == 0) & (b == 0), answer_for_zeros, np.gcd(a, b))
 
 
 ANSWERS: Mapping[TaskName, Callable[[Ints, Ints, TableSpec], Ints]] = {
@@ -198,8 +198,8 @@ ANSWERS: Mapping[TaskName, Callable[[Ints, Ints, TableSpec], Ints]] = {
 
 def file_rows(path: Path) -> tuple[Ints, int]:
     """The rows of a CSV file, (rows, columns), and the size of their vocabulary. Raises
-    InvalidInput if the file cannot be read or is too large, if a row does not consist of as many
-    whole numbers as the first row, or if two rows have the same question."""
+    InvalidInput if the file cannot be read, is empty or exceeds a limit above, if a row does not
+    consist of as many whole numbers as the first row, or if two rows have the same question."""
     try:
         if path.stat().st_size > MOST_FILE_BYTES:
             message = f"has more than {MOST_FILE_BYTES:,} bytes; give a smaller table"
@@ -238,8 +238,8 @@ def file_rows(path: Path) -> tuple[Ints, int]:
 
 
 def split_rows(spec: TableSpec, rows: Ints) -> tuple[Ints, Ints]:
-    """The row numbers of the training rows and of the held-out rows, both in random order. For
-    every seed, the number of training rows is the specified share of all rows, rounded down."""
+    """The row numbers of the training rows and of the held-out rows, both in random order. The
+    number of training rows is the specified share of all rows, rounded down."""
     training_rows = int(spec.share * len(rows) + 1e-9)  # 0.29 * 100 is below 29
     if spec.split == "ordered":
         order = permutation(len(rows), spec.split_seed, SPLIT)
@@ -248,26 +248,26 @@ def split_rows(spec: TableSpec, rows: Ints) -> tuple[Ints, Ints]:
 
 
 def split_pairs(spec: TableSpec, rows: Ints, training_rows: int) -> tuple[Ints, Ints]:
-    """The split that keeps the pair of rows (a, b) and (b, a) in the same part; (a, a) has no
-    partner. In random order, each pair and each row (a, a) goes to training if it fits into the
-    rows that training still lacks. If training lacks one row in the end, a pair replaces one of its
-    rows (a, a)."""
+    """The split that keeps rows (a, b) and (b, a) together. A group consists of two such rows, or
+    of one row (a, a). The groups are taken in random order, and each one that fits into the number
+    of missing training rows goes to training. If one training row is missing in the end, a group of
+    two rows replaces a group of one row."""
     low, high = np.sort(rows[:, [0, 2]], axis=1).T
-    _, pair_of_row = np.unique(low * spec.modulus + high, return_inverse=True)
-    sizes = np.bincount(pair_of_row)  # 1 for (a, a), otherwise 2
+    _, group_of_row = np.unique(low * spec.modulus + high, return_inverse=True)
+    sizes = np.bincount(group_of_row)  # 1 for (a, a), otherwise 2
     order = permutation(len(sizes), spec.split_seed, SPLIT)
     chosen, missing = list[int](), training_rows
-    for pair in order:
-        if sizes[pair] <= missing:
-            chosen.append(int(pair))
-            missing -= int(sizes[pair])
+    for group in order:
+        if sizes[group] <= missing:
+            chosen.append(int(group))
+            missing -= int(sizes[group])
     if missing:
-        chosen.remove(next(pair for pair in chosen if sizes[pair] == 1))
-        chosen.append(next(int(pair) for pair in order if sizes[pair] > 1 and pair not in chosen))
+        chosen.remove(next(group for group in chosen if sizes[group] == 1))
+        chosen.append(next(int(g) for g in order if sizes[g] > 1 and g not in chosen))
     rank = np.empty(len(sizes), np.int64)
     rank[order] = np.arange(len(sizes))
-    row_order = np.argsort(rank[pair_of_row], kind="stable")
-    in_training = np.isin(pair_of_row[row_order], chosen)
+    row_order = np.argsort(rank[group_of_row], kind="stable")
+    in_training = np.isin(group_of_row[row_order], chosen)
     return row_order[in_training], row_order[~in_training]
 
 
@@ -283,8 +283,8 @@ def mirrored(spec: TableSpec, rows: Ints, train: Ints, held_out: Ints) -> NDArra
 
 
 def rows_of_step(table: Table, seed: int, step: int, batch_rows: int) -> torch.Tensor:  # (B, T + 1)
-    """The rows of one step. Each epoch reads all training rows once, in an order that
-    depends on (seed, epoch) alone; the last batch of an epoch holds the rows that are left."""
+    """The B rows of one step. Each epoch reads all training rows once, in its own random order. The
+    last batch of an epoch holds the rows that are left. In any other batch, B is `batch_rows`."""
     epoch, batch = divmod(step, -(-len(table.train) // batch_rows))
     order = permutation(len(table.train), seed, EPOCHS + epoch)
     chosen = order[batch * batch_rows :][:batch_rows]
@@ -293,7 +293,7 @@ def rows_of_step(table: Table, seed: int, step: int, batch_rows: int) -> torch.T
 
 @lru_cache(maxsize=64)
 def permutation(length: int, seed: int, number: int) -> Ints:
-    """A random order of `length` items, which depends on the seed and the number alone."""
+    """A random order of `length` items, determined by the three arguments."""
     # raw draws and a stable sort, so that changes in numpy's distributions cannot change an order
     draws = np.random.Philox(key=np.array([seed % 2**64, number], np.uint64)).random_raw(length)
     return np.argsort(draws, kind="stable")

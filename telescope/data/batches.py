@@ -5,13 +5,14 @@ model reads, and one token more, since each token's target is the next token.
 
 A `DataSpec` names a corpus, or a mixture of several corpora (telescope.trials.mixtures). `resolve`
 tokenizes each corpus once (telescope.data.tokens) and returns the spec with the hash of the tokens
-in its field `content`. From then on, this hash identifies the data. It depends on the tokens, on
-their split into training and validation, and on the shares of a mixture, but not on dates or
-on the location of a corpus. So a copy of a corpus has the same hash on every machine. If a corpus
-changes later, the trials that were planned for its earlier content fail with `CorpusLost`.
+in its field `content`. From then on, this hash identifies the data. The hash depends on the
+training tokens, the validation tokens, the size of the vocabulary and the shares of a mixture. It
+does not depend on dates or on the location of a corpus. So a copy of a corpus has the same hash on
+every machine. If a corpus changes later, the trials that were planned for its earlier content fail
+with `CorpusLost`.
 
-The order of windows needs no state: `batch` computes the windows of a step from the seed and the
-number of the step alone. The held-out windows do not depend on the seed.
+`batch` computes the windows of any step directly from the seed and the number of the step. The
+held-out windows do not depend on the seed.
 
 `resolve` and `check_length` are called when a job is accepted. `open_tokens`, `batch` and
 `validation_windows` are called in a trial.
@@ -40,7 +41,7 @@ from telescope.trials.mixtures import Part
 
 @dataclass(frozen=True)
 class TokenSplit:
-    """The training tokens or the validation tokens of the data, and the shares of its parts.
+    """The training tokens or the validation tokens of each part of the data, and the parts' shares.
 
     A part is one corpus of a mixture. If the data are a single corpus, it is the only part. The
     tokens are memory-mapped as little-endian uint16 or uint32.
@@ -76,8 +77,7 @@ class PreparedMixture:
 
     @property
     def content(self) -> str:
-        """Hash of the tokens and shares of all parts. For a single corpus, the hash of its own
-        tokens."""
+        """Hash of the `content` and the share of each part. For a single part, its `content`."""
         if len(self.parts) == 1:
             return self.parts[0].content
         contents = [part.content for part in self.parts]
@@ -92,8 +92,8 @@ class PreparedMixture:
 
 def resolve(spec: DataSpec) -> DataSpec:
     """The spec with absolute paths, and with `content` and `vocab_size` filled in. Raises
-    InvalidInput if the data cannot be used. Also raises InvalidInput if the given spec already has
-    a `content` or a `vocab_size`, and the value computed from the data differs from it."""
+    InvalidInput if the data cannot be used, or if a `content` or `vocab_size` that the spec already
+    has differs from the value computed from the data."""
     prepared = prepare_tokens(spec)
     _check_windows(spec, prepared)
     mixture = _prepared_mixture(spec, prepared)
@@ -139,7 +139,8 @@ def _prepared_mixture(spec: DataSpec, prepared: Sequence[Prepared]) -> PreparedM
                 f"{next_part.corpus} needs {next_tokens.vocab_size}; give the text of all parts. "
                 "If that is not possible, write the tokens of all parts with one tokenizer, and "
                 "make sure that its highest token, such as the end of text, occurs in each part: "
-                "the vocabulary of a corpus of tokens is its highest token + 1"
+                "the vocabulary of a corpus of tokens is its highest token + 1, rounded up to a "
+                "multiple of 64"
             )
             raise InvalidInput.of(corpora.FIELD, message, next_part.corpus)
     return PreparedMixture(
@@ -242,8 +243,8 @@ def batch(train: TokenSplit, seed: int, step: int, windows: int, context: int) -
 def validation_windows(
     validation: TokenSplit, evaluation_tokens: int, context: int
 ) -> tuple[torch.Tensor, ...]:  # (n, context + 1) for each part
-    """Evenly spaced windows of each part, which do not depend on a seed. The targets of two windows
-    do not overlap.
+    """Evenly spaced windows of each part, which do not depend on a seed. The targets of different
+    windows do not overlap.
 
     About `evaluation_tokens` // `context` windows are divided among the parts in proportion to
     their shares. Each part has at least one window, and at most as many windows as its tokens fill.

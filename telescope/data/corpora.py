@@ -5,11 +5,10 @@ interpreter's standard library, and `python-docs`, the docstrings of that code a
 own corpus is a file or a folder. A job names it by its path, or by a name under which the path was
 registered.
 
-- `find(corpus)` returns the corpus that a job's `data.corpus` names. `available()` lists the
-  corpora that have a name. `register` gives a name to a path.
-- A `LocatedCorpus` yields its `documents()` in a fixed order. Its `fingerprint()` changes when a
-  file of the corpus changes. The fingerprint is computed without reading the files.
-- With `is_path` and `corpus_path`, a service can decide whether a job may read a corpus.
+- `find(corpus)` returns the corpus with this name or path. `available()` lists the corpora that
+  have a name. `register` gives a name to a path.
+- A `LocatedCorpus` yields its `documents()` in a fixed order. Its `fingerprint()` shows whether its
+  files have changed, and is computed without reading them.
 """
 
 import ast
@@ -34,8 +33,8 @@ FIELD = "data.corpus"
 BUILT_IN = ("python-stdlib", "python-docs")
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
-# Names of files and folders that the built-in corpora leave out: tests, because they would be
-# more than half of the text, and installed packages and configuration, because they differ between
+# Names of files and folders that the built-in corpora leave out: tests, because they would be a
+# large share of the text, and installed packages and configuration, because they differ between
 # machines.
 OUTSIDE_STDLIB = re.compile(
     r"test|tests|idle_test|site-packages|dist-packages|config-.*|_sysconfigdata.*"
@@ -58,7 +57,7 @@ class LocatedCorpus:
 
     def files(self) -> tuple[tuple[str, Path], ...]:
         """The name within the corpus and the path of each file, sorted by name. Raises InvalidInput
-        if `path` does not exist or cannot be read, or if it holds both token files and text."""
+        if `path` does not exist or cannot be read, or if it mixes token files and text files."""
         if self.path is None:
             return _stdlib_files()
         try:
@@ -75,8 +74,9 @@ class LocatedCorpus:
     def _files_of_one_type(
         self, files: tuple[tuple[str, Path], ...]
     ) -> tuple[tuple[str, Path], ...]:
-        """If nanoGPT's scripts made the folder, only its training file and its validation file.
-        Otherwise all files. Raises InvalidInput if token files and text files are mixed."""
+        """Only the training file and the validation file, if there is one of each
+        (`is_training`, `is_held_out`). Otherwise all files. Raises InvalidInput if these mix token
+        files and text files."""
         pair = tuple((name, file) for name, file in files if is_training(name) or is_held_out(name))
         if len(pair) == 2 and sum(is_held_out(name) for name, _ in pair) == 1:
             return pair
@@ -90,7 +90,7 @@ class LocatedCorpus:
 
     def documents(self) -> Iterator[Document]:
         """The non-empty documents, always in the same order. Raises InvalidInput if a document
-        cannot be read, or if the corpus has no such documents."""
+        cannot be read, or if no document has any content."""
         empty = True
         for document in _built_in_documents(self.name) if self.path is None else self._read():
             empty = False
@@ -107,26 +107,26 @@ class LocatedCorpus:
                 raise InvalidInput.of(FIELD, str(error), self.name) from error
 
     def fingerprint(self) -> str:
-        """A text that changes if the path, size or modification time of a file of the corpus
-        changes, or if the text field changes. It costs one `stat` per file. The files of built-in
-        corpora are checked only once in each process."""
+        """A string that changes if the path, size or modification time of a file changes, or if
+        `text_field` changes. No file is read. The files of built-in corpora are checked only once
+        in each process."""
         if self.path is None:
             return f"{self.name} {_stdlib_fingerprint()}"
         return f"{self.text_field} {fingerprint(tuple(file for _, file in self.files()))}"
 
 
 def is_training(name: str) -> bool:
-    """True for the training file of a split made by nanoGPT's scripts."""
+    """True for the name of nanoGPT's training file, or of its variant with uint32 tokens."""
     return name in ("train.bin", "train.uint32.bin")
 
 
 def is_held_out(name: str) -> bool:
-    """True for the validation file of a split made by nanoGPT's scripts."""
+    """True for the name of nanoGPT's validation file, or of its variant with uint32 tokens."""
     return name in ("val.bin", "val.uint32.bin")
 
 
 def find(corpus: str) -> LocatedCorpus:
-    """The corpus that `data.corpus` names. Raises InvalidInput if no corpus has this name. The
+    """The corpus with this name or path. Raises InvalidInput if no corpus has this name; the
     message suggests the closest names, or lists all names if none is close."""
     if is_path(corpus):
         return LocatedCorpus(corpus, absolute(corpus))
@@ -145,8 +145,7 @@ def find(corpus: str) -> LocatedCorpus:
 
 
 def is_path(corpus: str) -> bool:
-    """True if `data.corpus` is a path. Every text that does not have the form of a name is a
-    path."""
+    """True if `corpus` is a path. Every string that does not match NAME is a path."""
     return not NAME.fullmatch(corpus)
 
 

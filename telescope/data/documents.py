@@ -5,9 +5,9 @@
 | `.jsonl`, `.jsonl.gz`, `.jsonl.zst`   | one per line; each line is a JSON object, and the    |
 |                                       | text is the value of one field of the object         |
 | `.parquet`                            | one per row; the text is the value in one column     |
-| `.bin`                                | a single document of tokens, as nanoGPT writes it:   |
-|                                       | little-endian uint32 if the name ends in             |
-|                                       | `.uint32.bin`, otherwise little-endian uint16        |
+| `.bin`                                | a single document of tokens: little-endian uint32 if |
+|                                       | the name ends in `.uint32.bin`, otherwise            |
+|                                       | little-endian uint16, as nanoGPT writes them         |
 | any other                             | a single document of UTF-8 text                      |
 
 Newlines are not converted, so that the same bytes give the same text on every machine. The

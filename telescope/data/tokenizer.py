@@ -8,8 +8,8 @@ A job's field `data.tokenizer` names one of three kinds of tokenizer:
 - the path of a tokenizer.json, which the tokenizers library writes
 
 If the tokenizer has an end-of-text token, this token is added to the end of every text that is
-tokenized. Under `bytes`, it is byte 0, which does not occur in ordinary text. Under other
-tokenizers, it is a token such as `<|endoftext|>`.
+tokenized. Under `bytes`, it is byte 0, which does not occur in ordinary text. For other
+tokenizers, it is the first entry of END_OF_TEXT that the vocabulary has.
 """
 
 import difflib

@@ -7,14 +7,13 @@ tokenizes both sides, and stores these files under `TELESCOPE_HOME/tokens`:
                                         both files and of the size of the vocabulary
     <content>/meta.json                 the fields of `Prepared`
     <content>/tokenizer.json            the tokenizer; no file for bytes and for corpora of tokens
-    prepared/<key>.json                 the `content` of a corpus; `key` is a hash of everything
-                                        that the tokens depend on (`Sources.key`)
+    prepared/<key>.json                 the `content` of a corpus; `key` is `Sources.key`
 
-A second call for the same corpora, tokenizer and validation fraction finds these files. It costs
-one `stat` per source file. Tokens are written to a temporary folder, which is then renamed. So
-several processes may prepare the same corpus at once, and the first to finish provides the files.
-The split holds out whole documents for validation (`held_out_names`). If a corpus has a single
-document, the end of this document is held out.
+A second call for the same corpora, tokenizer and validation fraction finds these files, and reads
+no text. Tokens are written to a temporary folder, which is then renamed. So several processes may
+prepare the same corpus at once, and the first to finish provides the files. The split holds out
+whole documents for validation (`held_out_names`). If a corpus has a single document, the end of
+this document is held out.
 """
 
 import hashlib
@@ -74,7 +73,7 @@ class Split:
 
     @classmethod
     def of(cls, corpus: LocatedCorpus, fraction: float) -> "Split":
-        """The split of a corpus, which depends only on the fraction and the documents' names."""
+        """Split a corpus. The result depends only on the fraction and the documents' names."""
         names = [document.name for document in corpus.documents()]
         held_out = held_out_names(names, fraction) if len(names) > 1 else frozenset[str]()
         return cls(corpus, fraction, held_out)
@@ -102,7 +101,7 @@ def held_out_names(names: Sequence[str], fraction: float) -> frozenset[str]:
     Otherwise, the hash of each document's name gives a number in [0, 1), and the document is held
     out if this number is below `fraction`. At least one document is held out, and at least one is
     not. Unless one of these two limits applies, the side of a document depends only on its own
-    name. So the documents keep their sides when others are added.
+    name and on `fraction`. So the documents keep their sides when others are added.
     """
     if validation_files := frozenset(filter(corpora.is_held_out, names)):
         return validation_files
@@ -133,14 +132,13 @@ class Sources:
 
     @cached_property
     def fingerprints(self) -> dict[LocatedCorpus, str]:
-        """The fingerprint of each corpus, which changes when a file of the corpus changes."""
+        """`LocatedCorpus.fingerprint` of each corpus."""
         return {corpus: corpus.fingerprint() for corpus in self.corpora}
 
     @cached_property
     def text_encoder(self) -> Tokenizer:
         """The tokenizer of the corpora that consist of text. A BPE is trained on the training
-        sides of all these corpora. The weights of a mixture have no effect on the tokenizer, so all
-        mixtures of the same corpora have the same tokens."""
+        sides of all these corpora. The weights of a mixture have no effect on the tokenizer."""
 
         def training_text() -> Iterator[str]:
             return chain.from_iterable(
@@ -166,7 +164,7 @@ class Sources:
         return self.text_encoder
 
     def key(self, corpus: LocatedCorpus) -> str:
-        """Hash of everything that the tokens of a corpus depend on."""
+        """Hash of the properties that determine the tokens of a corpus."""
         tokenizer_source = ""
         if path := tokenizer.tokenizer_path(self.tokenizer):
             tokenizer_source = corpora.fingerprint((path,))

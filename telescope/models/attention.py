@@ -1,8 +1,8 @@
 """Two kinds of causal self-attention.
 
 `Attention` is multi-head attention, or grouped-query attention if several query heads share one
-key/value head. `LatentAttention` is multi-head latent attention (arXiv 2405.04434): the keys and
-values of all heads are projected from one small latent vector per position. Queries are not
+key/value head. `LatentAttention` is multi-head latent attention (arXiv 2405.04434): the values and
+a part of each key are projected from one small latent vector per position. Queries are not
 compressed, as in DeepSeek-V2-Lite. The size of a head is the same at every width. The number of
 heads and the size of the latent vector grow with width.
 
@@ -30,7 +30,8 @@ Angles = tuple[Float[Tensor, "T R"], Float[Tensor, "T R"]]
 def rotary(context: int, rotated_dim: int, base: float) -> Angles:
     """The cosines and sines of the angles of rotary position embeddings (arXiv 2104.09864) at
     positions 0 to `context` - 1. Entry i in the first half of a vector and entry i in the second
-    half form a pair, which turns by base^(-2i / `rotated_dim`) radians per position."""
+    half form pair i, for i from 0. The frequency of pair i, in radians per position, is
+    `base ** (-2 * i / rotated_dim)`."""
     exponents = torch.arange(0, rotated_dim, 2, dtype=torch.float32) / rotated_dim
     frequencies = base**-exponents  # (R/2)
     positions = torch.arange(context, dtype=torch.float32)
@@ -53,9 +54,8 @@ def split(x: Float[Tensor, "B T heads_size"], heads: int) -> Float[Tensor, "B he
 
 
 class Scores(nn.Module):
-    """Base class of both kinds of attention. `scale` is the factor on the product of a query
-    and a key. `largest` is the largest logit of each head, while telescope.optim.qk_clip observes
-    the logits."""
+    """Base class of both kinds of attention. `scale` is the factor on the product of a query and a
+    key. telescope.optim.qk_clip observes the logits through `largest`."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -107,11 +107,12 @@ class LatentAttention(Scores):
     """Multi-head latent attention. To generate text, such a model needs to cache only the latent
     vector and one rotated key per position.
 
-    The keys and values of all heads are projected from the normalised latent vector. Each query and
-    each key also has a second part, which is rotated by position. `query_rotary` computes this part
-    of the queries, separately for each head. `key_rotary` computes this part of the keys, once for
-    all heads. The part of a key that comes from the latent vector is not rotated. So generation can
-    multiply the matrix of `key` into the queries instead of computing the keys.
+    Each query and each key has two parts, and only the second part is rotated by position. The
+    values and the first parts of the keys are projected from the normalised latent vector.
+    `query_rotary` computes the second parts of the queries, separately for each head. `key_rotary`
+    computes the second part of the keys, once for all heads. Since the first part of a key is not
+    rotated, generation can multiply the matrix of `key` into the queries instead of computing the
+    keys.
 
     As in a readout matrix, the number of rows of `key_rotary` does not grow with width. The role of
     `key_rotary` is HIDDEN nevertheless, since muP requires the updates of a hidden matrix for it.
@@ -152,8 +153,9 @@ def largest_logits(
 ) -> Float[Tensor, "H"]:
     """The largest logit of each head over the batch and over all pairs of positions that the causal
     mask allows. The logits keep their signs, and are computed in float32."""
-    context, group = q.shape[2], q.shape[1] // k.shape[1]  # query heads per key head
+    context, queries_per_key = q.shape[2], q.shape[1] // k.shape[1]
     with torch.autocast(q.device.type, enabled=False):
-        logits = q.float() @ k.float().repeat_interleave(group, dim=1).mT * scale  # (B, H, T, T)
+        keys = k.float().repeat_interleave(queries_per_key, dim=1)
+        logits = q.float() @ keys.mT * scale  # (B, H, T, T)
     future = torch.ones(context, context, dtype=torch.bool, device=q.device).triu(1)
     return logits.masked_fill_(future, -math.inf).amax(dim=(0, 2, 3))

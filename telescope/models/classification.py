@@ -53,8 +53,8 @@ class ParameterReading:
 
 
 class Unclear(Exception):
-    """Raised if it is not clear which role a parameter has, or how to split it into pieces. The
-    text of the exception says why, and what the user can do. `field` is the field of the job that
+    """Raised if the role of a parameter is not clear, or if its split into pieces is not. The text
+    of the exception says why, and what the user can do. `field` is the field of the job that
     sets roles or splits."""
 
     def __init__(self, text: str, field: str = "model.roles") -> None:

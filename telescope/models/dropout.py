@@ -1,6 +1,6 @@
-"""Dropout whose random numbers come from generators of the model, not from torch's global one.
+"""Dropout with its own random generators instead of torch's global generator.
 
-On one type of device, the random numbers of a trial therefore depend on its seed and step alone. In
+On one type of device, the random numbers of a trial thus depend on its seed and step alone. In
 a pack (a group of trials that are trained together), each trial's part of the batch draws from that
 trial's generator.
 
@@ -15,15 +15,15 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Sets a random share of the entries to zero and scales up the others; in evaluation mode,
-    returns its input."""
+    """Sets each entry to zero with probability `share`, and scales up the others. In evaluation
+    mode, returns its input."""
 
     def __init__(self, share: float) -> None:
         super().__init__()
         self.share = share
         self.generators: tuple[torch.Generator, ...] = ()  # one per trial of the pack
 
-    def forward(self, x: Tensor) -> Tensor:  # (P B, ..., F)
+    def forward(self, x: Tensor) -> Tensor:  # (trials of the pack x sequences per trial, ...)
         if not self.training:
             return x
         kept = 1 - self.share

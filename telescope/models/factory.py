@@ -71,8 +71,8 @@ def _remedy(module_name: str, error: Exception) -> str:
 
 
 def _add_to_path(name: str) -> str:
-    """The advice to add the folder of a package or module to the variable PATH. It also states the
-    default of the variable, because a variable that is set replaces the default."""
+    """The advice to add the folder of a package or module to TELESCOPE_FACTORY_PATH. It also states
+    the variable's default, because a variable that is set replaces the default."""
     return f"add the folder that contains {name} to {PATH} (which defaults to the current folder)"
 
 

@@ -54,6 +54,7 @@ class Model(Protocol):
 
     @property
     def spec(self) -> AnyModel: ...
+    # factors on the embedding's output and on the output head's input in the forward pass
     @property
     def embedding_multiplier(self) -> float: ...
     @property

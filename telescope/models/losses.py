@@ -1,9 +1,9 @@
 """Losses on logits: the negative log-likelihood of softmax and of stablemax, and sparsemax's loss.
 
-The choice of one of the three affects only the loss; attention always uses softmax. All three
-functions take logits of shape (N, V) and return one loss per row, which is in nats for softmax and
-stablemax. Gradients come from autograd. `sparsemax_loss` treats p as a constant; a comment in it
-explains why the gradient is exact nevertheless.
+Attention uses softmax whichever loss is chosen. All three functions take logits of shape (N, V) and
+return one loss per row, which is in nats for softmax and stablemax. Gradients come from autograd.
+`sparsemax_loss` treats p as a constant; a comment in it explains why the gradient is exact
+nevertheless.
 
     softmax    p_i = exp(z_i) / sum_j exp(z_j)                                loss -log p_y
     stablemax  p_i = s(z_i) / sum_j s(z_j), where s(z) = z + 1 for z >= 0     loss -log p_y

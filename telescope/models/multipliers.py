@@ -1,9 +1,9 @@
 """Forward multipliers of a user's model, as hooks on the model's modules.
 
-A *forward multiplier* is a factor that muP puts on the output of an embedding or on the input of a
-readout. `OutputScale` is the hook for an embedding, and `InputScale` the hook for a readout. A hook
-stays on its module in inference, in compiled code and in copies of the module. Hooks can be
-pickled, so a saved module contains its hooks, too.
+A *forward multiplier* is a factor on the output of an embedding or on the input of a readout. The
+parametrisation, such as muP, sets it. `OutputScale` is the hook for an embedding, and `InputScale`
+the hook for a readout. A hook stays on its module in inference, in compiled code and in copies of
+the module. Hooks can be pickled, so a saved module contains its hooks, too.
 """
 
 from dataclasses import dataclass
@@ -52,10 +52,9 @@ class ForwardMultiplier:
 
 
 def owner_path(model: nn.Module, name: str, path: str | None) -> str:
-    """Return `path`, the path of a module that applies the parameter `name`. Raises InvalidInput if
-    `path` is None, because no module, or more than one, applies the parameter. Also raises
-    InvalidInput if the module does not own the parameter, since a hook on the module then could not
-    scale the parameter alone."""
+    """Return `path`, the path of a module that applies the parameter `name`, or None if no single
+    module is known to apply it. Raises InvalidInput if `path` is None, or if the module does not
+    own the parameter: a hook on the module then could not scale the parameter alone."""
     if path is not None:
         parameter = model.get_parameter(name)
         if any(own is parameter for own in model.get_submodule(path).parameters(recurse=False)):

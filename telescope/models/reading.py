@@ -101,9 +101,9 @@ def _unmatched(
 def matching_value(
     name: str, patterns: Mapping[str, ValueType], field: str = ROLES_FIELD
 ) -> ValueType | None:
-    """The value of the pattern in `field` that matches a parameter's name. None if no pattern
-    matches. Raises Unclear if several patterns match and their values differ, since no pattern
-    takes precedence over another."""
+    """The value of the pattern that matches a parameter's name. None if no pattern matches. Raises
+    Unclear if several patterns match and their values differ, since no pattern takes precedence
+    over another. `field` is the field of the job that holds the patterns."""
     matching = {
         pattern: value for pattern, value in patterns.items() if fnmatch.fnmatchcase(name, pattern)
     }

@@ -79,9 +79,9 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """One Transformer block: attention, then a feed-forward layer. Both are residual branches: each
-    reads the activations through a norm, and its output, times the factor `branch`, is added to the
-    activations."""
+    """One Transformer block: attention, then a feed-forward layer. Both are residual branches. A
+    residual branch reads the activations through a norm. Its output, multiplied by `self.branch`,
+    is added to the activations."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()

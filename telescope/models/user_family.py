@@ -54,19 +54,19 @@ def hidden_matrices(model: ModuleSpec) -> HiddenMatrices:
 
 
 def forward_flops_per_token(model: ModuleSpec, vocab_size: int, context: int) -> float:
-    """Floating-point operations per token in a forward pass: a w^2 + b w at width w.
+    """Floating-point operations per token in a forward pass: `a * width**2 + b * width`.
 
     The coefficients a and b are such that this formula equals the count of torch's FLOP counter at
     the base width and at twice the base width. The first term stands for the hidden matrices, and
     the second term for the output head and attention. `vocab_size` is not used, since the factory
     sets the size of the head.
     """
-    w = model.base_width
+    base = model.base_width
     narrow, wide = (
         _measured_forward_flops_per_token(replace(model, width=width), context)
-        for width in (w, 2 * w)
+        for width in (base, 2 * base)
     )
-    a, b = (wide - 2 * narrow) / (2 * w**2), (4 * narrow - wide) / (2 * w)
+    a, b = (wide - 2 * narrow) / (2 * base**2), (4 * narrow - wide) / (2 * base)
     return a * model.width**2 + b * model.width
 
 

@@ -13,10 +13,10 @@ def hidden_layers(model: nn.Module, readings: Mapping[str, ParameterReading]) ->
     """The layers that multiply by a HIDDEN matrix of their own. A HIDDEN matrix is one whose two
     sides both grow with width.
 
-    Convolutions and stacks of matrices are left out. A matrix is also left out unless the module
-    that owns it is the only one that multiplies by it. The key of a layer is the path of its
-    module. If a module owns several such matrices, this path is the key of the first; the keys of
-    the others are their parameter names.
+    Convolutions and stacks of matrices are left out, and so are matrices that several modules use
+    and matrices that their owner does not use. The key of a layer is the path of its module. If a
+    module owns several such matrices, this path is the key of the first; the keys of the others
+    are their parameter names.
     """
     layers: dict[str, Layer] = {}
     for name, reading in readings.items():

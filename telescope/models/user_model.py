@@ -38,9 +38,9 @@ from telescope.trials.types import Parametrisation
 @lru_cache(maxsize=64)
 def parameter_readings(spec: ModuleSpec) -> dict[str, ParameterReading]:
     """The role and the layout of each parameter, and the modules that use it, by the parameter's
-    name. They are found by comparing the model at the base width with the model at twice this
-    width, and are assumed to hold at all widths. Raises InvalidInput if the factory cannot be
-    loaded, and in all cases in which `infer` raises it."""
+    name. The model at the base width is compared with the model at twice this width. The result is
+    assumed to hold at all widths. Raises InvalidInput if the factory cannot be loaded, and in all
+    cases in which `infer` raises it."""
     splits = {
         pattern: MatrixLayout(parts=size)
         if isinstance(size, tuple)

@@ -2,9 +2,9 @@
 
 Shapes alone cannot tell an embedding from an output head, since both grow with width in one
 dimension. Nor can shapes show which side of a square matrix is fan_in. Therefore `uses` runs a
-model on a few tokens and observes the operations below autograd, where every product is one of
-about a dozen operations of torch. The dimension of a weight that a product sums over is the
-weight's fan_in. A *lookup* selects entries of a parameter by index, as an embedding does.
+model on a few tokens and observes the operations below autograd, where torch expresses products by
+few operations (`PRODUCTS`, `CONVOLUTIONS`). The dimension of a weight that a product sums over is
+the weight's fan_in. A *lookup* selects entries of a parameter by index, as an embedding does.
 
 An operation may receive a view or a copy of a parameter. A view shares memory with the parameter,
 and the strides of the view show which dimensions of the parameter it covers. A copy is recorded
@@ -210,8 +210,8 @@ def running_modules(model: nn.Module) -> Iterator[list[str]]:
 
 @torch.no_grad()
 def uses(model: nn.Module, *inputs: Tensor) -> dict[str, frozenset[Use]]:
-    """Run a forward pass on `inputs` in evaluation mode. Returns every use of each parameter in the
-    pass, by parameter name. Parameters that take no part in the pass are left out."""
+    """Run a forward pass on `inputs` in evaluation mode. Returns the observed uses of each
+    parameter, by parameter name. Parameters without an observed use are left out."""
     parameters = dict(model.named_parameters())
     training = model.training
     model.eval()

@@ -24,9 +24,9 @@ from torch import Tensor
 from telescope.shapes import Float
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""The coefficients a, b and c of the iteration. One step maps each singular value s to a s + b s^3
-+ c s^5. Five steps move all singular values above about 0.0015 times the matrix's Frobenius norm
-into the range [0.68, 1.20]."""
+"""The coefficients a, b and c of the iteration. One step maps each singular value s to
+`a * s + b * s**3 + c * s**5`. Five steps move all singular values above about 0.0015 times the
+matrix's Frobenius norm into the range [0.68, 1.20]."""
 
 
 def orthogonalize(
@@ -84,8 +84,14 @@ def mixed_momentum(
     momentum: float = 0.95,
     nesterov: bool = True,
 ) -> Float[Tensor, "*batch out in"]:
-    """Update the momentum buffer B in place with the gradient G: B <- mu B + (1 - mu) G, where mu
-    is `momentum`. Return the matrix to orthogonalise, which uses the updated B: under Nesterov's
-    rule (1 - mu) G + mu B, otherwise B itself."""
+    """Update the momentum buffer B in place with the gradient G, where mu is `momentum`:
+
+        B <- mu B + (1 - mu) G
+
+    Return the matrix to orthogonalise, computed from the updated B:
+
+        (1 - mu) G + mu B    under Nesterov's rule
+        B                    otherwise
+    """
     momentum_buffer.lerp_(gradient, 1 - momentum)
     return gradient.lerp(momentum_buffer, momentum) if nesterov else momentum_buffer

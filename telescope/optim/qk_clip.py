@@ -26,7 +26,7 @@ here, divides the change between query and key:
 - QK-clip changes the float32 weights that the optimizer updates, but not the optimizer's momenta.
   The step with the large logits is not undone: logits are smaller from the next step on.
 - QK-clip has no effect on attention with QK-norm, which normalises queries and keys.
-  telescope.trials.spec refuses the combination.
+  telescope.trials.optimizer refuses the combination.
 
 All measurements stay on the device. Training waits for them only when it records a point of the
 trial's curve. A point holds the metrics of the steps since the previous point.
