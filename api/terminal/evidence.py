@@ -108,8 +108,8 @@ def importance(ladder: LadderReport) -> str:
     """Return a sentence on the importance of each hyperparameter.
 
     The importance comes from the fitted model of the loss. If there is no model, it comes from the
-    runs of the first grid. The sentence is empty if the importance of only one hyperparameter, or
-    of none, is known.
+    base grid, which holds the first runs, at the smallest width. The sentence is empty if the
+    importance of only one hyperparameter, or of none, is known.
     """
     shares = ladder.explained or ladder.importance
     if len(shares) < 2:

@@ -84,11 +84,11 @@ def plot_tables(tables: TargetLossTables, path: Path, title: str) -> None:
 
 def show_tables(tables: TargetLossTables, console: Console) -> None:
     """Print the three tables and the sentences about each. Tables without rows are left out."""
-    hours, batches, ratio = tables.frontier, tables.batch_sizes, tables.token_ratio
-    target_loss, read = hours.target_loss, escape(hours.read)
+    frontier, batches, ratio = tables.frontier, tables.batch_sizes, tables.token_ratio
+    target_loss, read = frontier.target_loss, escape(frontier.read)
     console.print(f"\nTarget loss [bold]{target_loss:g}[/], measured as {read}.\n", soft_wrap=True)
     for title, table, sentences in (
-        ("Hours against devices", frontier_table(hours), frontier_words(hours)),
+        ("Hours against devices", frontier_table(frontier), frontier_words(frontier)),
         ("Tokens against batch size", batch_table(batches), batch_words(batches)),
         ("AdamW's tokens divided by Muon's", ratio_table(ratio), ratio_words(ratio)),
     ):

@@ -129,9 +129,9 @@ def job_progress(
 ) -> ProgressView:
     """Summarise a job and its trials.
 
-    `forecast_flops` is the cost that the preview expects for the whole job. The time that is left
-    is unknown if this cost is None, or if the trials have already cost this much or more. It is
-    also unknown if no trial ended in the last minute.
+    `forecast_flops` is the number of FLOPs that the forecast expects for the whole job. The time
+    left is unknown if `forecast_flops` is None, or if the trials have already cost this much or
+    more. It is also unknown if no trial ended in the last minute.
     """
     trials = list(trials)
     several_batches = len({trial.batch_tokens for trial in trials}) > 1
