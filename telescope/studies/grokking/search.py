@@ -1,8 +1,8 @@
 """The search for an optimizer's hyperparameters in a cell (one task with one softmax).
 
 The search starts with a full grid over learning rate, weight decay and, for Muon, the ratio of
-AdamW's learning rate to Muon's. These hyperparameters are the *axes* of the grid. A point's score is
-the mean, over the tuning seeds, of the steps to sustained generalisation. A run that never
+AdamW's learning rate to Muon's. These hyperparameters are the *axes* of the grid. The score of a
+point is the mean, over the tuning seeds, of the steps to sustained generalisation. A run that never
 generalises counts with the steps of its whole budget, even if it diverged. Points with equal scores
 are ordered by their mean final loss.
 
