@@ -65,9 +65,9 @@ class Comparison:
     steps: PairedTimes
     # AdamW's restricted mean divided by Muon's, in several units; empty if no run reached the event
     ratios: tuple[tuple[Unit, Estimate], ...]
-    # Bounds of the ratio in steps; None if no run reached the event. The true time of an event lies between two evaluations. `ratios`
-    # uses the later evaluation for all events. `least` uses the earlier evaluation for AdamW's
-    # events, and `most` uses the earlier evaluation for Muon's events.
+    # Bounds of the ratio in steps; None if no run reached the event. The true time of an event lies
+    # between two evaluations. `ratios` uses the later evaluation for all events. `least` uses the
+    # earlier evaluation for AdamW's events, and `most` uses it for Muon's events.
     least: float | None
     most: float | None
     test: TestResult  # the paired permutation test
