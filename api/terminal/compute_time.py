@@ -2,8 +2,8 @@
 
 A compute-time study compares Muon and AdamW at several batch sizes, by the tokens and hours that
 each optimizer needs to reach a target loss. `show` prints the report of a study: the answer for
-each target loss, the verdict with its reason, the settings and runs at each batch, and the tuning
-that each optimizer received. `show_bill` prints the least and the largest cost of a study.
+each target loss, the verdict with its reason, the settings and runs at each batch, the tuning that
+each optimizer received, and the cost. `show_bill` prints the least and the largest cost of a study.
 `api.terminal.frontier` prints more detailed tables, for any target loss.
 """
 

@@ -5,7 +5,7 @@ functions here return a table or sentences about a ladder, on these subjects:
 
 - the sources of the uncertainty of the result
 - the expected shift of the optimal learning rate from the widest trained width to the target width
-- the width that the ladder has reached, and why it stopped there, if it did
+- the width that the ladder has reached and, if the ladder has stopped there, the reason
 - the cost of using the optimum of the smallest width at larger widths
 - the importance of each hyperparameter
 - the further runs that would resolve an unresolved result, and their cost

@@ -9,9 +9,9 @@ in three tables, and each table is followed by sentences that summarise it:
 
 This module makes the first table, and `api.terminal.batch_tables` makes the other two. The first
 table can have hundreds of rows, but only the rows on the frontier are printed. Two sorts of row are
-not on the frontier: rows whose hours are unknown or only a bound, and rows for which another row of
-the same optimizer, whose hours are known, is better. The better row needs fewer hours without more
-devices, or fewer devices without more hours. The column `step time` holds the time of a training
+not on the frontier: rows whose hours are unknown or only a bound, and rows that are worse than
+another row of the same optimizer with known hours. The worse row needs more hours without fewer
+devices, or more devices without fewer hours. The column `step time` holds the time of a training
 step, and the last column tells whether this time was measured or modelled.
 """
 

@@ -1,7 +1,8 @@
 """The terminal output of a grokking study.
 
 A grokking study compares when Muon and AdamW generalise on small tasks. A *cell* is a task with a
-softmax. "The paper" is arXiv 2504.16041. `show` prints the parts of the report, in this order:
+variant of softmax. "The paper" is arXiv 2504.16041. `show` prints the parts of the report, in this
+order:
 
 - the verdict
 - the table of cells, with the times to sustained generalisation

@@ -1,6 +1,6 @@
 """The terminal tables of a grokking job: its cells, and its finished runs.
 
-A grokking job compares when Muon and AdamW generalise. A cell is a task together with a softmax.
+A grokking job compares when Muon and AdamW generalise. A cell is a task with a variant of softmax.
 Generalisation is defined by one of two events: sustained generalisation, or the first crossing of
 95 % accuracy on the held-out rows once the run has memorised the training rows. A milestone is a
 point in a run's training, such as this crossing.

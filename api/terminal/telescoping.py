@@ -118,10 +118,10 @@ def coordinate_checks(ladder: LadderReport) -> list[str]:
     """Return sentences on the two coordinate checks of a ladder.
 
     The first check tests, by short runs, whether training changes the output of each layer by the
-    same amount at every width. The late check measures the hidden matrices and the effects of their
-    last updates at the end of the ladder's runs, and compares their sizes between widths. The list
-    is empty for a refused ladder, because the reason for its verdict already describes the failed
-    check.
+    same amount at every width. The late check measures the sizes of the hidden matrices and of the
+    effects of their last updates, at the end of the ladder's runs. It compares these sizes between
+    widths. The list is empty for a refused ladder, because the reason for its verdict already
+    describes the failed check.
     """
     if ladder.verdict == "refused":
         return []

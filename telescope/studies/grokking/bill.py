@@ -1,6 +1,6 @@
 """The expected cost of a grokking study.
 
-A *cell* is a task together with a softmax. Under `protocol: tuned`, each optimizer has its own
+A *cell* is a task with a variant of softmax. Under `protocol: tuned`, each optimizer has its own
 search for hyperparameters in each cell. The lower bound of the cost assumes that no search is
 extended beyond its first grid. The upper bound assumes that all searches are extended as often as
 they may be. Both bounds count all epochs of each run, although a run may end earlier.
@@ -31,7 +31,7 @@ class ArmPreview:
     optimizer: OptimizerName
     steps_per_epoch: int
     steps: int  # steps of a run over all epochs
-    runs: int
+    runs: int  # runs of the comparison
     tuning_least: int  # runs of the search without an extension; 0 if nothing is tuned
     tuning_most: int  # runs of the search with all extensions; 0 if nothing is tuned
     run_flops: float  # FLOPs of one run over all epochs

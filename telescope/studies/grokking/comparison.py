@@ -1,9 +1,9 @@
 """The comparison of Muon with AdamW in a cell, from the times at which its runs generalised.
 
-A cell is a task with a softmax. A run generalises at an evaluation, and the time of this event is
-counted in steps, FLOPs or seconds of training. The verdict rests on the paired permutation test of
-the ratio of restricted means (means of times that are cut off at a common end), in steps. Other
-tests are only reported.
+A cell is a task with a variant of softmax. A run generalises at an evaluation, and the time of this
+event is counted in steps, FLOPs or seconds of training. The verdict rests on the paired permutation
+test of the ratio of restricted means (means of times that are cut off at a common end), in steps.
+Other tests are only reported.
 
 Parts: `PairedTimes`, the paired times of a cell · `Comparison` and `compared` · `cell_reason`.
 """

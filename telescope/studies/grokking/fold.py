@@ -1,9 +1,9 @@
 """The progress of a grokking study, found by replaying the study over its completed trials.
 
-A *cell* is a task and a softmax. In each cell, the study compares its optimizers. An *arm* is one
-optimizer in one cell. An arm first needs hyperparameters: the values that all optimizers share
-(`protocol: paper`), or the result of the arm's own search (`protocol: tuned`). Then the arm has one
-run per seed. No arm waits for another arm.
+A *cell* is a task with a variant of softmax. In each cell, the study compares its optimizers. An
+*arm* is one optimizer in one cell. An arm first needs hyperparameters: the values that all
+optimizers share (`protocol: paper`), or the result of the arm's own search (`protocol: tuned`).
+Then the arm has one run per seed. No arm waits for another arm.
 
 Parts: `ArmProgress`, the progress of an arm · `CellProgress`, the arms of a cell · `StudyProgress`
 and `progress`, the progress of all cells.

@@ -1,8 +1,8 @@
 """The pictures of a grokking study.
 
-`draw` makes one picture of all cells. A *cell* is a task and a softmax. A run has generalised once
-its accuracy on the held-out rows is at least 95 % at several evaluations in a row. Each cell has a
-row with two panels, and a panel on the right compares the cells:
+`draw` makes one picture of all cells. A *cell* is a task with a variant of softmax. A run has
+generalised once its accuracy on the held-out rows is at least 95 % at several evaluations in a row.
+Each cell has a row with two panels, and a panel on the right compares the cells:
 
 - The left panel shows survival curves: the share of runs that have not yet generalised, against
   steps, with 90 % intervals. A tick at the end of a curve marks that some runs never generalised.

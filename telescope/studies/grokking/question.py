@@ -126,7 +126,7 @@ class Question:
     """Name of the job in lists and pictures."""
     protocol: Literal["paper", "tuned"] = "tuned"
     """paper: all optimizers share one learning rate and weight decay, as in arXiv 2504.16041;
-    tuned: each optimizer searches the same grid in each cell, with seeds other than those of the
+    tuned: each optimizer has its own search in each cell, with seeds other than those of the
     comparison."""
     optimizer: OptimizerName | tuple[OptimizerName, ...] = ("muon", "adamw")
     """Optimizers to compare, or a single one."""

@@ -3,8 +3,8 @@
 Each class of this module with a `code` is a kind of reason. Its fields hold the details of the
 reason, and `wording` makes the text.
 
-A *cell* is a task with a softmax; the study compares the optimizers in each cell. A *pair* is a run
-of AdamW and a run of Muon with the same seed in the same cell.
+A *cell* is a task with a variant of softmax; the study compares the optimizers in each cell. A
+*pair* is a run of AdamW and a run of Muon with the same seed in the same cell.
 
 Parts: `CellName`, `AxisEdge`, `MeanRatio` · `CellReason`, the reason for a cell's verdict ·
 `Reason`, the reason for the study's verdict.

@@ -1,6 +1,6 @@
 """The rows of a grokking report: one row per run, and one row per cell and event.
 
-A *cell* is a task together with a softmax. The milestones of a run (telescope.trials.milestones)
+A *cell* is a task with a variant of softmax. The milestones of a run (telescope.trials.milestones)
 tell when it memorised, generalised and collapsed. The *event* is generalisation, of which there are
 two readings: `crossed` and `sustained`.
 

@@ -1,7 +1,7 @@
 """The table of a grokking report's cells, with one flat row per cell and event.
 
-A *cell* is a task with a softmax. The *event* is generalisation, in one of two readings: the first
-crossing of 95 % accuracy on the held-out rows once a run has memorised the training rows
+A *cell* is a task with a variant of softmax. The *event* is generalisation, in one of two readings:
+the first crossing of 95 % accuracy on the held-out rows once a run has memorised the training rows
 (`crossed`), or sustained generalisation (`sustained`).
 
 JSON, CSV and the client have the same fields. A field whose name begins with an optimizer belongs
