@@ -12,5 +12,5 @@ The modules, in reading order:
 - `frontier`, `batch_tables`: further tables of jobs of kind compute_time
 - `progress`: a summary of the progress of a job
 - `follow`: prints the summary of `progress` whenever this summary changes
-- `pictures`: plots as PNG files
+- `pictures`: plots of telescoping reports and of judged sweeps, as PNG files
 """

@@ -2,8 +2,8 @@
 
 A compute-time study compares Muon and AdamW at several batch sizes, by the tokens and hours that
 each optimizer needs to reach a target loss. `show` prints the report of a study: the answer for
-each target loss, the verdict with its reason, the settings and runs at each batch, and the tuning
-that each optimizer received. `show_bill` prints the least and the largest cost of a study.
+each target loss, the verdict with its reason, the settings and runs at each batch, the tuning that
+each optimizer received, and the cost. `show_bill` prints the least and the largest cost of a study.
 `api.terminal.frontier` prints more detailed tables, for any target loss.
 """
 
@@ -141,27 +141,27 @@ def batch_settings(reports: tuple[BatchReport, ...]) -> Table:
     return output
 
 
-def tuning_table(grants: tuple[LedgerEntry, ...]) -> Table:
+def tuning_table(entries: tuple[LedgerEntry, ...]) -> Table:
     """Return the table of the tuning that each optimizer received, with one column per optimizer.
 
     A reader can judge from this table whether the comparison is fair.
     """
-    output = empty_table("", *(OPTIMIZER_TITLES[grant.optimizer] for grant in grants))
+    output = empty_table("", *(OPTIMIZER_TITLES[entry.optimizer] for entry in entries))
     rows: dict[str, list[str]] = {
-        "hyperparameters": [grant.hyperparameters for grant in grants],
-        "tuning trials": [str(grant.tuning_trials) for grant in grants],
-        "lr tried": [_lr_tried(grant) for grant in grants],
+        "hyperparameters": [entry.hyperparameters for entry in entries],
+        "tuning trials": [str(entry.tuning_trials) for entry in entries],
+        "lr tried": [_lr_tried(entry) for entry in entries],
         "weight decays": [
-            ", ".join(f"{decay:g}" for decay in grant.weight_decays) for grant in grants
+            ", ".join(f"{decay:g}" for decay in entry.weight_decays) for entry in entries
         ],
-        "tuned at batches": [", ".join(map(str, grant.tuned_batches)) for grant in grants],
-        "tuning tokens": [amount(grant.tuning_tokens).strip() for grant in grants],
-        "seeds": [str(grant.seeds) for grant in grants],
-        "schedule": [grant.schedule for grant in grants],
-        "not searched": [grant.fixed for grant in grants],
-        "precision": [grant.precision for grant in grants],
-        "trials in total": [f"{grant.trials} ({grant.diverged} diverged)" for grant in grants],
-        "FLOP in total": [amount(grant.flops).strip() for grant in grants],
+        "tuned at batches": [", ".join(map(str, entry.tuned_batches)) for entry in entries],
+        "tuning tokens": [amount(entry.tuning_tokens).strip() for entry in entries],
+        "seeds": [str(entry.seeds) for entry in entries],
+        "schedule": [entry.schedule for entry in entries],
+        "not searched": [entry.fixed for entry in entries],
+        "precision": [entry.precision for entry in entries],
+        "trials in total": [f"{entry.trials} ({entry.diverged} diverged)" for entry in entries],
+        "FLOP in total": [amount(entry.flops).strip() for entry in entries],
     }
     for name, values in rows.items():
         if any(values):
@@ -169,10 +169,10 @@ def tuning_table(grants: tuple[LedgerEntry, ...]) -> Table:
     return output
 
 
-def _lr_tried(grant: LedgerEntry) -> str:
-    if grant.lr_low is None:
+def _lr_tried(entry: LedgerEntry) -> str:
+    if entry.lr_low is None:
         return ""
-    return f"{grant.lr_low:.3g}–{grant.lr_high:.3g} ({grant.lr_octaves:.1f} octaves)"
+    return f"{entry.lr_low:.3g}–{entry.lr_high:.3g} ({entry.lr_octaves:.1f} octaves)"
 
 
 def show_bill(document: dict[str, Any], console: Console) -> None:

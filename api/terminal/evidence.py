@@ -5,7 +5,7 @@ functions here return a table or sentences about a ladder, on these subjects:
 
 - the sources of the uncertainty of the result
 - the expected shift of the optimal learning rate from the widest trained width to the target width
-- the width that the ladder has reached, and why it stopped there, if it did
+- the width that the ladder has reached and, if the ladder has stopped there, the reason
 - the cost of using the optimum of the smallest width at larger widths
 - the importance of each hyperparameter
 - the further runs that would resolve an unresolved result, and their cost
@@ -108,8 +108,8 @@ def importance(ladder: LadderReport) -> str:
     """Return a sentence on the importance of each hyperparameter.
 
     The importance comes from the fitted model of the loss. If there is no model, it comes from the
-    runs of the first grid. The sentence is empty if the importance of only one hyperparameter, or
-    of none, is known.
+    base grid, which holds the first runs, at the smallest width. The sentence is empty if the
+    importance of only one hyperparameter, or of none, is known.
     """
     shares = ladder.explained or ladder.importance
     if len(shares) < 2:

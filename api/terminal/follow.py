@@ -25,7 +25,7 @@ def changed_lines(view: ProgressView, before: ProgressView | None = None) -> lis
     If `before` is None, describes the whole view. Lines have at most `COLUMNS` characters. If the
     first line would be longer, the pace, some levels or the number of trials are left out. The
     line then states how many levels are left out. An explanation of what the job waits for, or of
-    why the job failed, is printed on further lines if it is too long for the first line.
+    why it did not succeed, is printed on further lines if it is too long for the first line.
     """
     head = f"{shorten(view.name or view.id, LONGEST_NAME)}: {view.state.lower()}"
     levels = _changes(view, before)

@@ -9,9 +9,9 @@ in three tables, and each table is followed by sentences that summarise it:
 
 This module makes the first table, and `api.terminal.batch_tables` makes the other two. The first
 table can have hundreds of rows, but only the rows on the frontier are printed. Two sorts of row are
-not on the frontier: rows whose hours are unknown or only a bound, and rows for which another row of
-the same optimizer, whose hours are known, is better. The better row needs fewer hours without more
-devices, or fewer devices without more hours. The column `step time` holds the time of a training
+not on the frontier: rows whose hours are unknown or only a bound, and rows that are worse than
+another row of the same optimizer with known hours. The worse row needs more hours without fewer
+devices, or more devices without fewer hours. The column `step time` holds the time of a training
 step, and the last column tells whether this time was measured or modelled.
 """
 
@@ -84,11 +84,11 @@ def plot_tables(tables: TargetLossTables, path: Path, title: str) -> None:
 
 def show_tables(tables: TargetLossTables, console: Console) -> None:
     """Print the three tables and the sentences about each. Tables without rows are left out."""
-    hours, batches, ratio = tables.frontier, tables.batch_sizes, tables.token_ratio
-    target_loss, read = hours.target_loss, escape(hours.read)
+    frontier, batches, ratio = tables.frontier, tables.batch_sizes, tables.token_ratio
+    target_loss, read = frontier.target_loss, escape(frontier.read)
     console.print(f"\nTarget loss [bold]{target_loss:g}[/], measured as {read}.\n", soft_wrap=True)
     for title, table, sentences in (
-        ("Hours against devices", frontier_table(hours), frontier_words(hours)),
+        ("Hours against devices", frontier_table(frontier), frontier_words(frontier)),
         ("Tokens against batch size", batch_table(batches), batch_words(batches)),
         ("AdamW's tokens divided by Muon's", ratio_table(ratio), ratio_words(ratio)),
     ):

@@ -1,13 +1,15 @@
 """The terminal output of a grokking study.
 
 A grokking study compares when Muon and AdamW generalise on small tasks. A *cell* is a task with a
-softmax. "The paper" is arXiv 2504.16041. `show` prints the parts of the report, in this order:
+variant of softmax. "The paper" is arXiv 2504.16041. `show` prints the parts of the report, in this
+order:
 
 - the verdict
 - the table of cells, with the times to sustained generalisation
 - a short table of cells, with the times to the first crossing of 95 % accuracy
 - the tests over all cells, among them the paper's pooled test and a list of this test's faults
-- the hyperparameters, and the tuning that each optimizer received
+- the hyperparameters under `protocol: tuned`
+- the tuning that each optimizer received
 - the assumptions and the cost
 
 `show_bill` prints the expected cost. `api.terminal.grokking_tables` makes the tables of cells and
@@ -51,8 +53,9 @@ from telescope.trials.types import OPTIMIZER_TITLES
 PROTOCOLS = {
     "paper": "all optimizers share their hyperparameters, as in arXiv 2504.16041",
     "tuned": (
-        "each optimizer searched the same grid in each cell, and Muon also each given ratio of "
-        "AdamW's lr to Muon's; the seeds of the searches take no part in the comparison"
+        "each optimizer searched the same values of lr and weight decay in each cell, and Muon's "
+        "grid also had the given ratios of AdamW's lr to Muon's; the seeds of the searches take no "
+        "part in the comparison"
     ),
 }
 
@@ -194,7 +197,7 @@ def listed(values: Sequence[float]) -> str:
 
 
 def assumptions_table(assumptions: Sequence[Assumption]) -> Table:
-    """Return the table of the experiment's values with their origin."""
+    """Return the table of the settings of the experiment, with their origins."""
     output = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for assumption in assumptions:
         output.add_row(assumption.name, escape(assumption.value), assumption.origin)

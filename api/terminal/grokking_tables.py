@@ -1,6 +1,6 @@
 """The terminal tables of a grokking job: its cells, and its finished runs.
 
-A grokking job compares when Muon and AdamW generalise. A cell is a task together with a softmax.
+A grokking job compares when Muon and AdamW generalise. A cell is a task with a variant of softmax.
 Generalisation is defined by one of two events: sustained generalisation, or the first crossing of
 95 % accuracy on the held-out rows once the run has memorised the training rows. A milestone is a
 point in a run's training, such as this crossing.
@@ -85,9 +85,10 @@ def times_table(rows: Iterable[CellTableRow]) -> Table:
 
 
 def median_cell(median: float | None, runs: int | None, budget: int) -> str:
-    """Return the table entry for a median, or `over` and the budget if `median` is None.
+    """Return the table entry for a median.
 
-    The median is None if too few runs generalised.
+    The median is None if too few runs generalised. The entry is then `over` and the budget. It is
+    empty if there are no runs.
     """
     if not runs:
         return ""
@@ -100,9 +101,10 @@ def median_interval(low: float | None, high: float | None) -> str:
 
 
 def counts(*parts: tuple[int | None, int | None]) -> str:
-    """Return the table entry for counts, such as `3/5, 4/5`; optimizers without runs are left out.
+    """Return the table entry for counts, such as `3/5, 4/5`.
 
-    Each part is a count and the number of runs.
+    Each part is a count and the number of runs. A part is left out if its count is unknown, or if
+    there are no runs.
     """
     return ", ".join(f"{count}/{runs}" for count, runs in parts if count is not None and runs)
 

@@ -84,9 +84,9 @@ class LevelProgress:
     """The progress of a level: the trials of one optimizer at one width.
 
     If the job has several batch sizes, each batch size has its own level. Each variant of a job (an
-    architecture or a text that the job compares with others, or a task together with a softmax in a
-    grokking job) also has its own levels. The trials of an optimizer's coordinate check (short runs
-    at several widths, before the search) form one level. The runs that measure the times of an
+    architecture or a text that the job compares with others, or a task with a variant of softmax in
+    a grokking job) also has its own levels. The trials of an optimizer's coordinate check (short
+    runs at several widths, before the search) form one level. The runs that measure the times of an
     optimizer's training steps also form one level.
     """
 
@@ -129,9 +129,9 @@ def job_progress(
 ) -> ProgressView:
     """Summarise a job and its trials.
 
-    `forecast_flops` is the cost that the preview expects for the whole job. The time that is left
-    is unknown if this cost is None, or if the trials have already cost this much or more. It is
-    also unknown if no trial ended in the last minute.
+    `forecast_flops` is the number of FLOPs that the forecast expects for the whole job. The time
+    left is unknown if `forecast_flops` is None, or if the trials have already cost this much or
+    more. It is also unknown if no trial ended in the last minute.
     """
     trials = list(trials)
     several_batches = len({trial.batch_tokens for trial in trials}) > 1

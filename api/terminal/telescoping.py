@@ -64,8 +64,8 @@ def show(report: Report, target_width: int, console: Console) -> None:
 def show_result(ladder: LadderReport, target_width: int, state: str, console: Console) -> None:
     """Print the result of a ladder, the verdict, and the values to set.
 
-    If the ladder belongs to a variant, first prints the fields in which the variant differs from
-    the job. `state` is text that follows the verdict.
+    If the ladder belongs to a variant that differs from the job, the differing fields are printed
+    first. `state` is text that follows the verdict.
     """
     if ladder.differs:
         fields = escape(variants.differing_values(ladder))
@@ -102,10 +102,10 @@ def show_evidence(ladder: LadderReport, console: Console) -> None:
 
 
 def ranked(report: Report) -> Iterator[tuple[LadderReport, bool]]:
-    """Yield pairs of a ladder and True if it is the best of several ladders of its variant.
+    """Yield each ladder, and whether it is the best of several ladders of its variant.
 
-    The second value is False for all other ladders, and for the only ladder of a variant. The best
-    ladder of a variant comes first.
+    The second value is False for the only ladder of a variant. Of the ladders of a variant, the
+    best comes first.
     """
     best = {variant.name: variant.best for variant in report.variants} or {"": report.best}
     for variant, optimizer in best.items():
@@ -118,10 +118,10 @@ def coordinate_checks(ladder: LadderReport) -> list[str]:
     """Return sentences on the two coordinate checks of a ladder.
 
     The first check tests, by short runs, whether training changes the output of each layer by the
-    same amount at every width. The late check measures the hidden matrices and the effects of their
-    last updates at the end of the ladder's runs, and compares their sizes between widths. The list
-    is empty for a refused ladder, because the reason for its verdict already describes the failed
-    check.
+    same amount at every width. The late check measures the sizes of the hidden matrices and of the
+    effects of their last updates, at the end of the ladder's runs. It compares these sizes between
+    widths. The list is empty for a refused ladder, because the reason for its verdict already
+    describes the failed check.
     """
     if ladder.verdict == "refused":
         return []

@@ -94,7 +94,7 @@ def no_picture(result: JobResult, path: Path) -> None:
 
 
 def fields(document: Mapping[str, Any]) -> Table:
-    """Return a table of the names and values of a document. Nested documents are nested tables."""
+    """Return a table of a document's fields. Nested documents become nested tables."""
     output = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     for name, value in document.items():
         output.add_row(name.replace("_", " "), cell(value))

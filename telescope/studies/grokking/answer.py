@@ -1,12 +1,12 @@
 """The report of a grokking study, from its trials.
 
-A cell is a task with a softmax. It is *pending* while runs are missing, and *unbracketed* if the
-best value of a search lies at an edge of the tried values. Any other cell is *faster* or *slower*
-if Muon's and AdamW's restricted mean times differ by the paired permutation test, after Holm's
-correction over the cells. If they do not, the cell is *not told apart*. A study is *unresolved* if
-runs are missing or if it ended prematurely. Any other study has the verdict of its cells if these
-agree; if they differ, the verdict is *depends*. Verdicts rest on sustained generalisation; the
-first crossing of 95 % accuracy is reported beside it.
+A cell is a task with a variant of softmax. It is *pending* while runs are missing, and *unbracketed*
+if the best value of a search lies at an edge of the tried values. Any other cell is *faster* or
+*slower* if the restricted means (means of times that are cut off at a common end) of Muon and AdamW
+differ by the paired permutation test, after Holm's correction over the cells. If they do not, the
+cell is *not told apart*. A study is *unresolved* if runs are missing or if it ended prematurely. Any
+other study has the verdict of its cells if these agree; if they differ, the verdict is *depends*.
+Verdicts rest on sustained generalisation; first crossings of 95 % accuracy are only reported.
 
 Parts: `answer` · `cell_rows` · `verdict` · `over_cells`, `pooled_test`.
 """
@@ -55,7 +55,7 @@ from telescope.trials.outcome import Trial
 from telescope.trials.table import TableSpec
 
 EVENTS: tuple[EventName, ...] = get_args(EventName)
-PRIMARY: EventName = "sustained"
+PRIMARY: EventName = "sustained"  # the event on which verdicts rest
 
 
 def answer(
@@ -95,7 +95,7 @@ def unique_trials(study: StudyProgress) -> list[Trial]:
 
 def cell_rows(question: Question, study: StudyProgress, event: EventName) -> tuple[CellRow, ...]:
     """The comparison in each cell. p-values are corrected for the number of all cells, not only of
-    the completed ones, so that they do not grow as further cells are completed."""
+    the complete ones, so that p-values do not grow as further cells become complete."""
     comparisons = [
         compared(pairs, event, len(study.cells)) if (pairs := paired(cell)) else None
         for cell in study.cells
@@ -161,8 +161,8 @@ def cell_row(
 
 
 def majority_share(table: TableSpec) -> float | None:
-    """Share of the rows with the most frequent answer. None for a user's table, which is in a file,
-    since a report reads no files."""
+    """Share of the rows that have the most frequent answer. None for a user's table, since a report
+    reads no files."""
     return None if table.task == "table" else build_table(table).majority_share
 
 
@@ -223,8 +223,8 @@ def verdict(
         return "unresolved", reason
     verdicts = [row.verdict for row in rows]
     first = verdicts[0]
-    alike = len(rows) == 1 or isinstance(rows[0].because, OneOptimizer)
-    if alike and first != "pending":
+    single = len(rows) == 1 or isinstance(rows[0].because, OneOptimizer)
+    if single and first != "pending":
         return first, SingleCell(cell=rows[0].because)
     if len(set(verdicts)) == 1 and first != "pending":
         test = over_cells(study, PRIMARY)
@@ -269,7 +269,7 @@ def pooled_test(
     timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName, cells: int
 ) -> PooledTest | None:
     """The paper's test (see `PooledTest`). None if an optimizer has fewer than two runs that
-    generalised, or if all these runs of an optimizer have the same epoch, for both optimizers."""
+    generalised, or if the epochs vary for neither optimizer."""
     adamw, muon = (
         [
             epochs

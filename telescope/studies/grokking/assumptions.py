@@ -1,4 +1,4 @@
-"""The values of the experiment, and where each comes from."""
+"""The settings of an experiment, with their origins."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,8 +8,8 @@ ValueOrigin = Literal["paper", "public code", "ours"]
 
 @dataclass(frozen=True)
 class Assumption:
-    """A value of the experiment, and whether arXiv 2504.16041 (the paper) or the paper's public
-    code states this value."""
+    """A setting of the experiment. `origin` tells whether the value comes from arXiv 2504.16041
+    (the paper), from the paper's public code, or from this study (ours)."""
 
     name: str
     value: str
@@ -17,6 +17,6 @@ class Assumption:
 
 
 def public(value: object, public_value: object) -> ValueOrigin:
-    """The origin of a value that the paper leaves open: the paper's public code if the code uses
+    """The origin of a value that the paper leaves open: the paper's public code if this code uses
     the same value, and otherwise this study."""
     return "public code" if value == public_value else "ours"

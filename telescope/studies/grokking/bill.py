@@ -1,10 +1,9 @@
 """The expected cost of a grokking study.
 
-A *cell* is a task together with a softmax. Under `protocol: tuned`, each optimizer has its own
+A *cell* is a task with a variant of softmax. Under `protocol: tuned`, each optimizer has its own
 search for hyperparameters in each cell. The lower bound of the cost assumes that no search is
 extended beyond its first grid. The upper bound assumes that all searches are extended as often as
-they may be. Both bounds count all epochs of each run, although a run may end earlier unless
-`runs.stop` is false.
+they may be. Both bounds count all epochs of each run, although a run may end earlier.
 
 Parts: `ArmPreview`, `GrokkingForecast` · `preview` · `most_trials`.
 """
@@ -32,7 +31,7 @@ class ArmPreview:
     optimizer: OptimizerName
     steps_per_epoch: int
     steps: int  # steps of a run over all epochs
-    runs: int
+    runs: int  # runs of the comparison
     tuning_least: int  # runs of the search without an extension; 0 if nothing is tuned
     tuning_most: int  # runs of the search with all extensions; 0 if nothing is tuned
     run_flops: float  # FLOPs of one run over all epochs
@@ -42,8 +41,8 @@ class ArmPreview:
 
 @dataclass(frozen=True)
 class GrokkingForecast:
-    """The expected cost of a study. In each span, `expected` equals `least`: the cost without
-    extensions of searches, if every run trains for all epochs."""
+    """The expected cost of a study. In all spans, `expected` equals `least`: the cost if no search
+    is extended and every run trains for all epochs."""
 
     trials: Span
     tokens: Span
@@ -93,8 +92,8 @@ def preview(question: Question, machine: Machine | None = None) -> GrokkingForec
 
 
 def example_spec(question: Question, cell: Cell, optimizer: OptimizerName) -> TrialSpec:
-    """A run that costs as much as every run of this optimizer in this cell, since hyperparameters
-    do not affect the cost."""
+    """A run of this optimizer in this cell, which stands for all of them: hyperparameters do not
+    affect the cost."""
     values = shared_values(question, optimizer)
     if question.protocol == "tuned":
         values = Hyperparameters(1.0, 0.0, 1.0 if optimizer == "muon" else None)

@@ -1,4 +1,4 @@
-"""Checks of a well-typed grokking document. Each problem names a field and a remedy."""
+"""Checks of a well-typed grokking document. A problem names a field and a remedy."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ MOST_STEPS = 2**31 - 1
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
-    """The `field_problems` of a question. If it has none, its `budget_problems`."""
+    """The `field_problems` of a question; if there are none, its `budget_problems`."""
     return tuple(field_problems(question)) or tuple(budget_problems(question))
 
 
@@ -97,7 +97,7 @@ def protocol_problems(question: Question) -> Iterator[Problem]:
 
 
 def tuning_problems(tuning: HyperparameterSearch) -> Iterator[Problem]:
-    """Problems of the grid."""
+    """Problems of the grid of a search."""
     alternative = ", or use protocol: paper"
     problem = ends_problem(tuning.lr, "learning rate", alternative) or lr_points_problem(tuning.lr)
     if problem:
@@ -110,7 +110,7 @@ def tuning_problems(tuning: HyperparameterSearch) -> Iterator[Problem]:
 
 
 def lr_points_problem(lr: Range) -> Problem | None:
-    """The problem of the number of learning rates. It names the field `points`."""
+    """The problem of the number of learning rates; None if there is none."""
     if lr.points < 2:
         message = "a single learning rate is no search; use 2 or more, or protocol: paper"
         return Problem("points", message, lr.points)
@@ -118,7 +118,7 @@ def lr_points_problem(lr: Range) -> Problem | None:
 
 
 def budget_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the number of runs."""
+    """A problem if the study may need more trials than its limit."""
     most = most_trials(question)
     if most > question.limits.max_trials:
         remedy = "use fewer cells, seeds or points"

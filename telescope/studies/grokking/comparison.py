@@ -1,9 +1,9 @@
 """The comparison of Muon with AdamW in a cell, from the times at which its runs generalised.
 
-A cell is a task with a softmax. A run generalises at an evaluation, and the time of this event is
-counted in steps, FLOPs or seconds of training. The verdict rests on the paired permutation test of
-the ratio of restricted means (means of times that are cut off at a common end), in steps. Other
-tests are only reported.
+A cell is a task with a variant of softmax. A run generalises at an evaluation, and the time of this
+event is counted in steps, FLOPs or seconds of training. The verdict rests on the paired permutation
+test of the ratio of restricted means (means of times that are cut off at a common end), in steps.
+Other tests are only reported.
 
 Parts: `PairedTimes`, the paired times of a cell · `Comparison` and `compared` · `cell_reason`.
 """
@@ -60,28 +60,27 @@ class PairedTimes:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All numbers that compare the optimizers in a cell, for one definition of generalisation."""
+    """The numbers that compare the optimizers in a cell, for one definition of generalisation."""
 
     steps: PairedTimes
-    # AdamW's restricted mean divided by Muon's; empty if no run of either reached the event, since
-    # the ratio of two budgets says nothing
+    # AdamW's restricted mean divided by Muon's, in several units; empty if no run reached the event
     ratios: tuple[tuple[Unit, Estimate], ...]
-    # Bounds of the ratio in steps. The true time of an event lies between two evaluations. `ratios`
-    # uses the later evaluation for all events. `least` uses the earlier evaluation for AdamW's
-    # events, and `most` uses the earlier evaluation for Muon's events.
+    # Bounds of the ratio in steps; None if no run reached the event. The true time of an event lies
+    # between two evaluations. `ratios` uses the later evaluation for all events. `least` uses the
+    # earlier evaluation for AdamW's events, and `most` uses it for Muon's events.
     least: float | None
     most: float | None
-    test: TestResult
+    test: TestResult  # the paired permutation test
     ranks: MannWhitney
     log_rank: LogRank | None
-    # spread of Muon's times relative to the spread of AdamW's; None if a run is censored, since
-    # censored runs end with the same budget, and would look as if they had generalised together
+    # compares the spread of Muon's times with the spread of AdamW's. None if a run is censored:
+    # censored runs end with the same budget, as if they had generalised at the same time
     spread: SpreadRatio | None
     pairs_needed: int | None
 
 
 def paired(cell: CellProgress) -> list[tuple[RunTiming, RunTiming]]:
-    """The finished runs of AdamW and Muon with equal seeds, by seed."""
+    """The pairs of finished runs of AdamW and Muon with equal seeds, in the order of the seeds."""
     adamw, muon = cell.arm("adamw"), cell.arm("muon")
     if adamw is None or muon is None:
         return []
@@ -119,7 +118,7 @@ def durations(
 
 def end_of(run: RunTiming, unit: Unit) -> float:
     """The time at which the budget of a run ends, extrapolated at the run's pace if the run
-    diverged. A reused trial has no seconds of its own, so its pace in seconds follows from the
+    diverged. A reused run has no seconds of its own, so its pace in seconds follows from the
     evaluation at which it crossed 95 % held-out accuracy or, if it did not, memorised the training
     rows. If it did neither, its end in seconds is NaN."""
     trial = run.trial
@@ -167,7 +166,7 @@ def compared(
 def ratios_of(
     timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName
 ) -> Iterator[tuple[Unit, Estimate]]:
-    """The ratio in each unit in which the ends of all runs are known."""
+    """The ratios of restricted means, in the units in which the times of all runs are known."""
     for unit in UNITS:
         pairs = pairs_of(timings, event, unit)
         if not math.isnan(pairs.until):
@@ -177,15 +176,14 @@ def ratios_of(
 def ratio_bound(
     timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName, earliest: tuple[bool, bool]
 ) -> float:
-    """The ratio in steps, where an optimizer in `earliest` has the earlier evaluation as its
-    time."""
+    """The ratio of restricted means in steps, with `earliest` as in `pairs_of`."""
     pairs = pairs_of(timings, event, "steps", earliest)
     muon = max(restricted_mean(pairs.muon, pairs.until), 1.0)
     return restricted_mean(pairs.adamw, pairs.until) / muon
 
 
 def finite_or_none(value: float) -> float | None:
-    """The value; None if it is infinite or nan."""
+    """The value; None if it is infinite or NaN."""
     return value if math.isfinite(value) else None
 
 

@@ -1,9 +1,9 @@
 """The progress of a grokking study, found by replaying the study over its completed trials.
 
-A *cell* is a task and a softmax. In each cell, the study compares optimizers. An *arm* is one
-optimizer in one cell. An arm first needs hyperparameters: the values that all optimizers share
-(`protocol: paper`), or the result of the arm's own search (`protocol: tuned`). Then the arm has one
-run per seed. No arm waits for another arm.
+A *cell* is a task with a variant of softmax. In each cell, the study compares its optimizers. An
+*arm* is one optimizer in one cell. An arm first needs hyperparameters: the values that all
+optimizers share (`protocol: paper`), or the result of the arm's own search (`protocol: tuned`).
+Then the arm has one run per seed. No arm waits for another arm.
 
 Parts: `ArmProgress`, the progress of an arm · `CellProgress`, the arms of a cell · `StudyProgress`
 and `progress`, the progress of all cells.
@@ -34,7 +34,7 @@ class ArmProgress:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """All completed trials, including the trials of the search."""
+        """All completed trials of the arm, including the trials of the search."""
         searched = self.search.trials if self.search else ()
         return (*searched, *(timing.trial for timing in self.runs.values()))
 
@@ -52,7 +52,7 @@ class CellProgress:
 
     @property
     def complete(self) -> bool:
-        """True if no run is missing."""
+        """True if no run of the comparison or of a search is missing."""
         return all(arm.values is not None and not arm.missing for arm in self.arms)
 
 
@@ -65,11 +65,15 @@ class StudyProgress:
     @property
     def missing(self) -> tuple[Planned, ...]:
         """The missing runs that can start now, without duplicates."""
-        several = len(self.cells) > 1
+        several_cells = len(self.cells) > 1
         planned = [
             Planned(
                 spec,
-                Label(arm.optimizer, stage, variant=cell_title(cell.cell.name) if several else ""),
+                Label(
+                    arm.optimizer,
+                    stage,
+                    variant=cell_title(cell.cell.name) if several_cells else "",
+                ),
             )
             for cell in self.cells
             for arm in cell.arms
@@ -122,7 +126,7 @@ def arm_progress(
 
 
 def shared_values(question: Question, optimizer: OptimizerName) -> Hyperparameters:
-    """The hyperparameters that all optimizers share under `protocol: paper`."""
+    """The hyperparameters of an optimizer under `protocol: paper`."""
     shared = question.shared
     ratio = shared.adamw_lr_ratio if optimizer == "muon" else None
     return Hyperparameters(shared.lr, shared.weight_decay, ratio)

@@ -1,4 +1,4 @@
-"""The `Kind` value of grokking studies: question, checks, plan, answer and forecast."""
+"""The `Kind` value of grokking studies."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ def plan(question: Question, trials: Sequence[Trial]) -> Plan:
 
 
 def texts(question: Question) -> Mapping[str, AnyData]:
-    """The tables, keyed by their field."""
+    """The tables, keyed by the field of the document that holds each."""
     return question.tables_by_field
 
 

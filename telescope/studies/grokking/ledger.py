@@ -1,5 +1,5 @@
-"""The ledger of a grokking study. It lists the tuning and training that each optimizer received,
-and the settings of the experiment, each with its origin.
+"""The ledger of a grokking study: the tuning and training that each optimizer received, and the
+settings of the experiment with their origins.
 
 Parts: `arm_cost` · `assumptions`.
 """
@@ -47,8 +47,8 @@ def arm_cost(question: Question, study: StudyProgress, optimizer: OptimizerName)
 
 
 def source_words(searches: Sequence[SearchProgress]) -> str:
-    """The source of an optimizer's hyperparameters, as text. The text names the hyperparameters
-    that were not searched, because the grid has a single value for them."""
+    """The source of an optimizer's hyperparameters, as text. After a search, the text names the
+    hyperparameters for which the grid has a single value."""
     if not searches:
         return "shared by all optimizers"
     fixed = [AXIS_TITLES[axis] for axis, tried in searches[0].axes.items() if len(tried) == 1]
@@ -58,8 +58,8 @@ def source_words(searches: Sequence[SearchProgress]) -> str:
 
 
 def assumptions(question: Question) -> tuple[Assumption, ...]:
-    """The settings of the experiment. Each has one of these origins: the paper (arXiv 2504.16041),
-    the paper's public code, or this study."""
+    """The settings of the experiment, with their origins. An origin is the paper (arXiv
+    2504.16041), the paper's public code, or this study."""
     return (
         *data_assumptions(question),
         *optimizer_assumptions(question),

@@ -30,7 +30,7 @@ class GrokkingModel(Preset):
     width: Width = 128
     """Width of the model."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of the hidden units of a feed-forward layer that a training step sets to zero."""
+    """Probability with which a training step sets a hidden unit of a feed-forward layer to zero."""
     initial_values: InitialValues = "torch"
     """torch: the defaults of torch.nn.Embedding and torch.nn.Linear, as in the public code; scaled:
     telescope's own initial values. The time to generalise depends strongly on this choice."""
@@ -48,8 +48,7 @@ class GrokkingModel(Preset):
         )
 
     def problems(self, options: OptimizerOptions) -> Iterator[Problem]:
-        """The problems of the architecture, and a problem for each optimizer option that does not
-        apply to this architecture."""
+        """Problems of the architecture, and of optimizer options that do not fit it."""
         if message := width_problem(self, self.width):
             yield Problem("model.width", message, self.width)
         for problem in architecture_problems(self):
@@ -58,7 +57,7 @@ class GrokkingModel(Preset):
             yield under("optimizer_options", problem)
 
     def assumptions(self) -> Iterator[Assumption]:
-        """The values of the model, with the origin of each."""
+        """Settings of the model, with their origins."""
         size = (self.depth, self.width, self.head_dim)
         text = f"{self.depth} blocks, width {self.width}, heads of {self.head_dim}"
         yield Assumption("size", text, public(size, (2, 128, 128)))
@@ -69,7 +68,7 @@ class GrokkingModel(Preset):
         yield Assumption("positions", positions, "paper" if positions == "rotary" else "ours")
 
     def pinned(self, vocab_size: int) -> "GrokkingModel":
-        """The model itself: it has no user code to pin, and it accepts any vocabulary."""
+        """The model itself, since it has no user code and accepts any vocabulary."""
         return self
 
 
@@ -78,7 +77,7 @@ class GrokkingModule(ModuleArchitecture, DescribesInherited):
     """A user's module at one width; it returns logits for the tokens of a question."""
 
     width: Width
-    """Width of the model, the argument of the factory."""
+    """Width of the model, which the factory is called with."""
 
     @property
     def spec(self) -> ModuleSpec:
@@ -87,12 +86,12 @@ class GrokkingModule(ModuleArchitecture, DescribesInherited):
         return ModuleSpec(width=self.width, base_width=self.width, **shared)
 
     def problems(self, options: OptimizerOptions) -> Iterator[Problem]:
-        """A problem if the module returns a loss, and a problem for each optimizer option that does
-        not apply to a user's module."""
+        """Problems of a module that returns a loss, and of optimizer options that do not fit a
+        user's module."""
         if self.output == "loss":
             message = (
-                "a loss hides the answers, which accuracy is computed from; let forward return "
-                "logits and use output: logits"
+                "accuracy cannot be computed from a loss; let forward return logits, and use "
+                "output: logits"
             )
             yield Problem("model.output", message, self.output)
         for problem in clip_problems(self.known_attention(), options):
@@ -105,7 +104,7 @@ class GrokkingModule(ModuleArchitecture, DescribesInherited):
             yield Problem("optimizer_options.muon_split", message, options.muon_split)
 
     def assumptions(self) -> Iterator[Assumption]:
-        """There are no assumptions to list, since the paper says nothing about a user's module."""
+        """No settings: the paper says nothing about a user's module."""
         return iter(())
 
     def pinned(self, vocab_size: int) -> "GrokkingModule":

@@ -1,21 +1,21 @@
 """The pictures of a grokking study.
 
-`draw` makes one picture of all cells. A *cell* is a task and a softmax. A run has generalised once
-its accuracy on the held-out rows is at least 95 % at several evaluations in a row. Each cell has a
-row with two panels, and a panel on the right compares the cells:
+`draw` makes one picture of all cells. A *cell* is a task with a variant of softmax. A run has
+generalised once its accuracy on the held-out rows is at least 95 % at several evaluations in a row.
+Each cell has a row with two panels, and a panel on the right compares the cells:
 
 - The left panel shows survival curves: the share of runs that have not yet generalised, against
   steps, with 90 % intervals. A tick at the end of a curve marks that some runs never generalised.
 - The middle panel shows every run as a marker, with a line between the two runs of each seed. The
-  markers of runs that never generalised are hollow and lie on the dashed line at the budget.
+  markers of runs that never generalised are hollow, and lie on the dashed line at the budget.
 - The right panel shows AdamW's mean time divided by Muon's, per cell, with 90 % intervals: in
   steps, FLOPs and seconds. To the right of the line at 1, Muon is faster.
 
 `draw_ratios` makes a picture of the right panel alone. `draw_run` makes a picture of one run:
 accuracies, losses, norms and the largest logit.
 
-Most colours are from the palette of Okabe and Ito, which suits colour-blind readers. Optimizers and
-units also differ in their markers, and some lines of `draw_run` differ in their line style.
+Most colours are from the palette of Okabe and Ito, which suits colour-blind readers. In the
+middle and right panels, optimizers and units also differ in their markers.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
-"""The question of a grokking study: the user's document and its parts, typed and bounded.
+"""The question of a grokking study: the user's document and its sections.
 
 A study compares Muon with AdamW on small tasks whose complete table of questions and answers is
-known, such as addition modulo 97. A *cell* is a task together with a softmax; each cell is a
-comparison of its own, with the same seeds for both optimizers.
+known, such as addition modulo 97. A *cell* is a task together with a variant of softmax; each cell
+is a comparison of its own, with the same seeds for both optimizers.
 
 Parts: `GrokkingOptions`, the optimizers' options · `GrokkingRuns`, the batches, length and
 evaluations of runs · `Fixed` and `HyperparameterSearch`, the two sources of hyperparameters ·
@@ -30,12 +30,12 @@ from telescope.trials.types import (
     SoftmaxName,
 )
 
-MOST_TRIALS = 100_000  # the highest limit on the trials of a study
+MOST_TRIALS = 100_000  # the largest value that `limits.max_trials` may have
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class GrokkingOptions(OptimizerOptions, DescribesInherited):
-    """Options of Muon and AdamW. They differ from those of other jobs in the default of `beta2`."""
+    """Options of Muon and AdamW. Jobs of other kinds have another default of `beta2`."""
 
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """AdamW's decay rate, per step, of the running mean of the squared gradient; 0.98 as in arXiv
@@ -53,7 +53,8 @@ class GrokkingRuns:
     """Largest number of epochs of a run. A run that has not generalised by then is a result,
     too."""
     batch_rows: Count = 512
-    """Rows per batch. If there are fewer training rows, a batch has all of them."""
+    """Rows per batch. If there are fewer training rows, a batch has all of them. The last batch of
+    an epoch may be smaller."""
     evaluate_epochs: Count = 1
     """Number of epochs between evaluations. The time at which a run memorises or generalises is
     known only to within this interval."""
@@ -61,16 +62,17 @@ class GrokkingRuns:
     """Number of evaluations in a row, with an accuracy of at least 95 % on the held-out rows, that
     count as sustained generalisation."""
     stop: bool = True
-    """End a run once it has memorised, and has generalised for `sustained_evaluations` evaluations
-    in a row; false trains for all epochs, which shows later collapses."""
+    """End a run once it has memorised the training rows, has reached 95 % on the held-out rows
+    since then, and has generalised for `sustained_evaluations` evaluations in a row. false: train
+    for all epochs, which shows later collapses."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000)] = 10
     """Steps in which the learning rate rises from zero; afterwards it is constant."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Fixed:
-    """Hyperparameters that all optimizers share, under `protocol: paper`. arXiv 2504.16041 states
-    none of them; the defaults are those of the public code for AdamW."""
+    """Hyperparameters under `protocol: paper`. All optimizers share `lr` and `weight_decay`. arXiv
+    2504.16041 states neither; the defaults are AdamW's values in the public code of this paper."""
 
     lr: Positive = 1e-3
     """Learning rate."""
@@ -82,9 +84,8 @@ class Fixed:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class HyperparameterSearch:
-    """The grid that each optimizer searches in each cell, under `protocol: tuned`. If the best
-    value of an axis is the lowest or highest that was tried, the next value beyond it is tried too.
-    """
+    """The grid of hyperparameters that each optimizer searches in each cell, under `protocol:
+    tuned`. A search can add values beyond the ends of the grid (see `extensions`)."""
 
     lr: Range
     """Learning rates, the same grid for all optimizers."""
@@ -96,7 +97,9 @@ class HyperparameterSearch:
     seeds: Count = 1
     """Runs per point of the grid. Their seeds take no part in the comparison."""
     extensions: Annotated[int, Field(ge=0, le=16)] = 4
-    """Largest number of values that a search adds beyond its grid."""
+    """Largest number of values that a search adds beyond its grid. A search adds a value if, among
+    several values of a hyperparameter, the best is the lowest or the highest. Values of lr are
+    added only if `lr.extend` is true."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -123,7 +126,7 @@ class Question:
     """Name of the job in lists and pictures."""
     protocol: Literal["paper", "tuned"] = "tuned"
     """paper: all optimizers share one learning rate and weight decay, as in arXiv 2504.16041;
-    tuned: each optimizer searches the same grid in each cell, with seeds other than those of the
+    tuned: each optimizer has its own search in each cell, with seeds other than those of the
     comparison."""
     optimizer: OptimizerName | tuple[OptimizerName, ...] = ("muon", "adamw")
     """Optimizers to compare, or a single one."""
@@ -134,17 +137,19 @@ class Question:
     optimizer_options: GrokkingOptions = field(default_factory=GrokkingOptions)
     """Optimizer options that the study does not tune."""
     model: AnyGrokkingModel = field(default_factory=lambda: GrokkingModel(preset="grokking"))
-    """The model that every run trains; by default the public code's."""
+    """The model that every run trains; by default that of the public code for arXiv
+    2504.16041."""
     data: TableSpec | Annotated[tuple[TableSpec, ...], Field(min_length=1)]
-    """Task, or several to compare the optimizers on."""
+    """Task, or several tasks, on which the optimizers are compared."""
     softmax: SoftmaxName | Annotated[tuple[SoftmaxName, ...], Field(min_length=1)] = "softmax"
-    """Softmax of the loss, or several to compare the optimizers with. softmax: cross-entropy.
-    stablemax: cross-entropy of probabilities that cannot saturate (arXiv 2501.04697). sparsemax:
-    the loss of sparsemax, whose probabilities can be exactly 0 (arXiv 1602.02068)."""
+    """Softmax of the loss, or several, with which the optimizers are compared. softmax:
+    cross-entropy. stablemax: cross-entropy of probabilities that cannot saturate (arXiv
+    2501.04697). sparsemax: the loss of sparsemax, whose probabilities can be exactly 0 (arXiv
+    1602.02068)."""
     runs: GrokkingRuns
     """Batches, length and evaluations of the runs."""
     fixed: Fixed | None = None
-    """Under protocol paper: the hyperparameters; by default those of the public code."""
+    """Under protocol paper: the hyperparameters. If left out, the defaults of its fields apply."""
     tuning: HyperparameterSearch | None = None
     """Under protocol tuned: the search for hyperparameters."""
     seeds: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -186,6 +191,6 @@ class Question:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """Batch sizes in tokens, ascending, each once. The batches of a task with fewer than
-        `runs.batch_rows` training rows are smaller."""
+        """Distinct batch sizes in tokens, ascending. A task with fewer training rows than
+        `runs.batch_rows` has smaller batches."""
         return tuple(sorted({self.runs.batch_rows * table.context for table in self.tables}))

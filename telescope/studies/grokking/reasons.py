@@ -1,10 +1,10 @@
 """Reasons for the verdicts of a grokking study.
 
-Each kind of reason is a class whose fields hold the numbers of the reason. Decisions depend on the
-class; `wording` gives the text.
+Each class of this module with a `code` is a kind of reason. Its fields hold the details of the
+reason, and `wording` makes the text.
 
-A *cell* is a task with a softmax; the study compares the optimizers in each cell. A *pair* is a run
-of AdamW and a run of Muon with the same seed.
+A *cell* is a task with a variant of softmax; the study compares the optimizers in each cell. A
+*pair* is a run of AdamW and a run of Muon with the same seed in the same cell.
 
 Parts: `CellName`, `AxisEdge`, `MeanRatio` · `CellReason`, the reason for a cell's verdict ·
 `Reason`, the reason for the study's verdict.
@@ -32,7 +32,8 @@ class CellName:
 
 @dataclass(frozen=True, kw_only=True)
 class AxisEdge:
-    """The best value of an axis is the lowest or highest that a search has tried."""
+    """The best value of an axis (a searched hyperparameter), which is the lowest or highest value
+    tried."""
 
     optimizer: OptimizerName
     axis: SearchAxis
@@ -62,15 +63,15 @@ class CellPending:
 
 @dataclass(frozen=True, kw_only=True)
 class OneOptimizer:
-    """The study has a single optimizer, so there is nothing to compare."""
+    """The study has a single optimizer, so nothing is compared."""
 
     code: Literal["one_optimizer"] = "one_optimizer"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unbracketed:
-    """The best value that the search of an optimizer found is the lowest or highest that it tried,
-    so a better value may lie beyond."""
+    """A search found the best value of a hyperparameter to be the lowest or highest value tried, so
+    a better value may lie beyond."""
 
     code: Literal["unbracketed"] = "unbracketed"
     edges: tuple[AxisEdge, ...]
@@ -78,18 +79,18 @@ class Unbracketed:
 
 @dataclass(frozen=True, kw_only=True)
 class NoneGeneralised:
-    """No run of either optimizer generalised within its epochs."""
+    """No run of either optimizer generalised."""
 
     code: Literal["none_generalised"] = "none_generalised"
-    epochs: int
+    epochs: int  # largest number of epochs of a run
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """Muon's restricted mean time differs from AdamW's."""
+    """Muon's restricted mean time differs significantly from AdamW's."""
 
     code: Literal["told"] = "told"
-    direction: SpeedVerdict
+    direction: SpeedVerdict  # faster: Muon is faster
     ratio: MeanRatio
     p: float  # p-value of the paired permutation test, corrected for the number of cells
     pairs: int
@@ -97,16 +98,16 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class NotTold:
-    """The optimizers' times are not told apart."""
+    """The optimizers' restricted mean times do not differ significantly."""
 
     code: Literal["not_told"] = "not_told"
     ratio: MeanRatio
-    p: float
+    p: float  # as in `Told`
     smallest_p: float  # the smallest p that the test can give, corrected for the number of cells
     pairs: int
-    # number of pairs with which a ratio of this size would have an even chance to be significant;
-    # None if this number is above 1000, if there are already 1000 pairs, or if there is only one
-    # pair, which leaves the spread unknown
+    # number of pairs with which a ratio of this size would have an even chance to be significant.
+    # None if this number is above 1000, or if there are already 1000 pairs. Also None if there is
+    # only one pair, since the spread is then unknown
     pairs_needed: int | None
 
 

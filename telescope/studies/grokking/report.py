@@ -30,7 +30,7 @@ class ArmCost:
     lr_high: float | None
     weight_decays: tuple[float, ...]
     adamw_lr_ratios: tuple[float, ...]
-    edges: tuple[str, ...]  # searches whose best value was the lowest or highest tried, as texts
+    edges: tuple[str, ...]  # best values that were the lowest or highest tried, as texts
     # trials, diverged, flops and seconds also count the trials of the tuning and reused trials
     trials: int
     diverged: int
@@ -40,23 +40,24 @@ class ArmCost:
 
 @dataclass(frozen=True)
 class PooledTest:
-    """The test of arXiv 2504.16041: Student's t of the epochs of all runs that generalised, pooled
-    over tasks and softmaxes. A run counts once both optimizers' runs with its seed have finished in
-    its cell. The test is repeated only for comparison with the paper; no verdict depends on it."""
+    """The test of arXiv 2504.16041: Student's t-test of the epochs at which runs generalised,
+    pooled over tasks and softmaxes. A run counts once both optimizers' runs with its seed have
+    finished in its cell. The test is repeated only for comparison with the paper; no verdict
+    depends on it."""
 
     adamw_mean_epochs: float
     muon_mean_epochs: float
     t: float
     df: float
     p: float
-    runs: int
+    runs: int  # runs that generalised
     left_out: int  # runs that never generalised
     faults: tuple[str, ...]  # what is wrong with the test, as texts
 
 
 @dataclass(frozen=True)
 class OverCells:
-    """Tests over all cells, for one of the two definitions of the event that a run generalises."""
+    """Tests over all cells, for one of the two readings of generalisation."""
 
     event: EventName
     log_rank_chi2: float | None  # of the log-rank test, stratified by cell
@@ -82,4 +83,4 @@ class GrokkingReport:
     tokens: int  # tokens, flops and seconds count only the trials that this job trained
     flops: float
     seconds: float
-    because: Reason | None = None
+    because: Reason | None = None  # the reason whose text is `reason`

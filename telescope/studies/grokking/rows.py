@@ -1,12 +1,12 @@
 """The rows of a grokking report: one row per run, and one row per cell and event.
 
-A *cell* is a task together with a softmax. The milestones of a run (telescope.trials.milestones)
+A *cell* is a task with a variant of softmax. The milestones of a run (telescope.trials.milestones)
 tell when it memorised, generalised and collapsed. The *event* is generalisation, of which there are
 two readings: `crossed` and `sustained`.
 
 The time of a milestone is the time of an evaluation. For example, if a run is evaluated every 4
 epochs and crossed a held-out accuracy of 95 % at epoch 40, it did so after epoch 36 and by epoch
-40. A time is None if the run ended before the milestone.
+40. A time is None if the run did not reach the milestone.
 
 Parts: `RunRow` · `ArmRow`, an optimizer in a cell · `RatioRow`, the ratio of two times · `CellRow`,
 the comparison of the optimizers in a cell.
@@ -47,18 +47,20 @@ class RunRow:
     sustained_seconds: float | None
     collapsed_epoch: float | None
     below: int  # number of evaluations with an accuracy below 95 % after the first crossing
-    loss: float | None  # final held-out loss
-    accuracy: float | None  # final accuracy on the held-out rows
-    balanced_accuracy: float | None
-    unmirrored_accuracy: float | None
+    # metrics at the end of the run; telescope.train.table_evaluation defines them
+    loss: float | None  # on the held-out rows
+    accuracy: float | None  # on the held-out rows
+    balanced_accuracy: float | None  # on the held-out rows, as a mean over the answers
+    unmirrored_accuracy: float | None  # on held-out rows (a, b) if (b, a) is not a training row
     train_accuracy: float | None
-    saturated: float | None  # share of training rows with a probability of exactly 1
-    digest: str
+    saturated: float | None  # share of training rows whose answer has a probability of exactly 1
+    digest: str  # identifies the trial
 
 
 @dataclass(frozen=True)
 class ArmRow:
-    """The times of an optimizer in a cell. Medians are Kaplan-Meier estimates."""
+    """The times of an optimizer in a cell. Medians are Kaplan-Meier estimates, with 90 %
+    intervals."""
 
     optimizer: OptimizerName
     lr: float | None  # None while the search goes on
@@ -67,7 +69,7 @@ class ArmRow:
     runs: int
     generalised: int  # runs that reached the event
     diverged: int
-    collapsed: int | None  # None if runs end once they have generalised, before a later collapse
+    collapsed: int | None  # None if runs end early (`runs.stop`), before a later collapse
     median_steps: float | None
     median_low: float | None
     median_high: float | None
@@ -80,8 +82,8 @@ class ArmRow:
 @dataclass(frozen=True)
 class RatioRow:
     """AdamW's restricted mean time to the event divided by Muon's, with a 90 % interval. If the
-    ratio is above 1, Muon is faster. For a restricted mean, times are cut off at the earliest end
-    of a run that did not reach the event."""
+    ratio is above 1, Muon is faster. A restricted mean cuts off all times at the earliest end
+    among the runs that did not reach the event."""
 
     unit: Unit
     ratio: float
@@ -100,19 +102,20 @@ class CellRow:
     reason: str
     # accuracy of always giving the most frequent answer; None for a user's own table
     majority_share: float | None
-    budget_steps: int
+    budget_steps: int  # largest number of steps of a run
     budget_epochs: int
     evaluation_steps: int  # steps between evaluations
     arms: tuple[ArmRow, ...]
-    # in steps, FLOPs and seconds; empty without a comparison, or if no run reached the event.
-    # Seconds are left out if a reused run neither reached the event nor memorised: a reused run has
-    # only the seconds of its milestones, so without any, the seconds of its budget are unknown
+    # in steps, FLOPs and seconds; empty if no pair of runs has finished, or if no run of the pairs
+    # reached the event. The ratio in seconds is left out if a reused run neither reached the event
+    # nor memorised, since the seconds of its budget are then unknown
     ratios: tuple[RatioRow, ...]
-    # bounds of the ratio in steps. A run generalises somewhere between two evaluations. `ratios`
-    # uses the later one; the lower bound uses the earlier one for AdamW, the upper bound for Muon
+    # bounds of the ratio in steps. A run generalises between two evaluations. `ratios` uses the
+    # later one for all runs. The lower bound uses the earlier one for AdamW's runs, and the upper
+    # bound uses the earlier one for Muon's runs
     ratio_least: float | None
     ratio_most: float | None
-    pairs: int
+    pairs: int  # pairs of finished runs with equal seeds
     p: float | None  # paired permutation test of the restricted means
     p_holm: float | None  # `p`, corrected for the number of cells
     smallest_p: float | None  # the smallest p that the test can give with this number of pairs
@@ -121,8 +124,8 @@ class CellRow:
     # chance that a Muon run reaches the event before an AdamW run; ties count half
     chance_earlier: float | None
     log_rank_p: float | None
-    # spread of Muon's log times divided by AdamW's; None if a run never generalised, or if
-    # AdamW's times are all equal
+    # spread of Muon's log times divided by AdamW's; None if a run did not reach the event, or if
+    # AdamW's times do not vary
     spread_ratio: float | None
-    spread_p: float | None
+    spread_p: float | None  # test of equal spreads
     because: CellReason

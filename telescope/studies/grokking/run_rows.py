@@ -22,7 +22,7 @@ def run_row(cell: Cell, timing: RunTiming, stage: RunStage) -> RunRow:
     """The row of a run."""
     trial, milestones = timing.trial, timing.milestones
     spec, metrics = trial.spec, trial.metrics
-    per_epoch = cell.table.steps_per_epoch(spec.horizon.batch_tokens)
+    steps_per_epoch = cell.table.steps_per_epoch(spec.horizon.batch_tokens)
     memorised, sustained = (
         timing.epochs(moment) for moment in (milestones.memorised, milestones.sustained)
     )
@@ -36,8 +36,8 @@ def run_row(cell: Cell, timing: RunTiming, stage: RunStage) -> RunRow:
         lr=spec.optimizer.lr,
         weight_decay=spec.optimizer.weight_decay,
         adamw_lr_ratio=spec.optimizer.adamw_lr_ratio if spec.optimizer.name == "muon" else None,
-        epochs=trial.step / per_epoch,
-        steps_per_epoch=per_epoch,
+        epochs=trial.step / steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
         diverged=trial.diverged,
         memorised_epoch=memorised,
         crossed_epoch=timing.epochs(milestones.crossed),

@@ -94,7 +94,8 @@ def optimizer_spec(
 
 
 def horizon_of(question: Question, table: TableSpec) -> HorizonSpec:
-    """The horizon of a run on a resolved table."""
+    """The horizon (batches, length and evaluations) of a run. The sizes of the table must be filled
+    in."""
     runs = question.runs
     batch_tokens = table.windows(runs.batch_rows * table.context) * table.context
     per_epoch = table.steps_per_epoch(batch_tokens)
@@ -137,8 +138,8 @@ class RunTiming:
         return self.milestones.crossed if event == "crossed" else self.milestones.sustained
 
     def time(self, event: EventName, unit: Unit = "steps", earliest: bool = False) -> float | None:
-        """The time of the evaluation at which the run generalised. With `earliest`, the time of the
-        previous evaluation. The run generalised between the two. None if it never generalised."""
+        """The time of the evaluation at which the run generalised, or of the evaluation before it
+        if `earliest` is true. None if the run never generalised."""
         moment = self.reached(event)
         if moment is None:
             return None
@@ -146,7 +147,7 @@ class RunTiming:
         return float(getattr(moment, early if earliest else late))
 
     def epochs(self, moment: Moment | None) -> float | None:
-        """The epoch of a moment."""
+        """The number of epochs up to a moment; None if there is no moment."""
         if moment is None:
             return None
         spec = self.trial.spec

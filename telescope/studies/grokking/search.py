@@ -1,14 +1,18 @@
 """The search for an optimizer's hyperparameters in a cell (one task with one softmax).
 
-The search is a full grid over learning rate, weight decay and, for Muon, the ratio of AdamW's
-learning rate to Muon's. These hyperparameters are the *axes* of the grid. A point's score is the
-mean, over the tuning seeds, of the steps to sustained generalisation. A run that never generalises
-counts with the steps of its whole budget, even if it diverged. Equal scores are ordered by the mean
-final loss. If the best value of an axis with several values is the lowest or highest tried, the
-search adds one value beyond it. In octaves, the new value is as far from the best value as the
-nearest other value tried. The search adds at most `tuning.extensions` values. If `tuning.lr.extend`
-is false, it adds no learning rates. On the axes that Muon and AdamW both have, their searches start
-with the same values, and add values by the same rule.
+The search starts with a full grid over learning rate, weight decay and, for Muon, the ratio of
+AdamW's learning rate to Muon's. These hyperparameters are the *axes* of the grid. The score of a
+point is the mean, over the tuning seeds, of the steps to sustained generalisation. A run that never
+generalises counts with the steps of its whole budget, even if it diverged. Points with equal scores
+are ordered by their mean final loss.
+
+If the best value of an axis with several values is the lowest or highest tried, the search adds a
+value beyond this end. In octaves (factors of 2), the distance from the end to the new value equals
+the distance from the end to the nearest value tried. The search adds one value at a time, and at
+most `tuning.extensions` values. If `tuning.lr.extend` is false, it adds no learning rates.
+
+On the axes that Muon and AdamW both have, their searches start with the same values, and add values
+by the same rule.
 
 Parts: `SearchProgress` and `search_progress` · `first_axes` · `edges_of` · `most_tuning_trials`.
 """
@@ -30,7 +34,7 @@ from telescope.trials.spec import TrialSpec
 from telescope.trials.types import OptimizerName
 
 Axes = Mapping[SearchAxis, tuple[float, ...]]
-"""The values tried on each axis, in octaves, ascending."""
+"""The values tried on each axis, ascending, in octaves (as logarithms to base 2)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def first_axes(tuning: HyperparameterSearch, optimizer: OptimizerName) -> Axes:
 
 
 def in_octaves(values: Sequence[float]) -> tuple[float, ...]:
-    """Values in octaves, ascending."""
+    """The logarithms of values to base 2, rounded as in telescope.trials.lattice, ascending."""
     return tuple(sorted(snap(math.log2(value)) for value in values))
 
 
@@ -88,9 +92,9 @@ def search_progress(
             ]
             for point in points_of(axes)
         }
-        every = [spec for point_specs in specs.values() for spec in point_specs]
-        trials = tuple(completed[spec.digest] for spec in every if spec.digest in completed)
-        missing = tuple(spec for spec in every if spec.digest not in completed)
+        planned = [spec for point_specs in specs.values() for spec in point_specs]
+        trials = tuple(completed[spec.digest] for spec in planned if spec.digest in completed)
+        missing = tuple(spec for spec in planned if spec.digest not in completed)
         if missing:
             return SearchProgress(None, (), axes, trials, missing)
         best = min(
@@ -106,8 +110,8 @@ def search_progress(
 
 
 def score(trials: Sequence[Trial]) -> tuple[float, float]:
-    """The score of a point: the mean steps to sustained generalisation, then the mean final loss. A
-    lower score is better."""
+    """The score of a point, and its mean final loss, which orders points with equal scores. A lower
+    number is better."""
     steps = [RunTiming.of(trial).time("sustained") for trial in trials]
     budgets = [float(trial.spec.horizon.steps) for trial in trials]
     mean_steps = float(
@@ -129,8 +133,7 @@ def edges_of(axes: Axes, best: tuple[float, ...], optimizer: OptimizerName) -> I
 
 
 def extended(axes: Axes, edge: AxisEdge) -> Axes:
-    """The grid with one more value beyond an edge. In octaves, the new value is as far from the
-    edge as the nearest other value."""
+    """The grid with one more value beyond an edge, as the module describes."""
     tried = axes[edge.axis]
     if edge.side == "low":
         longer = (snap(2 * tried[0] - tried[1]), *tried)
@@ -140,7 +143,7 @@ def extended(axes: Axes, edge: AxisEdge) -> Axes:
 
 
 def most_tuning_trials(tuning: HyperparameterSearch, optimizer: OptimizerName) -> int:
-    """The largest number of runs that the search of an optimizer in a cell can need."""
+    """The largest number of runs that one optimizer's search in one cell can need."""
     sizes = {axis: len(tried) for axis, tried in first_axes(tuning, optimizer).items()}
     extendable = [
         axis for axis, size in sizes.items() if size > 1 and (axis != "lr" or tuning.lr.extend)

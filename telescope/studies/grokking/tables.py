@@ -1,8 +1,8 @@
 """The table of a grokking report's cells, with one flat row per cell and event.
 
-A *cell* is a task with a softmax. The *event* is generalisation, in one of two readings: the first
-crossing of 95 % accuracy after a run has memorised (`crossed`), or sustained generalisation
-(`sustained`).
+A *cell* is a task with a variant of softmax. The *event* is generalisation, in one of two readings:
+the first crossing of 95 % accuracy on the held-out rows once a run has memorised the training rows
+(`crossed`), or sustained generalisation (`sustained`).
 
 JSON, CSV and the client have the same fields. A field whose name begins with an optimizer belongs
 to that optimizer's runs in the cell; it is None if the study does not run the optimizer. The runs
@@ -41,7 +41,7 @@ class CellTableRow:
     seconds_ratio: float | None
     seconds_ratio_low: float | None
     seconds_ratio_high: float | None
-    # bounds of the ratio in steps: the times are known only up to the interval between evaluations
+    # bounds of the ratio in steps: a time is known only up to the interval between evaluations
     ratio_least: float | None
     ratio_most: float | None
     p: float | None  # p-value of the paired permutation test of the restricted means
@@ -53,9 +53,9 @@ class CellTableRow:
     chance_earlier: float | None  # chance that Muon is earlier than AdamW; ties count half
     log_rank_p: float | None
     spread_ratio: float | None  # spread of Muon's log times divided by AdamW's
-    spread_p: float | None
+    spread_p: float | None  # p-value of the test of equal spreads
     majority_share: float | None  # accuracy of always giving the most frequent answer
-    budget_steps: int
+    budget_steps: int  # largest number of steps of a run
     budget_epochs: int
     evaluation_steps: int  # steps between evaluations
     muon_lr: float | None
@@ -70,7 +70,7 @@ class CellTableRow:
     muon_median_high: float | None
     muon_median_epochs: float | None
     muon_mean_steps: float | None  # restricted mean, up to the budget
-    muon_memorised_steps: float | None
+    muon_memorised_steps: float | None  # mean steps to memorising, up to the budget
     adamw_lr: float | None
     adamw_weight_decay: float | None
     adamw_runs: int | None

@@ -1,7 +1,7 @@
-"""The texts of a grokking study's reasons.
+"""The texts of the reasons and verdicts of a grokking study.
 
 Parts: `cell_words`, the reason for a cell's verdict · `words`, the reason for the study's verdict ·
-`edge_words`, a best value at the end of the values tried · `verdict_words`, a verdict.
+`edge_words`, a best value that is the lowest or highest tried · `verdict_words`, a verdict.
 """
 
 from collections.abc import Sequence

@@ -48,7 +48,7 @@ def test_a_report_has_the_verdict_first_then_cells_tests_ledger_and_assumptions(
     output = printed(report)
     parts = (
         f"Muon generalises faster: {report.reason}.",
-        "Protocol tuned: each optimizer searched the same grid in each cell",
+        "Protocol tuned: each optimizer searched the same values of lr and weight decay",
         "Sustained generalisation",
         "median steps",
         "AdamW / Muon, mean time",
