@@ -111,9 +111,12 @@ class Client(JobRequests, Tables, GrokkingTables):
         return tuple(as_type(Corpus, item) for item in self.json("GET", "/v1/corpora")["items"])
 
     def register_corpus(self, name: str, path: str, text_field: str = "text") -> Corpus:
-        """Register a path on the server under a name. The path must be, or lie in, one of the
-        folders in the server's setting TELESCOPE_DATA_ROOTS. `text_field` is the column or key of the text in
-        a `.parquet` or `.jsonl` file."""
+        """Register a path on the server under a name.
+
+        The path must be, or lie in, one of the folders in the server's setting
+        TELESCOPE_DATA_ROOTS. `text_field` is the column or key of the text in a `.parquet` or
+        `.jsonl` file.
+        """
         corpus = {"name": name, "path": path, "text_field": text_field}
         return as_type(Corpus, self.json("POST", "/v1/corpora", json=corpus))
 

@@ -1,12 +1,13 @@
 """The report of a grokking study, from its trials.
 
-A cell is a task with a variant of softmax. It is *pending* while runs are missing, and *unbracketed*
-if the best value of a search lies at an edge of the tried values. Any other cell is *faster* or
-*slower* if the restricted means (means of times that are cut off at a common end) of Muon and AdamW
-differ by the paired permutation test, after Holm's correction over the cells. If they do not, the
-cell is *not told apart*. A study is *unresolved* if runs are missing or if it ended prematurely. Any
-other study has the verdict of its cells if these agree; if they differ, the verdict is *depends*.
-Verdicts rest on sustained generalisation; first crossings of 95 % accuracy are only reported.
+A cell is a task with a variant of softmax. It is *pending* while runs are missing, and
+*unbracketed* if the best value of a search lies at an edge of the tried values. Any other cell is
+*faster* or *slower* if the restricted means (means of times that are cut off at a common end) of
+Muon and AdamW differ by the paired permutation test, after Holm's correction over the cells. If
+they do not, the cell is *not told apart*. A study is *unresolved* if runs are missing or if it
+ended prematurely. Any other study has the verdict of its cells if these agree; if they differ, the
+verdict is *depends*. Verdicts rest on sustained generalisation; first crossings of 95 % accuracy
+are only reported.
 
 Parts: `answer` · `cell_rows` · `verdict` · `over_cells`, `pooled_test`.
 """
