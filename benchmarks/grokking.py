@@ -1,7 +1,7 @@
 """Muon against AdamW on algorithmic tasks: the experiment of arXiv 2504.16041 in a small shape.
 
     python -m benchmarks.grokking [--protocols paper tuned] [--modulus 31] [--width 64]
-        [--workers 2] [--document] [--quick]
+        [--softmax softmax stablemax sparsemax] [--workers 2] [--document] [--quick]
 
 Each protocol is one job:
 
@@ -51,7 +51,7 @@ def table(task: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def document(protocol: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """The document of the job of a protocol."""
     tasks = TASKS if protocol == "paper" else TUNED_TASKS
-    softmaxes = get_args(SoftmaxName) if protocol == "paper" else ("softmax",)
+    softmaxes = arguments.softmax if protocol == "paper" else ("softmax",)
     size = {"width": arguments.width, "depth": 1, "head_dim": arguments.width // 2}
     job: dict[str, Any] = {
         "kind": "grokking",
@@ -154,6 +154,13 @@ def main() -> None:
     )
     parser.add_argument(
         "--protocols", nargs="+", choices=("paper", "tuned"), default=("paper", "tuned")
+    )
+    parser.add_argument(
+        "--softmax",
+        nargs="+",
+        choices=get_args(SoftmaxName),
+        default=get_args(SoftmaxName),
+        help="variants of softmax of the protocol `paper`",
     )
     parser.add_argument("--modulus", type=int, default=31, help="modulus of the arithmetic")
     parser.add_argument("--bits", type=int, default=9, help="bits of the numbers for parity")

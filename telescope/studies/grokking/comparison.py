@@ -57,13 +57,19 @@ class PairedTimes:
         """Number of pairs."""
         return len(self.adamw.times)
 
+    @property
+    def any_reached(self) -> bool:
+        """True if a run reached the event by `until`; False if `until` is NaN."""
+        groups = (self.adamw, self.muon)
+        return any(bool((group.times[group.reached] <= self.until).any()) for group in groups)
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
     """The numbers that compare the optimizers in a cell, for one definition of generalisation."""
 
     steps: PairedTimes
-    # AdamW's restricted mean divided by Muon's, in several units; empty if no run reached the event
+    # AdamW's restricted mean divided by Muon's, in the units of `ratios_of`
     ratios: tuple[tuple[Unit, Estimate], ...]
     # Bounds of the ratio in steps; None if no run reached the event. The true time of an event lies
     # between two evaluations. `ratios` uses the later evaluation for all events. `least` uses the
@@ -149,12 +155,11 @@ def compared(
     which `pairs_needed` is corrected."""
     steps = pairs_of(timings, event, "steps")
     adamw, muon, until = steps.adamw, steps.muon, steps.until
-    any_reached = bool(adamw.reached.any() or muon.reached.any())
     return Comparison(
         steps=steps,
-        ratios=tuple(ratios_of(timings, event)) if any_reached else (),
-        least=ratio_bound(timings, event, (True, False)) if any_reached else None,
-        most=ratio_bound(timings, event, (False, True)) if any_reached else None,
+        ratios=tuple(ratios_of(timings, event)),
+        least=ratio_bound(timings, event, (True, False)) if steps.any_reached else None,
+        most=ratio_bound(timings, event, (False, True)) if steps.any_reached else None,
         test=paired_permutation(adamw, muon, until),
         ranks=mann_whitney(muon, adamw),
         log_rank=log_rank([(muon, adamw)]),
@@ -166,10 +171,11 @@ def compared(
 def ratios_of(
     timings: Sequence[tuple[RunTiming, RunTiming]], event: EventName
 ) -> Iterator[tuple[Unit, Estimate]]:
-    """The ratios of restricted means, in the units in which the times of all runs are known."""
+    """The ratios of restricted means. A unit is left out if the times of a run are unknown in it,
+    or if no run reached the event before the means are cut off."""
     for unit in UNITS:
         pairs = pairs_of(timings, event, unit)
-        if not math.isnan(pairs.until):
+        if pairs.any_reached:
             yield unit, ratio_of_means(pairs.adamw, pairs.muon, pairs.until)
 
 
@@ -199,17 +205,27 @@ def cell_reason(
     if edges:
         return Unbracketed(edges=edges)
     steps = comparison.steps
-    if not (steps.adamw.reached.any() or steps.muon.reached.any()):
+    if not steps.any_reached:
         return NoneGeneralised(epochs=epochs)
     estimate = dict(comparison.ratios)["steps"]
     ratio = MeanRatio(value=estimate.value, low=estimate.low, high=finite_or_none(estimate.high))
+    failed_searches = tuple(
+        arm.optimizer for arm in cell.arms if arm.search and not arm.search.generalised
+    )
     if p_holm < ALPHA:
         direction: SpeedVerdict = "faster" if ratio.value > 1 else "slower"
-        return Told(direction=direction, p=p_holm, pairs=steps.count, ratio=ratio)
+        return Told(
+            direction=direction,
+            p=p_holm,
+            pairs=steps.count,
+            ratio=ratio,
+            failed_searches=failed_searches,
+        )
     return NotTold(
         p=p_holm,
         smallest_p=min(1.0, comparison.test.smallest_p * cells),
         pairs=steps.count,
         pairs_needed=comparison.pairs_needed,
         ratio=ratio,
+        failed_searches=failed_searches,
     )

@@ -52,6 +52,7 @@ UNIT_TITLES: dict[Unit, str] = {"steps": "steps", "flops": "FLOPs", "seconds": "
 LEAST_HEIGHT = 4.6  # least height of a picture, in inches
 CELL_HEIGHT = 2.7  # height of a cell in the picture of all cells, in inches
 RATIO_HEIGHT = 0.5  # height of a cell in the picture of ratios, in inches
+NOTE = {"fontsize": 8, "color": MUTED, "va": "center"}
 LEGEND = {"fontsize": 8, "frameon": False, "labelcolor": INK}
 
 
@@ -120,7 +121,7 @@ def draw_survival(axes: Axes, cell: CellRow, runs: Sequence[RunRow]) -> None:
     axes.set_xlim(0, cell.budget_steps * 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     if runs:
-        axes.legend(**LEGEND, loc="upper right")
+        axes.legend(**LEGEND, loc="best")
 
 
 def draw_strip(axes: Axes, cell: CellRow, runs: Sequence[RunRow]) -> None:
@@ -141,11 +142,8 @@ def draw_strip(axes: Axes, cell: CellRow, runs: Sequence[RunRow]) -> None:
             axes.plot([x], [y], marker, color=face, mec=colour, mew=1.4, ms=6, zorder=3)
     axes.axvline(cell.budget_steps, color=MUTED, lw=1.0, ls="--")
     earliest = min([shown_steps(run, cell) for run in runs], default=cell.budget_steps / 10)
-    axes.set_xscale("log")
+    set_log_scale(axes, (1.0, 2.0, 5.0))
     axes.set_xlim(min(earliest, cell.budget_steps / 2) / 1.2, cell.budget_steps * 1.2)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(list(heights.values()), [OPTIMIZER_TITLES[name] for name in heights])
     axes.set_ylim(-0.5, 1.5)
 
@@ -165,22 +163,24 @@ def draw_forest(axes: Axes, cells: Sequence[CellRow]) -> None:
         name = cell_title(CellName(task=cell.task, softmax=cell.softmax))
         p = "" if cell.p_holm is None else f"\np {cell.p_holm:.2g}, {cell.pairs} pairs"
         labels.append(f"{name}{p}")
-        for i, ratio in enumerate(cell.ratios):
+        if not cell.ratios:
+            note = "no run generalised" if cell.pairs else "no finished pair of runs"
+            axes.annotate(note, (1.0, -row), (8, 0), textcoords="offset points", **NOTE)
+        for ratio in cell.ratios:
             marker, colour = UNIT_STYLES[ratio.unit]
-            y = -row + 0.22 * (1 - i)
+            y = -row + 0.22 * (1 - list(UNIT_STYLES).index(ratio.unit))
             if ratio.high is not None:  # a single pair has no interval
                 axes.plot([ratio.low, ratio.high], [y, y], "-", color=colour, lw=1.6)
             axes.plot([ratio.ratio], [y], marker, color=colour, ms=6)
     axes.set_yticks([-row for row in range(len(cells))], labels, fontsize=8)
     axes.set_ylim(0.6 - len(cells), 0.6)
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    set_log_scale(axes, (1.0, 1.5, 2.0, 3.0, 5.0, 8.0))
     if any(cell.ratios for cell in cells):
         for unit, (marker, colour) in UNIT_STYLES.items():
             axes.plot([], [], marker, color=colour, ms=6, label=UNIT_TITLES[unit])
         axes.legend(**LEGEND, loc="best")
     else:
-        axes.text(0.5, 0.5, "no finished pairs of runs", transform=axes.transAxes, ha="center")
+        axes.set_xlim(0.5, 2.0)
 
 
 def draw_run(curve: Sequence[Measurement], path: Path, name: str = "") -> None:
@@ -227,6 +227,14 @@ RUN_PANELS: dict[str, dict[str, tuple[str, str, str]]] = {
     },
 }
 """The panels of `draw_run`: the label, the colour and the line style of each metric."""
+
+
+def set_log_scale(axes: Axes, ticks: Sequence[float]) -> None:
+    """Make the horizontal axis logarithmic, with these labelled ticks in each decade."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=ticks))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def set_style(axes: Axes, title: str, x_label: str, y_label: str) -> None:

@@ -94,6 +94,9 @@ class Told:
     ratio: MeanRatio
     p: float  # p-value of the paired permutation test, corrected for the number of cells
     pairs: int
+    # optimizers whose search had no run that generalised; their hyperparameters are those of the
+    # lowest final loss
+    failed_searches: tuple[OptimizerName, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +112,7 @@ class NotTold:
     # None if this number is above 1000, or if there are already 1000 pairs. Also None if there is
     # only one pair, since the spread is then unknown
     pairs_needed: int | None
+    failed_searches: tuple[OptimizerName, ...] = ()  # as in `Told`
 
 
 CellReason = Annotated[

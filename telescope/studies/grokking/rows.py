@@ -106,9 +106,10 @@ class CellRow:
     budget_epochs: int
     evaluation_steps: int  # steps between evaluations
     arms: tuple[ArmRow, ...]
-    # in steps, FLOPs and seconds; empty if no pair of runs has finished, or if no run of the pairs
-    # reached the event. The ratio in seconds is left out if a reused run neither reached the event
-    # nor memorised, since the seconds of its budget are then unknown
+    # in steps, FLOPs and seconds. A unit is left out if no run of a finished pair reached the event
+    # before the restricted means are cut off: if only Muon's runs reached it, with more FLOPs than
+    # AdamW's runs had in all, there is no ratio in FLOPs. Seconds are also left out if a reused run
+    # neither reached the event nor memorised, since the seconds of its budget are then unknown
     ratios: tuple[RatioRow, ...]
     # bounds of the ratio in steps. A run generalises between two evaluations. `ratios` uses the
     # later one for all runs. The lower bound uses the earlier one for AdamW's runs, and the upper

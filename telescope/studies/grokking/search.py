@@ -47,6 +47,11 @@ class SearchProgress:
     trials: tuple[Trial, ...]
     missing: tuple[TrialSpec, ...]
 
+    @property
+    def generalised(self) -> bool:
+        """True if a run of the search generalised. Otherwise the final loss alone decides."""
+        return any(RunTiming.of(trial).reached("sustained") for trial in self.trials)
+
 
 def first_axes(tuning: HyperparameterSearch, optimizer: OptimizerName) -> Axes:
     """The grid of an optimizer before any extension."""

@@ -23,7 +23,7 @@ from telescope.studies.grokking.reasons import (
     Told,
     Unbracketed,
 )
-from telescope.trials.types import OPTIMIZER_TITLES
+from telescope.trials.types import OPTIMIZER_TITLES, OptimizerName
 
 AXIS_TITLES = {
     "lr": "learning rate",
@@ -77,13 +77,24 @@ def cell_words(reason: CellReason) -> str:
                 f"{more} needs more steps than {less}: AdamW's mean time is "
                 f"{mean_ratio_words(reason.ratio)} times Muon's "
                 f"(p {reason.p:.2g}, {reason.pairs} pairs)"
+                f"{search_words(reason.failed_searches)}"
             )
         case NotTold():
             pairs = "1 pair" if reason.pairs == 1 else f"{reason.pairs} pairs"
             return (
                 f"AdamW's mean time is {mean_ratio_words(reason.ratio)} times "
                 f"Muon's (p {reason.p:.2g}, {pairs}); {seeds_words(reason)}"
+                f"{search_words(reason.failed_searches)}"
             )
+
+
+def search_words(failed: Sequence[OptimizerName]) -> str:
+    """A warning about the searches that had no run that generalised; empty if there is none."""
+    return "".join(
+        f"; no run of {OPTIMIZER_TITLES[optimizer]}'s search generalised, so its hyperparameters "
+        "are those of the lowest final loss: widen the grid or raise runs.epochs"
+        for optimizer in failed
+    )
 
 
 def mean_ratio_words(ratio: MeanRatio) -> str:
