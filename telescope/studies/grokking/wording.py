@@ -90,10 +90,12 @@ def cell_words(reason: CellReason) -> str:
 
 def search_words(failed: Sequence[OptimizerName]) -> str:
     """A warning about the searches that had no run that generalised; empty if there is none."""
-    return "".join(
-        f"; no run of {OPTIMIZER_TITLES[optimizer]}'s search generalised, so its hyperparameters "
-        "are those of the lowest final loss: widen the grid or raise runs.epochs"
-        for optimizer in failed
+    if not failed:
+        return ""
+    search = "either search" if len(failed) > 1 else f"{OPTIMIZER_TITLES[failed[0]]}'s search"
+    return (
+        f"; no run of {search} generalised, so its hyperparameters are those of the lowest final "
+        "loss: widen the grid or raise runs.epochs"
     )
 
 

@@ -1,5 +1,6 @@
 """Grokking studies whose runs are simulated: a law gives the step at which each run generalises."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +48,8 @@ def simulate(spec: TrialSpec, law: Law) -> Trial:
     curve: list[Measurement] = []
     for step in range(horizon.evaluate_every, horizon.steps + 1, horizon.evaluate_every):
         accuracy = 1.0 if step >= generalises else 0.2
-        metrics = {"train_loss": 0.1, "loss": 1 - accuracy, "accuracy": accuracy}
+        loss = (1 - accuracy) * (1 + off_centre(spec))
+        metrics = {"train_loss": 0.1, "loss": loss, "accuracy": accuracy}
         flops = step * (2e6 if spec.optimizer.name == "muon" else 1e6)
         curve.append(
             Measurement(
@@ -61,6 +63,12 @@ def simulate(spec: TrialSpec, law: Law) -> Trial:
         *list(vars(curve[-1]).values())[:4], {**curve[-1].metrics, **as_metrics(milestones)}
     )
     return completed(spec, curve)
+
+
+def off_centre(spec: TrialSpec) -> float:
+    """Distance of the hyperparameters from lr 0.5 and decay 0.5, in octaves."""
+    lr, decay = spec.optimizer.lr, spec.optimizer.weight_decay
+    return abs(math.log2(lr / 0.5)) + abs(math.log2(decay / 0.5))
 
 
 def finished(study: AnyStudy, law: Law) -> list[Trial]:

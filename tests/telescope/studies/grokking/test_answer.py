@@ -8,14 +8,17 @@ import pytest
 from pydantic import TypeAdapter
 
 from telescope.studies.grokking.kind import KIND
+from telescope.studies.grokking.reasons import Told
 from telescope.studies.grokking.report import GrokkingReport
 from telescope.studies.kind import EndCause, Ended
 from telescope.studies.registry import report_document
 from telescope.trials.spec import TrialSpec
 from tests.telescope.studies.grokking.simulated import (
+    Law,
     by_optimizer,
     document,
     finished,
+    off_centre,
     report_of,
     study_of,
     tuned,
@@ -68,6 +71,34 @@ def test_runs_of_which_none_generalises_have_no_ratio() -> None:
     for row in report_of(document(seeds=4), by_optimizer(math.inf, math.inf)).cells:
         assert (row.ratios, row.ratio_least, row.ratio_most) == ((), None, None)
         assert (row.pairs, row.p) == (4, 1.0)
+
+
+def test_a_unit_in_which_no_run_generalises_in_time_has_no_ratio() -> None:
+    """Muon generalises at step 60, with 120 MFLOP; the budget of AdamW is 100 MFLOP."""
+    row = report_of(document(seeds=4), by_optimizer(60, math.inf, spread=0.0)).cells[0]
+    assert [ratio.unit for ratio in row.ratios] == ["steps", "seconds"]
+    row = report_of(document(seeds=4), by_optimizer(40, math.inf, spread=0.0)).cells[0]
+    assert [ratio.unit for ratio in row.ratios] == ["steps", "flops", "seconds"]
+
+
+def test_a_search_without_a_run_that_generalises_is_named_beside_the_verdict() -> None:
+    """Only the final loss has chosen its hyperparameters."""
+
+    def law(adamw: float) -> Law:
+        def steps(spec: TrialSpec) -> float:
+            distance = off_centre(spec)
+            return (10 if spec.optimizer.name == "muon" else adamw) * (1 + distance)
+
+        return steps
+
+    report = report_of(tuned(), law(math.inf))
+    assert report.verdict == "faster"
+    assert isinstance(report.cells[0].because, Told)
+    assert report.cells[0].because.failed_searches == ("adamw",)
+    assert "no run of AdamW's search generalised" in report.reason
+    report = report_of(tuned(), law(40))
+    assert report.verdict == "faster"
+    assert "search" not in report.reason
 
 
 def test_few_seeds_cannot_tell_and_the_report_says_so() -> None:
