@@ -94,8 +94,8 @@ def search_words(failed: Sequence[OptimizerName]) -> str:
         return ""
     search = "either search" if len(failed) > 1 else f"{OPTIMIZER_TITLES[failed[0]]}'s search"
     return (
-        f"; no run of {search} generalised, so its hyperparameters are those of the lowest final "
-        "loss: widen the grid or raise runs.epochs"
+        f"; no run of {search} generalised, so the final loss alone chose the hyperparameters: "
+        "widen the grid or raise runs.epochs"
     )
 
 
