@@ -30,7 +30,11 @@ def create_app(settings: Settings) -> FastAPI:
     this version of telescope needs.
     """
     store = Store(settings.database_url)
-    store.check_revision()
+    try:
+        store.check_revision()
+    except BaseException:
+        store.close()
+        raise
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -136,7 +136,7 @@ def expected_seconds(graph: Graph) -> float:
     try:
         last = max(cache_folder().glob("*.json"), key=lambda path: path.stat().st_mtime)
         return float(json.loads(last.read_text())["seconds"])
-    except (OSError, ValueError, KeyError):  # there is no record, or it is damaged
+    except (OSError, ValueError, KeyError, TypeError):  # there is no record, or it is damaged
         return FIRST_SECONDS
 
 

@@ -116,8 +116,9 @@ def test_a_new_graph_is_expected_to_take_as_long_as_the_last_one(
         (tmp_path / f"{name}.json").write_text(json.dumps({"seconds": seconds}))
         os.utime(tmp_path / f"{name}.json", (at, at))
     assert compiled.expected_seconds(graph) == 17.0
-    (tmp_path / "cut_short.json").write_text('{"seco')
-    assert compiled.expected_seconds(graph) == compiled.FIRST_SECONDS
+    for damaged in ('{"seco', "{}", "[]", '{"seconds": null}'):
+        (tmp_path / "damaged.json").write_text(damaged)
+        assert compiled.expected_seconds(graph) == compiled.FIRST_SECONDS
 
 
 def test_a_graph_in_the_cache_is_expected_to_take_little_time(
