@@ -141,15 +141,14 @@ class Axis:
         )
 
     def value(self, x: float) -> float:
-        """The value at the multiple of 1/64 octave nearest to `x`, rounded to 12 significant digits.
-        Platforms may differ in the last bit of the value. The rounding hides this difference, so
-        that all platforms plan the same trial.
+        """The value at `x`, where `x` is first rounded to the lattice. The value is rounded to 12
+        significant digits, since its last bit may differ between platforms.
         """
         return float(f"{self.scale.value(snap(x)):.12g}")
 
     def side(self, side: int) -> str:
-        """Whether the values on a side of the axis are `low` or `high`. Side -1 has the low octaves,
-        and side +1 has the high octaves.
+        """The name of a side of the axis, by its values: `low` or `high`. Side -1 has the low
+        octaves, and side +1 has the high octaves.
         """
         return "low" if (side < 0) != self.scale.complement else "high"
 

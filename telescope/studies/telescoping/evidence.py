@@ -290,7 +290,7 @@ def amount(number: float) -> str:
 
 
 def from_estimate(octaves: float, name: AxisName = "lr") -> float:
-    """The value at `octaves`. Octaves beyond the limits of the hyperparameter's scale are clipped."""
+    """A hyperparameter's value at `octaves`. Octaves beyond the limits of its scale are clipped."""
     return digits(SCALES[name].value(octaves))
 
 

@@ -40,8 +40,8 @@ with extra("plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-# Each width has a lowest loss. The loss axis ends at most this far above the highest of these
-# losses, as a share of the lowest of these losses (plus a margin of 5 % of the axis).
+# Each width has a lowest loss. The loss axis ends at most about this far above the highest of these
+# losses. The distance is a share of the lowest of these losses.
 LOSS_HEADROOM = 0.22
 Colour = tuple[float, float, float, float]  # red, green, blue, alpha
 
