@@ -11,7 +11,7 @@ if the queued steps with this graph are enough to repay the time of compiling. I
 only later, the shape is measured again. Trials on tables (the rows of an algorithmic task) are
 never compiled.
 
-A pack is at most one worker's share of the remaining work, so that other workers have work, too.
+A pack is at most one worker's share of the remaining work, so that work is left for other workers.
 All trials of a pack belong to one job, so that only this job fails if the pack's corpus (training
 text) is lost. A trial that has failed before is trained alone and not compiled, since packing or
 compiling may have caused the failure. Three other kinds of trial are trained alone and not
@@ -35,10 +35,9 @@ from workers.interface import Assignment
 log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8  # largest number of trials in a pack
-# A shape is measured only if one of two numbers is at least REPAID_STEPS. The first is the number of
-# steps of all trials in the next pack. The second is the number of steps per worker in the pack's
-# first trial and the queued trials with the same graph. A measurement takes as long as 20 to 110
-# steps.
+# A shape is measured only if one of two numbers is at least REPAID_STEPS: the steps of the trials in
+# the next pack, or the steps per worker of all trials with the same graph that are queued or next.
+# A measurement takes as long as 20 to 110 steps.
 REPAID_STEPS = 1000
 
 

@@ -46,8 +46,8 @@ def alive(process: psutil.Process) -> bool:
 def end_all(marker: str, seconds: float, variable: str = MARKER) -> bool:
     """Kill all processes that were started with `variable=marker`, except this one.
 
-    Their new children are killed, too. Return True once all are dead, or False if a process still
-    lives after `seconds`.
+    Children that these processes start meanwhile are killed, too. Return True once all are dead, or
+    False if a process still lives after `seconds`.
     """
     deadline = time.monotonic() + seconds
     # remembered, since the environment of a process that is about to end cannot be read

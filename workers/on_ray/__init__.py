@@ -1,6 +1,6 @@
 """Executors on Ray, a framework that runs Python code on the machines of a cluster.
 
-The service imports Ray only here. In reading order:
+Apart from benchmarks and tests, no other package imports Ray. In reading order:
 
 - `cluster`: the connection to Ray, and the number of workers that fit
 - `placement`: events that report that workers are missing, and why
