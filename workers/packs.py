@@ -35,8 +35,8 @@ from workers.interface import Assignment
 log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8  # largest number of trials in a pack
-# A shape is measured only if one of two numbers is at least REPAID_STEPS: the steps of the trials in
-# the next pack, or the steps per worker of all trials with the same graph that are queued or next.
+# A shape is measured only if one of two numbers is at least REPAID_STEPS: the steps of the next
+# pack, or the steps per worker of the pack's first trial and of queued trials with the same graph.
 # A measurement takes as long as 20 to 110 steps.
 REPAID_STEPS = 1000
 

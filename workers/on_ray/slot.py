@@ -192,7 +192,7 @@ class Slot:
         with self._lock:
             stream, self._assignments = self._actor.run.remote(pack), assignments
         for assignment in assignments:
-            if self._desk.stopping(assignment.trial_id):  # `stop` was called before the stream began
+            if self._desk.stopping(assignment.trial_id):  # requested before the stream began
                 self.cancel(assignment.trial_id)
         try:
             for reference in stream:
@@ -209,7 +209,7 @@ class Slot:
         finally:
             with self._lock:
                 self._assignments = ()
-        # the actor is killed before the failure is reported, since it may still write checkpoints
+        # killed before the failure is reported, since the actor may still write checkpoints
         self._retire()
         self._packs.record_failure(pack)
         report_death(self._desk, assignments, error)
