@@ -73,9 +73,10 @@ class Desk:
             return events
 
     def close(self) -> None:
-        """Drop all queued assignments and all later events, and mark running trials to stop.
+        """Drop all queued assignments, and mark running trials to stop.
 
-        Threads that wait in `take` get None. An attempt that is given back later ends as `Stopped`.
+        Threads that wait in `take` get None. `emit` drops all events from now on. But an attempt
+        that is given back still ends as `Stopped`.
         """
         with self._changed:
             self._closed = True

@@ -62,7 +62,7 @@ class Started:
     trial_id: int
     attempt: int
     resumed_step: int
-    worker: str
+    worker: str  # host name and process id
     numerics: str  # the worker's versions and device, as a string (telescope.trials.numerics)
 
 
@@ -117,7 +117,7 @@ class Waiting:
 
 
 Event = Started | Measured | Finished | Failed | Stopped | Waiting
-TERMINAL = (Finished, Failed, Stopped)
+TERMINAL = (Finished, Failed, Stopped)  # the types of terminal events
 
 
 class Executor(Protocol):

@@ -4,12 +4,12 @@ Trials have the same *shape* if they differ only in seed, learning rate and simi
 (`telescope.train.pack.shape`). Such trials often train faster together, as a pack, or by compiled
 code. A *program* states how trials of one shape are trained: the number of trials in a pack, and
 whether the code is compiled (`telescope.train.program`). A worker that takes a trial of a new shape
-measures which program is the fastest. It does not measure if the queued steps are too few to repay
-the time of the measurement, or while another worker measures. Shapes with the same *graph*
+measures which program is the fastest. It does not measure while another worker measures, or if the
+trials at hand have too few steps to repay the time of the measurement. Shapes with the same *graph*
 (`telescope.train.compiled.Graph`) use the same compiled code. Compiled programs are measured only
-if the queued steps with this graph are enough to repay the time of compiling. If they are enough
-only later, the shape is measured again. Trials on tables (the rows of an algorithmic task) are
-never compiled.
+if the trials with this graph have enough steps to repay the time of compiling. If enough steps are
+queued only later, the shape is measured again. Trials on tables (the rows of an algorithmic task)
+are never compiled.
 
 A pack is at most one worker's share of the remaining work, so that work is left for other workers.
 All trials of a pack belong to one job, so that only this job fails if the pack's corpus (training
@@ -61,7 +61,7 @@ Measure = Callable[[Assignment, int, float], Program]
 
 
 def may_be_packed(assignment: Assignment) -> bool:
-    """False if the trial must be trained alone and not compiled."""
+    """True if the trial may be packed and compiled."""
     spec = assignment.spec
     return (
         assignment.failures == 0
@@ -175,8 +175,8 @@ class Packs:
     def record_failure(self, pack: Pack) -> None:
         """Record that a pack failed, perhaps for lack of memory.
 
-        If the pack had several trials, later packs of its shape have at most half as many. If it
-        was a single compiled trial, trials of its shape are no longer compiled.
+        If the pack had several trials, later packs of its shape have at most half as many. If the
+        pack was a single compiled trial, trials of its shape are no longer compiled.
         """
         shape_key, members = shape(pack.assignments[0].spec), len(pack.assignments)
         if members > 1:
