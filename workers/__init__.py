@@ -8,6 +8,6 @@ executor trains them on one or more workers. In reading order:
 - `packs`: the choice of trials that a worker trains together
 - `runner`: the code that trains trials inside a worker
 - `local`: an executor in this process
-- `processes`: kills the descendants of a dead process
+- `processes`: the killing of processes that a dead process has left behind
 - `on_ray`: executors on Ray
 """

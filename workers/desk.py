@@ -39,7 +39,7 @@ class Desk:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        # in the order of submission, except that assignments that were given back come first
+        # in the order of submission; assignments that were given back come first
         self._pending: list[Assignment] = []
         self._running: dict[int, RunningAssignment] = {}  # by trial id
         self._closed = False
@@ -73,9 +73,10 @@ class Desk:
             return events
 
     def close(self) -> None:
-        """Drop all queued assignments and all later events, and mark running trials to stop.
+        """Drop all queued assignments, and mark running trials to stop.
 
-        Threads that wait in `take` get None. Attempts that are given back still end as `Stopped`.
+        Threads that wait in `take` get None. `emit` drops all events from now on. But an attempt
+        that is given back still ends as `Stopped`.
         """
         with self._changed:
             self._closed = True
@@ -97,8 +98,8 @@ class Desk:
     def take(self, timeout: float | None = None) -> Assignment | None:
         """Wait for an assignment and take it from the queue.
 
-        The assignment is the first in the queue whose job has the fewest running trials. Return
-        None if there is no assignment for `timeout` seconds, or if the desk closes.
+        Assignments of the job with the fewest running trials go first, in the order of the queue.
+        Return None if there is no assignment for `timeout` seconds, or if the desk closes.
         """
         with self._changed:
             self._changed.wait_for(lambda: bool(self._pending) or self._closed, timeout)
@@ -119,8 +120,8 @@ class Desk:
     def give_back(self, assignments: Sequence[Assignment]) -> None:
         """Return assignments that were taken, but not begun, to the front of the queue.
 
-        If the trial of an assignment is marked to stop, the attempt ends as `Stopped` instead.
-        Attempts that have ended are ignored.
+        An attempt whose trial is marked to stop ends as `Stopped` instead. Attempts that have ended
+        are ignored.
         """
         with self._changed:
             for assignment in reversed(assignments):
@@ -143,7 +144,7 @@ class Desk:
             return tuple(self._pending)
 
     def flops_left(self) -> float:
-        """FLOPs of the steps that all queued and running trials have left."""
+        """FLOPs that running trials have left, plus the FLOPs of all steps of queued trials."""
         with self._changed:
             queued = sum(trial_flops(assignment.spec) for assignment in self._pending)
             return queued + sum(running.flops_left for running in self._running.values())
@@ -161,7 +162,7 @@ class Desk:
     def emit(self, event: Event) -> None:
         """Queue an event for the coordinator.
 
-        Drop the event if its attempt is not running, or if the desk is closed.
+        Drop the event of an attempt that is not running. Drop any event if the desk is closed.
         """
         with self._changed:
             if self._closed:

@@ -10,12 +10,12 @@ protocol and these four methods:
   attempt ends in another way first.
 - `events` returns the events since the last call, in order within each trial. It waits up to
   `timeout` seconds for the first event.
-- `close` ends every process that the executor started. Attempts that have not ended may get no
+- `close` ends the processes that the executor started. Attempts that have not ended may get no
   terminal event.
 
-For each submitted attempt, there is one `Started` event, then any number of `Measured` events, and
-then exactly one terminal event: `Finished`, `Failed` or `Stopped`, unless the executor is closed.
-An attempt that never began may end without `Started`. A `Waiting` event concerns the executor as a
+Unless the executor is closed, each submitted attempt has one `Started` event, then any number of
+`Measured` events, and then exactly one terminal event: `Finished`, `Failed` or `Stopped`. But an
+attempt that never began may end without `Started`. A `Waiting` event concerns the executor as a
 whole. Executors never retry a trial. An attempt that resumes from a checkpoint (the saved state of
 an earlier attempt) sends the curve up to the checkpoint again, since the coordinator may not have
 recorded all of this curve.
@@ -41,8 +41,8 @@ class Assignment:
     attempt: int
     spec: TrialSpec
     checkpoint: str  # path of the trial's checkpoint file, which all attempts share
-    # Id of the trial's job. A free worker takes a trial of the job with the fewest running trials.
-    # Trials that are trained together belong to one job.
+    # Id of the trial's job. Free workers serve the job with the fewest running trials first. Trials
+    # that are trained together belong to one job.
     job: str = ""
     # Number of failed attempts since a user last retried the job. An attempt that ended because of
     # a pause, or because a coordinator ended, is not counted.
@@ -53,22 +53,22 @@ class Assignment:
 class Started:
     """A worker began the attempt.
 
-    `resumed_step` is the number of steps that are already done. It is 0 for a start from the
-    beginning, and the checkpoint's step for an attempt that resumes from a checkpoint. A branch is
-    a trial that continues from a stored state of another trial. For an attempt that begins at that
-    state, `resumed_step` is `branch.step`.
+    `resumed_step` is the number of steps that are already done: 0 without a stored state, and the
+    checkpoint's step after resuming from a checkpoint. A branch is a trial that continues from a
+    stored state of another trial. If the attempt begins at that state, `resumed_step` is
+    `branch.step`.
     """
 
     trial_id: int
     attempt: int
     resumed_step: int
-    worker: str
+    worker: str  # host name and process id
     numerics: str  # the worker's versions and device, as a string (telescope.trials.numerics)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The trial has new points of its curve, which holds the losses by step."""
+    """Points of the trial's curve. A point holds the loss and other numbers at one step."""
 
     trial_id: int
     attempt: int
@@ -79,8 +79,8 @@ class Measured:
 class Finished:
     """The trial ended with a result.
 
-    It trained to its end, reached the loss `stop_below_loss` of its spec, sustained its
-    generalisation, or diverged. The last point of the curve shows which of these cases it is.
+    The trial took its last step, reached the loss `stop_below_loss` of its spec, generalised for
+    long enough (`stop_when_sustained`), or diverged. The last point of the curve tells which.
     """
 
     trial_id: int
@@ -107,7 +107,7 @@ class Stopped:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Some workers are missing, or none is missing any more.
+    """A change in the missing workers.
 
     A worker is missing if it is not ready in time (30 s by default), if the cluster is too small
     for it, or if its process could not start.
@@ -117,7 +117,7 @@ class Waiting:
 
 
 Event = Started | Measured | Finished | Failed | Stopped | Waiting
-TERMINAL = (Finished, Failed, Stopped)
+TERMINAL = (Finished, Failed, Stopped)  # the types of terminal events
 
 
 class Executor(Protocol):
@@ -132,8 +132,8 @@ class Executor(Protocol):
     def room(self) -> int:
         """Number of unfinished assignments that the coordinator should keep submitted.
 
-        These are the assignments that the workers train, and some that wait in a queue. A worker
-        may train several assignments together.
+        It is larger than the number of workers, so that a free worker finds assignments to train.
+        A worker may train several assignments together.
         """
         ...
 
@@ -165,5 +165,5 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """End every process that the executor started. Further calls do nothing."""
+        """End the processes that the executor started. Further calls have no effect."""
         ...

@@ -4,10 +4,10 @@ It is meant for small machines, notebooks and tests. One thread trains pack afte
 group of trials that are trained together (`workers.packs`). The curves of trials are the same as
 with any other executor on the same kind of device, up to rounding.
 
-A process cannot kill its own thread. `stop` and `close` therefore end a running trial only at its
-next training step. If the thread has taken the trial and is measuring how fast packs of different
-sizes train, the trial ends only after the measurement. `close` does not wait longer than
-`CLOSE_SECONDS`.
+A process cannot kill one of its threads. `stop` and `close` therefore end a running trial only at
+its next training step. Before a trial begins, the thread may measure how fast packs of different
+sizes train. In this case the trial ends only after the measurement. `close` does not wait longer
+than `CLOSE_SECONDS`.
 """
 
 import threading
@@ -41,7 +41,7 @@ class LocalExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once if it is queued, at its next step if it runs."""
+        """End a trial: at once if it is queued, or at its next step if it runs."""
         self._desk.stop(trial_id)
 
     def events(self, timeout: float) -> Sequence[Event]:

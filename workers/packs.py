@@ -3,14 +3,15 @@
 Trials have the same *shape* if they differ only in seed, learning rate and similar numbers
 (`telescope.train.pack.shape`). Such trials often train faster together, as a pack, or by compiled
 code. A *program* states how trials of one shape are trained: the number of trials in a pack, and
-whether the code is compiled (`telescope.train.program`). A worker that takes a trial of a shape
-measures which program is the fastest, unless that is known already. It does not measure if too few
-steps are queued to repay the time of the measurement. Shapes with the same *graph*
+whether the code is compiled (`telescope.train.program`). A worker that takes a trial of a new shape
+measures which program is the fastest. It does not measure while another worker measures, or if the
+trials at hand have too few steps to repay the time of the measurement. Shapes with the same *graph*
 (`telescope.train.compiled.Graph`) use the same compiled code. Compiled programs are measured only
-if enough steps with the same graph are queued to repay the time of compiling. If enough steps are
-queued only later, the shape is measured again then. Trials on tables are never compiled.
+if the trials with this graph have enough steps to repay the time of compiling. If enough steps are
+queued only later, the shape is measured again. Trials on tables (the rows of an algorithmic task)
+are never compiled.
 
-A pack is at most one worker's share of the remaining work, so that no worker is idle at the end.
+A pack is at most one worker's share of the remaining work, so that work is left for other workers.
 All trials of a pack belong to one job, so that only this job fails if the pack's corpus (training
 text) is lost. A trial that has failed before is trained alone and not compiled, since packing or
 compiling may have caused the failure. Three other kinds of trial are trained alone and not
@@ -35,7 +36,7 @@ log = logging.getLogger("telescope.packs")
 
 MOST_TOGETHER = 8  # largest number of trials in a pack
 # A shape is measured only if one of two numbers is at least REPAID_STEPS: the steps of the next
-# pack, or the steps per worker of the pack's first trial and all queued trials with the same graph.
+# pack, or the steps per worker of the pack's first trial and of queued trials with the same graph.
 # A measurement takes as long as 20 to 110 steps.
 REPAID_STEPS = 1000
 
@@ -44,7 +45,7 @@ REPAID_STEPS = 1000
 class Pack:
     """Attempts at trials of one shape that a worker trains together.
 
-    A pack without attempts means that there is no work.
+    A pack without attempts means that no assignment was queued.
     """
 
     assignments: tuple[Assignment, ...] = ()
@@ -60,7 +61,7 @@ Measure = Callable[[Assignment, int, float], Program]
 
 
 def may_be_packed(assignment: Assignment) -> bool:
-    """False if the trial must be trained alone and not compiled."""
+    """True if the trial may be packed and compiled."""
     spec = assignment.spec
     return (
         assignment.failures == 0
@@ -81,7 +82,7 @@ class Packs:
         self._measuring = threading.Lock()  # held during a measurement
 
     def take(self, timeout: float | None, measure: Measure) -> Pack:
-        """Wait for the next assignment. Return a pack of this assignment and others like it.
+        """Wait for the next assignment. Return a pack of this assignment and similar ones.
 
         Return an empty pack if there is no assignment for `timeout` seconds, or if the desk closes.
         `measure` calls `telescope.train.program.choose` on this worker's device. It may raise
@@ -114,9 +115,10 @@ class Packs:
         return math.ceil(self._desk.flops_left() / self._workers() / trial_flops(first.spec))
 
     def _steps(self, first: Assignment) -> float:
-        """Steps of `first` and all queued trials with its graph, divided by the number of workers.
+        """Steps of `first` and similar queued trials, divided by the number of workers.
 
-        The result is at least the number of steps of `first`.
+        The similar trials have the graph of `first` and may be packed. The result is at least the
+        number of steps of `first`.
         """
         graph, own_steps = Graph.of(first.spec), first.spec.own_steps
         queued_steps = sum(
@@ -129,8 +131,8 @@ class Packs:
     def _measure(self, first: Assignment, steps: float, measure: Measure) -> None:
         """Measure the fastest program for the shape of `first`, and store it.
 
-        Do nothing while another worker measures. If the measurement fails, trials of this shape are
-        trained alone and not compiled.
+        Do nothing while another worker measures, and store nothing if the measurement is abandoned.
+        If the measurement fails, trials of this shape are trained alone and not compiled.
         """
         if not self._measuring.acquire(blocking=False):
             return
@@ -173,8 +175,8 @@ class Packs:
     def record_failure(self, pack: Pack) -> None:
         """Record that a pack failed, perhaps for lack of memory.
 
-        If the pack had several trials, later packs of its shape have at most half as many. If it
-        was a single compiled trial, trials of its shape are no longer compiled.
+        If the pack had several trials, later packs of its shape have at most half as many. If the
+        pack was a single compiled trial, trials of its shape are no longer compiled.
         """
         shape_key, members = shape(pack.assignments[0].spec), len(pack.assignments)
         if members > 1:

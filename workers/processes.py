@@ -1,9 +1,9 @@
-"""Processes that a dead process has left behind.
+"""Finds and kills the processes that a dead process has left behind.
 
 When the process that started Ray is killed, some of Ray's processes live on for about a minute.
 Neither their parent nor their process group shows where they came from, but their environment does.
-A supervisor starts a child with a unique value of the environment variable `MARKER`. Every
-descendant of the child inherits this value, and `end_all` kills all processes that have it.
+A supervisor starts a child with a unique value of the environment variable `MARKER`. Descendants of
+the child inherit this value, and `end_all` kills the processes that have it.
 
 Some of Ray's processes rename themselves, which overwrites the environment that other processes
 see. The environment variable `SPT_NOENV` prevents this; `workers.on_ray.cluster` sets it.
@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import psutil
 
-MARKER = "TELESCOPE_SUPERVISOR"
+MARKER = "TELESCOPE_SUPERVISOR"  # name of the environment variable
 POLL_SECONDS = 0.02
 
 
@@ -46,11 +46,11 @@ def alive(process: psutil.Process) -> bool:
 def end_all(marker: str, seconds: float, variable: str = MARKER) -> bool:
     """Kill all processes that were started with `variable=marker`, except this one.
 
-    Processes that they start meanwhile are killed, too. Return True once all are dead, or False if
-    a process still lives after `seconds`.
+    Children that these processes start meanwhile are killed, too. Return True once all are dead, or
+    False if a process still lives after `seconds`.
     """
     deadline = time.monotonic() + seconds
-    # remembered here, since a process that is about to end no longer has an environment
+    # remembered, since the environment of a process that is about to end cannot be read
     killed: set[psutil.Process] = set()
     while living := carrying(variable, marker) | set(filter(alive, killed)):
         if time.monotonic() >= deadline:

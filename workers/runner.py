@@ -53,10 +53,9 @@ def run_attempts(
 ) -> Iterator[Event]:
     """Train trials of one shape together, and yield their events.
 
-    At each step, `stopping` is called for each trial and returns True if the trial should stop.
-    With `compile`, compiled code trains the trials where compiling is possible. Closing the
-    generator ends all trials without further events. An exception fails all trials that have not
-    ended.
+    `stopping` returns True if a trial should stop; it is called between steps. With `compile`,
+    compiled code trains the trials if this process can compile. Closing the generator ends all
+    trials without further events. After an exception, all trials that have not ended fail.
     """
     unfinished = list(assignments)
     failure: Failure | None = None
@@ -79,7 +78,7 @@ def run_attempts(
 
 
 class AttemptReporter:
-    """Converts the training loop's output for one attempt to events with several points each."""
+    """Converts the training loop's output for one attempt to events."""
 
     def __init__(
         self, assignment: Assignment, checkpoint: CheckpointFile, flush_seconds: float
@@ -159,8 +158,8 @@ def _explain(error: Exception) -> str:
 def warm_up() -> None:
     """Do in advance what would delay the first trial.
 
-    This applies the settings, runs a first computation, and imports an optimizer. If there is a
-    GPU, it also creates the CUDA context.
+    Apply the settings, run a first computation, which creates the CUDA context on a GPU, and take a
+    step of an optimizer.
     """
     apply_settings()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -174,8 +173,8 @@ def warm_up() -> None:
 
 def apply_settings() -> None:
     """Apply the process-wide settings of torch that every trial requires."""
-    # One thread, since several workers share a machine. Also, curves then do not depend on the
-    # number of cores.
+    # one thread, since several workers may share a machine, and since curves then do not depend on
+    # the number of cores
     torch.set_num_threads(1)
     torch.set_default_dtype(torch.float32)
     torch.set_float32_matmul_precision("highest")
@@ -185,8 +184,8 @@ def apply_settings() -> None:
 def clean_up() -> None:
     """Free the memory of the last trials and apply the settings again. Compiled code stays."""
     gc.collect()
-    # Most objects that exist now, such as torch's modules, live until the process ends. After the
-    # freeze, collections skip all objects that exist now, which saves 50 ms each time.
+    # Most objects that exist now, such as torch's modules, live until the process ends. Later
+    # collections skip frozen objects. This saves 50 ms each time.
     gc.freeze()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()

@@ -1,9 +1,9 @@
 """Executors on Ray, a framework that runs Python code on the machines of a cluster.
 
-No other package imports Ray. In reading order:
+Apart from benchmarks and tests, no other package imports Ray. In reading order:
 
 - `cluster`: the connection to Ray, and the number of workers that fit
-- `placement`: events that report missing workers and the reasons
+- `placement`: events that report that workers are missing, and why
 - `worker`: the class that runs inside a Ray actor (a process of Ray that holds one object)
 - `slot`: one actor, and the thread that looks after it
 - `actors`: the executor that uses slots

@@ -34,8 +34,10 @@ class RayExecutor:
     ) -> None:
         """Start a local Ray or join a cluster, and start the actors, but do not wait for them.
 
-        `workers` is the largest number of workers; by default, there are as many as fit.
-        `patience_seconds` is the time after which a worker that has not started is reported.
+        `workers` is the largest number of workers; by default, there are as many as fit. A worker
+        that has not started after `patience_seconds` is reported as missing.
+
+        Raises Unavailable as `RayCluster.connect` does.
         """
         self._cluster = RayCluster.connect(joining, workers)
         self._workers, self._gpus_per_worker = workers, joining.gpus_per_worker
@@ -58,14 +60,14 @@ class RayExecutor:
     def room(self) -> int:
         """Number of assignments that the executor should hold at a time.
 
-        It is enough for two of the largest packs per worker: one in training, and one that waits. A
-        pack is a group of trials that are trained together.
+        The number allows two of the largest packs per worker: one in training, and one that waits.
+        A pack is a group of trials that are trained together.
         """
         return 2 * self.slots * MOST_TOGETHER
 
     @property
     def numerics(self) -> str | None:
-        """Numerics of the newest slot whose worker has reported any; None until a worker has.
+        """Numerics of the newest slot that has them; None until the first worker is ready.
 
         Numerics are a string that names a worker's version of torch, its device, and the revision
         of telescope's arithmetic. In a cluster with several kinds of device, other workers may have
@@ -78,10 +80,10 @@ class RayExecutor:
         self._desk.submit(*assignments)
 
     def stop(self, trial_id: int) -> None:
-        """End a trial: at once if it is queued, at its next step if it runs.
+        """End a trial: at once if it is queued, or at its next step if it runs.
 
-        A worker that does not end the trial within `STUCK_SECONDS` of `workers.on_ray.slot` is
-        killed. A worker that is still measuring programs for the trial is killed at once.
+        A worker is killed if it does not end the trial within `slot.STUCK_SECONDS`. A worker that
+        has not begun the trial, but measures how to train it fastest, is killed immediately.
         """
         self._desk.stop(trial_id)
         for slot in self._slots:
@@ -117,14 +119,16 @@ class RayExecutor:
     def _grow(self) -> None:
         """Open a slot for every worker that fits, up to the largest number of workers.
 
-        There is at least one slot. A slot whose worker cannot be placed emits a `Waiting` event.
+        There is at least one slot, even if no worker fits.
         """
         fitting = max(1, self._demand().fits(ray.cluster_resources()))
         for index in range(len(self._slots), min(self._workers or fitting, fitting)):
             self._slots.append(Slot(index, self._shared))
 
     def _require_ray(self) -> None:
-        """Raise WorkersLost if Ray or the thread of a slot has failed; otherwise use new nodes."""
+        """Raise WorkersLost if Ray or the thread of a slot has failed. Otherwise, open slots on
+        nodes that have joined the cluster.
+        """
         broken = next((slot.broken for slot in self._slots if slot.broken), None)
         if broken:
             raise WorkersLost(f"Ray failed: {first_line(broken)}") from broken

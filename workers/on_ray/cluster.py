@@ -4,12 +4,12 @@
 local Ray with all its processes. A `Demand` states what one worker needs from the cluster: one CPU,
 a share of a GPU, or one or more GPUs.
 
-A local Ray differs from Ray's defaults in these ways:
+The main differences between a local Ray and Ray's defaults are these:
 
-- Its authentication token is in an environment variable instead of a file in the user's home.
-- It has no usage reports and no dashboard, and a small object store.
-- The output of its workers is not printed.
-- Its temporary folder is deleted when it ends.
+- The authentication token is in an environment variable instead of a file in the user's home.
+- There are no usage reports and no dashboard. The object store is small.
+- The output of workers is not printed.
+- The temporary folder is deleted when the local Ray ends.
 - This process keeps its own handler of SIGTERM.
 """
 
@@ -38,11 +38,11 @@ LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment variable that marks the proc
 # Size of a local Ray's object store. The events that workers send are small enough to be sent
 # without the store. By default, Ray would reserve 30 % of the memory.
 OBJECT_STORE_BYTES = 100_000_000
-SHUTDOWN_SECONDS = 3.0  # longest wait until Ray has shut down, and until its processes are dead
+SHUTDOWN_SECONDS = 3.0  # longest wait for Ray's shutdown, and then again for its processes to die
 CONNECT_SECONDS = 5.0  # longest wait for a cluster's address to answer
-CHECK_SECONDS = 2.0  # interval between checks of Ray's head, its central process
-# Ray counts as lost if its head has not responded for this many seconds. Ray itself would end this
-# process only after 60 s.
+CHECK_SECONDS = 2.0  # interval between checks of Ray's head (its central process) and own node
+# Ray counts as lost if no check has succeeded for this many seconds. Ray itself would end this
+# process 60 s after the death of the head.
 HEAD_LOST_SECONDS = 8.0
 # Longest path of a temporary folder, in characters. Ray appends some 65 characters to form the path
 # of a socket, which may have at most 107 characters.
@@ -54,7 +54,7 @@ class Demand:
     """Resources that one worker needs."""
 
     resource: str  # Ray's name of the resource: CPU or GPU
-    amount: float
+    amount: float  # number of CPUs or GPUs; a fraction of a GPU is possible
 
     @classmethod
     def suited(cls, total: Mapping[str, float], gpus_per_worker: float | None) -> "Demand":
@@ -75,15 +75,15 @@ class Demand:
     def fits(self, total: Mapping[str, float]) -> int:
         """Return the number of workers that the cluster could hold if it were empty.
 
-        If a worker needs several GPUs, fewer workers than this may fit, since all GPUs of a worker
+        If a worker needs several GPUs, fewer workers may fit in reality, since all GPUs of a worker
         must be in one node.
         """
         available = total.get(self.resource, 0.0)
-        per_device = int(1 / self.amount + 1e-9)  # 0 if a worker needs several devices
+        per_device = int(1 / self.amount + 1e-9)  # 0 if a worker needs more than one device
         return int(available) * per_device if per_device else int(available / self.amount)
 
     def shortage(self, total: Mapping[str, float], free: Mapping[str, float]) -> str:
-        """Describe why a worker is missing: what it needs, what is free, and the total."""
+        """Describe why a worker is missing. `total` and `free` are resources of the cluster."""
         demand = f"a worker asks for {self.amount:g} {self.resource}"
         total_amount = total.get(self.resource, 0.0)
         if not self.fits(total):
@@ -169,7 +169,7 @@ class RayCluster:
     @classmethod
     def _join(cls, address: str, options: Mapping[str, Any]) -> "RayCluster":
         try:
-            # Without this check, Ray would try for minutes, then end this process.
+            # without this check, Ray would try to connect for minutes, and then end this process
             if ":" in address and not _answers(address, CONNECT_SECONDS):
                 raise ConnectionError("nothing answers at this address")
             with _own_signals():
@@ -212,14 +212,14 @@ class RayCluster:
         """True if Ray's head answers within `seconds` and Ray's node on this machine is alive.
 
         If the head or the node is dead, Ray can start no workers. Ray itself notices a dead head
-        after 60 s, and then ends this process. It does not report that the node is dead.
+        after 60 s, and then ends this process. Ray does not report a dead node.
         """
         if not _answers(self.address, seconds):
             return False
         return any(node["NodeID"] == self._node and node["Alive"] for node in ray.nodes())
 
     def check_alive(self) -> bool:
-        """Check the cluster if a check is due; return True if a check was due and succeeded.
+        """Check the cluster if a check is due. Return True if a check was made and succeeded.
 
         Raises WorkersLost if no check has succeeded for `HEAD_LOST_SECONDS`.
         """
@@ -236,11 +236,11 @@ class RayCluster:
         return False
 
     def close(self) -> None:
-        """Disconnect from Ray. If it is a local Ray, end all its processes."""
+        """Disconnect from Ray. End all processes of a local Ray, and delete its folder."""
         shutdown = threading.Thread(
             target=ray.shutdown, kwargs={"wait_for_processes": True}, daemon=True
         )
-        shutdown.start()  # in a thread, since ray.shutdown may wait for a dead head
+        shutdown.start()  # in a thread, since ray.shutdown may wait too long for a dead head
         shutdown.join(SHUTDOWN_SECONDS)
         if self.folder is not None:
             end_all(self._marker, SHUTDOWN_SECONDS, LOCAL_MARKER)
@@ -248,7 +248,7 @@ class RayCluster:
 
 
 def _answers(address: str, seconds: float) -> bool:
-    """True if a server accepts a connection at `address` (host:port) within `seconds`."""
+    """True if a server at `address` (host:port) accepts a connection within `seconds`."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), seconds).close()

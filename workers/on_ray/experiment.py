@@ -2,13 +2,14 @@
 
 Ray Tune runs trials in experiments, and an experiment proceeds in turns. In a turn, Tune asks a
 searcher for new trials (`DeskSearcher`), and asks a scheduler which trial to run next and whether a
-trial should end early (`StopScheduler`). It also tells a callback what has happened
+trial should end early (`StopScheduler`). Tune also tells a callback what has happened
 (`EventReporter`). The three objects share a `Flights`, a record of the trials that Tune holds.
 
-The first trial of an experiment is the *warm-up*. It trains nothing: it starts a worker and reports
-the worker's numerics, a string that names the version of torch, the device, and the revision of
-telescope's arithmetic. All other trials are assignments (attempts to run a trial) from a desk
-(`workers.desk`), which passes their events on to the coordinator.
+An experiment begins with a *warm-up*, a trial that trains nothing. The warm-up starts a worker and
+reports the worker's numerics, a string that names the version of torch, the device, and the
+revision of telescope's arithmetic. If the warm-up fails, another one follows. The later trials are
+assignments from a desk, the executor's queue (`workers.desk`). An assignment is one attempt at a
+trial of the coordinator. The desk passes the events of assignments on to the coordinator.
 """
 
 import time
@@ -30,19 +31,19 @@ from workers.on_ray.cluster import Demand
 from workers.on_ray.placement import Placement
 from workers.on_ray.slot import PAUSE_SECONDS
 
-IDLE_SECONDS = 2.0  # an idle searcher checks at this interval whether the experiment is over
+IDLE_SECONDS = 2.0  # interval between an idle searcher's checks whether the experiment is over
 WARM_UP = 0  # id of the warm-up; ids of assignments begin at 1
 ASSIGNMENT = TypeAdapter(Assignment)
 
 
 @dataclass
 class Flight:
-    """A trial that Tune holds: Tune has received the trial, and the trial has not ended."""
+    """A trial that Tune holds, which means that Tune has received it and it has not ended."""
 
     assignment: Assignment | None  # None for the warm-up
     since: float = field(default_factory=time.monotonic)  # when Tune received the trial
     begun: bool = False
-    actor: Any = None  # the worker that runs the trial; None until the trial begins
+    actor: Any = None  # the Ray actor that runs the trial; None until the trial begins
 
     @property
     def trial_id(self) -> int:
@@ -71,8 +72,8 @@ class Flights:
     def of(self, trial_id: int) -> Flight | None:
         """Return the latest flight of a trial, or None if Tune does not hold the trial.
 
-        A trial may have several flights: Tune holds a failed attempt until the error of the
-        attempt's worker arrives, and the next attempt may begin before that.
+        A trial may have several flights: Tune holds a failed attempt until its worker's error
+        arrives, and may receive the next attempt before that.
         """
         flights = [flight for flight in self._held.values() if flight.trial_id == trial_id]
         return flights[-1] if flights else None
@@ -86,7 +87,7 @@ class Flights:
         return ASSIGNMENT.dump_python(assignment, mode="json") if assignment else {}
 
     def begin(self, tune_id: str, actor: Any) -> Flight:
-        """Record that a worker runs the trial."""
+        """Record that the trial has begun on a worker."""
         flight = self._held[tune_id]
         flight.begun, flight.actor = True, actor
         self._placement.set_shortage(flight.trial_id, None)
@@ -95,8 +96,8 @@ class Flights:
     def end(self, tune_id: str) -> Flight:
         """Record that Tune no longer holds the trial.
 
-        A shortage of workers that was reported for the trial is over. A shortage that was reported
-        for the warm-up lasts until the next warm-up begins.
+        This ends a shortage of workers that was reported for the trial. But a shortage that was
+        reported for a warm-up lasts until the next warm-up begins.
         """
         flight = self._held.pop(tune_id)
         if flight.assignment:
@@ -106,7 +107,8 @@ class Flights:
     def should_stop(self, tune_id: str) -> bool:
         """True if the trial should end early.
 
-        A trial ends early if its stop was requested; the warm-up, if the experiment should end.
+        The warm-up should end early if the experiment should end. Any other trial should end early
+        if its stop was requested.
         """
         trial_id = self._held[tune_id].trial_id
         return self.over if trial_id == WARM_UP else self.desk.stopping(trial_id)
@@ -122,13 +124,13 @@ class Flights:
                     self._placement.set_shortage(flight.trial_id, shortage)
 
     def report_failed_start(self, reason: str) -> None:
-        """Report that the first worker's process could not start, then wait for a moment."""
+        """Report that the warm-up's process could not start, then wait for `PAUSE_SECONDS`."""
         self._placement.set_shortage(WARM_UP, f"a worker's process could not start: {reason}")
         self.desk.wait_closed(PAUSE_SECONDS)
 
 
 class DeskSearcher(Searcher):  # type: ignore[misc]
-    """The searcher. It suggests the warm-up first, then the assignments of the desk."""
+    """The searcher. It suggests warm-ups until one succeeds, then the assignments of the desk."""
 
     def __init__(self, flights: Flights) -> None:
         super().__init__()
@@ -137,9 +139,9 @@ class DeskSearcher(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Return the document of the next trial, or FINISHED once the experiment should end.
 
-        If Tune holds no trial, wait for an assignment: otherwise, Tune would sleep for a second.
-        If Tune holds a trial, do not wait, and return None if no assignment is queued. Also return
-        None during the warm-up.
+        If Tune holds no trial, wait for an assignment, since Tune would sleep for a second after
+        None. If Tune holds a trial, do not wait, and return None if no assignment is queued. During
+        the warm-up, return None.
         """
         flights = self._flights
         while not flights.over:
@@ -173,13 +175,13 @@ class StopScheduler(FIFOScheduler):  # type: ignore[misc]
         return str(self.STOP if self._flights.should_stop(trial.trial_id) else self.CONTINUE)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        """Return the newest trial that waits for a worker, or None if no trial waits.
+        """End the waiting trials that should stop. Then return the newest trial that waits for a
+        worker, or None if no trial waits.
 
-        Before that, end the waiting trials that should stop. The newest trial goes first for this
-        reason: Tune starts a worker for each waiting trial, but abandons this start if the trial
-        gets a free worker instead. If the oldest trial went first, as in Tune's default, one worker
-        would take all trials that are shorter than the start of a worker. No second worker would
-        ever start.
+        The newest trial goes first for this reason: Tune starts a worker for a waiting trial, but
+        abandons the start if the trial gets a free worker instead. If the oldest trial went first,
+        as in Tune's default, and trials were shorter than the start of a worker, the first worker
+        would take all trials. A second worker would not start.
         """
         waiting = [
             trial for trial in tune_controller.get_live_trials() if trial.status == trial.PENDING
@@ -192,7 +194,7 @@ class StopScheduler(FIFOScheduler):  # type: ignore[misc]
 
 
 class EventReporter(Callback):  # type: ignore[misc]
-    """The callback. It emits events, and passes one result per point of a curve to loggers."""
+    """The callback. It emits events, and passes each point of a curve to loggers as one result."""
 
     def __init__(self, flights: Flights, loggers: Sequence[Callback]) -> None:
         self._flights = flights
@@ -234,7 +236,7 @@ class EventReporter(Callback):  # type: ignore[misc]
                 )
 
     def on_trial_complete(self, trial: Any, **info: Any) -> None:
-        """Emit `Stopped`. The desk drops this event if the trial has already emitted `Finished`."""
+        """Emit `Stopped`. The desk drops this event if the attempt has already ended."""
         flight = self._flights.end(trial.trial_id)
         if flight.assignment:
             if flight.begun:
@@ -242,10 +244,10 @@ class EventReporter(Callback):  # type: ignore[misc]
             self._flights.desk.emit(Stopped(flight.trial_id, flight.assignment.attempt))
 
     def on_trial_error(self, trial: Any, **info: Any) -> None:
-        """Emit `Failed` or `Stopped` for a trial whose worker died.
+        """Emit `Stopped` if the trial's stop was requested, and `Failed` otherwise.
 
-        The desk drops this event if the trial has already emitted `Failed`. For the warm-up, emit
-        no event, but report that a worker could not start.
+        The desk drops this event if the attempt has already ended. For a warm-up, report instead
+        that a worker could not start.
         """
         flight = self._flights.end(trial.trial_id)
         reason = _reason(trial)

@@ -1,7 +1,7 @@
 """Shortages of workers, reported as `Waiting` events.
 
-An executor has a shortage if one of its workers is not running. The possible reasons are that the
-cluster lacks resources, that the worker takes long to start, and that its process could not start.
+A *shortage* is the lack of one worker. There are three reasons: the cluster lacks resources, the
+worker takes long to start, or its process could not start.
 """
 
 import threading
@@ -11,7 +11,7 @@ from workers.interface import Waiting
 
 
 class Placement:
-    """The current shortages of an executor. Emits an event when their description changes."""
+    """The current shortages of an executor. Emits an event when the text about them changes."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -20,8 +20,7 @@ class Placement:
         self._reported: str | None = None
 
     def set_shortage(self, slot: int, reason: str | None) -> None:
-        """Record why a slot has no worker. If `reason` is None, record that the slot has a
-        worker.
+        """Record why a slot has no worker. With None as `reason`, record that it has a worker.
 
         A slot is the place of one worker. The executor on Ray Tune has no slots. Instead, it passes
         the id of the trial that waits for a worker.

@@ -3,9 +3,9 @@
 A Ray actor is a process of Ray that holds one object, here a `Worker` (`workers.on_ray.worker`).
 The worker trains pack after pack; a pack is a group of trials that are trained together. The thread
 of a slot starts the actor, hands packs to it, and passes their events on. If the start takes long,
-the thread reports a shortage of workers. The thread replaces an actor that has died, that hangs,
-that has failed, or that has run many trials. Only the coordinator retries trials; Ray is configured
-to retry and restart nothing.
+the thread reports a shortage of workers. An actor is replaced if it dies, if it hangs, if a trial
+in it fails for a reason that a retry may remove, or after many trials. Only the coordinator retries
+trials. Ray is configured to retry and restart nothing.
 
 The code relies on measured properties of Ray 2.60:
 
@@ -35,14 +35,14 @@ from workers.on_ray.worker import ASIDE, Worker, worker_environment
 from workers.packs import MeasurementAbandoned, Pack, Packs
 
 TRIALS_PER_WORKER = 500  # number of trials after which a worker is replaced
-# A worker is killed if it does not answer a call within this time between two packs. It is also
-# killed if a trial does not end within this time after its stop was requested.
+# Longest time that a worker may take to answer a call between two packs, and longest time that a
+# trial may take to end after its stop was requested. After that, the worker is killed.
 STUCK_SECONDS = 10.0
 # Longest time for measuring which program trains a pack fastest (`telescope.train.program`). The
 # measurement takes a second if nothing is compiled, but minutes if a deep model is compiled.
 MEASURING_SECONDS = 600.0
 IDLE_SECONDS = 2.0  # interval between checks that an idle worker is alive
-FRESH_SECONDS = 0.25  # a worker that responded within this time counts as alive
+FRESH_SECONDS = 0.25  # a worker counts as alive for this time after a response
 POLL_SECONDS = 0.2  # interval between checks of a worker that is starting or measuring
 PAUSE_SECONDS = 5.0  # pause after a worker's process could not start
 
@@ -79,7 +79,7 @@ class Slot:
         self.thread.start()
 
     def cancel(self, trial_id: int) -> None:
-        """If the trial runs here, end it at its next step; kill an actor that does not react."""
+        """If the trial runs here, end it at its next step. Kill an actor that does not react."""
         with self._lock:
             running = [item for item in self._assignments if item.trial_id == trial_id]
             if not running:
@@ -115,7 +115,7 @@ class Slot:
                     pack, trial_count = Pack(), trial_count + len(pack.assignments)
                     if not reusable or trial_count >= TRIALS_PER_WORKER:
                         self._retire()
-        # Ray is gone, or this code has a bug. The executor then raises WorkersLost in `events`.
+        # Ray is gone, or this code has a bug; the executor's `events` then raises WorkersLost
         except Exception as error:
             self.broken = error
 
@@ -170,7 +170,8 @@ class Slot:
     def _choose(self, first: Assignment, max_members: int, steps: float) -> Program:
         """Measure on the actor which program trains trials like `first` fastest.
 
-        If this takes too long or is no longer needed, kill the actor and raise an exception.
+        Raises MeasurementAbandoned if the trial should stop or the desk closes, and TimeoutError
+        after MEASURING_SECONDS. In both cases, the actor is killed.
         """
         program = self._actor.choose.remote(first.spec, max_members, steps)
         begun = time.monotonic()
@@ -185,7 +186,7 @@ class Slot:
         return measured
 
     def _follow(self, pack: Pack) -> bool:
-        """Run a pack and pass its events on. Return False if the actor must not be used again."""
+        """Run a pack and pass its events on. Return whether the actor may be used again."""
         assignments, error = pack.assignments, "its stream of events ended early"
         reusable = True
         with self._lock:

@@ -1,19 +1,19 @@
 """The executor that runs trials on Ray Tune, so that Tune's loggers receive the curves.
 
 It differs from the executor of `workers.on_ray.actors` in two ways: Ray Tune manages the workers,
-and each trial is trained alone. The other executor is faster (ADR 12). Tune runs trials in
-experiments. A searcher gives Tune the assignments from the desk, which is the executor's queue
-(`workers.desk`). A `Trainable` in a Ray actor (a process of Ray that holds one object) trains the
-assignments, and a callback passes their events to the desk (`workers.on_ray.experiment`). Each
-actor trains many trials, one after the other.
+and each trial is trained alone. The other executor is faster (docs/adr/0012). Tune runs trials in
+experiments. A searcher gives Tune the assignments (attempts at trials) from the desk, which is the
+executor's queue (`workers.desk`). A `Trainable` in a Ray actor (a process of Ray that holds one
+object) trains the assignments, one after the other. A callback passes their events to the desk
+(`workers.on_ray.experiment`).
 
 The code relies on observed properties of Tune 2.60:
 
-- Tune starts workers only for trials. The first trial of an experiment is therefore a warm-up: it
-  has no assignment, starts a worker, and reports the worker's numerics (a string that names its
-  version of torch, its device, and the revision of telescope's arithmetic).
+- Tune starts workers only for trials. An experiment therefore begins with a warm-up, a trial that
+  has no assignment. It starts a worker and reports the worker's numerics (a string that names the
+  version of torch, the device, and the revision of telescope's arithmetic).
 - A trial cannot be stopped from outside. But Tune calls its scheduler at each result and in each
-  turn of its loop, and the scheduler may stop the trial.
+  turn of Tune's loop, and the scheduler may stop the trial.
 - While other applications hold all CPUs, Tune waits without a message. Each turn therefore checks
   how long trials have waited.
 - Tune keeps all trials of an experiment in memory. An experiment therefore ends after some hundreds
@@ -96,7 +96,7 @@ class Attempt(tune.Trainable):  # type: ignore[misc]
     def step(self) -> dict[str, Any]:
         """Return the next event. In the warm-up, return the worker's numerics instead.
 
-        If a trial has failed, no event follows. Raise RuntimeError then, which ends this process.
+        Raises RuntimeError after the last event of an attempt that failed. This ends the process.
         """
         if self._events is None:
             return {"numerics": self._worker.ready(), "done": True}
@@ -129,7 +129,9 @@ class TuneExecutor:
         """Start a local Ray or join a cluster, and start the first experiment.
 
         `loggers` are names in LOGGERS. With loggers, Tune keeps its files, such as TensorBoard's
-        logs, in TELESCOPE_HOME/tune. `workers.on_ray.actors.RayExecutor` has the other parameters.
+        logs, in TELESCOPE_HOME/tune. `workers.on_ray.actors.RayExecutor` describes the other
+        parameters. Raises Unavailable if the package of a logger is missing, and in the cases of
+        `RayCluster.connect`.
         """
         os.environ.update(ENVIRONMENT)
         self._loggers = [logger(name) for name in loggers]
@@ -173,8 +175,8 @@ class TuneExecutor:
     def stop(self, trial_id: int) -> None:
         """End a trial: at its next event if it runs, otherwise at once or in Tune's next turn.
 
-        If the trial has not ended after `STUCK_SECONDS`, the worker's process is killed. A worker
-        that hangs before the trial begins is not known yet, and is not killed.
+        If the trial has not ended after `STUCK_SECONDS`, its worker is killed. Before the trial
+        begins, its worker is not known, so a worker that hangs then is not killed.
         """
         self._desk.stop(trial_id)
         if flight := self._flights.of(trial_id):
@@ -193,7 +195,7 @@ class TuneExecutor:
         return self._desk.events(timeout)
 
     def close(self) -> None:
-        """End the experiment, and all processes of a local Ray. Further calls do nothing."""
+        """End the experiment and all processes of a local Ray. Further calls do nothing."""
         if self._closed:
             return
         self._closed = True
@@ -244,7 +246,8 @@ class TuneExecutor:
 
     def _grow(self) -> None:
         """Run more trials at once if more workers fit. End the experiment if the resources that a
-        worker needs have changed."""
+        worker needs have changed.
+        """
         demand = self._demand()
         fitting = demand.fits(ray.cluster_resources())
         self._slots = max(self._slots, min(self._workers or fitting, fitting))
@@ -258,7 +261,8 @@ class TuneExecutor:
 
     def _require_ray(self) -> None:
         """Raise WorkersLost if Tune or Ray has failed. Otherwise, use nodes that have joined the
-        cluster."""
+        cluster.
+        """
         if self._broken:
             # the last line of Tune's errors is the cause
             reason = str(self._broken).strip().splitlines()[-1:] or [type(self._broken).__name__]
@@ -281,7 +285,7 @@ def logger(name: str) -> Any:
 
 
 def _name(trial: Any) -> str:
-    """Return the name of a trial, which loggers show and which names its folder."""
+    """Return the name of a trial for loggers and for the trial's folder."""
     if not trial.config:
         return "warm-up"
     return f"trial-{trial.config['trial_id']}-attempt-{trial.config['attempt']}"

@@ -18,13 +18,13 @@ from telescope.trials.spec import TrialSpec
 from workers.interface import CHECKPOINT_SECONDS, Assignment, Event
 from workers.packs import Pack
 
-# The name of the actor's second thread, which answers calls while the first thread runs a pack. Ray
-# calls such a thread a concurrency group.
+# Name of the actor's second thread, which answers calls while the first thread runs a pack. Ray's
+# term for such a thread is a concurrency group.
 ASIDE = "aside"
 
 
 class Worker:
-    """Runs trials inside an actor. When the constructor returns, the worker is ready for trials."""
+    """Runs trials inside an actor. Once constructed, the worker is ready for trials."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         # set before torch uses a device
@@ -76,9 +76,9 @@ def worker_environment() -> dict[str, str]:
     """Return the environment variables to set in every worker.
 
     TELESCOPE_HOME, the interval between checkpoints, and the switch for compilation have the values
-    of this process. TELESCOPE_FACTORY_PATH is empty, so that workers look for factories (users'
-    functions that build models) only in code that was sent to them or is installed: a folder with
-    the same path on another machine may hold other code.
+    of this process. TELESCOPE_FACTORY_PATH lists folders with factories (users' functions that
+    build models). It is empty in workers, since a folder with the same path on another machine may
+    hold other code. Workers find factories in code that was sent to them or is installed.
     """
     environment = {"TELESCOPE_HOME": str(home().resolve()), factory.PATH: ""}
     for name in (CHECKPOINT_SECONDS, COMPILE):

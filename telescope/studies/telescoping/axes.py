@@ -1,15 +1,16 @@
 """The hyperparameters that can be swept, their scales, and the fields of a trial that they set.
 
-All planning is in octaves: one octave is a factor of 2 in a hyperparameter. A value's octaves are
-its log2. Planned values lie on the *planning lattice*, the multiples of 1/64 octave
+Hyperparameters are planned in octaves. One octave is a factor of 2, so the octaves of a value are
+its log2. Planned octaves are multiples of 1/64; these multiples form the *planning lattice*
 (`telescope.trials.lattice`). Momentum is planned by the octaves of 1 - momentum, so that 0.9 lies
 as far from 0.95 as 0.95 lies from 0.975. Therefore high momenta lie at low octaves.
 
 An *axis* is a swept hyperparameter. A *wall* of an axis is a limit beyond which no value may be
 tried. If the search may not leave the user's range, the walls are the ends of this range.
 Otherwise they are the ends of the hyperparameter's scale. For example, the scale of the warm-up
-ends at 1, a warm-up as long as the run. The *base grid* is the set of runs with which the search
-starts, at the narrowest width.
+ends at 1, a warm-up as long as the run. The *base grid* is the grid of values over the user's
+ranges. The search starts at the narrowest width, with the base grid or with scattered points in its
+place.
 """
 
 import math
@@ -25,7 +26,7 @@ AxisName = Literal[
     "lr", "weight_decay", "adamw_lr_ratio", "momentum", "warmup_fraction", "init_scale"
 ]
 
-MOST_FITTED = 5  # largest number of axes with three points or more, for one optimizer
+MOST_FITTED = 5  # largest number of axes with three values or more, for one optimizer
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class AxisScale:
 
     # the section of a trial's specification that contains the field
     part: Literal["optimizer", "horizon"] = "optimizer"
-    adamw_field: str = ""  # the field's name in an AdamW run, if it differs
-    # whether octaves are the log2 of 1 - value; high values then lie at low octaves
+    adamw_field: str = ""  # the field's name in an AdamW run; if empty, the hyperparameter's name
+    # whether octaves are the log2 of 1 - value, so that high values lie at low octaves
     complement: bool = False
     saturates: bool = False  # whether a small enough value is as good as 0
     # lowest and highest octaves; by default a little within the range of floating-point numbers
@@ -49,7 +50,7 @@ class AxisScale:
         return math.log2(1 - value if self.complement else value)
 
     def value(self, octaves: float) -> float:
-        """The value at these octaves, clipped to the scale's limits."""
+        """The value at `octaves`, after the octaves are clipped to the scale's limits."""
         power: float = 2.0 ** min(max(octaves, self.lowest), self.highest)
         return 1 - power if self.complement else power
 
@@ -62,7 +63,7 @@ SCALES: Mapping[AxisName, AxisScale] = {
     "warmup_fraction": AxisScale(part="horizon", highest=0.0),
     "init_scale": AxisScale(),
 }
-"""The scales by name. All axes of a search have this order, with the learning rate first."""
+"""The scales by name. The axes of a search have the same order."""
 
 
 def field_of(name: AxisName, optimizer: OptimizerName) -> str:
@@ -75,7 +76,7 @@ def field_of(name: AxisName, optimizer: OptimizerName) -> str:
 @dataclass(frozen=True)
 class Axis:
     """A swept hyperparameter: the ends of the user's range in octaves (`low`, `high`), the number
-    of points in the base grid, and whether the search may leave the range (`extend`).
+    of values in the base grid (`points`), and whether the search may leave the range (`extend`).
     """
 
     name: AxisName
@@ -99,17 +100,19 @@ class Axis:
 
     @property
     def step(self) -> float:
-        """Octaves between neighbouring points of the base grid; 0 for a single point."""
+        """Octaves between neighbouring values in the base grid, before they are rounded to the
+        lattice; 0 for a single value.
+        """
         return (self.high - self.low) / (self.points - 1) if self.points > 1 else 0.0
 
     @property
     def fitted(self) -> bool:
-        """Whether the axis has three points or more, so that an optimum is fitted along it."""
+        """Whether the axis has three values or more, so that an optimum is fitted along it."""
         return self.points >= 3
 
     @cached_property
     def values(self) -> tuple[float, ...]:
-        """The points of the base grid, in octaves, ascending."""
+        """The values in the base grid, in octaves, ascending."""
         return along((self.low + self.high) / 2, self.step, self.points)
 
     @property
@@ -130,7 +133,7 @@ class Axis:
     def inside(self, centre: float, half: float) -> float:
         """The centre of a window that crosses no wall, as near to `centre` as possible. The window
         extends `half` octaves to each side of its centre. If the window does not fit between the
-        walls, its centre is the middle between them.
+        walls, its centre is the middle between the walls.
         """
         low, high = self.walls
         return (
@@ -138,18 +141,18 @@ class Axis:
         )
 
     def value(self, x: float) -> float:
-        """The planned value at these octaves. It is rounded to 12 significant digits, so that
-        platforms that differ in the last bit compute the same digest of a trial.
+        """The value at `x`, where `x` is first rounded to the lattice. The value is rounded to 12
+        significant digits, since its last bit may differ between platforms.
         """
         return float(f"{self.scale.value(snap(x)):.12g}")
 
     def side(self, side: int) -> str:
-        """Which values lie on a side of the axis: `low` or `high`. Side -1 has the low octaves, and
-        side +1 the high octaves.
+        """The name of a side of the axis, by its values: `low` or `high`. Side -1 has the low
+        octaves, and side +1 has the high octaves.
         """
         return "low" if (side < 0) != self.scale.complement else "high"
 
 
 def along(centre: float, step: float, points: int) -> tuple[float, ...]:
-    """Points around a centre, spaced by `step` octaves and rounded to the lattice."""
+    """This many `points` around a centre, `step` octaves apart and then rounded to the lattice."""
     return tuple(snap(centre + (i - (points - 1) / 2) * step) for i in range(points))

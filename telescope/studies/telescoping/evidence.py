@@ -1,8 +1,11 @@
 """The evidence for an answer, as parts of a report: hyperparameters, levels, drift, costs, checks.
 
-A *ladder* is the search of one optimizer over growing widths, its *levels*. Hyperparameters are
-stated by their values at the narrowest width. Fields `low` and `high` are the ends of a 90 %
-interval, unless the docstring says otherwise. The *pooled bowl* models the losses at all levels.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. The value of a
+hyperparameter is its base value, from which scaling rules compute its value at each width. Unless
+stated otherwise, `low` and `high` are the ends of a 90 % interval. The *pooled bowl* is a
+statistical model of the losses at all levels. Hyperparameters with three values or more are
+*fitted*: the model has an optimum along them. The estimator `argmin` takes the best point tried as
+its answer; its intervals are at least as wide as the steps of the grid.
 """
 
 import math
@@ -22,12 +25,13 @@ from telescope.trials.types import (
 
 Verdict = Literal["resolved", "unresolved", "unbracketed", "refused"]
 Status = Literal["resolved", "unresolved", "unbracketed", "flat", "swept", "fixed"]
-PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+"""The status of a hyperparameter. `answer.verdict` defines each status but `fixed`."""
+PREFIXES = ("", "k", "M", "G", "T", "P", "E")  # SI prefixes of the powers of 1000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The ends of a range: of a 90 % interval (5 % and 95 % points), or of all values tried."""
+    """Two ends: of a 90 % interval (its 5 % and 95 % points), or as stated by the field."""
 
     low: float
     high: float
@@ -68,11 +72,10 @@ class LevelReport:
     # if every run diverged, optimum and interval are empty
     optimum: dict[AxisName, float]
     interval: dict[AxisName, Interval]
-    best_loss: float | None  # lowest mean loss of a point over its seeds; None if all are infinite
+    best_loss: float | None  # lowest loss, as a mean over seeds; None if no such mean is finite
     # pooled bowl's loss at the optimum, averaged over seeds; None if no run of the level was fitted
     fitted_loss: float | None
-    # sd of the loss between seeds at one point, in % of the loss; None if no point has two finite
-    # losses
+    # sd of the loss between seeds at equal hyperparameters, in % of the loss; None if unknown
     seed_noise: float | None
     edge: str | None  # the edges at which the optimum lies, in words; None without edges
     edges: tuple[Edge, ...] = ()  # the same edges, as values
@@ -99,7 +102,7 @@ class Shift:
     under one law of its drift with width, or averaged over the laws.
     """
 
-    law: str  # averaged, constant per doubling, a/n or a/sqrt(n), with width n and a constant a
+    law: str  # averaged, constant per doubling, a/n or a/sqrt(n); n is the width, a is a constant
     probability: float  # posterior probability of the law; 1 for the average
     octaves: float
     low: float
@@ -113,8 +116,7 @@ class ErrorBudget:
     """
 
     seed_noise: float  # the difference between runs of different seeds
-    # the uncertain shape of the bowl, and its deviation from the true losses far from the optimum
-    bowl_form: float
+    bowl_form: float  # the uncertain shape of the pooled bowl, and its error far from the optimum
     finite_width: float  # the uncertainty of the drift under a given law
     # the difference between the drift laws at the target; for the estimator `per_level`, which fits
     # a single law, the deviation of the levels from this law
@@ -133,28 +135,28 @@ class Climb:
 
     width: int
     why: ClimbEnd
-    words: str
-    values: Values = ()  # the numbers in `words`
+    words: str  # the reason `why` as text
+    values: Values = ()  # the values of the reason `why`, by name
 
 
 @dataclass(frozen=True)
 class Copying:
-    """The *regret* of training at a width with the optimum of the smallest width: the excess loss,
-    in % of the loss, as predicted by the pooled bowl.
+    """The *regret* of training at a width with the optimum of the smallest width. The regret is the
+    excess loss, in % of the loss, as predicted by the pooled bowl.
     """
 
     width: int
     regret: float  # median of the regret; low and high are its interval
     low: float
     high: float
-    compute: float  # extra compute, in %, that makes up for the regret: 40 % for a regret of 2 %
+    compute: float  # extra compute that makes up for the regret, in %: 40 for a regret of 2 %
 
 
 @dataclass(frozen=True)
 class Transfer:
     """The transfer of the optimum from width to width, predicted by the pooled bowl."""
 
-    # for every level but the narrowest; then for the target, if it is wider than all levels
+    # for the levels above the narrowest; then for the target, if it is wider than these levels
     copying: tuple[Copying, ...]
     lr_interval_cost: Interval  # excess loss at each end of lr's interval, in % of the loss
     # loss predicted by a power law in the number of parameters; None if no such law can be fitted
@@ -169,7 +171,7 @@ class Remedy:
     widths: tuple[int, ...]  # widths at which the blocks run
     base_runs: float  # cost in runs at the base width
     flops: float
-    # seconds to train all runs one after the other; None if the speed of such runs is unknown
+    # seconds to train all runs one after the other; None if the ladder has trained no run itself
     seconds: float | None
     max_base_runs: int  # value of limits.max_base_runs that allows these runs
 
@@ -189,7 +191,7 @@ class LevelCost:
 
 @dataclass(frozen=True)
 class CheckCost:
-    """The cost of the coordinate check over all its widths."""
+    """The cost of the coordinate check, which tests the scaling rules by short runs."""
 
     trials: int
     tokens: int
@@ -201,9 +203,9 @@ class CheckCost:
 class Cost:
     """The cost of a ladder.
 
-    `share` is the compute of the final run, divided by the compute of tuning and final run
-    together. `saving` is 1 - (compute of tuning and final run together / compute of a full grid at
-    the target). Only `share` and `saving` include the original cost of reused runs.
+    `share` is the compute of the final run, as a fraction of the compute of tuning and final run
+    together. `saving` compares this sum with a full grid at the target: it is the saved fraction of
+    the grid's compute. Only `share` and `saving` include the original cost of reused runs.
     """
 
     levels: tuple[LevelCost, ...]
@@ -227,12 +229,12 @@ class Pairing:
     update_scale: UpdateScale | None  # None in an AdamW run
     muon_lr_rule: MuonLrRule | None  # None in an AdamW run
     weight_decay_rule: WeightDecayRule
-    eps_rule: Literal["constant", "inverse"]  # how AdamW's eps of hidden matrices scales with width
+    eps_rule: Literal["constant", "inverse"]  # AdamW's eps for hidden matrices, against width
     attention_scale: AttentionScale | None  # None for a user's model
     head_form: HeadForm | None  # None if no rule scales the readout
     sound: bool
-    forced: bool  # whether the ladder runs although its rules would be refused by default
-    remarks: tuple[str, ...]  # objections from theory come first
+    forced: bool  # whether the rules would be refused without `force_pairing`
+    remarks: tuple[str, ...]  # the objections from theory, then other remarks
 
 
 @dataclass(frozen=True)
@@ -248,15 +250,14 @@ class Validation:
     trials: int
     diverged: int
     flops: float
-    lr: float  # the ladder's learning rate
+    lr: float  # the ladder's learning rate, before these runs could replace it
     stated: Interval  # the ladder's interval of lr
     loss: float | None  # mean loss of the runs at `lr`; None if one of these runs diverged
     loss_error: float | None  # standard error of `loss`
     seed_noise: float | None  # as in `LevelReport`
-    optimum: float | None  # optimal lr by a bowl fitted to these runs
+    optimum: float | None  # optimal lr, by a bowl fitted to these runs
     interval: Interval | None  # the interval of `optimum`
-    # loss at the ladder's lr minus the loss at the optimum, in % of the latter
-    regret: float | None
+    regret: float | None  # loss at the ladder's lr minus loss at the optimum, in % of the latter
     regret_interval: Interval | None
     held: bool | None  # whether `optimum` lies within `stated`
     contradicted: bool  # whether `interval` and `stated` do not overlap
@@ -265,7 +266,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Method:
-    """The rules by which the runs were chosen and evaluated, as names of options."""
+    """The rules by which the runs were chosen and evaluated, by their names in the document."""
 
     schedule: str
     estimator: str
@@ -275,12 +276,12 @@ class Method:
 
 
 def digits(x: float) -> float:
-    """A number rounded to six significant digits, so that equal reports print equally."""
+    """A number rounded to six significant digits."""
     return float(f"{x:.6g}")
 
 
 def amount(number: float) -> str:
-    """A number with an SI prefix, such as `7.37 M` or `1.2 T`. A unit can be appended directly."""
+    """A number with an SI prefix, such as `7.37 M` or `1.2 T`, to which a unit can be appended."""
     for prefix in PREFIXES:
         if number < 1000:
             return f"{number:.3g} {prefix}"
@@ -289,9 +290,7 @@ def amount(number: float) -> str:
 
 
 def from_estimate(octaves: float, name: AxisName = "lr") -> float:
-    """The value of a hyperparameter from an estimate in octaves. It is clipped to the limits of the
-    hyperparameter's scale, since the ends of wide intervals may lie beyond them.
-    """
+    """A hyperparameter's value at `octaves`. Octaves beyond the limits of its scale are clipped."""
     return digits(SCALES[name].value(octaves))
 
 

@@ -1,4 +1,4 @@
-"""`KIND`, the definition of `kind: telescope`: its types and its functions.
+"""The types and functions of studies with `kind: telescope`, collected in `KIND`.
 
 A *ladder* is the search of one optimizer over growing widths. A *variant* is one of the
 architectures or texts that a study compares; it has one ladder per optimizer. A *stage* is a set of

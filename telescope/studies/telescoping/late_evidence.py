@@ -1,7 +1,8 @@
-"""The late check in a report: a coordinate check at the end of a ladder's own runs.
+"""The late check in a report: a test of the scaling rules at the end of a ladder's own runs.
 
-A *ladder* is the search of one optimizer over growing widths. The late check compares sizes, such
-as norms of matrices, between the widths. The *gate* is the steepest slope that passes.
+A *ladder* is the search of one optimizer over growing widths. The late check tests whether sizes,
+such as norms of matrices, grow or fall with width. The *gate* is the steepest slope of log2 size
+against log2 width that passes.
 """
 
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from telescope.studies.coordinates.slopes import CoordinateVerdict
 
 @dataclass(frozen=True)
 class LateSlope:
-    """The slope of log2 of a quantity against log2 of the width, with a 90 % interval.
+    """The slope of log2 of a quantity against log2 of the width, with a 90 % interval. The quantity
+    is measured at the end of each run. `name` states the quantity:
 
-    The quantity is measured at the end of each run. It is the size of a kind of hidden matrix, the
-    size of its last update, or the change of the features before the readout by the last update.
+    - `spectral/<kind>`: the spectral norm of the hidden matrices of one kind
+    - `update/<kind>`: the spectral norm of the last update of these matrices
+    - `update/features`: the change of the model's last features by the last update
     """
 
-    # spectral/<kind>, update/<kind> or update/features, for the three quantities in the docstring
     name: str
     slope: float
     low: float
@@ -28,7 +30,7 @@ class LateSlope:
 
 @dataclass(frozen=True)
 class LateReason:
-    """The reason for a late check's verdict, as a code with values. `answer.late` words it."""
+    """The reason for a late check's verdict, as a code with values. `answer.late` has the texts."""
 
     code: Literal["beyond_gate", "within_gate", "across_gate"]
     worst: LateSlope  # the steepest failing slope; if none fails, the steepest judged slope

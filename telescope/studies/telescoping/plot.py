@@ -12,11 +12,11 @@ If the study compares architectures or data, a row above shows all ladders toget
 shows the optimal learning rate against width, and its right side the lowest loss.
 
 Before losses are averaged over seeds, the offset of each seed's losses from those of the first seed
-is removed. A line joins the averages at one weight decay: the weight decay that was tried with the
-most learning rates. Faint dots show the averages at all weight decays. Marks at the top edge show
-diverged runs, and losses that are far above the lowest loss of every width.
+is removed. A line joins the averages at one weight decay: the weight decay that has averages at the
+most learning rates. Faint dots show the averages at all weight decays. At the top edge, crosses
+mark diverged runs, and triangles mark averages above the range of the axis.
 
-`draw` writes the file; `plot_data` defines the data that it draws.
+`draw` writes the file. `plot_data` defines the data to draw.
 """
 
 import math
@@ -40,9 +40,9 @@ with extra("plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-# A loss is marked at the top edge if it exceeds the lowest loss of every width by more than about
-# this share of the lowest loss of all widths.
-WINDOW_OF_LOSS = 0.22
+# Each width has a lowest loss. The loss axis ends at most about this far above the highest of these
+# losses. The distance is a share of the lowest of these losses.
+LOSS_HEADROOM = 0.22
 Colour = tuple[float, float, float, float]  # red, green, blue, alpha
 
 
@@ -71,12 +71,10 @@ def draw(
 
 
 def _side_by_side(left: Axes, right: Axes, ladders: Sequence[PlottedLadder], over: Over) -> None:
-    """Draw the optima of all ladders (left) and their lowest losses (right) against width. Each
-    ladder has its own colour.
-    """
+    """Draw the optima of all ladders (left) and their lowest losses (right) against width."""
     for i, ladder in enumerate(ladders):
         colour = colormaps["tab10"](i % 10)
-        # a factor on the width, so that intervals at one width lie beside each other
+        # a factor on the width, so that the intervals of several ladders lie beside each other
         aside = 2 ** (0.06 * (i - (len(ladders) - 1) / 2))
         _optima(left, ladder, aside, colour)
         _joined(right, lowest_losses(ladder, over), ladder.name, colour)
@@ -239,8 +237,8 @@ def _band(axes: Axes, ladder: PlottedLadder) -> None:
 
 
 def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
-    """The lowest and the highest loss on the axis. The range leaves out losses that are far above
-    the lowest loss of every width, since they say little about the optimum.
+    """The lowest and the highest loss on the axis. The axis leaves out high losses
+    (`LOSS_HEADROOM`), since they say little about the optimum.
     """
     losses = [run.loss for run in ladder.runs if run.loss is not None]
     if not losses:
@@ -250,14 +248,14 @@ def _loss_range(ladder: PlottedLadder) -> tuple[float, float]:
         min(run.loss for run in ladder.runs if run.width == width and run.loss is not None)
         for width in _trained_widths(ladder)
     ]
-    ceiling = min(max(losses), max(by_width) + WINDOW_OF_LOSS * best)
+    ceiling = min(max(losses), max(by_width) + LOSS_HEADROOM * best)
     margin = 0.05 * max(ceiling - best, 0.01 * best)
     return best - margin, ceiling + margin
 
 
 def _lr_range(ladder: PlottedLadder) -> tuple[float, float]:
-    """The range of learning rates on the axis. It includes the runs, the windows and the answer's
-    interval, and a quarter of an octave more on each side.
+    """The range of learning rates on the axis. It covers the runs, the windows and the interval at
+    the target, with a margin of a quarter of an octave (a factor of 2^0.25) on each side.
     """
     rates = [run.lr for run in ladder.runs]
     rates += [lr for level in ladder.levels for lr in (level.low, level.high)]

@@ -1,7 +1,8 @@
-"""The data of the picture of a telescoping study or of a sweep, and the arithmetic of its lines.
+"""The data that `plot` draws, and the calculation of the lines in the picture.
 
-A *ladder* is the search of one optimizer over growing widths. A *variant* is one of the
-architectures or texts that a study compares; it has one ladder per optimizer.
+The picture shows a telescoping study, or a sweep that was run without telescope. A *ladder* is the
+search of one optimizer over growing widths. A *variant* is one of the architectures or texts that a
+study compares; it has one ladder per optimizer. A sweep is drawn as one ladder.
 """
 
 from collections import defaultdict
@@ -16,7 +17,7 @@ Over = Literal["model", "data"]  # the section of the document in which the vari
 
 @dataclass(frozen=True)
 class PlottedRun:
-    """A finished run of a study or of a sweep; `loss` is None if the run diverged."""
+    """A finished run; `loss` is None if the run diverged."""
 
     width: int
     lr: float
@@ -42,14 +43,14 @@ class PlottedLevel:
     low: float
     high: float
     optimum: PlottedEstimate | None
-    # lowest of the losses of all combinations of hyperparameters, each a mean over seeds; for
-    # validation runs at the target, the loss at the optimum; None if unknown
+    # lowest loss tried, as a mean over seeds; for runs that check the answer at the target, the
+    # estimated loss at the optimum; None if unknown
     best_loss: float | None
 
 
 @dataclass(frozen=True)
 class PlottedLadder:
-    """The ladder of one optimizer and, if the study compares variants, of one variant."""
+    """A ladder of a study, or a sweep."""
 
     name: str
     verdict: str
@@ -62,11 +63,11 @@ class PlottedLadder:
 
 def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
     """The mean loss of each setting over its seeds, for the runs at one width. Diverged runs are
-    left out.
+    left out. If several runs have the same seed and setting, the last run counts.
 
     Before the means are taken, the offset of each seed is subtracted from its losses. The offset is
     the mean difference between the losses of this seed and of the first seed, over the settings
-    that both seeds share. It is 0 if they share none.
+    that both seeds share. The offset is 0 if the seeds share no setting.
     """
     losses: dict[int, dict[Setting, float]] = defaultdict(dict)
     for run in runs:
@@ -86,9 +87,9 @@ def seed_adjusted_means(runs: Sequence[PlottedRun]) -> dict[Setting, float]:
 
 
 def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
-    """The line of a width, as pairs (lr, loss). It shows the settings at one weight decay: the
-    weight decay that was tried with the most learning rates. If several weight decays were tried
-    with equally many learning rates, the weight decay with the lowest loss is shown.
+    """The line of a width, as pairs (lr, loss) in ascending order. It shows the settings at one
+    weight decay: the one with the most learning rates in `means`. If several weight decays have
+    equally many learning rates, the one with the lowest loss is shown.
     """
     rows: dict[float, list[tuple[float, float]]] = defaultdict(list)
     for (lr, weight_decay), loss in means.items():
@@ -105,8 +106,8 @@ def width_line(means: Mapping[Setting, float]) -> list[tuple[float, float]]:
 
 
 def lowest_losses(ladder: PlottedLadder, over: Over) -> list[tuple[int, float]]:
-    """Pairs (width, lowest loss). If the variants differ in their data, their losses are not
-    comparable; each loss is then divided by the loss at the narrowest width whose loss is known.
+    """Pairs (width, lowest loss) for the levels whose lowest loss is known. If the variants differ
+    in their data, their losses are not comparable. Each loss is then divided by the first loss.
     """
     losses = [
         (level.width, level.best_loss) for level in ladder.levels if level.best_loss is not None

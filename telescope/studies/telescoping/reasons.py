@@ -1,8 +1,7 @@
-"""Reasons for verdicts, as data: each reason is a code with named values, and may have advice.
+"""Reasons for verdicts, as data: a reason is a code with named values, and may include advice.
 
-Program logic reads only the code. When a report is built, `answer/wording.py` writes the text of
-the reason. `Reason.of` checks the names of a reason's values against `CARRIES`. The values of a
-reason in a stored report are not checked.
+When a report is built, `answer/wording.py` turns the reason into text. `Reason.of` checks the names
+of the values against `CARRIES`. When a stored report is read, they are not checked.
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. Each swept
 hyperparameter is an *axis*. A *block* is a set of runs with one seed around an expected optimum.
@@ -21,7 +20,7 @@ Value = int | float | str | bool | None
 
 
 def as_pairs(values: Any) -> Any:
-    """A mapping as hashable pairs, sorted by name. Anything else stays unchanged."""
+    """The items of a mapping as pairs, sorted by name. Anything but a mapping stays unchanged."""
     return tuple(sorted(values.items())) if isinstance(values, Mapping) else values
 
 
@@ -34,9 +33,7 @@ Values = Annotated[
 
 
 class Code(StrEnum):
-    """The code of the reason for a verdict. The verdict is on a ladder, on several ladders or on a
-    single width.
-    """
+    """The code of the reason for a verdict on a ladder, on several ladders or on a single width."""
 
     COORDINATES_FAIL = "coordinates_fail"
     ALL_DIVERGED = "all_diverged"
@@ -78,16 +75,16 @@ class Advice(StrEnum):
 
 
 class ClimbEnd(StrEnum):
-    """The reason why a ladder stopped at the width it reached. RUNNING if it has not stopped."""
+    """The reason why a ladder stopped at the width it reached."""
 
-    RUNNING = "running"
-    LIMIT = "limit"
-    CALIBRATION_WIDTH = "calibration_width"
-    TOLERANCE = "tolerance"
-    BUDGET = "budget"
-    NO_FIT = "no_fit"
-    WALL = "wall"
-    RULE = "rule"
+    RUNNING = "running"  # the ladder has not stopped
+    LIMIT = "limit"  # the job's limit on trials or FLOPs
+    CALIBRATION_WIDTH = "calibration_width"  # the ladder has no wider level
+    TOLERANCE = "tolerance"  # the intervals at the target are narrow enough
+    BUDGET = "budget"  # the budget allows no block at the next width
+    NO_FIT = "no_fit"  # no statistical model of the losses could be fitted
+    WALL = "wall"  # lr's optimum lies at or beyond a limit of the values allowed
+    RULE = "rule"  # an option of `schedule: paper`
 
 
 CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
@@ -122,12 +119,12 @@ CARRIES: Mapping[Code | Advice | ClimbEnd, frozenset[str]] = {
     ClimbEnd.WALL: frozenset({"calibration_width"}),
     ClimbEnd.RULE: frozenset({"calibration_width"}),
 }
-"""The names of each code's values. A code that is not listed has no values."""
+"""The names of the values of each code. A code that is not listed has no values."""
 
 
 def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> Values:
-    """The values of a code, sorted by name. Raises ValueError if their names differ from the names
-    in `CARRIES`.
+    """The values of a code, sorted by name. Raises ValueError if the names differ from those in
+    `CARRIES`.
     """
     names = CARRIES.get(code, frozenset())
     if values.keys() != names:
@@ -136,8 +133,8 @@ def code_values(code: Code | Advice | ClimbEnd, values: Mapping[str, Value]) -> 
 
 
 class Side(StrEnum):
-    """Where on an axis an optimum lies, if it is at an edge: at the low end of the range tried, at
-    the high end, or anywhere outside the last block.
+    """Where an optimum lies on an axis: at the low end of the values tried, at their high end, or
+    outside the last block.
     """
 
     LOW = "low"
@@ -147,7 +144,7 @@ class Side(StrEnum):
 
 @dataclass(frozen=True)
 class Edge:
-    """The finding that an optimum lies at this edge of an axis."""
+    """The finding that an optimum lies on this side of the values of an axis."""
 
     axis: AxisName
     side: Side
@@ -155,7 +152,7 @@ class Edge:
 
 @dataclass(frozen=True)
 class Border:
-    """A width whose optimum lies at one or more edges, with these edges."""
+    """A width, and the edges at which its optimum lies."""
 
     width: int
     edges: tuple[Edge, ...]
@@ -181,7 +178,7 @@ class SeedBlocks:
 
 @dataclass(frozen=True)
 class Remark:
-    """A piece of advice: its code, with its values and the runs that it asks for."""
+    """A piece of advice: a code, its values, and the runs to add."""
 
     advice: Advice
     values: Values = ()
@@ -202,7 +199,7 @@ class Remark:
 
 
 def as_part(part: Any) -> Any:
-    """A part of a stored reason, in its present form. A text, as in older reports, becomes a
+    """A part of a stored reason, in the current format. A text, as in older reports, becomes a
     mapping with the code IN_WORDS. Other parts stay unchanged.
     """
     return (
@@ -214,13 +211,13 @@ def as_part(part: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reason:
-    """The reason for a verdict: a code with its values, and the advice, borders and parts."""
+    """The reason for a verdict."""
 
     code: Code
     values: Values = ()
     advice: Remark | None = None
     borders: tuple[Border, ...] = ()  # the widths whose optimum lies at an edge
-    # the reasons of single ladders, variants or widths
+    # the reasons for the verdicts on single ladders, variants or widths
     parts: tuple[Annotated["ReasonPart", BeforeValidator(as_part)], ...] = ()
 
     @classmethod
@@ -239,8 +236,8 @@ class Reason:
 
 @dataclass(frozen=True)
 class ReasonPart:
-    """The reason for the verdict on a single ladder, width or variant, as a part of the reason for
-    the verdict on all of them.
+    """The reason for the verdict on one ladder, width or variant. It is part of a reason for the
+    verdict on several of them.
     """
 
     reason: Reason

@@ -2,7 +2,7 @@
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. A *variant* is one of
 the architectures or texts that a study compares; it has one ladder per optimizer. Each swept
-hyperparameter is an *axis*. `evidence` has the types of the evidence behind a ladder's answer.
+hyperparameter is an *axis*. `evidence` defines the types of many fields.
 """
 
 from dataclasses import dataclass, field
@@ -52,27 +52,27 @@ class LadderReport:
     drift: Drift | None
     scaling_fit: ScalingFit | None
     cost: Cost
-    # expected shift of lr's optimum from the widest level to the target: first averaged over the
-    # laws by which the optimum may drift with width, then under each law
+    # expected shift of lr's optimum from the widest level so far to the target: first averaged over
+    # the laws by which the optimum may drift with width, then under each law
     shifts: tuple[Shift, ...] = ()
     error_budget: dict[AxisName, ErrorBudget] = field(default_factory=dict)
     climb: Climb | None = None
     transfer: Transfer | None = None
-    # the check of the answer by runs at the target; None if no such runs have ended
+    # the check of the learning rate by runs at the target; None until the first set has ended
     validation: Validation | None = None
-    # the coordinate check before the search; None until the check has ended
+    # the coordinate check, which tests the scaling rules before the search; None until it has ended
     coordinates: CoordinateReport | None = None
-    # the coordinate check at the end of the runs; None if there are too few widths or suitable runs
+    # the check of the scaling rules at the end of the runs; None without enough suitable runs
     late: LateReport | None = None
-    # the runs that should resolve a ladder that has ended unresolved; None for other ladders, or if
-    # no runs are expected to resolve it
+    # for a ladder that has ended unresolved, the runs that should resolve it; None for other
+    # ladders, or if no such runs are known
     remedy: Remedy | None = None
     method: Method | None = None
-    # importance of each axis with three values or more, by PED-ANOVA over the base grid (the runs
-    # with which the search starts, at the narrowest width)
+    # importance of each axis with three values or more, by PED-ANOVA over the first runs, at the
+    # narrowest width; empty if PED-ANOVA cannot be applied
     importance: dict[AxisName, float] = field(default_factory=dict)
-    # for each axis, the share of the variance of the modelled loss that it explains, over the
-    # values tried at the narrowest width
+    # how much each axis with three values or more explains of the modelled loss at the narrowest
+    # width, as a share of the variance over the values tried there
     explained: dict[AxisName, float] = field(default_factory=dict)
     variant: str = ""  # empty if the study compares no variants
     # the fields of `model` or `data` in which the variant differs from the job's own section
@@ -82,12 +82,12 @@ class LadderReport:
 
 @dataclass(frozen=True)
 class VariantReport:
-    """The answer for a variant: the answer of its best ladder, if it has one."""
+    """The answer for a variant. If there is a best ladder, its verdict and reason are used."""
 
     name: str
     verdict: Verdict
     reason: str
-    best: OptimizerName | None  # optimizer of the variant's best ladder; None without one
+    best: OptimizerName | None  # optimizer of the best ladder; None if there is no best ladder
     because: Reason | None = None  # the reason as a code with values; None in older reports
 
 
@@ -96,14 +96,15 @@ class Compared:
     """A row of the comparison: one ladder of one variant.
 
     Parameters, FLOPs and loss are those of the widest level that all compared ladders have reached.
-    They are None if the ladder is refused or reports no value. The loss is also None if it is
+    All three are None if the ladder is refused or reports no value. The loss is also None if it is
     infinite.
     """
 
     variant: str
     optimizer: OptimizerName
     verdict: Verdict
-    lr: Hyperparameter | None  # None if the ladder is refused or reports no value
+    # both are None if the ladder is refused or reports no value
+    lr: Hyperparameter | None
     weight_decay: Hyperparameter | None
     drift: Drift | None
     parameters: int | None
@@ -122,7 +123,7 @@ class Difference:
     first: str
     second: str
     octaves: float  # octaves of the second variant's optimum minus octaves of the first's
-    low: float  # low and high are the ends of the 90 % interval of `octaves`
+    low: float  # `low` and `high` are the ends of the 90 % interval of `octaves`
     high: float
     consistent: bool  # whether the interval contains zero
 
@@ -132,7 +133,7 @@ class VariantComparison:
     """Variants side by side."""
 
     over: Literal["model", "data"]  # the section of the document in which the variants differ
-    width: int | None  # widest width that all compared ladders have reached
+    width: int | None  # widest width that all compared ladders have reached; None without ladders
     rows: tuple[Compared, ...]
     differences: tuple[Difference, ...]
     remark: str  # whether the losses are comparable
@@ -140,19 +141,19 @@ class VariantComparison:
 
 @dataclass(frozen=True)
 class Report:
-    """The answer of the study. If the study compares variants, its verdict is the worst verdict of
-    any variant. Otherwise it is the verdict of the best ladder, if there is one.
+    """The answer of the study. If the study compares variants, the verdict is the worst verdict of
+    any variant. Otherwise, the verdict is that of the best ladder, if there is one.
     """
 
     final: bool
     verdict: Verdict
     reason: str
-    # optimizer of the ladder with the lowest loss; None if no losses are comparable, for example
-    # because the variants differ in their data
+    # optimizer of the ladder with the lowest loss; None if the variants differ in their data, since
+    # the losses are then not comparable, or if no ladder can be compared yet
     best: OptimizerName | None
     ladders: tuple[LadderReport, ...]
-    # the architecture with the lowest loss at equal width; empty if no architectures are compared,
-    # or if no ladder can be compared yet
+    # the architecture with the lowest loss at equal width; empty if the study compares no
+    # architectures, or if no ladder can be compared yet
     best_variant: str = ""
     variants: tuple[VariantReport, ...] = ()
     comparison: VariantComparison | None = None
