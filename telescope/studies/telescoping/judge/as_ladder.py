@@ -14,8 +14,8 @@ from telescope.studies.telescoping.axes import Axis, AxisName
 from telescope.studies.telescoping.judge.sweep import Sweep, SweepRun
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin
 
-# runs whose lr lies within this number of octaves of the best lr enter the pooled model; the small
-# excess over 2 allows for rounding errors
+# `near_optimum` keeps the runs whose lr lies within this number of octaves of the best lr; the
+# small excess over 2 allows for rounding errors
 NEAR = 2.0 + 1e-9
 
 

@@ -173,8 +173,10 @@ def values_at_target(
     index of the axis. An axis without an estimate has its best value at the narrowest width with a
     finite loss.
 
-    An optimum counts as at a border if the optimum of the narrowest or of the widest width lies at
-    a border of the values tried there (`border_sides`). The result is empty if every run diverged.
+    On an axis, the optimum at the target counts as at a border if the optimum of the narrowest or
+    of the widest width lies at a border of the values tried there (`border_sides`).
+
+    The result is empty if every run diverged.
     """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
     ends = [border_sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]

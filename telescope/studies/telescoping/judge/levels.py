@@ -144,8 +144,8 @@ def add_rates(octaves: Sequence[float]) -> Remark:
 
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
-    """The learning rates to add near a width's optimum, in octaves, ascending: two if only one rate
-    was tried, otherwise one. All rates here are in octaves. Without a fit, the optimum is assumed
+    """The learning rates to add near a width's optimum, ascending: two if only one rate was tried,
+    otherwise one. All rates here are in octaves. Without a fit, the optimum is assumed
     to be `best`, the best rate tried.
 
     An added rate lies at most two octaves from the optimum, and more than APART octaves from every

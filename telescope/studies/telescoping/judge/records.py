@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from telescope.errors import Problem
 
-# texts, in lower case, in the column `loss` of a diverged run
+# texts in the column `loss` that mark a diverged run, in lower case
 DIVERGED = frozenset(
     {"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"}
 )
