@@ -1,12 +1,14 @@
 """Estimates of a ladder's optimum at the target, from its finished stages of runs.
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
-*axis* is one of these hyperparameters, in octaves (factors of 2). The question names the
-*estimator*: `pooled` fits one model to all levels, `per_level` fits each level by itself, and
-`argmin` takes the best point at the widest level with a finite loss. The best point has no interval
-of its own. The interval of `argmin` is the smallest one that includes half a grid step to each side
-of the best point and, if the pooled model estimates an optimum on the axis, the interval of that
-estimate.
+*axis* is one of these hyperparameters, in octaves (factors of 2). A *question* is the study's
+document in checked form, and determines the *estimator*:
+
+- `pooled` fits one model, the *pooled model*, to the runs of all levels.
+- `per_level` fits each level by itself, and extrapolates to the target.
+- `argmin` takes the best point at the widest level with a finite loss (`best_point`). Its interval
+  on an axis reaches at least half a grid step to each side of the best point. If the pooled model
+  has an estimate on the axis, the interval of `argmin` also includes the interval of this estimate.
 """
 
 from collections.abc import Sequence
@@ -30,7 +32,7 @@ def best_point(
     question: Question, ladder: Ladder, done: Sequence[Done], level: int
 ) -> tuple[float, ...]:
     """The best point run at a level, in octaves by axis. Under `schedule: paper`, the option
-    `select` defines which point is best. Otherwise it is the point of lowest mean loss.
+    `select` defines which point is best. Otherwise the best point is that of lowest mean loss.
     """
     return (
         windows.optimum(ladder, done, level, question.paper)
@@ -50,8 +52,8 @@ def around_argmin(done: Sequence[Done], axis: int, x: float, pooled: Estimate | 
 
 def last_step(done: Sequence[Done], axis: int) -> float:
     """Octaves between neighbouring values of an axis, in the last stage that has two values or more
-    on this axis. For the scattered points of a sampler, this is an average. The result is 0 if no
-    stage has two values.
+    on this axis. For the scattered points of a sampler, the result is an average. The result is 0
+    if no stage has two values on this axis.
     """
     for stage in reversed(done):
         points = {o.point.x for o in stage.outcomes}
@@ -68,22 +70,23 @@ def last_step(done: Sequence[Done], axis: int) -> float:
 def target_estimates(
     question: Question, ladder: Ladder, done: Sequence[Done]
 ) -> dict[int, Estimate]:
-    """The estimate of each axis at the target, in octaves, by the estimator that the question
-    names.
+    """The estimate of each axis at the target, in octaves, by the question's estimator. The keys
+    are the indices of the axes.
 
-    An axis that the estimator does not cover gets its best value, with an interval of length 0.
-    Under `schedule: robust`, this is its best value in the first stage with a finite loss. Under
-    `schedule: paper`, it is its best value at the widest level with a finite loss.
+    An axis without an estimate by this estimator gets its best value, with an interval of length 0.
+    Under `schedule: robust`, the best value is that in the first stage with a finite loss. Under
+    `schedule: paper`, the best value is that at the widest level with a finite loss. There must be
+    at least one finished stage.
     """
     pooled = pooled_estimates(ladder, done)
-    top = max((o.point.level for o in outcomes(done) if o.finite), default=0)
+    widest = max((o.point.level for o in outcomes(done) if o.finite), default=0)
     if question.estimated_by == "argmin":
-        best = best_point(question, ladder, done, top)
+        best = best_point(question, ladder, done, widest)
         return {i: around_argmin(done, i, x, pooled.get(i)) for i, x in enumerate(best)}
     best = (
         (lowest_of(done) or done[0].outcomes[0].point.x)
         if question.schedule == "robust"
-        else best_point(question, ladder, done, top)
+        else best_point(question, ladder, done, widest)
     )
     fitted = (
         per_level.carried_to_target(ladder, done)
@@ -94,8 +97,8 @@ def target_estimates(
 
 
 def lowest_of(done: Sequence[Done]) -> tuple[float, ...] | None:
-    """The x with the lowest mean loss in the first stage that has a finite loss. `None` without
-    such a stage.
+    """The point of lowest mean loss in the first stage that has a finite loss, in octaves by axis.
+    `None` if no stage has a finite loss.
     """
     return next(
         (argmin(stage.outcomes) for stage in done if any(o.finite for o in stage.outcomes)), None

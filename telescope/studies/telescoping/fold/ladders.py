@@ -22,20 +22,20 @@ from telescope.trials.types import OptimizerName
 
 
 def each_ladder(question: Question) -> Iterator[tuple[Variant, Ladder]]:
-    """Every ladder of a study, each with the variant to which it belongs."""
+    """All ladders of a study, each ladder with its variant."""
     return (
         (variant, ladder) for variant in variants(question) for ladder in ladders(variant.question)
     )
 
 
 def all_ladders(question: Question) -> tuple[Ladder, ...]:
-    """All ladders of a study. There is one ladder for each optimizer and variant."""
+    """All ladders of a study: one ladder for each pair of an optimizer and a variant."""
     return tuple(ladder for _, ladder in each_ladder(question))
 
 
 @lru_cache(maxsize=256)
 def ladders(question: Question) -> tuple[Ladder, ...]:
-    """The ladders of a study without variants. There is one ladder for each optimizer."""
+    """The ladders of a study without variants, or of a single variant: one for each optimizer."""
     return tuple(_ladder(question, optimizer) for optimizer in question.optimizers)
 
 
@@ -66,12 +66,13 @@ def _ladder(question: Question, optimizer: OptimizerName) -> Ladder:
 
 @lru_cache(maxsize=256)
 def coordinate_design(question: Question, ladder: Ladder) -> Design:
-    """The design of a ladder's coordinate check, with hyperparameters at the middle of the ladder's
-    ranges.
+    """The design of a ladder's coordinate check. Each swept hyperparameter has the value in the
+    middle of its range, in octaves.
 
-    The check may use a share of the FLOPs of the runs that the ladder is known to need, or a fixed
-    number of FLOPs if this number is larger. If the job has a limit `max_flops`, the check may use
-    at most a share of the ladder's part of this limit.
+    The check's budget is a share of the FLOPs that the ladder is expected to use, but at least a
+    fixed number of FLOPs. Runs that depend on losses, such as those beyond an edge of the grid, are
+    not counted in the expected FLOPs. If the question has a limit `max_flops`, the budget is at
+    most a share of the ladder's part of this limit. All optimizers have equal parts of the limit.
     """
     middle = {axis.name: axis.value((axis.low + axis.high) / 2) for axis in ladder.axes}
     runs_by_level = (

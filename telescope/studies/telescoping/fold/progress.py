@@ -1,11 +1,11 @@
 """The stages of a ladder, planned anew from the completed trials, up to the first unfinished stage.
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths. A *stage* is a set of
-runs that are planned together. A ladder's first stage is the coordinate check, a set of short runs
-at several widths. The stages of the search schedule (`schedule` in the document) follow, then the
-runs at the target width. A question with variants (architectures or corpora to compare) is split
-into one question per variant (`question.variants`). The functions here take the question of a
-single variant.
+runs that are planned together. The coordinate check, a set of short runs at several widths, comes
+first. The stages of the search schedule (`schedule` in the user's document) follow, and then the
+stages at the target width. A question is the user's document in checked form. A question with
+variants (architectures or corpora to compare) is split into one question per variant
+(`question.variants`). The functions here take the question of a single variant.
 """
 
 import math
@@ -66,9 +66,9 @@ def coordinate_step(
 
 
 def ends_the_ladder(question: Question, ladder: Ladder, check: CheckProgress) -> bool:
-    """Whether the check failed and ends the ladder. A *pairing* is the combination of scaling rules
-    in a ladder; it is sound if theory raises no objection to it. A ladder with an unsound pairing
-    continues after a failed check, and shows the consequences.
+    """Whether a failed coordinate check ends the ladder. A *pairing* is a ladder's combination of
+    scaling rules. A pairing is sound if theory raises no objection to it. A ladder with an unsound
+    pairing continues after a failed check.
     """
     return check.failed and pairing(question, ladder.optimizer).sound
 
@@ -80,9 +80,10 @@ class LadderProgress:
     ladder: Ladder
     check: CheckProgress  # the coordinate check, before the first stage of the schedule
     done: tuple[Done, ...] = ()  # finished stages of the schedule
-    # completed trials of the finished stages and of the current stage
+    # completed trials of the finished stages and of the current stage, without the check
     trials: tuple[tuple[Point, Trial], ...] = ()
-    missing: tuple[Planned, ...] = ()  # runs of the current stage that are not completed
+    # runs of the current stage, or of the coordinate check, that are not completed
+    missing: tuple[Planned, ...] = ()
     validation: tuple[Done, ...] = ()  # finished stages at the target
     limit: EndCause | None = None  # the limit that ended the ladder
     refused: bool = False  # whether the coordinate check ended the ladder
@@ -94,7 +95,7 @@ class LadderProgress:
 
 
 def ladder_progress(question: Question, ladder: Ladder, trials: Sequence[Trial]) -> LadderProgress:
-    """The progress of a ladder. Only the completed trials among `trials` count."""
+    """The progress of a ladder. Those of the `trials` that are not completed are ignored."""
     completed = {trial.digest: trial for trial in trials if trial.state is TrialState.COMPLETED}
     check = coordinate_step(question, ladder, completed)
     refused = ends_the_ladder(question, ladder, check)
@@ -162,8 +163,8 @@ def validation_stage(
 
 
 def final_loss_of(trial: Trial) -> float:
-    """The final loss of a trial. It is infinite if the trial has no loss or a loss that is not
-    finite.
+    """The final loss of a trial. The result is infinite if the trial has no loss, or if its loss is
+    not finite.
     """
     return trial.loss if trial.loss is not None and math.isfinite(trial.loss) else math.inf
 
@@ -171,13 +172,13 @@ def final_loss_of(trial: Trial) -> float:
 def exceeded(
     question: Question, ladder: Ladder, points: Sequence[Point], check_flops: float = 0.0
 ) -> EndCause | None:
-    """The limit of the job that a ladder would exceed if it had runs at all these points, past and
-    planned. `None` if it would exceed no limit.
+    """The limit that a ladder would exceed with runs at all these points, past and planned. `None`
+    if the ladder would exceed no limit.
 
-    Each ladder may use an equal share of the job's limits on trials and FLOPs, so that no ladder
-    waits for another. A ladder exceeds a limit if it uses more than its share. The runs of the
-    coordinate check count towards the limit on FLOPs (as `check_flops`), but not towards the limit
-    on trials.
+    Each ladder may use an equal share of the question's limits on trials and FLOPs, so that no
+    ladder waits for another. A ladder exceeds a limit if it uses more than its share. The runs of
+    the coordinate check count towards the limit on FLOPs (as `check_flops`), but not towards the
+    limit on trials.
     """
     ladders, limits = len(question.optimizers), question.limits
     if len(points) > limits.max_trials // ladders:

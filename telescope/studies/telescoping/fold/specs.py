@@ -1,7 +1,8 @@
 """The specification of the training run at a planned point of a ladder.
 
 A *ladder* is the search of one optimizer over several widths. A *point* is a planned run: a width,
-values of the swept hyperparameters, and a seed.
+values of the swept hyperparameters, and a seed. A *question* is the user's document in checked
+form.
 """
 
 from collections.abc import Mapping
@@ -25,10 +26,10 @@ def trial_spec(
     values: Mapping[AxisName, float],
     seed: int = 0,
 ) -> TrialSpec:
-    """The specification of a run at a width. `values` are the values of the swept hyperparameters,
-    and the question determines everything else. The question must have no `sweep_over`.
+    """The specification of a run at a width. `values` are the values of the swept hyperparameters.
+    The question determines the other fields, and must have no `sweep_over`.
     """
-    assert question.sweep_over is None, "a run belongs to a variant"
+    assert question.sweep_over is None, "a question with variants must be split first"
     return cached_trial_spec(question, optimizer, width, tuple(sorted(values.items())), seed)
 
 
@@ -50,8 +51,8 @@ def cached_trial_spec(
     values: tuple[tuple[AxisName, float], ...],
     seed: int,
 ) -> TrialSpec:
-    """The same as `trial_spec`, but cached. Whenever the next runs are planned, all earlier stages
-    of the search are replayed, so the same specifications are needed many times.
+    """The result of `trial_spec`, cached. Whenever the next runs are planned, all earlier stages of
+    the search are planned anew, so the same specifications are needed many times.
     """
     options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)

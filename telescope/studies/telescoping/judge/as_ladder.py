@@ -1,10 +1,11 @@
-"""A sweep in the form of a ladder, which is telescope's own search at increasing widths.
+"""A sweep in the form of a ladder.
 
-Each width is a *level* of the ladder. Each swept column of the sweep (`lr`, and `weight_decay` if
-it varies) is an *axis*, in octaves (factors of 2). All runs of a width form one *stage*. The widths
-need not be doublings of each other. An axis is *fitted* if it has three values or more, as counted
-by `axis_of`. The *pooled* model, a statistical model of the losses at all widths, then estimates an
-optimum along the axis. Otherwise the values of the axis are only compared.
+A *ladder* is telescope's own search at increasing widths. Each width of the sweep is a *level* of
+the ladder. Each swept column (`lr`, and `weight_decay` if it varies) is an *axis*, in octaves
+(factors of 2). All runs of a width form one *stage*. Neighbouring widths may have any ratio. An
+axis is *fitted* if `axis_of` counts three points or more. Along a fitted axis, the *pooled* model,
+a statistical model of the losses at all widths, estimates an optimum. The values of any other axis
+are only compared.
 """
 
 import math
@@ -13,11 +14,13 @@ from telescope.studies.telescoping.axes import Axis, AxisName
 from telescope.studies.telescoping.judge.sweep import Sweep, SweepRun
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, Point, argmin
 
-NEAR = 2.0 + 1e-9  # octaves of lr to each side of the point with the lowest loss
+# `near_optimum` keeps the runs whose lr lies within this number of octaves of the best lr; the
+# small excess over 2 allows for rounding errors
+NEAR = 2.0 + 1e-9
 
 
 def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]]:
-    """The sweep as a ladder, and its runs as one stage per width, narrowest first."""
+    """The sweep as a ladder, and the runs as one stage per width, narrowest first."""
     names: list[AxisName] = (
         ["lr", "weight_decay"] if len(weight_decays_tried(sweep)) > 1 else ["lr"]
     )
@@ -28,11 +31,11 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
         axes=tuple(axis_of(sweep, name) for name in names),
         costs=tuple((width / sweep.widths[0]) ** 2 for width in sweep.widths),
     )
-    seeds = {seed: i for i, seed in enumerate(sorted({row.seed for row in sweep.rows}))}
+    seed_indices = {seed: i for i, seed in enumerate(sorted({row.seed for row in sweep.rows}))}
 
     def outcome(row: SweepRun) -> Outcome:
         x = tuple(octaves(row, name) for name in names)
-        return Outcome(Point(sweep.widths.index(row.width), x, seeds[row.seed]), row.loss)
+        return Outcome(Point(sweep.widths.index(row.width), x, seed_indices[row.seed]), row.loss)
 
     stages = [
         sorted(outcome(row) for row in sweep.rows if row.width == width) for width in sweep.widths
@@ -43,9 +46,9 @@ def ladder_of(sweep: Sweep, target_width: int) -> tuple[Ladder, tuple[Done, ...]
 def axis_of(sweep: Sweep, name: AxisName) -> Axis:
     """A swept column as an axis.
 
-    The number of points on the axis is the largest number of values that any width has. Values at
-    which every run of the width diverged do not count. If every run of the sweep diverged, the
-    number of points is the number of all values tried.
+    At each width, the values with at least one finite loss are counted. The axis has as many points
+    as the largest of these counts. If every run of the sweep diverged, the axis has as many points
+    as values were tried.
     """
     tried = {octaves(row, name) for row in sweep.rows}
     counts = [
@@ -56,8 +59,8 @@ def axis_of(sweep: Sweep, name: AxisName) -> Axis:
 
 
 def octaves(row: SweepRun, name: AxisName) -> float:
-    """The value of a run's hyperparameter, in octaves. A weight decay that is 0 or missing counts
-    as 0 octaves.
+    """The value of a run's hyperparameter, in octaves. The result for a weight decay of 0, or for a
+    missing one, is 0 octaves.
     """
     return math.log2(row.lr if name == "lr" else row.weight_decay or 1.0)
 
@@ -68,21 +71,22 @@ def weight_decays_tried(sweep: Sweep) -> list[float]:
 
 
 def near_optimum(stage: Done) -> Done:
-    """The runs of a width that are passed to the pooled model, which itself leaves out diverged
-    runs. These are the runs within NEAR octaves in lr of the point with the lowest loss, and the
-    runs at the next lower and the next higher lr with a finite loss.
+    """The runs of a width that are passed to the pooled model.
+
+    The best lr is the lr of the lowest mean loss. The result contains the runs whose lr lies within
+    NEAR octaves of the best lr. It also contains the runs at two other rates: the nearest lower and
+    the nearest higher lr with a finite loss. Diverged runs are not removed here; the pooled model
+    leaves them out.
 
     A sweep often contains the whole grid at every width. Far from the optimum, real losses deviate
-    from the pooled model, and many far points would outweigh the few points that determine the
-    optimum. If far points are included, a 90 % interval may contain the true value in only 60 % of
-    cases. If far points are left out, the interval contains the true value in 90 % of cases.
+    from the pooled model, and many far runs would outweigh the few runs that determine the optimum.
+    In simulations with another skew than the model's, 90 % intervals contained the true optimum in
+    60 to 78 % of cases if all runs were fitted, and in 90 to 100 % without the far runs.
     """
-    lowest = argmin(stage.outcomes)[0]
+    best = argmin(stage.outcomes)[0]
     tried = sorted({o.point.x[0] for o in stage.outcomes if o.finite})
-    next_rates = {*[x for x in tried if x < lowest][-1:], *[x for x in tried if x > lowest][:1]}
+    next_rates = {*[x for x in tried if x < best][-1:], *[x for x in tried if x > best][:1]}
     near = [
-        o
-        for o in stage.outcomes
-        if abs(o.point.x[0] - lowest) <= NEAR or o.point.x[0] in next_rates
+        o for o in stage.outcomes if abs(o.point.x[0] - best) <= NEAR or o.point.x[0] in next_rates
     ]
     return Done(stage.name, tuple(near))

@@ -1,9 +1,9 @@
 """The parser of a sweep in CSV or JSON.
 
-A *sweep* is a table with one row per training run. Columns may come in any order, and their names
-in upper or lower case. Unknown columns are ignored, and a note names them. The problem of a row is
-reported with the row's line (CSV) or number (JSON), the column if a single cell is wrong, and the
-remedy.
+A *sweep* is a table with one row per training run. Columns may come in any order. Their names may
+be in upper or lower case. Unknown columns are ignored, and a note names them. The problem of a row
+is reported with the row's line (CSV) or the row's number, counted from 0 (JSON). If a single cell
+is wrong, the problem also names the column.
 """
 
 import csv
@@ -26,8 +26,9 @@ from telescope.studies.telescoping.judge.sweep import (
 
 
 def read_csv(content: bytes) -> Sweep:
-    """The sweep in a CSV file. Cells may be separated by commas, semicolons or tabs. Raises
-    InvalidInput with the problems of the file.
+    """The sweep in a CSV file. The separator of cells is a comma, a semicolon or a tab: whichever
+    of them is most frequent in the line of column names. Raises InvalidInput with the problems of
+    the file.
     """
     if len(content) > MOST_BYTES:
         names = ", ".join((*NEEDED, *OPTIONAL))
@@ -41,8 +42,8 @@ def read_csv(content: bytes) -> Sweep:
         ) from None
     if "\0" in text:
         raise InvalidInput.of("", "is binary, not text; save the table as CSV in UTF-8")
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(",;\t", key=head.count)
+    first_line = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(",;\t", key=first_line.count)
     reader = csv.reader(
         io.StringIO(text, newline=None), delimiter=delimiter, skipinitialspace=True, strict=True
     )
@@ -70,15 +71,16 @@ def check_columns(columns: Sequence[str]) -> None:
     """Raise InvalidInput if a needed column is missing, or if a needed or optional column occurs
     more than once.
     """
-    hint = f"rename the column that holds it, or add one (the columns are {', '.join(columns)})"
+    remedy = "rename the column with these values, or add the column"
+    hint = f"{remedy} (the columns are {', '.join(columns)})"
     missing = [Problem(name, f"no such column; {hint}") for name in NEEDED if name not in columns]
     counts = Counter(columns)
-    twice = [
+    repeated = [
         Problem(name, f"is the name of {counts[name]} columns; keep one")
         for name in NEEDED + OPTIONAL
         if counts[name] > 1
     ]
-    if problems := missing + twice:
+    if problems := missing + repeated:
         raise InvalidInput.because(tuple(problems))
 
 
@@ -102,32 +104,32 @@ def records(columns: Sequence[str], lines: Iterable[tuple[int, list[str]]]) -> l
 
 
 def ignored(columns: Iterable[str]) -> tuple[str, ...]:
-    """A note that names the ignored columns. Empty if no column is ignored."""
+    """One note that names the ignored columns, or no note if no column is ignored."""
     names = sorted({name for name in columns if name and name not in NEEDED + OPTIONAL})
     return (f"ignored: {', '.join(names)}",) if names else ()
 
 
 def read_rows(rows: Sequence[Cells]) -> Sweep:
-    """The sweep in the rows of a document. Raises InvalidInput with the problems of the rows."""
+    """The sweep in rows from JSON. Raises InvalidInput with the problems of the rows."""
     lowered = [
         {str(name).strip().lower(): value for name, value in row.items()}
         for row in rows[: MOST_ROWS + 1]
     ]
-    submitted = [SweepRow(RowAt(i), row) for i, row in enumerate(lowered)]
+    submitted = [SweepRow(RowAt(i), cells) for i, cells in enumerate(lowered)]
     remedies = {"loss": "give it, or null if the run diverged"}
     refuse(
         [
-            Problem(record.place.at(name), f"is missing; {remedies.get(name, 'give it')}")
-            for record in submitted
+            Problem(row.place.at(name), f"is missing; {remedies.get(name, 'give it')}")
+            for row in submitted
             for name in NEEDED
-            if name not in record.cells
+            if name not in row.cells
         ]
     )
-    return sweep_of(submitted, ignored(name for row in lowered for name in row))
+    return sweep_of(submitted, ignored(name for cells in lowered for name in cells))
 
 
 def read_document(document: object) -> tuple[Sweep, int | None]:
-    """The sweep in a document `{rows: [..], target_width: N}`, and the target width. The target
+    """The sweep and the target width in a JSON document `{rows: [..], target_width: N}`. The target
     width is `None` if the document has none. Raises InvalidInput with the problems of the document.
     """
     if not isinstance(document, dict):

@@ -1,11 +1,11 @@
 """The verdict on an existing sweep: whether its optimum transfers to a target width.
 
-The verdict follows the same rules as the verdict on a job. The sweep takes the form of a ladder,
-telescope's own search at increasing widths (`as_ladder`). One statistical model of the losses, the
-*pooled* model, is fitted to the runs of all widths together. The verdict depends on the optimal
-learning rate: whether the values tried bracket it, how precisely it is known, and how far it moves
-with width (`telescope.studies.telescoping.answer.verdict.judged`). Each width also gets a verdict
-on its own optimum (`levels`).
+The rules are those of the verdict on a job. The sweep takes the form of a *ladder*, telescope's own
+search at increasing widths (`as_ladder`); each width is a *level*. One statistical model of the
+losses, the *pooled* model, is fitted to runs of all widths together. The verdict depends on the
+optimal learning rate: whether the values tried bracket this rate, how precisely it is known, and
+how far it moves with width (`telescope.studies.telescoping.answer.verdict.judged`). Each width also
+gets a verdict on its own optimum (`levels`).
 """
 
 import itertools
@@ -79,14 +79,15 @@ class Judgement:
     # predicted cost of using the narrowest width's optimum at each wider width and at the target;
     # empty if the pooled model could not be fitted, or if there is only one width
     copying: tuple[Copying, ...]
-    # measured cost, at the widest width, of using the best point of the narrowest width; in % of
-    # the lowest loss at the widest width; None in the cases that `measured_regret()` states
+    # measured cost, at the widest width, of using the best hyperparameters of the narrowest width;
+    # in % of the lowest mean loss at the widest width; None in the cases that the function
+    # `measured_regret` states
     measured_regret: float | None
     # fitted law of the loss against width; None if a width has no finite loss, or in the cases that
     # the function `scaling_fit` states
     scaling_fit: ScalingFit | None
     notes: tuple[str, ...]  # remarks on how the sweep was interpreted
-    because: Reason | None = None  # `reason` as a code with numbers
+    because: Reason | None = None  # `reason` as a code with values
 
 
 def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
@@ -101,14 +102,14 @@ def judge(sweep: Sweep, target_width: int | None = None) -> Judgement:
         judged_for = f"judged for width {target_width}, twice the widest width"
         notes = (*notes, f"{judged_for}; set target_width to judge for another width")
     if not sweep.widths[-1] <= target_width <= 2 * WIDEST:
-        remedy = "for a narrower target, leave out the rows of widths above it"
+        remedy = "for a narrower target, leave out the rows of wider widths"
         least = f"must be at least {sweep.widths[-1]}, the widest width in the sweep"
         message = f"{least}, and at most {2 * WIDEST}; {remedy}"
         raise InvalidInput.of("target_width", message, target_width)
     ladder, done = ladder_of(sweep, target_width)
     near = tuple(near_optimum(stage) for stage in done)
-    # `laws`, which predict the cost of copying an optimum to a wider width, use all runs, since the
-    # copied optimum may be far from the best point of that width
+    # `laws` predict the cost of copying an optimum to a wider width. They are fitted to all runs,
+    # since the copied optimum may lie far from the optimum of the wider width.
     fit, laws = pooled_fit(ladder, near), laws_of(ladder, done)
     levels = tuple(judged_level(ladder, done, fit, level) for level in range(ladder.levels))
     values = values_at_target(ladder, done, pooled_estimates(ladder, near), fit)
@@ -138,7 +139,7 @@ def judged_sweep(
     values: dict[AxisName, Hyperparameter],
     levels: Sequence[JudgedLevel],
 ) -> tuple[Verdict, Reason]:
-    """The verdict on the transfer to the target width, and the reason for the verdict, including
+    """The verdict on the transfer to the target width, and the reason for the verdict with any
     advice.
     """
     if not values:
@@ -157,7 +158,7 @@ def judged_sweep(
 
 def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
     """The weight decay as a fixed hyperparameter, if the sweep states the same weight decay for all
-    runs. Empty in all other cases.
+    runs. Otherwise empty.
     """
     if len(tried := weight_decays_tried(sweep)) != 1:
         return {}
@@ -168,10 +169,14 @@ def unswept(sweep: Sweep) -> dict[AxisName, Hyperparameter]:
 def values_at_target(
     ladder: Ladder, done: tuple[Done, ...], estimates: dict[int, Estimate], fit: Fit | None
 ) -> dict[AxisName, Hyperparameter]:
-    """The swept hyperparameters at the target, by axis. `estimates` are the pooled model's
-    estimates of the fitted axes. Any other axis has its best value at the narrowest width with a
-    finite loss. An axis counts as at a border if the optimum of the narrowest or of the widest
-    width lies at a border of the values tried there (`border_sides`). Empty if every run diverged.
+    """The swept hyperparameters at the target. `estimates` are the pooled model's estimates, by
+    index of the axis. An axis without an estimate has its best value at the narrowest width with a
+    finite loss.
+
+    On an axis, the optimum at the target counts as at a border if the optimum of the narrowest or
+    of the widest width lies at a border of the values tried there (`border_sides`).
+
+    The result is empty if every run diverged.
     """
     best = {i: Estimate(x, x, x) for i, x in enumerate(lowest_of(done) or ())}
     ends = [border_sides(ladder, done, fit, level) for level in (0, ladder.levels - 1)]
@@ -182,9 +187,11 @@ def values_at_target(
 def width_reasons(
     verdict: Verdict, fit: Fit | None, levels: Sequence[JudgedLevel]
 ) -> tuple[ReasonPart, ...]:
-    """The reasons of the verdicts on single widths that explain the verdict on the sweep. If the
-    sweep is `unbracketed`, these are the reasons of the unbracketed widths. Otherwise, these are
-    the reasons of all widths if the pooled model could not be fitted, and none if it could.
+    """The parts of the reason for the sweep's verdict: reasons for the verdicts on single widths.
+
+    If the sweep is `unbracketed`, the parts are the reasons of the unbracketed widths. Otherwise,
+    if the pooled model could not be fitted, the parts are the reasons of all widths. Otherwise,
+    there are no parts.
     """
     if verdict == "unbracketed":
         levels = [level for level in levels if level.verdict == "unbracketed"]
@@ -194,10 +201,11 @@ def width_reasons(
 
 
 def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
-    """Advice on how to narrow the interval of the learning rate. The advice is to add a second
-    width if the sweep has only one width and the target is wider. Otherwise, it is to add the runs
-    that `schedules.blocks.greedy` chooses; or, if MOST_BLOCKS groups of runs do not suffice, to
-    make runs wider or longer.
+    """Advice on how to narrow the interval of the learning rate.
+
+    If the sweep has only one width and the target is wider, the advice is to add a second width.
+    Otherwise, the advice is to add the groups of runs that `schedules.blocks.greedy` chooses. If
+    MOST_BLOCKS groups do not suffice, the advice is to make runs wider or longer.
     """
     if ladder.levels == 1 and ladder.doublings:
         return Remark.of(Advice.SECOND_WIDTH, width=2 * ladder.widths[0])
@@ -207,32 +215,32 @@ def to_narrow(ladder: Ladder, done: tuple[Done, ...], fit: Fit) -> Remark:
     ):
         added[level] += 1
         if fit.target_half_widths(covariance)[0] <= blocks.LR_TOLERANCE:
-            spans = blocks.half_spans(done, fit)
+            half_spans = blocks.half_spans(done, fit)
             runs = tuple(
-                SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, spans))
+                SeedBlocks(count, ladder.widths[level], corners(ladder, fit, level, half_spans))
                 for level, count in sorted(added.items())
             )
             return Remark.of(Advice.NEW_SEEDS, runs=runs)
     return Remark.of(Advice.WIDER_OR_LONGER)
 
 
-def corners(ladder: Ladder, fit: Fit, level: int, spans: Array) -> tuple[Corners, ...]:
-    """For each fitted axis, the two values that it takes in a group of runs around a level's
-    optimum.
+def corners(ladder: Ladder, fit: Fit, level: int, half_spans: Array) -> tuple[Corners, ...]:
+    """The two values that each fitted axis takes in a group of runs around a level's optimum.
+    `half_spans` [axis] are the distances, in octaves, from the optimum to these values.
     """
     names, optimum = [ladder.axes[i].name for i in ladder.fitted], fit.optima[level]
     return tuple(
         Corners(name, from_estimate(x - half, name), from_estimate(x + half, name))
-        for name, x, half in zip(names, optimum, spans, strict=True)
+        for name, x, half in zip(names, optimum, half_spans, strict=True)
     )
 
 
 def measured_regret(ladder: Ladder, done: tuple[Done, ...]) -> float | None:
-    """The measured cost, at the widest width, of using the best point of the narrowest width. The
-    cost is in % of the lowest loss at the widest width.
+    """The measured cost, at the widest width, of using the best hyperparameters of the narrowest
+    width. The cost is in % of the lowest mean loss at the widest width.
 
     `None` if there is only one width, or if every run of the narrowest width diverged. `None` also
-    if that point was not run at the widest width, or if a run of that point diverged there.
+    if no run at the widest width has these hyperparameters, or if such a run diverged.
     """
     narrowest, means = outcomes(done, 0), seed_means(outcomes(done, ladder.levels - 1))
     loss = means.get(argmin(narrowest), math.inf)

@@ -1,17 +1,21 @@
 """The verdict on the optimum of a single width, from the sweep's runs at that width.
 
-Only the learning rate affects the verdict. The first case that applies gives the verdict:
+Among the hyperparameters, only the learning rate affects the verdict. The first case that applies
+gives the verdict:
 
     unbracketed   every run diverged
-    unresolved    fewer than three learning rates have finite losses
-    unbracketed   the lowest loss or the fitted optimum is at the lowest or highest learning rate
-                  (`border_sides`)
-    unresolved    no model could be fitted, or the interval of the optimum extends more than 0.5
-                  octave (a factor of 2^0.5) to each side
-    resolved      otherwise
+    unresolved    fewer than three learning rates have a finite loss
+    unbracketed   the lowest loss or the fitted optimum is at, or close to, the lowest or highest
+                  learning rate (`border_sides`)
+    unresolved    no model could be fitted
+    unresolved    the half-width of the optimum's 90 % interval is more than 0.5 octave (a factor of
+                  2^0.5)
+    resolved      no other case applies
 
-The optimum is estimated by the *pooled* model, one statistical model that is fitted to the runs of
-all widths of the sweep together.
+The optimum is estimated by the *pooled* model, a statistical model that is fitted to runs of all
+widths of the sweep together. The sweep takes the form of a *ladder*: each width is a *level*, and
+each swept hyperparameter is an *axis*, in octaves (factors of 2). An axis is *fitted* if the pooled
+model estimates an optimum along it.
 """
 
 from collections.abc import Sequence
@@ -30,7 +34,7 @@ from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.reasons import Advice, Code, Reason, Remark
 from telescope.studies.telescoping.schedules.edges import side_of
 
-FEWEST_LRS = 3  # fewest learning rates with a finite loss for a resolved verdict
+FEWEST_LRS = 3  # a resolved verdict needs at least this many learning rates with a finite loss
 # `border_sides` considers the point of lowest loss only on axes with at least this many values
 FEWEST_VALUES = 3
 APART = 0.5  # an added learning rate is more than this number of octaves from every rate tried
@@ -42,13 +46,13 @@ class JudgedLevel(LevelReport):
 
     verdict: Verdict
     reason: str
-    because: Reason | None = None  # `reason` as a code with numbers
+    because: Reason | None = None  # `reason` as a code with values
 
 
 def judged_level(
     ladder: Ladder, done: tuple[Done, ...], fit: Fit | None, level: int
 ) -> JudgedLevel:
-    """The report on a width, with the verdict on this width."""
+    """The report on a width, with the verdict on the width's own optimum."""
     sides = border_sides(ladder, done, fit, level)
     edges = edges_at(ladder, sides.items())
     estimates = level_estimates(ladder, fit, level) if fit else {}
@@ -65,21 +69,21 @@ def judged_level(
 def level_verdict(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, sides: dict[int, int]
 ) -> tuple[Verdict, Reason]:
-    """The verdict on a width's own optimum, and the reason for the verdict, including advice.
-    `sides` are the `border_sides` of the width.
+    """The verdict on a width's own optimum, and the reason for the verdict with any advice. `sides`
+    are the `border_sides` of the width.
     """
     results = outcomes(done, level)
-    tried, finite = (
+    tried, finite_rates = (
         sorted({o.point.x[0] for o in results}),
         {o.point.x[0] for o in results if o.finite},
     )
-    if not finite:
+    if not finite_rates:
         return "unbracketed", Reason.of(Code.ALL_DIVERGED, lr=2.0 ** tried[0])
-    if len(finite) < FEWEST_LRS:
+    if len(finite_rates) < FEWEST_LRS:
         missing = missing_lrs(fit, level, tried, argmin(results)[0])
         return "unresolved", Reason.of(
             Code.TOO_FEW_RATES,
-            finite=len(finite),
+            finite=len(finite_rates),
             fitted=fit is not None,
             advice=add_rates(missing),
         )
@@ -104,14 +108,14 @@ def level_verdict(
 def border_sides(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int
 ) -> dict[int, int]:
-    """The fitted axes on which a width's optimum lies at a border, each with a side. A border is
-    the lowest (side -1) or the highest (side +1) value of the axis at this width.
+    """The fitted axes on which a width's optimum lies at a border, by index, each with a side. A
+    border is the lowest (side -1) or the highest (side +1) value of the axis at this width.
 
-    The optimum is at a border if the fitted optimum or the point of lowest loss lies beyond the
-    border, or inside it by at most a quarter of the outermost grid step. If an axis has only two
-    values, the point of lowest loss is always at a border. In this case only the fitted optimum
-    counts, and it must lie at or beyond a border. An axis with a single value is left out. If every
-    run diverged, the optimum is assumed to lie below the learning rates tried.
+    The optimum is at a border if the fitted optimum or the point of lowest mean loss lies beyond
+    the border, or inside it by at most a quarter of the outermost grid step. On an axis with only
+    two values, the point of lowest mean loss is necessarily at a border. On such an axis only the
+    fitted optimum counts, and it must lie at or beyond a border. An axis with a single value is
+    left out. If every run diverged, the optimum is assumed to lie below the learning rates tried.
     """
     results = outcomes(done, level)
     if not any(o.finite for o in results):
@@ -135,14 +139,17 @@ def border_sides(
 
 
 def add_rates(octaves: Sequence[float]) -> Remark:
-    """The advice to run more learning rates. `octaves` are these rates in octaves."""
+    """The advice to run more learning rates, given in octaves."""
     return Remark.of(Advice.ADD_RATES, rates=tuple(2.0**x for x in octaves))
 
 
 def missing_lrs(fit: Fit | None, level: int, tried: Sequence[float], best: float) -> list[float]:
-    """The learning rates to add near a width's optimum, in octaves: two if only one rate was tried,
-    otherwise one. Without a fit, the optimum is assumed to be the best rate tried (`best`). If all
-    rates near the optimum were tried, the result is the rate one octave below all rates tried.
+    """The learning rates to add near a width's optimum, ascending: two if only one rate was tried,
+    otherwise one. All rates here are in octaves. Without a fit, the optimum is assumed
+    to be `best`, the best rate tried.
+
+    An added rate lies at most two octaves from the optimum, and more than APART octaves from every
+    rate tried. If there is no such candidate, the rate one octave below all rates tried is added.
     """
     centre = float(fit.optima[level, 0]) if fit else best
     candidates = [centre - 1, centre + 1, centre, centre - 2, centre + 2, min(tried) - 1]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from telescope.errors import Problem
 
+# texts in the column `loss` that mark a diverged run, in lower case
 DIVERGED = frozenset(
     {"", "nan", "-nan", "inf", "+inf", "infinity", "na", "n/a", "none", "null", "diverged"}
 )
@@ -20,8 +21,8 @@ Cells = Mapping[str, object]
 
 @dataclass(frozen=True)
 class SourceLine:
-    """The place of a row in a file, for messages. The fifth line is `line 5`, and its cell in the
-    column `lr` is `line 5, lr`.
+    """The place of a row in a CSV file, for messages. A row in the fifth line is at `line 5`, and
+    its cell in the column `lr` is at `line 5, lr`.
     """
 
     number: int
@@ -30,14 +31,14 @@ class SourceLine:
         return f"line {self.number}"
 
     def at(self, column: str) -> str:
-        """The name of this row's cell in a column."""
+        """The place of this row's cell in a column."""
         return f"{self}, {column}"
 
 
 @dataclass(frozen=True)
 class RowAt:
-    """The place of a row in a document, for messages. Row 4, counted from 0, is `rows.4`, and its
-    cell in the column `lr` is `rows.4.lr`.
+    """The place of a row in JSON, for messages. The fifth row is at `rows.4`, and its cell in the
+    column `lr` is at `rows.4.lr`.
     """
 
     index: int
@@ -46,7 +47,7 @@ class RowAt:
         return f"rows.{self.index}"
 
     def at(self, column: str) -> str:
-        """The name of this row's cell in a column."""
+        """The place of this row's cell in a column."""
         return f"{self}.{column}"
 
 
@@ -60,8 +61,8 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class Column:
-    """A column, and the numbers that its cells may hold: from `least` to `most`, and whole numbers
-    only if `integer` is true.
+    """A column, and the numbers that its cells may hold. They lie from `least` to `most`. If
+    `integer` is true, they are whole numbers.
     """
 
     name: str
@@ -107,7 +108,7 @@ LOSS = Column("loss", "must be a positive number; leave it empty if the run dive
 
 
 def as_number(cell: object) -> float | None:
-    """The number in a cell. `None` if the cell holds no number."""
+    """The number in a cell, which may be text. `None` if the cell holds no number."""
     if isinstance(cell, bool) or not isinstance(cell, str | int | float):
         return None
     try:

@@ -1,10 +1,11 @@
 """A sweep that was run without telescope, as a checked table.
 
 A sweep has one row per finished run, with the columns `width`, `lr` and `loss`. The columns
-`weight_decay` and `seed` are optional; a column without a filled cell counts as missing. A run
-counts as diverged if its loss is empty, nan, infinite or a word such as `diverged`, or exceeds
-EXPLODED times the lowest loss at its width. Without a column `seed`, runs with equal width,
-learning rate and weight decay are numbered as seeds 0, 1 and so on, in the order of their rows.
+`weight_decay` and `seed` are optional; such a column counts as missing if all its cells are empty.
+A run counts as diverged if its loss is empty, nan, inf or a word such as `diverged`. It also counts
+as diverged if its loss exceeds EXPLODED times the lowest loss at its width. Without a column
+`seed`, runs with equal width, learning rate and weight decay are numbered as seeds 0, 1 and so on,
+in the order of their rows.
 """
 
 import math
@@ -27,7 +28,7 @@ from telescope.studies.telescoping.judge.records import (
 
 NEEDED, OPTIONAL = ("width", "lr", "loss"), ("weight_decay", "seed")
 EXPLODED = 1000.0  # multiple of the width's lowest loss beyond which a loss counts as diverged
-# largest size of a file, and largest numbers of rows, of widths, and of seeds per width
+# largest numbers of bytes in a file, of rows, of widths, and of seeds at one width
 MOST_BYTES, MOST_ROWS, MOST_WIDTHS, MOST_SEEDS = 10_000_000, 4000, 12, 32
 MOST_PROBLEMS = 10  # largest number of problems that one error lists
 
@@ -44,7 +45,7 @@ class SweepRun:
 
     @property
     def finite(self) -> bool:
-        """Whether the loss is finite. It is infinite if the run diverged."""
+        """Whether the loss is finite, so the run did not diverge."""
         return math.isfinite(self.loss)
 
 
@@ -62,8 +63,9 @@ class Sweep:
 
 
 def sweep_of(submitted: Sequence[SweepRow], notes: tuple[str, ...]) -> Sweep:
-    """The sweep in the submitted rows. Raises InvalidInput if there are no rows or more than
-    MOST_ROWS, if single rows have problems, or if the rows do not fit together.
+    """The sweep in the submitted rows, with `notes` and further notes. Raises InvalidInput if there
+    are no rows or more than MOST_ROWS, if single rows have problems, or if the rows do not fit
+    together (`joint_problems`).
     """
     if not submitted:
         message = "has no runs; give a row per finished run, with its width, lr and loss"
@@ -107,8 +109,8 @@ def row_of(submitted: SweepRow, optional: Set[str]) -> SweepRun | tuple[Problem,
 def with_seeds(
     rows: Sequence[SweepRun], notes: tuple[str, ...]
 ) -> tuple[list[SweepRun], tuple[str, ...]]:
-    """The rows and the notes. Repeated runs of the same width, learning rate and weight decay are
-    numbered as seeds, in the order of the rows. If there are such runs, a further note says so.
+    """The rows and the notes. Runs with equal width, learning rate and weight decay are numbered as
+    seeds 0, 1 and so on, in the order of the rows. If there are such repeats, a note is added.
     """
     repeats = Counter[SweepRun]()
     seeded = []
@@ -125,19 +127,20 @@ def with_seeds(
 def joint_problems(
     submitted: Sequence[SweepRow], rows: Sequence[SweepRun], seeded: bool
 ) -> Iterable[Problem]:
-    """The problems of the rows together: equal runs, too many seeds or widths, or a weight decay of
-    0 in some rows and another weight decay in others.
+    """The problems of the rows together. These are rows with equal width, learning rate, weight
+    decay and seed; too many seeds at a width; too many widths; and a weight decay of 0 in some rows
+    but not in all. `seeded` says whether the sweep has a column `seed`.
     """
     places: dict[SweepRun, SourceLine | RowAt] = {}
     for source, row in zip(submitted, rows, strict=True):
         first = places.setdefault(replace(row, loss=0.0), source.place)
         if first != source.place:
-            column = (
-                "if the runs differ in a column that is ignored here, judge the rows of each value "
-                "of this column separately"
+            separately = (
+                "if the runs differ in an ignored column, judge the rows with each value of that "
+                "column separately"
             )
             repeat = f"repeats the width, lr, weight decay and seed of {first}"
-            message = f"{repeat}; give each repeat its own seed; {column}"
+            message = f"{repeat}; give each repeat its own seed; {separately}"
             yield Problem(str(source.place), message)
     seeds: dict[int, set[int]] = defaultdict(set)
     for row in rows:
@@ -158,8 +161,8 @@ def joint_problems(
 
 
 def without_exploded(rows: Sequence[SweepRun], notes: tuple[str, ...]) -> Sweep:
-    """The sweep, in which losses beyond EXPLODED times the lowest loss of their width are infinite.
-    If there are such losses, a further note says so.
+    """The rows as a sweep. Losses beyond EXPLODED times the lowest loss of their width are set to
+    infinity. If there are such losses, a note is added.
     """
     widths = {row.width for row in rows}
     best = {width: min(row.loss for row in rows if row.width == width) for width in widths}

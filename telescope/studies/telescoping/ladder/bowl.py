@@ -2,21 +2,24 @@
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. Level 0
 is the base width. An *axis* is a hyperparameter that the loss is modelled along, in octaves
-(factors of 2). Let x be the position of a run on all axes; x_1 is the learning rate.
+(factors of 2). The *target* is the width for which hyperparameters are wanted. Let x be the
+position of a run on all axes; its first component, x_1, is the learning rate.
 
     optimum  x*_i = x_T + D W_i + e_i
              x_T   the optimum at the target
              D     the optimum at the base width minus the optimum at the target
              W_i   the share of D that remains at level i: 1 at the base width, 0 at the target
-             phi   a parameter of W; it selects the *drift law*, by which the optimum moves with
-                   width n: 0 for a/n, 0.47 for nearly a/sqrt(n), where a is a constant, and 1
-                   for a constant shift per doubling
+             phi   a parameter of W. It selects the *drift law*, by which the optimum moves with
+                   width n: 0 for a/n, 0.47 for nearly a/sqrt(n), and 1 for a constant shift per
+                   doubling. Here a is a constant.
              e_i   the deviation of level i from the drift law
     bowl     f_i(x) = A exp(d_i) [B(v) + sum_j R_j u_j^2]
              f_i   the loss at x minus the loss at the optimum, in % of the loss
-             u     the distance x - x*_i; for weight decay, the function `saturated` of this
-                   distance, since a small enough weight decay is as good as 0
-             v     u_1 + sum_j m_j u_j; in both sums, j runs over all axes but the first
+             u     the difference x - x*_i, in octaves. For weight decay, u is the function
+                   `saturated` of this difference, since a small enough weight decay is as good
+                   as 0.
+             v     u_1 + sum_j m_j u_j
+             j     an axis other than the learning rate; sums run over all such axes
              m_j   the coupling between axis j and the learning rate
              A     the curvature along the learning rate
              d_i   the deviation of log A at level i
@@ -33,15 +36,15 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-# Below a *knee*, a lower weight decay hardly changes the loss. These are the prior mean and
-# standard deviation of the knee's distance below the optimum, in octaves.
+# prior mean and standard deviation of the distance, in octaves, from the optimal weight decay down
+# to the *knee*; below the knee, a lower weight decay hardly changes the loss
 KNEE = (2.0, 3.0)
 SKEW_LIMIT = 3.0  # value of s v beyond which B continues as a straight line
 
 
 @dataclass(frozen=True)
 class ParameterSlots:
-    """The places of the parameters in theta, the vector of all parameters, and their priors."""
+    """The places of the model's parameters in the vector theta, and the parameters' priors."""
 
     axes: int  # number of fitted hyperparameters
     level_doublings: tuple[float, ...]  # doublings from the base width to each level's width
@@ -55,9 +58,10 @@ class ParameterSlots:
 
     @cached_property
     def slots(self) -> dict[str, slice]:
-        """The slice of theta that holds each parameter. The names that differ from the symbols in
-        the formulas of this module are `x` (x_T), `drift` (D), `log_a` (log A), `skew` (s), `cross`
-        (m) and `log_r` (log R). `knee` holds the knee of each saturating axis.
+        """The slice of theta for each parameter, by name. Some names differ from the symbols in the
+        formulas of this module: `x` (x_T), `drift` (D), `log_a` (log A), `skew` (s), `cross` (m)
+        and `log_r` (log R). `knee` is the distance from the optimum down to the knee, for each
+        saturating axis.
         """
         k, rest, levels = self.axes, self.axes - 1, self.levels
         sizes = {
@@ -80,7 +84,7 @@ class ParameterSlots:
 
     @property
     def size(self) -> int:
-        """Number of parameters."""
+        """Number of parameters in theta."""
         return int(self.slots["knee"].stop)
 
     def prior(
@@ -106,9 +110,11 @@ class ParameterSlots:
 
     @cached_property
     def tracks(self) -> tuple[Array, Array]:
-        """Two arrays [level] that give W: the first array plus phi times the second. The first
-        array is W under the law a/n. The second array is W for a constant shift per doubling, minus
-        W under the law a/n. If the target is the base width, both arrays are zero.
+        """Two arrays [level]. W is the first array plus phi times the second.
+
+        The first array is W under the law a/n. The second array is the difference of two versions
+        of W: under a constant shift per doubling, minus under the law a/n. If the target is the
+        base width, both arrays are zero.
         """
         t, i = self.doublings, np.array(self.level_doublings)
         if t == 0:
@@ -125,8 +131,11 @@ class ParameterSlots:
 
 
 def skewed(v: Array, s: Array) -> Array:
-    """The skewed parabola B(v) = 2 (e^(sv) - 1 - sv) / s^2. B(v) tends to v^2 as s tends to 0.
-    Beyond sv = SKEW_LIMIT, B continues as a straight line.
+    """The skewed parabola B, as a function of v and the skew s:
+
+        B(v) = 2 (e^(sv) - 1 - sv) / s^2
+
+    B(v) tends to v^2 as s tends to 0. Where sv exceeds SKEW_LIMIT, B continues as a straight line.
     """
     t = s * v
     inner = np.minimum(t, SKEW_LIMIT)
@@ -138,9 +147,9 @@ def skewed(v: Array, s: Array) -> Array:
 
 
 def saturated(u: Array, knee: Array) -> Array:
-    """The effective distance from the optimum, in octaves, on an axis where a small enough value is
-    as good as 0. The knee lies `knee` octaves below the optimum. Near the optimum the result is
-    close to u. Far below the knee it is almost constant.
+    """The effective difference from the optimum, in octaves, on an axis where a small enough value
+    is as good as 0. `u` is the actual difference. The knee lies `knee` octaves below the optimum.
+    Near the optimum the result is close to u. Far below the knee the result is almost constant.
     """
     below = 2.0**-knee
     result: Array = (1 + below) * np.log2((2.0**u + below) / (1 + below))

@@ -4,9 +4,10 @@ A *ladder* trains models with one optimizer at increasing widths. Its *axes* are
 hyperparameters, in octaves (factors of 2), and its *levels* are the widths, usually each twice the
 width before. A *point* is a planned run, and a *stage* is a set of points that are planned
 together. The ladder's schedule plans one stage at a time. Once all runs of a stage are complete,
-each `Point` becomes an `Outcome`, and the `Stage` becomes a `Done`. An axis with three values or
-more is *fitted*: the pooled model, a fit to the losses of all levels, estimates an optimum along
-it. An axis with fewer values is *merely swept*: its values are only compared.
+each `Point` becomes an `Outcome`, and the `Stage` becomes a `Done`. In this module, x is the
+position of a point on the axes. An axis with three values or more in the base grid (the first runs
+at the base width) is *fitted*: the *pooled model*, a fit to the losses of all levels, estimates an
+optimum along this axis. An axis with fewer values is *merely swept*: its values are only compared.
 """
 
 import itertools
@@ -44,7 +45,7 @@ class Outcome:
 
     @property
     def finite(self) -> bool:
-        """Whether the run did not diverge."""
+        """Whether the loss is finite, so the run did not diverge."""
         return math.isfinite(self.loss)
 
 
@@ -72,9 +73,9 @@ class Ladder:
     widths: tuple[int, ...]
     target_width: int
     axes: tuple[Axis, ...]
-    costs: tuple[float, ...]  # cost of a run at each level
+    costs: tuple[float, ...]  # cost of a run, by level
     base_flops: float = 0.0  # FLOPs of a run at the base width
-    seeds: int = 1  # seeds per position on the axes under `schedule: paper`
+    seeds: int = 1  # number of seeds for each x under `schedule: paper`
     max_base_runs: float = math.inf  # budget under `schedule: robust`
     target_cost: float = math.inf  # cost of a run at the target
 
@@ -89,17 +90,17 @@ class Ladder:
 
     @property
     def levels(self) -> int:
-        """Number of levels; the target is not counted."""
+        """Number of levels, without the target."""
         return len(self.widths)
 
     @property
     def doublings(self) -> float:
-        """Doublings of the width from the base width to the target; a fraction is possible."""
+        """Doublings from the base width to the target width, as a real number."""
         return math.log2(self.target_width / self.widths[0])
 
     @cached_property
     def level_doublings(self) -> tuple[float, ...]:
-        """Doublings from the base width to each level's width."""
+        """Doublings from the base width to each level's width, as real numbers."""
         return tuple(math.log2(width / self.widths[0]) for width in self.widths)
 
     @cached_property
@@ -115,12 +116,14 @@ class Ladder:
 
 
 def grid(level: int, values: Sequence[Sequence[float]], seeds: int) -> tuple[Point, ...]:
-    """The points of a level: every combination of the axes' values, each with `seeds` seeds."""
+    """The points of a grid at a level: all combinations of `values`, which holds the values of each
+    axis. The runs of a combination have the seeds 0 to `seeds` - 1.
+    """
     return tuple(Point(level, x, seed) for x in itertools.product(*values) for seed in range(seeds))
 
 
 def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, ...]:
-    """The outcomes so far at one level, or at all levels if `level` is `None`. The outcomes are
+    """The outcomes in these stages at one level, or at all levels if `level` is `None`. They are
     sorted and have no duplicates.
     """
     distinct = {
@@ -130,7 +133,7 @@ def outcomes(done: Sequence[Done], level: int | None = None) -> tuple[Outcome, .
 
 
 def seed_means(results: Sequence[Outcome]) -> dict[X, float]:
-    """Mean loss over the seeds of each x. The mean is infinite if one of the runs at x diverged."""
+    """Mean loss over seeds, by x. The mean is infinite if at least one run at x diverged."""
     losses: dict[X, list[float]] = {}
     for outcome in results:
         losses.setdefault(outcome.point.x, []).append(outcome.loss)
@@ -139,7 +142,7 @@ def seed_means(results: Sequence[Outcome]) -> dict[X, float]:
 
 def seed_noise(results: Sequence[Outcome]) -> float | None:
     """Standard deviation of the loss between seeds of the same x, in % of the mean loss at that x,
-    pooled over all x. `None` if no x has two finite runs.
+    pooled over all x. Diverged runs are left out. `None` if no x has two other runs.
     """
     losses: dict[X, list[float]] = {}
     for outcome in results:
@@ -153,11 +156,11 @@ def seed_noise(results: Sequence[Outcome]) -> float | None:
 
 
 def argmin(results: Sequence[Outcome]) -> X:
-    """The x with the lowest mean loss over its seeds. If several x have the same mean loss, the x
+    """The x with the lowest mean loss over its seeds. Of several x with the same mean loss, the x
     with the lowest learning rate is chosen.
 
-    If every x has a diverged run, the means are taken over finite runs only. If all runs diverged,
-    the x with the lowest learning rate is chosen.
+    If every x has a diverged run, the means are taken over the other runs only. If all runs
+    diverged, the x with the lowest learning rate is chosen.
     """
     means = seed_means(results)
     if math.isinf(min(means.values())):
@@ -173,10 +176,11 @@ def stages_at(done: Sequence[Done], level: int) -> list[Done]:
 def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
     """The optimum of a level, as one of the x that ran there.
 
-    `near` is a fitted optimum, in octaves by axis, and may be empty. If it is empty, or if every x
-    has a diverged run, the result is the x of lowest mean loss (`argmin`). Otherwise the result is
-    the x nearest to the fitted optimum among those without a diverged run. On an axis that `near`
-    does not contain, distances are measured from the x of lowest mean loss.
+    `near` is a fitted optimum, in octaves by axis, and may be empty. If `near` is empty, or if
+    every x has a diverged run, the result is the x of lowest mean loss (`argmin`). Otherwise the
+    result is the x nearest to the fitted optimum among those without a diverged run. On an axis
+    that `near` does not contain, distances are measured from the x of lowest mean loss. The unit of
+    distance on an axis is the range tried there.
     """
     results = outcomes(done, level)
     best, columns = argmin(results), list(zip(*[o.point.x for o in results], strict=True))
@@ -195,8 +199,8 @@ def selected(done: Sequence[Done], level: int, near: Mapping[int, float]) -> X:
 
 
 def swept_values(ladder: Ladder, done: Sequence[Done], level: int) -> tuple[float, ...]:
-    """The best values of the merely swept axes in a level's first stage. The pooled model uses only
-    the runs of the level at these values.
+    """The values of the merely swept axes at the best x of a level's first stage. The pooled model
+    uses only the level's runs at these values.
     """
     first = next(
         stage.outcomes for stage in done if any(o.point.level == level for o in stage.outcomes)
@@ -222,8 +226,8 @@ def pool(ladder: Ladder, done: Sequence[Done]) -> tuple[FittedRun, ...]:
 
 
 def pooled_fit(ladder: Ladder, done: Sequence[Done]) -> Fit | None:
-    """The pooled model of the outcomes so far. `None` if nothing has run, if the learning rate is
-    not fitted, or if the `pool` holds no run at the base width.
+    """The pooled model, fitted to the outcomes in these stages. `None` if there is no stage, if the
+    learning rate is not fitted, or if the `pool` holds no run at the base width.
     """
     return fit(pool(ladder, done), ladder.layout) if done and 0 in ladder.fitted else None
 

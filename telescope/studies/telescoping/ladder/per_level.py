@@ -1,17 +1,23 @@
 """The optimum of each width from the runs of that width, and its extrapolation to the target.
 
-This is the simple alternative to the pooled model, which fits the runs of all widths together. A
-*ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An *axis*
-is one of these hyperparameters, in octaves (factors of 2). At each level, a quadratic is fitted by
-least squares to the runs around the point of lowest loss. Each seed has its own constant term in
-this quadratic. The minimum of the quadratic is the level's *vertex*.
+This estimator is a simple alternative to the *pooled model*, a single model of the runs of all
+widths. A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*.
+An *axis* is one of these hyperparameters, in octaves (factors of 2). At each level, a quadratic is
+fitted by least squares to the runs around the point of lowest mean loss. Each seed has its own
+constant term in this quadratic. The minimum of the quadratic is the level's *vertex*.
 
-The vertices are extrapolated to the target by weighted least squares of x*(n) = x*(inf) - a/n,
-where x*(n) is the optimum in octaves at width n, x*(inf) the optimum at infinite width, and a a
-constant. With two levels this is Richardson's extrapolation. With three levels or more, the
-interval at the target widens if the vertices deviate from this law by more than their errors. The
-interval also allows for a bias that is the same at all levels: the loss is skewed around its
-optimum, and a quadratic is not.
+The vertices are extrapolated to the target by weighted least squares, under the law
+
+    x*(n) = x*(inf) - a/n
+
+    x*(n)   the optimum at width n, in octaves
+    x*(inf) the optimum at infinite width
+    a       a constant
+
+With two levels this is Richardson's extrapolation. With three levels or more, the interval at the
+target widens if the vertices deviate from the law by more than their errors. The interval also
+allows for a bias that is the same at all levels: the loss is skewed around its optimum, and a
+quadratic is not.
 """
 
 import math
@@ -25,11 +31,11 @@ from telescope.statistics.estimates import QUANTILE, Array, Estimate
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Outcome, argmin, outcomes
 from telescope.studies.telescoping.ladder.pooled import NOISE, NOISE_DOF
 
-# A quadratic is fitted to the runs within this number of octaves to each side of the point of
-# lowest loss, or up to the next values tried if these are farther away. Since the loss is skewed
-# around its optimum, a wider range would bias the vertex.
+# A quadratic is fitted to the runs in a range of each axis. The range extends this number of
+# octaves to each side of the point of lowest mean loss, or more, so that it includes the next value
+# on each side. Since the loss is skewed around its optimum, a wider range would bias the vertex.
 REACH = 1.5
-# factors on that range, tried in turn until the range holds enough runs
+# factors by which the range is multiplied, tried in turn until the range holds enough runs
 WIDEN = (1.0, 1.5, 2.25, 3.4, 5.0)
 # standard deviation, in octaves, of the vertex's bias due to the skew of the loss; the bias is the
 # same at all levels
@@ -44,7 +50,8 @@ class Vertex:
     """The optimum of a level, on those axes on which the level's runs determine an optimum."""
 
     x: Mapping[int, float]  # octaves by axis
-    covariance: Array  # [axis, axis] in units of sigma^2; sigma is a run's noise in % of the loss
+    # [axis, axis], in octaves^2 per sigma^2; sigma is the noise of a run, in % of the loss
+    covariance: Array
     squares: float  # sum of the squared residuals, in (% of the loss)^2
     dof: int  # degrees of freedom of the residuals
 
@@ -56,18 +63,19 @@ class Vertex:
 
 @dataclass(frozen=True)
 class Carried:
-    """The optimum of an axis at the target. `noise`, `drift` and `misfit` are variances of its
-    error, in octaves^2."""
+    """The optimum of an axis at the target. `noise`, `drift` and `misfit` are variances, in
+    octaves^2.
+    """
 
     value: float  # in octaves
     noise: float  # due to the noise of the runs
     drift: float  # due to the unknown drift, if only one level has a vertex
-    misfit: float  # due to deviations of the levels from the law a/n that exceed their errors
+    misfit: float  # due to deviations from the law a/n beyond the errors of the vertices
     dof: float  # degrees of freedom of the noise
 
     @property
     def variance(self) -> float:
-        """The total variance, including the bias due to the skew of the loss."""
+        """The total variance in octaves^2, including that of the bias due to the skewed loss."""
         return self.noise + self.drift + self.misfit + BIAS**2
 
     @property
@@ -80,10 +88,11 @@ def vertex(ladder: Ladder, done: Sequence[Done], level: int) -> Vertex | None:
     """The optimum of a level. `None` if the runs determine no optimum of the learning rate between
     the values tried.
 
-    Some axes are held at their value at the point of lowest loss: merely swept axes (those with
-    fewer than three values in the base grid), axes with fewer than three values at this level, and
-    axes on which the vertex lies outside the values tried. If no quadratic with a minimum can be
-    fitted, the last axis that is not yet held is held too. The fit is repeated after each change.
+    On some axes, only the runs at the value of the best point are fitted; these axes are *held*.
+    Held are merely swept axes (those with fewer than three values in the base grid), axes with
+    fewer than three values at this level, and axes on which the vertex lies outside the values
+    tried. If no quadratic with a minimum can be fitted, the last axis that is not yet held is held
+    too. The fit is repeated after each change.
     """
     results = outcomes(done, level)
     axes = [i for i in ladder.fitted if len({o.point.x[i] for o in results}) > 2]
@@ -107,17 +116,17 @@ def axes_outside(optimum: Vertex, results: Sequence[Outcome]) -> list[int]:
 
 
 def quadratic(results: Sequence[Outcome], axes: Sequence[int]) -> Vertex | None:
-    """The vertex of the quadratic in `axes`, fitted to the runs around the point of lowest loss.
-    The learning rate comes first in `axes`. `None` if the quadratic has no minimum, or if the runs
-    do not determine it.
+    """The vertex of the quadratic in `axes`, fitted to the runs around the point of lowest mean
+    loss. The learning rate comes first in `axes`. `None` if there are too few runs
+    (`nearest_runs`), if the runs do not determine the quadratic, or if it has no minimum.
     """
     best = argmin(results)
     near = nearest_runs(results, best, axes)
     if near is None:
         return None
     k, lowest = len(axes), min(o.loss for o in near)
-    u = np.array([[o.point.x[i] - best[i] for i in axes] for o in near])
-    z = np.array([100 * (o.loss / lowest - 1) for o in near])
+    u = np.array([[o.point.x[i] - best[i] for i in axes] for o in near])  # octaves from `best`
+    z = np.array([100 * (o.loss / lowest - 1) for o in near])  # excess over the lowest loss, in %
     seeds = sorted({o.point.seed for o in near})
     constants = np.array([[o.point.seed == seed for seed in seeds] for o in near], dtype=np.float64)
     design = np.hstack([u, u**2, u[:, :1] * u[:, 1:], constants])
@@ -141,39 +150,38 @@ def nearest_runs(
 ) -> list[Outcome] | None:
     """The finite runs that a quadratic in `axes` is fitted to.
 
-    These runs have the values of `best` on all other axes, and lie around `best` on `axes`, within
-    the smallest range that holds enough runs. For k axes, 4k - 1 distinct points with at least
-    three values on each axis are enough. `None` if even the widest range holds too few.
+    These runs have the value of `best` on each axis that is not in `axes`. On `axes`, they lie in a
+    range around `best`: the smallest of the ranges by REACH and WIDEN that holds enough runs. For k
+    axes, 4k - 1 distinct points with at least three values on each of `axes` are enough. `None` if
+    even the widest range holds too few.
     """
     k = len(axes)
     held = [i for i in range(len(best)) if i not in axes]
-    line = [o for o in results if o.finite and all(o.point.x[i] == best[i] for i in held)]
+    runs = [o for o in results if o.finite and all(o.point.x[i] == best[i] for i in held)]
     reach = [
-        max(
-            REACH, *(distance_to_next(side, best[i]) for side in neighbouring_values(line, best, i))
-        )
+        max(REACH, *(distance_to_next(xs, best[i]) for xs in neighbouring_values(runs, best, i)))
         for i in axes
     ]
     for factor in WIDEN:
         near = [
             o
-            for o in line
+            for o in runs
             if all(
                 abs(o.point.x[i] - best[i]) <= octaves * factor + 1e-9
                 for i, octaves in zip(axes, reach, strict=True)
             )
         ]
-        values = [len({o.point.x[i] for o in near}) for i in axes]
-        if len({o.point.x for o in near}) >= 4 * k - 1 and min(values) > 2:
+        counts = [len({o.point.x[i] for o in near}) for i in axes]
+        if len({o.point.x for o in near}) >= 4 * k - 1 and min(counts) > 2:
             return near
     return None
 
 
 def neighbouring_values(
-    line: Sequence[Outcome], best: Sequence[float], axis: int
+    runs: Sequence[Outcome], best: Sequence[float], axis: int
 ) -> tuple[list[float], list[float]]:
-    """Two lists: the values tried on an axis below its value in `best`, and those above."""
-    values = [o.point.x[axis] for o in line]
+    """Two lists: the runs' values on an axis below the value in `best`, and those above."""
+    values = [o.point.x[axis] for o in runs]
     return [x for x in values if x < best[axis]], [x for x in values if x > best[axis]]
 
 
@@ -185,7 +193,7 @@ def distance_to_next(values: Sequence[float], best: float) -> float:
 def lowest_at(theta: Array, k: int) -> Array | None:
     """The position [axis] of the minimum of a quadratic in k axes. `theta` holds first the k linear
     coefficients, then the k quadratic coefficients, then the k - 1 coefficients of the products of
-    the first axis with each other axis. `None` if the quadratic has no minimum.
+    the first axis with the other axes. `None` if the quadratic has no minimum.
     """
     slope, hessian = theta[:k], np.diag(2 * theta[k : 2 * k])
     hessian[0, 1:] = hessian[1:, 0] = theta[2 * k : 3 * k - 1]
@@ -195,7 +203,7 @@ def lowest_at(theta: Array, k: int) -> Array | None:
 
 
 def vertices(ladder: Ladder, done: Sequence[Done]) -> dict[int, Vertex]:
-    """The vertex of each level that has a vertex, by level."""
+    """The vertices, by level. Levels without a vertex are left out."""
     levels = sorted({o.point.level for stage in done for o in stage.outcomes})
     by_level = {level: vertex(ladder, done, level) for level in levels}
     return {level: optimum for level, optimum in by_level.items() if optimum}
@@ -203,7 +211,7 @@ def vertices(ladder: Ladder, done: Sequence[Done]) -> dict[int, Vertex]:
 
 def noise(level_vertices: Mapping[int, Vertex]) -> tuple[float, float]:
     """The noise sigma of a run, in % of the loss, and the degrees of freedom of sigma. Sigma is
-    estimated from the residuals of all levels and the prior of the pooled model.
+    estimated from the residuals of all levels, with the same prior of sigma as in the pooled model.
     """
     fits = level_vertices.values()
     dof = NOISE_DOF + sum(fit.dof for fit in fits)
@@ -224,8 +232,8 @@ def level_optimum(level_vertices: Mapping[int, Vertex], level: int) -> dict[int,
 
 
 def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Carried]:
-    """The optimum at the target by axis, for each fitted axis on which at least one level has a
-    vertex.
+    """The optimum at the target, by axis. The result holds the fitted axes on which at least one
+    level has a vertex.
     """
     by_level = vertices(ladder, done)
     sigma_and_dof = noise(by_level)
@@ -239,8 +247,8 @@ def level_optima_at_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Ca
 
 def carried_to_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimate]:
     """The estimate of each fitted axis at the target, in octaves. An axis on which no level has a
-    vertex gets its best value at the widest level so far. The interval of such an axis is the
-    user's range, extended to that value if needed.
+    vertex gets its best value at the widest level so far. The interval of this axis is the user's
+    range, extended to the best value if needed.
     """
     optima, axes = level_optima_at_target(ladder, done), ladder.axes
     best = argmin(outcomes(done, max(o.point.level for stage in done for o in stage.outcomes)))
@@ -253,16 +261,19 @@ def carried_to_target(ladder: Ladder, done: Sequence[Done]) -> dict[int, Estimat
 
 
 def _at_target(
-    ladder: Ladder, level_vertices: Mapping[int, Vertex], axis: int, noise: tuple[float, float]
+    ladder: Ladder,
+    level_vertices: Mapping[int, Vertex],
+    axis: int,
+    sigma_and_dof: tuple[float, float],
 ) -> Carried:
     """The optimum of an axis at the target.
 
-    With two vertices or more, it follows from weighted least squares under the law a/n. Its
-    variance is larger if the vertices deviate from the law by more than their errors. With a single
-    vertex, the optimum at the target equals this vertex, and the unknown drift is a source of
-    error.
+    With two vertices or more, the optimum follows from weighted least squares under the law a/n.
+    The variance of the optimum is larger if the vertices deviate from the law by more than their
+    errors. With a single vertex, the optimum at the target equals this vertex, and the unknown
+    drift is a source of error.
     """
-    sigma, dof = noise
+    sigma, dof = sigma_and_dof
     # 1/width of each level minus 1/width of the target, in units of 1/base width
     w = np.array(
         [2.0 ** -ladder.level_doublings[level] - 2.0**-ladder.doublings for level in level_vertices]
@@ -270,14 +281,15 @@ def _at_target(
     x = np.array([fit.x[axis] for fit in level_vertices.values()])
     variance = sigma**2 * np.array([fit.variance(axis) for fit in level_vertices.values()])
     if len(level_vertices) == 1:
-        open_drift = DRIFT_SD * float(w[0]) / (1 - 2.0**-ladder.doublings) if w[0] else 0.0
-        return Carried(float(x[0]), float(variance[0]), open_drift**2, 0.0, dof)
+        drift_sd = DRIFT_SD * float(w[0]) / (1 - 2.0**-ladder.doublings) if w[0] else 0.0
+        return Carried(float(x[0]), float(variance[0]), drift_sd**2, 0.0, dof)
     design = np.stack([np.ones_like(w), w], axis=1)
     precision = (design.T / variance) @ design
     theta = np.linalg.solve(precision, design.T @ (x / variance))
-    misfit = float(np.sum((x - design @ theta) ** 2 / variance)) / max(len(x) - 2, 1)
-    error = float(np.linalg.inv(precision)[0, 0])
-    return Carried(float(theta[0]), error, 0.0, error * max(misfit - 1, 0.0), dof)
+    chi_square_per_dof = float(np.sum((x - design @ theta) ** 2 / variance)) / max(len(x) - 2, 1)
+    error = float(np.linalg.inv(precision)[0, 0])  # a variance
+    misfit = error * max(chi_square_per_dof - 1, 0.0)
+    return Carried(float(theta[0]), error, 0.0, misfit, dof)
 
 
 def around(x: float, half: float) -> Estimate:

@@ -10,10 +10,11 @@ describes z, the excess of a loss over the lowest loss of its level, in %:
     z = 100 (loss / lowest loss of the level - 1) = c_block + f_level(x) + error
     variance of the error = sigma^2 + (ETA max(f, z))^2
 
-sigma is the noise of a run in % of the loss. The term with the constant ETA (`sample`) gives less
-weight to points high up the bowl. The model is fitted by Levenberg-Marquardt under weak priors, so
-that a solution always exists. The estimate at the target is averaged over three drift laws, so that
-its interval includes the uncertainty about the law. Diverged runs take no part in the fit.
+Here sigma is the noise of a run, in % of the loss. The term with the constant ETA (`sample`) gives
+less weight to points high up the bowl. The model is fitted by Levenberg-Marquardt under priors,
+which determine the parameters that the runs leave open. The estimate at the target is averaged over
+three drift laws, so that its interval includes the uncertainty about the law. Diverged runs take no
+part in the fit.
 """
 
 import math
@@ -29,19 +30,22 @@ from telescope.studies.telescoping.ladder.bowl import ParameterSlots, bowl, satu
 from telescope.studies.telescoping.ladder.sample import ETA, FittedRun, Sample
 
 NOISE = 0.15  # prior scale of sigma, in % of the loss
-NOISE_DOF = 2.0  # number of observations that the prior of sigma counts as
-# (phi, prior probability) of the drift laws at width n: a shift of a/n, a shift of a/sqrt(n), where
-# a is a constant, and a constant shift per doubling of n
+NOISE_DOF = 2.0  # degrees of freedom of the prior of sigma
+# (phi, prior probability) of three drift laws (`bowl`): the optimum moves as a/n, nearly as
+# a/sqrt(n), or by a constant shift per doubling of n; n is the width, and a is a constant
 LAWS = ((0.0, 0.5), (0.47, 0.3), (1.0, 0.2))
-NEGLIGIBLE = 1e-10  # relative improvement of the objective below which a fit has converged
+NEGLIGIBLE = 1e-10  # expected decrease, relative to 1 + objective, below which a fit has converged
 
 
 def minimise(
     sample: Sample, layout: ParameterSlots, theta: Array, weights: Array, prior: tuple[Array, Array]
 ) -> Array:
-    """The parameters that minimise 1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2. Here r are
-    the residuals and w their `weights`; `prior` is the pair (mean, precision). The method is
-    Levenberg-Marquardt, starting from `theta`.
+    """The parameters that minimise the objective
+
+        1/2 sum w r^2 + 1/2 sum precision (theta - mean)^2
+
+    r are the residuals, centred within each block, and w are the `weights` of the runs. `prior` is
+    the pair (mean, precision). The method is Levenberg-Marquardt, starting from `theta`.
     """
     mean, precision = prior
 
@@ -87,7 +91,7 @@ class Fit:
 
     @property
     def ratios(self) -> Array:
-        """The curvature along each axis, divided by the curvature along the learning rate."""
+        """The curvatures [axis], divided by the curvature along the learning rate."""
         return np.concatenate([[1.0], np.exp(self.theta[self.layout.slots["log_r"]])])
 
     @cached_property
@@ -106,8 +110,8 @@ class Fit:
         """The fitted loss at a level's optimum, averaged over the level's blocks. `None` if the
         level has no run in the fit.
 
-        Unlike the lowest measured loss, this loss depends neither on the number of runs nor on
-        their distance from the optimum.
+        The lowest measured loss, by contrast, depends on the number of runs and on their distance
+        from the optimum.
         """
         sample = self.sample
         blocks = sample.member[sample.level == level].any(axis=0)
@@ -118,8 +122,8 @@ class Fit:
         return float(sample.best[level] * (1 + c[blocks].mean() / 100))
 
     def cost(self, axis: int, octaves: float) -> float:
-        """The cost, in % of the loss, of a value that lies `octaves` above the optimum (below it if
-        negative) on a fitted axis other than the learning rate.
+        """The cost, in % of the loss, of a value off the optimum on a fitted axis other than the
+        learning rate. `octaves` is the value minus the optimum, in octaves.
         """
         u, layout = np.array(octaves, dtype=np.float64), self.layout
         if axis in layout.saturating:
@@ -127,12 +131,12 @@ class Fit:
         return self.curvature * float(self.ratios[axis] * u**2)
 
     def surprise(self, axis: int) -> float:
-        """How far the losses of a group of runs lie below the bowl, in standard errors. The result
-        is the largest distance of any group, and 0 if there is no group.
+        """How far the mean loss of a group of runs lies below the bowl, in standard errors. The
+        result is the largest such distance over the groups, or 0 if there is no group.
 
-        The runs are grouped by their distance from the optimum along an axis, in whole octaves.
-        Groups of fewer than three runs are left out. A large result means that the bowl has the
-        wrong form; noise alone rarely produces a large result.
+        The runs are grouped by their signed distance from the optimum along an axis, rounded down
+        to whole octaves. Groups of fewer than three runs are left out. A large result suggests that
+        the bowl has the wrong form; noise alone rarely produces a large result.
         """
         sample = self.sample
         heights = bowl(self.layout, self.theta, sample.level, sample.x)
@@ -159,15 +163,15 @@ class Fit:
         return float(stdtrit(self.dof, QUANTILE))
 
     def target_half_widths(self, covariance: Array | None = None) -> Array:
-        """Half the length [axis] of the 90 % interval at the target, in octaves. It is computed
-        from `covariance`, by default this fit's covariance of the parameters.
+        """Half the length [axis] of the 90 % interval at the target, in octaves. `covariance` is
+        that of the parameters, by default this fit's own.
         """
         used = self.covariance if covariance is None else covariance
         return self.quantile * np.sqrt(np.diag(used)[self.layout.slots["x"]])
 
     def information(self, level: int, points: Array) -> Array:
-        """The matrix by which one more block at a level would increase the inverse covariance of
-        the parameters. `points` [run, axis] are the points of that block.
+        """The matrix that one more block at a level would add to the inverse covariance of the
+        parameters. `points` [run, axis] are the positions of the block's runs, in octaves.
         """
         runs = [FittedRun(level, tuple(point), 0, 1.0) for point in points]
         new_block = Sample.of(runs)
@@ -216,15 +220,15 @@ def solve(
 
 
 def lowest_point(runs: Sequence[FittedRun]) -> tuple[float, ...]:
-    """The position of the run with the lowest loss at the base width."""
+    """The position of the run with the lowest loss at the base width, on the fitted axes."""
     return min((run for run in runs if run.level == 0), key=lambda run: (run.loss, run.x)).x
 
 
 @lru_cache(maxsize=4096)
 def fit(runs: tuple[FittedRun, ...], layout: ParameterSlots) -> Fit | None:
     """The pooled model of these runs. `None` without a run at the base width. All losses must be
-    finite. The runs must come in a fixed order, since the cache treats the same runs in another
-    order as different.
+    finite. The runs should be sorted, since the cache does not recognise the same runs in another
+    order.
     """
     if not any(run.level == 0 for run in runs):
         return None
@@ -274,8 +278,9 @@ def pooled_at_target(
     width.
 
     Estimates are averaged over the drift laws by posterior probability. The learning rate is then
-    lowered by skew x variance / 2, but not below its interval: in a skewed bowl, this minimises the
-    expected loss. The interval does not change.
+    lowered by half the product of the bowl's skew and the estimate's variance, but not below its
+    interval. In a skewed bowl, this approximately minimises the expected loss. The interval does
+    not change.
     """
     pooled, laws = fit(runs, layout), laws_at_target(runs, layout)
     if pooled is None or laws is None:

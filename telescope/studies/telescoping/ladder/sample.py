@@ -1,8 +1,8 @@
 """The runs that the pooled model is fitted to, as arrays.
 
-A *ladder* is the search of one optimizer over growing widths, its *levels*. The pooled model
-describes the losses at all levels by one *bowl*, a curve around the optimum. A *block* is the runs
-of one level and seed.
+A *ladder* is the search of one optimizer over growing widths, its *levels*. The *pooled model*
+describes the losses at all levels by a *bowl*, the form of the loss around the optimum. A *block*
+consists of the runs of one level and seed.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ ETA = 0.15  # standard deviation of the error in the bowl's form, as a share of 
 
 @dataclass(frozen=True)
 class FittedRun:
-    """A run with a finite loss, as the pooled model sees it."""
+    """A run that the pooled model is fitted to. Its loss is finite."""
 
     level: int
     x: tuple[float, ...]  # position on each fitted axis, in octaves
@@ -33,7 +33,7 @@ class Sample:
 
     level: NDArray[np.int64]  # [run]
     x: Array  # [run, axis], position in octaves
-    z: Array  # [run], by how many % the loss exceeds the lowest loss of its level
+    z: Array  # [run], excess of the loss over the lowest loss of the run's level, in %
     member: Array  # [run, block], 1 if the run is in the block, else 0
     best: Array  # [level], lowest loss of the level; infinite if the level has no run
 
@@ -53,8 +53,8 @@ class Sample:
         )
 
     def block_means(self, values: Array, weights: Array) -> Array:
-        """Weighted means over the runs of each block. Values have shape [run, ...], and the result
-        has shape [block, ...].
+        """Weighted means over the runs of each block. `values` has shape [run, ...], `weights` has
+        shape [run], and the result has shape [block, ...].
         """
         result: Array = (
             (self.member.T * weights)
@@ -64,16 +64,17 @@ class Sample:
         return result
 
     def centred(self, values: Array, weights: Array) -> Array:
-        """Values [run, ...] minus the weighted mean of their block. This exactly cancels the
-        constant that the pooled model adds to the losses of each block.
+        """The values [run, ...], minus the weighted mean of each run's block. The subtraction
+        cancels the constant that the pooled model adds to the losses of a block.
         """
         result: Array = values - self.member @ self.block_means(values, weights)
         return result
 
     def variance(self, heights: Array, sigma: float) -> Array:
-        """The variance of each run's error [run]. `heights` [run] are the fitted heights of the
-        bowl, and `sigma` is the noise of a run in % of the loss. The error of the bowl's form is
-        proportional to the fitted or the observed height, whichever is larger.
+        """The variance [run] of the pooled model's error, in (% of the loss)^2. `heights` [run] are
+        the fitted heights of the bowl, and `sigma` is the noise of a run in % of the loss. The
+        standard deviation due to the bowl's form is ETA times the fitted height or z, whichever is
+        larger.
         """
         return sigma**2 + (ETA * np.maximum(heights, self.z)) ** 2
 
