@@ -48,8 +48,8 @@ def corpus_label(corpus: str | tuple[Part, ...]) -> str:
 
 def _validated(value: object) -> str | tuple[Part, ...]:
     """The validated value of `data.corpus`: the name or path of a corpus, or the parts of a
-    mixture, sorted by name. Raises ValueError if the value is neither a string nor a mixture, if the string
-    is empty, or if `_check_parts` refuses the mixture."""
+    mixture, sorted by name. Raises ValueError if the value is neither a string nor a
+    mixture, if the string is empty, or if `_check_parts` refuses the mixture."""
     match value:
         case "":
             raise ValueError(

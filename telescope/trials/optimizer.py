@@ -24,7 +24,8 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OptimizerOptions:
-    """Options of Muon and AdamW."""
+    """Options of Muon and AdamW. A study may sweep three of them: `init_scale`, `momentum` in Muon
+    runs, and `beta1` in AdamW runs."""
 
     lr_convention: Literal["base_relative", "absolute"] = "base_relative"
     """How the learning rate depends on width. base_relative: it scales with a power of width / base
@@ -104,8 +105,8 @@ def convention_problems(
 def clip_problems(
     attention: KnownAttention | None, optimizer: OptimizerOptions
 ) -> Iterator[Problem]:
-    """Problems of `qk_clip`, `qk_clip_alpha` and `measure_max_logit` in a model with this attention.
-    `attention` is None for a user's model."""
+    """Problems of `qk_clip`, `qk_clip_alpha` and `measure_max_logit` in a model with this
+    attention. `attention` is None for a user's model."""
     if attention is None:
         message = "telescope cannot see the attention logits of a user's model; leave it out"
         if optimizer.qk_clip is not None:
