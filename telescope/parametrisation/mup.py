@@ -203,10 +203,10 @@ def decay_product_exponent(optimizer: OptimizerSpec) -> float:
     weight-decay rule fixed_tokens."""
     decay = WEIGHT_DECAY[chosen_weight_decay_rule(optimizer), optimizer.name]
     if optimizer.name == "muon":
-        lr = MUON_LR[chosen_muon_lr_rule(optimizer)]
+        lr_exponent = MUON_LR[chosen_muon_lr_rule(optimizer)]
     else:
-        lr = TABLE[optimizer.parametrisation, HIDDEN, optimizer.name].lr
-    return decay.offset + (1 - decay.share) * lr
+        lr_exponent = TABLE[optimizer.parametrisation, HIDDEN, optimizer.name].lr
+    return decay.offset + (1 - decay.share) * lr_exponent
 
 
 # Factors

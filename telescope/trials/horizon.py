@@ -48,9 +48,9 @@ class HorizonSpec:
     """Learning rate at the end of the decay, one step after the last step, divided by the highest
     learning rate."""
     evaluation_tokens: Count = 16_384
-    """Approximate number of held-out tokens on which the loss is measured. They form whole windows,
-    at least one per corpus, and do not depend on the seed. If fewer windows of a corpus are held
-    out, the loss is measured on all of these windows."""
+    """Approximate number of held-out tokens on which the loss is measured. The tokens form whole
+    windows, at least one per corpus. The windows do not depend on the seed. If too few windows of a
+    corpus are held out, the loss is measured on all of them."""
     evaluate_every: Count | None = None
     """Number of steps between two measurements of the held-out loss. The loss is also measured
     after the last step. By default, it is measured only then."""

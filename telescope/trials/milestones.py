@@ -1,5 +1,7 @@
 """The milestones of a run on the table of an algorithmic task: when it memorised and generalised.
 
+A milestone is an evaluation:
+
 - `memorised`: the first of two evaluations in a row with an accuracy of at least 99 % on the
   training rows.
 - `crossed`: the first evaluation, from `memorised` on, with an accuracy of at least 95 % on the
@@ -12,8 +14,8 @@
 `crossed` and `sustained` are two definitions of generalising. `sustained` and `collapsed` do not
 require that the run has memorised. A milestone that the run did not reach is None.
 
-The run reached a milestone at some step between this evaluation and the previous one; a `Moment`
-holds both steps. The FLOPs and seconds of a milestone do not include evaluations, since the user
+The change itself came after the previous evaluation, so a `Moment` also holds the previous step.
+The FLOPs and seconds of a milestone do not include evaluations, since the user
 chooses their number. The run stores its milestones as metrics of its last point.
 """
 
