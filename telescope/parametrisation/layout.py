@@ -1,11 +1,11 @@
 """The matrices that a parameter holds.
 
-Muon orthogonalises matrices of shape (fan_out, fan_in), but not every parameter is such a matrix. A
-convolution becomes a matrix when it is flattened. A stack of experts holds one matrix for each
-expert. A fused query-key-value projection holds three matrices, or one matrix for each head. Some
-libraries store a matrix as (fan_in, fan_out). A `MatrixLayout` describes how to view a parameter as
-matrices and how to cut these matrices into pieces. All results are views: writing into a view
-changes the parameter.
+Muon orthogonalises matrices of shape (fan_out, fan_in), but some parameters are not such a matrix.
+The weight of a convolution becomes a matrix when it is flattened. A stack of experts holds one
+matrix for each expert. A fused query-key-value projection holds several matrices. Some libraries
+store a matrix as (fan_in, fan_out). A `MatrixLayout` describes how to view a parameter as matrices
+and how to cut these matrices into pieces. The pieces are views: writing into a piece changes the
+parameter.
 
 Muon's factor on an update depends on the shape of the piece that was orthogonalised
 (telescope.parametrisation.mup), not on the shape of the parameter.
@@ -29,22 +29,23 @@ class MatrixLayout:
     rows: tuple[int, ...] = (0,)  # dimensions that form fan_out
     columns: tuple[int, ...] = (1,)  # dimensions that form fan_in
     stack: tuple[int, ...] = ()  # dimensions that index separate matrices
-    # relative numbers of rows of the pieces; in a fused query-key-value projection with (4, 1, 1),
-    # the query has four times as many rows as the key; with (), each matrix is one piece
+    # Relative numbers of rows of the pieces of a matrix. In a fused query-key-value projection with
+    # (4, 1, 1), the query has four times as many rows as the key. With (), a matrix is one piece.
     parts: tuple[int, ...] = ()
-    # number of rows of every piece, for instance the size of a head; if it is given, `parts` is
-    # ignored
+    # Number of rows of a piece, such as the size of a head. If this number is given, `parts` is
+    # ignored.
     block_rows: int | None = None
 
     def matrices(self, x: Tensor) -> Tensor:
-        """The parameter `x` viewed as matrices: (matrices, fan_out, fan_in). Raises RuntimeError if
-        torch cannot view `x` in this way without a copy."""
+        """A view of the parameter `x` as matrices: (matrices, fan_out, fan_in). Raises RuntimeError
+        if torch would have to copy `x`."""
         groups = (self.stack, self.rows, self.columns)
         sizes = [math.prod(x.shape[d] for d in dimensions) for dimensions in groups]
         return x.permute(*self.stack, *self.rows, *self.columns).view(sizes)
 
     def blocks(self, x: Tensor) -> list[Tensor]:
-        """The pieces that Muon orthogonalises separately, as views of shape (rows, fan_in)."""
+        """The pieces of all matrices of the parameter `x`, as views of shape (rows, fan_in). Muon
+        orthogonalises each piece separately."""
         return [
             piece
             for matrix in self.matrices(x).unbind()

@@ -1,32 +1,32 @@
 """The scaling of each hyperparameter with width and depth.
 
-A parametrisation is a set of scaling rules. Tables hold an exponent e for each hyperparameter. The
-hyperparameter's value at the base width is multiplied by m^e, where m = width / base width. The
-exponent depends on the parametrisation, the role of the parameter, the optimizer and its options.
-Model, optimizer, report and tests read the same tables. `factors` combines the factors for width
-and depth. The optimizer's spec and telescope.parametrisation.initial_values hold the base values.
+A parametrisation is a set of scaling rules. In the tables of this module, a hyperparameter has an
+exponent e. The value of the hyperparameter at the base width is multiplied by m^e, where m = width
+/ base width. The exponent depends on the parametrisation, the role of the parameter, the optimizer
+and its options. `factors` combines the factors for width and depth. The factors for depth are those
+of CompleteP (arXiv 2505.01618) under every parametrisation.
 
-At the base width and base depth, every factor of `factors` is exactly one, because 1.0 ** e == 1.0.
-There is one exception: under `lr_convention: absolute`, the factor on the learning rate (lr) is a
-power of the width itself.
+At the base width and base depth, the factors are exactly one, because 1.0 ** e == 1.0. There is one
+exception: under `lr_convention: absolute`, the factor on the learning rate (lr) is a power of the
+width itself.
 
-Muon multiplies each orthogonalised update by a factor, the update scale. The spectral condition
-asks that the spectral norm of an update, relative to sqrt(fan_out / fan_in), does not change with
+Muon multiplies each orthogonalised update by a factor, the update scale. The *spectral condition*
+asks that the spectral norm of an update, divided by sqrt(fan_out / fan_in), does not change with
 width. There are three parametrisations:
 
-- `mup`: AdamW follows CompleteP's summary table (arXiv 2505.01618). The output head has a
-  multiplier in the forward pass (form A), which also works with tied embeddings. Under `head_form:
-  rescaled`, the head has no multiplier, and its lr and initial values change instead (form B). This
-  form suits losses that are fused with the head. By default, Muon's lr falls as m^-1/2 under
-  rms_match, and is constant under the other update scales, as the spectral condition requires. The
-  default weight-decay rule suits a search in which all widths train on the same number of tokens.
+- `mup`: AdamW follows CompleteP's summary table. The output head has a multiplier in the forward
+  pass (form A), which also works with tied embeddings. Under `head_form: rescaled`, the head has no
+  such multiplier, and its lr and initial values change instead (form B). Form B suits losses that
+  are fused with the head. By default, Muon's lr falls as m^-1/2 under the update scale rms_match,
+  and is constant under the other update scales, as the spectral condition requires. The default
+  weight-decay rule suits a search in which all widths train on the same number of tokens.
 - `mup-paper`: the rules of arXiv 2505.02222, figure 5 (Tensor Programs V, table 9), as printed.
-  AdamW and Muon use the same table. By default, Muon's update scale is 0.2 sqrt(max(fan_out,
-  fan_in)), and weight decay and eps do not change with width. Only the initial values of an untied
-  head differ from the paper: they are zero. Under these rules, Muon's updates fall as m^-1/2
+  AdamW and Muon use the same table. By default, Muon's update scale is rms_match, and weight decay
+  does not change with width. The eps of AdamW does not change with width. The initial values of an
+  untied head differ from the paper: they are zero. By default, Muon's updates fall as m^-1/2
   relative to the spectral condition (arXiv 2512.05620, appendix G).
-- `standard`: the control. Only the initial values of hidden matrices change with width, as
-  1 / sqrt(fan_in). By default, the lr, weight decay and eps stay the same.
+- `standard`: the control, without muP. By default, only the initial values of hidden matrices
+  change with width, as 1 / sqrt(fan_in).
 """
 
 import math
@@ -47,7 +47,7 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True)
 class Rule:
-    """Exponents of m for the parameters of one role that are trained by one optimizer."""
+    """Exponents of m for the parameters of one role, trained by one optimizer."""
 
     init_std: float = 0.0
     lr: float = 0.0  # under AdamW; the exponent under Muon is in MUON_LR
@@ -77,8 +77,8 @@ TABLE: Mapping[tuple[Parametrisation, Role, OptimizerName], Rule] = {
 
 RESCALED_HEAD = Rule(init_std=-1.0, lr=-1.0)
 """Form B of the output head under `mup`: the head's lr and initial values fall as 1/m, and there is
-no forward multiplier. In telescope's own Transformer, only the lr matters, because an untied head
-starts at zero."""
+no forward multiplier. In telescope's own Transformer, the exponent of the initial values has no
+effect: they are zero, or torch's defaults."""
 
 UNDECAYED = frozenset({VECTOR})
 """Roles without weight decay."""
@@ -101,8 +101,7 @@ SPECTRAL_GROWTH: Mapping[UpdateScale, float] = {
     "rms_match": 0.5,
 }
 """For each update scale, the exponent of m in the ratio of an update's spectral norm to
-sqrt(fan_out / fan_in). The exponent holds for a constant lr, and for matrices whose aspect ratio
-does not change with width."""
+sqrt(fan_out / fan_in), for matrices whose aspect ratio does not change with width."""
 
 MUON_LR: Mapping[MuonLrRule, float] = {"constant": 0.0, "inverse_sqrt": -0.5, "inverse": -1.0}
 """For each lr rule, the exponent of m in Muon's lr."""
@@ -112,7 +111,7 @@ DEFAULT_UPDATE_SCALE: Mapping[Parametrisation, UpdateScale] = {
     "mup-paper": "rms_match",
     "standard": "rms_match",
 }
-"""The default update scale under each parametrisation."""
+"""The default update scale, by parametrisation."""
 
 SPECTRAL_LR_RULE: Mapping[UpdateScale, MuonLrRule] = {
     "spectral_ratio": "constant",
@@ -120,24 +119,24 @@ SPECTRAL_LR_RULE: Mapping[UpdateScale, MuonLrRule] = {
     "none": "constant",
     "rms_match": "inverse_sqrt",
 }
-"""The lr rule that meets the spectral condition under each update scale."""
+"""For each update scale, the lr rule that meets the spectral condition."""
 
 DEFAULT_MUON_LR_RULE: Mapping[Parametrisation, Mapping[UpdateScale, MuonLrRule]] = {
     "mup": SPECTRAL_LR_RULE,
     "mup-paper": {**SPECTRAL_LR_RULE, "rms_match": "inverse"},
     "standard": dict.fromkeys(UPDATE_SCALES, "constant"),
 }
-"""Muon's default lr rule under each parametrisation and update scale."""
+"""Muon's default lr rule, by parametrisation and update scale."""
 
 
 def chosen_update_scale(optimizer: OptimizerSpec) -> UpdateScale:
-    """The update scale that the options name; if they name none, the parametrisation's default."""
+    """The update scale in the options; if there is none, the default of the parametrisation."""
     return optimizer.update_scale or DEFAULT_UPDATE_SCALE[optimizer.parametrisation]
 
 
 def chosen_muon_lr_rule(optimizer: OptimizerSpec) -> MuonLrRule:
-    """The rule for Muon's lr that the options name. If they name none, the default rule for the
-    parametrisation and the update scale."""
+    """The rule for Muon's lr in the options; if there is none, the default of the parametrisation
+    and the update scale."""
     return (
         optimizer.muon_lr_rule
         or DEFAULT_MUON_LR_RULE[optimizer.parametrisation][chosen_update_scale(optimizer)]
@@ -145,13 +144,13 @@ def chosen_muon_lr_rule(optimizer: OptimizerSpec) -> MuonLrRule:
 
 
 def update_scale(optimizer: OptimizerSpec, fan_out: int, fan_in: int) -> float:
-    """Muon's factor on the update of a (fan_out, fan_in) matrix under these options."""
+    """Muon's factor on the orthogonalised update of a (fan_out, fan_in) matrix."""
     return UPDATE_SCALES[chosen_update_scale(optimizer)](fan_out, fan_in)
 
 
 def spectral_exponent(optimizer: OptimizerSpec) -> float:
-    """Exponent of m in the ratio of the spectral norm of Muon's step (lr x update) to sqrt(fan_out
-    / fan_in). An exponent of 0 meets the spectral condition."""
+    """Exponent of m in the ratio of the spectral norm of Muon's step to sqrt(fan_out / fan_in). The
+    step is the lr times the scaled update. An exponent of 0 meets the spectral condition."""
     return SPECTRAL_GROWTH[chosen_update_scale(optimizer)] + MUON_LR[chosen_muon_lr_rule(optimizer)]
 
 
@@ -160,8 +159,8 @@ def spectral_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class WeightDecayFactor:
-    """The exponent of m in weight decay is `offset` - (`share` x e), where e is the exponent of m
-    in the lr. If `share` is 1, the product of lr and weight decay changes as m^offset."""
+    """If e is the exponent of m in the lr, then the exponent of m in the weight decay is `offset` -
+    `share` x e. With a `share` of 1, the product of lr and weight decay changes as m^offset."""
 
     offset: float
     share: float
@@ -169,16 +168,17 @@ class WeightDecayFactor:
 
 WEIGHT_DECAY: Mapping[tuple[WeightDecayRule, OptimizerName], WeightDecayFactor] = {
     # lr x weight decay stays constant, so that weights average their updates over the same number
-    # of steps at every width (arXiv 2405.13698)
+    # of steps at every width (arXiv 2405.13698).
     ("fixed_tokens", "adamw"): WeightDecayFactor(0.0, 1.0),
     ("fixed_tokens", "muon"): WeightDecayFactor(0.0, 1.0),
-    # for runs in which the number of tokens grows with the number of parameters: lr x weight decay
-    # of hidden matrices falls as 1/m (arXiv 2512.05620); under muP, AdamW's lr alone does so
+    # lr x weight decay of hidden matrices falls as 1/m (arXiv 2512.05620), for runs in which the
+    # number of tokens grows with the number of parameters. AdamW's weight decay stays constant,
+    # since under muP its lr already falls as 1/m.
     ("compute_optimal", "adamw"): WeightDecayFactor(0.0, 0.0),
     ("compute_optimal", "muon"): WeightDecayFactor(-1.0, 1.0),
-    # keeps the largest singular values equal at every width (arXiv 2510.15262): under muP, AdamW's
-    # weight decay grows as sqrt(m); under Muon, lr x weight decay stays constant, which keeps the
-    # bound on singular values (update scale / weight decay) the same at every width
+    # The largest singular values are to be equal at every width under muP (arXiv 2510.15262). For
+    # AdamW, weight decay grows as sqrt(m). For Muon, lr x weight decay stays constant, and so does
+    # the bound on singular values, which is update scale / weight decay.
     ("sqrt_width", "adamw"): WeightDecayFactor(0.0, 0.5),
     ("sqrt_width", "muon"): WeightDecayFactor(0.0, 1.0),
     ("constant", "adamw"): WeightDecayFactor(0.0, 0.0),
@@ -190,11 +190,11 @@ DEFAULT_WEIGHT_DECAY_RULE: Mapping[Parametrisation, WeightDecayRule] = {
     "mup-paper": "constant",
     "standard": "constant",
 }
-"""The default weight-decay rule under each parametrisation."""
+"""The default weight-decay rule, by parametrisation."""
 
 
 def chosen_weight_decay_rule(optimizer: OptimizerSpec) -> WeightDecayRule:
-    """The weight-decay rule of the options; if they name none, the parametrisation's default."""
+    """The weight-decay rule in the options; if there is none, the parametrisation's default."""
     return optimizer.weight_decay_rule or DEFAULT_WEIGHT_DECAY_RULE[optimizer.parametrisation]
 
 
@@ -203,10 +203,10 @@ def decay_product_exponent(optimizer: OptimizerSpec) -> float:
     weight-decay rule fixed_tokens."""
     decay = WEIGHT_DECAY[chosen_weight_decay_rule(optimizer), optimizer.name]
     if optimizer.name == "muon":
-        lr = MUON_LR[chosen_muon_lr_rule(optimizer)]
+        lr_exponent = MUON_LR[chosen_muon_lr_rule(optimizer)]
     else:
-        lr = TABLE[optimizer.parametrisation, HIDDEN, optimizer.name].lr
-    return decay.offset + (1 - decay.share) * lr
+        lr_exponent = TABLE[optimizer.parametrisation, HIDDEN, optimizer.name].lr
+    return decay.offset + (1 - decay.share) * lr_exponent
 
 
 # Factors
@@ -214,8 +214,7 @@ def decay_product_exponent(optimizer: OptimizerSpec) -> float:
 
 @dataclass(frozen=True)
 class Factors:
-    """Factors by which the values at the base width and base depth are multiplied to give the
-    values at another width and depth."""
+    """Factors on the base values of hyperparameters."""
 
     init_std: float
     lr: float
@@ -226,19 +225,18 @@ class Factors:
 
 @dataclass(frozen=True)
 class DepthFactors:
-    """CompleteP's factors for the depth of a model, for parameters in a residual branch."""
+    """CompleteP's factors for depth, for the parameters in residual branches."""
 
     lr: float
     eps: float
 
 
 UNSCALED = DepthFactors(lr=1.0, eps=1.0)
-"""Depth factors of parameters outside all residual branches, and of models whose residual branches
-telescope does not know."""
+"""The factors for depth of parameters outside residual branches, and of users' models."""
 
 
 def depth_factors(model: ModelSpec) -> DepthFactors:
-    """The factors of CompleteP's depth rule for the parameters in the model's residual branches."""
+    """CompleteP's factors for depth, for the parameters in the model's residual branches."""
     ratio, alpha = model.depth_ratio, model.depth_exponent
     return DepthFactors(lr=ratio ** (alpha - 1), eps=ratio**-alpha)
 
@@ -259,20 +257,21 @@ def factors(
     trained_by: OptimizerName,
     depth: DepthFactors = UNSCALED,
 ) -> Factors:
-    """The factors for the parameters of one role under the optimizer `trained_by`. `depth` holds
-    the factors of the depth rule.
+    """The factors for the parameters of one role, which the optimizer `trained_by` trains. `depth`
+    holds their factors for depth.
 
-    Under `lr_convention: absolute`, the factor on the lr has the same exponent, but is a power of
-    the width instead of m. All other factors stay the same.
+    Under `lr_convention: absolute`, the factor on the lr is a power of the width instead of m, with
+    the same exponent. The other factors stay the same.
     """
     m, rule = model.multiplier, rule_of(model, optimizer.parametrisation, role, trained_by)
-    lr = MUON_LR[chosen_muon_lr_rule(optimizer)] if trained_by == "muon" else rule.lr
+    muon_lr = MUON_LR[chosen_muon_lr_rule(optimizer)]
+    lr_exponent = muon_lr if trained_by == "muon" else rule.lr
     decay = WEIGHT_DECAY[chosen_weight_decay_rule(optimizer), trained_by]
-    lr_base = m if optimizer.lr_convention == "base_relative" else float(model.width)
+    scale = m if optimizer.lr_convention == "base_relative" else float(model.width)
     return Factors(
         init_std=m**rule.init_std,
-        lr=lr_base**lr * depth.lr,
-        weight_decay=m ** (decay.offset - decay.share * lr),
+        lr=scale**lr_exponent * depth.lr,
+        weight_decay=m ** (decay.offset - decay.share * lr_exponent),
         eps=m**rule.eps * depth.eps,
         multiplier=m**rule.multiplier,
     )
@@ -282,8 +281,8 @@ def factors(
 
 
 def forward_multiplier(model: AnyModel, parametrisation: Parametrisation, role: Role) -> float:
-    """The width-dependent factor in every forward pass: on the output of the embedding (role
-    EMBEDDING), or on the input of the head (role READOUT). It is 1 for the other roles."""
+    """The factor for width on the output of the embedding (role EMBEDDING) or on the input of the
+    head (role READOUT). 1 for the other roles."""
     return float(model.multiplier ** rule_of(model, parametrisation, role, "adamw").multiplier)
 
 
@@ -293,8 +292,8 @@ def branch_multiplier(model: ModelSpec) -> float:
 
 
 def attention_factor(model: ModelSpec) -> float:
-    """The factor on the product of a query and a key: 1 / sqrt(d), or 8 / d under `attention_scale:
-    inverse`. Here d is the number of entries of the query. Both factors are equal if d is 64."""
+    """The factor on the product of a query and a key, which have d entries: 1 / sqrt(d), or 8 / d
+    under `attention_scale: inverse`. Both factors are equal if d is 64."""
     if model.attention_scale == "inverse_sqrt":
         return 1 / math.sqrt(model.score_dim)
     return 8 / model.score_dim

@@ -1,8 +1,8 @@
 """The roles of parameters.
 
 The role of a parameter states which of its dimensions grow with the model's width. The role selects
-the muP rules for the parameter. `roles` finds the roles in telescope's own Transformer, from the
-types of its modules. telescope.models.reading finds the roles in a user's model.
+the scaling rules for the parameter (telescope.parametrisation.mup). `roles` finds the roles in
+telescope's own Transformer. telescope.models.reading finds the roles in a user's model.
 """
 
 from enum import StrEnum
@@ -22,8 +22,7 @@ class Role(StrEnum):
 
 
 def trained_by(name: OptimizerName, role: Role) -> OptimizerName:
-    """The optimizer that trains the parameters of a role if the run's optimizer is `name`. A Muon
-    run trains some parameters with AdamW."""
+    """The optimizer that trains the parameters of a role if the run's optimizer is `name`."""
     match name:
         case "muon":
             return "muon" if role is Role.HIDDEN else "adamw"
@@ -43,8 +42,7 @@ def roles(model: nn.Module, readout: nn.Module | None) -> dict[str, Role]:
     """The role of every parameter, by the parameter's qualified name. `readout` is the module of
     the output head, or None if the head shares the embedding's matrix.
 
-    Raises LookupError if a parameter belongs to a module whose type has no role. The error names
-    the parameter.
+    Raises LookupError if a parameter belongs to a module whose type is not in MODULE_ROLES.
     """
     role_of: dict[str, Role] = {}
     for path, module in model.named_modules():

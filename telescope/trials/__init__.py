@@ -5,9 +5,9 @@ The files in reading order:
 - `types` defines the types of fields in specifications. `lattice` rounds the numbers that a study
   plans.
 - `architecture`, `model`, `presets`, `optimizer`, `mixtures`, `table`, `data` and `horizon` define
-  the parts of a specification. `spec` defines the complete specification, and `identity` its
-  digest.
-- `numerics` names the arithmetic (versions, kind of device) by which a trial is computed. `outcome`
+  the parts of a specification. `spec` defines the complete specification. `identity` computes
+  digests.
+- `numerics` names the software and hardware on which the numbers of a trial depend. `outcome`
   defines the states, curve points and failures of a trial. `outline` reduces a curve to few points.
-  `milestones` finds when a run on an algorithmic task memorised and generalised.
+  `milestones` finds when a run on an algorithmic task memorised, generalised and collapsed.
 """

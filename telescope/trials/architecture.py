@@ -1,6 +1,6 @@
 """The architecture of telescope's own Transformer, without a width.
 
-`width_problem` and `architecture_problems` find the reasons why an architecture cannot be built.
+`width_problem` checks an architecture at a width. `architecture_problems` checks it without one.
 """
 
 import math
@@ -23,20 +23,18 @@ from telescope.trials.types import (
 
 @dataclass(frozen=True)
 class KnownAttention:
-    """Properties of a model's attention. telescope knows them only if it knows which modules of the
-    model compute attention."""
+    """Properties of a model's attention. They are known for telescope's own Transformer, but not
+    for a user's model."""
 
     scale: AttentionScale
     normed: bool  # True if queries and keys are normalised before their product
-    # True if all heads share one key that is rotated by position. The size of this key does not
-    # grow with width.
+    # True if all heads share one key that is rotated by position; its size does not grow with width
     shares_rotary_key: bool
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Architecture:
-    """A decoder-only Transformer without its width. The fields have the same values at every
-    width."""
+    """A decoder-only Transformer without its width."""
 
     family: Literal["transformer"] = "transformer"
     """Family of the model: telescope's own decoder-only Transformer."""
@@ -44,8 +42,8 @@ class Architecture:
     """Number of Transformer blocks."""
     attention: AttentionKind = "heads"
     """Kind of attention. heads: multi-head or grouped-query attention. mla: multi-head latent
-    attention, as in DeepSeek's models; keys and values are projected from one latent vector per
-    position."""
+    attention, as in DeepSeek's models. Values, and the part of each key that is not rotated by
+    position, are projected from one latent vector per position."""
     head_dim: Annotated[int, Field(ge=2, multiple_of=2)] = 16
     """Size of one attention head. It is the same at every width; the number of heads grows with
     width. Under mla, queries and keys have a further part of size rotary_dim."""
@@ -53,8 +51,8 @@ class Architecture:
     """Under mla: size of the latent vector, divided by the width. The size must be a whole number
     at every width."""
     rotary_dim: Annotated[int, Field(ge=2, multiple_of=2)] | None = None
-    """Under mla: size of the part of each query that is rotated by position, and of the rotated key
-    that all heads share. By default, it is half of head_dim."""
+    """Under mla: size of the part of each query and key that is rotated by position. All heads
+    share this part of the key. By default, the size is half of head_dim."""
     query_heads_per_kv: Count = 1
     """Number of query heads that share one key head and one value head. 1 gives multi-head
     attention; a larger number gives grouped-query attention."""
@@ -82,12 +80,13 @@ class Architecture:
     """Factor on attention scores: inverse_sqrt is 1/sqrt(head_dim), inverse is 8/head_dim. Both are
     equal for a head_dim of 64. Under mla, head_dim plus rotary_dim takes the place of head_dim."""
     head_form: HeadForm = "multiplier"
-    """How the output head is scaled down as width grows, under mup. multiplier: the logits are
-    scaled. rescaled: the head's learning rate is scaled; this suits kernels that fuse head and
+    """Under mup: how the output head is scaled down as width grows. multiplier: the logits are
+    scaled. rescaled: the head's learning rate is scaled, which suits kernels that fuse head and
     loss."""
     depth_exponent: Annotated[float, Field(ge=0.5, le=1)] = 1.0
-    """The exponent alpha of CompleteP: the output of each residual branch is multiplied by (depth /
-    base depth)^-alpha."""
+    """The exponent alpha of CompleteP (arXiv 2505.01618). The output of each residual branch is
+    multiplied by (depth / base depth)^-alpha. Inside the branches, alpha also sets the factors for
+    depth on learning rates and on AdamW's eps."""
 
     @property
     def rotated_dim(self) -> int:
@@ -108,7 +107,7 @@ class Architecture:
         return self.mlp in ("gated", "geglu")
 
     def factories(self) -> tuple[str, ...]:
-        """Return no names: no user's factory builds the model."""
+        """Names of the users' factories that build the model: none."""
         return ()
 
     def known_depth(self) -> int:
@@ -123,7 +122,7 @@ class Architecture:
 
 
 def width_problem(model: Architecture, width: int) -> str | None:
-    """The reason why this architecture cannot be built at a width. None if it can be built."""
+    """The first reason why the sizes of this architecture do not fit a width. None if they fit."""
     if width % (model.head_dim * model.query_heads_per_kv):
         unit = model.head_dim * model.query_heads_per_kv
         near = max(unit, round(width / unit) * unit)
@@ -161,7 +160,7 @@ this value."""
 
 
 def architecture_problems(model: Architecture) -> Iterator[Problem]:
-    """The problems of fields that contradict each other at every width."""
+    """Problems of fields that contradict each other, whatever the width is."""
     for name, other_name, required in ONLY_WITH:
         value, other_value = getattr(model, name), getattr(model, other_name)
         is_default = value == Architecture.__dataclass_fields__[name].default
@@ -182,7 +181,7 @@ def architecture_problems(model: Architecture) -> Iterator[Problem]:
 
 
 def _latent_problems(model: Architecture) -> Iterator[Problem]:
-    """The problems of fields that do not fit `attention: mla`."""
+    """Problems of fields that do not fit `attention: mla`."""
     if model.query_heads_per_kv > 1:
         message = (
             "under mla each head has its own keys, projected from one latent vector; leave it at "

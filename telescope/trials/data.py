@@ -3,11 +3,12 @@ task (`TableSpec`).
 
 Both have these attributes and methods, so that callers can treat them alike:
 
-- `context`: number of tokens that the model reads in a window, or in a row of a table
-- `windows`, `tokens_until`, `evaluated_windows`: sizes of batches, of a run and of an evaluation
-- `has_answers`: true if only the answers of rows are predicted, false if all tokens are
-- `without_split_seed`: the data, without the fields in which trials that are trained together may
-  differ
+- `context`: number of tokens that the model reads in a window of a text, or in a row of a table
+- `windows`: number of windows or rows in a batch
+- `tokens_until`: number of tokens in the first steps of a run
+- `evaluated_windows`: number of windows or rows in an evaluation
+- `has_answers`: true for a table, in which the model predicts only the answers of rows
+- `without_split_seed`: the specification without the seed of a table's split
 - `sources`: the corpora, tokenizer or file that the specification names
 """
 
@@ -44,10 +45,10 @@ class DataSpec:
     predicted."""
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Approximate share of each corpus that is held out for validation. Whole documents are held
-    out, or the end of the document if the corpus has only one. If a corpus consists of train.bin
+    out. If a corpus has only one document, its end is held out. If a corpus consists of train.bin
     and val.bin, exactly val.bin is held out."""
     content: str = ""
-    """Hash of the tokens, of their split into training and held-out tokens, and of the shares of a
+    """Hash of the training tokens, of the held-out tokens, of vocab_size, and of the shares of a
     mixture. telescope computes it. If you give a hash, it must be equal to the one that telescope
     computes."""
     vocab_size: Annotated[int, Field(ge=0)] = 0
@@ -55,17 +56,17 @@ class DataSpec:
     equal to the one that telescope computes."""
 
     has_answers: ClassVar[bool] = False
-    """Every token of a window but the first is predicted."""
+    """False: the model predicts every token of a window except the first."""
 
     @property
     def parts(self) -> tuple[mixtures.Part, ...]:
-        """The corpora that windows are drawn from. The weight of each is its share of the data; a
-        single corpus has the weight 1."""
+        """The corpora that windows are drawn from. The weight of a corpus in the result is the
+        probability that a window is drawn from it; a single corpus has the weight 1."""
         return mixtures.parts(self.corpus)
 
     @property
     def sources(self) -> tuple[tuple[str, str], ...]:
-        """The corpora and the tokenizer, each after the field that names it."""
+        """Pairs of a field's name and its value: one for each corpus, and one for the tokenizer."""
         return (*(("corpus", part.corpus) for part in self.parts), ("tokenizer", self.tokenizer))
 
     def windows(self, batch_tokens: int) -> int:
@@ -77,18 +78,18 @@ class DataSpec:
         return step * batch_tokens
 
     def evaluated_windows(self, evaluation_tokens: int) -> int:
-        """Number of held-out windows that an evaluation asks for, at least one. The evaluation
-        reads fewer windows if fewer are held out. With a mixture, it may read more windows, since
+        """Number of held-out windows that an evaluation asks for, at least one. If fewer windows
+        are held out, the evaluation reads fewer. On a mixture, the evaluation may read more, since
         it reads at least one window of each part."""
         return max(1, evaluation_tokens // self.context)
 
     def without_split_seed(self) -> "DataSpec":
-        """The text itself, since its split into training and held-out tokens has no seed."""
+        """This specification: the split of a text has no seed."""
         return self
 
 
 def form(data: Any) -> str:
-    """`table` if `data`, a section of a document or a specification, names a task; else `text`."""
+    """`table` if `data` is a TableSpec or a mapping with the key `task`; otherwise `text`."""
     if isinstance(data, Mapping):
         return "table" if "task" in data else "text"
     return "table" if isinstance(data, TableSpec) else "text"
@@ -97,4 +98,4 @@ def form(data: Any) -> str:
 AnyData = Annotated[
     Annotated[DataSpec, Tag("text")] | Annotated[TableSpec, Tag("table")], Discriminator(form)
 ]
-"""Specification of the data of a trial: a stream of tokens, or the table of an algorithmic task."""
+"""Specification of the data of a trial: a text, or the table of an algorithmic task."""

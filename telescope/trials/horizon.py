@@ -14,8 +14,8 @@ from telescope.errors import Problem
 from telescope.trials.data import AnyData
 from telescope.trials.types import STRICT, Count, Fraction, Positive, require_none
 
-# A run that measures the time of a step leaves out this many steps at its start, since they are
-# slower. It also leaves out its last step, which ends with a measurement of the held-out loss.
+# If a run measures the time of a step, this number of steps at its start are not timed, since they
+# are slower. The last step is not timed either, since an evaluation follows it.
 UNTIMED_STEPS = 5
 
 
@@ -29,44 +29,45 @@ class HorizonSpec:
     steps: Count
     """Number of optimizer steps."""
     batch_tokens: Count
-    """Number of tokens in a batch: the tokens of one optimizer step. It must be a multiple of the
-    context."""
+    """Number of tokens in a batch, which is used in one optimizer step. It must be a multiple of
+    the context."""
     micro_batch_tokens: Count | None = None
-    """Number of tokens in a forward pass, for batches that do not fit into memory. The gradients of
-    all forward passes for a batch are combined. The number must be a divisor of batch_tokens and a
-    multiple of the context. By default, it is batch_tokens."""
+    """For texts: number of tokens in a forward pass, for batches that do not fit into memory. The
+    optimizer uses the mean gradient of all forward passes of a batch. The number must be a divisor
+    of batch_tokens and a multiple of the context. By default, it is batch_tokens."""
     warmup_fraction: Fraction = 0.1
     """Share of the steps, at the start, in which the learning rate rises linearly to its highest
     value."""
     decay: Literal["linear", "cosine", "constant", "wsd"] = "linear"
-    """The learning rate after warm-up. linear and cosine: it decays, along a line or a cosine.
-    constant: it stays constant. wsd: it is constant at first, and decays linearly in the last steps
-    (see decay_fraction)."""
+    """The learning rate after warm-up. linear: it decays linearly. cosine: it decays along a
+    cosine. constant: it stays constant. wsd: it is constant at first, and decays linearly in the
+    last steps (see decay_fraction)."""
     decay_fraction: Fraction = 0.2
-    """For wsd: share of the steps in which the learning rate decays."""
+    """For wsd: share of the steps, at the end, in which the learning rate decays."""
     final_lr_fraction: Fraction = 0.0
-    """Learning rate at the end of the decay, divided by the highest learning rate."""
+    """Learning rate at the end of the decay, one step after the last step, divided by the highest
+    learning rate."""
     evaluation_tokens: Count = 16_384
-    """Number of held-out tokens on which the loss is measured, the same tokens for every trial.
-    They form whole windows, at least one window per corpus. If fewer tokens are held out, the loss
-    is measured on all of them."""
+    """Approximate number of held-out tokens on which the loss is measured. The tokens form whole
+    windows, at least one per corpus. The windows do not depend on the seed. If too few windows of a
+    corpus are held out, the loss is measured on all of them."""
     evaluate_every: Count | None = None
     """Number of steps between two measurements of the held-out loss. The loss is also measured
-    after the last step; by default, only then."""
+    after the last step. By default, it is measured only then."""
     record_every: Count | None = None
     """Number of steps between two points of the loss curve. By default, it is steps / 60, rounded
     up, which gives at most 60 points. Each measurement of the held-out loss adds a point, too."""
     stop_below_loss: Positive | None = None
-    """End the run at the first held-out loss at or below this value, in nats per token. It needs
-    evaluate_every. Jobs of the kind telescope cannot use it, since they compare runs by their final
-    losses, which would then be almost equal."""
+    """For texts: end the run at the first held-out loss at or below this value, in nats per token.
+    Needs evaluate_every. Jobs of the kind `telescope` cannot use the field: they compare the final
+    losses of runs, which would then be almost equal."""
 
     sustained_evaluations: Count | None = None
-    """For tables: number of evaluations in a row, with an accuracy of at least 95 % on the held-out
-    rows, that count as sustained generalisation; needs evaluate_every."""
+    """For tables: generalisation counts as sustained after this number of evaluations in a row with
+    an accuracy of at least 95 % on the held-out rows. Needs evaluate_every."""
     stop_when_sustained: bool = False
-    """For tables: end the run once it has memorised, crossed and sustained its generalisation (see
-    the glossary); needs sustained_evaluations."""
+    """For tables: end the run once it has memorised and crossed, and its generalisation is
+    sustained (see the glossary). Needs sustained_evaluations."""
 
     @model_validator(mode="after")
     def _require_consistent(self) -> "HorizonSpec":
@@ -83,7 +84,7 @@ class HorizonSpec:
 
 
 def _horizon_problems(horizon: HorizonSpec) -> Iterator[Problem]:
-    """The problems of fields that contradict each other."""
+    """Problems of fields that contradict each other."""
     micro, batch = horizon.micro_batch_tokens, horizon.batch_tokens
     if micro is not None and batch % micro:
         message = (
@@ -106,9 +107,9 @@ def _horizon_problems(horizon: HorizonSpec) -> Iterator[Problem]:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Branch:
-    """The trunk of a run, and the step from whose saved state the run continues. If this state is
-    missing, the run is trained from its first step. Up to `step`, the run and its trunk have the
-    same model, optimizer, data, seed and learning rates."""
+    """The trunk of a run, and the step at which the run continues from the trunk's saved state. If
+    this state is missing, the run is trained from its first step. Up to `step`, the run and its
+    trunk have the same model, optimizer, data, seed and learning rates."""
 
     trunk: Annotated[str, Field(min_length=32, max_length=32)]
     """Digest of the trunk, the trial that takes the shared steps. `step` must be one of the trunk's
@@ -118,8 +119,8 @@ class Branch:
 
 
 def batch_problem(data: AnyData, horizon: HorizonSpec) -> Problem | None:
-    """The problem of a horizon whose batches or micro-batches do not consist of whole windows of
-    `data.context` tokens. None if they do. The problem names a field of the horizon."""
+    """The first of the fields `batch_tokens` and `micro_batch_tokens` that is not a multiple of
+    `data.context`, as a Problem. None if there is no such field."""
     for name, tokens in (
         ("batch_tokens", horizon.batch_tokens),
         ("micro_batch_tokens", horizon.micro_batch_tokens),

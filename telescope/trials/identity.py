@@ -1,4 +1,4 @@
-"""Canonical JSON of specifications, and digests of this JSON, which identify the specifications."""
+"""Canonical JSON of specifications. The digest of this JSON identifies a specification."""
 
 import hashlib
 import json
@@ -31,13 +31,13 @@ its value is the default, so older digests stay valid."""
 
 
 def canonical_json(value: Any) -> str:
-    """The canonical JSON text of a frozen value. Keys are sorted, there are no spaces, and each
-    float is written with the fewest digits that identify it."""
+    """The canonical JSON text of a specification, or of a part of one. Keys are sorted, and no
+    spaces separate the values."""
     return _text(plain_json(value))
 
 
 def plain_json(value: Any) -> Any:
-    """A frozen value as plain JSON values: dicts, lists, strings, numbers, booleans and None."""
+    """A specification, or a part of one, as dicts, lists, strings, numbers, booleans and None."""
     return TypeAdapter(type(value)).dump_python(value, mode="json")
 
 

@@ -1,8 +1,8 @@
 """The values that planned numbers may have: powers of 2 whose exponents are multiples of 1/64.
 
 An *octave* is a factor of 2, so a number of octaves is a logarithm to base 2. The multiples of 1/64
-octave form the *lattice*. Planned numbers are rounded to it. Otherwise, a new fit of the same data
-could plan trials that differ from earlier trials only in the last digits.
+octave form the *lattice*, to which planned numbers are rounded. Otherwise, a new fit of the same
+data could plan trials that differ from earlier trials only in the last digits.
 """
 
 OCTAVE_PARTS = 64

@@ -1,17 +1,22 @@
 """The milestones of a run on the table of an algorithmic task: when it memorised and generalised.
 
-A run *memorises* when its accuracy on the training rows is at least 99 % at two evaluations in a
-row; `memorised` is the first of the two. It *generalises* when its accuracy on the held-out rows
-reaches 95 %. There are two readings of this event. `crossed` is the first evaluation at or above
-95 % once the run has memorised, as in arXiv 2504.16041; `sustained` is the first of several
-evaluations in a row at or above 95 %. `collapsed` is the first evaluation at which this
-accuracy is below 50 % after an evaluation at or above 95 %, whether or not the run had memorised.
+A milestone is an evaluation:
 
-A milestone is known up to the interval between two evaluations, and is missing if the run ended
-before it. The FLOPs and seconds of a milestone do not include the evaluations, whose number the
-experimenter chooses. The run stores its milestones as metrics of its last point.
+- `memorised`: the first of two evaluations in a row with an accuracy of at least 99 % on the
+  training rows.
+- `crossed`: the first evaluation, from `memorised` on, with an accuracy of at least 95 % on the
+  held-out rows, as in arXiv 2504.16041.
+- `sustained`: the first of several evaluations in a row with an accuracy of at least 95 % on the
+  held-out rows. The user chooses the number of evaluations.
+- `collapsed`: the first evaluation with an accuracy below 50 % on the held-out rows, after an
+  evaluation with at least 95 %.
 
-Parts: `Moment` · `Milestones` · `milestones_of`, from a curve · `as_metrics`, `from_metrics`.
+`crossed` and `sustained` are two definitions of generalising. `sustained` and `collapsed` do not
+require that the run has memorised. A milestone that the run did not reach is None.
+
+The change itself came after the previous evaluation, so a `Moment` also holds the previous step.
+The FLOPs and seconds of a milestone do not include evaluations, since the user
+chooses their number. The run stores its milestones as metrics of its last point.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +27,9 @@ from telescope.trials.outcome import Measurement
 
 MEMORISED = 0.99  # accuracy on the training rows
 GENERALISED = 0.95  # accuracy on the held-out rows
-COLLAPSED = 0.5  # accuracy on the held-out rows below which a run has collapsed
-MEMORISED_EVALUATIONS = 2
-# metrics of an evaluation; the last two are its cost
+COLLAPSED = 0.5  # accuracy on the held-out rows
+MEMORISED_EVALUATIONS = 2  # number of evaluations in a row
+# names of metrics of an evaluation; the last two are the cost of the evaluation
 ACCURACY, TRAIN_ACCURACY = "accuracy", "train_accuracy"
 EVALUATION_FLOPS, EVALUATION_SECONDS = "evaluation/flops", "evaluation/seconds"
 PREFIX = "milestone/"
@@ -32,33 +37,37 @@ PREFIX = "milestone/"
 
 @dataclass(frozen=True)
 class Moment:
-    """The evaluation at which a milestone was reached, and the evaluation before it."""
+    """The evaluation at which a milestone was reached, and the evaluation before it. The FLOPs and
+    seconds are those of training until then, without evaluations."""
 
     step: int
-    flops: float  # FLOPs of training so far; in this class, no FLOPs or seconds include evaluations
+    flops: float
     seconds: float
-    previous_step: int  # the milestone lies after this step; 0 at the first evaluation
+    # the evaluation before; 0 if there is none
+    previous_step: int
     previous_flops: float
     previous_seconds: float
 
 
 @dataclass(frozen=True)
 class Milestones:
-    """The milestones of a run; None for those that the run did not reach."""
+    """The milestones of a run, and the number and cost of its evaluations."""
 
     memorised: Moment | None
     crossed: Moment | None
     sustained: Moment | None
     collapsed: Moment | None
-    below: int  # number of evaluations below 95 % after `crossed`; 0 if the run did not cross
-    evaluations: int  # number of all evaluations
-    evaluation_flops: float = 0.0  # of all evaluations
-    evaluation_seconds: float = 0.0
+    # number of evaluations after `crossed` with an accuracy below 95 % on the held-out rows;
+    # 0 if the run did not cross
+    below: int
+    evaluations: int  # number of evaluations
+    evaluation_flops: float = 0.0  # sum over all evaluations
+    evaluation_seconds: float = 0.0  # sum over all evaluations
 
 
 def milestones_of(curve: Sequence[Measurement], sustained_evaluations: int) -> Milestones:
-    """The milestones of a curve; `sustained_evaluations` is the number of evaluations in a row that
-    `sustained` asks for."""
+    """The milestones of a curve. `sustained_evaluations` is the number of evaluations in a row that
+    `sustained` needs."""
     points = [point for point in curve if ACCURACY in point.metrics]
     train_accuracy = [point.metrics[TRAIN_ACCURACY] for point in points]
     accuracy = [point.metrics[ACCURACY] for point in points]
@@ -84,13 +93,14 @@ def milestones_of(curve: Sequence[Measurement], sustained_evaluations: int) -> M
 
 
 def spent_on(points: Sequence[Measurement], metric: str) -> list[float]:
-    """The cost of all evaluations up to each point; `metric` names the cost of one evaluation."""
+    """For each point, the sum of `metric` over all points up to this one. `metric` is
+    EVALUATION_FLOPS or EVALUATION_SECONDS."""
     return list(accumulate(point.metrics.get(metric, 0.0) for point in points))
 
 
 def first_run(values: Sequence[float], threshold: float, length: int, start: int = 0) -> int | None:
-    """Index of the first of `length` consecutive values at or above a threshold, from `start` on;
-    None if there are none."""
+    """Index at which the first sequence of `length` consecutive values at or above `threshold`
+    begins, from index `start` on. None if there is no such sequence."""
     above = 0
     for index in range(start, len(values)):
         above = above + 1 if values[index] >= threshold else 0
@@ -100,8 +110,8 @@ def first_run(values: Sequence[float], threshold: float, length: int, start: int
 
 
 def collapse_index(accuracy: Sequence[float]) -> int | None:
-    """Index of the first accuracy below 50 % that follows an accuracy of at least 95 %; None if
-    there is no such accuracy."""
+    """Index of the first accuracy below 50 % after an accuracy of at least 95 %. None if there is
+    no such accuracy."""
     first = first_run(accuracy, GENERALISED, 1)
     if first is None:
         return None
@@ -110,7 +120,7 @@ def collapse_index(accuracy: Sequence[float]) -> int | None:
 
 
 def moment(points: Sequence[Measurement], index: int | None) -> Moment | None:
-    """The moment of the evaluation with this index."""
+    """The moment of the evaluation with this index. None if `index` is None."""
     if index is None:
         return None
     point = points[index]
@@ -128,9 +138,8 @@ def moment(points: Sequence[Measurement], index: int | None) -> Moment | None:
 def is_settled(
     curve: Sequence[Measurement], metrics: Mapping[str, float], sustained_evaluations: int
 ) -> bool:
-    """True if a run has memorised and crossed, and its generalisation is sustained. `metrics` are
-    those of the evaluation that follows the last point of `curve`. If the run is ended after this
-    evaluation, the only milestone that it could miss is a collapse."""
+    """True if a run has reached the milestones `memorised`, `crossed` and `sustained`. `metrics`
+    are those of the evaluation that follows the last point of `curve`."""
     points = [*(point.metrics for point in curve if ACCURACY in point.metrics), metrics]
     accuracy = [values[ACCURACY] for values in points]
     train_accuracy = [values[TRAIN_ACCURACY] for values in points]
@@ -141,7 +150,8 @@ def is_settled(
 
 
 def as_metrics(milestones: Milestones) -> dict[str, float]:
-    """The milestones as metrics: milestone/crossed/step and so on."""
+    """The milestones as metrics by name, such as milestone/crossed/step. Milestones that the run
+    did not reach have no metrics."""
     metrics = {f"{PREFIX}{name}": float(getattr(milestones, name)) for name in TOTALS}
     for name in MOMENTS:
         reached: Moment | None = getattr(milestones, name)
@@ -152,8 +162,7 @@ def as_metrics(milestones: Milestones) -> dict[str, float]:
 
 
 def from_metrics(metrics: Mapping[str, float]) -> Milestones:
-    """The milestones in the metrics of a run's last point. If the metrics hold no
-    milestones, the result is that of a run that reached no milestone."""
+    """The milestones in the metrics of a run's last point. A milestone without metrics is None."""
 
     def reached(name: str) -> Moment | None:
         values = {

@@ -5,9 +5,9 @@ weights, for example `{python-stdlib: 7, python-docs: 3}`. Each corpus of a mixt
 *share* of a part is its weight divided by the sum of all weights. A single corpus is one part with
 share 1.
 
-Each training window comes from one part, which is drawn at random with the shares as probabilities
-(telescope.data.batches). The held-out loss is the mean of the losses on the parts, weighted by
-their shares (telescope.train.evaluation).
+Each training window comes from one part. The part is drawn at random, and the shares are the
+probabilities (telescope.data.batches). The held-out loss is the mean of the losses on the parts,
+weighted by their shares (telescope.train.evaluation).
 """
 
 import math
@@ -29,9 +29,8 @@ class Part:
 
 
 def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
-    """The parts of `data.corpus`. The weight of each part in the result is its share. Shares are
-    rounded to 12 digits, so that the weights 7 and 3 give the same shares as the weights 0.7 and
-    0.3."""
+    """The parts of `data.corpus`, with shares as weights. Shares are rounded to 12 digits, so that
+    the weights 7 and 3 give the same shares as the weights 0.7 and 0.3."""
     if isinstance(corpus, str):
         return (Part(corpus, 1.0),)
     total = math.fsum(part.weight for part in corpus)
@@ -39,7 +38,7 @@ def parts(corpus: str | tuple[Part, ...]) -> tuple[Part, ...]:
 
 
 def corpus_label(corpus: str | tuple[Part, ...]) -> str:
-    """The text that messages use for `data.corpus`."""
+    """A text for messages that names the corpora of `data.corpus`."""
     if isinstance(corpus, str):
         return f"corpus {corpus}"
     return "mixture of " + ", ".join(
@@ -48,9 +47,9 @@ def corpus_label(corpus: str | tuple[Part, ...]) -> str:
 
 
 def _validated(value: object) -> str | tuple[Part, ...]:
-    """The value of `data.corpus` after validation: the name of the corpus, or the parts of the
-    mixture, sorted by name. Raises ValueError if the value is neither a name nor a mixture, if the
-    name is empty, or if `_check_parts` refuses the mixture."""
+    """The validated value of `data.corpus`: the name or path of a corpus, or the parts of a
+    mixture, sorted by name. Raises ValueError if the value is neither a string nor a
+    mixture, if the string is empty, or if `_check_parts` refuses the mixture."""
     match value:
         case "":
             raise ValueError(

@@ -1,12 +1,12 @@
-"""Specifications of models at a width.
+"""Specifications of models.
 
 There are two families of models: telescope's own Transformer (`ModelSpec`), and modules that users
 write (`ModuleSpec`). A user's *factory* is a function that takes a width and returns the module.
 
 The specifications of both families have the methods `factories`, `known_depth` and
-`known_attention`. These are methods to keep them out of exported files, which list all properties
-of a `ModelSpec`. The functions that need torch and differ between the families are in
-telescope.models.family.
+`known_attention`. They are methods, since exported files list the properties of a `ModelSpec`
+(telescope.export.model_source). telescope.models.family declares the functions that need torch and
+differ between the families.
 """
 
 from collections.abc import Mapping
@@ -41,11 +41,11 @@ class ModelSpec(Architecture):
     width: Count
     base_width: Count
     base_depth: Count | None = None
-    """Depth at which every factor of the depth rule is 1. By default, it is this model's depth."""
+    """Depth at which the factors for depth are 1. By default, it is this model's depth."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the hidden units of a feed-forward layer that a training step sets to zero."""
+    """Probability that a hidden unit of a feed-forward layer is set to zero in training."""
     initial_values: InitialValues = "scaled"
-    """Initial values of the parameters. scaled: telescope's own, which depend on width and depth.
+    """Initial values of the matrices. scaled: telescope's own, which depend on width and depth.
     torch: the defaults of torch.nn.Embedding and torch.nn.Linear."""
 
     @model_validator(mode="after")
@@ -57,13 +57,12 @@ class ModelSpec(Architecture):
 
     @property
     def multiplier(self) -> float:
-        """The width divided by the base width: the number m whose powers scale hyperparameters."""
+        """The width divided by the base width, called m elsewhere."""
         return self.width / self.base_width
 
     @property
     def depth_ratio(self) -> float:
-        """The depth divided by the base depth. Every factor of the depth rule is a power of this
-        number."""
+        """The depth divided by the base depth. The factors for depth are powers of this ratio."""
         return self.depth / (self.base_depth or self.depth)
 
     @property
@@ -76,7 +75,7 @@ class ModelSpec(Architecture):
 
     @property
     def kv_rank(self) -> int:
-        """Under mla: the size of the latent vector from which keys and values are projected."""
+        """Under mla: the size of the latent vector."""
         return round(self.kv_rank_ratio * self.width)
 
     @property
@@ -87,29 +86,29 @@ class ModelSpec(Architecture):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ModuleArchitecture:
-    """A user's own model without a width: the factory that builds the model at any width, and facts
-    about the model that telescope.models.reading cannot find out."""
+    """A user's own model without a width: the factory that builds the model at a width, and what
+    the user states about the model."""
 
     family: Literal["module"]
     """Family of the model: a user's own torch.nn.Module."""
     factory: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-    """The factory, written as package.module:function. It is a function that takes a width and
-    returns a torch.nn.Module."""
+    """The factory, written as package.module:function. The function takes a width and returns a
+    torch.nn.Module."""
     output: Literal["logits", "loss"] = "logits"
     """What the model's forward returns. logits: forward(tokens) returns the logits of the next
     tokens, as a tensor or in a field `logits`. loss: forward(tokens, targets) returns the mean loss
     in nats per token."""
     roles: Annotated[tuple[tuple[str, RoleName], ...], *pairs_with(RoleName)] = ()
-    """Roles of parameters, by patterns of the parameters' names, such as "*.router.weight":
-    readout. telescope finds out the roles of all other parameters."""
+    """Roles of parameters, by patterns of the parameters' names. For example, "*.router.weight":
+    readout. telescope finds the roles of all other parameters itself."""
     splits: Annotated[
         tuple[tuple[str, Count | PieceSizes], ...], *pairs_with(Count | PieceSizes)
     ] = ()
-    """How Muon splits hidden matrices into pieces, by patterns of the matrices' names. A list gives
-    the relative sizes of the pieces, for fused matrices. A number gives the rows of each piece, for
-    matrices with one piece per head."""
+    """How Muon splits hidden matrices into pieces, by patterns of the matrices' names. A list, for
+    fused matrices, gives the relative sizes of the pieces. A number, for matrices with one piece
+    per head, gives the number of rows of each piece."""
     head_form: HeadForm = "multiplier"
-    """How the output head is scaled down as width grows, under mup. multiplier: the logits are
+    """Under mup: how the output head is scaled down as width grows. multiplier: the logits are
     scaled. rescaled: the head's learning rate and initial values are scaled."""
     content: str = ""
     """Hash of the factory's code. telescope computes it. If you give a hash, it must be equal to
@@ -137,13 +136,12 @@ class ModuleSpec(ModuleArchitecture):
 
     @property
     def multiplier(self) -> float:
-        """The width divided by the base width: the number m whose powers scale hyperparameters."""
+        """The width divided by the base width, called m elsewhere."""
         return self.width / self.base_width
 
 
 def family(model: Any) -> str:
-    """The family that a mapping or a specification names. If it names none, the family is
-    `transformer`."""
+    """The value of `family` in a mapping or a specification; `transformer` if it has none."""
     if isinstance(model, Mapping):
         return str(model.get("family", "transformer"))
     return str(getattr(model, "family", "transformer"))

@@ -1,13 +1,12 @@
 """The outcome of a training run: its state, the points of its loss curve, and its failure, if any.
 
-A `Trial` is a TrialSpec with its state and its results. A `Measurement` is one point of its curve.
-`TrialState` lists the states of a trial. `next_trial_state` refuses transitions that are not in
-`TRANSITIONS`.
+A `Trial` is a TrialSpec with its state and its results. A `Measurement` is one point of a trial's
+curve. `TrialState` lists the states of a trial. `next_trial_state` refuses transitions that are not
+in `TRANSITIONS`.
 
-There are two kinds of failure. A *scientific* failure means that the loss diverged. This is a
-result, namely the worst possible, so the trial is COMPLETED. An *operational* failure is any other
-failure: for example, a process died or a corpus disappeared. Then the trial is tried again, or is
-FAILED.
+There are two kinds of failure. A *scientific* failure means that the loss diverged. Divergence is a
+result, so the trial is COMPLETED. An *operational* failure is any other failure: for example, a
+process died or a corpus disappeared. The trial is then tried again, or is FAILED.
 
 A run may continue from a saved state of another run, its *trunk*, instead of training from step 0.
 """
@@ -39,8 +38,8 @@ class TrialState(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        """True if the trial has ended. A trial that is FAILED or STOPPED can start again, but only
-        if its job is retried."""
+        """True if the trial has ended. If its job is retried, a trial that is FAILED or STOPPED can
+        start again."""
         return self in (TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED)
 
 
@@ -59,11 +58,11 @@ MEANING = {
 
 TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
     TrialState.PENDING: frozenset(
-        # to COMPLETED, if an earlier job has run the trial
+        # to COMPLETED, if the result of another job is reused
         {TrialState.RUNNING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.RUNNING: frozenset(
-        # to PENDING, if the worker was lost or released the trial, or to repeat a failed attempt
+        # to PENDING, if the worker was lost or released the trial, or if an attempt failed
         {TrialState.PENDING, TrialState.COMPLETED, TrialState.FAILED, TrialState.STOPPED}
     ),
     TrialState.COMPLETED: frozenset(),
@@ -73,7 +72,7 @@ TRANSITIONS: Mapping[TrialState, frozenset[TrialState]] = {
 
 
 def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
-    """Return the new state, `to`. Raises Conflict if `TRANSITIONS` does not allow the change."""
+    """Return `to`, the new state. Raises Conflict if `TRANSITIONS` does not allow the change."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a trial that is {current} cannot become {to}")
     return to
@@ -81,8 +80,7 @@ def next_trial_state(current: TrialState, to: TrialState) -> TrialState:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One point of a trial's curve: what the trial has spent, and its metrics, after `step`
-    optimizer steps."""
+    """One point of a trial's curve: the trial's costs and metrics after `step` optimizer steps."""
 
     step: int
     tokens: int  # tokens of all steps so far, including the steps of the trunk
@@ -106,8 +104,8 @@ class Failure:
 
 @dataclass(frozen=True)
 class Trial:
-    """A training run with its outcome. `loss` is the final held-out loss. It is inf if the run
-    diverged, and None if the run has no result."""
+    """A training run with its outcome. `loss` is the final held-out loss: inf if the run diverged,
+    None if the run has no result."""
 
     spec: TrialSpec
     state: TrialState = TrialState.PENDING
@@ -119,10 +117,11 @@ class Trial:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """All metrics at the last point of the curve, by name. Empty if the trial has not completed."""
     reused: bool = False
-    """True if an earlier job ran the trial. Then the costs of this job do not include the trial."""
+    """True if the result comes from another job. The costs of this job then do not include the
+    trial."""
     step: int = 0
-    """Number of steps up to the last recorded point of the curve. Steps that the run shares with
-    its trunk are included. It is 0 before the first point."""
+    """Number of steps up to the last recorded point of the curve, including the steps that the run
+    shares with its trunk; 0 before the first point."""
     outline: Outline | None = None
     """The loss curve, reduced to few points. None if no outline is stored."""
 
@@ -138,8 +137,8 @@ class Trial:
 
 
 def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -> Trial:
-    """The completed trial that has this curve. The trial counts as diverged if the last point of
-    the curve has no finite held-out loss."""
+    """The completed trial that has this curve. If the last point of the curve has no finite
+    held-out loss, the trial has diverged."""
     last = curve[-1]
     loss = last.metrics.get("loss", math.nan)
     trial = Trial(
@@ -162,7 +161,7 @@ def completed(spec: TrialSpec, curve: Sequence[Measurement], attempt: int = 1) -
 
 
 def outline(curve: Sequence[Measurement]) -> Outline:
-    """The outline of a curve: the curve reduced to at most 200 points."""
+    """The outline of a curve."""
     training, held_out = (
         [point.metrics.get(name, math.nan) for point in curve] for name in ("train_loss", "loss")
     )

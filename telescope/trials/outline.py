@@ -1,10 +1,10 @@
 """Outlines: loss curves reduced to few points, so that ten thousand of them can be read at once.
 
 An *outline* holds the loss of a run against the number of tokens, at up to 200 points and in single
-precision. If the run measured at least two finite held-out losses, the outline holds the held-out
-loss. Otherwise, it holds the training loss, whose value at a point of the curve is the mean since
-the previous point. Losses that are not finite are left out, since the trial itself records whether
-it diverged.
+precision. If the run measured at least two finite held-out losses, these are the losses of the
+outline. Otherwise, the outline holds the training loss, whose value at a point of the curve is the
+mean since the previous point. Losses that are not finite are left out, since the trial records
+whether it diverged.
 """
 
 from dataclasses import dataclass

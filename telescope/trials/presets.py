@@ -2,12 +2,11 @@
 
 A job may write `model: {preset: llama-like, ...}` instead of all fields of the architecture. The
 preset then fills in the fields that the job leaves out. A field that the job sets takes precedence.
-All presets except `grokking` leave `depth` and `head_dim` at their defaults. A trial's identity
-does not depend on whether a field was set by the job or by a preset.
+Presets except `grokking` leave `depth` and `head_dim` at their defaults. A trial's identity does
+not depend on whether a field was set by the job or by a preset.
 
-A preset resembles a published model (named in the comments of PRESETS) as far as
-`telescope.trials.architecture.Architecture` allows. For example, all presets have no biases, and
-attend to the whole context.
+A preset resembles a published model, which a comment in PRESETS names, but differs in details. For
+example, presets have no biases, and attend to the whole context.
 """
 
 from collections.abc import Mapping
@@ -38,20 +37,22 @@ PRESETS: Mapping[PresetName, Architecture] = {
         tied_embeddings=True,
         qk_norm=True,
     ),
-    "llama-like": LLAMA,  # Llama 3, but query_heads_per_kv stays at its default, 1
+    # Llama 3, but query_heads_per_kv and rope_base stay at their defaults
+    "llama-like": LLAMA,
+    # GPT-2
     "gpt2-like": Architecture(
         mlp="gelu", mlp_ratio=4.0, norm="layer", positions="learned", tied_embeddings=True
     ),
     # DeepSeek-V2-Lite without its experts: like Llama, but with latent attention
     "mla": replace(LLAMA, attention="mla"),
-    # the public code for arXiv 2504.16041 (atveit/torch_grokking), at its width of 128
+    # the public code for arXiv 2504.16041 (atveit/torch_grokking); at width 128, it has one head
     "grokking": Architecture(depth=2, head_dim=128, mlp="gated", mlp_ratio=4.0, rope_base=1e6),
 }
 
 
 def checked_preset_name(name: object) -> object:
-    """Return `name` unchanged. Raises ValueError, with the closest name in its message, if `name`
-    is a string but no preset has this name."""
+    """Return `name` unchanged. Raises ValueError if `name` is a string but no preset has this
+    name."""
     if isinstance(name, str) and name not in PRESETS:
         hint = closest_name_hint(name, [*get_args(PresetName)])
         raise ValueError(f"there is no such preset{hint}")
@@ -59,16 +60,15 @@ def checked_preset_name(name: object) -> object:
 
 
 def with_preset(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The `model` section of a job with the fields that its preset fills in. The section stays
-    unchanged if it does not name a known preset."""
+    """The `model` section of a job, with the fields that its preset fills in. A section without a
+    known preset is copied unchanged."""
     return preset_values(section) | dict(section)
 
 
 def without_preset(section: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a `model` section that must be kept when its preset changes. These are the
-    fields that no preset has, and the fields whose values differ from those of the section's
-    preset. If the section names no known preset, the defaults of all fields take the place of the
-    preset."""
+    fields that no preset has, and the fields whose values differ from the preset's values. If the
+    section names no known preset, values are compared with the defaults instead."""
     defaults = preset_values(section) or values(Architecture())
     return {
         name: value
@@ -78,9 +78,10 @@ def without_preset(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def preset_values(section: Mapping[str, Any]) -> dict[str, Any]:
-    """All fields of the preset that a `model` section names. Empty if the section does not name a
-    known preset. A field keeps its default, not the preset's value, if another field of the section
-    makes it meaningless: for example, `rope_base` has no meaning with `positions: learned`."""
+    """The values of all fields of the preset that a `model` section names. Empty if the section
+    does not name a known preset. If the section makes a field meaningless, the field has its
+    default instead of the preset's value. For example, `positions: learned` makes `rope_base`
+    meaningless."""
     name: Any = section.get("preset")
     if name not in get_args(PresetName):
         return {}
@@ -98,7 +99,7 @@ def values(architecture: Architecture) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Preset(Architecture, DescribesInherited):
-    """An architecture that may name a preset. The preset fills in the fields that are not given."""
+    """An architecture that may name a preset."""
 
     preset: Annotated[PresetName, BeforeValidator(checked_preset_name)] | None = None
     """Name of a preset. Its values fill in the fields of `model` that are not given here."""

@@ -1,10 +1,10 @@
-"""The specification of a *trial*, which fully determines one training run.
+"""The specification of a *trial*, which is one training run.
 
-A `TrialSpec` holds the model, optimizer, data, horizon (length, batch size and learning-rate
-schedule) and seed. All parts are frozen and validated. The digest of the specification's canonical
-JSON identifies the trial: trials with the same digest are the same trial, even if different jobs
-plan them. The parts are defined in the files `model`, `optimizer`, `data` and `horizon`, and
-`identity` computes digests.
+A `TrialSpec` holds the model, the optimizer, the data, the horizon (length, batch size and
+learning-rate schedule), the seed and further options. All parts are frozen and validated. The
+digest of the specification identifies the trial: trials with the same digest are the same trial,
+even if different jobs plan them. The files `model`, `optimizer`, `data` and `horizon` define the
+parts.
 """
 
 from dataclasses import field
@@ -33,19 +33,19 @@ class TrialSpec:
     seed: int = field(default=0)
     """Seed of the initial values, of the order of the data, and of dropout."""
     measure: Literal["loss", "coordinates", "time"] = "loss"
-    """What the run measures. loss: its held-out loss. coordinates: how far each layer's output
-    moves in the first steps (telescope.studies.coordinates.check). time: the seconds that a step
-    takes while the run has a worker to itself."""
+    """What the run measures. loss: the held-out loss. coordinates: how far the outputs of hidden
+    layers and the logits move in the first steps (telescope.studies.coordinates.check). time: the
+    seconds that a step takes while the run has a worker to itself."""
     branch: Branch | None = None
-    """The run's *trunk*, which is another trial, and the step from whose saved state the run
-    continues. If this state is missing, the run takes all steps itself. None if the run has no
-    trunk."""
+    """The run's *trunk*, which is another trial, and the step at which the run continues from the
+    trunk's saved state. If this state is missing, the run takes all steps itself. None if the run
+    has no trunk."""
     softmax: SoftmaxName = "softmax"
-    """Softmax in the loss (telescope.models.losses). Only runs on the table of an algorithmic task
-    may use a value other than softmax."""
+    """Kind of softmax in the loss (telescope.models.losses). On a text, only softmax is
+    allowed."""
     kept_steps: tuple[Count, ...] = ()
-    """Steps at which the run saves its state for its *branches*, the trials that continue from one
-    of these states. The states are kept until the job ends."""
+    """Steps at which the run saves its state for its *branches*, which are other trials that
+    continue from these states. The states are kept until the job ends."""
 
     @model_validator(mode="after")
     def _require_consistent(self) -> "TrialSpec":
@@ -72,7 +72,8 @@ class TrialSpec:
         return self
 
     def _require_options_of_data(self) -> None:
-        """Raise ValueError if an option is set that runs on data of this form do not have."""
+        """Raise ValueError if an option is set that is only for texts although the data is a table,
+        or only for tables although the data is a text."""
         if self.data.has_answers:
             if self.horizon.micro_batch_tokens is not None:
                 # micro-batches have equal weights, but those of the last batch of an epoch could
@@ -87,7 +88,7 @@ class TrialSpec:
 
     @property
     def windows(self) -> int:
-        """Number of windows, or rows of a table, per step; the last step of an epoch over a table
+        """Number of windows, or rows of a table, per step. The last step of an epoch over a table
         may have fewer rows."""
         return self.data.windows(self.horizon.batch_tokens)
 
@@ -97,14 +98,15 @@ class TrialSpec:
 
     @property
     def measures_ending(self) -> bool:
-        """True if the run measures the size of its matrices and of their update at its last step.
-        Runs on tables do not, since each of their evaluations measures the weights."""
+        """True if the run measures its weights and the effect of its last step at its end
+        (telescope.train.probes). Runs on tables do not, since each of their evaluations measures
+        the weights."""
         return self.measure == "loss" and not self.data.has_answers
 
     @property
     def branch_step(self) -> int:
-        """Number of steps that the run shares with its trunk. It is 0 if the run has no trunk. The
-        run's curve and costs begin after these steps."""
+        """Number of steps that the run shares with its trunk; 0 if the run has no trunk. The run's
+        curve and costs begin after these steps."""
         return self.branch.step if self.branch else 0
 
     @property
@@ -114,12 +116,12 @@ class TrialSpec:
 
     @cached_property
     def digest(self) -> str:
-        """The identity of the run: the first 128 bits of the SHA-256 of its canonical JSON, in hex.
+        """The identity of the run: 128 bits in hex (`digest_of`).
 
-        If `data.content` is filled in, the digest does not depend on the names of the corpus and
-        the tokenizer, since `content` is the hash of the tokens themselves. Fields that were added
-        later (`LATER_FIELDS`) are omitted if they have their defaults, so that older runs keep
-        their identity.
+        The digest leaves out some fields. If `data.content` is filled in, the names of the corpora
+        and of the tokenizer are left out, since `content` is a hash of the tokens. Fields that were
+        added later (`LATER_FIELDS`) are left out if they have their defaults, so that older runs
+        keep their identity.
         """
         plain = plain_json(self)
         for part, name, default in LATER_FIELDS:

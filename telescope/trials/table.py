@@ -1,12 +1,10 @@
 """Specification of an algorithmic task: a finite table of questions and answers.
 
 A row of the table consists of a question, which is a short sequence of tokens, and an answer, which
-is one token. The model predicts the answer at the question's last position. Part of the table is
-trained on, the rest is held out. The tasks are subtraction, the tasks of "Muon Optimizer
-Accelerates Grokking" (arXiv 2504.16041), and tables that users bring. The paper leaves some corner
-cases open, such as division by zero; `TableSpec` has a field for each of these cases.
-
-Parts: `TASKS`, the facts of each task · `TableSpec` · `table_problems`.
+is one token. The model predicts the answer at the question's last position. Some rows are training
+rows, and the others are held out. The tasks are those of "Muon Optimizer Accelerates Grokking"
+(arXiv 2504.16041), subtraction, and tables that users bring. The paper leaves some corner cases
+open, such as division by zero; `TableSpec` has fields for them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,16 +24,17 @@ TaskName = Literal["add", "sub", "mul", "div", "pow", "gcd", "parity", "table"]
 
 @plain_dataclass(frozen=True)
 class Task:
-    """The facts of a task that its table does not show."""
+    """Facts about a task."""
 
     title: str  # {p} stands for the modulus, {bits} for the number of bits, {file} for the file
-    train_share: float  # share of the rows that is trained on by default
+    train_share: float  # default share of training rows
     commutative: bool = False  # (a, b) and (b, a) have the same answer
     prime_modulus: bool = False  # the task is defined for prime moduli only
 
 
 TASKS: Mapping[TaskName, Task] = {
-    # train shares of arXiv 2504.16041, except sub and table, which the paper does not have
+    # The train shares are those of arXiv 2504.16041, except for sub and table. The paper does not
+    # have these two tasks.
     "add": Task("a + b mod {p}", 0.8, commutative=True),
     "sub": Task("a - b mod {p}", 0.8),
     "mul": Task("a * b mod {p}", 0.5, commutative=True),
@@ -53,45 +52,48 @@ FROM_TABLE = ("content", "vocab_size", "columns", "train_rows", "held_out_rows")
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TableSpec:
-    """The table of an algorithmic task, and its split into training and held-out rows. `content`
-    and the fields after it are filled in when a job is accepted."""
+    """The table of an algorithmic task, and its split into training and held-out rows. telescope
+    fills in `content` and the fields after it when it accepts a job."""
 
     task: TaskName
     """Task to learn: add, sub, mul, div and pow modulo `modulus`; gcd, the greatest common divisor
     of two numbers below `modulus`; parity of a number of `bits` bits; table, the rows of `file`."""
     modulus: Annotated[int, Field(ge=2, le=MOST_MODULUS)] = 97
-    """Modulus of the arithmetic; the numbers are 0 to modulus - 1. For div, a prime."""
+    """Modulus of the arithmetic; the numbers are 0 to modulus - 1. Under div, it must be a prime.
+    table and parity have no modulus."""
     bits: Annotated[int, Field(ge=2, le=MOST_BITS)] = 10
-    """For parity: number of bits, each a token of its own."""
+    """For parity: number of bits. Each bit is a token."""
     file: str = ""
     """For table: path of a CSV file without a header. Each row holds the input tokens and, in the
-    last column, the answer, all whole numbers from 0."""
+    last column, the answer. All are whole numbers from 0 to 65,535."""
     train_share: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Share of the rows that is trained on, rounded down to whole rows. By default, it is the share
-    of arXiv 2504.16041: 0.8 for add and div, 0.7 for pow, 0.5 for mul, gcd and parity. For the
-    tasks that this paper does not have, it is 0.8 (sub) and 0.5 (table)."""
+    """Share of training rows among all rows. The number of training rows is rounded down. By
+    default, the share is that of arXiv 2504.16041: 0.8 for add and div, 0.7 for pow, 0.5 for mul,
+    gcd and parity. The paper does not have sub and table; their defaults are 0.8 and 0.5."""
     division_by_zero: Literal["zero", "drop"] = "zero"
-    """For div: zero answers 0 to a / 0, drop leaves these rows out."""
+    """For div: zero sets the answer to a / 0 to 0. drop leaves these rows out."""
     zero_to_zero: Literal["one", "zero", "drop"] = "one"
-    """For pow: the answer to 0^0; drop leaves this row out."""
+    """For pow: one or zero is the answer to 0^0. drop leaves this row out."""
     gcd_of_zeros: Literal["zero", "drop"] = "zero"
-    """For gcd: zero answers 0 to gcd(0, 0), drop leaves this row out."""
+    """For gcd: zero sets the answer to gcd(0, 0) to 0. drop leaves this row out."""
     split: Literal["ordered", "unordered"] = "ordered"
-    """ordered: all rows are split at random, as in the paper, so that training holds the mirror
-    (b, a) of many held-out rows (a, b). unordered: (a, b) and (b, a) are both training rows
-    or both held out; only for add, mul and gcd."""
+    """How rows are split at random. ordered: each row by itself, as in arXiv 2504.16041. For many
+    held-out rows (a, b), the row (b, a) is then a training row. unordered: (a, b) and (b, a)
+    together, so that both are training rows or both are held out. unordered is only for add, mul
+    and gcd."""
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Seed of the random split. Leave it out of a job: the seed of each run also sets the split."""
+    """Seed of the random split. Leave it out of a job, since the seed of a run also sets its
+    split."""
     content: str = ""
-    """Hash of the rows, filled in by telescope; a given hash must match."""
+    """Hash of the rows and of vocab_size, filled in by telescope; a given hash must match."""
     vocab_size: Annotated[int, Field(ge=0)] = 0
     """Size of the vocabulary, filled in by telescope; a given size must match."""
     columns: Annotated[int, Field(ge=0)] = 0
     """Number of input tokens of a row, filled in by telescope; a given number must match."""
     train_rows: Annotated[int, Field(ge=0)] = 0
-    """Number of rows that are trained on, filled in by telescope; a given number must match."""
+    """Number of training rows, filled in by telescope; a given number must match."""
     held_out_rows: Annotated[int, Field(ge=0)] = 0
-    """Number of rows that are held out, filled in by telescope; a given number must match."""
+    """Number of held-out rows, filled in by telescope; a given number must match."""
 
     has_answers: ClassVar[bool] = True
     """The last token of a row is the answer, and only this token is predicted."""
@@ -108,8 +110,8 @@ class TableSpec:
 
     @property
     def title(self) -> str:
-        """The task in a few words, such as `a + b mod 97`, with the options that differ from the
-        task's defaults, so that different tables of a study have different titles."""
+        """The task in a few words, such as `a + b mod 97`, and the options that differ from the
+        task's defaults."""
         name = PurePath(self.file).name
         title = self.facts.title.format(p=self.modulus, bits=self.bits, file=name)
         return ", ".join((title, *self._options()))
@@ -129,24 +131,25 @@ class TableSpec:
 
     @property
     def share(self) -> float:
-        """Share of the rows that is trained on."""
+        """Share of training rows among all rows."""
         return self.facts.train_share if self.train_share is None else self.train_share
 
     @property
     def context(self) -> int:
-        """Number of input tokens of a row: a, the operation, b and `=`; or the bits and `=`; or the
-        input columns of a file. It is 0 for a file that has not been read yet."""
+        """Number of input tokens of a row. For arithmetic, these are a, the operation, b and `=`.
+        For parity, they are the bits and `=`. For a file, they are the columns before the last; the
+        number is 0 until the file has been read."""
         if self.task == "table":
             return self.columns
         return self.bits + 1 if self.task == "parity" else 4
 
     @property
     def sources(self) -> tuple[tuple[str, str], ...]:
-        """One pair of the field's name, `file`, and the path; empty for a task without a file."""
+        """The pair (`file`, path of the file). Empty for a task without a file."""
         return (("file", self.file),) if self.file else ()
 
     def windows(self, batch_tokens: int) -> int:
-        """Number of rows in a batch; the last batch of an epoch may be smaller."""
+        """Number of rows in a batch. The last batch of an epoch may have fewer."""
         return min(batch_tokens // self.context, self.train_rows)
 
     def steps_per_epoch(self, batch_tokens: int) -> int:
@@ -163,13 +166,12 @@ class TableSpec:
         return self.train_rows + self.held_out_rows
 
     def without_split_seed(self) -> "TableSpec":
-        """The table without the seed of its split and without its hash. Tables that differ only in
-        these two fields become equal."""
+        """The specification with fixed values of `split_seed` and `content`."""
         return replace(self, split_seed=0, content="")
 
 
 def table_problems(table: TableSpec) -> Iterator[Problem]:
-    """Problems of fields that contradict each other; fields are relative to the table's section."""
+    """Problems of fields that contradict each other."""
     facts = table.facts
     if facts.prime_modulus and not is_prime(table.modulus):
         message = (
@@ -205,15 +207,15 @@ NEEDS: Mapping[str, tuple[TaskName, ...]] = {
     "zero_to_zero": ("pow",),
     "gcd_of_zeros": ("gcd",),
 }
-"""The tasks for which a field has a meaning."""
+"""For some fields, the tasks for which the field has a meaning."""
 
 
 def is_prime(number: int) -> bool:
-    """True for a prime."""
+    """True if `number` is a prime."""
     return number > 1 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
 
 
 def nearest_prime(number: int) -> int:
-    """The prime nearest to a number, of two equally near primes the smaller."""
+    """The prime nearest to a number. If two primes are equally near, the smaller one."""
     candidates = range(2, 2 * number + 2)
     return min(filter(is_prime, candidates), key=lambda prime: (abs(prime - number), prime))

@@ -1,4 +1,4 @@
-"""Field types that specifications share: constrained numbers and names of options."""
+"""Field types that specifications share, and the error of inconsistent fields."""
 
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -23,7 +23,7 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
 OptimizerName = Literal["muon", "adamw"]
-OPTIMIZER_TITLES: Mapping[str, str] = {"muon": "Muon", "adamw": "AdamW"}  # names in texts
+OPTIMIZER_TITLES: Mapping[str, str] = {"muon": "Muon", "adamw": "AdamW"}  # names for users
 Parametrisation = Literal["mup", "mup-paper", "standard"]
 UpdateScale = Literal["spectral_ratio", "spectral_clamped", "rms_match", "none"]
 MuonLrRule = Literal["constant", "inverse_sqrt", "inverse"]
@@ -38,8 +38,8 @@ WeightDecayRule = Literal["fixed_tokens", "compute_optimal", "sqrt_width", "cons
 
 
 class Inconsistent(ValueError):
-    """The error of a specification whose fields contradict each other. The paths of the fields
-    in its `problems` are relative to the specification."""
+    """The error of a specification whose fields contradict each other. Each Problem names a field
+    by its path within the specification."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("; ".join(f"{problem.field}: {problem.message}" for problem in problems))
@@ -47,17 +47,16 @@ class Inconsistent(ValueError):
 
 
 def require_none(problems: Iterator[Problem]) -> None:
-    """Raise Inconsistent if there are any problems. The validators of specifications call this
-    function."""
-    if every_problem := tuple(problems):
-        raise Inconsistent(every_problem)
+    """Raise Inconsistent if there are any problems."""
+    if found := tuple(problems):
+        raise Inconsistent(found)
 
 
 def _sorted_pairs(mapping: Any) -> Any:
-    """The pairs of a mapping, sorted by key. Unlike the mapping, the pairs are hashable. A value
-    that is not a mapping is returned unchanged, and pydantic validates it."""
+    """The pairs of a mapping, sorted by key, as a hashable tuple. A value that is not a mapping is
+    returned unchanged."""
     if not isinstance(mapping, Mapping):
-        return mapping
+        return mapping  # pydantic validates it
     pairs = (
         (str(key), tuple(value) if isinstance(value, list) else value)
         for key, value in mapping.items()
@@ -67,21 +66,21 @@ def _sorted_pairs(mapping: Any) -> Any:
 
 def pairs_with(value_type: Any) -> tuple[Any, ...]:
     """Annotations for a field that gives values to patterns of names. In JSON and YAML, the field
-    is a mapping from patterns to values of `value_type`. In a specification, it is a tuple of
-    sorted pairs."""
+    is a mapping from patterns to values of `value_type`. In a specification, the field is a tuple
+    of (pattern, value), sorted by pattern."""
     schema = {"type": "object", "additionalProperties": TypeAdapter(value_type).json_schema()}
-    empty = Field(json_schema_extra={"default": {}})
+    empty_default = Field(json_schema_extra={"default": {}})
     return (
         BeforeValidator(_sorted_pairs),
         PlainSerializer(dict, return_type=dict),
         WithJsonSchema(schema),
-        empty,
+        empty_default,
     )
 
 
 class DescribesInherited:
-    """Base class of dataclasses whose JSON schema also describes inherited fields. Without it,
-    pydantic describes only the fields in the class's own body."""
+    """Base class of dataclasses whose JSON schema includes the descriptions of inherited fields.
+    By default, pydantic includes only those of fields in the class's own body."""
 
     @classmethod
     def __get_pydantic_json_schema__(
