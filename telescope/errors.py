@@ -1,10 +1,9 @@
-"""Errors that tell a user what is wrong, where, and what to do.
+"""Errors that telescope reports to users.
 
-Every error that telescope reports to a user is a `TelescopeError`. The error has a `code` that
-never changes, an HTTP `status`, an exit status for the command line, and a message. If fields of
-the user's input are wrong, the error's `problems` name wrong fields and say how to correct them.
-The service sends the error as problem+json (RFC 9457). The command line prints the error as text
-and ends with the exit status.
+`TelescopeError` is the base class. An error has a `code` for programs, an HTTP `status`, an exit
+status for the command line, and a message. If the user's input is invalid, `problems` describes the
+invalid fields. The service sends errors as problem+json (RFC 9457). The command line prints an
+error and ends with its exit status.
 
 A training run that diverges raises no error, because divergence is a result
 (telescope.trials.outcome).
@@ -19,13 +18,13 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True)
 class Problem:
-    """A field that telescope cannot accept or export, with the reason and the remedy."""
+    """A field that telescope cannot accept or export, and the reason."""
 
     # dotted path of the field in the user's document, or in the answer that cannot be exported;
     # "" for the whole document
     field: str
-    message: str  # what is wrong, and how to correct it
-    value: Any = None  # the value of the field; the text of the problem leaves out the value None
+    message: str  # what is wrong and, in most cases, how to correct it
+    value: Any = None  # the value of the field; None if the text of the problem shows no value
 
     def __str__(self) -> str:
         value = "" if self.value is None else f" (given: {self.value!r})"
@@ -36,35 +35,35 @@ class Problem:
         return self.field == section or self.field.startswith(f"{section}.")
 
     def moved(self, section: str, to: str) -> "Problem":
-        """This problem, moved to another section: its field begins with `to` instead of `section`.
-        A problem whose field is not within `section` stays unchanged."""
+        """A copy whose field begins with `to` instead of `section`. If the field is not within
+        `section`, the problem itself is returned."""
         if not self.within(section):
             return self
         return replace(self, field=to + self.field.removeprefix(section))
 
 
 def under(section: str, problem: Problem) -> Problem:
-    """A copy of the problem, in which the path `section` precedes the path of the field."""
+    """A copy of the problem whose field begins with `section`, followed by a dot."""
     return replace(problem, field=f"{section}.{problem.field}")
 
 
 def similar_name_hint(name: str, names: Iterable[str]) -> str:
-    """The end of a message about an unknown name. It suggests the closest known name, and is empty
-    if no known name is close."""
+    """The end of a message about an unknown name: a suggestion of the closest known name. Empty if
+    no known name is close."""
     close = difflib.get_close_matches(name, sorted(names), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def closest_name_hint(name: str, names: Iterable[str]) -> str:
-    """The end of a message about an unknown name. It suggests the closest known name. If no known
-    name is close, it lists all known names."""
+    """The end of a message about an unknown name: a suggestion of the closest known name. If no
+    known name is close, the end is a list of all known names."""
     ordered = sorted(names)
     return similar_name_hint(name, ordered) or f"; known are {', '.join(ordered)}"
 
 
 def json_problems(value: object, path: str) -> Iterator[Problem]:
-    """A problem for each value and each key that JSON cannot represent: `value` itself, or values
-    and keys inside `value`. `path` is the path of `value` in the user's document."""
+    """The problems of a value that JSON cannot represent. `path` is the path of the value in the
+    user's document; problems inside a mapping or a list have longer paths."""
     if isinstance(value, dict):
         for key, item in value.items():
             if isinstance(key, str):
@@ -82,14 +81,14 @@ def json_problems(value: object, path: str) -> Iterator[Problem]:
 
 
 def key_problem(path: str, key: object) -> Problem:
-    """The problem that the mapping at `path` has a key that is not text."""
+    """The problem of a key that is not text, in the mapping at `path`."""
     return Problem(path, "keys must be text; put this key in quotes", repr(key))
 
 
 class TelescopeError(Exception):
-    """Base class of all errors that telescope reports to a user."""
+    """Base class of the errors that telescope reports to users."""
 
-    code: ClassVar[str] = "error"  # never changes, so that programs can rely on it
+    code: ClassVar[str] = "error"  # programs rely on the codes: do not change them
     status: ClassVar[int] = 500  # status of the HTTP response
     exit_status: ClassVar[int] = 3  # exit status of the command line
 
@@ -100,7 +99,7 @@ class TelescopeError(Exception):
 
 
 class InvalidInput(TelescopeError):
-    """The user's input cannot be accepted. Each of the `problems` names a field and a remedy."""
+    """The user's input cannot be accepted. `problems` describes the invalid fields."""
 
     code, status, exit_status = "invalid_input", 422, 2
 
@@ -122,27 +121,27 @@ class NotFound(TelescopeError):
 
 
 class Conflict(TelescopeError):
-    """The state of a job or another resource does not allow the request, or the request has the
-    idempotency key of an earlier request with a different body."""
+    """The state of a job or another resource does not allow the request."""
 
     code, status, exit_status = "conflict", 409, 2
 
 
 class NotExportable(TelescopeError):
     """There is no answer to export, or the export format cannot express the answer. `problems`
-    names each part of the answer that the format cannot express. `problems` is empty if there is no
-    answer, or if the format cannot describe the model at all."""
+    names the parts of the answer that the format cannot express. It is empty if there is no answer,
+    or if the format cannot describe the model at all."""
 
     code, status, exit_status = "not_exportable", 409, 2
 
     @classmethod
     def because(cls, reason: str, problems: tuple[Problem, ...]) -> "NotExportable":
-        """One error for all parts of the answer that the format cannot express."""
+        """One error for several parts of the answer. `reason` begins the message."""
         return cls(f"{reason}: {'; '.join(map(str, problems))}", problems)
 
 
 class Unavailable(TelescopeError):
-    """A database, a Ray cluster or a process that telescope depends on is not available."""
+    """Something that telescope depends on, such as the database or the Ray cluster, is not
+    available."""
 
     code, status, exit_status = "unavailable", 503, 3
 

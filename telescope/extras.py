@@ -1,9 +1,8 @@
 """telescope's extras (sets of optional packages), and the error for a package that is missing.
 
-telescope always needs torch, numpy, scipy and pydantic. Every other package that it needs belongs
-to an extra. `require_extra` checks that all packages of an extra are installed. `extra` is a
-context manager for imports: in its `with` block, a failed import of a package of the extra raises
-MissingPackage.
+telescope always needs torch, numpy, scipy and pydantic. Its other packages belong to extras.
+`require_extra` checks that the packages of an extra are installed. `extra` is a context manager
+around imports of an extra's packages. Both raise MissingPackage for a missing package.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +33,8 @@ PACKAGES: Mapping[str, tuple[str, ...]] = {
     "postgres": ("psycopg",),
     "plots": ("matplotlib",),
 }
-"""For each extra that telescope itself uses, the names by which its packages are imported."""
+"""The import names of an extra's packages, keyed by the name of the extra. The extras for tests and
+documentation are left out."""
 
 
 def require_extra(name: str) -> None:
@@ -46,8 +46,8 @@ def require_extra(name: str) -> None:
 
 @contextmanager
 def extra(name: str) -> Iterator[None]:
-    """Raise MissingPackage if an import in the `with` block fails because a package of this extra,
-    or a module of such a package, is not found."""
+    """Raise MissingPackage if an import in the `with` block does not find a package of this extra,
+    or a module of such a package."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -58,8 +58,7 @@ def extra(name: str) -> Iterator[None]:
 
 
 def missing(name: str, package: str) -> MissingPackage:
-    """The error for a missing `package` of the extra `name`. The message says how to install the
-    extra."""
+    """The error for a missing package. `name` is the name of the package's extra."""
     extras = "service,ray" if name == "service" else name
     wheel = f"telescope-{__version__}-py3-none-any.whl"
     return MissingPackage(
@@ -72,5 +71,5 @@ def missing(name: str, package: str) -> MissingPackage:
 def _is_installed(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except ModuleNotFoundError:  # the parent of a package with a dotted name is missing
+    except ModuleNotFoundError:  # the first part of a dotted name is missing
         return False

@@ -1,8 +1,9 @@
-"""The folder in which telescope keeps its files: `TELESCOPE_HOME`, by default `~/.telescope`.
+"""The folder in which telescope keeps its files.
 
-The folder holds tokenized corpora, the names and paths of registered corpora, compiled code, the
-output of Ray Tune's loggers, and the log of a service that a command started. It also holds the
-checkpoints and the SQLite database, unless settings place them elsewhere.
+The environment variable `TELESCOPE_HOME` sets the folder; the default is `~/.telescope`. The folder
+holds tokenized corpora, the names and paths of registered corpora, compiled code, the output of Ray
+Tune's loggers, and the log of a service that a command started. Checkpoints and the SQLite database
+are kept there, too, unless settings place them elsewhere.
 """
 
 import os
@@ -12,8 +13,8 @@ from telescope.errors import InvalidInput
 
 
 def home() -> Path:
-    """Return the folder, and create it if it does not exist. Raise InvalidInput if the folder
-    cannot be created."""
+    """Return the folder, after creating it if needed. Raise InvalidInput if the folder cannot be
+    created."""
     path = Path(os.environ.get("TELESCOPE_HOME") or Path.home() / ".telescope").expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)

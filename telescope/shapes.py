@@ -1,9 +1,8 @@
 """Type annotations that state the shapes of tensors.
 
-An annotation of jaxtyping, such as `Float[Tensor, "B T D"]`, gives a name to each dimension of a
-tensor. In the tests, each call of an annotated function checks the shapes of its tensors, if
-conftest.py lists the function's module. telescope also works without jaxtyping: if jaxtyping is not
-installed, the same annotations mean a tensor of any shape.
+An annotation of jaxtyping, such as `Float[Tensor, "B T D"]`, names the dimensions of a tensor.
+During tests, calls of annotated functions check the shapes of tensors in the modules that
+conftest.py lists. jaxtyping is optional: without it, the annotations mean a tensor of any shape.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ else:
     except ModuleNotFoundError:
 
         class _Tensor:
-            """A tensor whose shape is not checked."""
+            """Replacement for jaxtyping's annotations, which ignores the shape."""
 
             def __class_getitem__(cls, tensor_and_shape: tuple[type, str]) -> Any:
                 return tensor_and_shape[0]

@@ -1,20 +1,20 @@
-"""Tokens and steps to a loss at each batch size, with intervals from a few seeds.
+"""Tokens and steps to a target loss at each batch size, with intervals from a few seeds.
 
     log T(B, seed) = log T_L(B) + error
 
 T(B, seed) is the number of tokens that the run with batch size B and this seed needed to reach the
-loss L. T_L(B) is the number of tokens that a run with batch size B typically needs. It is estimated
-by the geometric mean over the runs that did not diverge.
+loss L. T_L(B) is the number of tokens that a run with batch size B typically needs. The estimate of
+T_L(B) is the geometric mean over the runs that did not diverge.
 
 A run is *censored* if it ended before it reached the loss, without diverging; its tokens are a
-lower bound. A run is *early* if its loss was low enough at its first point already; its tokens are
-an upper bound. A batch size is *settled* if at least one of its runs reached the loss and none is
-censored or early.
+lower bound. A run is *early* if it was at or below the loss at its first point already; its tokens
+are an upper bound. A batch size is *settled* if at least one of its runs reached the loss and none
+is censored or early.
 
-The variance of the error is taken to be the same at all batch sizes, because the two or three seeds
-of one batch size say little about it. This *pooled* variance is estimated from the differences
-between seeds at the settled batch sizes. A settled batch size with n runs that reached the loss
-adds n - 1 degrees of freedom.
+The variance of the error is assumed to be the same at all batch sizes, because two or three seeds
+are too few to estimate a variance for each batch size. This *pooled* variance is estimated from the
+differences between seeds at the settled batch sizes. A settled batch size with n runs that reached
+the loss adds n - 1 degrees of freedom.
 
 The 90 % interval of log T_L(B) is a Student t interval. The variance of the estimate is the pooled
 variance divided by the number of runs in the mean. If a run at the batch size is censored, the
@@ -23,7 +23,7 @@ size has two runs that reached the loss, the variance is unknown, and intervals 
 to inf. If all runs at a batch size diverged, T_L(B) and both ends of its interval are inf.
 
 Parts: `Readings`, the runs by batch size and seed · `Pooled`, means and the pooled variance ·
-`AtBatch`, the tokens and steps at a batch size · `tokens_at`, an `AtBatch` for each batch size.
+`AtBatch`, the tokens and steps at one batch size · `tokens_at`, an `AtBatch` for each batch size.
 """
 
 import math
@@ -41,9 +41,9 @@ from telescope.statistics.tokens_to_loss import Crossings, TargetOutcome
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """The tokens that each run of one optimizer needed to reach one target loss."""
+    """The tokens that the runs of one optimizer needed to reach one target loss."""
 
-    batch_tokens: Array  # [batch], rising
+    batch_tokens: Array  # [batch], batch sizes in tokens, ascending
     seeds: NDArray[np.int64]  # [seed]
     # [batch, seed]: nan if there is no run, inf if the run diverged, a bound if the run was
     # censored or early
@@ -54,8 +54,8 @@ class Readings:
     def of(
         cls, batch_tokens: NDArray[np.integer], seeds: NDArray[np.integer], crossings: Crossings
     ) -> "Readings":
-        """The table of runs, from the batch size, the seed and the crossing of each run. Raises
-        InvalidInput if two runs have the same batch size and seed."""
+        """The readings of runs. The arguments give the batch size, the seed and the crossing of
+        each run. Raises InvalidInput if two runs have the same batch size and seed."""
         table_batches, row = np.unique(batch_tokens, return_inverse=True)
         table_seeds, column = np.unique(seeds, return_inverse=True)
         if len(np.unique(row * len(table_seeds) + column)) < len(row):
@@ -76,8 +76,8 @@ class Readings:
 
     @cached_property
     def settled(self) -> Array:
-        """Log tokens of the runs that reached the loss at settled batch sizes, nan elsewhere;
-        [batch, seed]."""
+        """Log tokens [batch, seed] of the runs at settled batch sizes that reached the loss; nan
+        for other runs."""
         bounded = self.count(TargetOutcome.CENSORED) + self.count(TargetOutcome.EARLY) > 0
         settled = (self.outcome == TargetOutcome.REACHED) & ~bounded[:, None]
         return np.where(settled, self.log_tokens, np.nan)
@@ -85,18 +85,17 @@ class Readings:
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """The means of several rows of numbers, and the variance that all rows have in common. Rows may
-    have different lengths. Here, a row contains the log tokens of the runs at a batch size."""
+    """The means of several rows of numbers, and the variance within rows, pooled over all rows.
+    Rows may have different lengths. Here, a row has the log tokens of the runs at a batch size."""
 
     means: Array  # [row], nan if the row is empty
     counts: Array  # [row], number of values
-    squares: float  # sum of the squared differences of all values from the means of their rows
-    # degrees of freedom of `squares`: the sum of (length - 1) over rows that are not empty
-    dof: int
+    squares: float  # sum of the squared differences between values and the means of their rows
+    dof: int  # degrees of freedom of `squares`: the sum of (length - 1) over nonempty rows
 
     @classmethod
     def of(cls, values: Array) -> "Pooled":
-        """Pool values [row, seed]; missing values are nan."""
+        """Pool the finite values of an array [row, seed]. Other values count as missing."""
         present = np.isfinite(values)
         counts = present.sum(axis=1)
         sums = np.where(present, values, 0).sum(axis=1)
@@ -124,7 +123,7 @@ def exponential(log: Estimate) -> Estimate:
 
 @dataclass(frozen=True)
 class AtBatch:
-    """The tokens that one optimizer needs to reach a loss at one batch size."""
+    """The tokens that one optimizer needs to reach the target loss at one batch size."""
 
     batch_tokens: float
     log_tokens: Estimate  # inf if all runs diverged
@@ -151,7 +150,7 @@ class AtBatch:
 
 
 def tokens_at(readings: Readings) -> tuple[AtBatch, ...]:
-    """T_L(B) of every batch size that was run, with its interval; ascending by batch size."""
+    """T_L(B) with an interval, for each batch size of the readings; ascending by batch size."""
     pooled = Pooled.of(readings.settled)
     counts = [
         readings.count(outcome).tolist()

@@ -1,38 +1,41 @@
-"""The critical batch: the batch size up to which the tokens to a loss stay about the same, and
-beyond which they rise.
+"""The critical batch: the batch size beyond which an optimizer needs more tokens to reach a loss.
 
 T(B) is the number of tokens that an optimizer needs to reach a target loss at batch size B. Two
-formulas for T(B), here called *forms*, are fitted to the settled batch sizes of the optimizer: the
-batch sizes at which the tokens are known (`telescope.statistics.batch_readings`). Every run is an
-observation of log T, and all observations have the same variance.
+formulas for T(B), here called *forms*, are fitted to the *settled* batch sizes of the optimizer:
+those at which the tokens are known (`telescope.statistics.batch_readings`). A run is an observation
+of log T. All observations are assumed to have the same variance.
 
     piecewise    T = T_min max(1, B / B*)^(1 + s), with -1 <= s <= 0
     smooth       T = T_min (1 + B / B_crit)
 
 T_min is the number of tokens at small batch sizes. The critical batch is B* by the piecewise form,
 and B_crit by the smooth form. The piecewise form is from arXiv 2505.02222, appendix F. The number
-of steps is S = T / B. On log-log axes, S falls with B at slope -1 up to B*, and at the slope s
-beyond B*. The smooth form is from McCandlish et al., arXiv 1812.06162, who write it as
-(S / S_min - 1)(T / T_min - 1) = 1, where S_min is the number of steps at very large batch sizes.
+of steps is S = T / B. On log-log axes, S against B has slope -1 up to B*, and slope s beyond B*.
+The smooth form is from McCandlish et al., arXiv 1812.06162. There, it is written as follows, where
+S_min is the number of steps at very large batch sizes:
 
-arXiv 2505.02222 also defines the token-optimal batch B_tok, as the largest B with T(B) = min T
-(equation 6). Measured tokens are noisy, so here B_tok is the largest B at which the piecewise form
-needs at most (1 + TOLERANCE) T_min tokens: B* (1 + TOLERANCE)^(1 / (1 + s)). If this value is above
-the largest settled batch size, B_tok is inf.
+    (S / S_min - 1) (T / T_min - 1) = 1
 
-Intervals are profile likelihood intervals. Parameters are accepted if their squared error exceeds
-the least squared error by at most variance x t^2, where t is the Student t quantile. The interval
-of a quantity covers its values at all accepted parameters. The variance is usually estimated from
-two sources together: the differences between seeds, and the misfit, which is the squared error that
-the fitted form leaves in the mean log T of the batch sizes. If the form does not hold, or if some
-batch sizes are tuned less well, the misfit can be larger than the differences between seeds
-explain. In that case, the variance is estimated from the misfit alone, with one observation per
-batch size.
+arXiv 2505.02222 also defines the token-optimal batch B_tok, as the largest batch size that needs
+the fewest tokens (equation 6). Measured tokens are noisy, so B_tok is defined here as the largest
+batch size at which the piecewise form exceeds T_min by at most the share TOLERANCE:
 
-If the interval of B* reaches the smallest settled batch size, it extends to 0. If it reaches the
-largest, it extends to inf. The interval of B_crit extends to 0 only if it reaches BEYOND doublings
-below the smallest settled batch size, and to inf only if it reaches BEYOND doublings above the
-largest.
+    B_tok = B* (1 + TOLERANCE)^(1 / (1 + s))
+
+If this value is above the largest settled batch size, B_tok is inf.
+
+Intervals are profile likelihood intervals. Parameters are accepted if their squared error is at
+most the smallest squared error plus variance x t^2, where t is the Student t quantile. The interval
+of a quantity covers its values at all accepted parameters. The *misfit* is the squared error that
+the fitted form leaves in the mean log T of the batch sizes. The variance is usually estimated from
+the differences between seeds and from the misfit together. The misfit may be larger than the
+differences between seeds explain, because the form does not hold, or because some batch sizes are
+tuned less well. In that case, the variance is estimated from the misfit alone, with one observation
+per batch size.
+
+An interval of B* that reaches the smallest settled batch size extends to 0. An interval that
+reaches the largest settled batch size extends to inf. For B_crit, these two limits lie further out,
+by BEYOND doublings.
 
 Parts: `Observations`, the input of the fits · `piecewise`, the fit of the piecewise form ·
 `critical_batch`, B* without an interval · `smooth`, the fit of the smooth form.
@@ -50,7 +53,7 @@ from telescope.statistics.estimates import Array, Estimate
 TOLERANCE = 0.02  # share of T_min by which the tokens at B_tok may exceed T_min
 FEWEST_BATCHES = 3  # settled batch sizes that a fit needs; the piecewise form has 3 parameters
 PER_OCTAVE = 1024  # number of candidates for a critical batch per doubling of the batch size
-DOUBTFUL = 0.1  # p-value below which a misfit is larger than differences between seeds explain
+DOUBTFUL = 0.1  # p-value of the misfit below which the variance comes from the misfit alone
 BEYOND = 10  # B_crit may lie up to this many doublings outside the settled batch sizes
 
 
@@ -83,8 +86,8 @@ class Observations:
         return result
 
     def allowed_excess(self, misfit: float, parameters: int) -> float:
-        """The excess over the least squared error that a 90 % interval allows. `misfit` is the
-        least squared error, and `parameters` is the number of parameters of the fitted form. The
+        """The excess over the smallest squared error that a 90 % interval allows. `misfit` is the
+        smallest squared error, and `parameters` is the number of parameters of the fitted form. The
         excess is inf if there are no degrees of freedom."""
         squares, dof = self.squares + misfit, int(self.runs.sum()) - parameters
         p = self.misfit_p_value(misfit, parameters)
@@ -93,9 +96,9 @@ class Observations:
         return half_width(squares / dof, dof) ** 2 if dof > 0 else math.inf
 
     def misfit_p_value(self, misfit: float, parameters: int) -> float | None:
-        """Probability, by an F test, that differences between seeds alone give a misfit at least
-        this large. None if there are too few batch sizes or seeds for the test, or if the log
-        tokens do not differ between seeds at any batch size."""
+        """The p-value of an F test: the probability that differences between seeds alone give a
+        misfit at least this large. None if there are too few batch sizes or runs for the test, or
+        if all runs with the same batch size have the same log tokens."""
         misfit_dof, seed_dof = len(self.x) - parameters, int(self.runs.sum()) - len(self.x)
         if misfit_dof < 1 or seed_dof < 1 or self.squares == 0:
             return None
@@ -115,7 +118,7 @@ class Form:
     critical_batch: Estimate
     fewest_tokens: float  # T_min
     residuals: tuple[float, ...]  # residual of the mean log tokens at each settled batch size
-    # p-value of the fit, which is small if the form does not hold; None if it cannot be tested
+    # p-value of the misfit (`Observations.misfit_p_value`); a small value speaks against the form
     p_of_misfit: float | None
 
     @property
@@ -142,22 +145,21 @@ class Smooth(Form):
 
     @property
     def fewest_steps(self) -> float:
-        """S_min: the limit of the number of steps as the batch size grows."""
+        """S_min: the number of steps at very large batch sizes."""
         return self.fewest_tokens / self.critical_batch.value
 
 
 @dataclass(frozen=True, eq=False)
 class Hinges:
-    """The best fit of T = T_min max(1, B / e^knot)^rise for each candidate knot. A knot is a log
-    batch size at which tokens begin to rise, so B* is e^knot. The rise is 1 + s, between 0 and 1.
-    All arrays are [knot]."""
+    """The best fit of the piecewise form for each candidate of log B*, which is called a knot. The
+    *rise* is the exponent of the form: 1 + s, between 0 and 1. All arrays are [knot]."""
 
     knots: Array
     rises: Array  # best rise between 0 and 1
     errors: Array  # squared error at `rises`
     free_rises: Array  # best rise without the limits 0 and 1
     free_errors: Array  # squared error at `free_rises`
-    stiffness: Array  # growth of the squared error per squared distance from `free_rises`
+    stiffness: Array  # increase of the squared error, divided by (rise - free rise)^2
 
     @classmethod
     def of(cls, observed: Observations) -> "Hinges":
@@ -175,8 +177,8 @@ class Hinges:
 
     @property
     def best(self) -> int:
-        """Index of the knot with the least squared error. If several knots are equally good, it is
-        the index of the largest."""
+        """Index of the knot with the smallest squared error. If several knots are equally good, the
+        index of the largest of these knots."""
         return int(np.flatnonzero(self.errors <= self.errors.min() * (1 + 1e-12))[-1])
 
     @property
@@ -185,10 +187,10 @@ class Hinges:
         return float(self.knots[self.best]) if self.rises[self.best] > 0 else math.inf
 
     def region(self, limit: float) -> tuple[Array, Array, Array]:
-        """The knots whose least squared error is at most `limit`, and for each of them the lowest
-        and the highest rise whose squared error is at most `limit`."""
+        """The knots at which some rise has a squared error of at most `limit`. Also the lowest and
+        the highest such rise at each of these knots."""
         inside = self.errors <= limit
-        # no batch size lies above the last knot, so any rise fits there
+        # The stiffness is 0 at the last knot: no batch size lies above it, so any rise fits there.
         stiffness = np.maximum(self.stiffness[inside], 1e-300)
         reach = np.sqrt(np.maximum(limit - self.free_errors[inside], 0) / stiffness)
         return (
@@ -200,8 +202,8 @@ class Hinges:
 
 def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
     """log B_tok, with the interval of its values over all fits whose squared error is at most
-    `limit`. If the value or the upper end is beyond the largest settled batch size, it is inf. The
-    lower end is at most the largest settled batch size."""
+    `limit`. The value and the upper end are inf beyond the largest settled batch size. The lower
+    end is at most the log of the largest settled batch size."""
     largest, allowance = float(hinges.knots[-1]), math.log1p(tolerance)
     rise = float(hinges.rises[hinges.best])
     knots, lows, highs = hinges.region(limit)
@@ -217,8 +219,8 @@ def token_optimal(hinges: Hinges, limit: float, tolerance: float) -> Estimate:
 
 
 def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | None:
-    """Fit the piecewise form. `tolerance`, above 0, is the share of T_min by which the tokens at
-    B_tok may exceed T_min. None with fewer than three settled batch sizes."""
+    """Fit the piecewise form. `tolerance` is the share of T_min by which the tokens at B_tok may
+    exceed T_min; it must be above 0. None with fewer than three settled batch sizes."""
     observed = Observations.of(readings)
     if len(observed.x) < FEWEST_BATCHES:
         return None
@@ -248,8 +250,8 @@ def piecewise(readings: Readings, tolerance: float = TOLERANCE) -> Piecewise | N
 
 
 def critical_batch(readings: Readings) -> float | None:
-    """B*, without an interval. It is inf if tokens do not rise within the settled batch sizes. None
-    with fewer than three settled batch sizes."""
+    """B*, without an interval; inf if tokens do not rise within the settled batch sizes. None with
+    fewer than three settled batch sizes."""
     observed = Observations.of(readings)
     if len(observed.x) < FEWEST_BATCHES:
         return None

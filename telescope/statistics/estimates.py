@@ -1,8 +1,8 @@
 """Statistics that several studies share: numbers with intervals, and scaling laws of the loss.
 
-Parts: `Estimate`, a number with its 90 % interval · `difference`, of two estimates · `mixture`, an
+Parts: `Estimate`, a number with its 90 % interval · `difference` of two estimates · `mixture`, an
 estimate from Student t distributions · `scaling_fit`, loss against model size · `loss_at`, the
-expected loss at a size that was not run.
+expected loss at another size.
 """
 
 import math
@@ -33,9 +33,9 @@ class Estimate:
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
-    """The difference a - b of two independent estimates. Its interval reaches below its value by
-    the root sum of squares of two distances: from the value of a down to a.low, and from the value
-    of b up to b.high. The upper end is computed likewise from a.high and b.low."""
+    """The difference a - b of two independent estimates. Its error downwards is the root of the sum
+    of two squares: of a's error downwards and of b's error upwards. Its error upwards combines the
+    two other errors in the same way."""
     value = a.value - b.value
     return Estimate(
         value,
@@ -49,9 +49,9 @@ def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float
     distributions.
 
     `means` and `sds` are the means and the scales of these distributions, which all have `dof`
-    degrees of freedom. The weights must sum to 1. Let m be the mean of the mixture, and v its
-    variance if the scales are taken to be standard deviations. The value of the estimate is
-    m - (`lowered` x v) / 2, or the lower end of the interval if that is larger."""
+    degrees of freedom. The weights must sum to 1. The value of the estimate is the mean of the
+    mixture, minus half of `lowered` times its variance, but at least the lower end of the interval.
+    For the variance, the scales count as standard deviations."""
     mean = float(weights @ means)
     variance = float(weights @ (sds**2 + (means - mean) ** 2))
 
@@ -69,8 +69,8 @@ def mixture(means: Array, sds: Array, weights: Array, dof: float, lowered: float
 
 @dataclass(frozen=True)
 class ScalingFit:
-    """The fit of loss = A / parameters^exponent + E. `parameters` is the size of a model: its
-    number of parameters or, in the judgement of a sweep, its width."""
+    """The fit of loss = A / parameters^exponent + E. Here, `parameters` is any measure of the size
+    of a model: its number of parameters or, in the judgement of a sweep, its width."""
 
     A: float
     exponent: float
@@ -83,7 +83,7 @@ def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> Scaling
     """Least-squares fit of loss = A / parameters^exponent + E, with A above 0, E at least 0 and the
     exponent between 0.01 and 3.
 
-    `parameters` are the sizes of at least three models, in ascending order. None with fewer sizes,
+    `parameters` are the sizes of the models, in ascending order. None with fewer than three models,
     or if the loss does not fall with size."""
     if len(losses) < 3 or losses[-1] >= losses[0]:
         return None
@@ -91,8 +91,8 @@ def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> Scaling
     relative = sizes / sizes[0]
 
     def line(exponent: float) -> tuple[float, float, float]:
-        """The squared error, the slope and the floor of the line that fits the losses best. The
-        line is `slope * relative**-exponent + floor`. The floor is E, and is at least 0."""
+        """The squared error, the slope and the floor of the best fit with this exponent:
+        `slope * relative**-exponent + floor`. The floor is E, which is at least 0."""
         t = relative**-exponent
         slope = float((t - t.mean()) @ (y - y.mean()) / ((t - t.mean()) @ (t - t.mean())))
         floor = float(y.mean() - slope * t.mean())
@@ -114,8 +114,8 @@ def scaling_fit(parameters: Sequence[float], losses: Sequence[float]) -> Scaling
 
 
 EXPONENTS = np.geomspace(0.03, 1.5, 60)  # the exponents that `loss_at` averages over
-# prior distribution of the exponent: its median, and the standard deviation of its natural
-# logarithm; published exponents are 0.08 to 0.5
+# log-normal prior of the exponent: the median, and the standard deviation of the natural logarithm;
+# published exponents are 0.08 to 0.5
 LIKELY_EXPONENT, EXPONENT_SPREAD = 0.3, 0.8
 
 
@@ -124,11 +124,10 @@ def loss_at(
 ) -> Estimate | None:
     """The loss that the law A / size^exponent + E predicts at `size`.
 
-    The law is fitted to the losses of models of at least three other sizes (`parameters`). `sds`
-    are the standard deviations of these losses. For a given exponent, A and E follow from a
-    weighted linear fit. Predictions are averaged over exponents. The weight of an exponent is
-    larger if the exponent explains the losses better, and if its prior probability is larger. An
-    exponent is left out if its A is not above 0 or its E is below 0. None with fewer than three
+    The law is fitted to the losses of models of other sizes (`parameters`). `sds` are the standard
+    deviations of these losses. For a given exponent, A and E follow from a weighted linear fit.
+    Predictions are averaged over EXPONENTS, weighted by the posterior probability of the exponent.
+    An exponent is left out if its A is not above 0 or its E is below 0. None with fewer than three
     other sizes, or if all exponents are left out.
     """
     if len(losses) < 3:

@@ -1,18 +1,20 @@
-"""The hours to reach a loss on each number of devices, and the comparison of two optimizers.
+"""The hours to a target loss against the number of devices, and the comparison of two optimizers.
 
 A point (devices, hours) states that an optimizer reaches the target loss in these hours on this
 number of devices. One point *dominates* another if it has at most as many devices and at most as
 many hours, and the points differ. A point is *Pareto-optimal* if no point of the same optimizer
 dominates it. An optimizer's *iso-loss curve* connects its Pareto-optimal points by straight lines
 in log devices and log hours. The curve is undefined below its first and above its last point.
-Sections 2.3 and 4 of arXiv 2505.02222 compare such curves of Muon and AdamW by eye. Here, two
-curves are compared over the device counts n at which both are defined:
 
-    at n devices     ratio(n) = hours of the first optimizer / hours of the second;
-                     above 1 if the second is ahead
-    over a range     area = integral of |log2 ratio(n)| over log2 n; one area for the device counts
-                     at which the first optimizer is ahead, another area for those at which the
-                     second is ahead
+Sections 2.3 and 4 of arXiv 2505.02222 compare the curves of Muon and AdamW by eye. Here, two curves
+are compared over the device counts n at which both are defined. An optimizer is *ahead* if it needs
+fewer hours.
+
+    at n devices     ratio(n) = hours of the first optimizer / hours of the second optimizer
+    over a range     area = integral of |log2 ratio(n)| over log2 n
+
+There are two areas: over the device counts at which the first optimizer is ahead, and over those at
+which the second optimizer is ahead.
 
 Parts: `non_dominated`, the Pareto-optimal points · `Frontier`, an iso-loss curve · `Dominance`, the
 comparison of two curves, which `compare` computes.
@@ -54,7 +56,7 @@ class Frontier:
 
     @classmethod
     def of(cls, devices: ArrayLike, hours: ArrayLike) -> "Frontier":
-        """The curve through the points that are Pareto-optimal. Equal points count once."""
+        """The curve through the Pareto-optimal ones of these points. Equal points count once."""
         optimal = non_dominated(devices, hours)
         counts, first = np.unique(np.asarray(devices, dtype=np.float64)[optimal], return_index=True)
         return cls(counts, np.asarray(hours, dtype=np.float64)[optimal][first])
@@ -82,8 +84,8 @@ class AtDevices:
 
     @property
     def ratio(self) -> float:
-        """Hours of the first optimizer divided by hours of the second; above 1 if the second is
-        ahead."""
+        """Hours of the first optimizer divided by hours of the second optimizer; above 1 if the
+        second optimizer is ahead."""
         return self.first_hours / self.second_hours
 
 
@@ -92,10 +94,10 @@ class Dominance:
     """Comparison of two iso-loss curves over their common range: the device counts at which both
     are defined. Areas are at least 0. Their unit is doublings of hours x doublings of devices."""
 
-    # one for each device count in the common range at which one of the curves has a point
+    # hours at the device counts in the common range at which a curve has a point, ascending
     rows: tuple[AtDevices, ...]
-    first_ahead: float  # area between the curves where the first optimizer needs fewer hours
-    second_ahead: float  # area between the curves where the second optimizer needs fewer hours
+    first_ahead: float  # area between the curves where the first optimizer is ahead
+    second_ahead: float  # area between the curves where the second optimizer is ahead
 
     @property
     def doublings(self) -> float:
@@ -104,8 +106,8 @@ class Dominance:
 
     @property
     def ratio(self) -> float:
-        """Geometric mean of the ratio of hours (first optimizer / second) over the common range. It
-        is above 1 if the second optimizer is ahead on average."""
+        """Geometric mean, over the common range, of hours of the first optimizer divided by hours
+        of the second optimizer. Above 1 if the second optimizer is ahead on average."""
         return (
             2 ** ((self.second_ahead - self.first_ahead) / self.doublings)
             if self.doublings

@@ -1,8 +1,8 @@
 """Tests of the difference between two groups of times to an event, and Holm's correction.
 
-A time is censored if the run ended before the event (telescope.statistics.survival).
-`paired_permutation`, `mann_whitney` and `log_rank` make use of censored times. `spread_ratio` and
-`t_test` are for groups without censored times.
+A time is *censored* if the run ended before the event. `paired_permutation`, `mann_whitney` and
+`log_rank` take censored times into account. `spread_ratio` and `t_test` do not. The module
+telescope.statistics.survival defines the *restricted mean* and *paired* groups.
 
 Parts: `paired_permutation` · `mann_whitney` · `log_rank`, over strata · `spread_ratio` · `t_test` ·
 `holm`, the correction for several tests.
@@ -21,8 +21,8 @@ from scipy import stats
 from telescope.statistics.estimates import Array
 from telescope.statistics.survival import Durations, log_ratio
 
-MOST_ENUMERATED = 14  # largest number n of pairs for which all 2^n exchanges of labels are tried
-SAMPLED = 20_000  # number of exchanges of labels that are tried for more pairs
+MOST_ENUMERATED = 14  # largest number of pairs for which all exchanges of labels are tried
+SAMPLED = 20_000  # number of exchanges of labels that are tried with more pairs
 MOST_DIVISIONS = 20_000  # largest number of divisions into two groups for an exact rank test
 
 
@@ -31,23 +31,22 @@ class TestResult:
     """The result of a two-sided test."""
 
     p: float
-    # the smallest p-value that the test can give with this number of runs; if `mann_whitney`
-    # approximates p, the smallest p-value of the exact test
+    # the smallest p-value that the test can give with this number of runs; for the normal
+    # approximation in `mann_whitney`, the smallest p-value of the exact test
     smallest_p: float
 
 
 def paired_permutation(a: Durations, b: Durations, until: float) -> TestResult:
-    """Test whether the labels of two paired groups can be exchanged within pairs. The log ratio of
-    the restricted means is compared with its values under all exchanges of labels or, with many
-    pairs, under random exchanges."""
+    """Test whether two paired groups differ in their restricted means up to `until`. The log ratio
+    of the means is compared with its values after exchanges of labels within pairs."""
     swaps = exchanges(len(a.times))
     return exchange_test(log_ratio(a, b, until), exchanged_log_ratios(a, b, until, swaps))
 
 
 def exchanges(pairs: int) -> NDArray[np.bool_]:  # (exchanges, pairs)
-    """The exchanges of labels to try. Each row marks the pairs whose labels are exchanged; the
-    first row marks none. With few pairs, the rows are all 2^n exchanges. With more pairs, all rows
-    but the first are random."""
+    """The exchanges of labels to try. A row marks the pairs whose labels are exchanged; the first
+    row marks no pair. The rows are all exchanges, if there are at most MOST_ENUMERATED pairs. With
+    more pairs, there are SAMPLED rows, and all but the first are random."""
     if pairs <= MOST_ENUMERATED:
         return np.array(list(product((False, True), repeat=pairs)))
     swaps = np.random.default_rng(0).random((SAMPLED, pairs)) < 0.5
@@ -67,7 +66,7 @@ def exchanged_log_ratios(
     a: Durations, b: Durations, until: float, swaps: NDArray[np.bool_]
 ) -> Array:
     """The log ratios of restricted means, one per row of `swaps` (exchanges, pairs)."""
-    # if no run is censored before `until`, a restricted mean is the mean of the times cut off there
+    # if no run is censored before `until`, the restricted mean is the mean of min(time, until)
     observed_until = all(bool(np.all(d.reached | (d.times >= until))) for d in (a, b))
     if not observed_until:
         return np.array(
@@ -90,9 +89,9 @@ class MannWhitney:
 
 
 def mann_whitney(a: Durations, b: Durations) -> MannWhitney:
-    """Compare the ranks of two groups of runs that have the same budget. Censored runs rank last
-    and tie with each other. The p-value is exact if there are at most MOST_DIVISIONS ways to divide
-    the runs into the two groups, and otherwise a normal approximation."""
+    """Compare the ranks of two groups. All runs must have the same budget, because censored runs
+    rank last and tie with each other. The p-value is exact if there are at most MOST_DIVISIONS ways
+    to divide the runs into two groups of these sizes. Otherwise, it is a normal approximation."""
     ranked_a, ranked_b = (np.where(d.reached, d.times, math.inf) for d in (a, b))
     ranks = stats.rankdata(np.concatenate([ranked_a, ranked_b]))
     n, m = len(ranked_a), len(ranked_b)
@@ -107,9 +106,8 @@ def mann_whitney(a: Durations, b: Durations) -> MannWhitney:
 
 
 def exact_rank_p(ranks: Array, n: int) -> float:
-    """The exact p-value of the first n ranks. Of all ways to choose n ranks, it is the share in
-    which the sum of the chosen ranks is at least as far from the mean sum as the sum of the first n
-    ranks."""
+    """The exact p-value of the sum of the first n ranks. Among all choices of n ranks, it is the
+    share of those whose sum is at least as far from the mean sum."""
     # dynamic programming over the doubled ranks, which are whole numbers even for ties
     doubled = np.rint(2 * ranks).astype(int)
     total = int(doubled.sum())
@@ -131,27 +129,27 @@ class LogRank:
     chi2: float
     p: float
     events: int  # over both groups and all strata
-    # events of the first group beyond the number expected if the groups did not differ
-    excess: float
+    excess: float  # events of the first group, minus those expected if the groups did not differ
 
 
 def log_rank(strata: Sequence[tuple[Durations, Durations]]) -> LogRank | None:
-    """The stratified log-rank test. It sums two numbers over strata: the observed minus the
-    expected events of the first group, and the variance of this difference. None if the sum of the
-    variances is 0, for instance because there are no events."""
+    """The stratified log-rank test of the pairs of groups in `strata`. None if the variance of the
+    excess is 0, for instance because there are no events."""
     excess, variance, events = 0.0, 0.0, 0
     for a, b in strata:
         times = np.concatenate([a.times, b.times])
         reached = np.concatenate([a.reached, b.reached])
         for time in np.unique(times[reached]):
             at_risk_a, at_risk = int((a.times >= time).sum()), int((times >= time).sum())
-            dead_a = int(((a.times == time) & a.reached).sum())
-            dead = int(((times == time) & reached).sum())
+            events_a = int(((a.times == time) & a.reached).sum())
+            events_now = int(((times == time) & reached).sum())
             share = at_risk_a / at_risk
-            events += dead
-            excess += dead_a - dead * share
+            events += events_now
+            excess += events_a - events_now * share
             if at_risk > 1:
-                variance += dead * share * (1 - share) * (at_risk - dead) / (at_risk - 1)
+                variance += (
+                    events_now * share * (1 - share) * (at_risk - events_now) / (at_risk - 1)
+                )
     if variance <= 0:
         return None
     chi2 = excess**2 / variance
@@ -168,9 +166,9 @@ class SpreadRatio:
 
 
 def spread_ratio(a: Durations, b: Durations, until: float) -> SpreadRatio:
-    """Compare how widely the times of two paired groups spread, cut off at `until`. The test
-    exchanges labels within pairs, after each group has been centred on its median. A censored time
-    counts as if the run had reached the event at that time."""
+    """Compare the spreads of two paired groups. Times above `until` count as `until`, and a
+    censored time counts as a time to the event. The test exchanges the absolute deviations from the
+    median within pairs."""
     centred_a, centred_b = (
         deviations(np.log(np.minimum(durations.times, until))) for durations in (a, b)
     )
@@ -208,12 +206,12 @@ class TTest:
     t: float
     df: float
     p: float
-    n: int
+    n: int  # number of values in both samples together
 
 
 def t_test(a: Sequence[float], b: Sequence[float], equal_variances: bool) -> TTest | None:
-    """The t-test of two samples: Student's with equal variances, otherwise Welch's. None if a
-    sample has fewer than two values, or if the values within each sample are all equal."""
+    """The t-test of two samples: Student's if `equal_variances` is true, otherwise Welch's. None if
+    a sample has fewer than two values, or if neither sample has two different values."""
     if min(len(a), len(b)) < 2 or (len(set(a)) == 1 and len(set(b)) == 1):
         return None
     with warnings.catch_warnings():

@@ -1,7 +1,7 @@
-"""The time of one step on a number of devices, measured or modelled.
+"""The time of one training step on a number of devices, measured or modelled.
 
-A timed run gives a measured time. Other times come from this model of data parallelism over n equal
-devices:
+A measured time comes from a timed run. A modelled time comes from this model of data parallelism
+over n equal devices:
 
     seconds = F_model / (n p u)  +  F_optimizer / (p u)  +  2 ((n - 1) / n) (G / w)
 
@@ -11,13 +11,12 @@ that training reaches. G is the bytes of all gradients, and w is the bandwidth o
 bytes/s.
 
 The last term is the time of a ring all-reduce of the gradients (Patarasu and Yuan 2009). Two
-assumptions make the modelled time on many devices too long: the all-reduce does not overlap with
-computing, and every device computes the whole update, as in the naive Muon of arXiv 2505.02222. One
-simplification makes the time too short: latency and slow devices are left out. Every time states
-its `Origin`, so that readers can tell modelled from measured times.
+assumptions can make the modelled time too long: the all-reduce does not overlap with computing, and
+every device computes the whole update, as in the naive Muon of arXiv 2505.02222. One simplification
+can make the modelled time too short: latency and slow devices are left out.
 
-Parts: `DeviceCluster` and `StepCost`, the inputs · `StepTime`, the result of `modelled` and of
-`measured` · `splits_evenly` and `device_counts`, the device counts that a batch splits over.
+Parts: `DeviceCluster` and `StepCost`, the inputs of the model · `StepTime`, which `modelled` and
+`measured` return · `splits_evenly` and `device_counts`, the device counts that divide a batch.
 """
 
 import math
@@ -30,7 +29,7 @@ SECONDS_PER_HOUR = 3600.0
 
 
 class Origin(StrEnum):
-    """Origin of a time: measured or modelled."""
+    """Whether a time is measured or modelled."""
 
     MEASURED = "measured"
     MODELLED = "modelled"
@@ -43,8 +42,7 @@ class DeviceCluster:
 
     device_flops_per_second: float  # peak of one device, in the precision of training
     share_of_peak: float  # share of the peak that training reaches: above 0 and at most 1
-    # bandwidth out of each device; it does not affect the time on a single device
-    bandwidth_bytes_per_second: float
+    bandwidth_bytes_per_second: float  # bandwidth out of each device
 
     def __post_init__(self) -> None:
         problems = not_positive(
@@ -63,7 +61,7 @@ class StepCost:
     if the batch does not consist of whole sequences."""
 
     batch_tokens: int
-    sequence_tokens: int  # tokens of a sequence; a device computes whole sequences
+    sequence_tokens: int  # length of a sequence in tokens; sequences are not split over devices
     model_flops: float  # FLOPs of the forward and backward passes over the whole batch
     optimizer_flops: float  # FLOPs of the update, which do not depend on the batch size
     gradient_bytes: float  # bytes of all gradients; devices exchange them once per step
@@ -87,7 +85,7 @@ class StepCost:
 
 @dataclass(frozen=True)
 class StepTime:
-    """Seconds of one step, and their origin."""
+    """The time of one step."""
 
     seconds: float
     devices: int
@@ -137,7 +135,7 @@ def splits_evenly(step: StepCost, devices: int) -> bool:
 
 
 def device_counts(step: StepCost) -> list[int]:
-    """All device counts over which a batch splits evenly, ascending."""
+    """The device counts over which a batch splits evenly, ascending."""
     sequences = step.batch_tokens // step.sequence_tokens
     small = [n for n in range(1, math.isqrt(sequences) + 1) if sequences % n == 0]
     return sorted({*small, *(sequences // n for n in small)})

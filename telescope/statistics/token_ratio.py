@@ -3,29 +3,29 @@
     R_L(B) = T_first / T_second      gap = T_first - T_second
 
 T_first and T_second are the numbers of tokens that the optimizers need to reach the loss L at batch
-size B. This is equation 2 of arXiv 2505.02222, with AdamW as the first optimizer and Muon as the
-second.
+size B. R is the ratio of equation 2 of arXiv 2505.02222, with AdamW as the first optimizer and Muon
+as the second.
 
 A *pair* consists of a run of each optimizer with the same batch size and seed. Both runs see the
 same data in the same order, so they share part of their noise, and this part cancels in the ratio.
-The deviations of log tokens from the mean at a batch size have a 2 x 2 covariance (optimizer x
-optimizer). It is taken to be the same at all batch sizes and is estimated from all pairs together.
-The variances of log R, of the gap (to first order) and of the trend follow from this covariance.
-Their 90 % intervals are Student t intervals.
+The log tokens of a pair have a 2 x 2 covariance (optimizer x optimizer). The covariance is assumed
+to be the same at all batch sizes, and is estimated from all pairs together. The variances of log R,
+of the gap (to first order) and of the trend follow from the covariance. The 90 % intervals of these
+quantities are Student t intervals.
 
-The *trend* is the exponent of R ~ B^exponent, fitted by least squares over the batch sizes from the
-larger of the two critical batches on. (An optimizer's critical batch is the batch size beyond which
-its tokens rise, see `telescope.statistics.critical_batch`.) An advantage of the second optimizer
-lasts if R is above 1 and does not fall at these batch sizes (section 2.4 of arXiv 2505.02222). The
-interval of the trend covers only differences between seeds. It does not cover differences in how
-well the learning rate was tuned at each batch size, since an optimizer's runs with the same batch
-size share one learning rate.
+The *trend* is the exponent of R ~ B^exponent, fitted by least squares over the larger batch sizes.
+These begin at the larger of the two critical batches; an optimizer's critical batch is the batch
+size beyond which its tokens rise (`telescope.statistics.critical_batch`). An advantage of the
+second optimizer lasts if R is above 1 and does not fall at these batch sizes (section 2.4 of arXiv
+2505.02222). The interval of the trend covers only differences between seeds. It does not cover how
+well the learning rate is tuned at a batch size, since an optimizer's runs with the same batch size
+share one learning rate.
 
-There are pairs only at batch sizes that are settled for both optimizers: for each optimizer, at
-least one run reached the loss, and no run gives only a bound
-(`telescope.statistics.batch_readings`). If a batch size has no pairs, the ratio and its interval
-are computed from both optimizers' tokens and their intervals, and may be only a bound. If all runs
-of an optimizer diverged at a batch size, there is no ratio.
+There are pairs only at batch sizes that are *settled* for both optimizers: at least one run of the
+optimizer reached the loss, and the tokens of no run are only a bound
+(`telescope.statistics.batch_readings`). At a batch size without pairs, the ratio is computed from
+the tokens of the two optimizers, with an interval that may be open. If all runs of an optimizer
+diverged at a batch size, there is no ratio.
 
 Parts: `Pairs` · `ratios`, a `RatioAt` for each batch size · `trend`, a `Trend`.
 """
@@ -49,18 +49,18 @@ from telescope.statistics.estimates import Array, Estimate
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """The pairs of two optimizers' runs, with the log tokens of both runs. There is a pair for each
-    settled batch size and each seed at which both runs reached the loss."""
+    """Statistics of the pairs of two optimizers' runs. Two runs form a pair if both reached the
+    loss, and if their batch size is settled for both optimizers."""
 
-    batch_tokens: Array  # [batch], the batch sizes with at least one pair, rising
+    batch_tokens: Array  # [batch], the batch sizes with at least one pair, ascending
     means: Array  # [batch, optimizer], mean log tokens of the pairs
     counts: Array  # [batch], number of pairs
     covariance: Array  # [optimizer, optimizer], covariance of the log tokens of a pair
-    dof: int  # degrees of freedom of the covariance
+    dof: int  # degrees of freedom of the covariance; if it is 0, the covariance is unknown
 
     @classmethod
     def of(cls, first: Readings, second: Readings) -> "Pairs":
-        """The pairs of two optimizers' readings."""
+        """The pairs in two optimizers' readings."""
         batches, first_rows, second_rows = np.intersect1d(
             first.batch_tokens, second.batch_tokens, return_indices=True
         )
@@ -110,7 +110,7 @@ class RatioAt:
     batch_tokens: float
     ratio: Estimate  # tokens of the first optimizer divided by those of the second, R
     gap_tokens: Estimate  # tokens of the first optimizer minus those of the second
-    pairs: int  # number of pairs; 0 if ratio and gap may be only bounds, see `bound`
+    pairs: int  # number of pairs; if it is 0, `bound` computed the ratio and the gap
 
     @property
     def standing(self) -> Standing:
@@ -122,7 +122,7 @@ class RatioAt:
 
 
 def ratios(first: Readings, second: Readings) -> tuple[RatioAt, ...]:
-    """R and the gap at each batch size at which both optimizers have a run that did not diverge;
+    """R and the gap at the batch sizes at which both optimizers have a run that did not diverge,
     ascending by batch size."""
     pairs, at_batch = Pairs.of(first, second), dict[float, RatioAt]()
     for batch, logs, count in zip(pairs.batch_tokens, pairs.means, pairs.counts, strict=True):
@@ -148,8 +148,8 @@ def ratios(first: Readings, second: Readings) -> tuple[RatioAt, ...]:
 
 
 def bound(first: AtBatch, second: AtBatch) -> RatioAt:
-    """R and the gap at a batch size without pairs. Their intervals reach as far as the intervals of
-    both optimizers' tokens allow."""
+    """R and the gap at a batch size without pairs. An end of their intervals combines opposite ends
+    of the intervals of the two optimizers' tokens."""
     (a, b), (t, u) = (first.log_tokens, second.log_tokens), (first.tokens, second.tokens)
     ratio = exponential(Estimate(a.value - b.value, a.low - b.high, a.high - b.low))
     gap = Estimate(t.value - u.value, t.low - u.high, t.high - u.low)
@@ -170,9 +170,9 @@ class Trend:
     """The fit of R ~ B^exponent over several batch sizes."""
 
     exponent: Estimate
-    # Probability of an exponent this low or lower if the true exponent is 0. A small value means
-    # that R falls. If the noise is unknown or zero, `p_falling` is 0 for an exponent below 0, and
-    # otherwise 1.
+    # Probability of an exponent this low or lower if the true exponent is 0. A small value speaks
+    # for a falling R. If the noise is unknown or zero, `p_falling` is 0 for an exponent below 0,
+    # and otherwise 1.
     p_falling: float
     batches: int  # number of batch sizes
 
@@ -185,8 +185,8 @@ class Trend:
 
 
 def trend(first: Readings, second: Readings, from_batch_tokens: float) -> Trend | None:
-    """The trend of R over the batch sizes from `from_batch_tokens` on, which is usually the larger
-    critical batch. None if fewer than two of these batch sizes have pairs."""
+    """The trend of R over the batch sizes of at least `from_batch_tokens`. None if fewer than two
+    of these batch sizes have pairs."""
     pairs = Pairs.of(first, second)
     selected = pairs.batch_tokens >= from_batch_tokens
     if selected.sum() < 2:

@@ -1,33 +1,32 @@
-"""The tokens after which each run reached a target loss.
+"""The number of tokens after which a run reached a target loss.
 
 A measured loss curve is noisy, so it is smoothed first, and then read at the target loss. The
-analysis follows section 2.4 of arXiv 2505.02222, but this section specifies neither how to smooth
-nor how to read a curve. This module has its own rules for both.
+analysis follows section 2.4 of arXiv 2505.02222. The paper does not specify how to smooth or read a
+curve, so this module has its own rules.
 
 The smoothing rule is a moving mean. A window consists of a recorded point and the points around it,
 up to SMOOTHED points in all. The smoothed curve has one point for each window: the mean loss at the
-mean log tokens of the window. The smoothed curve is then smoothed again in the same way. The result
-is exact if the loss is linear in log tokens within each window. Recorded points are evenly spaced
-in tokens, so they are far apart in log tokens near the beginning of a run. Windows near the
-beginning therefore have fewer points: a window extends to either side by at most an eighth of the
-tokens trained so far. Smoothing divides the noise of single points by about sqrt(1.5 SMOOTHED).
+mean log tokens of the window. The smoothed curve is then smoothed again in the same way. If the
+loss is linear in log tokens, smoothing does not change it. Recorded points are evenly spaced in
+tokens, so they are far apart in log tokens near the beginning of a run. Windows near the beginning
+therefore have fewer points: a window extends to either side by at most an eighth of the tokens
+trained so far. Full windows divide the noise of single points by about sqrt(1.5 SMOOTHED).
 
 The reading rule is the first sustained crossing. A run reaches the target at the first smoothed
-point from which on SMOOTHED points in a row are at or below the target. If fewer points remain, all
-of these must be at or below the target. The tokens are interpolated between this point and the
-previous point, linearly in log tokens. Nothing is extrapolated:
+point that begins a row of SMOOTHED points at or below the target. If fewer points remain, all of
+them must be at or below the target. The tokens are interpolated between this point and the previous
+point, linearly in log tokens. Nothing is extrapolated:
 
-- If this point is the first of the curve, the run is *early*. It needed at most the tokens of this
-  point.
+- If this point is the first point of the curve, the run is *early*. The run needed at most the
+  tokens of this point.
 - If a run diverged before it reached the target, its number of tokens is infinite.
-- If a run neither reached the target nor diverged, it is *censored*. It would have needed more
-  tokens than it was trained for. Censored runs are kept, since to drop them would favour the
-  optimizer with the shorter runs.
+- If a run neither reached the target nor diverged, the run is *censored*. The run would have needed
+  more tokens than it was trained on.
 
-Both rules use the argument `window` of `smoothed`, whose default is SMOOTHED.
+SMOOTHED is the default of the argument `window` of `smoothed`. Both rules use this argument.
 
 Parts: `LossCurves`, the input · `smoothed`, the smoothing rule · `Smoothed.crossings`, the reading
-rule · `Crossings`, the result of the reading rule.
+rule · `Crossings`, the result.
 """
 
 from collections.abc import Sequence
@@ -39,9 +38,9 @@ from numpy.typing import NDArray
 
 from telescope.statistics.estimates import Array
 
-SMOOTHED = 11  # number of points in a full window; the curve of one trial has up to 200 points
+SMOOTHED = 11  # number of points in a full window
 REACH = 8  # a window extends to either side by at most 1/REACH of the number of points so far
-ROWS = 256  # number of curves that are smoothed together; they fit into a processor's cache
+ROWS = 256  # number of curves that are smoothed together; chosen to fit into a processor's cache
 
 
 class TargetOutcome(IntEnum):
@@ -60,23 +59,21 @@ class TargetOutcome(IntEnum):
 
 
 MEANING = {
-    TargetOutcome.REACHED: "It reached the target, after these tokens.",
-    TargetOutcome.CENSORED: (
-        "It did not reach the target within these tokens, which are all that it was trained on."
-    ),
+    TargetOutcome.REACHED: "The run reached the target, after these tokens.",
+    TargetOutcome.CENSORED: "The run ended after these tokens, without reaching the target.",
     TargetOutcome.DIVERGED: (
-        "It diverged before it reached the target, so its number of tokens is infinite."
+        "The run diverged before it reached the target, so its number of tokens is infinite."
     ),
     TargetOutcome.EARLY: (
-        "It was at or below the target at its first point, so it needed at most these tokens."
+        "The run was at or below the target at its first point. It needed at most these tokens."
     ),
 }
 
 
 @dataclass(frozen=True, eq=False)
 class LossCurves:
-    """Loss against tokens of many runs. Array elements beyond a run's last point are
-    meaningless."""
+    """The loss curves of many runs: loss against tokens. Array elements beyond a run's last point
+    are meaningless."""
 
     tokens: NDArray[np.floating]  # [run, point], ascending
     loss: NDArray[np.floating]  # [run, point]
@@ -89,8 +86,8 @@ class LossCurves:
         cls, runs: Sequence[tuple[Sequence[float], Sequence[float]]], diverged: Sequence[bool] = ()
     ) -> "LossCurves":
         """Curves from the tokens and losses of each run. A run counts as diverged if `diverged`
-        says so or if it has a loss that is not finite. Its curve ends before the first such
-        loss."""
+        says so, or if it has a loss that is not finite. The curve ends before the first loss that
+        is not finite."""
         lengths = [len(tokens) for tokens, _ in runs]
         width = max([1, *lengths])
         tokens, loss = np.ones((len(runs), width)), np.zeros((len(runs), width), dtype=np.float32)
@@ -110,8 +107,9 @@ class LossCurves:
         points: NDArray[np.int64],
         diverged: NDArray[np.bool_],
     ) -> "LossCurves":
-        """Curves from arrays of recorded points. A run counts as diverged if `diverged` says so or
-        if it has a loss that is not finite. Its curve ends before the first such loss."""
+        """Curves from arrays of recorded points. A run counts as diverged if `diverged` says so, or
+        if it has a loss that is not finite. The curve ends before the first loss that is not
+        finite."""
         infinite = ~np.isfinite(loss)
         finite_points = np.where(infinite.any(axis=1), infinite.argmax(axis=1), loss.shape[1])
         diverged = diverged | (finite_points < points)
@@ -127,10 +125,10 @@ class LossCurves:
 
 @dataclass(frozen=True, eq=False)
 class Crossings:
-    """The tokens that each run needed to reach a target loss, and the run's outcome."""
+    """The tokens that runs needed to reach a target loss, and the outcomes of the runs."""
 
-    # [run]: inf if the run diverged before it reached the target, the tokens of the run's last
-    # point if the run is censored, the tokens of its first point if it is early
+    # [run]; inf for a run that diverged before it reached the target, the tokens of the last point
+    # for a censored run, the tokens of the first point for an early run
     tokens: Array
     outcome: NDArray[np.int8]  # [run], a `TargetOutcome`
 
@@ -145,11 +143,10 @@ class Smoothed:
     window: int  # number of points in a full window
 
     def crossings(self, target_loss: float) -> Crossings:
-        """The tokens at which each run reached the target by the reading rule, and the run's
-        outcome."""
+        """Apply the reading rule to the smoothed curves."""
         points, width = self.curves.points, self.loss.shape[1]
         above = (self.loss > target_loss) & (np.arange(width) < points[:, None])
-        # number of points above the target before each point
+        # number of points above the target that precede each point
         count_above = np.zeros((len(above), width + self.window), dtype=np.int32)
         np.cumsum(above, axis=1, dtype=np.int32, out=count_above[:, 1 : width + 1])
         count_above[:, width + 1 :] = count_above[:, width, None]
@@ -170,9 +167,9 @@ class Smoothed:
     def log_crossing(
         self, rows: NDArray[np.int64], points: NDArray[np.int64], target_loss: float
     ) -> Array:
-        """Log tokens at which curves cross the target, [row]. `rows` has the index of each curve,
-        and `points` has the index of the point after its crossing. The crossing lies on the
-        straight line from the previous point to this point."""
+        """Log tokens [row] at which the curves at the indices `rows` cross the target. `points` has
+        the index of the first point after each crossing. The crossing lies on the straight line
+        from the previous point to this point."""
         (x0, x1), (y0, y1) = (
             (values[rows, points - 1].astype(np.float64), values[rows, points].astype(np.float64))
             for values in (self.log_tokens, self.loss)
@@ -182,8 +179,8 @@ class Smoothed:
 
 
 def smoothed(curves: LossCurves, window: int = SMOOTHED) -> Smoothed:
-    """Smooth curves by the smoothing rule. `window` is the number of points in a full window; it
-    must be odd. With a window of 1 point, the curves stay as they are."""
+    """Smooth curves by the smoothing rule. `window` is the number of points in a full window, an
+    odd number. With a window of 1 point, the curves stay as they are."""
     runs, width = curves.loss.shape
     log_tokens, loss = np.empty((runs, width)), np.empty((runs, width))
     for first in range(0, runs, ROWS):

@@ -1,5 +1,6 @@
-"""The reasons that reports of several kinds give while a study has no answer: the study ended
-prematurely, or runs are still pending.
+"""Two reasons why a study has no answer: it ended prematurely, or runs are still pending.
+
+Several kinds of study share these reasons.
 
 Parts: `StudyStopped`, `RunsPending` · `unfinished`, the reason that applies · `unfinished_words`.
 """
@@ -21,7 +22,7 @@ class StudyStopped:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsPending:
-    """Runs are still pending."""
+    """Runs of the study are still pending."""
 
     code: Literal["running"] = "running"
 
@@ -30,15 +31,15 @@ Unfinished = StudyStopped | RunsPending
 
 
 def unfinished(ended: Ended | None, pending: bool) -> Unfinished | None:
-    """The reason why a study has no answer; None if it did not end prematurely and no run is
-    pending."""
+    """The reason that applies. A premature end takes precedence over pending runs. None if neither
+    reason applies."""
     if ended:
         return StudyStopped(by=ended.cause, detail=ended.detail)
     return RunsPending() if pending else None
 
 
 def unfinished_words(reason: Unfinished) -> str:
-    """The text of the reason why a study has no answer."""
+    """The text of a reason."""
     match reason:
         case StudyStopped(by=cause, detail=detail):
             return end_text(cause, detail)

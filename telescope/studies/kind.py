@@ -1,17 +1,16 @@
-"""The interface that every kind of study has, and `Study`: a question with its kind.
+"""`Kind`, the interface of a kind of study, and `Study`, a question with its kind.
 
 A kind of study, such as the telescoping study, is a value of the class `Kind`. The fields of this
-value include the functions that check a question, plan trials and make the report. Code for jobs of
-any kind uses only these fields; the commands, routes and tables of one kind use its package too. To
-add a kind, write a package with a `Kind`, and add the kind to `telescope.studies.registry.KINDS`.
+value include the functions that check a question, plan trials and make the report. To add a kind,
+write a package with a `Kind`, and add the kind to `telescope.studies.registry.KINDS`.
 
-A *ladder* is a part of a study: the runs with one optimizer, model and data set. A ladder may have
-several *levels*, one for each width that is trained. A study plans in *stages*: sets of trials that
-are planned together. A trial is *terminal* if it was completed, has failed or was stopped. A
-*variant* is one of several models or data sets that a study compares, or a cell of a grokking
-study: a task with a softmax.
+A study plans in *stages*: sets of trials that are planned together. A trial is *terminal* if its
+state is completed, failed or stopped. A *ladder* is a part of a study: the runs with one optimizer,
+model and data set. A *level* of a ladder consists of the runs at one width. Some studies compare
+*variants*. In a telescoping study, a variant is a model or a data set. In a grokking study, it is a
+task with a variant of softmax.
 
-Parts: `Plan`, the trials to train, each with its `Label` · `Ended`, the premature end of a study ·
+Parts: `Plan`, the trials to train, with their `Label` · `Ended`, the premature end of a study ·
 `CheckedLadder` · `Question` and `Report`, the fields that all kinds share · `Kind` · `Study`.
 """
 
@@ -35,7 +34,7 @@ class Label:
 
     ladder: OptimizerName  # the ladder's optimizer
     stage: str
-    level: int | None = None  # None for trials that belong to no level of a ladder
+    level: int | None = None  # index of the level; None for a trial without a level
     variant: str = ""  # empty if the study compares no variants
 
 
@@ -86,7 +85,7 @@ def end_text(cause: str, detail: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Ended:
-    """The premature end of a study. `str` turns it into the reason that reports give."""
+    """The premature end of a study."""
 
     cause: EndCause
     detail: str | None = None  # the text of the failure, if a failure ended the study
@@ -97,8 +96,8 @@ class Ended:
 
 @dataclass(frozen=True)
 class CheckedLadder:
-    """A ladder of a study, and the design of the ladder's coordinate check. The check trains for a
-    few steps at several widths, to show whether updates keep their size as width grows."""
+    """A ladder of a study, and the design of the ladder's coordinate check. The check trains
+    models of several widths for a few steps, to test their parametrisation."""
 
     optimizer: str
     variant: str
@@ -115,17 +114,17 @@ class Question(Protocol):
 
     @property
     def data(self) -> Any:
-        """The data that trials read: an `AnyData`, or several."""
+        """The data that trials read: one `AnyData` or several."""
         ...
 
     @property
     def reuse(self) -> bool:
-        """True if finished trials of other jobs may be reused."""
+        """True if completed trials of other jobs may be reused."""
         ...
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """The batch sizes of the trials, in tokens."""
+        """The batch sizes that the question names, in tokens."""
         ...
 
 
@@ -139,8 +138,7 @@ class Report(Protocol):
 
     @property
     def verdict(self) -> str:
-        """One of the verdicts of the report's kind; `Kind.conclusive` names those that answer the
-        question."""
+        """The verdict. `Kind.conclusive` contains the verdicts that answer the question."""
         ...
 
     @property
@@ -168,7 +166,7 @@ def unchanged_problems(
 
 
 def unknown_flops(forecast: Any) -> float | None:
-    """The default of `Kind.expected_flops`, for kinds whose previews contain no FLOPs."""
+    """The default of `Kind.expected_flops`, for kinds that do not forecast FLOPs."""
     return None
 
 
@@ -202,7 +200,7 @@ def without_user_models(question: Any, replacement: Callable[[Any, str], Any]) -
 
 @dataclass(frozen=True, kw_only=True)
 class Kind(Generic[Q, R, P]):
-    """Everything that a kind of study provides."""
+    """The functions and properties of a kind of study."""
 
     name: str
     """The value of the field `kind` in documents."""
@@ -210,55 +208,55 @@ class Kind(Generic[Q, R, P]):
     report: type[R]
     preview: type[P]
     problems: Callable[[Q], Iterable[Problem]]
-    """The problems of a question, each with a field and a remedy. Empty if a study can answer the
-    question."""
+    """The problems of a question. A question with problems is refused."""
     plan: Callable[[Q, Sequence[Trial]], Plan]
-    """Plan the next trials from the study's terminal trials, in any order. A plan that is not
-    `done` has trials."""
+    """Plan the next trials. The arguments are the question and the terminal trials of the study, in
+    any order. A plan that is not `done` has trials."""
     answer: Callable[[Q, Sequence[Trial], Ended | None], R]
-    """Make the report from the study's terminal trials. The last argument is the premature end of
-    the study; None if it did not end prematurely."""
+    """Make the report. The arguments are the question, the terminal trials of the study, and the
+    premature end of the study; None if the study did not end prematurely."""
     forecast: Callable[[Q, Machine | None], P]
     """Forecast the trials and their cost. Without a machine, speeds are assumed."""
     models: Callable[[Q], tuple[Any, ...]] = single_model
-    """The models that a question names: one for each variant, or a single one for all runs."""
+    """The models that a question names: one per variant, or a single model for all variants."""
     analyse: Callable[[Q, Sequence[Trial]], Any] | None = None
-    """Analyse the terminal trials, so that tables can be made for any target loss. None for kinds
+    """Analyse the terminal trials. The analysis gives tables for any target loss. None for kinds
     without such tables."""
     ladders: Callable[[Q], Iterator[CheckedLadder]] | None = None
-    """The ladders of a question, with the designs of their coordinate checks. None for kinds that
-    do not train several widths."""
+    """The ladders of a question, with the designs of their coordinate checks. None for kinds
+    without coordinate checks."""
     expected_flops: Callable[[P], float | None] = unknown_flops
-    """The expected FLOPs of the whole study, from its preview; None if unknown. The progress of a
-    job is stated as a share of these FLOPs."""
+    """The expected FLOPs of the whole study, from its preview; None if unknown. Progress views show
+    the share of these FLOPs that is spent."""
     conclusive: frozenset[str] = frozenset({"resolved"})
-    """The verdicts that answer the question. With any other verdict, or before the report is final,
-    `telescope run` and `telescope result` end with exit status 1 (3 if the job failed)."""
+    """The verdicts that answer the question. They decide the exit status of `telescope run` and
+    `telescope result`."""
     reads_curves: bool = False
-    """True if reports need the outlines of trials (their curves, reduced to few points). Plans
-    never need outlines."""
+    """True if reports need the outlines of trials: their loss curves, reduced to few points. Plans
+    must not need outlines."""
     texts: Callable[[Q], Mapping[str, AnyData]] = single_text
     """The data that trials read, keyed by the field of the document that names the data."""
     with_texts: Callable[[Q, Sequence[Any]], Q] = with_single_text
-    """The question with other data, given in the order of `texts`."""
+    """The question with other data. The data are given in the order of `texts`."""
     with_models: Callable[[Q, Callable[[Any, str], Any]], Q] = without_user_models
     """Return the question with its models replaced. The second argument is a function that takes a
     model and the model's field in the document, and returns the replacement."""
     variant_of: Callable[[Q, TrialSpec], str] = no_variant
-    """The name of the variant that a trial belongs to. This function is needed for stored trials
-    whose label does not state the variant."""
+    """The name of the variant that a trial belongs to. It is needed for trials that are stored
+    without a label."""
     expand: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
-    """Fill in the fields of a user's document that inherit values from other fields. Returns the
-    expanded document."""
+    """Return a copy of a user's document with the inherited fields filled in. An inherited field
+    takes its value from another field of the document."""
     collapse: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
     """The inverse of `expand`: the user's document, from the expanded one."""
     as_given: Callable[[Iterable[Problem], dict[str, Any]], tuple[Problem, ...]] = (
         unchanged_problems
     )
-    """Translate problems of an expanded document to problems of the user's document."""
+    """Translate problems of an expanded document to problems of the user's document, which is the
+    second argument."""
 
     def check(self, question: Q) -> Q:
-        """Return the question unchanged. Raises InvalidInput if it has `problems`."""
+        """Return the question unchanged. Raises InvalidInput if the question has problems."""
         if problems := tuple(self.problems(question)):
             raise InvalidInput.because(problems)
         return question
@@ -270,19 +268,18 @@ class Kind(Generic[Q, R, P]):
 
 @dataclass(frozen=True)
 class Study(Generic[Q, R, P]):
-    """A question and the kind that answers it. Plans and reports depend only on the terminal
-    trials."""
+    """A question and the kind that answers it."""
 
     kind: Kind[Q, R, P]
     question: Q
 
     def plan(self, trials: Sequence[Trial]) -> Plan:
-        """The plan after these terminal trials, which may be in any order."""
+        """The plan after these terminal trials. Their order does not matter."""
         return self.kind.plan(self.question, trials)
 
     def report(self, trials: Sequence[Trial], ended: Ended | None = None) -> R:
-        """The report on the answer so far. It is final if the plan is done or the study ended
-        prematurely."""
+        """The report on these terminal trials. `ended` is the premature end of the study; None if
+        the study did not end prematurely."""
         return self.kind.answer(self.question, trials, ended)
 
     def preview(self, machine: Machine | None = None) -> P:

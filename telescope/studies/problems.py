@@ -1,5 +1,4 @@
-"""Conversion of pydantic's errors about a document to problems. Each problem names a field of the
-document and, in most cases, its value and a remedy."""
+"""Conversion of pydantic's validation errors to telescope's problems (telescope.errors.Problem)."""
 
 import dataclasses
 import types
@@ -15,9 +14,11 @@ from telescope.trials.types import Inconsistent
 
 
 def typed_problems(question_type: type, error: ValidationError) -> Iterator[Problem]:
-    """The problems that an error states about a document, one per field. Several errors about one
-    field, such as one error for each type that the field may have, are merged. The problem of a
-    field is left out if a field inside it has a problem, too."""
+    """The problems of a document, one per field. `question_type` is the type that the document
+    should have.
+
+    Errors about the same field are merged. Pydantic gives several errors for a field of a union
+    type. A section of the document has no problem of its own if a field in the section has one."""
     by_field: dict[str, list[Problem]] = {}
     for detail in error.errors(include_url=False):
         for problem in _problems(question_type, detail):
@@ -29,8 +30,8 @@ def typed_problems(question_type: type, error: ValidationError) -> Iterator[Prob
 
 
 def _problems(question_type: type, detail: Any) -> Iterator[Problem]:
-    """The problems that a pydantic error states. If fields contradict each other, a single error
-    states one problem for each of these fields."""
+    """The problems that a pydantic error states. `detail` is an entry of `error.errors()`. An
+    `Inconsistent` error may state several problems."""
     path, fields, hint = _resolved_path(question_type, detail)
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, Inconsistent):
@@ -40,15 +41,15 @@ def _problems(question_type: type, detail: Any) -> Iterator[Problem]:
 
 
 def _problem(detail: Any, path: str, fields: dict[str, Any], hint: Any) -> Problem:
-    """A pydantic error as a problem. The path of the problem has only names of fields and positions
-    in lists. For an unknown key, the message suggests a known name that is similar, if there is
-    one."""
+    """A pydantic error as a problem. Common errors get a message of telescope's own.
+
+    `path`, `fields` and `hint` are the results of `_resolved_path`."""
     value = detail.get("input")
     match detail["type"]:
         case "unexpected_keyword_argument":
             name = str(detail["loc"][-1])
             return Problem(path, f"unknown key{closest_name_hint(name, list(fields))}", value)
-        case "union_tag_invalid":  # in a model: its field `family` selects its type
+        case "union_tag_invalid":  # the field `family` selects the type of a model
             tag = detail["ctx"]["tag"]
             message = f"must be one of: {', '.join(FAMILIES)}{similar_name_hint(tag, FAMILIES)}"
             return Problem(f"{path}.family", message, tag)
@@ -69,9 +70,12 @@ def _problem(detail: Any, path: str, fields: dict[str, Any], hint: Any) -> Probl
 
 
 def _resolved_path(question_type: type, detail: Any) -> tuple[str, dict[str, Any], Any]:
-    """The path of an error, the types of the fields of the mapping that contains the error, and the
-    type at the end of the path. Pydantic's path also names the branches of unions; these names are
-    left out."""
+    """Three facts about the place of an error:
+
+    - the dotted path of the field. Pydantic's path also names members of unions, which are left out
+    - for an unknown key, the fields that the mapping may have, with their types
+    - the type at the end of the path
+    """
     names, fields, hint = [], field_types(question_type), question_type
     for part in detail["loc"]:
         if isinstance(part, int):
@@ -89,14 +93,14 @@ def _resolved_path(question_type: type, detail: Any) -> tuple[str, dict[str, Any
             for member in get_args(hint)
             if part in get_args(field_types(member).get("family"))
         ]:
-            # the part is a family, which selects the type of a model
+            # the part is the name of a family of models
             fields = field_types(members[0])
     return ".".join(names), fields, hint
 
 
 def field_types(hint: Any) -> dict[str, Any]:
-    """The types of the fields of a dataclass, by the field's name. For a union, the fields of all
-    its dataclasses; for a tuple, the fields of its first element. Empty for any other type."""
+    """The types of the fields of a dataclass, keyed by name. For a union, the result has the fields
+    of its members; for a tuple, those of the first element. Empty for any other type."""
     if get_origin(hint) is tuple:
         return field_types(get_args(hint)[0])
     if get_origin(hint) in (Union, types.UnionType):

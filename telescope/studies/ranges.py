@@ -1,7 +1,9 @@
-"""Ranges in a document: the values of a hyperparameter that a study searches.
+"""`Range`, the values of a hyperparameter that a study searches, in a document.
 
-Parts: `Range` · its first grid, `grid_octaves` · checks that all kinds of study share,
-`ends_problem` and `spacing_problem`.
+An *octave* is a factor of 2. Positions in a range are measured in octaves (log2).
+
+Parts: `Range` · `grid_octaves`, the first grid of a range · `ends_problem` and `spacing_problem`,
+checks that several kinds of study share.
 """
 
 import math
@@ -16,15 +18,15 @@ from telescope.trials.lattice import OCTAVE_PARTS, snap
 from telescope.trials.types import STRICT, Count, Positive
 
 Width = Annotated[int, Field(ge=1, le=2**20)]
-WIDEST = (1e-9, 1e9)  # least and greatest value of a searched hyperparameter
-# in octaves; planned values are rounded to multiples of 1 / OCTAVE_PARTS octave, and neighbouring
-# points must stay distinct
+WIDEST = (1e-9, 1e9)  # lowest and highest value that a range may have
+# least distance of neighbouring points, in octaves. Planned values are rounded to multiples of
+# 1 / OCTAVE_PARTS octave, and points must stay distinct.
 LEAST_SPACING = 2 / OCTAVE_PARTS
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Range:
-    """The values of a hyperparameter to search, evenly spaced on a log scale."""
+    """A range of a hyperparameter to search: the ends and the size of the first grid."""
 
     low: Positive
     """Lowest value of the first grid; at least 1e-9, and below `high`."""
@@ -42,7 +44,7 @@ class Range:
 
 
 def grid_octaves(swept: Range) -> tuple[float, ...]:
-    """The values of the first grid in octaves (log2), each rounded to the lattice."""
+    """The values of the first grid in octaves, rounded to multiples of 1 / OCTAVE_PARTS."""
     ends = math.log2(swept.low), math.log2(swept.high)
     return tuple(snap(x) for x in np.linspace(*ends, swept.points))
 
@@ -50,9 +52,11 @@ def grid_octaves(swept: Range) -> tuple[float, ...]:
 def ends_problem(
     swept: Range, name: str, alternative: str = "", limits: tuple[float, float] = WIDEST
 ) -> Problem | None:
-    """The problem of a range whose ends are not ascending or exceed `limits`. It names the field
-    `low` or `high`. `name` is that of the hyperparameter; `alternative` continues the remedy for
-    ends that are not ascending."""
+    """The problem of a range whose ends are not ascending or lie outside `limits`; None if there is
+    no such problem. The field of the problem is `low` or `high`.
+
+    `name` is the name of the hyperparameter. If the ends are not ascending, `alternative` is added
+    to the remedy."""
     if swept.low >= swept.high:
         remedy = "swap them" if swept.low > swept.high else "lower low or raise high"
         message = f"low {swept.low:g} is not below high {swept.high:g}; {remedy}{alternative}"
@@ -74,9 +78,10 @@ def octaves_of(swept: Range) -> float:
 def spacing_problem(
     swept: Range, octaves: float, fewest: int, least: float = LEAST_SPACING
 ) -> Problem | None:
-    """The problem of a range whose neighbouring points are less than `least` octaves apart.
-    `octaves` is the length of the range, and `fewest` the least number of points allowed. The
-    problem names the field `points`."""
+    """The problem of a range whose neighbouring points are less than `least` octaves apart; None if
+    there is no such problem. The field of the problem is `points`.
+
+    `octaves` is the length of the range, and `fewest` is the smallest number of points allowed."""
     if octaves >= max(swept.points - 1, 1) * least:
         return None
     points = f"{swept.points} points between {swept.low:g} and {swept.high:g}"

@@ -1,9 +1,9 @@
 """The kinds of study, and the conversion between studies and documents.
 
-`KINDS` contains all kinds by name. `parse` turns a user's document, loaded from JSON or YAML, into
-a validated study. It refuses an invalid document with a list of problems. Each problem names a
-field and, in most cases, a remedy. `to_document` is the inverse of `parse`. `resolved` adds to a
-study the hashes of its data and of users' code, and other facts about the data.
+`KINDS` contains the kinds by name. `parse` turns a user's document, loaded from JSON or YAML, into
+a validated study, or raises InvalidInput with the problems of the document. `to_document` turns a
+study into a document. `resolved` adds facts to a study, such as the hashes of its data and of
+users' models.
 """
 
 import json
@@ -30,7 +30,7 @@ KINDS: dict[str, Kind[Any, Any, Any]] = {
 
 
 def parse(document: object) -> AnyStudy:
-    """The study that a document describes. Raises InvalidInput if the document has problems."""
+    """The study that a document describes. Raises InvalidInput if the document is invalid."""
     names = ", ".join(KINDS)
     if not isinstance(document, dict):
         raise InvalidInput.of("", f"must be a mapping with a `kind`, one of {names}", document)
@@ -61,8 +61,8 @@ def texts(study: AnyStudy) -> Mapping[str, AnyData]:
 
 
 def resolved(study: AnyStudy) -> AnyStudy:
-    """The study with the location, hash and size of its corpora and tables, and the hash of the
-    code of users' models.
+    """The study with two additions: the location, hash and size of its corpora and tables, and the
+    hash of the code of users' models.
 
     Raises InvalidInput if data or a model cannot be used, or if the question fails its check.
     """
@@ -126,7 +126,7 @@ def to_document(study: AnyStudy) -> dict[str, Any]:
 
 
 def report_document(report: Any) -> dict[str, Any]:
-    """A report or a preview as a JSON document. Infinite numbers become null."""
+    """A report or a preview as a JSON document. Infinite numbers and nan become null."""
     document = json.loads(TypeAdapter(type(report)).dump_json(report))
     assert isinstance(document, dict)
     return document

@@ -1,15 +1,14 @@
 """The likely causes of a failed coordinate check: scaling rules that do not fit.
 
-The coordinate check tests whether updates keep their size in every layer as width grows. The
-parametrisation's scaling rules state how a learning rate (lr) changes with width: the lr is
-proportional to a power of m, the width divided by the base width. The exponent of a rule is
-compared with the exponent that keeps the effect of an update constant in size. There is a rule for
-each of three *roles* of parameters: hidden matrices, the readout (the output head) and the
-embedding. The *multiplier* of the readout or of the embedding is the factor on the output of this
-layer.
+The coordinate check tests whether the effects of updates keep their size as width grows. A scaling
+rule of the parametrisation states how a learning rate (lr) changes with width: as a power of m, the
+width divided by the base width. The exponent of a rule is compared with the *needed* exponent,
+which keeps the effect of updates constant in size. There are rules for three *roles* of parameters:
+hidden matrices, the readout (the output head) and the embedding. The *multiplier* is a factor in
+the forward pass, on the readout's input or on the embedding's output.
 
-- Muon multiplies its updates by an update scale. If this scale grows with width relative to
-  sqrt(fan_out / fan_in), the lr of hidden matrices must shrink by the same factor.
+- Muon multiplies its updates by an update scale. Suppose that this scale grows with width relative
+  to sqrt(fan_out / fan_in). Then the lr of hidden matrices must shrink by the same factor.
 - The entries of AdamW's updates have the size lr, and their effects add up over fan_in. So lr must
   be ~ 1/m for hidden matrices, and lr x multiplier must be ~ 1/m for the readout. The embedding is
   read one row at a time, so its lr x multiplier must be constant.
@@ -28,7 +27,7 @@ from telescope.parametrisation.roles import Role
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import UpdateScale
 
-TOLERANCE = 0.1  # largest difference of two exponents at which a rule fits
+TOLERANCE = 0.1  # a rule fits if its exponent differs from the needed one by at most this much
 
 
 class LrRule(StrEnum):
@@ -42,19 +41,18 @@ class LrRule(StrEnum):
 
 @dataclass(frozen=True)
 class Exponent:
-    """The exponent of m with which a rule scales a learning rate, and the exponent that is
-    needed."""
+    """The exponent of m in a scaling rule, and the exponent that is needed."""
 
     rule: LrRule
-    has: float  # the exponent of the rule
+    has: float  # the exponent of m in the quantity that the rule scales
     needed: float  # the exponent that keeps the effect of updates constant
     update_scale: UpdateScale | None = None  # Muon's update scale; None for other rules
 
 
 @lru_cache(maxsize=64)
 def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
-    """The rules that do not fit: their exponent differs from the needed exponent by more than
-    TOLERANCE."""
+    """The rules whose exponent differs from the needed exponent by more than TOLERANCE. `narrow`
+    and `wide` are runs that differ in width."""
     return tuple(
         exponent
         for exponent in exponents(narrow, wide)
@@ -63,9 +61,8 @@ def misfits(narrow: TrialSpec, wide: TrialSpec) -> tuple[Exponent, ...]:
 
 
 def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
-    """The exponents for hidden matrices, readout and embedding, from the learning rates and
-    multipliers of two runs. A role without parameters is left out, such as the readout if the
-    embeddings are tied."""
+    """The exponents for hidden matrices, readout and embedding, from two runs that differ in width.
+    A role without parameters is left out, such as the readout if the embeddings are tied."""
     octaves = math.log2(wide.model.width / narrow.model.width)
     narrow_groups, wide_groups = groups_of(narrow), groups_of(wide)
 
@@ -96,8 +93,8 @@ def exponents(narrow: TrialSpec, wide: TrialSpec) -> list[Exponent]:
 
 
 def groups_of(spec: TrialSpec) -> dict[Role, ParameterGroup]:
-    """One parameter group of each role. One group is enough, since lr and multiplier scale with
-    width in the same way in all groups of a role."""
+    """A parameter group of each role in the model. One group per role is enough, since lr and
+    multiplier scale with width in the same way in all groups of a role."""
     return {
         group.role: group
         for group in describe_groups(spec.model, spec.data.vocab_size, spec.optimizer)

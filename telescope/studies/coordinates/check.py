@@ -1,29 +1,28 @@
-"""The coordinate check, which tests a parametrisation: as width grows, the updates in each layer
-must keep about the same size.
+"""The coordinate check, which tests a parametrisation: as width grows, the effects of updates must
+keep about the same size.
 
-This is the check of G. Yang et al. (arXiv 2203.03466, D.1), but its verdict is computed instead of
-seen in a plot. Models of several widths take a few steps on one fixed batch. In each layer, the RMS
-of two changes is measured (`telescope.train.probes`): the change of the layer's output since the
-start, and the part of this change that is due to the layer's own update. The change of the logits
-is measured, too. `slopes` fits a power of width to each change. The exponent of this power is the
-*slope* of the change on log-log axes. A slope lies *beyond the gate* if its absolute value is
-larger than the constant GATE.
+This is the check of G. Yang et al. (arXiv 2203.03466, D.1), but the verdict is computed instead of
+read off a plot. Models of several widths take a few steps on one fixed batch. In each layer, the
+RMS of two changes is measured (`telescope.train.probes`): the change of the layer's output since
+the start, and the part of this change that is due to the layer's own update. The change of the
+logits is measured, too. `slopes` fits a power of width to each change. The exponent of this power
+is the *slope*. A slope lies *beyond the gate* if its absolute value is larger than GATE.
 
 - **pass**: no slope lies beyond the gate.
-- **fail**: the whole 90 % interval of some slope lies beyond the gate, and the slope over the
-  widest doubling alone also lies beyond the gate, with the same sign. The second condition rules
-  out effects that only narrow models show.
+- **fail**: the whole 90 % interval of some slope lies beyond the gate, on one side. The slope over
+  the widest doubling alone lies beyond the gate on the same side. This second condition rules out
+  effects that only narrow models show.
 - **unresolved**: some slope lies beyond the gate, but not clearly enough for *fail*. The verdict is
   also unresolved if there are fewer than four widths, if a run diverged, or if there is no change
-  that every run measured.
+  that was measured in every run.
 - **skipped**: the job skips the check, or even the smallest check would exceed the budget.
 
-The check cannot see effects that need weight decay or many steps. The late check can see them
-(`telescope.studies.telescoping.answer.late`).
+The check cannot see effects that need weight decay or many steps. The late check looks for such
+effects (`telescope.studies.telescoping.answer.late`).
 
 Parts: `CoordinateReport` · `assess`, which makes the report · `step`, which lists the runs that can
 start now · `carry_out` and `check`, which run a whole check in this process. The module `design`
-plans the runs.
+chooses the runs.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -80,7 +79,7 @@ class CoordinateReport:
 
 
 def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
-    """The report on the trials of a check. Every width must have trials with the same seeds."""
+    """The report on the trials of a check. All widths must have trials with the same seeds."""
     seeds = len({trial.spec.seed for trial in trials})
     diverged = [trial.spec.model.width for trial in trials if trial.diverged]
     layers = () if diverged or not trials else slopes(plan.widths, trials)
@@ -102,7 +101,7 @@ def assess(plan: Design, trials: Sequence[Trial]) -> CoordinateReport:
 
 
 def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport:
-    """The report of a check that is not run. The finding says why the check is not run."""
+    """The report of a check that is not run. `finding` is the reason."""
     because = CheckReason(finding)
     return CoordinateReport(
         verdict="skipped",
@@ -120,8 +119,7 @@ def skipped(plan: Design, finding: Finding = SKIPPED_BY_JOB) -> CoordinateReport
 def check_verdict(
     plan: Design, layers: Sequence[LayerSlope], seeds: int, diverged: Sequence[int]
 ) -> tuple[CoordinateVerdict, Finding]:
-    """The verdict, and the finding that it follows from. `diverged` lists the widths of the runs
-    that diverged."""
+    """The verdict and the reason for it. `diverged` has the width of each run that diverged."""
     if len(plan.widths) < FEWEST_WIDTHS:
         return "unresolved", TooFewWidths(widths=plan.widths, needed=FEWEST_WIDTHS)
     if diverged:
@@ -159,17 +157,16 @@ class CheckProgress:
 
     @property
     def failed(self) -> bool:
-        """True if the check has failed. The ladder (the runs of a study with one optimizer, model
-        and data set) should then end, unless the study expects its parametrisation to fail."""
+        """True if the check has failed."""
         return self.report is not None and self.report.verdict == "fail"
 
 
 def step(plan: Design, done: Mapping[str, Trial]) -> CheckProgress:
     """The progress of a check. `done` contains the completed trials, keyed by digest.
 
-    If the verdict after the first seeds is unresolved because of the slopes, more seeds are run, as
-    far as the budget allows. If the budget allows no check, or if there are too few widths for a
-    verdict, nothing is run.
+    If the slopes leave the verdict unresolved after the first seeds, more seeds are run, as far as
+    the budget allows. If the budget allows no check, or if there are too few widths for a verdict,
+    nothing is run.
     """
     if not plan.seeds:
         return CheckProgress((), (), skipped(plan, TooCostly()))
@@ -202,8 +199,10 @@ def carry_out(
 
 
 def check(base: TrialSpec, target_width: int) -> CoordinateReport:
-    """Check the parametrisation of `base`, a trial at the base width, in this process. The check
-    trains models at the base width and at up to three doublings of this width that do not exceed
-    `target_width`. If these widths are too few, it also trains narrower models. For example:
-    `check(spec, target_width=1024).verdict`."""
+    """Check the parametrisation of `base`, a trial at the base width, in this process.
+
+    The check trains models at the base width and at up to three doublings of this width, up to
+    `target_width`. If these widths are too few, the check also trains narrower models, if they can
+    be built. For example: `check(spec, target_width=1024).verdict`.
+    """
     return carry_out(design(base, target_width), train_one)

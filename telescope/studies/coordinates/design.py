@@ -1,8 +1,8 @@
-"""The design of a coordinate check: its widths, and as many seeds and steps as its budget allows.
+"""The design of a coordinate check: its widths, seeds and steps, within a budget.
 
 The check (`telescope.studies.coordinates.check`) trains models of several widths for a few steps,
-and compares the changes in each layer across widths. A check belongs to a *ladder*: the runs of a
-job with one optimizer, model and data set.
+and compares the changes of layers' outputs across widths. A check belongs to a *ladder*: the runs
+of a job with one optimizer, model and data set.
 """
 
 import math
@@ -20,15 +20,14 @@ from telescope.trials.types import Parametrisation
 FEWEST_WIDTHS = 4  # fewest widths for a verdict
 # number of seeds before the first verdict: in a check of full size, and in the smallest check
 SEEDS, FEWEST_SEEDS = 3, 2
-MORE_SEEDS = 5  # largest number of seeds if the verdict after the first seeds is unresolved
+MORE_SEEDS = 5  # largest number of seeds in all, if the first verdict is unresolved
 STEPS, FEWEST_STEPS = 8, 4  # number of steps: in a check of full size, and in the smallest check
-# largest number of sequences in the batch that all steps train on; a sequence has the length of the
-# context
+# largest number of sequences in the batch that all steps train on; a sequence fills the context
 WINDOWS = 8
-# the check's budget is this share of the ladder's expected FLOPs, or the FLOPs of this many seconds
-# at FLOPS_PER_SECOND, whichever is more
-SHARE_OF_LADDER, SECONDS = 0.02, 30.0
-SHARE_OF_LIMIT = 0.1  # the budget is at most this share of the ladder's part of limits.max_flops
+# The check's budget is a share of the ladder's expected FLOPs, SHARE_OF_LADDER. It is at least the
+# FLOPs of SECONDS seconds at FLOPS_PER_SECOND, but at most SHARE_OF_LIMIT of the ladder's part of
+# limits.max_flops.
+SHARE_OF_LADDER, SECONDS, SHARE_OF_LIMIT = 0.02, 30.0, 0.1
 FLOPS_PER_SECOND = 5e10  # nominal speed of a CPU core; plans may not depend on measured speeds
 
 
@@ -38,26 +37,25 @@ class Design:
 
     base: TrialSpec  # a trial of the ladder at the base width
     widths: tuple[int, ...]
-    seeds: int  # number of seeds at first; 0 if the budget allows no check
-    most_seeds: int  # number of seeds if the verdict after the first `seeds` is unresolved
+    seeds: int  # number of seeds for the first verdict; 0 if the budget allows no check
+    most_seeds: int  # number of seeds in all, if the first verdict is unresolved
     steps: int
 
     @property
     def reduced(self) -> Reduced | None:
-        """The size of a check that is reduced to stay within its budget; None for a check of full
-        size."""
+        """The size of a check that is smaller than a check of full size; None for full size."""
         if (self.seeds, self.steps) == (SEEDS, STEPS):
             return None
         return Reduced(seeds=self.seeds, steps=self.steps)
 
     @property
     def ends(self) -> tuple[TrialSpec, TrialSpec]:
-        """A run at the narrowest width and a run at the widest width."""
+        """A run at the narrowest and a run at the widest width."""
         return self.runs[0], self.runs[len(self.widths) - 1]
 
     @cached_property
     def runs(self) -> tuple[TrialSpec, ...]:
-        """The runs with all `most_seeds` seeds, sorted by seed, then by width."""
+        """The runs with `most_seeds` seeds, sorted by seed, then by width."""
         return tuple(
             check_run(self.base, width, seed, self.steps)
             for seed in range(self.most_seeds)
@@ -92,9 +90,9 @@ def check_run(spec: TrialSpec, width: int, seed: int, steps: int) -> TrialSpec:
 def widths_of(
     model: AnyModel, base_width: int, target_width: int, parametrisation: Parametrisation = "mup"
 ) -> tuple[int, ...]:
-    """The base width and up to three doublings that do not exceed the target width, ascending. If
-    these are fewer than four widths, one or two halvings of the base width are added, if the model
-    can be built at these widths."""
+    """The widths of a check, ascending: the base width and up to three doublings of it, up to the
+    target width. If these are fewer than four, one or two halvings of the base width are added,
+    provided that the model can be built at the halved width."""
     doubled = [base_width * 2**i for i in range(4) if i == 0 or base_width * 2**i <= target_width]
     halved = [
         base_width // 2**i
@@ -114,10 +112,9 @@ def design(
     """The design of a ladder's check, from a trial at the base width.
 
     `ladder_flops` is the expected cost of the ladder, and `max_flops` is the ladder's part of the
-    job's limit. The check's budget follows from both. If the budget is too small for three seeds at
-    first, the check has two. If the budget is too small for two seeds, the check has fewer steps,
-    and again as many seeds as the budget allows. If the budget is too small for two seeds with
-    fewer steps, the check has no seeds, so it is skipped.
+    job's limit. Both determine the budget. If the budget does not suffice for FEWEST_SEEDS seeds of
+    STEPS steps, the check has FEWEST_STEPS steps. If it does not suffice for FEWEST_SEEDS seeds of
+    FEWEST_STEPS steps, the design has no seeds, and the check is skipped.
     """
     widths = widths_of(
         base.model, base.model.base_width, target_width, base.optimizer.parametrisation

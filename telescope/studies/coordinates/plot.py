@@ -1,14 +1,14 @@
 """The picture of a coordinate check.
 
-The check trains models of several widths for a few steps and compares the changes in each layer
-across widths. For each report, the picture has a row with two panels. The left panel shows the
-change of each layer's output, and of the logits. The right panel shows the part of each layer's
-change that is due to the layer's own update.
+The check trains models of several widths for a few steps, and compares the changes of layers'
+outputs across widths. For each report, the picture has a row with two panels. The left panel shows
+the changes of the layers' outputs and of the logits. The right panel shows the parts of these
+changes that are due to a layer's own update.
 
-In a panel, each layer has a line. The line shows log2 of the RMS change after the check's steps, as
-a mean over seeds, against width. The value at the narrowest width is subtracted, so that all lines
-begin at zero and slopes can be compared. The shaded wedge shows the gate, the range of slopes that
-count as constant in size. In each panel, the steepest failing layers are named.
+A line shows the change of one layer against width, as log2 of the RMS after the last step, averaged
+over seeds. The value at the narrowest width is subtracted, so that all lines begin at zero. The
+shaded wedge shows the *gate*: the range of slopes at which a change counts as constant in size.
+The steepest failing layers of a panel are named.
 """
 
 import math
@@ -30,8 +30,8 @@ LINE_HEIGHT = 0.035  # height of a name, as a share of the axis
 
 
 def draw(reports: Mapping[str, CoordinateReport], path: Path, title: str = "") -> None:
-    """Write the picture as PNG, with a row for each report. The keys of `reports` are the names in
-    the panels' titles."""
+    """Write the picture to `path` as PNG, with a row for each report. The keys of `reports` are
+    names for the titles of the panels."""
     figure = Figure(
         figsize=(12.5, 0.7 + 4.6 * len(reports)), layout="constrained", facecolor="white"
     )
@@ -53,7 +53,7 @@ def _octaves(report: CoordinateReport) -> list[float]:
 
 
 def _draw_layers(axes: Axes, report: CoordinateReport, part: str) -> None:
-    """Draw a line per layer, and the gate's wedge."""
+    """Draw the lines of the layers, and the wedge of the gate."""
     octaves = _octaves(report)
     upper = [report.gate * x for x in octaves]
     lower = [-y for y in upper]

@@ -1,12 +1,12 @@
 """The reasons for a coordinate check's verdict, as values.
 
-The check trains models of several widths for a few steps, and measures how the output of each layer
-changes. It fits a power of width to the size of each change. The exponent of this power is the
+The check trains models of several widths for a few steps, and measures the changes of layers'
+outputs. It fits a power of width to the size of each change. The exponent of this power is the
 *slope*. The *gate* is the range of slopes at which a change counts as constant in size: from -GATE
-to GATE (`slopes.GATE`). The field `gate` of a class holds the value of GATE.
+to GATE (`slopes.GATE`). A field `gate` holds the value of GATE.
 
-A *finding* is what the check found. Each kind of finding is a class whose fields hold its numbers.
-The module `wording` turns reasons into text.
+A *finding* is what the check found. The classes of findings differ in their fields. The module
+`wording` turns reasons into text.
 
 Parts: `Finding` and its classes · `Reduced` · `CheckReason`.
 """
@@ -39,7 +39,7 @@ class TooFewWidths:
 
     code: Literal["too_few_widths"] = "too_few_widths"
     widths: tuple[int, ...]
-    needed: int
+    needed: int  # number of widths that a verdict needs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,26 +47,25 @@ class DivergedAtWidths:
     """Runs diverged within the steps of the check."""
 
     code: Literal["diverged_at_widths"] = "diverged_at_widths"
-    widths: tuple[int, ...]
-    steps: int
-    lr: float
+    widths: tuple[int, ...]  # widths of the runs that diverged
+    steps: int  # number of steps of the check
+    lr: float  # learning rate at the base width
 
 
 @dataclass(frozen=True, kw_only=True)
 class NothingMoved:
-    """There is no layer whose change was measured in every run, so no slope can be fitted."""
+    """No change was measured in every run, so no slope can be fitted."""
 
     code: Literal["nothing_moved"] = "nothing_moved"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeyondGate:
-    """Some slopes fail. For each of them, the whole interval and the growth over the widest
-    doubling lie beyond the same end of the gate."""
+    """At least one slope fails (`slopes.judged_slope`)."""
 
     code: Literal["beyond_gate"] = "beyond_gate"
-    worst: tuple[LayerSlope, ...]  # the failing slopes that the reason names
-    failed: int  # number of all failing slopes
+    worst: tuple[LayerSlope, ...]  # the failing slopes that the text of the reason names
+    failed: int  # number of failing slopes
     gate: float
 
 
@@ -84,8 +83,7 @@ class WithinGate:
 
 @dataclass(frozen=True, kw_only=True)
 class AcrossGate:
-    """No slope fails, but at least one lies beyond the gate. The evidence against this slope is too
-    weak for it to fail."""
+    """No slope fails, but at least one lies outside the gate."""
 
     code: Literal["across_gate"] = "across_gate"
     seeds: int
@@ -116,7 +114,7 @@ class Reduced:
 
 @dataclass(frozen=True)
 class CheckReason:
-    """The reason for a check's verdict."""
+    """The reason for a check's verdict, and the size of a reduced check."""
 
     finding: Finding
     reduced: Reduced | None = None  # None for a check of full size

@@ -1,10 +1,10 @@
-"""How the changes that the first training steps cause in each layer grow with width.
+"""Slopes: how the changes of layers' outputs in the first training steps grow with width.
 
-There are two kinds of change in each layer: the change of its output, and the part of this change
-that is due to the layer's own update (`telescope.train.probes`). For each seed, the slope of log2
-of the RMS change against log2 of width is fitted by least squares. The result is the mean slope
-over seeds. Its interval is a Student t interval. One standard deviation, pooled over the slopes of
-all layers and both kinds of change, is used for all intervals. Each slope is compared with GATE.
+Two kinds of change are measured (`telescope.train.probes`): the change of a layer's output, and the
+part of this change that is due to the layer's own update. The logits count as a layer. For each
+seed, the slope of log2 of the RMS change against log2 of width is fitted by least squares. The
+slope of a change is the mean over seeds, with a Student t interval. All intervals use the same
+standard deviation, pooled over all changes. The slopes are compared with GATE.
 """
 
 import math
@@ -28,9 +28,9 @@ CoordinateVerdict = Literal["pass", "fail", "unresolved", "skipped"]
 
 @dataclass(frozen=True)
 class LayerSlope:
-    """The growth of one kind of change in a layer with width."""
+    """The slope of one kind of change in one layer."""
 
-    layer: str
+    layer: str  # the path of the layer in the model, or `logits`
     # the change of the layer's output (`moved`), or the part due to the layer's own update (`own`)
     part: Literal["moved", "own"]
     slope: float
@@ -41,8 +41,8 @@ class LayerSlope:
 
 
 def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, ...]:
-    """The slope, interval and verdict of each change that was measured in every run, the steepest
-    first. The trials must have at least two seeds."""
+    """The slopes of the changes that were measured in every run, the steepest first. There must be
+    at least two seeds, and a trial for each width and seed."""
     seeds = sorted({trial.spec.seed for trial in trials})
     metrics = {(trial.spec.model.width, trial.spec.seed): trial.metrics for trial in trials}
     names = [
@@ -69,18 +69,18 @@ def slopes(widths: Sequence[int], trials: Sequence[Trial]) -> tuple[LayerSlope, 
 
 
 def judged_slope(name: str, slope: float, half_width: float, sizes: Sequence[float]) -> LayerSlope:
-    """A layer's slope with its verdict. `name` is the name of the metric: `moved/` or `own/`,
-    followed by the name of the layer. `half_width` is half the length of the slope's interval.
-    `sizes` are log2 of the RMS change at each width.
+    """A slope with its verdict. `name` is the name of the metric: `moved/` or `own/`, followed by
+    the name of the layer. `half_width` is half the length of the slope's interval. `sizes` are log2
+    of the RMS change at each width.
 
-    The slope fails if its whole interval lies beyond the gate, and the growth over the widest
-    doubling lies beyond the same end of the gate. The second condition rules out effects that only
-    narrow models show. A slope that does not fail passes if it is within the gate; otherwise, it is
-    unresolved.
+    The slope fails if its whole interval lies above the gate, or if its whole interval lies below
+    the gate. The slope over the widest doubling alone must lie on the same side. This second
+    condition rules out effects that only narrow models show. If the slope does not fail, the
+    verdict is `pass` for a slope within the gate, and otherwise `unresolved`.
     """
     part, _, layer = name.partition("/")
-    last = sizes[-1] - sizes[-2]  # growth over the widest doubling
-    beyond_gate = min(slope - half_width, last) > GATE or max(slope + half_width, last) < -GATE
+    last = sizes[-1] - sizes[-2]  # slope over the widest doubling
+    fails = min(slope - half_width, last) > GATE or max(slope + half_width, last) < -GATE
     verdict: CoordinateVerdict = "pass" if abs(slope) <= GATE else "unresolved"
     return LayerSlope(
         layer=layer,
@@ -88,6 +88,6 @@ def judged_slope(name: str, slope: float, half_width: float, sizes: Sequence[flo
         slope=round(slope, 4),
         low=round(slope - half_width, 4),
         high=round(slope + half_width, 4),
-        verdict="fail" if beyond_gate else verdict,
+        verdict="fail" if fails else verdict,
         sizes=tuple(round(size, 4) for size in sizes),
     )

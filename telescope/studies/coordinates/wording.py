@@ -1,7 +1,7 @@
-"""The text of a coordinate check's reason, and of the scaling rules that do not fit. No decision
-depends on these texts.
+"""Texts of a coordinate check. No decision depends on these texts.
 
-Parts: `words`, the text of a reason · `cause_words`, the text of the rules that do not fit.
+Parts: `words`, the text of the reason for the verdict · `cause_words`, the text of the likely cause
+of a failed check.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from telescope.train.probes import LOGITS
 
 # names of powers of m, by exponent; m is the width divided by the base width
 LAWS = {0.0: "constant", -0.5: "~ m^-1/2", -1.0: "~ 1/m"}
-NEAR = 0.05  # an exponent that differs by less than this from a named exponent gets its name
+NEAR = 0.05  # a name is used for exponents that differ by less than this from the named exponent
 
 
 def words(reason: CheckReason) -> str:
@@ -37,7 +37,7 @@ def words(reason: CheckReason) -> str:
 
 
 def finding_words(finding: Finding) -> str:
-    """The text of what the check found."""
+    """The text of a finding."""
     match finding:
         case SkippedByJob():
             return "the job sets `coordinates: skip`"
@@ -79,8 +79,8 @@ def layer_words(layer: LayerSlope) -> str:
 
 
 def cause_words(causes: Sequence[Exponent]) -> str:
-    """The text of the likely cause of a failed check: the scaling rules that do not fit. If all
-    rules fit, the text is advice."""
+    """The text of the likely cause of a failed check. `causes` are the scaling rules that do not
+    fit. If it is empty, the text says where to look for the cause."""
     if not causes:
         return (
             "all scaling rules fit; look for "
