@@ -1,8 +1,14 @@
-"""The database of jobs and trials. Only this package and `migrations` contain SQL.
+"""The database of jobs and trials. The rest of `api` contains no SQL.
 
-The modules in reading order: `tables` declares the tables. `engines` and `database` manage
-connections. `rows` declares the types that the other modules return and accept. `pages` cuts lists
-into pages, and `curves` encodes loss curves. `statements` has SQL that the remaining modules share.
-`jobs`, `trials` and `store` are the reads and writes of the HTTP service. `job_record`,
-`plan_record` and `record` are the writes of the coordinator, the process that runs the jobs.
+The modules, in reading order:
+
+- `tables`: the declarations of the tables
+- `engines`, `database`: connections and transactions
+- `rows`: jobs, trials, pages and filters as Python values
+- `pages`: pages of long lists
+- `curves`: the storage and display of loss curves
+- `statements`: SQL that the modules below share
+- `jobs`, `trials`, `store`: reads of jobs and trials, and the writes that users request
+- `job_record`, `plan_record`, `record`: the operations that only the coordinator needs, the process
+  that runs the jobs
 """

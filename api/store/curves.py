@@ -1,22 +1,20 @@
 """Storage and display of loss curves.
 
-A worker that trains a trial reports the points of the curve from time to time, and each report is
-stored as one chunk. A chunk is a compressed array of float64 columns (`encode`, `decode`). Writing
-one database row per point would take a hundred times as long.
+A worker that trains a trial reports points of the loss curve from time to time. The points of one
+report are stored together, as one chunk: a compressed array of float64 columns (`encode`,
+`decode`).
 
-A trial may need several attempts, for example after a crash. To read the whole curve, `join_chunks`
-joins the chunks of all attempts. From its first step on, each attempt replaces the points of
-earlier attempts. To display a curve, `thin` divides the points into buckets and keeps the smallest
-and the largest loss in each bucket, so that spikes stay visible.
+A trial may need several attempts, for example after a crash. `join_chunks` joins the chunks of all
+attempts to one curve. To display a curve, `thin` divides the points into buckets and keeps the
+smallest and the largest loss in each bucket, so that spikes stay visible.
 
-When the training of a trial has ended with a result, its outline is stored, too: a short version of
-the curve that holds only tokens and losses (`outline_of`, `packed`, `unpacked`). Some studies read
-the outlines of a whole job.
+When a trial completes, an outline of the curve is stored, too. An outline is a short version of the
+curve with only tokens and losses (`outline_of`, `packed`, `unpacked`).
 
 The blob (the stored bytes) of a chunk has three parts: a header (`HEADER`), the names of the
 metrics as JSON, and the columns compressed by zlib. The columns are step, tokens, flops, seconds,
 and one column per metric. The blob of an outline is a float32 array [2, points] of tokens and
-losses. It is not compressed, so that one query can read ten thousand outlines.
+losses. It is not compressed, so that thousands of outlines are quick to read.
 """
 
 import json
@@ -67,7 +65,7 @@ def encode(points: Sequence[Measurement]) -> bytes:
 
 
 def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
-    """Return the names of the metrics, and the columns [4 + metrics, points].
+    """Return the names of the metrics, and the columns as an array [4 + metrics, points].
 
     Raises DamagedCurve if the blob has another format version.
     """
@@ -82,9 +80,9 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
 
 
 def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
-    """Join all chunks of a trial into one curve, in the order of attempts.
+    """Join all chunks of a trial to one curve.
 
-    From its first step on, each attempt replaces the points of earlier attempts.
+    Points of earlier attempts are dropped from the first step of a later attempt on.
     """
     decoded = [(chunk.attempt, *decode(chunk.blob)) for chunk in chunks]
     names = sorted({name for _, metrics, _ in decoded for name in metrics})
@@ -102,9 +100,11 @@ def thin(curve: Curve, points: int) -> Curve:
     """Thin a curve to about `points` points. A curve with at most `points` points stays unchanged.
 
     The first and the last point are kept. The points are divided into buckets, and the points with
-    the smallest and the largest train_loss in each bucket are kept. If the curve has no train_loss,
-    its first metric is used instead. All points with a held-out loss are also kept if there are at
-    most `points` of them; the thinned curve then has up to about twice `points` points.
+    the smallest and the largest train_loss in each bucket are kept. A missing train_loss counts as
+    infinite. If the curve has no train_loss, the first metric is used instead.
+
+    All points with a held-out loss are also kept if there are at most `points` of them. The thinned
+    curve may then have about twice `points` points.
     """
     if len(curve.step) <= points:
         return curve
@@ -125,7 +125,7 @@ def thin(curve: Curve, points: int) -> Curve:
 
 
 def outline_of(curve: Curve) -> Outline:
-    """Return the outline of a curve: its tokens and losses, for studies that read many curves."""
+    """Return the outline of a curve."""
     missing = (None,) * len(curve.tokens)
     trained, held_out = (
         np.array(curve.metrics.get(name, missing), dtype=np.float64)  # None becomes nan

@@ -1,6 +1,7 @@
 """Access to the database: transactions, the check of the schema revision, and a cache of specs.
 
-A spec is the full specification of a trial. Specs are stored by digest, a hash of their content.
+A spec is the full specification of a trial. The digest of a spec is a hash that identifies the spec
+(`telescope.trials.identity`).
 """
 
 import json
@@ -24,7 +25,7 @@ SPEC = TypeAdapter(TrialSpec)
 
 
 class Database:
-    """The access of one process to the database. All threads of the process may share it."""
+    """A connection pool with a cache of specs. Several threads may share one `Database`."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -62,10 +63,11 @@ class Database:
     def _spec_of_trial(self, row: Any) -> TrialSpec:
         """Return a trial's spec with the corpus and tokenizer that the trial's own job names.
 
-        `row` has the columns digest, document (the stored spec as JSON) and study (the document of
-        the trial's job). Jobs with equal trials share one stored spec. The job that stored the spec
-        may have read equal tokens from another path, so the corpus and the tokenizer that the spec
-        names are replaced by those of the trial's own job.
+        Jobs with equal trials share one stored spec. The job that stored the spec may have read
+        equal tokens from another path.
+
+        `row` has the columns `digest`, `document` (the stored spec as JSON) and `study` (the
+        document of the trial's job as JSON).
         """
         spec = self._spec(row.digest, row.document)
         blocks = data_sections(json.loads(row.study))
@@ -81,9 +83,9 @@ class Database:
     def _load_specs(
         self, connection: Connection, digests: Collection[str], condition: ColumnElement[bool]
     ) -> None:
-        """Load the specs with these digests into the cache, unless all of them are there already.
+        """Load the specs with these digests into the cache, unless the cache has all of them.
 
-        `condition` is an SQL condition that selects the trials to which the specs belong.
+        `condition` is an SQL condition that selects the trials with these specs.
         """
         if not self._specs.keys() >= set(digests):
             query = select(specs).join_from(trials, specs).where(condition)

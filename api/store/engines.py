@@ -2,13 +2,14 @@
 
 The coordinator is the process that runs the jobs. An engine is SQLAlchemy's pool of connections.
 
-SQLite has two engines. The writing engine begins each transaction with BEGIN IMMEDIATE, so that
-writers wait for each other; with the driver's own implicit BEGIN, updates can be lost without an
-error. The reading engine cannot write, and thanks to the write-ahead log its transactions need not
-wait for writers. PostgreSQL has one engine, which tests each connection before use.
+For SQLite, there are two engines. The writing engine begins each transaction with BEGIN IMMEDIATE,
+so that writers wait for each other. With the driver's own implicit BEGIN, updates can be lost
+without an error. The reading engine cannot write. SQLite keeps a write-ahead log, so that readers
+need not wait for writers. For PostgreSQL, there is one engine, which tests each connection before
+use.
 
-`CoordinatorLock` is a lock on a file beside the SQLite file. On PostgreSQL it is an advisory lock
-on a connection that serves no other purpose.
+On SQLite, `CoordinatorLock` locks a file beside the database file. On PostgreSQL, it takes an
+advisory lock on a connection of its own.
 """
 
 import fcntl
@@ -25,7 +26,7 @@ from telescope.errors import TelescopeError, Unavailable
 from telescope.extras import extra
 
 BUSY_SECONDS = 30  # longest time to wait for SQLite's write lock
-POOL_RECYCLE_SECONDS = 300
+POOL_RECYCLE_SECONDS = 300  # age at which a PostgreSQL connection is replaced before its next use
 COORDINATOR_KEY = 0x7E1E_5C0F  # key of PostgreSQL's advisory lock
 
 
@@ -50,13 +51,13 @@ def translated_errors() -> Iterator[None]:
     except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise unavailable(error) from error
     except DatabaseError as error:
-        if type(error) is not DatabaseError:  # the class itself stands for a damaged file
+        if type(error) is not DatabaseError:  # SQLite raises the base class for a damaged file
             raise
         raise unavailable(error) from error
 
 
 def unavailable(error: Exception) -> Unavailable:
-    """The error that tells a user that the database cannot be used."""
+    """Return the error for a database that cannot be used."""
     cause = getattr(error, "orig", None) or error
     check = "check the setting TELESCOPE_DATABASE_URL, and that the database"
     remedy = f"{check} is running and can be written"
@@ -68,7 +69,7 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _connected(connection, record) -> None:  # type: ignore[no-untyped-def]
-        connection.isolation_level = None
+        connection.isolation_level = None  # the driver leaves BEGIN to `_begun`
         for pragma in (
             "journal_mode = WAL",
             "synchronous = NORMAL",
@@ -87,16 +88,16 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
 class Superseded(TelescopeError):
     """This coordinator has lost the lock, and another coordinator has acquired it.
 
-    The coordinator that has lost the lock must end, since otherwise both would run the same trials.
+    This coordinator must end, since otherwise both coordinators would run the same trials.
     """
 
     code, status, exit_status = "superseded", 503, 3
 
 
 class CoordinatorLock:
-    """The lock that a coordinator holds while it runs.
+    """The lock that a running coordinator holds.
 
-    The operating system or PostgreSQL releases the lock when its holder dies.
+    If the coordinator dies, the operating system or PostgreSQL releases the lock.
     """
 
     def __init__(self, url: str) -> None:
@@ -108,7 +109,8 @@ class CoordinatorLock:
     def acquire(self) -> bool:
         """Take the lock and return True. Return False if another process holds the lock.
 
-        Raises Unavailable if PostgreSQL cannot be reached.
+        Raises Unavailable if PostgreSQL cannot be reached, and OSError if the lock file of an
+        SQLite database cannot be written.
         """
         if self._url.get_backend_name() == "sqlite":
             return self._lock_file()
@@ -118,7 +120,7 @@ class CoordinatorLock:
     def held(self) -> bool:
         """True if this process still holds the lock.
 
-        On PostgreSQL, a process loses the lock when its connection breaks.
+        On PostgreSQL, a process loses the lock if the connection that holds the lock breaks.
         """
         if self._connection is None:
             return self._file is not None
@@ -141,7 +143,7 @@ class CoordinatorLock:
 
     def _lock_file(self) -> bool:
         path = f"{self._url.database}.coordinator-lock"
-        file = open(path, "w")  # noqa: SIM115 (held while the process runs)
+        file = open(path, "w")  # noqa: SIM115 (open while the lock is held)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,7 +1,7 @@
-"""The coordinator's writes about jobs: begin a job, change its state, store results, end it.
+"""The operations on jobs that only the coordinator needs.
 
-The coordinator is the process that runs the jobs. A verb is a change of a job's state that a user
-can request, such as cancel or pause.
+The coordinator is the process that runs the jobs. A verb is a user's request to change the state of
+a job, such as cancel or pause.
 """
 
 import json
@@ -27,7 +27,7 @@ from telescope.trials.outcome import TrialState
 
 
 class JobRecord(Store):
-    """The store, extended by the coordinator's writes about jobs."""
+    """The store, extended by the coordinator's operations on jobs."""
 
     def active_jobs(self) -> list[JobRow]:
         """Return the jobs that are queued or running or have a requested verb, oldest first."""
@@ -41,15 +41,15 @@ class JobRecord(Store):
         """Change a queued job to running, and return the job.
 
         Failed and stopped trials of the job become pending, for another attempt, and their failures
-        are counted from 0 again. The job is returned unchanged if it is no longer queued, or if a
-        verb is requested.
+        are counted from 0 again. If the job is no longer queued, or if a verb is requested, nothing
+        changes.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)
             if job.state is not JobState.QUEUED or job.requested:
                 return job
-            unfinished = trials.c.state.in_((TrialState.FAILED, TrialState.STOPPED))
-            requeue = update(trials).where(trials.c.job_id == job_id, unfinished)
+            to_retry = trials.c.state.in_((TrialState.FAILED, TrialState.STOPPED))
+            requeue = update(trials).where(trials.c.job_id == job_id, to_retry)
             next_attempt = {"state": TrialState.PENDING, "attempt": trials.c.attempt + 1}
             connection.execute(requeue.values(next_attempt | {"failures": 0, "ended_at": None}))
             return move_job(connection, job, JobState.RUNNING)
@@ -68,7 +68,10 @@ class JobRecord(Store):
             return move_job(connection, job, TARGET[job.requested])
 
     def put_result(self, job_id: str, document: dict[str, Any], final: bool) -> None:
-        """Store a report of a job. It replaces the previous report of the job."""
+        """Store a report of a job in place of the previous report.
+
+        `final` is False for an interim report.
+        """
         with self._write() as connection:
             _put_result(connection, job_id, document, final)
             touch_job(connection, job_id)
@@ -89,9 +92,10 @@ class JobRecord(Store):
             return move_job(connection, job, state, reason=reason)
 
     def set_waiting(self, reason: str | None) -> None:
-        """Record in each running job with pending trials what the job waits for, such as workers.
+        """Set the column `waiting_for` of all running jobs with pending trials to `reason`.
 
-        `reason` says what the jobs wait for. If it is None, the record is cleared in every job.
+        `reason` says what the jobs wait for, such as workers. If `reason` is None, the column is
+        cleared in all jobs.
         """
         pending = exists().where(trials.c.job_id == jobs.c.id, trials.c.state == TrialState.PENDING)
         waiting, running = jobs.c.waiting_for.is_not(None), jobs.c.state == JobState.RUNNING

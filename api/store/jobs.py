@@ -1,8 +1,8 @@
-"""Reads and writes of jobs, and of their studies and results, for the HTTP service.
+"""Reads of jobs, their studies and their results, and the writes that users request.
 
-A study is what a user submits as a job, in the form of a document. A result is the report that
-answers the study. A verb is a request of a user to change the state of a job, such as cancel or
-pause. The coordinator is the process that runs the jobs.
+A study is the question that a user submits as a job. It is stored as a JSON document. A result is
+the latest report of a job. A verb is a user's request to change the state of a job, such as cancel
+or pause. The coordinator is the process that runs the jobs.
 """
 
 import json
@@ -39,7 +39,7 @@ CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"  # digits of Crockford's base 32
 
 
 class IdempotencyMismatch(Conflict):
-    """A request has the idempotency key of an earlier request, but is not the same request."""
+    """A request has the idempotency key of an earlier, different request."""
 
     code, status = "idempotency_key_reused", 422
 
@@ -61,9 +61,9 @@ class JobTable(Database):
     ) -> tuple[JobRow, bool]:
         """Create a job from a study's document, and return the job and True.
 
-        If an earlier request had the same idempotency key, return the job that the earlier request
-        created, and False. Raises IdempotencyMismatch if the earlier request had another
-        `body_hash`.
+        If an earlier request of the same owner had this idempotency key, return the job that the
+        earlier request created, and False. Raises IdempotencyMismatch if the earlier request had
+        another `body_hash`.
         """
         limits = document.get("limits") or {}
         values = {
@@ -91,10 +91,10 @@ class JobTable(Database):
         return earlier, False
 
     def job_of_key(self, idempotency_key: str, body_hash: str, owner: str = "") -> JobRow | None:
-        """Return the job that an earlier request with this idempotency key created.
+        """Return the job that an earlier request of `owner` with this idempotency key created.
 
-        Returns None if no request had this key. Raises IdempotencyMismatch if the earlier request
-        had another `body_hash`.
+        Returns None if there is no such job. Raises IdempotencyMismatch if the earlier request had
+        another `body_hash`.
         """
         same_key = (jobs.c.owner == owner) & (jobs.c.idempotency_key == idempotency_key)
         query = select(*JOB_COLUMNS, jobs.c.body_hash.label("hash")).where(same_key)
@@ -116,7 +116,7 @@ class JobTable(Database):
     def jobs(
         self, page_size: int = 50, page_token: str | None = None, *, state: JobState | None = None
     ) -> Page[JobRow]:
-        """Return a page of jobs, newest first."""
+        """Return a page of jobs, newest first. If `state` is given, only jobs in this state."""
         query = select(*JOB_COLUMNS).order_by(jobs.c.id.desc())
         if state:
             query = query.where(jobs.c.state == state)
@@ -128,7 +128,7 @@ class JobTable(Database):
             return page([as_job(row) for row in rows], page_size, listing)
 
     def study_document(self, job_id: str) -> dict[str, Any]:
-        """Return the document of a job's study, in the form in which it was stored.
+        """Return the stored document of a job's study.
 
         Raises NotFound if there is no such job.
         """
@@ -141,7 +141,7 @@ class JobTable(Database):
         return study
 
     def result(self, job_id: str) -> dict[str, Any] | None:
-        """Return a job's latest report, which is final only if the job has ended.
+        """Return a job's latest report, which may be an interim report.
 
         Returns None if the job has no report yet. Raises NotFound if there is no such job.
         """
@@ -159,12 +159,16 @@ class JobTable(Database):
     def request(self, job_id: str, verb: Verb) -> JobRow:
         """Request a verb of a job, and return the job.
 
-        Nothing changes if the job already has the state to which the verb leads, or will have it
-        because of an earlier request. Most other requests change the job's state at once. Two kinds
-        of requests are only recorded, and the coordinator carries them out later: the pause or the
-        cancellation of a running job, and the cancellation of any other job that was started
-        before. Resuming a running job withdraws the pause that was requested. Raises Conflict if
-        the job's state does not permit the verb.
+        If the job has the state that the verb leads to, or if a recorded request leads to this
+        state, nothing changes.
+
+        Two kinds of requests are only recorded, and the coordinator carries them out later: the
+        pause or the cancellation of a running job, and the cancellation of a job that has run
+        before. To resume a running job is to withdraw the recorded pause. Other requests change the
+        job's state at once.
+
+        Raises Conflict if the job's state does not permit the verb, and NotFound if there is no
+        such job.
         """
         with self._write() as connection:
             job = the_job(connection, job_id, lock=True)

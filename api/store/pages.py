@@ -1,9 +1,9 @@
 """Pages of long lists.
 
-Each page except the last comes with a page token, by which a client requests the next page. Clients
-need not understand a token. It holds the name of the list with its filters, and the sort key of the
-last row on the page, so that the next page begins after this key. For lists that are computed in
-memory (`cut`), the key is the number of rows on all pages so far.
+Each page except the last comes with a token, with which a client requests the next page. A token
+holds two values: a text that identifies the list and its filters (`listing`), and the sort key of
+the last row on the page. The next page begins after this key. For lists in memory (`cut`), the key
+is the number of rows on all pages so far.
 """
 
 import base64
@@ -31,7 +31,7 @@ def row_limit(page_size: int) -> int:
 def page(rows: list[Any], page_size: int, listing: str) -> Page[Any]:
     """Make a page from the rows that a query with the limit `row_limit(page_size)` returned.
 
-    `listing` names the list and its filters.
+    Each row has its sort key in the attribute `id`. `listing` identifies the list and its filters.
     """
     size = row_limit(page_size) - 1
     token = _token(listing, rows[size - 1].id) if len(rows) > size else None
@@ -41,9 +41,9 @@ def page(rows: list[Any], page_size: int, listing: str) -> Page[Any]:
 def cut(
     rows: Sequence[RowType], page_size: int, page_token: str | None, listing: str
 ) -> Page[RowType]:
-    """Cut a page from the rows of a whole list, which are in memory.
+    """Cut a page from a list in memory.
 
-    `listing` names the list and everything that its rows depend on.
+    `listing` identifies the list with its content. If the rows change, `listing` must change, too.
     """
     start = continued_after(page_token, listing, int) if page_token else 0
     end = start + row_limit(page_size) - 1
@@ -57,17 +57,15 @@ def _token(listing: str, key: Any) -> str:
 def continued_after(page_token: str, listing: str, key_type: type) -> Any:
     """Return the sort key in a page token.
 
-    Raises InvalidInput if the token is not valid, or belongs to another list or other filters. A
-    token that `cut` made also becomes invalid if anything changes that the rows of its list depend
-    on.
+    Raises InvalidInput if the token is not valid or was made for another `listing`.
     """
     padding = "=" * (-len(page_token) % 4)
     try:
-        origin, key = json.loads(base64.urlsafe_b64decode(page_token + padding))
+        token_listing, key = json.loads(base64.urlsafe_b64decode(page_token + padding))
     except (ValueError, TypeError):
-        origin, key = None, None
+        token_listing, key = None, None
     in_range = not isinstance(key, int) or 0 <= key < 2**63
-    if origin != listing or type(key) is not key_type or not in_range:
+    if token_listing != listing or type(key) is not key_type or not in_range:
         problem = "is not from this list with these filters, or the list has changed since"
         message = f"{problem}; leave out the token to get the first page"
         raise InvalidInput.of("page_token", message, page_token)
