@@ -52,7 +52,6 @@ UNIT_TITLES: dict[Unit, str] = {"steps": "steps", "flops": "FLOPs", "seconds": "
 LEAST_HEIGHT = 4.6  # least height of a picture, in inches
 CELL_HEIGHT = 2.7  # height of a cell in the picture of all cells, in inches
 RATIO_HEIGHT = 0.5  # height of a cell in the picture of ratios, in inches
-NOTE = {"fontsize": 8, "color": MUTED, "va": "center"}
 LEGEND = {"fontsize": 8, "frameon": False, "labelcolor": INK}
 
 
@@ -165,7 +164,8 @@ def draw_forest(axes: Axes, cells: Sequence[CellRow]) -> None:
         labels.append(f"{name}{p}")
         if not cell.ratios:
             note = "no run generalised" if cell.pairs else "no finished pair of runs"
-            axes.annotate(note, (1.0, -row), (8, 0), textcoords="offset points", **NOTE)
+            style = {"fontsize": 8, "color": MUTED, "va": "center"}
+            axes.text(1.02, -row, note, fontdict=style)
         for ratio in cell.ratios:
             marker, colour = UNIT_STYLES[ratio.unit]
             y = -row + 0.22 * (1 - list(UNIT_STYLES).index(ratio.unit))
