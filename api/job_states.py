@@ -4,10 +4,10 @@
 request to change the state of a job: cancel, pause, resume or retry. `state_after_verb` returns the
 state that a verb leads to.
 
-One process, the coordinator, starts and stops the training runs of all jobs. A verb on a running
-job is therefore recorded first, and the coordinator carries the verb out later. Until then, further
-verbs, except retry, are checked against the state that the recorded verb leads to. `prospect`
-returns this state.
+One process, the coordinator, starts and stops the training runs of all jobs. Verbs that stop
+training runs are therefore recorded first, and the coordinator carries them out later. Until then,
+further verbs, except retry, are checked against the state that the recorded verb leads to.
+`prospect` returns this state.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
         {JobState.PAUSED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
-    # A job that ended at a limit has SUCCEEDED, too. To change the limit, clone the job.
+    # A job that ended because a limit of its study was used up is SUCCEEDED, too.
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset({JobState.QUEUED}),
     JobState.CANCELLED: frozenset({JobState.QUEUED}),
@@ -30,7 +30,7 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 
 
 def next_job_state(current: JobState, to: JobState) -> JobState:
-    """Return the state `to`. Raises Conflict if the transition to this state is illegal."""
+    """Return the state `to`. Raises Conflict if the transition to `to` is illegal."""
     if to not in TRANSITIONS[current]:
         raise Conflict(f"a job that is {current} cannot become {to}")
     return to
@@ -39,8 +39,8 @@ def next_job_state(current: JobState, to: JobState) -> JobState:
 def state_after_verb(current: JobState, verb: Verb) -> JobState:
     """Return the state that a verb leads to. Raises Conflict if the verb does not apply.
 
-    Retry applies to failed and cancelled jobs. The other verbs apply to jobs that have not ended,
-    if `TRANSITIONS` permits the change of state. For example, only a paused job can be resumed.
+    Retry applies to failed and cancelled jobs, and resume to paused jobs. Cancel and pause apply to
+    jobs that have not ended, if `TRANSITIONS` permits the change of state.
     """
     if current is JobState.SUCCEEDED and verb is Verb.RETRY:
         remedy = "clone it to change the question; finished trials can be reused"
@@ -63,8 +63,5 @@ TARGET: Mapping[Verb, JobState] = {
 
 
 def prospect(state: JobState, requested: Verb | None) -> JobState:
-    """Return the state that a job's requested verb leads to.
-
-    If no verb is requested, returns the job's current state.
-    """
+    """Return the state that the requested verb leads to, or `state` if no verb is requested."""
     return TARGET[requested] if requested else state

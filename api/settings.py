@@ -1,8 +1,8 @@
-"""Settings of an installation, read from `TELESCOPE_*` environment variables.
+"""Settings of an installation, read from environment variables.
 
-The settings apply to all jobs of an installation of telescope. With the default settings, telescope
-stores jobs and their results in an SQLite file and starts Ray on this machine. Other modules read
-further variables, such as `TELESCOPE_HOME` (`telescope.home`).
+The variable of a setting is `TELESCOPE_` followed by the name of the setting in capital letters.
+With the default settings, telescope stores jobs and their results in an SQLite file and starts Ray
+on this machine. Other modules read further variables, such as `TELESCOPE_HOME` (`telescope.home`).
 """
 
 import os
@@ -38,16 +38,16 @@ class Settings(BaseSettings):
     """Address of a running Ray cluster. The default is the value of the variable RAY_ADDRESS.
     Without an address, telescope starts Ray on this machine."""
     workers: Annotated[int, Field(ge=1)] | None = None
-    """Largest number of workers. Each worker trains one trial, or several trials together. By
-    default, there are as many workers as fit on the machine or the Ray cluster. The local executor
-    ignores this setting and has one worker."""
+    """Largest number of workers. A worker trains one trial at a time, or several trials together.
+    By default, there are as many workers as fit on the machine or the Ray cluster. The local
+    executor ignores this setting and has one worker."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | None = None
     """Number of GPUs per worker; may be a fraction. The default is 1 if the cluster has GPUs, and 0
     if it has none. With 0, all workers train on CPUs."""
     checkpoint_dir: Path = Field(default_factory=lambda: home() / "checkpoints")
     """Folder for the checkpoints of trials."""
     shared_storage: bool = False
-    """Set this to true if all nodes of the cluster share checkpoint_dir and the corpora. If it is
+    """True if all nodes of the Ray cluster share checkpoint_dir and the corpora. If this setting is
     false, telescope refuses clusters of several nodes."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders, separated as in PATH. Requests over HTTP may name a corpus, a table or a tokenizer
@@ -63,15 +63,15 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8765
     """Port that the HTTP server listens on. With 0, the server picks a free port."""
     compile: Literal["auto", "never"] = "auto"
-    """Whether workers compile training steps. auto: workers compile the training of telescope's own
-    models on text, if a compiler exists and the remaining steps repay the compilation. never:
-    workers do not compile."""
+    """Whether workers compile models. auto: workers compile telescope's own models that train on
+    text, if a compiler exists and compiling is expected to save time. never: workers do not
+    compile."""
     max_attempts: Annotated[int, Field(ge=1)] = 3
-    """Number of failed attempts at one trial after which the trial and its job fail. An attempt
-    fails if, for example, its worker process dies. A failure that a retry cannot fix, such as a
-    lost corpus, is final at once."""
+    """Number of failed attempts after which a trial and its job fail. An attempt fails if, for
+    example, the worker process dies. After a failure that another attempt cannot fix, such as a
+    lost corpus, the trial and its job fail at once."""
     poll_seconds: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """Interval, in seconds, at which the coordinator looks for new jobs and for users' requests."""
+    """Interval, in seconds, at which the coordinator looks for new jobs and requests of users."""
 
     @field_validator("factories")
     @classmethod
@@ -79,7 +79,7 @@ class Settings(BaseSettings):
         for pattern in patterns:
             if not re.match(r"[A-Za-z_]\w*[.:]", pattern):
                 raise ValueError(
-                    f"{pattern} must begin with a package name, such as package.module:function"
+                    f"{pattern} must begin with a package name, as in package.module:function"
                 )
         return patterns
 

@@ -1,4 +1,4 @@
-"""Migrations of the database schema, by the library alembic.
+"""Migrations of the database schema, which the library alembic runs.
 
 A revision is a numbered state of the schema. Each file of `migrations.versions` leads from one
 revision to the next. `upgrade` takes a database to a newer revision, by default the newest, and
@@ -6,10 +6,10 @@ revision to the next. `upgrade` takes a database to a newer revision, by default
 the revision that this version of telescope needs. A lock makes simultaneous migrations run one
 after the other.
 
-Migrations use a database engine of their own, on which SQLite's foreign keys are disabled. The
-reason is the way in which alembic alters a table of SQLite: it copies the rows to a new table and
-drops the old table. With foreign keys enabled, dropping the old table would fail, or would also
-delete the rows of other tables that reference its rows.
+Migrations use a database engine of their own, on which SQLite does not enforce foreign keys. The
+reason is that alembic alters most tables of SQLite in a roundabout way: it copies the rows to a new
+table and drops the old table. If foreign keys were enforced, dropping the old table would fail, or
+would also delete the rows of other tables that reference the old table.
 """
 
 import fcntl
@@ -32,14 +32,11 @@ ADVISORY_LOCK = 0x7E1E_5C0E  # key of the migrations' lock on PostgreSQL
 
 
 class BrokenReferences(Exception):
-    """A migration left rows that reference missing rows, so it was rolled back."""
+    """A migration was rolled back, since it left rows that reference missing rows."""
 
 
 def head(versions: Sequence[Path] = ()) -> str:
-    """Return the newest revision, which this version of telescope needs.
-
-    `versions` are folders with further revisions.
-    """
+    """Return the newest revision. `versions` are folders with further revisions."""
     revision = ScriptDirectory.from_config(_config(versions)).get_current_head()
     assert revision is not None  # there is at least one revision
     return revision
@@ -48,7 +45,8 @@ def head(versions: Sequence[Path] = ()) -> str:
 def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
     """Raise Unavailable if this version of telescope does not know the revision of a database.
 
-    `revision` is None for a database without a revision. Such a database is accepted.
+    `revision` is None for a database without a revision. Such a database is accepted. `versions`
+    are folders with further revisions.
     """
     directory = ScriptDirectory.from_config(_config(versions))
     if revision and revision not in {script.revision for script in directory.walk_revisions()}:
@@ -57,21 +55,28 @@ def check_known(revision: str | None, versions: Sequence[Path] = ()) -> None:
 
 
 def current(url: str) -> str | None:
-    """Return the revision of a database. Return None if the database was never migrated."""
+    """Return the revision of a database, or None if the database has no revision."""
     engine = _engine(url)
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
 
 def upgrade(url: str, revision: str = "head", versions: Sequence[Path] = ()) -> None:
-    """Upgrade a database to a revision. `versions` are folders with further revisions."""
+    """Upgrade a database to a revision. `versions` are folders with further revisions.
+
+    Raises Unavailable if the database is at an unknown revision, and the errors of `downgrade`.
+    """
     with _migrating(url) as connection:
         check_known(MigrationContext.configure(connection).get_current_revision(), versions)
         command.upgrade(_config(versions, connection), revision)
 
 
 def downgrade(url: str, revision: str, versions: Sequence[Path] = ()) -> None:
-    """Downgrade a database to a revision. `versions` are folders with further revisions."""
+    """Downgrade a database to a revision. `versions` are folders with further revisions.
+
+    For SQLite, raises InvalidInput if the lock file cannot be written, and BrokenReferences if a
+    row would reference a missing row.
+    """
     with _migrating(url) as connection:
         command.downgrade(_config(versions, connection), revision)
 
@@ -104,10 +109,10 @@ def _engine(url: str) -> Engine:
 
 @contextmanager
 def _migrating(url: str) -> Iterator[Connection]:
-    """Open a transaction while holding the lock of migrations.
+    """Hold the lock of migrations, and open a transaction.
 
-    SQLite's foreign keys are disabled, so on SQLite the references are checked at the end. If a row
-    references a missing row, the transaction is rolled back and BrokenReferences is raised.
+    On SQLite, foreign keys are checked only at the end of the transaction. If a row references a
+    missing row, the transaction is rolled back and BrokenReferences is raised.
     """
     engine = _engine(url)
     if engine.dialect.name == "sqlite":
@@ -128,7 +133,7 @@ def _migrating(url: str) -> Iterator[Connection]:
 
 
 def _lock_file(database: str) -> IO[str]:
-    """Open the lock file of a database file. Raises InvalidInput if it cannot be written."""
+    """Open the lock file of a database file. Raises InvalidInput if this fails."""
     path = f"{database}.migrate-lock"
     try:
         return open(path, "w")

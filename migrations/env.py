@@ -1,10 +1,10 @@
-"""Alembic's environment: the script in which alembic runs the revisions (changes of the tables).
+"""Alembic's environment: the script in which alembic runs migrations.
 
-The revisions run in the transaction of the connection that `migrations.upgrade` or
-`migrations.downgrade` passes. If alembic generates a new revision, it compares the database with
-the tables of `api.store.tables`, and writes changes of a table in batch mode (`render_as_batch`).
-In batch mode, alembic alters a table of SQLite in three steps: it copies the rows to a new table,
-drops the old table, and renames the new table.
+The migrations run in the transaction of the connection that `migrations.upgrade` or
+`migrations.downgrade` passes. To generate a migration, alembic compares the database with the
+tables of `api.store.tables`, and writes the changes in batch mode (`render_as_batch`). In batch
+mode, alembic alters a table of SQLite in three steps: it copies the rows to a new table, drops the
+old table, and renames the new table.
 """
 
 from alembic import context

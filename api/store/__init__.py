@@ -9,6 +9,6 @@ The modules, in reading order:
 - `curves`: the storage and display of loss curves
 - `statements`: SQL that the modules below share
 - `jobs`, `trials`, `store`: reads of jobs and trials, and the writes that users request
-- `job_record`, `plan_record`, `record`: the operations that only the coordinator needs, the process
-  that runs the jobs
+- `job_record`, `plan_record`, `record`: the operations of the coordinator, the process that runs
+  the jobs
 """

@@ -5,7 +5,7 @@ report are stored together, as one chunk: a compressed array of float64 columns 
 `decode`).
 
 A trial may need several attempts, for example after a crash. `join_chunks` joins the chunks of all
-attempts to one curve. To display a curve, `thin` divides the points into buckets and keeps the
+attempts into one curve. To display a curve, `thin` divides the points into buckets and keeps the
 smallest and the largest loss in each bucket, so that spikes stay visible.
 
 When a trial completes, an outline of the curve is stored, too. An outline is a short version of the
@@ -80,7 +80,7 @@ def decode(blob: bytes) -> tuple[list[str], np.ndarray]:
 
 
 def join_chunks(trial_id: int, chunks: Iterable[Chunk]) -> Curve:
-    """Join all chunks of a trial to one curve.
+    """Join all chunks of a trial into one curve.
 
     Points of earlier attempts are dropped from the first step of a later attempt on.
     """

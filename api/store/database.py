@@ -25,7 +25,7 @@ SPEC = TypeAdapter(TrialSpec)
 
 
 class Database:
-    """A connection pool with a cache of specs. Several threads may share one `Database`."""
+    """Connections to the database, and a cache of specs. Several threads may share them."""
 
     def __init__(self, url: str) -> None:
         self.url = url

@@ -88,7 +88,7 @@ def _sqlite(url: str, begin: str, query_only: bool) -> Engine:
 class Superseded(TelescopeError):
     """This coordinator has lost the lock, and another coordinator has acquired it.
 
-    This coordinator must end, since otherwise both coordinators would run the same trials.
+    This coordinator must end, since otherwise two coordinators would run the same trials.
     """
 
     code, status, exit_status = "superseded", 503, 3

@@ -1,8 +1,8 @@
 """The database operations of the coordinator on planned trials.
 
-The coordinator is the process that runs the jobs. It inserts the trials (training runs) that a
-study plans. Then it looks for equal trials of other jobs, and reuses their outcomes instead of
-training again. The trials that remain wait for a worker.
+The coordinator is the process that runs the jobs. It inserts the trials (training runs) that the
+study of a job plans. If the study permits reuse, a new trial gets the outcome of an equal trial of
+another job. The remaining trials wait for a worker.
 """
 
 from collections.abc import Collection, Sequence
@@ -22,7 +22,7 @@ from telescope.trials.outcome import TrialState
 
 EARLIER = trials.alias("earlier")  # trials whose outcomes may be reused
 LOSS = "loss"  # value of the column `measure` for trials whose result is a final loss
-REUSED_COLUMNS = (  # columns that a reused trial copies from the trial that was trained
+REUSED_COLUMNS = (  # columns that are copied from the earlier trial to the trial that reuses it
     "state",
     "loss",
     "diverged",
@@ -39,7 +39,7 @@ class PlanRecord(JobRecord):
     """The store, with the operations of the coordinator on jobs and planned trials."""
 
     def plan_trials(self, job_id: str, planned: Sequence[Planned]) -> int:
-        """Insert the planned trials that the job does not have yet, and return their number."""
+        """Insert those planned trials that the job does not have yet, and return their number."""
         with self._write() as connection:
             before = the_job(connection, job_id, lock=True).trials_total
             documents = [
@@ -59,11 +59,13 @@ class PlanRecord(JobRecord):
     def reuse_trials(self, job_id: str, numerics: str, held: Collection[int] = ()) -> int:
         """Complete pending trials with the outcomes of equal trials of other jobs.
 
-        A completed trial of another job is equal if it has the same digest and was trained with
-        `numerics`, which name the device and the software. Pending trials on which FLOPs were
-        already spent stay pending, and so do trials that the executor holds (their ids are in
-        `held`). The trials that this method completes have no curve of their own and spend no
-        FLOPs. Returns the number of trials that it completes.
+        A trial of another job is equal if it has the same digest and was trained to completion with
+        the same `numerics`, a string that names the device and the software. Pending trials on
+        which FLOPs were already spent stay pending. Trials that the executor holds also stay
+        pending; `held` has the ids of these trials.
+
+        Returns the number of trials that were completed. These trials have no curve of their own
+        and spend no FLOPs.
         """
         not_begun = (trials.c.flops_spent == 0) & trials.c.id.not_in(held)
         is_pending = (trials.c.job_id == job_id) & (trials.c.state == TrialState.PENDING)
@@ -93,10 +95,10 @@ class PlanRecord(JobRecord):
             return frozenset(connection.execute(query).scalars())
 
     def pending_trials(self, job_id: str, limit: int, held: Collection[int] = ()) -> list[Pending]:
-        """Return up to `limit` pending trials of a job, the trials with the most FLOPs first.
+        """Return up to `limit` pending trials of a job, the longest (in planned FLOPs) first.
 
-        Trials that the executor holds (their ids are in `held`) are left out. Long trials go first,
-        because a long trial that starts last would keep one worker busy while all others are idle.
+        A long trial that starts last would keep one worker busy while all others are idle. Trials
+        that the executor holds are left out; `held` has the ids of these trials.
         """
         spec_columns = (specs.c.digest, specs.c.document, studies.c.document.label("study"))
         query = select(trials.c.id, trials.c.attempt, trials.c.failures, *spec_columns)
@@ -112,19 +114,19 @@ class PlanRecord(JobRecord):
 
 
 def _recount(connection: Connection, job_id: str) -> None:
-    """Update the number of a job's completed trials, and their lowest loss.
+    """Update a job's number of completed trials and its lowest loss.
 
     Trials whose result is not a final loss do not count for the lowest loss.
     """
-    search_loss = case((trials.c.measure == LOSS, trials.c.loss))
+    final_loss = case((trials.c.measure == LOSS, trials.c.loss))
     of_job = (trials.c.job_id == job_id) & (trials.c.state == TrialState.COMPLETED)
-    query = select(func.count(), func.min(search_loss)).where(of_job)
+    query = select(func.count(), func.min(final_loss)).where(of_job)
     done, best_loss = connection.execute(query).one()
     touch_job(connection, job_id, trials_done=done, best_loss=best_loss)
 
 
 def _new_row(job_id: str, planned: Planned, moment: datetime) -> dict[str, Any]:
-    """Return the row of a planned trial as values by column."""
+    """Return the values of a planned trial's row, by column."""
     spec, label = planned.spec, planned.label
     return {
         "job_id": job_id,

@@ -1,12 +1,12 @@
-"""The coordinator's writes about the events of trials, one event per transaction.
+"""The coordinator's records of events, such as the start or the failure of an attempt.
 
-The coordinator is the process that runs the jobs. `CoordinatorStore` has all writes that only the
-coordinator makes; the writes about jobs are inherited from `api.store.job_record`, and the writes
-about planned trials from `api.store.plan_record`.
+The coordinator is the process that runs the jobs. `CoordinatorStore` has all operations that only
+the coordinator needs. It inherits the operations on jobs from `api.store.job_record`, and the
+operations on planned trials from `api.store.plan_record`.
 
-A worker may need several attempts to train a trial, and each attempt has a number. A write about an
-event names the attempt, and changes nothing if this attempt is no longer the current one. Late and
-repeated reports of workers are therefore harmless.
+A trial may need several attempts, and each attempt has a number. The record of an event names the
+attempt. If this attempt is no longer the current one, the record changes nothing. Late and repeated
+reports of workers are therefore harmless.
 """
 
 import json
@@ -23,17 +23,17 @@ from api.store.tables import chunks, jobs, outlines, trials
 from telescope.trials.horizon import Branch
 from telescope.trials.outcome import Failure, Measurement, Trial, TrialState, next_trial_state
 
-TRUNK = trials.alias("trunk")
+TRUNK = trials.alias("trunk")  # a trial that another trial, its branch, continues
 
 
 class CoordinatorStore(PlanRecord):
-    """The store, extended by all writes of the coordinator."""
+    """The store, extended by all operations of the coordinator."""
 
     def requeue_lost(self) -> int:
         """Change all running trials to pending, and return their number.
 
-        A coordinator calls this when it starts: these trials were running when the last coordinator
-        ended. Each trial gets the number of the next attempt.
+        A coordinator calls this method when it starts. The trials were running when the previous
+        coordinator ended. Each of the trials gets the number of the next attempt.
         """
         lost = update(trials).where(trials.c.state == TrialState.RUNNING)
         with self._write() as connection:
@@ -43,12 +43,15 @@ class CoordinatorStore(PlanRecord):
     def trial_started(self, trial_id: int, attempt: int, begun: Begun) -> bool:
         """Record that a worker began an attempt. Returns False if the attempt is not pending.
 
-        An attempt that resumes from a checkpoint trains the steps after the checkpoint again, so
-        the column `flops` no longer includes FLOPs recorded for these steps; `flops_spent` still
-        does. A branch is a trial that continues another trial, its trunk, from a step on; the FLOPs
-        up to this step count for the trunk only. The trial's numerics name the device and software
-        that trained the trial. They become MIXED if the steps before the checkpoint, or the steps
-        of the trunk, were trained with other or unknown numerics.
+        The attempt continues from step `begun.resumed_step`. FLOPs that were recorded for later
+        steps are subtracted from the column `flops`, since these steps are trained again. The
+        column `flops_spent` keeps these FLOPs.
+
+        A branch is a trial that continues another trial, its trunk, from a step on. The FLOPs up to
+        this step count for the trunk only.
+
+        The column `numerics` names the device and software that trained the trial. It becomes MIXED
+        if the steps up to `begun.resumed_step` were trained with other or unknown numerics.
         """
         resumed_step, numerics, branch = begun.resumed_step, begun.numerics, begun.branch
         trunk_steps = branch.step if branch else 0
@@ -84,7 +87,7 @@ class CoordinatorStore(PlanRecord):
             return _record_points(connection, trial_id, attempt, points)
 
     def trial_finished(self, trial_id: int, outcome: Trial, points: Sequence[Measurement]) -> bool:
-        """Record the end of a trial's training, which is a result even if the loss diverged.
+        """Record the outcome of a completed trial, whose loss may have diverged.
 
         `points` are the last points of the trial's curve. Returns False if the attempt is not
         running.
@@ -118,9 +121,11 @@ class CoordinatorStore(PlanRecord):
     ) -> TrialRow | None:
         """Record a failed attempt.
 
-        The trial becomes pending again, unless the failure is not retryable or `max_attempts`
-        attempts have failed; in these cases the trial fails. Returns the trial's new row, or None
-        if the attempt is no longer the current one or the trial has ended.
+        If the failure is retryable and fewer than `max_attempts` attempts have failed, the trial
+        becomes pending again. Otherwise, the trial fails.
+
+        Returns the trial's new row. Returns None, and changes nothing, if the attempt is no longer
+        the current one or the trial has ended.
         """
         with self._write() as connection:
             row = the_trial(connection, trial_id, lock=True)
@@ -186,7 +191,7 @@ def _record_points(
 
 
 def _insert_outline(connection: Connection, trial_id: int) -> None:
-    """Insert the outline of a finished trial's curve, which is merged over all attempts."""
+    """Insert the outline of a completed trial's curve."""
     query = select(chunks.c.attempt, chunks.c.blob).where(chunks.c.trial_id == trial_id)
     rows = connection.execute(query).all()
     outline = outline_of(join_chunks(trial_id, (Chunk(row.attempt, row.blob) for row in rows)))

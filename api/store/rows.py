@@ -18,21 +18,18 @@ RowType = TypeVar("RowType")
 
 @dataclass(frozen=True)
 class Page(Generic[RowType]):
-    """A page of a list. `next_page_token` requests the next page. It is None on the last page."""
+    """A page of a list."""
 
     items: tuple[RowType, ...]
-    next_page_token: str | None
+    next_page_token: str | None  # token with which to request the next page; None on the last page
 
 
 @dataclass(frozen=True)
 class JobRow(Job):
-    """A job without its study and its result, but with limits that the coordinator enforces.
+    """A job without its study and its result, but with the job's limits and running time."""
 
-    The coordinator is the process that runs the jobs. A limit that is None does not apply.
-    """
-
-    max_parallel: int | None  # largest number of trials that may run at the same time
-    max_seconds: float | None  # longest time that the job may run
+    max_parallel: int | None  # largest number of trials that run at the same time; None: no limit
+    max_seconds: float | None  # limit on the running time of the job; None: no limit
     running_since: datetime | None  # None while the job does not run
     running_seconds: float  # time that the job has run, not counting the time since `running_since`
 
@@ -43,11 +40,10 @@ class TrialRow(TrialSummary):
 
     @property
     def failure(self) -> Failure | None:
-        """The trial's failure; None if it has none.
+        """The last recorded failure of the trial; None if no failure is recorded.
 
         A scientific failure is a divergence of the loss. An operational failure is any other
-        failure, such as a crash of the worker. If several attempts failed, this is the failure of
-        the last one.
+        failure, such as a crash of the worker.
         """
         if self.failure_kind == "scientific":
             return Failure("scientific", self.failure_message or "", retryable=False)
@@ -60,7 +56,7 @@ class Pending:
 
     trial_id: int
     attempt: int  # number of the next attempt, from 1
-    failures: int  # number of failed attempts since the job was last retried
+    failures: int  # number of failed attempts; a retry of the job sets the number to 0
     spec: TrialSpec
 
 
@@ -68,17 +64,17 @@ class Pending:
 class Begun:
     """The start of an attempt by a worker."""
 
-    resumed_step: int  # step from which the attempt continues; 0 if it starts afresh
+    resumed_step: int  # step from which the attempt continues; 0 without a saved state
     worker: str
     numerics: str  # the worker's device and software, as telescope.trials.numerics names them
-    # the run that the trial continues (its trunk), and the step from which it continues that run;
-    # None if the trial shares no steps with another run
+    # the trunk (another trial, which this trial continues), and the step from which this trial
+    # continues the trunk; None if this trial has no trunk
     branch: Branch | None = None
 
 
 @dataclass(frozen=True)
 class TrialFilter:
-    """A filter of a job's trials. A field that is None admits every value."""
+    """A filter for a job's trials. A field that is None admits every value."""
 
     state: TrialState | None = None
     width: int | None = None

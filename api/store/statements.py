@@ -21,14 +21,14 @@ from telescope.trials.outcome import TrialState
 JOB_COLUMNS = [jobs.c[field.name] for field in fields(JobRow)]
 TRIAL_COLUMNS = [trials.c[field.name] for field in fields(TrialRow) if field.name in trials.c]
 OPEN = (TrialState.PENDING, TrialState.RUNNING)  # states of a trial that has not ended
-# The column `numerics` names the device and the software that trained a trial. This value means
-# that several devices or several versions of the software may have trained its steps. A trial with
-# this value is never reused.
+# The column `numerics` names the device and the software that trained a trial. MIXED means that
+# several devices or several versions of the software may have trained the trial. The outcome of
+# such a trial is never reused.
 MIXED = "mixed"
 
 
 def now() -> datetime:
-    """Return the current time in UTC. All timestamps in the database come from this function."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
@@ -70,7 +70,7 @@ def the_job(connection: Connection, job_id: str, lock: bool = False) -> JobRow:
 def the_trial(connection: Connection, trial_id: int, lock: bool = False) -> TrialRow:
     """Return a trial, or raise NotFound if there is no such trial.
 
-    If `lock` is true, other transactions cannot change the trial's row until this one ends.
+    If `lock` is true, other transactions cannot change the trial's row until this transaction ends.
     """
     query = select(*TRIAL_COLUMNS).where(trials.c.id == trial_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
@@ -97,7 +97,7 @@ def move_job(
 ) -> JobRow:
     """Change a job's state, and return the job. Raises Conflict if the change is not permitted.
 
-    No other function changes a job's state.
+    The requested verb and `waiting_for` are cleared, and the job's times are updated.
     """
     moment = now()
     elapsed = (moment - job.running_since).total_seconds() if job.running_since else 0.0
@@ -116,10 +116,7 @@ def move_job(
 
 
 def upsert(connection: Connection, table: Table) -> Any:
-    """Return an INSERT to which ON CONFLICT can be added.
-
-    SQLAlchemy has a separate function for this in each database dialect.
-    """
+    """Return an INSERT statement to which ON CONFLICT can be added."""
     is_sqlite = connection.dialect.name == "sqlite"
     return sqlite.insert(table) if is_sqlite else postgresql.insert(table)
 

@@ -1,11 +1,10 @@
-"""The store: the reads and writes of the HTTP service.
+"""The store: reads of jobs and trials, and the writes that users request.
 
-The service writes only to create jobs, and to request verbs, which are changes of a job's state
-such as pause and cancel. Each read and each write is one transaction, except that `create_job` may
-need two. The number of SQL statements in a transaction does not depend on the number of trials.
+Users can create jobs, and request changes of a job's state, such as pause and cancel. The number of
+SQL statements in a transaction does not depend on the number of trials.
 
-The coordinator is the process that runs the jobs. The class `CoordinatorStore` of
-`api.store.record` has the writes that only the coordinator makes.
+The coordinator is the process that runs the jobs. The class `CoordinatorStore` in
+`api.store.record` adds the operations that only the coordinator needs.
 """
 
 from api.store.jobs import JobTable

@@ -3,12 +3,12 @@
 The tables `jobs` and `trials` hold only scalars and short texts, so that long lists of rows are
 cheap to read. Documents have separate tables (`studies`, `results`, `specs`). A spec is the full
 specification of a trial, and the digest of the spec identifies the trial within its job. A trial
-may need several attempts; the column `attempt` has the number of the current attempt or, if the
-trial waits for a worker, of the next attempt.
+may need several attempts. The column `attempt` has the number of the latest attempt, or of the next
+attempt while the trial is PENDING.
 
-Loss curves are stored in `chunks`. An outline is a short version of a completed trial's curve, and
-is stored in `outlines`. Two kinds of completed trials have no outline of their own: trials that
-reuse the outcome of another trial, and trials that completed before migration 0004.
+The table `chunks` holds loss curves. An outline is a short version of a completed trial's curve.
+The table `outlines` holds outlines. Two kinds of completed trials have no outline of their own:
+trials that reuse the outcome of another trial, and trials that completed before migration 0004.
 
 The package `migrations` creates the schema, and a test compares the schema with these tables.
 """
@@ -47,22 +47,22 @@ metadata = MetaData(naming_convention=NAMING)
 
 
 class Instant(TypeDecorator[datetime]):
-    """A point in time. The database holds seconds since 1970, and Python a datetime in UTC."""
+    """A point in time: seconds since 1970 in the database, a datetime in UTC in Python."""
 
     impl = Double
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> float | None:
-        """Convert to seconds."""
+        """Convert a datetime to seconds."""
         return None if value is None else value.timestamp()
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> datetime | None:
-        """Convert to UTC."""
+        """Convert seconds to a datetime."""
         return None if value is None else datetime.fromtimestamp(value, UTC)
 
 
 def _of_job(primary_key: bool = False) -> Column[str]:
-    """Return a column that references a job. If a job is deleted, its rows are deleted, too."""
+    """Return a column that references a job. If the job is deleted, the row is deleted, too."""
     job = ForeignKey("jobs.id", ondelete="CASCADE")
     return Column("job_id", job, primary_key=primary_key, nullable=False)
 
@@ -163,7 +163,7 @@ trials = Table(
     Index(None, "job_id", "id"),
     Index(None, "job_id", "state", "id"),
     Index(None, "digest"),
-    sqlite_autoincrement=True,  # ids are never reused
+    sqlite_autoincrement=True,  # the id of a deleted row is never assigned again
 )
 
 chunks = Table(

@@ -43,8 +43,8 @@ OUTCOME_NAMES = (
 )
 OUTCOME_COLUMNS = [trials.c[name] for name in OUTCOME_NAMES]
 OUTLINE_COLUMNS = [outlines.c.held_out, outlines.c.blob]
-# A trial that reuses the outcome of another trial has no curve of its own. This is the id of the
-# trial that was trained and has the curve.
+# Id of the trial that has the curve. A trial that reuses the outcome of another trial has no curve
+# of its own.
 TRAINED_ID = func.coalesce(trials.c.reused_from, trials.c.id)
 
 
@@ -58,7 +58,7 @@ class TrialTable(Database):
         page_token: str | None = None,
         only: TrialFilter = ALL_TRIALS,
     ) -> Page[TrialRow]:
-        """Return a page of a job's trials, in the order in which the trials were planned.
+        """Return a page of the job's trials that pass the filter `only`, in the order of their ids.
 
         Raises NotFound if there is no such job.
         """
@@ -92,10 +92,10 @@ class TrialTable(Database):
         return self._spec_of_trial(row)
 
     def specs(self, job_id: str, digests: Collection[str]) -> dict[str, TrialSpec]:
-        """Return the specifications of some trials of a job, by digest.
+        """Return the specifications with these digests, by digest.
 
         Each digest must belong to a trial of the job. All digests are parameters of a single query,
-        so a caller should pass no more digests than a page has trials.
+        so a caller should pass at most a page of trials.
         """
         with self._read() as connection:
             condition = (trials.c.job_id == job_id) & trials.c.digest.in_(digests)
@@ -103,7 +103,7 @@ class TrialTable(Database):
         return {digest: self._specs[digest] for digest in digests}
 
     def curve(self, trial_id: int) -> Curve:
-        """Return the whole curve of a trial, merged over all attempts to train the trial.
+        """Return the whole curve of a trial, joined from all attempts.
 
         If the trial reuses the outcome of another trial, the curve of the other trial is returned.
         Raises NotFound if there is no such trial.
@@ -117,9 +117,10 @@ class TrialTable(Database):
     def curves(
         self, job_id: str, points: int = 100, only: TrialFilter = ALL_TRIALS
     ) -> tuple[Curve, ...]:
-        """Return the curves of a job's trials, each thinned by `api.store.curves.thin`.
+        """Return the curves of the job's trials that pass the filter `only`.
 
-        Trials without any points are left out. Raises NotFound if there is no such job.
+        Each curve is thinned to about `points` points (`api.store.curves.thin`). Trials without
+        points are left out. Raises NotFound if there is no such job.
         """
         columns = select(trials.c.id.label("trial_id"), chunks.c.attempt, chunks.c.blob)
         joined = columns.join_from(trials, chunks, chunks.c.trial_id == TRAINED_ID)
@@ -133,11 +134,10 @@ class TrialTable(Database):
         )
 
     def terminal_trials(self, job_id: str, outlines: bool = False) -> list[Trial]:
-        """Return the trials of a job that have ended, as values of the type that studies read.
+        """Return the trials of a job that have ended.
 
-        If `outlines` is true, completed trials come with the outlines of their curves. There is no
-        outline if the trial, or the trial whose outcome it reuses, is older than the table of
-        outlines.
+        If `outlines` is true, the completed trials have outlines of their curves. Trials that were
+        trained before migration 0004 have no outlines.
         """
         ended = (trials.c.job_id == job_id) & trials.c.state.not_in(OPEN)
         columns = _with_outlines() if outlines else select(*OUTCOME_COLUMNS)
@@ -151,13 +151,15 @@ class TrialTable(Database):
         ]
 
     def rates(self) -> list[TrainingRate]:
-        """Return the mean training speed for each shape of trial and each kind of worker.
+        """Return the training speed for each combination of trial shape and kind of worker.
 
-        A shape is an optimizer, a width and a batch size. The kind of worker is in `numerics`,
-        which names the device and the software. The most recently measured speed comes first. The
-        means are over completed trials that measure a final loss, not coordinates or the time of a
-        step. Left out are trials that reuse another trial's outcome, trials that several kinds of
-        worker may have trained, and trials that are older than the column `batch_tokens`.
+        A shape is an optimizer, a width and a batch size. The column `numerics`, which names the
+        device and the software, identifies the kind of worker. A speed is the sum of the FLOPs of
+        trials, divided by the sum of their seconds. The most recently measured speed comes first.
+
+        Only completed trials with the measure `loss` count. Left out are trials that reuse another
+        trial's outcome, trials whose numerics are MIXED or unknown, and trials that are older than
+        the column `batch_tokens`.
         """
         shape = (trials.c.optimizer, trials.c.width, trials.c.batch_tokens, trials.c.numerics)
         flops_per_second = func.sum(trials.c.flops) / func.sum(trials.c.seconds)
@@ -173,11 +175,7 @@ class TrialTable(Database):
 
 
 def _outline(row: Any) -> Outline | None:
-    """Return the outline in a row.
-
-    Returns None if the row has no outline, as for failed trials, stopped trials, and trials that
-    are older than the table of outlines.
-    """
+    """Return the outline in a row, or None if the row has no outline."""
     return None if row.blob is None else unpacked(row.blob, row.held_out)
 
 

@@ -1,8 +1,12 @@
 """Add columns to the table of trials, and an index on the digest.
 
-The columns are the kind of measurement (`measure`), the metrics of the last point of the loss
-curve, the numerics (a string that names the version of torch, the device, and the revision of
-telescope's arithmetic), the tokens per batch, and the id of the trial whose outcome a trial reuses.
+The columns:
+
+- `measure`: what the trial measures
+- `metrics`: the metrics at the last point of the loss curve
+- `numerics`: the version of torch, the device, and the revision of telescope's arithmetic
+- `batch_tokens`: the tokens per batch
+- `reused_from`: the id of the trial whose outcome this trial reuses
 """
 
 import sqlalchemy as sa

@@ -1,7 +1,6 @@
 """Add a column to the table of trials: the FLOPs that a trial is expected to need.
 
-Within a job, the coordinator starts the trials with the most expected FLOPs first. The column is 0
-for trials that were planned before this revision.
+The column is 0 for trials that were planned before this revision.
 """
 
 import sqlalchemy as sa

@@ -1,7 +1,7 @@
 """Create the table of outlines.
 
-An outline is a shortened version of a completed trial's curve. Studies read outlines, not curves.
-Trials that completed before this revision have no outline.
+An outline is a short version of a completed trial's curve. Trials that completed before this
+revision have no outline.
 """
 
 import sqlalchemy as sa

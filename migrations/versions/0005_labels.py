@@ -1,11 +1,15 @@
 """Add the columns of a trial's label to the table of trials.
 
-A label is the place of a trial in its study: the ladder (all trials of one optimizer), the stage
-(the trials that are planned together), the level (the number of the trial's width in the ladder),
-and the variant (one of the models or texts that a job compares, or a cell of a grokking job). The
-columns are null for trials that were planned before this revision. A downgrade drops the labels,
-and a later upgrade does not restore them. For trials without a label, `api.jobs.variants` derives
-the ladder and the variant.
+A label is the place of a trial in its study:
+
+- `ladder`: the optimizer whose search planned the trial
+- `stage`: the trials that are planned together
+- `level`: the number of the trial's width in the ladder
+- `variant`: one of the models or texts that the job compares, or a cell of a grokking job
+
+The columns are null for trials that were planned before this revision. A downgrade drops the
+labels, and a later upgrade does not restore them. For trials without a label, `api.jobs.variants`
+derives the ladder and the variant.
 """
 
 import sqlalchemy as sa

@@ -1,5 +1,5 @@
 """Parts of cost forecasts that any kind of study can use.
 
-In reading order: `span`, a quantity with its bounds · `pace`, the speed of runs · `disk`, the space
-that curves and checkpoints take.
+In reading order: `span`, a quantity with its bounds · `pace`, the speed of runs · `disk`, the disk
+space of curves and checkpoints.
 """

@@ -1,15 +1,15 @@
 """The expected speed of a run.
 
 The speed, in FLOP/s, is taken from earlier trials on the kind of worker that was used last. Trials
-with the same optimizer are preferred. Among these, the trials whose width and batch size are the
-fewest octaves (doublings) away from those of the run are chosen. If there are no earlier trials,
-the speed is assumed: it is computed from ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK.
-Wide models use a device better than narrow models, so a run that is wider than the earlier trials
-is probably faster than expected.
+with the optimizer of the run are preferred. Among the preferred trials, those whose width and batch
+size are closest to the run's are used; closeness is measured in octaves (doublings). Wide models
+use a device better than narrow models, so a run that is wider than the earlier trials probably
+reaches more FLOP/s than forecast. If there are no earlier trials, the speed is computed from
+ASSUMED_FLOPS_PER_SECOND and ASSUMED_SECONDS_PER_BLOCK.
 
 Parts: `MeasuredRate`, the measured speed of earlier trials · `Pace`, a speed and its source ·
-`assumed`, which assumes a speed if there are no earlier trials · `pace`, which computes a speed
-from measured rates · `Machine`.
+`assumed`, the speed if there are no earlier trials · `pace`, the speed from measured rates ·
+`Machine`, the facts about a machine that a forecast needs.
 """
 
 import math
@@ -25,13 +25,14 @@ ASSUMED_FLOPS_PER_SECOND = 20e9  # speed of one CPU thread on models with a widt
 # Fixed time per Transformer block and step. Small models spend most of their time on it. At width
 # 16, 1.9 ms were measured with AdamW and 3.4 ms with Muon.
 ASSUMED_SECONDS_PER_BLOCK = 2.5e-3
-# added to the distance of a trial with another optimizer; larger than any other distance
+# added to the distance of trials with another optimizer; larger than realistic distances in width
+# and batch size
 OTHER_OPTIMIZER_OCTAVES = 100.0
 
 
 class MeasuredRate(Protocol):
-    """The rate at which trials with one optimizer, width and batch size were trained on one kind of
-    worker, which `numerics` names."""
+    """The measured speed of trials with one optimizer, width and batch size on one kind of worker.
+    `numerics` names the kind of worker."""
 
     @property
     def optimizer(self) -> str: ...
@@ -52,13 +53,14 @@ class Pace:
     """The speed of a run, and where it comes from."""
 
     flops_per_second: float
-    estimated: bool  # True if the speed is assumed, since there are no measured rates
-    source: str  # where the speed comes from, as text
+    estimated: bool  # True if the speed is assumed, False if it comes from a measured rate
+    source: str  # description, for users, of where the speed comes from
 
 
 def assumed(step_flops: float, depth: int | None) -> Pace:
-    """The assumed speed of a run. The time of a step is the time of its floating-point operations
-    plus a fixed time per Transformer block. A model of unknown depth (None) counts as one block."""
+    """The assumed speed of a run with `step_flops` FLOPs per step and `depth` Transformer blocks. A
+    step takes the time of its FLOPs plus a fixed time per block. A model of unknown depth (None)
+    counts as one block."""
     blocks = 1 if depth is None else depth
     seconds = step_flops / ASSUMED_FLOPS_PER_SECOND + blocks * ASSUMED_SECONDS_PER_BLOCK
     speeds = (
@@ -70,8 +72,8 @@ def assumed(step_flops: float, depth: int | None) -> Pace:
 
 
 def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens: int) -> Pace:
-    """The speed of a run with this optimizer, width and batch size, from at least one measured
-    rate. `rates` are sorted with the latest first."""
+    """The speed of a run with this optimizer, width and batch size. `rates` must not be empty, and
+    must be sorted with the latest first."""
 
     def distance(rate: MeasuredRate) -> tuple[float, float]:
         """A sort key: the distance of a rate in octaves, then its FLOP/s. Of two rates at the same
@@ -91,8 +93,8 @@ def pace(rates: Sequence[MeasuredRate], optimizer: str, width: int, batch_tokens
 
 
 def encoded_columns(points: Sequence[Measurement]) -> bytes:
-    """A curve as bytes: the step, tokens, FLOPs, seconds and metrics of every point, as float64
-    numbers without compression."""
+    """A curve as uncompressed float64 numbers: step, tokens, FLOPs, seconds and metrics of each
+    point."""
     return b"".join(
         np.array([*astuple(point)[:4], *point.metrics.values()]).tobytes() for point in points
     )
@@ -101,9 +103,9 @@ def encoded_columns(points: Sequence[Measurement]) -> bytes:
 @dataclass(frozen=True)
 class Machine:
     """The facts about a machine that determine how long a study takes there, and how much disk
-    space it needs."""
+    space the study needs."""
 
     rates: tuple[MeasuredRate, ...] = ()  # rates of earlier trials, the latest first
-    slots: int | None = None  # number of trials that run at once; None if unknown
-    # turns a curve into the bytes that are stored
+    slots: int | None = None  # number of trials that run at the same time; None if unknown
+    # returns the bytes that are stored for a curve
     encode: Callable[[Sequence[Measurement]], bytes] = encoded_columns

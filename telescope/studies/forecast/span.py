@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Span:
-    """A forecast quantity: its expected value, and a lower and an upper value under the assumptions
-    of the forecast."""
+    """The expected, the least and the largest value of a quantity, under the assumptions of a
+    forecast."""
 
     least: float
     expected: float
@@ -18,7 +18,7 @@ class Span:
         return Span(self.least * factor, self.expected * factor, self.most * factor)
 
     def within(self, limit: float) -> "Span":
-        """The forecast if the study ends at `limit`: no value is larger than `limit`."""
+        """The forecast if the study ends at `limit`: larger values become `limit`."""
         return Span(min(self.least, limit), min(self.expected, limit), min(self.most, limit))
 
 
