@@ -157,7 +157,9 @@ class Slot:
             self._desk.wait_closed(PAUSE_SECONDS)
 
     def _answers(self) -> bool:
-        """True if the actor responded in the last FRESH_SECONDS, or responds within STUCK_SECONDS."""
+        """True if the actor has responded recently (`FRESH_SECONDS`), or responds within
+        STUCK_SECONDS.
+        """
         if time.monotonic() - self._last_response < FRESH_SECONDS:
             return True
         try:

@@ -165,7 +165,7 @@ class TuneExecutor:
 
     @property
     def numerics(self) -> str | None:
-        """Numerics that a worker of the current experiment reported last; None before any report."""
+        """Numerics that a worker of the current experiment reported last; None before a report."""
         return self._flights.numerics
 
     def submit(self, *assignments: Assignment) -> None:
