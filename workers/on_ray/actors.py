@@ -126,8 +126,8 @@ class RayExecutor:
             self._slots.append(Slot(index, self._shared))
 
     def _require_ray(self) -> None:
-        """Raise WorkersLost if Ray or the thread of a slot has failed. Otherwise, open further slots
-        if more workers fit now.
+        """Raise WorkersLost if Ray or the thread of a slot has failed. Otherwise, open a slot for
+        each further worker that fits.
         """
         broken = next((slot.broken for slot in self._slots if slot.broken), None)
         if broken:
