@@ -83,7 +83,7 @@ class RayExecutor:
         """End a trial: at once if it is queued, or at its next step if it runs.
 
         A worker is killed if it does not end the trial within `slot.STUCK_SECONDS`. A worker that
-        has not begun the trial, but measures how to train it fastest, is killed immediately.
+        has not begun the trial, but measures how to train it fastest, is killed within a second.
         """
         self._desk.stop(trial_id)
         for slot in self._slots:
@@ -126,8 +126,8 @@ class RayExecutor:
             self._slots.append(Slot(index, self._shared))
 
     def _require_ray(self) -> None:
-        """Raise WorkersLost if Ray or the thread of a slot has failed. Otherwise, open slots on
-        nodes that have joined the cluster.
+        """Raise WorkersLost if Ray or the thread of a slot has failed. Otherwise, open a slot for
+        each further worker that fits.
         """
         broken = next((slot.broken for slot in self._slots if slot.broken), None)
         if broken:

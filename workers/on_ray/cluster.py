@@ -40,7 +40,8 @@ LOCAL_MARKER = "TELESCOPE_LOCAL_RAY"  # environment variable that marks the proc
 OBJECT_STORE_BYTES = 100_000_000
 SHUTDOWN_SECONDS = 3.0  # longest wait for Ray's shutdown, and then again for its processes to die
 CONNECT_SECONDS = 5.0  # longest wait for a cluster's address to answer
-CHECK_SECONDS = 2.0  # interval between checks of Ray's head (its central process) and own node
+# interval between checks of Ray's head (its central process) and of Ray's node on this machine
+CHECK_SECONDS = 2.0
 # Ray counts as lost if no check has succeeded for this many seconds. Ray itself would end this
 # process 60 s after the death of the head.
 HEAD_LOST_SECONDS = 8.0

@@ -31,14 +31,14 @@ from workers.on_ray.cluster import Demand
 from workers.on_ray.placement import Placement
 from workers.on_ray.slot import PAUSE_SECONDS
 
-IDLE_SECONDS = 2.0  # interval between an idle searcher's checks whether the experiment is over
-WARM_UP = 0  # id of the warm-up; ids of assignments begin at 1
+IDLE_SECONDS = 2.0  # an idle searcher checks at this interval whether the experiment should end
+WARM_UP = 0  # trial id of the warm-up; the trial ids of assignments begin at 1
 ASSIGNMENT = TypeAdapter(Assignment)
 
 
 @dataclass
 class Flight:
-    """A trial that Tune holds, which means that Tune has received it and it has not ended."""
+    """A trial that Tune holds: it has been given to Tune, and has not ended."""
 
     assignment: Assignment | None  # None for the warm-up
     since: float = field(default_factory=time.monotonic)  # when Tune received the trial
@@ -124,7 +124,9 @@ class Flights:
                     self._placement.set_shortage(flight.trial_id, shortage)
 
     def report_failed_start(self, reason: str) -> None:
-        """Report that the warm-up's process could not start, then wait for `PAUSE_SECONDS`."""
+        """Report that a worker's process could not start. Then wait for `PAUSE_SECONDS`, or until
+        the desk closes.
+        """
         self._placement.set_shortage(WARM_UP, f"a worker's process could not start: {reason}")
         self.desk.wait_closed(PAUSE_SECONDS)
 

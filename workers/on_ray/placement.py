@@ -20,7 +20,7 @@ class Placement:
         self._reported: str | None = None
 
     def set_shortage(self, slot: int, reason: str | None) -> None:
-        """Record why a slot has no worker. With None as `reason`, record that it has a worker.
+        """Record why a slot has no worker. With None as `reason`, end the slot's shortage.
 
         A slot is the place of one worker. The executor on Ray Tune has no slots. Instead, it passes
         the id of the trial that waits for a worker.

@@ -3,9 +3,9 @@
 A Ray actor is a process of Ray that holds one object, here a `Worker` (`workers.on_ray.worker`).
 The worker trains pack after pack; a pack is a group of trials that are trained together. The thread
 of a slot starts the actor, hands packs to it, and passes their events on. If the start takes long,
-the thread reports a shortage of workers. An actor is replaced if it dies, if it hangs, if a trial
-in it fails for a reason that a retry may remove, or after many trials. Only the coordinator retries
-trials. Ray is configured to retry and restart nothing.
+the thread reports a shortage of workers. An actor is replaced, for example, if it dies or hangs, if
+it fails to train a trial, or if it has run many trials. Only the coordinator retries trials. Ray is
+configured to retry and restart nothing.
 
 The code relies on measured properties of Ray 2.60:
 
@@ -55,7 +55,7 @@ class Shared:
     packs: Packs
     demand: Callable[[], Demand]  # returns the resources that a worker needs
     placement: Placement
-    patience_seconds: float  # time before a shortage is reported
+    patience_seconds: float  # time after which a worker that has not started is reported
 
     def report_shortage(self, slot: int, demand: Demand) -> None:
         """Report that a slot has no worker, and why."""
@@ -157,7 +157,9 @@ class Slot:
             self._desk.wait_closed(PAUSE_SECONDS)
 
     def _answers(self) -> bool:
-        """True if the actor responded a moment ago, or responds within STUCK_SECONDS."""
+        """True if the actor has responded recently (`FRESH_SECONDS`), or responds within
+        STUCK_SECONDS.
+        """
         if time.monotonic() - self._last_response < FRESH_SECONDS:
             return True
         try:
@@ -171,7 +173,8 @@ class Slot:
         """Measure on the actor which program trains trials like `first` fastest.
 
         Raises MeasurementAbandoned if the trial should stop or the desk closes, and TimeoutError
-        after MEASURING_SECONDS. In both cases, the actor is killed.
+        after MEASURING_SECONDS. In both cases, the actor is killed. Raises RayError if the actor
+        dies or its measurement fails.
         """
         program = self._actor.choose.remote(first.spec, max_members, steps)
         begun = time.monotonic()

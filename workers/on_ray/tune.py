@@ -10,8 +10,8 @@ object) trains the assignments, one after the other. A callback passes their eve
 The code relies on observed properties of Tune 2.60:
 
 - Tune starts workers only for trials. An experiment therefore begins with a warm-up, a trial that
-  has no assignment. It starts a worker and reports the worker's numerics (a string that names the
-  version of torch, the device, and the revision of telescope's arithmetic).
+  has no assignment. The warm-up starts a worker and reports the worker's numerics (a string that
+  names the version of torch, the device, and the revision of telescope's arithmetic).
 - A trial cannot be stopped from outside. But Tune calls its scheduler at each result and in each
   turn of Tune's loop, and the scheduler may stop the trial.
 - While other applications hold all CPUs, Tune waits without a message. Each turn therefore checks
@@ -165,7 +165,7 @@ class TuneExecutor:
 
     @property
     def numerics(self) -> str | None:
-        """The numerics that a worker of the current experiment reported last, or None."""
+        """Numerics that a worker of the current experiment reported last; None before a report."""
         return self._flights.numerics
 
     def submit(self, *assignments: Assignment) -> None:
