@@ -2,17 +2,19 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks.grokking import cell_line, document
 from telescope.studies import registry
 from telescope.studies.grokking.fold import progress
 from telescope.studies.grokking.question import Question
+from telescope.trials.types import SoftmaxName
 
 ARGUMENTS = argparse.Namespace(
     modulus=7,
     bits=4,
     width=16,
+    softmax=get_args(SoftmaxName),
     epochs=8,
     evaluate_epochs=2,
     points=2,

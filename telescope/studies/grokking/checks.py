@@ -99,7 +99,9 @@ def protocol_problems(question: Question) -> Iterator[Problem]:
 def tuning_problems(tuning: HyperparameterSearch) -> Iterator[Problem]:
     """Problems of the grid of a search."""
     alternative = ", or use protocol: paper"
-    problem = ends_problem(tuning.lr, "learning rate", alternative) or lr_points_problem(tuning.lr)
+    problem = ends_problem(tuning.lr, "learning rate", alternative) or search_points_problem(
+        tuning.lr
+    )
     if problem:
         yield under("tuning.lr", problem)
     for name in ("weight_decay", "adamw_lr_ratio"):
@@ -109,7 +111,7 @@ def tuning_problems(tuning: HyperparameterSearch) -> Iterator[Problem]:
             yield Problem(f"tuning.{name}", message, list(values))
 
 
-def lr_points_problem(lr: Range) -> Problem | None:
+def search_points_problem(lr: Range) -> Problem | None:
     """The problem of the number of learning rates; None if there is none."""
     if lr.points < 2:
         message = "a single learning rate is no search; use 2 or more, or protocol: paper"

@@ -127,7 +127,7 @@ def test_every_fate_is_told_apart_and_nothing_is_extrapolated() -> None:
         [2 * 2**0.5, 8, 4, np.inf, np.inf, 2**0.75, 1, 0]
     )
     assert set(MEANING) == set(TargetOutcome)
-    assert TargetOutcome.CENSORED.meaning.startswith("It did not reach")
+    assert TargetOutcome.CENSORED.meaning.startswith("The run ended")
 
 
 @settings(deadline=None)
