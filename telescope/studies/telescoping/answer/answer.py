@@ -75,9 +75,9 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
 def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | None) -> Report:
     """The report on one variant, with the verdict of its best ladder.
 
-    If no ladder is `comparable`, there is no best ladder. The verdict is then refused if all
-    ladders are refused. It is unbracketed if the report is final and a ladder is unbracketed.
-    Otherwise it is unresolved.
+    If no ladder is comparable (`comparison`), there is no best ladder. The verdict is then refused
+    if all ladders are refused. It is unbracketed if the report is final and a ladder is
+    unbracketed. Otherwise it is unresolved.
     """
     question = variant.question
     all_progress = [ladder_progress(question, ladder, trials) for ladder in all_ladders(question)]

@@ -72,9 +72,9 @@ def transfer(
 def copying(
     laws: Laws, x: Sequence[float], widths: Sequence[int], target_width: int
 ) -> tuple[Copying, ...]:
-    """The regret of `x` at each width above the smallest, then at the target if its width differs
-    from the widest width. `x` is the optimum of the smallest width: the octaves on each fitted
-    axis, where a fitted axis has three values or more.
+    """The regret of `x` at each of `widths` but the first, and at the target width unless it is the
+    last of `widths`. `x` is the optimum of the first width, in octaves by fitted axis. A *fitted*
+    axis has three values or more.
     """
     thetas = draws(laws)
     regrets = [
