@@ -5,19 +5,15 @@ ladder, and each swept hyperparameter is an *axis*. If the study compares archit
 each of them is a *variant* and has ladders of its own. Runs that are planned together form a
 *stage*.
 
-The study's question selects the estimator of the optimum at the target width (`fold.estimates`):
+A *question* is the user's document in checked form. It selects the estimator of the optimum at the
+target width (`fold.estimates`):
 
-- `pooled` fits one model to the losses of all levels. It is the default under `schedule: robust`.
-- `per_level` fits a quadratic to the losses of each level. It extrapolates the optima of these
-  quadratics to the target; it assumes that the optimum shifts in proportion to 1/width.
-- `argmin` takes the best point of the widest level with a finite loss, as published in arXiv
-  2505.02222. It is the default under `schedule: paper`.
-
-The verdict also depends on whether the optimum lies at a border of the values tried, and on whether
-it shifts with width. Both tests are the same for all three estimators.
-
-`verdict` has the rules of the verdict, `wording` the texts of reasons, and `comparison` the report
-over all variants.
+- `pooled` fits one statistical model, the *pooled model*, to the losses of all levels. It is the
+  default under `schedule: robust`.
+- `per_level` fits a quadratic to the losses of each level near the best point. It extrapolates the
+  minima to the target, and assumes that the optimum shifts in proportion to 1/width.
+- `argmin` takes the best point at the widest level that has a finite loss. It follows arXiv
+  2505.02222, and is the default under `schedule: paper`.
 """
 
 import math
@@ -66,7 +62,7 @@ from telescope.train.flops import parameters
 from telescope.trials.outcome import Trial
 from telescope.trials.types import OptimizerName
 
-# cached, since the report of a running job is computed many times
+# cached, since the report on a running job is computed many times
 cached_groups = lru_cache(maxsize=256)(describe_groups)
 
 
@@ -79,8 +75,8 @@ def answer(question: Question, trials: Sequence[Trial], ended: Ended | None = No
 def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | None) -> Report:
     """The report on one variant, with the verdict of its best ladder.
 
-    If no ladder can be the best (`best_ladder`), there are three cases. The verdict is refused if
-    all ladders are refused. It is unbracketed if the report is final and some ladder is
+    If no ladder is comparable (`comparison`), there is no best ladder. The verdict is then refused
+    if all ladders are refused. It is unbracketed if the report is final and a ladder is
     unbracketed. Otherwise it is unresolved.
     """
     question = variant.question
@@ -95,9 +91,9 @@ def variant_report(variant: Variant, trials: Sequence[Trial], ended: Ended | Non
         because = Reason.of(Code.OF_LADDERS, parts=tuple(parts))
         return Report(final, "refused", words(because), None, ladders, because=because)
     verdicts = ("unbracketed",) if ended else ("unbracketed", "unresolved")
-    telling = [ladder for verdict in verdicts for ladder in ladders if ladder.verdict == verdict]
-    if final and telling:
-        return report_of(telling[0], final, ladders, None)
+    decisive = [ladder for verdict in verdicts for ladder in ladders if ladder.verdict == verdict]
+    if final and decisive:
+        return report_of(decisive[0], final, ladders, None)
     because = stopped_by(ended) if ended else Reason.of(Code.NOTHING_FINISHED)
     return Report(final, "unresolved", words(because), None, ladders, because=because)
 
@@ -152,25 +148,21 @@ def ladder_report(variant: Variant, progress: LadderProgress, ended: Ended | Non
 
 @dataclass(frozen=True)
 class Evidence:
-    """The basis of a ladder's verdict: the fit of the pooled statistical model, the reports on the
-    levels, and the cost.
-    """
+    """Results that the conclusion of a ladder is based on."""
 
-    fit: Fit | None
+    fit: Fit | None  # the pooled model; None if it cannot be fitted
     levels: tuple[LevelReport, ...]
     cost: Cost
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """A ladder's verdict and reason, its hyperparameters at the target, and the validation of its
-    learning rate by runs at the target.
-    """
+    """A ladder's verdict, with its reason, and the answer at the target width."""
 
     verdict: Verdict
     because: Reason
-    hyperparameters: dict[AxisName, Hyperparameter]
-    validation: Validation | None
+    hyperparameters: dict[AxisName, Hyperparameter]  # at the target; empty without a finite loss
+    validation: Validation | None  # of the learning rate, by runs at the target
 
 
 def ladder_conclusion(
@@ -179,8 +171,7 @@ def ladder_conclusion(
     """The conclusion of a ladder.
 
     If the ladder is complete and the runs at the target contradict its learning rate, the verdict
-    becomes unresolved. If these runs also determine the optimum well enough (`settled`), their
-    optimum replaces the ladder's learning rate.
+    is unresolved, and `validation.overruled` returns the learning rate to report.
     """
     fit = evidence.fit
     values = target_values(question, progress, fit) if lowest_of(progress.done) else {}
@@ -206,14 +197,14 @@ def groups_at_target(
 
 
 def rounded(shares: Mapping[AxisName, float]) -> dict[AxisName, float]:
-    """The shares by axis, rounded for the report."""
+    """The shares by axis, rounded to six significant digits."""
     return {name: digits(share) for name, share in shares.items()}
 
 
 def scaling_of(question: Question, levels: Sequence[LevelReport]) -> ScalingFit | None:
-    """The power law of the loss in the number of parameters of the trained models, fitted to the
-    loss at each level's optimum. None if a level has no finite loss, if there are fewer than three
-    levels, or if no such law can be fitted.
+    """The power law of the loss in the model's number of parameters, fitted to the levels
+    (`LevelReport.loss`). None if a level has no finite loss, if there are fewer than three levels,
+    or if no such law can be fitted.
     """
     sizes = [
         parameters(question.model.at(level.width), question.data.vocab_size, question.data.context)
@@ -237,8 +228,8 @@ def method_of(question: Question, ladder: Ladder) -> Method:
 def checked_at_target(
     question: Question, progress: LadderProgress, fit: Fit | None, bill: Cost
 ) -> Validation | None:
-    """The validation of the answer by the runs at the target. None until the first stage of these
-    runs has ended.
+    """The validation of the ladder's learning rate by runs at the target. None until the first
+    stage of these runs has ended.
     """
     if not progress.validation or bill.validation is None:
         return None
@@ -262,12 +253,12 @@ def target_values(
 
 
 def borders_of(question: Question, progress: LadderProgress, fit: Fit | None) -> tuple[int, ...]:
-    """The indices of the axes whose optimum lies at a border of the values tried.
+    """The indices of the axes on which the optimum lies at a border of the values tried.
 
-    Under `paper`, these are the axes for which any level reports an optimum at a border. Under
-    `robust`, these are the axes whose optimum lies at a border of the values tried at the base
-    width, or outside the corners of the last block (set of runs around the expected optimum) at the
-    widest level.
+    Under `paper`, these are the axes on which at least one level has an optimum at a border
+    (`paper.reported_edges`). Under `robust`, only two levels count: the base width, and the widest
+    level reached. At the latter, the values tried are those of the last *block*, a set of runs with
+    one seed around the expected optimum.
     """
     ladder = progress.ladder
     if question.schedule == "paper":
@@ -286,7 +277,9 @@ def borders_of(question: Question, progress: LadderProgress, fit: Fit | None) ->
 
 
 def fixed_values(question: Question, progress: LadderProgress) -> dict[AxisName, Hyperparameter]:
-    """Weight decay and, for Muon, `adamw_lr_ratio`; without those that the study sweeps."""
+    """The hyperparameters at the target that the study holds fixed. These are weight decay and, for
+    Muon, `adamw_lr_ratio`, unless they are swept.
+    """
     swept = {axis.name for axis in progress.ladder.axes}
     values: dict[AxisName, float] = {}
     if not isinstance(question.search.weight_decay, Range):

@@ -1,28 +1,35 @@
 """The error budget at the target, the expected shift of the optimum, and the end of the climb.
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. The ladder *climbs*
-from level to level until a `ClimbEnd` stops it. Each swept hyperparameter is an *axis*. The *pooled
-model* is a statistical model that describes the losses of all levels by one *bowl* around an
-optimum. The optimum shifts with width according to a *drift law*. The pooled model is fitted under
-three drift laws, and the results are averaged.
+from level to level; `ClimbEnd` lists the reasons why a climb ends. Each swept hyperparameter is an
+*axis*. The *pooled model* is a statistical model that describes the losses of all levels by one
+*bowl* around an optimum. The optimum shifts with width according to a *drift law*. The pooled model
+is fitted under three drift laws, and the results are averaged.
 
-The *error budget* splits the variance of an estimated optimum by source. Under one drift law, the
-parameters of the pooled model have the covariance C = (G + P)^-1, where G is the information in the
-runs and P is the precision of the priors. Therefore C = C G C + C P C. The first term is a sum over
-the runs. The part of this sum that is due to the noise of the runs is the source `seed_noise`; the
-rest belongs to the source `bowl_form`. The second term is a sum over the parameters. The summands
-of the optimum and of its drift are the source `finite_width`; all other summands belong to
-`bowl_form`.
-Averaging over the laws adds the source `law`, the variance between the laws. The variances of all
-sources add up to the variance of the estimate.
+The *error budget* splits the variance of an estimated optimum by source. It starts from the
+covariance of the pooled model's parameters under one drift law:
 
-The estimator `argmin` returns a point of a grid, so its budget has a further source, the grid's
-mesh. The variance of this source is the larger of two numbers: step^2 / 12, where step is the
-distance between grid points, and the squared distance of the point from the fitted optimum. The
-estimator `per_level` extrapolates the optima of single levels by one drift law. The source `law` is
-then above 0 only if the levels deviate from this law by more than their errors explain.
+    C = (G + P)^-1 = C G C + C P C
+    C   the covariance
+    G   the information in the runs
+    P   the precision of the priors
 
-The schedule `robust` adds runs in *blocks*: a block is a set of runs with one seed around an
+The term C G C is a sum over the runs. One part of this sum is due to the noise of the runs; this
+part is the source `seed_noise`. The rest of the sum belongs to the source `bowl_form`. The term
+C P C is a sum over the parameters. The summands of the parameters FINITE_WIDTH are the source
+`finite_width`; all other summands belong to `bowl_form`. Averaging over the drift laws adds the
+source `law`, the variance between the laws.
+
+The estimator `argmin` returns a point of a grid, so its budget has the further source `mesh`. The
+standard deviation of this source is the larger of two distances:
+
+- the distance between neighbouring grid points, divided by sqrt(12)
+- the distance from the returned point to the fitted optimum
+
+The estimator `per_level` extrapolates the optima of single levels by one drift law. The source
+`law` is then above 0 only if the levels deviate from this law by more than their errors explain.
+
+The schedule `robust` adds runs in *blocks*. A block is a set of runs with one seed around an
 expected optimum. The schedule `paper` has no blocks, so some of its remedies differ.
 """
 
@@ -45,8 +52,8 @@ from telescope.studies.telescoping.schedules import blocks, robust
 
 # names of the drift laws by their parameter phi (`ladder.bowl`); n: width, a: a constant
 LAW_NAMES = {0.0: "a/n", 0.47: "a/sqrt(n)", 1.0: "constant per doubling"}
-# parameters of the optimum at each width (`ladder.bowl`); all other parameters describe the form of
-# the bowl
+# parameters that determine the optimum at each width (`ladder.bowl`); all other parameters describe
+# the form of the bowl
 FINITE_WIDTH = ("x", "drift", "phi", "e")
 REMEDIES = {
     "seed_noise": "more blocks of runs, longer runs, or larger batches (up to the final run's)",
@@ -82,8 +89,8 @@ REMEDIES_PER_LEVEL = {
 
 
 def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
-    """The pooled model of the runs of these stages, fitted under each drift law. None if the
-    learning rate is not fitted, or if no run at the base width can enter the fit (`pool`).
+    """The pooled model under each drift law, fitted to the runs of the stages `done`. None if the
+    learning rate has fewer than three values, or if the `pool` holds no run at the base width.
     """
     runs = pool(ladder, done) if done and 0 in ladder.fitted else ()
     return laws_at_target(runs, ladder.layout) if runs else None
@@ -92,8 +99,8 @@ def laws_of(ladder: Ladder, done: tuple[Done, ...]) -> Laws | None:
 def error_budgets(
     estimator: str, progress: LadderProgress, laws: Laws, values: Mapping[AxisName, Hyperparameter]
 ) -> dict[AxisName, ErrorBudget]:
-    """The error budget of every fitted hyperparameter, for the study's estimator. For `per_level`,
-    hyperparameters that this estimator cannot extrapolate to the target are left out.
+    """The error budgets of the *fitted* hyperparameters, which have three values or more. If the
+    estimator is `per_level`, hyperparameters for which no level has an optimum are left out.
     """
     ladder, done = progress.ladder, progress.done
     remedies = REMEDIES if ladder.has_budget else REMEDIES | REMEDIES_OF_GRIDS
@@ -102,14 +109,14 @@ def error_budgets(
             ladder.axes[i].name: error_budget_per_level(carried, remedies | REMEDIES_PER_LEVEL)
             for i, carried in per_level.level_optima_at_target(ladder, done).items()
         }
-    fitted = laws.weights @ np.array([law.theta for law in laws.fits])
+    mean_theta = laws.weights @ np.array([law.theta for law in laws.fits])
     budgets: dict[AxisName, ErrorBudget] = {}
     for j, i in enumerate(ladder.fitted):
         name, mesh = ladder.axes[i].name, 0.0
         if estimator == "argmin":
             mesh = max(
                 last_step(done, i) / math.sqrt(12),
-                abs(SCALES[name].octaves(values[name].value) - float(fitted[j])),
+                abs(SCALES[name].octaves(values[name].value) - float(mean_theta[j])),
             )
         budgets[name] = error_budget(laws, j, mesh, remedies)
     return budgets
@@ -118,12 +125,12 @@ def error_budgets(
 def error_budget(
     laws: Laws, axis: int, mesh: float, remedies: Mapping[str, str] = REMEDIES
 ) -> ErrorBudget:
-    """The error budget of a fitted axis at the target, by the pooled model. `mesh` is the error, in
-    octaves, that a grid's mesh causes; it is 0 for a fitted value.
+    """The error budget at the target by the pooled model. `axis` is an index among the fitted axes.
+    `mesh` is the standard deviation of the source `mesh`, in octaves.
     """
-    parts = np.array([within(law, laws.precision, axis) for law in laws.fits])
+    variances = np.array([within(law, laws.precision, axis) for law in laws.fits])
     means = np.array([law.theta[axis] for law in laws.fits])
-    noise, form, drift = laws.weights @ parts
+    noise, form, drift = laws.weights @ variances
     between = float(laws.weights @ (means - laws.weights @ means) ** 2)
     return summed(
         {
@@ -138,7 +145,7 @@ def error_budget(
 
 
 def error_budget_per_level(carried: per_level.Carried, remedies: Mapping[str, str]) -> ErrorBudget:
-    """The error budget of an optimum that `per_level` extrapolated to the target."""
+    """The error budget of an optimum at the target by the estimator `per_level`."""
     variances = {
         "seed_noise": carried.noise,
         "bowl_form": per_level.BIAS**2,
@@ -164,29 +171,30 @@ def summed(variances: Mapping[str, float], remedies: Mapping[str, str]) -> Error
 
 
 def within(law: Fit, precision: Array, axis: int) -> tuple[float, float, float]:
-    """Three variances of an axis's optimum at the target under one drift law, in octaves^2: the
-    variance due to seed noise, due to the form of the bowl, and due to the uncertain drift.
+    """The variances of the sources `seed_noise`, `bowl_form` and `finite_width` for an axis at the
+    target under one drift law, in octaves^2.
     """
     sample, slots, column = law.sample, law.layout.slots, law.covariance[:, axis]
-    heights, slopes = sample.linearised(law.layout, law.theta)
+    heights, derivatives = sample.linearised(law.layout, law.theta)
     variance = sample.variance(heights, law.sigma)
-    # shift of the optimum at the target, in octaves, per % by which a run's loss changes
-    influence = (sample.centred(slopes, 1 / variance) @ column) / variance
+    # [run]: shift of the optimum at the target, in octaves, if the run's loss rises by 1 %
+    influence = (sample.centred(derivatives, 1 / variance) @ column) / variance
     noise = law.sigma**2 * float(np.sum(influence**2))
-    discount = float((variance - law.sigma**2) @ influence**2)
+    form_of_runs = float((variance - law.sigma**2) @ influence**2)
     prior_terms: Array = precision * column**2
     drift = float(sum(prior_terms[slots[name]].sum() for name in FINITE_WIDTH))
-    return noise, discount + float(prior_terms.sum()) - drift, drift
+    return noise, form_of_runs + float(prior_terms.sum()) - drift, drift
 
 
 def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
-    """The expected shift of lr's optimum from `top`, the widest level so far, to the target. The
-    first entry is averaged over the drift laws; the others are the shifts under each law.
+    """The expected shift of the learning rate's optimum from the level `top`, the widest so far, to
+    the target. The first entry is averaged over the drift laws. The further entries are the shifts
+    under the single laws.
     """
     moves, sds = [], []
     for law in laws.fits:
         gradient = -law.optima_gradient[top, 0]
-        gradient[0] += 1.0  # the derivative of x_T, the optimum of lr at the target
+        gradient[0] += 1.0  # parameter 0 is the optimum of the learning rate at the target
         moves.append(float(law.theta[0] - law.optima[top, 0]))
         sds.append(law.sd_of(gradient))
     quantile = laws.fits[0].quantile
@@ -202,9 +210,9 @@ def shifts(laws: Laws, top: int) -> tuple[Shift, ...]:
 def climb_end(
     progress: LadderProgress, fit: Fit | None, lr_shifts: tuple[Shift, ...]
 ) -> Climb | None:
-    """The widest width that the ladder has reached, and why it stopped there. As long as the ladder
-    needs more runs, the reason is `ClimbEnd.RUNNING`, even if the job has been stopped. None before
-    the ladder's first stage of runs has ended.
+    """The widest width that the ladder has reached, and why it stopped there. If the ladder needs
+    more runs, the reason is `ClimbEnd.RUNNING`, even if the job has been stopped. None before the
+    first stage of the search has ended.
     """
     if not progress.done:
         return None
@@ -238,5 +246,5 @@ def climb_end(
 
 
 def climbed(width: int, why: ClimbEnd, **values: Value) -> Climb:
-    """The end of a climb, with the numbers and the text of its reason."""
+    """The end of a climb, with the values and the text of its reason."""
     return Climb(width, why, climb_words(width, why, values), code_values(why, values))

@@ -3,21 +3,21 @@
 A *ladder* is the search of one optimizer over growing widths, its *levels*. A *variant* is one of
 the architectures or texts that a study compares; it has one ladder per optimizer.
 
-Ladders that train on the same data are compared by their loss at the optimum of one level: the
-widest level that all of them have reached. Refused ladders (ended by a failed coordinate check) and
-ladders without hyperparameters are left out of this comparison. Models of equal width may differ in
-parameters and FLOPs, so the report states both. Losses on different texts, or under different
-tokenizers, are not comparable, so a study that compares texts has no best variant.
+A ladder is *comparable* unless it is refused (ended by a failed coordinate check) or has no
+hyperparameters. Comparable ladders that train on the same data are compared by their loss at the
+optimum of one level: the widest level that all of them have reached. Models of equal width may
+differ in parameters and FLOPs, so the report states both. Losses on different texts, or under
+different tokenizers, are not comparable, so a study that compares texts has no best variant.
 
-A study over variants needs the answer of every variant, so its verdict is the worst verdict of any
-variant. From worst to best, the verdicts are refused, unbracketed, unresolved, resolved. The
-study's reason names all variants with the worst verdict.
+The verdict on a study over variants is the worst of the verdicts on its variants. From worst to
+best, the verdicts are refused, unbracketed, unresolved, resolved. The study's reason names the
+variants with the worst verdict.
 
-Optima at the target are compared in octaves, for every two ladders of one optimizer. No run belongs
-to both ladders, so the errors of the two optima are taken as independent and add in quadrature.
-Both ladders use the same seeds and the same priors on the drift of the optimum with width. Errors
-from these common sources partly cancel in the difference, so its interval is too wide rather than
-too narrow.
+Optima at the target are compared in octaves, for every two comparable ladders of one optimizer.
+The two ladders have no run in common, so the errors of the two optima are taken as independent, and
+add in quadrature. But both ladders use the same seeds, and the same priors on the drift of the
+optimum with width. Errors from these sources partly cancel in the difference of the optima. The
+interval of the difference is therefore too wide rather than too narrow.
 """
 
 import itertools
@@ -102,38 +102,38 @@ def best_ladder(ladders: Sequence[LadderReport]) -> LadderReport | None:
 
 
 def comparable(ladders: Sequence[LadderReport]) -> list[LadderReport]:
-    """The ladders that are not refused and have hyperparameters."""
+    """The ladders that are not refused and that have hyperparameters."""
     return [ladder for ladder in ladders if ladder.verdict != "refused" and ladder.hyperparameters]
 
 
 def common_level(ladders: Sequence[LadderReport]) -> int | None:
     """The widest level that all comparable ladders have reached. None without such ladders."""
-    finished = [len(ladder.levels) for ladder in comparable(ladders)]
-    return min(finished) - 1 if finished else None
+    level_counts = [len(ladder.levels) for ladder in comparable(ladders)]
+    return min(level_counts) - 1 if level_counts else None
 
 
 def compared(question: Question, ladders: Sequence[LadderReport]) -> VariantComparison:
     """The comparison of the variants, from the reports on all ladders so far."""
     assert question.sweep_over is not None
-    level, block = common_level(ladders), question.sweep_over.section
+    level, section = common_level(ladders), question.sweep_over.section
     return VariantComparison(
-        over=block,
+        over=section,
         width=None if level is None else question.model.widths[level],
         rows=tuple(
-            ladder_row(variant, run, report, level)
-            for (variant, run), report in zip(each_ladder(question), ladders, strict=True)
+            ladder_row(variant, ladder, report, level)
+            for (variant, ladder), report in zip(each_ladder(question), ladders, strict=True)
         ),
         differences=tuple(variant_differences(ladders)),
-        remark=REMARKS[block],
+        remark=REMARKS[section],
     )
 
 
 def ladder_row(
     variant: Variant, ladder: Ladder, report: LadderReport, level: int | None
 ) -> Compared:
-    """A ladder's row in the comparison. Parameters, FLOPs and loss are those of a run at `level`.
-    All three are None if `level` is None or the ladder is not `comparable`. The loss is also None
-    if it is infinite.
+    """A ladder's row in the comparison. Parameters and FLOPs are those of a run at `level`, and the
+    loss is that at the level's optimum. All three are None if `level` is None or if the ladder is
+    not comparable. The loss is also None if it is infinite.
     """
     question = variant.question
     values = report.hyperparameters if report.verdict != "refused" else {}
@@ -157,8 +157,8 @@ def ladder_row(
 
 
 def variant_differences(ladders: Sequence[LadderReport]) -> Iterator[Difference]:
-    """The differences between the optima of every two `comparable` ladders of one optimizer. There
-    is one difference for each hyperparameter with a `hyperparameter_estimate` in both ladders.
+    """The differences between the optima of every two comparable ladders of one optimizer. There is
+    one difference for each hyperparameter with a `hyperparameter_estimate` in both ladders.
     """
     for first, second in itertools.combinations(comparable(ladders), 2):
         if first.optimizer != second.optimizer:
@@ -182,8 +182,8 @@ def rounded_difference(
 
 
 def hyperparameter_estimate(name: AxisName, at_target: Hyperparameter | None) -> Estimate | None:
-    """A hyperparameter's estimate in octaves. None if the hyperparameter was not fitted, if its
-    optimum lies at a border of the values tried, or if it has no interval.
+    """The estimate of a hyperparameter at the target, in octaves. None if the ladder does not have
+    this hyperparameter, or if its value was not fitted, is unbracketed or has no interval.
     """
     if at_target is None or at_target.status in ("swept", "fixed", "unbracketed"):
         return None

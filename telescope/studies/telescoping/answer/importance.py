@@ -2,15 +2,15 @@
 
 There are two measures. `ped_anova` (PED-ANOVA: Watanabe et al., IJCAI 2023, in Optuna's
 implementation) compares the best quarter of the points in the base grid with the whole grid. The
-base grid is the first set of runs, at the narrowest width. This measure needs no model of the loss,
-and its shares add up to one. It leaves out later runs, because they crowd around the optimum, and
-the crowding would count as importance.
+base grid is the first set of runs, at the base width (the narrowest). This measure needs no model
+of the loss, and its shares add up to one. It leaves out later runs, because they crowd around the
+optimum, and the crowding would count as importance.
 
 `explained` needs the pooled model, which describes the losses of all widths by one *bowl* around
-the optimum. Over the range of values tried at the narrowest width, the height of the bowl has some
-variance. `explained` gives the share of this variance that each axis explains by itself (its
-first-order Sobol' index). These shares add up to at most one; interactions between axes explain the
-rest. If both measures exist, `explained` is the better one.
+the optimum. The pooled model includes the *fitted* axes, which have three values or more. Over the
+range of values tried at the base width, the height of the bowl has a certain variance. `explained`
+gives the share of this variance that each fitted axis explains by itself (its first-order Sobol'
+index). These shares add up to at most one; interactions between axes explain the rest.
 """
 
 from collections.abc import Sequence
@@ -25,11 +25,11 @@ from telescope.studies.telescoping.ladder.ladder import Done, Ladder, outcomes, 
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.samplers import Box, X, optuna_study, quietly
 
-# The fewest values of an axis for PED-ANOVA. With two values, chance alone gives most of the better
-# points to one of them.
+# The fewest values of an axis for PED-ANOVA. With two values, chance alone often gives most of the
+# better points to one of them.
 FEWEST_VALUES = 3
 # The share of points that count as better. PED-ANOVA usually takes 10 %, but 10 % of a base grid
-# are two or three points, too few for a stable result.
+# are often only two or three points, too few for a stable result.
 BEST = 0.25
 LEAST_POINTS = 20  # fewest points of a grid for PED-ANOVA, so that at least five count as better
 NODES = 7  # nodes per axis of the numerical integration (Gauss-Legendre)
@@ -91,8 +91,9 @@ def explained(ladder: Ladder, done: Sequence[Done], fit: Fit) -> dict[AxisName, 
 
 
 def _product(node_weights: np.ndarray, axes: int) -> np.ndarray:
-    """The flattened integration weights of a mesh over `axes` axes. `node_weights` are the weights
-    of one axis."""
+    """The integration weights of a mesh with this number of `axes`, flattened. `node_weights` are
+    the weights of a single axis.
+    """
     weights = np.ones(1)
     for _ in range(axes):
         weights = np.outer(weights, node_weights).ravel()
@@ -100,5 +101,7 @@ def _product(node_weights: np.ndarray, axes: int) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, node_weights: np.ndarray) -> float:
-    """The weighted mean of values on a mesh, from the integration weights of one axis."""
+    """The weighted mean of values on a mesh. `node_weights` are the integration weights of a single
+    axis.
+    """
     return float(values.ravel() @ _product(node_weights, values.ndim))

@@ -1,25 +1,25 @@
 """The late coordinate check: whether the parametrisation still holds at the end of the runs.
 
 The coordinate check before a search trains for a few steps only. It cannot see effects that need
-time, above all the effects of weight decay. Therefore every run ends by measuring the size of its
-hidden matrices and the size of their last update (`telescope.train.probes`). This module compares
-these sizes between the widths (*levels*) of a *ladder*, the search of one optimizer over growing
-widths.
+time, above all the effects of weight decay. Therefore runs measure two sizes at their end: the size
+of the hidden matrices, and the size of the last update (`telescope.train.probes`). The late check
+compares these sizes between the widths of a *ladder*. A ladder is the search of one optimizer over
+growing widths, its *levels*.
 
 For each quantity, a least-squares fit to the runs near the optimum gives the slope of log2 size in
-log2 width. Learning rates and weight decays differ a little between levels, so the fit has a
-further slope for each *axis* (swept hyperparameter). There is no report if the axes vary so closely
-with width that they could explain the slope.
+log2 width. The swept hyperparameters, called *axes*, also differ between these runs, so the fit has
+a further slope for each axis. There is no report if the fit cannot separate the effects of the axes
+from the effect of width.
 
-The runs near the optimum depend on the schedule. Under `robust`, they are the *blocks*: sets of
-runs that lie evenly around the expected optimum of a level. Under `paper`, they are the runs within
-an octave, on every axis, of the best point of their level.
+A *block* is a set of runs with one seed around the expected optimum of a level. If a ladder has
+finite losses in blocks, as under the schedule `robust`, the runs near the optimum are those of the
+blocks. Otherwise, as under `paper`, they are the runs that are at most an octave away, on each
+axis, from the best point of their level.
 
 The late check judges the slopes of the spectral norms of hidden matrices. The steepest slope that
-passes is the *gate*, which is the same in the coordinate check. The slopes of last updates are
-reported, but not judged: late gradients are mostly noise, and the norm of a noisy AdamW step falls
-with width relative to the norm of a steady step, even under a correct parametrisation. If the late
-check fails, the report contains a warning, and the study continues.
+passes is the *gate*. The coordinate check has the same gate. The slopes of last updates are
+reported, but not judged: late gradients are mostly noise, and noise makes the norm of an AdamW step
+fall with width even under a correct parametrisation. A failed late check does not end the study.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ NEAR = 1.0  # most octaves, on any axis, between a run and the best point of its
 MOST_INFLATION = 5.0  # largest `inflation` at which there is a report
 FEWEST_WIDTHS = 2
 JUDGED = "spectral/"  # prefix of the quantities that are judged
-VERDICTS: Mapping[str, CoordinateVerdict] = {
+VERDICTS: Mapping[str, CoordinateVerdict] = {  # by the code of the reason
     "beyond_gate": "fail",
     "within_gate": "pass",
     "across_gate": "unresolved",
@@ -55,7 +55,7 @@ def late_report(progress: LadderProgress) -> LateReport | None:
     """The late check of a ladder so far.
 
     None if fewer than two widths have runs near the optimum, or if no spectral norm was measured in
-    all of these runs. Also None if the runs are too few or too alike to separate the effect of
+    all of these runs. None also if the runs are too few, or too alike, to separate the effect of
     width from the effects of the axes.
     """
     near = runs_near_best(progress)
@@ -75,9 +75,11 @@ def late_report(progress: LadderProgress) -> LateReport | None:
 
 
 def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
-    """The runs of the ladder's blocks that have a finite loss. If there are none, the runs with a
-    finite loss within an octave, on every axis, of the best point of their level. In that case, the
-    first level without a finite loss and all wider levels are left out.
+    """The runs of the ladder's blocks that have a finite loss.
+
+    If there are no such runs, the result is the runs with a finite loss that are at most NEAR
+    octaves away, on each axis, from the best point of their level. The first level without a finite
+    loss is then left out, and so are all wider levels.
     """
     ladder, trials = progress.ladder, dict(progress.trials)
     block_stages = [stage for stage in progress.done if stage.name in BLOCK_STAGES]
@@ -100,8 +102,8 @@ def runs_near_best(progress: LadderProgress) -> list[tuple[Point, Trial]]:
 
 
 def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:
-    """The regressors [run, column]: log2 width, a constant, and the centred values of each axis
-    along which the runs differ.
+    """The regressors [run, column]: log2 width, a constant, and the centred octaves of each axis on
+    which the runs differ.
     """
     axes = np.array([point.x for point in points])
     columns = [np.log2(widths), np.ones(len(points)), *(axes - axes.mean(axis=0)).T]
@@ -109,8 +111,8 @@ def design_matrix(points: Sequence[Point], widths: Sequence[int]) -> Array:
 
 
 def inflation(x: Array) -> float:
-    """The factor by which the other columns of the regressors `x` inflate the variance of the slope
-    of column 0 (log2 width).
+    """The variance inflation factor of log2 width, column 0 of the regressors `x`: the factor by
+    which the other columns raise the variance of the slope.
     """
     log_width, others = x[:, 0] - x[:, 0].mean(), x[:, 1:]
     residual = log_width - others @ np.linalg.lstsq(others, log_width, rcond=None)[0]
@@ -131,7 +133,7 @@ def slopes_in_log_width(x: Array, log_sizes: Array, names: Sequence[str]) -> lis
 
 
 def late_slope(name: str, slope: float, half_width: float) -> LateSlope:
-    """The slope of a quantity with its interval. Only the slopes of spectral norms are judged."""
+    """The slope of a quantity, with its interval. Only slopes of spectral norms have a verdict."""
     low, high = slope - half_width, slope + half_width
     beyond = low > GATE or high < -GATE
     verdict: CoordinateVerdict | None = None
@@ -143,7 +145,7 @@ def late_slope(name: str, slope: float, half_width: float) -> LateSlope:
 def late_verdict(
     slopes: Sequence[LateSlope], widths: Sequence[int]
 ) -> tuple[CoordinateVerdict, LateReason]:
-    """The verdict of the late check, and its reason. `slopes` are sorted, steepest first."""
+    """The verdict of the late check, and its reason. The steepest slope comes first in `slopes`."""
     judged = [slope for slope in slopes if slope.verdict]
     failed = [slope for slope in judged if slope.verdict == "fail"]
     all_pass = all(slope.verdict == "pass" for slope in judged)

@@ -49,16 +49,18 @@ def level_report(
 ) -> LevelReport:
     """The report on a level, with the optimum by the study's estimator."""
     ladder, done = progress.ladder, progress.done
-    fitted = level_estimates(ladder, fit, level) if fit else {}
+    optimum = level_estimates(ladder, fit, level) if fit else {}
     if question.estimated_by == "per_level":
-        fitted = per_level.level_optimum(per_level.vertices(ladder, done), level)
+        optimum = per_level.level_optimum(per_level.vertices(ladder, done), level)
     elif question.estimated_by == "argmin":
         best = best_point(question, ladder, done, level)
         stages = [stage for stage in done if all(o.point.level <= level for o in stage.outcomes)]
-        fitted = {i: around_argmin(stages, i, best[i], estimate) for i, estimate in fitted.items()}
+        optimum = {
+            i: around_argmin(stages, i, best[i], estimate) for i, estimate in optimum.items()
+        }
     level_edges = edges_of(question, progress, fit, level)
     return replace(
-        report_without_edges(ladder, done, fit, level, fitted),
+        report_without_edges(ladder, done, fit, level, optimum),
         edge=edges_words(level_edges) or None,
         edges=level_edges,
     )
@@ -67,10 +69,11 @@ def level_report(
 def report_without_edges(
     ladder: Ladder, done: Sequence[Done], fit: Fit | None, level: int, optimum: dict[int, Estimate]
 ) -> LevelReport:
-    """The report on a level, without the edges at which its optimum lies.
+    """The report on a level, without the edges at which the level's optimum lies.
 
-    `optimum` holds the level's estimated optimum by axis. On any other axis, the reported optimum
-    is the value of the best point. If all runs diverged, the report has no optimum.
+    `optimum` holds the estimate of the level's optimum by axis. On an axis without an estimate, the
+    reported optimum is the value of the best point. If all runs of the level diverged, the report
+    has no optimum.
     """
     results = outcomes(done, level)
     columns = {
@@ -122,9 +125,11 @@ def level_estimates(ladder: Ladder, fit: Fit, level: int) -> dict[int, Estimate]
 def edges_of(
     question: Question, progress: LadderProgress, fit: Fit | None, level: int
 ) -> tuple[Edge, ...]:
-    """The edges (ends of the values tried) at which a level's optimum lies. Under `robust`, only
-    the narrowest and the widest level are tested. At the widest level, the test is whether the
-    optimum lies outside the last block (a set of runs with one seed).
+    """The edges (ends of the values tried) at which a level's optimum lies.
+
+    Under `robust`, only the narrowest level and the widest level so far can have edges. The widest
+    level, unless it is the narrowest, has an edge on each axis on which its optimum lies outside
+    the last block. A block is a set of runs with one seed.
     """
     ladder, done = progress.ladder, progress.done
     if question.schedule == "paper":
@@ -138,8 +143,8 @@ def edges_of(
 
 
 def edges_at(ladder: Ladder, sides: Iterable[tuple[int, int]]) -> tuple[Edge, ...]:
-    """The edges from pairs (axis, side). The side is -1 for the low end in octaves, and +1 for the
-    high end in octaves.
+    """The edges of the pairs (axis, side) in `sides`. A side of -1 is the end with the lowest
+    octaves, and a side of +1 is the end with the highest octaves.
     """
     return tuple(Edge(ladder.axes[i].name, Side(ladder.axes[i].side(side))) for i, side in sides)
 
@@ -159,7 +164,7 @@ def drift(fit: Fit, levels: int) -> Drift | None:
 
 def cost(question: Question, progress: LadderProgress) -> Cost:
     """The cost of a ladder so far. A run that was reused from another job counts as a trial that
-    costs nothing. Only `share` and `saving` include the original cost of reused runs.
+    costs nothing. But `share` and `saving` include the original FLOPs of reused runs.
     """
     ladder = progress.ladder
     levels = [level_cost(progress, level, width) for level, width in enumerate(ladder.widths)]
@@ -197,7 +202,7 @@ def check_cost(progress: LadderProgress) -> CheckCost:
 
 
 def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
-    """The total tokens, FLOPs and seconds of the trials that were not reused from other jobs."""
+    """The tokens, FLOPs and seconds of all trials that were not reused from other jobs."""
     own = [trial for trial in trials if not trial.reused]
     return (
         sum(map(trained_tokens, own)),
@@ -207,13 +212,11 @@ def paid(trials: Sequence[Trial]) -> tuple[int, float, float]:
 
 
 def trained_tokens(trial: Trial) -> int:
-    """The tokens that a trial was trained on, up to the step at which it ended or diverged."""
+    """The number of tokens that a trial was trained on, until it ended or diverged."""
     return trial.step * trial.spec.horizon.batch_tokens
 
 
 def final_run_flops(question: Question, ladder: Ladder) -> float:
-    """The FLOPs of a run at the target, computed at the lowest value of each axis. The FLOPs do not
-    depend on the values of the axes.
-    """
-    lowest = {axis.name: axis.value(axis.low) for axis in ladder.axes}
-    return trial_flops(target_spec(question, ladder.optimizer, lowest))
+    """The FLOPs of a run at the target."""
+    values = {axis.name: axis.value(axis.low) for axis in ladder.axes}  # any others would do
+    return trial_flops(target_spec(question, ladder.optimizer, values))

@@ -3,15 +3,21 @@
 A *ladder* is the search of one optimizer over growing widths, its *levels*. A *block* is a set of
 runs with one seed, placed around the expected optimum of a level. The schedule `robust`
 (`schedules.robust`) runs a grid in round 1. In rounds 2 to 4 it adds a fixed number of blocks at
-each of the three narrowest widths. Later it adds blocks where they reduce the uncertainty most.
+each of the three narrowest widths. Later it adds blocks where they reduce the uncertainty most for
+their cost.
 
 The remedy consists of the blocks that `robust` would add with a larger budget. First come the
-missing blocks of rounds 2 to 4. Then come further blocks, until every interval at the target is
-narrow enough. There is no remedy if that takes more than MOST_BLOCKS further blocks.
+missing blocks of rounds 2 to 4. Then come further blocks, until the intervals at the target are
+expected to be narrow enough. There is no remedy if that takes more than `blocks.MOST_BLOCKS`
+further blocks.
 
-More runs at the same widths do not help in two cases: if the optimum still drifts with width, or if
-rounds 2 to 4 are complete and the pooled fit (the model of all runs) already has narrow enough
-intervals. In these cases the remedy is one block at the next width, if there is a next width.
+The *pooled fit* is the statistical model of all runs. More runs at the same widths do not help in
+two cases:
+
+- The optimum still drifts with width.
+- Rounds 2 to 4 are complete, and the intervals of the pooled fit are already narrow enough.
+
+In these cases the remedy is one block at the next width, if there is a next width.
 """
 
 import math
@@ -32,9 +38,9 @@ def missing_blocks(progress: LadderProgress, fit: Fit, drifting: bool = False) -
     """The level of each block that should be run to resolve the ladder. `drifting` states whether
     the optimum still drifts with width.
 
-    Empty if blocks do not suffice, if too many would be needed, or if the schedule has no budget.
-    Blocks do not suffice for a ladder with a single width below the target, since such a ladder
-    cannot show any drift.
+    Empty if the schedule has no budget, if too many blocks would be needed, or if a wider level
+    would be needed and there is none. Empty also if the ladder has a single level, narrower than
+    the target, since such a ladder cannot show any drift.
     """
     ladder, top = progress.ladder, blocks.top_level(progress.done)
     if (ladder.levels == 1 and ladder.doublings) or not ladder.has_budget:
@@ -53,8 +59,8 @@ def missing_blocks(progress: LadderProgress, fit: Fit, drifting: bool = False) -
 
 
 def owed_blocks(progress: LadderProgress) -> tuple[int, ...]:
-    """The level of each block of rounds 2 to 4 that the budget did not allow. With a larger budget,
-    `robust` runs these blocks first.
+    """The level of each block of rounds 2 to 4 that has not been run. A level may occur more than
+    once.
     """
     block_counts = (robust.SHAPE_BLOCKS, *robust.CLIMB_BLOCKS)[: progress.ladder.levels]
     missing = [
@@ -65,8 +71,8 @@ def owed_blocks(progress: LadderProgress) -> tuple[int, ...]:
 
 
 def after(progress: LadderProgress, fit: Fit, levels: Sequence[int]) -> Array:
-    """The expected covariance of the fit's parameters after one more block at each of these levels.
-    A level may occur more than once.
+    """The expected covariance of the fit's parameters after one more block at each of `levels`. A
+    level may occur more than once.
     """
     corners, precision = blocks.signs(len(progress.ladder.fitted), 0), np.linalg.inv(fit.covariance)
     for level in levels:
@@ -79,8 +85,8 @@ def after(progress: LadderProgress, fit: Fit, levels: Sequence[int]) -> Array:
 def remedy(progress: LadderProgress, fit: Fit, bill: Cost, drifting: bool = False) -> Remedy | None:
     """The missing blocks and their cost. None if there are no missing blocks.
 
-    The seconds are predicted from the speed of the ladder's own runs. They are None if all runs
-    were reused from other jobs.
+    The seconds are predicted from the speed of the runs that the ladder has trained itself. They
+    are None if all runs at the ladder's widths were reused from other jobs.
     """
     ladder, levels = progress.ladder, missing_blocks(progress, fit, drifting)
     if not levels:
@@ -104,8 +110,8 @@ def remedy(progress: LadderProgress, fit: Fit, bill: Cost, drifting: bool = Fals
 
 
 def advice(progress: LadderProgress, fit: Fit, drifting: bool = False) -> Remark:
-    """The advice on how to resolve the ladder. It names the missing blocks and the budget that they
-    need. If no blocks suffice, it names another measure.
+    """The advice on how to resolve the ladder: the missing blocks, with the budget that they need,
+    or another measure if there are no missing blocks.
     """
     ladder, levels = progress.ladder, missing_blocks(progress, fit, drifting)
     if ladder.levels == 1 and ladder.doublings:

@@ -5,15 +5,15 @@ hyperparameter is an *axis*. The pooled model, a statistical model, describes th
 levels by one *bowl* around an optimum. This optimum drifts with width; the pooled model is fitted
 under three laws of the drift, the *drift laws*.
 
-This module predicts three figures. No extra runs are made to measure them.
+This module predicts three figures, which need no extra runs:
 
-- `copying`: the *regret* at each wider width, which is the excess loss of a run there that uses the
-  optimum of the smallest width. The pooled model predicts the regret. The regret's interval comes
-  from random draws of the pooled model's parameters from their posterior.
-- `lr_interval_cost`: the excess loss at each end of the learning rate's interval, predicted by the
-  pooled model
-- `loss_at_target`: the interval of the loss at the target, predicted by a power law in the number
-  of parameters
+- `copying`: the *regret* at each wider width. The regret is the excess loss of a run with the
+  optimum of the smallest width. The pooled model predicts the regret. The interval of the regret
+  comes from random draws of the pooled model's parameters from their posterior.
+- `lr_interval_cost`: the excess loss at the target, at each end of the learning rate's interval.
+  The pooled model predicts this loss.
+- `loss_at_target`: the interval of the loss at the target. A power law in the number of parameters
+  predicts this loss.
 """
 
 import math
@@ -37,9 +37,9 @@ from telescope.studies.telescoping.ladder.pooled import Fit, Laws
 from telescope.studies.telescoping.question.question import Question
 from telescope.train.flops import parameters
 
-DRAWS = 600  # draws of the pooled model's parameters, over all drift laws
-# relative change of compute per relative change of loss: a loss that is 2 % lower takes 40 % more
-# compute (arXiv 2512.05620)
+DRAWS = 600  # number of draws of the pooled model's parameters, under all drift laws together
+# relative change of compute, divided by the relative change of loss that it causes: 40 % more
+# compute lowers the loss by 2 % (arXiv 2512.05620)
 COMPUTE_PER_LOSS = 1 / 0.05
 
 
@@ -72,8 +72,9 @@ def transfer(
 def copying(
     laws: Laws, x: Sequence[float], widths: Sequence[int], target_width: int
 ) -> tuple[Copying, ...]:
-    """The regret at each wider width, and at the target, of training there with `x`. `x` is the
-    optimum of the smallest width, in octaves of the fitted axes.
+    """The regret of `x` at each of `widths` but the first, and at the target width unless it is the
+    last of `widths`. `x` is the optimum of the first width, in octaves by fitted axis. A *fitted*
+    axis has three values or more.
     """
     thetas = draws(laws)
     regrets = [
@@ -88,7 +89,7 @@ def copying(
 
 
 def regret_summary(regrets: Array, width: int) -> Copying:
-    """The median and the 90 % interval of a width's regrets [draw], in % of the loss."""
+    """The summary of a width's regrets [draw], which are in % of the loss."""
     low, median, high = np.quantile(regrets, [1 - QUANTILE, 0.5, QUANTILE]).tolist()
     return Copying(
         width, digits(median), digits(low), digits(high), digits(median * COMPUTE_PER_LOSS)
@@ -96,9 +97,9 @@ def regret_summary(regrets: Array, width: int) -> Copying:
 
 
 def draws(laws: Laws) -> Array:
-    """Draws [draw, parameter] of the pooled model's parameters, from a Student t distribution
-    around the fit under each drift law. The number of draws from a law is proportional to the
-    law's probability.
+    """Draws [draw, parameter] of the pooled model's parameters. Under each drift law, the draws
+    follow a Student t distribution around the fit. Their number is DRAWS times the law's
+    probability, rounded.
     """
     rng, parts = np.random.default_rng(0), []
     for law, weight in zip(laws.fits, laws.weights, strict=True):
@@ -113,9 +114,9 @@ def draws(laws: Laws) -> Array:
 
 
 def draws_at_target(laws: Laws, thetas: Array) -> Array:
-    """The draws `thetas`, changed so that level 0 is the target. The drift is set to 0. The level's
-    own deviations, `d` of the log curvature and `e` of the optimum (`ladder.bowl`), are drawn anew
-    from their priors.
+    """The draws `thetas`, changed so that level 0 stands for the target. The drift is set to 0. Two
+    deviations of a level are drawn anew from their priors (`ladder.bowl`): `d`, that of the log
+    curvature, and `e`, that of the optimum.
     """
     slots, at_target, rng = laws.fits[0].layout.slots, thetas.copy(), np.random.default_rng(1)
     at_target[:, slots["drift"]] = 0.0
@@ -126,18 +127,18 @@ def draws_at_target(laws: Laws, thetas: Array) -> Array:
 
 
 def height(laws: Laws, thetas: Array, level: int, x: Sequence[float]) -> Array:
-    """The height [draw] of a point above the bottom of a level's bowl, in % of the loss."""
+    """The height [draw] of the point `x` above the bottom of a level's bowl, in % of the loss."""
     point = np.array([x], dtype=np.float64)
     heights: Array = bowl(laws.fits[0].layout, thetas, np.array([level]), point)[:, 0]
     return heights
 
 
 def lr_interval_cost(laws: Laws, low: float, high: float) -> Interval:
-    """The excess loss at the target, in % of the loss, with the learning rates `low` and
-    `high` (octaves).
+    """The excess loss at the target, in % of the loss, at two learning rates: `low` and `high`, in
+    octaves.
 
-    All other hyperparameters are at their optimum. The bowl's parameters are averaged over the
-    drift laws.
+    All other fitted hyperparameters are at their optimum. The bowl's parameters are averaged over
+    the drift laws.
     """
     layout = laws.fits[0].layout
     theta = laws.weights @ np.array([law.theta for law in laws.fits])
@@ -153,26 +154,27 @@ def optimum_loss_errors(fit: Fit, levels: int) -> tuple[float, ...]:
     """The standard error of the loss at each level's optimum, in % of the loss. The error is
     infinite for a level without runs in the fit.
 
-    The standard error combines two errors: the scatter between *blocks* (the runs of one seed at a
-    level), and the uncertainty of the bowl.
+    The standard error combines two errors: the scatter between *blocks*, and the uncertainty of the
+    bowl. A block consists of the runs of one seed at a level.
     """
     sample = fit.sample
-    heights, slopes = sample.linearised(fit.layout, fit.theta)
+    heights, derivatives = sample.linearised(fit.layout, fit.theta)
     weights = 1 / sample.variance(heights, fit.sigma)
     residuals = sample.block_means(sample.z - heights, weights)  # [block]
-    gradients = sample.block_means(slopes, weights)
-    members = [sample.member[sample.level == level].any(axis=0) for level in range(levels)]
+    gradients = sample.block_means(derivatives, weights)  # [block, parameter]
+    # for each level, a mask [block] of its blocks
+    masks = [sample.member[sample.level == level].any(axis=0) for level in range(levels)]
     squares = sum(
-        float(np.sum((residuals[m] - residuals[m].mean()) ** 2)) for m in members if m.any()
+        float(np.sum((residuals[m] - residuals[m].mean()) ** 2)) for m in masks if m.any()
     )
-    dof = sum(max(int(m.sum()) - 1, 0) for m in members)
+    dof = sum(max(int(m.sum()) - 1, 0) for m in masks)
     # sigma^2, the variance of a run's noise, enters as a prior with one degree of freedom
     block_variance = (fit.sigma**2 + squares) / (1 + dof)
     return tuple(
         math.sqrt(block_variance / int(m.sum()) + fit.sd_of(gradients[m].mean(axis=0)) ** 2)
         if m.any()
         else math.inf
-        for m in members
+        for m in masks
     )
 
 

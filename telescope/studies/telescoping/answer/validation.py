@@ -1,19 +1,20 @@
 """The validation of a ladder's answer by real runs at the target width.
 
-A *ladder* is the search of one optimizer over growing widths; its answer includes a learning rate
-for the target width. `schedules.validation` plans runs at the target, at this learning rate and
-around it. The ladder does not use the seeds of these runs, so the runs are independent evidence.
+A *ladder* is the search of one optimizer over growing widths. Its answer includes a learning rate
+for the target width. `schedules.validation` plans runs at the target, with this learning rate and
+with lower and higher ones. The ladder does not use the seeds of these runs, so the runs are
+independent evidence.
 
 The *pooled model* describes the losses at all widths of a ladder by one *bowl*, a skewed parabola
 around the optimum. Here, a bowl is fitted to the runs at the target as a function of the learning
 rate alone, with a free height per seed. The curvature, the skew and the noise of the ladder's fit
 serve as priors. The prior on the optimum is flat. The bowl has few parameters, so its posterior is
-summed over a grid of parameters and needs no approximation. All intervals run from the 5 % point of
-the posterior to the 95 % point.
+summed over a grid of parameters. The intervals of the optimum and of the regret run from the 5 %
+point of the posterior to the 95 % point.
 
 The *regret* is the loss at the reported learning rate minus the loss at the optimum, in % of the
-loss. If the optimum's interval contains the reported learning rate, the runs show no better
-learning rate, so the regret's interval begins at 0.
+latter. If the optimum's interval contains the reported learning rate, the runs show no better
+learning rate. In this case, the interval of the regret begins at 0.
 """
 
 import math
@@ -45,8 +46,9 @@ from telescope.studies.telescoping.ladder.sample import ETA
 from telescope.studies.telescoping.reasons import Code, Reason
 from telescope.studies.telescoping.schedules.validation import SEEDS, open_end
 
-NOISE_WORTH = 6.0  # most degrees of freedom that the ladder's noise has as a prior at the target
-BEYOND = 3.0  # most octaves by which an optimum may lie outside the learning rates tried
+# largest number of degrees of freedom of the ladder's noise, when it serves as a prior
+NOISE_WORTH = 6.0
+BEYOND = 3.0  # largest distance, in octaves, of an optimum from the range of learning rates tried
 MESH = 1 / 64  # octaves between neighbouring optima in the posterior's grid
 SETTLED = 0.5  # largest half-width, in octaves, of a settled optimum's interval
 
@@ -64,9 +66,10 @@ class Shape:
 
     @classmethod
     def of(cls, fit: Fit | None) -> "Shape":
-        """The priors from the ladder's fit. Without a fit, the priors of the pooled model itself.
+        """The priors from the ladder's fit. Without a fit, the priors of the pooled model.
 
-        The variance of the log curvature includes the spread of log curvatures between widths.
+        The variance of the log curvature includes the prior variance of its deviation at a single
+        width.
         """
         layout = fit.layout if fit else ParameterSlots(1, (0.0,), 0.0)
         mean, precision = layout.prior([0.0] * layout.axes)
@@ -91,8 +94,8 @@ class Posterior:
 
 
 def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Posterior | None:
-    """The posterior from the outcomes of the runs at the target. `reported` is the reported
-    learning rate in octaves. None if fewer than two learning rates have finite losses.
+    """The posterior from the outcomes of the runs at the target. `reported` is the learning rate
+    that the ladder reports, in octaves. None if fewer than two learning rates have finite losses.
 
     The posterior is summed over a grid of optima, curvatures and skews. The noise and the heights
     of the seeds are integrated out.
@@ -106,7 +109,7 @@ def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Post
     lowest_diverged = min((rate for rate in diverged if rate > x.max()), default=math.inf)
     # the arrays below have the dimensions [optimum, curvature, skew]; arrays over the runs have a
     # further, last dimension [run]
-    highest = min(x.max() + BEYOND, lowest_diverged)
+    highest = min(x.max() + BEYOND, lowest_diverged)  # the highest optimum in the grid
     optima = np.arange(x.min() - BEYOND, highest, MESH)[:, None, None]
     curvature = np.exp(shape.log_a + shape.log_a_sd * normal_nodes(15))[:, None]
     skew = np.maximum(shape.skew + shape.skew_sd * normal_nodes(5), 0.0)
@@ -122,12 +125,12 @@ def posterior(results: Sequence[Outcome], reported: float, shape: Shape) -> Post
 
 
 def log_likelihood(z: Array, heights: Array, seeds: Array, shape: Shape) -> Array:
-    """The log likelihood [...] of each bowl. `z` holds the losses of the runs, in % above the
-    lowest loss, and `heights` [..., run] the heights of each bowl at these runs. The losses of each
-    seed have a free offset.
+    """The log likelihood [...] of each bowl, up to a constant. `z` [run] holds the losses of the
+    runs, in % above the lowest loss. `heights` [..., run] holds the heights of the bowls at these
+    runs. The losses of each seed have a free offset.
 
-    The likelihood is a Student t distribution, since the noise `shape.sigma` is itself an estimate,
-    with `shape.dof` degrees of freedom.
+    The noise `shape.sigma` is an estimate with `shape.dof` degrees of freedom, so the likelihood is
+    a Student t distribution.
     """
     w = 1 / (1 + (ETA * np.maximum(heights, z) / shape.sigma) ** 2)
     r, total = z - heights, np.log(w).sum(-1) / 2
@@ -152,7 +155,7 @@ def normal_nodes(count: int) -> Array:
 
 
 def weighted_estimate(values: Array, weights: Array) -> Estimate:
-    """The weighted median of values, with an interval from their 5 % to their 95 % point."""
+    """The weighted median of values, with the interval from the 5 % point to the 95 % point."""
     order = np.argsort(values, axis=None)
     below = np.cumsum(weights.reshape(-1)[order])
     low, middle, high = np.searchsorted(below, np.array([1 - QUANTILE, 0.5, QUANTILE]) * below[-1])
@@ -163,9 +166,9 @@ def weighted_estimate(values: Array, weights: Array) -> Estimate:
 def validate_ladder(
     ladder: Ladder, fit: Fit | None, stated: Estimate, done: Sequence[Done], flops: float
 ) -> Validation | None:
-    """The validation of the ladder's learning rate by the finished runs at the target (`done`).
-    `stated` is this learning rate in octaves, with the ladder's interval. `flops` are the FLOPs of
-    these runs. None if no such runs have finished.
+    """The validation of the ladder's learning rate by the finished stages at the target (`done`).
+    `stated` is this learning rate in octaves, with the ladder's interval. `flops` is the number of
+    FLOPs spent on these stages. None if no such stage has finished.
     """
     if not done:
         return None
@@ -220,8 +223,8 @@ def contradiction(validation: Validation) -> Reason:
 def overruled(reported: Hyperparameter, validation: Validation) -> Hyperparameter:
     """The learning rate to report if the runs at the target contradict the ladder.
 
-    If the optimum of these runs is settled (`Validation.settled`), this optimum is returned.
-    Otherwise, the ladder's value is returned. In both cases, the status is unresolved.
+    The result is the optimum of these runs if they settle it (`Validation.settled`). Otherwise it
+    is the ladder's value, `reported`. In both cases, the status is unresolved.
     """
     if not validation.settled or validation.optimum is None or validation.interval is None:
         return replace(reported, resolved=False, status="unresolved")

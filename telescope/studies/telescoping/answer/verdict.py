@@ -1,9 +1,9 @@
 """The rules of the verdict: resolved, unresolved, unbracketed or refused, with the reason.
 
 A *ladder* is the search of one optimizer over growing widths, its *levels*. The coordinate check
-tests in a few steps, before the search, whether training behaves alike at all widths. The *pairing*
-of a ladder is its combination of scaling rules; it is sound if theory expects the optimum to stay
-fixed as width grows.
+tests the scaling rules before the search, by runs of a few steps at several widths. The *pairing*
+of a ladder is its combination of scaling rules. A pairing is sound if theory raises no objection to
+it.
 
 Among the hyperparameters, only the learning rate affects the verdict on a ladder. The verdict is
 the first of these cases that applies:
@@ -18,17 +18,23 @@ the first of these cases that applies:
 - **resolved**: no other case applies
 
 If the ladder is complete, but runs at the target contradict its learning rate, `answer` replaces
-the verdict by unresolved. A study has the verdict of its best ladder. A study that compares
-architectures or texts has the worst verdict of any of them (`comparison`).
+the verdict by unresolved.
 
-Every swept hyperparameter has a status of its own. With fewer than three points, no optimum is
-fitted, and the status is *swept*. Otherwise the hyperparameter is *resolved* if the optimum lies
-inside the values tried and the half-width of its interval is at most a tolerance. The learning
-rate's tolerance is half an octave. The tolerance of any other hyperparameter is the error that
-costs about as much loss as an error of 0.4 octave in the learning rate, but at least 0.4 and at
-most 1.2 octaves (`blocks.tolerances`). A hyperparameter other than the learning rate is *flat* if
-even the worst point of its interval costs almost no loss. It is neither flat nor resolved if a
-group of runs has lower losses than the fitted model of the losses allows.
+A swept hyperparameter has a status of its own, the first of these cases that applies:
+
+- **swept**: it has fewer than three points, so no optimum is fitted
+- **flat**: even the worst point of its interval costs almost no loss, and the model is not
+  doubtful; the learning rate is never flat
+- **unbracketed**: its optimum lies at a border of the values tried, or beyond the values allowed
+- **unresolved**: no model could be fitted; or the model is doubtful; or the half-width of the
+  interval is above the hyperparameter's tolerance
+- **resolved**: no other case applies
+
+The model of the losses is *doubtful* along a hyperparameter other than the learning rate if a group
+of runs has much lower losses than the model predicts (`Fit.surprise`). The learning rate's
+tolerance is half an octave. The tolerance of any other hyperparameter is the error that costs about
+as much loss as an error of 0.4 octave in the learning rate. But this tolerance is at least 0.4 and
+at most 1.2 octaves (`blocks.tolerances`).
 """
 
 from collections.abc import Callable, Sequence
@@ -55,13 +61,12 @@ from telescope.studies.telescoping.schedules import blocks
 
 LR_HALF_WIDTH = 0.5  # largest half-width of a resolved learning rate's interval, in octaves
 LR_MOVE = 0.4  # largest shift (`last_move`) of a resolved optimum, in octaves
-# limit on the cost of the worst point in a flat hyperparameter's interval, in % of the loss
+# limit on the cost of the worst point in a flat hyperparameter's interval, in % of the loss; the
+# noise of a run replaces this limit if it is larger
 FLAT_COST = 0.2
-# largest number of standard errors by which a group of runs may beat the model (`Fit.surprise`);
-# a correct model is beaten by more than this in 1 % of cases
-SURPRISE = 1.6
+SURPRISE = 1.6  # largest `Fit.surprise` of a model that is not doubtful, in standard errors
 CALIBRATE_WIDER = Remark.of(Advice.CALIBRATE_WIDER)
-# the distance between the two widths of a shift: one doubling, more than one, or less than one
+# distance between the two widths of a shift: one doubling, more than one, or less than one (a part)
 DriftSpan = Literal["one", "several", "part"]
 
 
@@ -72,9 +77,11 @@ def verdict_of(
     borders: tuple[Border, ...],
     ended: Ended | None,
 ) -> tuple[Verdict, Reason]:
-    """The verdict on a ladder at any moment, with its reason. `values` are the ladder's
-    hyperparameters at the target. `borders` are the widths whose optimum lies at an edge of the
-    values tried. `ended` is the reason why the study ended early, or None.
+    """The verdict on a ladder at any moment, with the reason for it.
+
+    `values` are the ladder's hyperparameters at the target; they are empty without a finite loss.
+    `borders` are the widths whose optimum lies at an edge of the values tried. `ended` states why
+    the study ended early; it is None if the study did not.
     """
     check = progress.check.report
     stopped = ended or (Ended(progress.limit) if progress.limit else None)
@@ -114,12 +121,12 @@ def stopped_by(ended: Ended) -> Reason:
 
 
 def lowest_lr(done: Sequence[Done]) -> float:
-    """The lowest learning rate tried in these stages."""
+    """The lowest learning rate tried in the stages `done`."""
     return from_estimate(min(o.point.x[0] for o in outcomes(done)))
 
 
 def all_diverged(done: Sequence[Done]) -> Reason:
-    """The reason for the verdict if no run has a finite loss."""
+    """The reason for the verdict if the search is complete and every run diverged."""
     return Reason.of(Code.ALL_DIVERGED, lr=lowest_lr(done))
 
 
@@ -138,8 +145,8 @@ def judged(
     remarks: Remarks,
     borders: tuple[Border, ...] = (),
 ) -> tuple[Verdict, Reason]:
-    """The verdict on a complete ladder, with its reason. `top` is the widest level that the ladder
-    reached, and `borders` are the widths whose optimum lies at an edge of the values tried.
+    """The verdict on a complete ladder, with the reason for it. `top` is the widest level that the
+    ladder reached. `borders` are the widths whose optimum lies at an edge of the values tried.
     """
     if lr.status == "unbracketed":
         return "unbracketed", Reason.of(Code.AT_BORDER, lr=lr.value, borders=borders)
@@ -164,12 +171,12 @@ def judged(
 
 
 def last_move(fit: Fit, top: int) -> tuple[float, DriftSpan, float]:
-    """The shift of the learning rate's optimum up to level `top`, in octaves, and the distance over
-    which the shift is measured. The distance is given twice: as a `DriftSpan`, and in doublings.
+    """The shift of the learning rate's optimum up to level `top`, and the distance over which the
+    shift is measured. The distance is given twice: as a `DriftSpan`, and in doublings.
 
-    The shift is measured from the widest level that lies at least one doubling below `top`. If
-    there is no such level, it is the shift from the narrowest level, divided by the doublings from
-    there to `top`. If `top` is the only level, the shift is 0.
+    The shift is measured in octaves from the widest level that lies at least one doubling below
+    `top`. If there is no such level, the shift is measured from the narrowest level, and divided by
+    the doublings from there to `top`. If `top` is the narrowest level, the shift is 0.
     """
     if top == 0:
         return 0.0, "one", 1.0
@@ -187,9 +194,9 @@ def last_move(fit: Fit, top: int) -> tuple[float, DriftSpan, float]:
 def judged_values(
     ladder: Ladder, fit: Fit | None, estimates: dict[int, Estimate], at_border: Sequence[int]
 ) -> dict[AxisName, Hyperparameter]:
-    """The swept hyperparameters at the target, each with a status. `estimates` holds the estimate
-    of each axis (swept hyperparameter) in octaves. `at_border` lists the axes whose optimum lies at
-    a border of the values tried.
+    """The swept hyperparameters at the target, each with a status. An *axis* is a swept
+    hyperparameter. `estimates` holds the estimate of each axis in octaves. `at_border` lists the
+    axes on which the optimum lies at a border of the values tried.
     """
     tolerances = dict(zip(ladder.fitted, blocks.tolerances(fit), strict=True)) if fit else {}
     tolerances[0] = LR_HALF_WIDTH
@@ -217,8 +224,8 @@ class AxisFindings:
     """The properties of an axis that, together with the fit, determine its status."""
 
     estimate: Estimate
-    # largest half-width of a resolved interval, in octaves; None for an axis that is not fitted;
-    # without a fit, also None for all axes but the learning rate
+    # largest half-width of a resolved interval, in octaves; None for an axis with fewer than three
+    # points; if there is no fit, only the learning rate can have a tolerance
     tolerance: float | None
     at_border: bool  # whether the optimum lies at a border, or beyond the values allowed
 
@@ -228,7 +235,7 @@ def status_of(ladder: Ladder, i: int, fit: Fit | None, findings: AxisFindings) -
     estimate, tolerance = findings.estimate, findings.tolerance
     if not ladder.axes[i].fitted:
         return "swept"
-    doubtful = False  # whether a group of runs beats the model by more than noise along this axis
+    doubtful = False
     if i > 0 and fit is not None:
         index = ladder.fitted.index(i)
         doubtful = fit.surprise(index) > SURPRISE

@@ -35,7 +35,7 @@ def words(reason: Reason) -> str:
 
 
 def part_words(part: ReasonPart) -> str:
-    """The text of a reason's part, prefixed with the part's variant or width if it has one."""
+    """The text of a part of a reason. It begins with the part's width or variant, if any."""
     about = part.variant if part.width is None else f"width {part.width}"
     return f"{about}: {words(part.reason)}" if about else words(part.reason)
 
@@ -96,7 +96,7 @@ def border_words(reason: Reason) -> str:
 
 def level_words(reason: Reason) -> str:
     """The text of a reason for the verdict on a single width, followed by the advice, if any. Also
-    the text of a reason that an older report stored in words.
+    the text of a reason that an older report stored in words. Raises ValueError for any other code.
     """
     values = dict(reason.values)
     match reason.code:
@@ -121,13 +121,13 @@ def level_words(reason: Reason) -> str:
 
 
 def end_words(values: Mapping[str, Value]) -> str:
-    """The text of the cause that ended a study early. `running` if the study has not ended."""
+    """The text of the cause that ended a study early, or `running` if the study has not ended."""
     detail = None if values["detail"] is None else str(values["detail"])
     return end_text(str(values["by"] or "running"), detail)
 
 
 def interval_words(half_width: Value) -> str:
-    """The text that states the half-width of the learning rate's interval."""
+    """The text of the half-width of the learning rate's interval, which is in octaves."""
     return f"lr at the target is known to +-{half_width:.2f} octave (90 %)"
 
 
@@ -223,7 +223,7 @@ def edges_words(edges: Sequence[Edge]) -> str:
 
 def climb_words(width: int, why: ClimbEnd, values: Mapping[str, Value]) -> str:
     """The text of the end of a climb, which continues the words `the ladder`. It states the width
-    that the ladder has reached and, if the ladder stopped below its widest width, why it stopped.
+    that the ladder has reached and, in most cases, why the ladder stopped there.
     """
     match why:
         case ClimbEnd.RUNNING:

@@ -12,7 +12,7 @@ from telescope.trials.optimizer import convention_problems
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
-    """The problems of a document whose fields all have the right type. Each problem names a field.
+    """The problems of a document whose fields all have valid types.
 
     The checks run in groups. A group runs only if the earlier groups found no problem, because
     later groups build variants, ladders and trials, which need a valid document.

@@ -11,7 +11,7 @@ from telescope.studies.telescoping.fold.ladders import all_ladders
 from telescope.studies.telescoping.question.question import Question, ranges
 from telescope.studies.telescoping.schedules import robust, windows
 
-# least and greatest value of the hyperparameters whose limits are narrower
+# lowest and highest value of the hyperparameters whose limits are narrower than WIDEST
 LIMITS: dict[AxisName, tuple[float, float]] = {
     "momentum": (0.001, SCALES["momentum"].value(-16)),
     "warmup_fraction": (WIDEST[0], 1.0),
@@ -42,7 +42,9 @@ def search_problems(question: Question) -> list[Problem]:
 
 
 def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem | None:
-    """The problem of a range, with the field `low`, `high` or `points`. None if there is none."""
+    """The problem of a range, with the field `low`, `high` or `points`. None if the range has no
+    problem.
+    """
     fix = "give a plain number" if name == "weight_decay" else "leave the range out"
     # lr is always swept
     alternative = "" if name == "lr" else f", or {fix} to hold {name} fixed"
@@ -58,10 +60,11 @@ def _range_problem(question: Question, name: AxisName, swept: Range) -> Problem 
 
 
 def limit_problems(question: Question) -> list[Problem]:
-    """A list of the first problem found in `limits` or `paper.trials`; empty if there is none. The
-    base grid of each ladder must fit into the ladder's share of `max_trials` and into
-    `max_base_runs`. If a sampler chooses the points of a level (a width), they must fit into the
-    level's window, which is the range of each hyperparameter that is searched there.
+    """The first problem found in `paper.trials` or `limits`, as a list with at most one entry.
+
+    If a sampler chooses the points of a width, they must fit into the *window*: the range of each
+    hyperparameter that is searched at this width. The base grid of a ladder must fit into the
+    ladder's share of `max_trials`, and into `max_base_runs`.
     """
     ladders = all_ladders(question)
     for ladder in ladders:

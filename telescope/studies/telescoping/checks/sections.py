@@ -18,8 +18,9 @@ from telescope.trials.types import Parametrisation
 
 
 def section_problems(question: Question) -> list[Problem]:
-    """Problems of these sections, for the job and for its variants. If only a variant has a
-    problem, the problem names the variant's entry in `sweep_over`, or a field of this entry.
+    """Problems of the four sections, for the job and for its variants. If a variant has a problem
+    that the job does not have, the problem's field is the variant's entry in `sweep_over`, or a
+    field of this entry.
     """
     problems = [
         *_model_problems(question.model, question.parametrisation),
@@ -61,8 +62,8 @@ def _model_problems(model: AnyLadderModel, parametrisation: Parametrisation) -> 
             problems.append(Problem(f"model.{name}", message, width))
     base, calibration, target = model.base_width, model.calibration_width, model.target_width
     doublings = math.log2(calibration / base)
-    # the nearest width that is base_width times a power of two, or the next lower such width if the
-    # nearest would exceed the target width
+    # base_width times the nearest power of two; if the result is above the target width, the next
+    # lower power of two; the power is at least 1
     nearest = base * 2 ** max(0, round(doublings))
     if nearest > target:
         nearest = base * 2 ** max(0, math.floor(doublings))

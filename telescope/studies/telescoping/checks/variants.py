@@ -14,7 +14,7 @@ SHARED_FIELDS = ("base_width", "calibration_width", "target_width", "target_dept
 
 
 def sweep_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the section `sweep_over`, and of the names, widths and target depths in it."""
+    """Problems of the section `sweep_over`: what it varies, and its names and SHARED_FIELDS."""
     sweep = question.sweep_over
     if sweep is None:
         return
@@ -51,7 +51,9 @@ def _name_problems(field: str, names: list[str]) -> Iterator[Problem]:
 
 
 def duplicate_problems(question: Question) -> Iterator[Problem]:
-    """Problems of variants that would train the same runs as an earlier variant."""
+    """Problems of variants that would train the same runs as an earlier variant. Two variants are
+    compared by one run at the base width.
+    """
     if question.sweep_over is None:
         return
     first_names: dict[str, str] = {}  # digest of a run -> name of the first variant with this run
