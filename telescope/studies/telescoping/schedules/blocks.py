@@ -56,8 +56,8 @@ def signs(axes: int, number: int) -> Array:
 
     With one or two axes, the corners are all combinations of signs. With more axes, they are a
     fraction of the combinations: the signs on the last axes are products of the signs on leading
-    axes (FOLLOWERS). Blocks with odd numbers reverse the signs of these products. An even
-    and an odd block together thus separate effects that a single block cannot tell apart.
+    axes (FOLLOWERS). Blocks with odd numbers reverse the signs of these products. An even and an
+    odd block together thus separate effects that a single block cannot tell apart.
     """
     followers = FOLLOWERS.get(axes, ())
     corners: Array = np.array(list(itertools.product((-1.0, 1.0), repeat=axes - len(followers))))
