@@ -207,5 +207,5 @@ class Limits:
     """Largest number of FLOPs of the job's trials and coordinate checks. Each ladder (the search
     with one optimizer) may use an equal share."""
     max_seconds: Positive | None = None
-    """Time limit of the job in seconds, not counting pauses. After this time, no new stage of
-    trials begins."""
+    """Number of seconds, pauses excluded, after which no new stage (a set of trials that are
+    planned together) begins. A stage that has begun is still completed."""
