@@ -4,8 +4,9 @@ A *ladder* searches the hyperparameters of one optimizer at increasing widths, i
 `schedule: paper`, every run is known beforehand, unless an option lets runs depend on losses: the
 option `edge` may add runs beyond the values of a grid (the *edge rule*) or end the ladder, and the
 option `nc` may end the ladder once the optimum has stopped moving. Under `schedule: robust`, the
-runs of rounds 1 to 4 are known, and the budget limits all runs. The expected number of runs that
-depend on losses is the mean over a few *rehearsals*, simulations of the schedule (`rehearsal`).
+runs of rounds 1 to 4 (`robust`) are known, and the budget limits all runs. The expected number of
+runs that depend on losses is the mean over a few *rehearsals*, simulations of the schedule
+(`rehearsal`).
 
 The coordinate check (short runs at several widths) counts neither towards `limits.max_base_runs`
 nor towards `limits.max_trials`. The runs at the target do not count towards `limits.max_base_runs`.
@@ -31,7 +32,7 @@ from telescope.train.flops import trial_flops
 # number of rehearsals per variant (an architecture or corpus to compare), divided among the
 # variant's ladders
 REHEARSALS = 4
-LARGEST_REHEARSED = 1000  # a ladder is rehearsed if no level has more certain runs than this
+LARGEST_REHEARSED = 1000  # a ladder is not rehearsed if a level has more certain runs than this
 # the names of a bill's lines: certain runs, by schedule; runs of the edge rule; other runs that
 # depend on losses, by schedule
 KNOWN = {"robust": "rounds 1 to 4", "paper": "grids"}

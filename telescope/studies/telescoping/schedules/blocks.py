@@ -8,9 +8,9 @@ the `axis` dimension of an array holds only fitted axes.
 
 A *block* is a set of runs of one level with one seed. On each fitted axis, a point of the block
 lies h octaves above or below the centre of the block, where h is the *half-span* of the axis. The
-centre is usually the optimum. Each block is added at the level where it reduces the uncertainty at
-the target most for its cost. The unit of costs is one run at the base width. A *wall* is a limit
-beyond which no value of an axis may be tried.
+centre is usually the optimum. `greedy` chooses the levels at which further blocks reduce the
+uncertainty at the target most for their cost. The unit of costs is one run at the base width. A
+*wall* is a limit beyond which no value of an axis may be tried.
 """
 
 import itertools
@@ -36,8 +36,9 @@ from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 # CLIFF_SHARE of the distance from the optimum to the nearest such rate, or NARROWEST octaves if
 # that is more.
 CLIFF_SHARE, NARROWEST = 0.6, 0.5
-# By number of axes. On each of the last axes, the sign of a corner is the product of its signs on
-# earlier axes. There is one tuple for each of the last axes, which lists these earlier axes.
+# By number of axes. On each of the last axes, the sign of a corner (`signs`) is the product of its
+# signs on earlier axes. There is one tuple for each of the last axes, which lists these earlier
+# axes.
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
 # largest number of blocks that advice or a remedy asks for, besides the blocks of rounds 2 to 4 of
 # the schedule that the budget did not allow

@@ -27,7 +27,7 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.schedules.places import OptimumPlace
 from telescope.trials.lattice import snap
 
-# how often the edge rule may add points; under `schedule: paper`, how often at each width
+# largest number of times that the edge rule adds points; under `schedule: paper`, at each width
 EDGE_ROUNDS = 4
 
 

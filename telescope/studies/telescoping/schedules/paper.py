@@ -126,8 +126,8 @@ def beyond(
         axis, values = ladder.axes[i], window[i]
         step = windows.step_at(ladder, done, axis, level, options)
         end = values[0] if side < 0 else values[-1]
-        steps = 1 if options.edge == "extend" else max(1, len(values) // 2)
-        added = [snap(end + side * number * step) for number in range(1, steps + 1)]
+        most_added = 1 if options.edge == "extend" else max(1, len(values) // 2)
+        added = [snap(end + side * number * step) for number in range(1, most_added + 1)]
         wider = tuple(sorted({*values, *(x for x in added if axis.allows(x))}))
         count = len(wider) if options.edge == "extend" else len(values)
         result[i] = wider[:count] if side < 0 else wider[-count:]
