@@ -1,13 +1,18 @@
 """Alternatives to a ladder, with their cost and their expected error.
 
-A *ladder* is telescope's own search at increasing widths. The alternatives are: to run one grid at
-the base width and copy its best point to the target; to do so with three seeds per point; to look
-up a published law; and to run a grid at the target itself. For an alternative that trains models,
-the error and the *regret* (the loss in excess of the lowest possible loss) are those of the best
-point of its grid. They are computed on *bowls*, simulated losses with a known optimum. The ladder
-is simulated on the same bowls (`rehearsal`), so that no choice has an easier task than another. The
-published law trains nothing, and its error is unknown. Its regret is the one that its authors
-report; it is stated only within the ranges to which they fitted the law.
+A *ladder* is telescope's own search at increasing widths, for a final run at the *target* width.
+There are four alternatives:
+
+- Run one grid at the base width, and copy its best point to the target.
+- Do the same with three seeds per point.
+- Look up a published law.
+- Run a grid at the target itself.
+
+The *regret* of a choice is the loss in excess of the lowest possible loss. The error and the regret
+of a grid are those of its best point. They are computed on *bowls*, simulated losses with a known
+optimum. The ladder is simulated on the same bowls (`rehearsal`), so that no choice has an easier
+task than another. The error of the published law is unknown. The regret of the law is the one that
+the authors report. It is stated only within the ranges to which the law was fitted.
 """
 
 import math
@@ -37,10 +42,11 @@ STEP_LAW_PARAMETERS, STEP_LAW_TOKENS = (6e7, 1e9), (2e9, 1e11)
 
 @dataclass(frozen=True)
 class Figures:
-    """The error, in octaves, and the regret, in % of the loss, of a choice. `None` if unknown."""
+    """The expected error and regret of a choice. `None` if unknown."""
 
+    # root mean square of the learning rate's error, in octaves (factors of 2)
     error: float | None = None
-    regret: float | None = None
+    regret: float | None = None  # mean regret at the target, in % of the loss
 
 
 UNKNOWN = Figures()
@@ -53,9 +59,8 @@ class Choice:
     name: str
     trials: int
     flops: float
-    # root mean square of the learning rate's error, in octaves; None if unknown
-    error: float | None
-    regret: float | None  # mean regret at the target, in % of the loss; None if unknown
+    error: float | None  # as in `Figures`
+    regret: float | None  # as in `Figures`; for the published law, as reported by its authors
     lr: float | None  # None if only training can tell, or if the law does not cover the optimizer
     note: str  # how the choice is made, and the basis of its error and regret
 
@@ -94,7 +99,7 @@ def choices(
 
 
 def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -> Choice:
-    """A choice that trains models. Its learning rate is not known beforehand."""
+    """A choice that trains models, so that its learning rate is not known beforehand."""
     return Choice(
         name=name,
         trials=trials,
@@ -107,9 +112,9 @@ def trained(name: str, trials: int, flops: float, figures: Figures, note: str) -
 
 
 def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figures]:
-    """The figures of the base grid's best point if the grid is run in one of three ways: at the
-    base width with one seed, at the base width with SEEDS seeds, and at the target with one seed.
-    All are UNKNOWN for a grid of more than MOST_POINTS points.
+    """The figures of the best point of the base grid, for three ways to run the grid: at the base
+    width with one seed, at the base width with SEEDS seeds, and at the target with one seed. If the
+    grid has more than MOST_POINTS points, all figures are UNKNOWN.
     """
     if robust.base_runs(ladder) > MOST_POINTS:
         return UNKNOWN, UNKNOWN, UNKNOWN
@@ -121,8 +126,8 @@ def argmin_figures(ladder: Ladder, bowls: int) -> tuple[Figures, Figures, Figure
         def grid_losses(level: int, seed: int, bowl: Bowl = bowl) -> Array:
             return np.array([bowl.loss(ladder, Point(level, point.x, seed)) for point in grid])
 
-        seeds = [grid_losses(0, seed) for seed in range(SEEDS)]
-        tried = (seeds[0], sum(seeds), grid_losses(ladder.levels, 0))
+        by_seed = [grid_losses(0, seed) for seed in range(SEEDS)]
+        tried = (by_seed[0], sum(by_seed), grid_losses(ladder.levels, 0))
         for pairs, losses in zip(results, tried, strict=True):
             best = np.array(grid[int(np.argmin(losses))].x)
             error = float(best[0] - bowl.optimum(doublings)[0])
@@ -193,10 +198,9 @@ def cheaper_choices(choices: Sequence[Choice]) -> list[str]:
 
 
 def least_budget(ladder: Ladder) -> float:
-    """The smallest budget, in runs at the base width, that suffices to fit the pooled model of all
-    runs and to reach three widths. It covers the base grid, two *blocks* (groups of runs around the
-    optimum) at the base width, and one block at each of the next two widths. Widths that the ladder
-    does not have are left out.
+    """The smallest useful budget, in runs at the base width. It covers the base grid, two *blocks*
+    (groups of runs around the optimum) at the base width, and one block at each of the next two
+    widths, if the ladder has them.
     """
     climb = sum(block_cost(ladder, level) for level in range(1, min(ladder.levels, 3)))
     return robust.base_runs(ladder) + 2 * block_cost(ladder, 0) + climb

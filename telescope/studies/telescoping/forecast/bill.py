@@ -1,16 +1,16 @@
 """The bill of a ladder: its runs and their cost, counted before any run has started.
 
-A *ladder* searches hyperparameters of one optimizer at increasing widths, its *levels*. Under
-`schedule: paper`, every run is known beforehand, with two exceptions: an *edge rule* may add runs
-beyond the values of a grid or end the ladder, and the ladder may end early because the optimum has
-stopped moving. Under `schedule: robust`, rounds 1 to 4 of the schedule are known, and give the
-smallest number of runs. The budget gives the largest number. Other runs depend on losses; under
-either schedule, their expected number is the mean over a few *rehearsals*, simulations of the
-schedule (`rehearsal`).
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. Under
+`schedule: paper`, every run is known beforehand, unless an option lets runs depend on losses: the
+option `edge` may add runs beyond the values of a grid (the *edge rule*) or end the ladder, and the
+option `nc` may end the ladder once the optimum has stopped moving. Under `schedule: robust`, the
+runs of rounds 1 to 4 (`robust`) are known, and the budget limits all runs. The expected number of
+runs that depend on losses is the mean over a few *rehearsals*, simulations of the schedule
+(`rehearsal`).
 
 The coordinate check (short runs at several widths) counts neither towards `limits.max_base_runs`
-nor towards the limit on trials. The runs at the target do not count towards `limits.max_base_runs`.
-No run is assumed to diverge. A diverged run costs less, and if all runs diverge, the search ends
+nor towards `limits.max_trials`. The runs at the target do not count towards `limits.max_base_runs`.
+Runs are assumed not to diverge. A diverged run costs less, and if all runs diverge, the search ends
 early.
 """
 
@@ -29,8 +29,10 @@ from telescope.studies.telescoping.schedules import paper, robust, validation, w
 from telescope.studies.telescoping.schedules.edges import EDGE_ROUNDS
 from telescope.train.flops import trial_flops
 
-REHEARSALS = 4  # number of rehearsals per variant, divided among the variant's ladders
-LARGEST_REHEARSED = 1000  # a ladder is rehearsed if no level has more certain runs than this
+# number of rehearsals per variant (an architecture or corpus to compare), divided among the
+# variant's ladders
+REHEARSALS = 4
+LARGEST_REHEARSED = 1000  # a ladder is not rehearsed if a level has more certain runs than this
 # the names of a bill's lines: certain runs, by schedule; runs of the edge rule; other runs that
 # depend on losses, by schedule
 KNOWN = {"robust": "rounds 1 to 4", "paper": "grids"}
@@ -49,8 +51,8 @@ class BillItem:
 
 @dataclass(frozen=True)
 class LadderForecast:
-    """The expected cost of a ladder. The upper bounds of the lines may add up to more than the
-    upper bound of the bill, since a limit holds for all lines together.
+    """The bill of a ladder. The upper bounds of the lines may add up to more than the upper bound
+    of the bill, since a limit holds for all lines together.
     """
 
     known: tuple[int, ...]  # number of certain runs per level
@@ -64,8 +66,8 @@ class LadderForecast:
 
 
 def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal]) -> LadderForecast:
-    """The bill of a ladder. The expected numbers of the schedule's runs are means over the
-    rehearsals. Without rehearsals, the expected numbers count only the certain runs.
+    """The bill of a ladder. The expected number of runs of the schedule is the mean over the
+    rehearsals. Without rehearsals, it counts only the certain runs.
     """
     counts, (max_runs, max_flops) = known_runs(question, ladder), job_limits(question)
     schedule_lines = lines_of_schedule(question, ladder, counts, rehearsals)
@@ -88,8 +90,8 @@ def bill_of(question: Question, ladder: Ladder, rehearsals: Sequence[Rehearsal])
 
 
 def job_limits(question: Question) -> tuple[float, float]:
-    """A ladder's equal share of two limits of the job: the limit on trials, towards which the
-    coordinate check does not count, and the limit on FLOPs, towards which the check counts.
+    """A ladder's equal share of the limits on trials and on FLOPs. The coordinate check counts
+    towards the limit on FLOPs, but not towards the limit on trials.
     """
     ladders = len(question.optimizers)
     flops = math.inf if question.limits.max_flops is None else question.limits.max_flops / ladders
@@ -118,10 +120,12 @@ def is_exact(question: Question) -> bool:
 
 
 def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
-    """The number of certain runs per level. Under `schedule: robust`, these are the runs of rounds
-    1 to 4. If rounds 1 to 4 do not fit into the limits, only the runs of the base grid are certain.
-    If the base grid does not fit either, no runs are certain. Under `schedule: paper`, these are
-    the runs of the first levels, as far as the levels are certain to run and fit into the limits.
+    """The number of certain runs per level.
+
+    Under `schedule: robust`, the runs of rounds 1 to 4 are certain. If these do not fit into the
+    limits, only the runs of the base grid are certain. If the base grid does not fit either, no
+    runs are certain. Under `schedule: paper`, the runs of the first levels are certain: those that
+    are run whatever the losses are, as far as they fit into the limits.
     """
     max_runs, max_flops = job_limits(question)
 
@@ -154,8 +158,8 @@ def known_runs(question: Question, ladder: Ladder) -> tuple[int, ...]:
 
 
 def rehearsed(question: Question, ladder: Ladder) -> tuple[Rehearsal, ...]:
-    """Rehearsals of a ladder. Empty if no grid fits into the limits, or if the rehearsals would
-    take too long for a preview.
+    """The rehearsals of a ladder. Empty if no grid fits into the limits, or if the rehearsals would
+    take too long.
     """
     sampler = windows.sampler_of(ladder, question.paper)
     slow = question.schedule == "paper" and sampler in ("gp", "tpe")
@@ -203,8 +207,8 @@ def lines_of_schedule(
 def optional_line(
     ladder: Ladder, tokens: int, name: str, runs: Mapping[int, float], most: tuple[float, float]
 ) -> BillItem:
-    """A line of runs that may not be needed. The lower bound is zero, the expected number is `runs`
-    (per level), and the upper bound is `most`, a number of trials and a number of FLOPs.
+    """A line of runs that may not be needed. The lower bound is zero. `runs` is the expected number
+    of runs per level. `most` is the upper bound: a number of trials and a number of FLOPs.
     """
     most_runs, most_flops = most
     trials = Span(0.0, math.fsum(runs.values()), most_runs).within(most_runs)
@@ -215,8 +219,8 @@ def optional_line(
 def edge_points(ladder: Ladder) -> int:
     """The largest number of points that the edge rule of `schedule: robust` adds per round. The
     rule adds two values of the learning rate and one value of every other fitted axis (a
-    hyperparameter with three values or more). Each value is run at the best point of the other
-    axes, and at two further values of each other fitted axis.
+    hyperparameter with three values or more). Each added value is run at the best point of the
+    other axes, and with two further values of each other fitted axis.
     """
     axes = len(ladder.fitted)
     return (axes + 1) * (1 + 2 * max(0, axes - 1))

@@ -12,8 +12,9 @@ from telescope.studies.telescoping.ladder.ladder import Ladder
 
 @dataclass(frozen=True)
 class LadderDurations:
-    """The durations of a ladder's runs and stages, with at most `parallel` runs at a time. A
-    *level* is one width of the ladder, and a *stage* is a set of runs that are planned together.
+    """The durations of a ladder's runs and stages, with at most `parallel` runs at a time.
+
+    A *level* is one width of the ladder, and a *stage* is a set of runs that are planned together.
     Within a stage, the runs of a level are assumed to start when all runs of the previous level
     have ended.
     """
@@ -27,17 +28,17 @@ class LadderDurations:
         return self.ladder.base_flops * self.ladder.cost(level) / self.flops_per_second[level]
 
     def stage_seconds(self, runs: Mapping[int, int]) -> float:
-        """The seconds of a stage. `runs` is the number of runs per level."""
+        """The seconds of a stage, where `runs` is the number of runs per level."""
         return math.fsum(
             math.ceil(count / self.parallel) * self.run_seconds(level)
             for level, count in runs.items()
         )
 
     def rest_seconds(self, flops: float) -> float:
-        """The seconds of runs whose levels are unknown, computed from their FLOPs. The speed of all
-        these runs is assumed to be the lowest speed in `flops_per_second`. The number of runs at a
-        time is the smallest of `parallel`, 2^k and 8, where k is the number of fitted
-        hyperparameters.
+        """The seconds of runs whose levels are unknown, from the total of their FLOPs. These runs
+        are assumed to have the lowest speed in `flops_per_second`. The number of runs at a time is
+        the smallest of `parallel`, 2^k and 8, where k is the number of fitted axes (hyperparameters
+        with three values or more).
         """
         at_once: int = min(self.parallel, 2 ** min(len(self.ladder.fitted), 3))
         return max(0.0, flops) / min(self.flops_per_second) / at_once

@@ -1,8 +1,9 @@
 """The expected cost of a telescoping study, and its alternatives.
 
-A *ladder* searches hyperparameters of one optimizer at increasing widths, its *levels*. A `Preview`
-holds trials, tokens, FLOPs and seconds, both for each ladder and for all ladders together. It also
-holds the disk space of all ladders, and alternatives to each ladder.
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. A
+`Preview` holds trials, tokens, FLOPs and seconds, both for each ladder and for all ladders
+together. It also holds the disk space of all ladders, and alternatives to each ladder. A *variant*
+is one of the architectures or corpora that a study may compare.
 """
 
 import math
@@ -38,7 +39,9 @@ REUSED = "; finished trials of other jobs are reused at no cost, but the saving 
 
 @dataclass(frozen=True)
 class LevelPreview:
-    """The runs at a width that are needed whatever the losses are, unless all runs diverge."""
+    """The certain runs at a width: those that are needed whatever the losses are, unless all runs
+    diverge.
+    """
 
     width: int
     trials: int
@@ -62,7 +65,7 @@ class LadderPreview:
     pace: Pace  # speed at the widest level
     final_run_flops: float
     final_run_seconds: float
-    share: float  # FLOPs of the final run, as a share of tuning and final run together
+    share: float  # FLOPs of the final run, divided by the FLOPs of tuning and final run
     choices: tuple[Choice, ...]  # ways to choose the learning rate; the ladder itself comes first
     advice: tuple[str, ...]
 
@@ -78,8 +81,8 @@ class Preview:
     parallel: int
     estimated: bool  # whether the seconds follow from an assumed speed
     disk: Disk
-    final_run_flops: float  # FLOPs of the most expensive final run of any ladder
-    share: float  # FLOPs of this final run, as a share of all tuning and this run together
+    final_run_flops: float  # FLOPs of the most expensive final run among the ladders
+    share: float  # FLOPs of this final run, divided by the FLOPs of all tuning and this run
     assumes: str  # the assumptions behind the expected figures
     advice: tuple[str, ...]
     ladders: tuple[LadderPreview, ...]
@@ -121,8 +124,8 @@ def preview(question: Question, machine: Machine | None = None) -> Preview:
 def disk(
     question: Question, ladders: Sequence[LadderPreview], machine: Machine, parallel: int
 ) -> Disk:
-    """The disk space of all ladders. Every run is assumed to have the size of a run at the widest
-    level.
+    """The disk space of all ladders. Every run is assumed to take as much as a run at its ladder's
+    widest level.
     """
     widest = [
         trial_spec(
@@ -141,8 +144,8 @@ def disk(
 
 
 def all_advice(ladders: Sequence[LadderPreview]) -> Iterator[str]:
-    """All advice, each text once. A text that does not concern all variants names the variants that
-    it concerns.
+    """All advice, each text once. A text that does not concern all variants begins with the names
+    of those that it concerns.
     """
     variants = dict.fromkeys(ladder.variant for ladder in ladders)
     for text in dict.fromkeys(text for ladder in ladders for text in ladder.advice):
@@ -213,13 +216,13 @@ def first_validation_runs(question: Question, ladder: Ladder) -> LevelPreview | 
 def seconds_of(
     clock: LadderDurations, bill: LadderForecast, rehearsals: Sequence[Rehearsal]
 ) -> Span:
-    """The seconds until the last run ends. All figures include the coordinate check and the runs at
-    the target.
+    """The seconds until the last run of a ladder ends. All figures include the coordinate check and
+    the runs at the target.
 
     The least figure is for the certain runs, which are needed whatever the losses are. The expected
-    figure is the mean over the rehearsals (searches that are run on simulated losses), but at least
-    the least figure; without rehearsals, it equals the least figure. The greatest figure is for all
-    runs that the limits allow.
+    figure is the mean over the rehearsals (searches on simulated losses), but not below the least
+    figure. Without rehearsals, it equals the least figure. The greatest figure is for all runs that
+    the limits allow.
     """
     counts = dict(enumerate(bill.known))
     certain_seconds = math.fsum(

@@ -1,14 +1,14 @@
 """Rehearsals: simulations of a study before any model is trained.
 
-The study's schedule is run on a few *bowls*, losses that are given by a formula with a known
-optimum. The stages of runs on these bowls, and the error of the final answer, are the forecast.
-Each bowl is drawn with a fixed seed. The bowls rest on these assumptions, which cover the range
-that reference studies of small models showed:
+The study's schedule is run on a few *bowls*. A bowl is a loss that is given by a formula, with a
+known optimum. The forecast consists of the stages of runs on these bowls, and of the error of the
+final answer. Each bowl is drawn with a fixed seed. The assumptions about bowls cover the range that
+reference studies of small models showed:
 
 - The curvature is 0.25 to 1.1 % of the loss per octave^2 of the learning rate (an octave is a
   factor of 2). The other hyperparameters are 3 to 10 times flatter.
 - The optimum at the base width lies in the middle half of the range. From the base width to the
-  target it drifts by up to 1.5 octaves, by one of the drift laws in `ladder.pooled`.
+  target width, it drifts by up to 1.5 octaves, by one of the drift laws in `ladder.pooled`.
 - The noise of a run has a standard deviation of 0.2 % of the loss. Runs of the same width and seed
   share a part of this noise: 0.4 of its variance.
 - No run diverges.
@@ -42,9 +42,9 @@ ASSUMES = (
 
 @dataclass(frozen=True, eq=False)
 class Bowl:
-    """A loss given by a formula, over the axes of a ladder. A *ladder* is the search of one
-    optimizer at increasing widths, and its *axes* are the swept hyperparameters, in octaves. A
-    width is given by its `doublings`, the number of doublings from the base width to this width.
+    """A loss given by a formula, over the axes of a ladder. A *ladder* searches the hyperparameters
+    of one optimizer at increasing widths, and its *axes* are the swept hyperparameters, in octaves.
+    The methods take a width as `doublings`, the number of doublings from the base width.
     """
 
     number: int  # seed of the bowl's parameters and noise
@@ -110,15 +110,15 @@ class Bowl:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The stages of a schedule on a bowl, and the error of the final answer."""
+    """The stages of a schedule on a bowl, and the error and the regret of the final answer."""
 
     stages: tuple[tuple[str, tuple[tuple[int, int], ...]], ...]  # (name, ((level, runs), ...))
     error: float  # error of the learning rate at the target, in octaves
     regret: float  # by how many % the loss at the target exceeds the lowest possible loss
 
     def runs(self, *names: str) -> dict[int, int]:
-        """The number of runs per level in the named stages. Without names, the number in all
-        stages.
+        """The number of runs per level in the stages with these names, or in all stages if no name
+        is given.
         """
         total = Counter[int]()
         for name, levels in self.stages:
@@ -129,8 +129,9 @@ class Rehearsal:
 
 @lru_cache(maxsize=256)
 def rehearse(question: Question, ladder: Ladder, number: int) -> Rehearsal:
-    """The result of the study's schedule on a bowl. The study's limits apply. The coordinate check
-    and the runs at the target are left out.
+    """The result of the study's schedule on the bowl with this `number`. The study's limits on
+    trials and FLOPs apply, and must allow the first stage. The coordinate check and the runs at the
+    target are left out.
     """
     bowl, done, planned = Bowl.drawn(ladder, number), list[Done](), list[Point]()
     while stage := next_stage(question.schedule, question.paper, ladder, tuple(done)):

@@ -2,10 +2,12 @@
 
 A *variant* is one of the architectures or corpora that a job compares; each has an entry in
 `sweep_over`. In the user's document, an entry holds a name and only the fields that differ from the
-job's section. An entry changes the section like a merge patch (RFC 7396), except that a field that
-is a mapping is replaced as a whole. The value null restores a field's default. The parser needs a
-complete section in every entry. `expand` and `collapse` convert between the two forms. An entry
-never inherits from the job's section the fields that telescope computes (COMPUTED_FIELDS).
+job's section. The entry inherits other fields from the job's section (`_complete`), but never those
+that telescope computes (COMPUTED_FIELDS). A value in an entry replaces the job's value as a whole,
+even if it is a mapping. The value null removes a field, so that its default or the preset applies.
+
+The parser needs a complete section in every entry. `expand` completes the entries, and `collapse`
+reduces them to their differences.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,14 +21,14 @@ from telescope.trials.presets import without_preset
 
 SWEEP_OVER = "sweep_over"
 VARIED = ("model", "data")  # the sections that may vary
-# fields that telescope computes: the hash of a corpus or of a factory's code, and the size of the
-# vocabulary
+# fields that telescope computes: the hash of the data or of the code of a user's model, and the
+# size of the vocabulary
 COMPUTED_FIELDS = ("content", "vocab_size")
 
 
 def expand(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with a complete section in every entry of `sweep_over`. Malformed entries stay
-    as they are, and the parser then refuses them.
+    """The document with a complete section in every entry of `sweep_over`. An entry that is not a
+    mapping stays unchanged, and the parser then refuses it.
     """
     sweep = document.get(SWEEP_OVER)
     if not isinstance(sweep, dict):
@@ -40,7 +42,9 @@ def expand(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def collapse(document: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `expand`: the document with only a name and the differences in every entry."""
+    """The document with only a name and the differences in every entry of `sweep_over`. The entries
+    in `document` must have complete sections.
+    """
     sweep = document.get(SWEEP_OVER)
     if not sweep:
         return document
@@ -57,11 +61,11 @@ def collapse(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def inherited(own: Mapping[str, Any], section: Mapping[str, Any], part: str) -> Mapping[str, Any]:
-    """The fields of the job's `section` that `collapse` compares with `own`, the complete section
-    of an entry. Fields that are equal in both are left out of the entry.
+    """The fields of the job's `section` with which `collapse` compares an entry's complete section
+    (`own`). `part` is the name of the section.
 
-    These are only the widths if the section is `model` and the entry has another model family or
-    preset than the job. Otherwise they are all fields of `section`.
+    If `part` is `model` and the family or the preset of `own` differs from that of `section`, the
+    result holds only the widths. Otherwise the result is the whole section.
     """
     if part == "model" and any(own.get(name) != section.get(name) for name in ("family", "preset")):
         return {name: section[name] for name in LadderWidths.__dataclass_fields__}
@@ -71,9 +75,10 @@ def inherited(own: Mapping[str, Any], section: Mapping[str, Any], part: str) -> 
 def _complete(entry: Any, part: str, section: Any) -> Any:
     """The entry with a complete section: the job's section, changed by the entry's differences.
 
-    An entry of another model family inherits only the widths. Any other entry that names a preset
-    inherits the fields that no preset has (such as the widths) and the fields that differ from the
-    job's own preset or, if the job names none, from the defaults.
+    An entry of another model family inherits only the widths. If an entry of the same family has
+    the field `preset`, it inherits the fields that no preset has (such as the widths), and the
+    fields that the job sets differently from its own preset. If the job has no preset, the latter
+    are the fields that differ from their defaults.
     """
     if not isinstance(entry, dict):
         return entry
@@ -93,8 +98,8 @@ def _complete(entry: Any, part: str, section: Any) -> Any:
 
 
 def section_difference(own: Mapping[str, Any], section: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `own` that differ from `section`. COMPUTED_FIELDS are included if and only if
-    they are set.
+    """The fields of `own` that differ from `section`. A field in COMPUTED_FIELDS is instead
+    included if its value is neither empty nor 0.
     """
     return {
         name: value
@@ -104,9 +109,9 @@ def section_difference(own: Mapping[str, Any], section: Mapping[str, Any]) -> di
 
 
 def in_user_terms(problems: Iterable[Problem], document: dict[str, Any]) -> tuple[Problem, ...]:
-    """The problems of an expanded document, with their fields renamed to those of the user's
-    document. There is at most one problem per field. If a variant inherits a field with a problem,
-    the problem is reported only once, for the job's section.
+    """The problems of an expanded document, with the field names of the user's `document`. Of
+    several problems in one field, only the last is kept. A problem in an inherited field is left
+    out if the job's section has a problem in the same field.
     """
     by_field = {problem.field: problem for problem in problems}
     located = (_in_user_document(problem, document, by_field) for problem in by_field.values())
@@ -116,8 +121,9 @@ def in_user_terms(problems: Iterable[Problem], document: dict[str, Any]) -> tupl
 def _in_user_document(
     problem: Problem, document: dict[str, Any], by_field: Mapping[str, Problem]
 ) -> Problem | None:
-    """The problem, with its field renamed to the field of the user's document. None if the field is
-    inherited and the job's section has a problem in the same field.
+    """The problem, with the field name of the user's `document`. If an entry of `sweep_over` is not
+    a mapping, its problem gets another message. None if the field is inherited and the job's
+    section has a problem in the same field.
     """
     match problem.field.split("."):
         case ["sweep_over", ("model" | "data") as part, number, inner, *names] if inner == part:
@@ -136,10 +142,10 @@ def _in_user_document(
 
 
 def data_sections(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The complete `data` sections of a document: the job's own section, then the section of each
-    entry in `sweep_over`.
+    """The complete `data` sections of the document of any kind of job: the job's own sections, then
+    the section of each entry in `sweep_over`.
     """
     sweep = expand(document).get(SWEEP_OVER) or {}
     own = document.get("data", {})
-    own_sections = own if isinstance(own, list) else [own]  # a grokking job may list several tables
+    own_sections = own if isinstance(own, list) else [own]  # a grokking job may have several
     return [*own_sections, *(entry["data"] for entry in sweep.get("data") or ())]

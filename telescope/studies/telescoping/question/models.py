@@ -1,9 +1,9 @@
 """The model at all widths of a ladder: telescope's Transformer, or a user's module.
 
-A *ladder* is the search of one optimizer over growing widths. `LadderModel` (the Transformer) and
+A *ladder* searches the hyperparameters of one optimizer at increasing widths. The *target* is the
+width of the final run, for which hyperparameters are wanted. `LadderModel` (the Transformer) and
 `LadderModule` (a user's module) have the same methods, so callers need not know which of the two
-they have. The methods give the model at a width, the problems of the model, the assumptions behind
-an answer, and the departures from the model of arXiv 2505.02222.
+they have.
 """
 
 import math
@@ -26,21 +26,21 @@ from telescope.trials.types import STRICT, DescribesInherited, Parametrisation
 
 @plain_dataclass(frozen=True)
 class DepthChange:
-    """The depths of the trials and of the final run, in Transformer blocks, if the two differ."""
+    """The depths of the search and of the final run, in Transformer blocks, if the two differ."""
 
-    trained: int
-    target: int
+    trained: int  # depth in the search
+    target: int  # depth of the final run
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LadderWidths:
-    """The widths of a ladder. The search runs at the base width and at its doublings, up to the
-    calibration width. The answer holds at the target width.
+    """The widths of a ladder. The search runs at the base width, at twice this width, and so on, up
+    to the calibration width. The answer is for the target width.
     """
 
     base_width: Width
-    """The narrowest width. The search starts there. Every factor that changes with width is 1
-    there, except the learning rate's factor under `lr_convention: absolute`."""
+    """The narrowest width, at which the search starts. The parametrisation's factors for width are
+    1 there, except the learning rate's factor under `lr_convention: absolute`."""
     calibration_width: Width
     """The widest width of the search: base_width times a power of two."""
     target_width: Width
@@ -48,7 +48,7 @@ class LadderWidths:
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """The widths of the search, ascending: base_width and its doublings."""
+        """The widths of the search, ascending. Each is twice the one before."""
         doublings = round(math.log2(self.calibration_width / self.base_width))
         return tuple(self.base_width * 2**i for i in range(doublings + 1))
 
@@ -59,10 +59,10 @@ class LadderModel(Preset, LadderWidths):
 
     target_depth: Annotated[int, Field(ge=1, le=256)] | None = None
     """Number of Transformer blocks of the final run and of the runs of `validate_at_target`. By
-    default, it is `depth`. All other trials have `depth` blocks."""
+    default, it is `depth`. All other runs have `depth` blocks."""
 
     def at(self, width: int) -> ModelSpec:
-        """The model at one width."""
+        """The model at a width, with `depth` blocks."""
         shared = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}
         return ModelSpec(width=width, base_width=self.base_width, **shared)
 
@@ -77,26 +77,26 @@ class LadderModel(Preset, LadderWidths):
 
     @property
     def depth_change(self) -> DepthChange | None:
-        """The depths of the trials and of the final run; None if they are the same."""
+        """The depths of the search and of the final run. None if they are the same."""
         if self.target_depth is None or self.target_depth == self.depth:
             return None
         return DepthChange(self.depth, self.target_depth)
 
     def problems(self) -> Iterable[Problem]:
-        """The problems of the architecture that occur at every width."""
+        """The problems of the architecture that do not depend on its width."""
         return (under("model", problem) for problem in architecture_problems(self))
 
     def width_problem(self, width: int, parametrisation: Parametrisation) -> str | None:
-        """Why the model cannot be built at a width; None if it can."""
+        """The reason why the model cannot be built at a width. None if it can be built."""
         return width_problem(self, width)
 
     def pinned(self, vocab_size: int) -> "LadderModel":
-        """The model itself: it has no user code to pin, and it accepts any vocabulary."""
+        """The model itself: it has no factory, and accepts any vocabulary."""
         return self
 
     def departures(self) -> Iterator[str]:
-        """The departures from the model of arXiv 2505.02222. Each departure is a clause that begins
-        with `which` or `whose`; it continues the words `departs from the paper,`.
+        """Departures from the model of arXiv 2505.02222. Each departure is a clause that begins
+        with `which` or `whose`, and continues the words `departs from the paper,`.
         """
         if not self.tied_embeddings:
             yield "whose head is tied to the embedding: here it is a separate matrix"
@@ -106,21 +106,23 @@ class LadderModel(Preset, LadderWidths):
             )
 
     def assumptions(self, validated: bool) -> Iterator[str]:
-        """The assumptions about the model on which the answer at the target rests. `validated`
-        states whether the study also trains at the target width.
+        """What the answer at the target assumes about the model. `validated` states whether the
+        study also trains at the target.
         """
-        scores = "1/sqrt(head size)" if self.attention_scale == "inverse_sqrt" else "8/head size"
+        score_factor = (
+            "1/sqrt(head size)" if self.attention_scale == "inverse_sqrt" else "8/head size"
+        )
         size = (
             f"{self.head_dim}"
             if self.attention == "heads"
             else f"{self.head_dim} and {self.rotated_dim} rotated"
         )
-        larger = (
+        advice = (
             "; a larger head needs attention_scale inverse"
             if self.attention_scale == "inverse_sqrt" and not self.qk_norm
             else ""
         )
-        yield f"attention: head size stays {size}, scores x {scores}{larger}"
+        yield f"attention: head size stays {size}, scores x {score_factor}{advice}"
         if (change := self.depth_change) is None:
             yield f"depth: {self.depth} blocks at every width and at the target"
         else:
@@ -135,7 +137,7 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
     """A user's module at all widths of a ladder."""
 
     def at(self, width: int) -> ModuleSpec:
-        """The model at one width."""
+        """The model at a width."""
         shared = {name: getattr(self, name) for name in ModuleArchitecture.__dataclass_fields__}
         return ModuleSpec(width=width, base_width=self.base_width, **shared)
 
@@ -150,8 +152,8 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
         return None
 
     def problems(self) -> Iterable[Problem]:
-        """Always empty. Raises InvalidInput if `content` is set and is not the hash of the code, or
-        if the roles of the module's parameters cannot be found.
+        """Always empty. Raises InvalidInput if `content` is set and is not the hash of the
+        factory's code, and in all cases in which `parameter_readings` raises it.
         """
         if self.content and (content := factory.content(self.factory)) != self.content:
             remedy = "leave content out to accept the new code, or restore the old code"
@@ -161,30 +163,28 @@ class LadderModule(ModuleArchitecture, LadderWidths, DescribesInherited):
         return ()
 
     def width_problem(self, width: int, parametrisation: Parametrisation) -> str | None:
-        """Why the model cannot be built at a width; None if it can."""
+        """The reason why the model cannot be built at a width. None if it can be built. Raises
+        FactoryLost if `content` is set and is not the hash of the factory's code.
+        """
         return user_model.width_problem(self.at(width), parametrisation)
 
     def pinned(self, vocab_size: int) -> "LadderModule":
-        """The model with the hash of its code in `content`.
+        """The model with the hash of the factory's code in `content`.
 
-        Raises InvalidInput if the code has changed since this process imported it, if the module
-        does not accept all tokens of this vocabulary, or if the module does not return the output
-        that it declares.
+        Raises InvalidInput if the code has changed since this process first computed the hash, if
+        the model fails on token ids from 0 to `vocab_size` - 1, or if the model does not return the
+        declared `output`.
         """
         pinned = replace(self, content=user_model.pinned_content(self.factory))
         user_model.check_vocabulary(pinned.at(pinned.base_width), vocab_size)
         return pinned
 
     def departures(self) -> Iterator[str]:
-        """The departures from the model of arXiv 2505.02222, in the form of
-        `LadderModel.departures`.
-        """
+        """Departures from the model of arXiv 2505.02222, worded as in `LadderModel.departures`."""
         yield "which uses another model: here the factory sets initial values at the base width"
 
     def assumptions(self, validated: bool) -> Iterator[str]:
-        """The assumptions about the model on which the answer at the target rests. They do not
-        depend on `validated`.
-        """
+        """What the answer at the target assumes about the model. `validated` has no effect."""
         values = f"initial values are scaled from the factory's at width {self.base_width}"
         yield f"model: only the width of {self.factory} changes; {values}"
         yield (

@@ -1,15 +1,19 @@
 """The compatibility of scaling rules, and the assumptions of an answer.
 
-A *ladder* is the search of one optimizer over growing widths. Its *pairing* is its combination of
-scaling rules, such as Muon's update scale and lr rule, the weight-decay rule, the scale of
-attention scores, and the form of the head. An *objection* to a pairing is a reason from theory to
-doubt that the optimum transfers to the target. In the texts of objections, m is the width divided
-by the base width. A pairing that is most likely a mistake is refused, unless the study sets
-`force_pairing`. A pairing that runs despite an objection is reported as unsound; its ladder runs
-even if the coordinate check fails.
+A *ladder* searches the hyperparameters of one optimizer at increasing widths, for a final run at
+the *target* width. The *pairing* of a ladder is its combination of scaling rules, such as the rules
+for the learning rate (lr) and the weight decay, the scale of attention scores, and Muon's *update
+scale*, a factor on each orthogonalised update. An *objection* to a pairing is a reason from theory
+to doubt that the optimum transfers to the target. In the texts of objections, m is the width
+divided by the base width.
 
-*Assumptions* are the conditions under which an answer holds for a final run that differs from the
-trials in more than width. They are printed with the answer, never applied silently.
+A pairing that is most likely a mistake is refused, unless the study sets `force_pairing`. A pairing
+with an objection is reported as unsound. The *coordinate check* tests in short runs whether updates
+keep their size as width grows. If it fails, a ladder with a sound pairing ends; a ladder with an
+unsound pairing continues.
+
+The *assumptions* of an answer state what the answer takes for granted about the final run, such as
+its number of tokens, its batch size and its depth. They are printed with the answer.
 """
 
 from collections.abc import Iterator
@@ -30,21 +34,21 @@ from telescope.trials.types import OptimizerName
 class Refusal:
     """The refusal to run a ladder, because of its pairing."""
 
-    remedy: str  # what to use instead
+    remedy: str  # what to change, such as `use spectral_ratio`
 
 
 @dataclass(frozen=True)
 class Objection:
     """A reason from theory to doubt that the optimum transfers to the target."""
 
-    field: str  # the document's field at fault
+    field: str  # the field of the document that causes the objection
     value: str | int  # the value of that field
     reason: str
-    refusal: Refusal | None = None  # None if the ladder runs even without `force_pairing`
+    refusal: Refusal | None = None  # None if the pairing is not refused
 
 
 def optimizer_with_rules(question: Question, optimizer: OptimizerName) -> OptimizerSpec:
-    """The optimizer with the study's rules. Learning rate and weight decay are placeholders."""
+    """An optimizer with the study's rules. Its learning rate and weight decay are placeholders."""
     options = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__
@@ -59,7 +63,7 @@ def optimizer_with_rules(question: Question, optimizer: OptimizerName) -> Optimi
 
 
 def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection, ...]:
-    """All objections to a ladder's pairing."""
+    """The objections to a ladder's pairing."""
     spec = optimizer_with_rules(question, optimizer)
     found = list(_depth(question))
     if question.parametrisation == "standard":
@@ -76,7 +80,7 @@ def objections(question: Question, optimizer: OptimizerName) -> tuple[Objection,
 
 
 def _update(spec: OptimizerSpec) -> Iterator[Objection]:
-    """The objection to an lr rule that does not cancel the growth of Muon's update scale."""
+    """The objection to an lr rule under which the size of Muon's updates changes with width."""
     scale, rule, exponent = (
         mup.chosen_update_scale(spec),
         mup.chosen_muon_lr_rule(spec),
@@ -104,9 +108,9 @@ def _update(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
-    """The objection to update scales that assume matrices of a fixed aspect ratio. It concerns only
-    mla (multi-head latent attention). In mla, all heads share one rotary key, and only the fan-in
-    of the key's matrix grows with width.
+    """The objection to an update scale that assumes matrices of a fixed aspect ratio. The objection
+    concerns only mla (multi-head latent attention). In mla, all heads share one rotary key. The
+    fan-in of this key's matrix grows with width, but its fan-out does not.
     """
     scale = mup.chosen_update_scale(spec)
     if not shares_rotary_key(question) or scale == "spectral_ratio":
@@ -124,14 +128,16 @@ def _shared_key(question: Question, spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def shares_rotary_key(question: Question) -> bool:
-    """Whether the attention is known and all its heads share one rotary key, as in mla."""
+    """Whether all heads of the attention share one rotary key, as in mla. False for a user's model,
+    whose attention is unknown.
+    """
     attention = question.model.known_attention()
     return attention is not None and attention.shares_rotary_key
 
 
 def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
     """The objection to a weight-decay rule under which lr x weight decay of the hidden matrices
-    changes with width at equal tokens. The rule `sqrt_width` is exempt, since a paper derives it.
+    changes with width. The rule `sqrt_width` is exempt, since arXiv 2510.15262 derives it.
     """
     rule = mup.chosen_weight_decay_rule(spec)
     exponent = mup.decay_product_exponent(spec)
@@ -146,9 +152,7 @@ def _decay(spec: OptimizerSpec) -> Iterator[Objection]:
 
 
 def _depth(question: Question) -> Iterator[Objection]:
-    """The objection to a change of depth. There is no objection under `mup`, since the depth rule
-    was derived for `mup`.
-    """
+    """The objection to a change of depth. Under `mup`, there is none."""
     change = question.model.depth_change
     if change is None or question.parametrisation == "mup":
         return
@@ -158,8 +162,8 @@ def _depth(question: Question) -> Iterator[Objection]:
 
 
 def pairing_problems(question: Question) -> tuple[Problem, ...]:
-    """The problems of options that have no effect. Unless `force_pairing` is set, also the problems
-    of pairings that are refused.
+    """The problems of options without effect and, unless `force_pairing` is set, of refused
+    pairings.
     """
     problems = list(_options_without_effect(question))
     if not question.force_pairing:
@@ -173,7 +177,7 @@ def pairing_problems(question: Question) -> tuple[Problem, ...]:
 
 
 def _options_without_effect(question: Question) -> Iterator[Problem]:
-    """Problems of options that have no effect on the study's optimizers or model."""
+    """Problems of options that have no effect in this study."""
     for name in ("update_scale", "muon_lr_rule", "muon_split"):
         value = getattr(question.optimizer_options, name)
         if value not in (None, "whole") and "muon" not in question.optimizers:
@@ -196,7 +200,7 @@ def _options_without_effect(question: Question) -> Iterator[Problem]:
 
 
 def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
-    """The pairing of a ladder, with all objections and other remarks."""
+    """The pairing of a ladder. Its remarks are the objections and other notes."""
     spec, found = optimizer_with_rules(question, optimizer), objections(question, optimizer)
     is_muon, attention = optimizer == "muon", question.model.known_attention()
     eps = mup.TABLE[spec.parametrisation, Role.HIDDEN, "adamw"].eps
@@ -215,8 +219,8 @@ def pairing(question: Question, optimizer: OptimizerName) -> Pairing:
 
 
 def as_checked(rules: Pairing, check: CoordinateReport | None) -> Pairing:
-    """The pairing, with a remark if it is unsound and fails the coordinate check. A sound pairing
-    that fails gets no remark: its ladder is refused, and the verdict gives the reason.
+    """The pairing, with another remark if it is unsound and the coordinate check fails. If the
+    pairing is sound, a failed check ends the ladder, and the verdict gives the reason.
     """
     if rules.sound or check is None or check.verdict != "fail":
         return rules
@@ -226,7 +230,7 @@ def as_checked(rules: Pairing, check: CoordinateReport | None) -> Pairing:
 
 
 def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
-    """Remarks on a pairing that are not objections."""
+    """Remarks on a pairing, other than objections."""
     if (
         spec.name == "muon"
         and mup.chosen_update_scale(spec) == "none"
@@ -246,14 +250,14 @@ def _notes(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 
 def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
-    """The departures of a `mup-paper` ladder from arXiv 2505.02222. Each departure is a clause that
+    """Departures of a `mup-paper` ladder from arXiv 2505.02222. Each departure is a clause that
     begins with `which` or `whose`.
     """
     as_printed = OptimizerSpec(
         name=spec.name, lr=1.0, weight_decay=0.0, parametrisation="mup-paper"
     )
-    chosen = (mup.chosen_update_scale, mup.chosen_muon_lr_rule) if spec.name == "muon" else ()
-    if any(rule(spec) != rule(as_printed) for rule in (*chosen, mup.chosen_weight_decay_rule)):
+    muon_rules = (mup.chosen_update_scale, mup.chosen_muon_lr_rule) if spec.name == "muon" else ()
+    if any(rule(spec) != rule(as_printed) for rule in (*muon_rules, mup.chosen_weight_decay_rule)):
         yield (
             "which pairs update scale 0.2 sqrt(max(fan_out, fan_in)) with lr that falls as 1/m "
             "and keeps weight decay constant"
@@ -269,9 +273,8 @@ def _departures(question: Question, spec: OptimizerSpec) -> Iterator[str]:
 
 
 def assumptions(question: Question, optimizer: OptimizerName) -> tuple[str, ...]:
-    """The assumptions behind an answer, as text. They concern everything in which the final run may
-    differ from the trials, except width. Of the rules that they name, telescope applies only the
-    depth rule.
+    """The assumptions of an answer, as texts. Some texts name rules for another number of tokens or
+    another batch size; telescope does not apply these rules.
     """
     return tuple(_assumptions(question, optimizer))
 

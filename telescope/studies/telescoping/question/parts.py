@@ -1,8 +1,8 @@
-"""The sections of a telescoping document, typed and bounded: the variants, the search, the options
-of `schedule: paper`, and the limits.
+"""Sections of a telescoping document: the variants, the search, the options of `schedule: paper`,
+and the limits.
 
-A *variant* is one of the architectures or corpora that a job compares. A *ladder* is the search of
-one optimizer over growing widths; each variant has a ladder per optimizer.
+A *variant* is one of the architectures or corpora that a job compares. A *ladder* searches the
+hyperparameters of one optimizer at increasing widths. Each variant has a ladder per optimizer.
 """
 
 from typing import ClassVar, Literal
@@ -19,8 +19,9 @@ from telescope.trials.types import STRICT, Count, NonNegative, Positive
 
 
 class WrittenAsDifferences:
-    """Base of the entries of `sweep_over`. In a document, an entry consists of a name and of the
-    fields that differ from the job's own section. The JSON schema describes this form.
+    """Base class of the entries of `sweep_over`. In a document, an entry consists of a name and the
+    fields that differ from the job's section. The JSON schema describes only the name, and allows
+    all other fields.
     """
 
     @classmethod
@@ -39,7 +40,7 @@ class WrittenAsDifferences:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NamedModel(WrittenAsDifferences):
-    """An architecture to compare. In a document, it is written as a name and as the differences
+    """An architecture to compare. In a document, the entry has a name and the fields that differ
     from the job's `model`.
     """
 
@@ -59,8 +60,8 @@ class NamedModel(WrittenAsDifferences):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NamedData(WrittenAsDifferences):
-    """A corpus or mixture to compare. In a document, it is written as a name and as the differences
-    from the job's `data`.
+    """A corpus or mixture to compare. In a document, the entry has a name and the fields that
+    differ from the job's `data`.
     """
 
     name: str
@@ -129,7 +130,8 @@ Estimator = Literal["pooled", "per_level", "argmin"]
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class PaperOptions:
-    """Choices that Algorithm 1 of arXiv 2505.02222 leaves open. The defaults read it literally.
+    """Choices that Algorithm 1 of arXiv 2505.02222 leaves open. The defaults follow the algorithm
+    literally, except that `sampler` replaces the grid for three swept hyperparameters or more.
 
     The algorithm runs a grid of points at the base width. At each doubling of the width, it runs
     fewer points in a smaller *window*, a range of each hyperparameter around the optimum of the
@@ -143,9 +145,8 @@ class PaperOptions:
     3, 1); odd_floor rounds it up to an odd number, but to at least `floor`.
     """
     floor: Literal[3, 5] = 3
-    """Fewest points per hyperparameter under `points: odd_floor`. With 3 points and `edge: ignore`,
-    it goes unnoticed if the optimum drifts out of the window; with 5 points, a drift of one grid
-    step is detected.
+    """Fewest points per hyperparameter under `points: odd_floor`. With 3 points, an optimum that
+    drifts by one grid step lies at the end of the window; with 5 points, it lies inside the window.
     """
     rounding: Rounding | None = None
     """Rounding of the number of points under `points: strict`: nearest rounds to the nearest
@@ -156,13 +157,14 @@ class PaperOptions:
     it has fewer points."""
     centre: Literal["argmin", "vertex", "richardson"] = "argmin"
     """Centre of the window at the next width. argmin is the optimum that `select` chooses; vertex
-    is the vertex of a quadratic fitted to the runs of the current width, if there is one;
-    richardson extrapolates the vertices of the last two widths in 1/width.
+    is the vertex of a quadratic fitted to the runs of the current width, if there is one, otherwise
+    as argmin; richardson extrapolates the vertices of the last two widths in 1/width, if there are
+    two, otherwise as vertex.
     """
     edge: Literal["ignore", "extend", "recentre", "fail"] = "ignore"
     """Action if the optimum lies at a border of the grid: ignore does nothing; extend adds a value
-    beyond the border; recentre moves the window by half its size; fail ends the ladder (search of
-    one optimizer)."""
+    beyond the border; recentre moves the window by half its size; fail ends the ladder (the search
+    with one optimizer)."""
     select: Literal["argmin", "seed_mean_fit"] = "argmin"
     """Choice of the optimum at a width. argmin is the point with the lowest mean loss over the
     seeds; seed_mean_fit is the point nearest to the vertex of a quadratic fitted to the runs, or
@@ -171,38 +173,39 @@ class PaperOptions:
     nc: Literal["fixed", "stop_when_flat"] = "fixed"
     """The last width of the search. fixed is calibration_width; stop_when_flat is the first width
     at which the optimum has moved by at most one grid step since the previous width, or
-    calibration_width if there is no such width."""
+    calibration_width if there is no such width. A width counts only if its optimum lies inside the
+    values tried, and if each swept hyperparameter has three values or more there."""
     sampler: Literal["auto"] | Sampler = "auto"
     """How a window is filled with points: grid is the whole grid, qmc a Sobol sequence, gp Optuna's
     Gaussian process (half a second of planning per point), tpe Optuna's TPE; auto is grid for up to
     two swept hyperparameters, and tpe for more."""
     trials: Count | None = None
     """Number of points at the base width for a sampler other than grid; by default 2^(k+3), for k
-    swept hyperparameters. Each doubling of the width divides this number by 4, but not below 4; a
-    number below 4 stays the same."""
+    swept hyperparameters. Each doubling of the width divides this number by 4, rounding down, but
+    not below 4; a number below 4 stays the same."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Limits:
-    """Limits of a job. A job with several ladders divides max_trials and max_flops equally among
-    them.
+    """Limits of a job. If the job has several ladders, each may use an equal share of max_trials
+    and max_flops.
     """
 
     max_parallel: Count | None = None
     """Largest number of trials of the job that run at once. By default, the job has no such
     limit."""
     max_trials: Count = 400
-    """Largest number of trials of the job, not counting the coordinate check. Each ladder (search
-    of one optimizer) may use an equal share."""
+    """Largest number of trials of the job, not counting the coordinate check. Each ladder (the
+    search with one optimizer) may use an equal share."""
     max_base_runs: Positive | None = None
-    """Budget of each ladder (search of one optimizer) under `schedule: robust`, in units of a run
-    at the base width. The default is points^k x widths, where points is the number of points of lr,
-    k the number of hyperparameters with 3 points or more, and widths the number of widths. But the
-    default is at least 1.5 and at most 3 times the cost of the first four rounds of the search.
+    """Budget of each ladder (the search with one optimizer) under `schedule: robust`, in units of a
+    run at the base width. The default is points^k x widths, where points is the number of points of
+    lr, k the number of hyperparameters with 3 points or more, and widths the number of widths. But
+    the default is at least 1.5 and at most 3 times the cost of the first four rounds of the search.
     """
     max_flops: Positive | None = None
-    """Largest number of FLOPs of the job's trials and coordinate checks. Each ladder (search of one
-    optimizer) may use an equal share."""
+    """Largest number of FLOPs of the job's trials and coordinate checks. Each ladder (the search
+    with one optimizer) may use an equal share."""
     max_seconds: Positive | None = None
-    """Largest number of seconds that the job runs, not counting pauses. After that time, no new
-    stage of trials begins."""
+    """Number of seconds, pauses excluded, after which no new stage (a set of trials that are
+    planned together) begins. A stage that has begun is still completed."""

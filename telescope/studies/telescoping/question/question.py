@@ -31,7 +31,7 @@ class Question:
     """Name of the job in lists and pictures."""
     optimizer: OptimizerName | tuple[OptimizerName, ...] = "muon"
     """Optimizer of the trials, or a list of both optimizers to compare. Each optimizer has its own
-    ladder, a search over growing widths. In a Muon run, AdamW trains all parameters except hidden
+    ladder, a search at increasing widths. In a Muon run, AdamW trains all parameters except hidden
     matrices."""
     adamw_lr_ratio: Positive = 0.5
     """In a Muon run, AdamW's learning rate divided by Muon's, at the base width. It has no effect
@@ -53,8 +53,8 @@ class Question:
     search: Search
     """Hyperparameters to sweep, and their ranges."""
     schedule: Literal["robust", "paper"] = "robust"
-    """Rule that chooses the trials: robust adds trials at the widths at which they reduce the
-    uncertainty most; paper is Algorithm 1 of arXiv 2505.02222."""
+    """Rule that chooses the trials: robust adds trials at the widths where they reduce the
+    uncertainty most for their cost; paper is Algorithm 1 of arXiv 2505.02222."""
     paper: PaperOptions = field(default_factory=PaperOptions)
     """Options of `schedule: paper`."""
     estimator: Estimator | None = None
@@ -80,9 +80,9 @@ class Question:
     """Train even if the scaling rules are incompatible and would be refused. The report then says
     that they are forced."""
     coordinates: Literal["check", "skip"] = "check"
-    """Whether to test in a few steps, before the search, if the parametrisation keeps the size of
-    updates constant over the widths: check tests it, skip does not. If an optimizer fails the test,
-    its search ends. If the scaling rules are known to be unsound, the failure is only reported.
+    """The coordinate check. Under check, short runs before the search test whether updates keep
+    their size as width grows. Under skip, there is no such test. If an optimizer fails the test,
+    its ladder ends. If its scaling rules are known to be unsound, the failure is only reported.
     """
     validate_at_target: bool = False
     """At the end, also train at the target width, at the reported learning rate and around it. The

@@ -4,9 +4,9 @@
 becomes a separate question: the same study, with the variant's section in place of the job's. The
 limits on trials and FLOPs are divided equally among the variants.
 
-A job on one variant alone, with the variant's share of the limits, would plan exactly the same
-trials, with the same digests. A *ladder* is the search of one optimizer over growing widths. The
-ladders of all variants run side by side, and do not wait for each other.
+A job on one variant alone, with the variant's share of these limits, would plan the same trials. A
+*ladder* searches the hyperparameters of one optimizer at increasing widths. The ladders of all
+variants run side by side, and do not wait for each other.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +31,9 @@ from telescope.trials.spec import TrialSpec
 
 @dataclass(frozen=True)
 class Variant:
-    """An architecture or corpus that a study compares with others."""
+    """An architecture or corpus that a study compares with others, or the only one of a study
+    without `sweep_over`.
+    """
 
     name: str  # empty without `sweep_over`
     question: Question  # the study of this variant, without `sweep_over`
@@ -67,16 +69,16 @@ def own_fields(entry: NamedModel | NamedData, question: Question) -> dict[str, A
 
 
 def share_of(limits: Limits, variants: int) -> Limits:
-    """The limits of one variant: an equal share of max_trials and max_flops, and all other limits
-    unchanged.
+    """The limits of one variant, if there are this many `variants`: an equal share of max_trials
+    and of max_flops, and all other limits unchanged. The share of max_trials is at least 1.
     """
     flops = None if limits.max_flops is None else limits.max_flops / variants
     return replace(limits, max_trials=max(1, limits.max_trials // variants), max_flops=flops)
 
 
 def variant_of(question: Question, spec: TrialSpec) -> str:
-    """The name of the variant that has a run's model and tokens. Empty if the job has no
-    `sweep_over`, or if no variant has them.
+    """The name of the first variant that matches a run's model and tokens. Empty if the job has no
+    `sweep_over`, or if no variant matches.
     """
     matching = (
         variant
@@ -89,7 +91,9 @@ def variant_of(question: Question, spec: TrialSpec) -> str:
 
 
 def builds_at_some_width(model: AnyLadderModel, spec: AnyModel) -> bool:
-    """Whether `spec` is `model` at some width, or the target of `model`, whose depth may differ."""
+    """Whether `spec` is `model` at some width, or the target of `model`, which may have another
+    depth.
+    """
     try:
         return spec in (model.at(spec.width), model.target)
     except ValueError:  # the architecture has no such width
@@ -97,7 +101,9 @@ def builds_at_some_width(model: AnyLadderModel, spec: AnyModel) -> bool:
 
 
 def gives_same_tokens(data: DataSpec, other: AnyData) -> bool:
-    """Whether two specifications give the same tokens, even if they name different files."""
+    """Whether two specifications give the same tokens. They may name the corpus and the tokenizer
+    differently.
+    """
     if not isinstance(other, DataSpec):
         return False
     return replace(other, **{name: getattr(data, name) for name in ORIGIN}) == data

@@ -1,12 +1,16 @@
 """The next blocks of runs, and their cost.
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
-*axis* is one of these hyperparameters, in octaves (factors of 2). The *pooled model* is fitted to
-the runs of all levels, and estimates an optimum x for each level. A *block* is a set of runs of one
-level with one seed. Its points are corners around x: on each axis, a corner has the value x + h or
-x - h, for a half-span h. So every run of a block says something about every axis. A block is added
-at the level where it reduces the uncertainty at the target most for its cost. The unit of costs is
-one run at the base width. A *wall* is a limit beyond which no value of an axis may be tried.
+*axis* is one of these hyperparameters, in octaves (factors of 2). An axis is *fitted* if it has
+three values or more in the first grid. The *pooled model* is fitted to the runs of all levels. It
+estimates the optimum of each level, and of the target width, on the fitted axes. In this module,
+the `axis` dimension of an array holds only fitted axes.
+
+A *block* is a set of runs of one level with one seed. On each fitted axis, a point of the block
+lies h octaves above or below the centre of the block, where h is the *half-span* of the axis. The
+centre is usually the optimum. `greedy` chooses the levels at which further blocks reduce the
+uncertainty at the target most for their cost. The unit of costs is one run at the base width. A
+*wall* is a limit beyond which no value of an axis may be tried.
 """
 
 import itertools
@@ -28,21 +32,24 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.ladder.pooled import Fit
 from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 
-# If a learning rate above the optimum diverged, h of the learning rate is at most CLIFF_SHARE of
-# the distance from the optimum to the nearest such rate. This limit is at least NARROWEST octaves.
+# If a learning rate above the optimum diverged, the half-span of the learning rate is at most
+# CLIFF_SHARE of the distance from the optimum to the nearest such rate, or NARROWEST octaves if
+# that is more.
 CLIFF_SHARE, NARROWEST = 0.6, 0.5
-# For each number of axes: one tuple for each of the last axes, on which the sign of a corner is not
-# free. The sign is the product of the corner's signs on the axes that the tuple lists.
+# By number of axes. On each of the last axes, the sign of a corner (`signs`) is the product of its
+# signs on earlier axes. There is one tuple for each of the last axes, which lists these earlier
+# axes.
 FOLLOWERS = {3: ((0, 1),), 4: ((0, 1, 2),), 5: ((0, 1, 2), (0, 1))}
-# largest number of blocks that advice or a remedy asks for, not counting the blocks of rounds 2 to
-# 4 of the schedule that the budget did not allow
+# largest number of blocks that advice or a remedy asks for, besides the blocks of rounds 2 to 4 of
+# the schedule that the budget did not allow
 MOST_BLOCKS = 30
-LR_TOLERANCE = 0.4  # largest half-width, in octaves, of an interval of lr that is precise enough
+# largest half-width, in octaves, at which the learning rate's interval is narrow enough
+LR_TOLERANCE = 0.4
 
 
 def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
-    """The half-spans h [axis] of a block, in octaves. If a learning rate above the optimum
-    diverged, CLIFF_SHARE and NARROWEST limit h on the axis of the learning rate.
+    """The half-spans [axis] of a block, in octaves. If a learning rate above the optimum diverged,
+    CLIFF_SHARE and NARROWEST limit the half-span of the learning rate.
     """
     lr_span = min(max(math.sqrt(3.3 * pooled.sigma / pooled.curvature), 0.75), 1.5)
     other_spans = [min(max(lr_span / math.sqrt(ratio), 1.0), 3.0) for ratio in pooled.ratios[1:]]
@@ -52,11 +59,12 @@ def half_spans(done: Sequence[Done], pooled: Fit) -> Array:
 
 
 def signs(axes: int, number: int) -> Array:
-    """The corners [run, axis] of a level's block `number`, in units of h.
+    """The points [run, axis] of the block with this `number`, as corners. A corner is 1 or -1 on
+    each axis: the point lies one half-span above or below the centre.
 
     With one or two axes, the corners are all combinations of signs. With more axes, they are a
-    fraction of the combinations: the signs on the last axes are products of the signs on leading
-    axes (FOLLOWERS). Blocks with odd numbers reverse the signs of these products. An even
+    fraction of the combinations: the signs on the last axes are products of the signs on earlier
+    axes (FOLLOWERS). In blocks with odd numbers, the products have the opposite sign. An even block
     and an odd block together thus separate effects that a single block cannot tell apart.
     """
     followers = FOLLOWERS.get(axes, ())
@@ -68,9 +76,9 @@ def signs(axes: int, number: int) -> Array:
 
 
 def tolerances(pooled: Fit) -> Array:
-    """The largest half-width [axis], in octaves, at which an interval at the target is narrow
-    enough. An error of this size costs about the same loss on every axis, but no tolerance is below
-    LR_TOLERANCE or above 1.2 octaves.
+    """The largest half-widths [axis], in octaves, at which the intervals at the target are narrow
+    enough. Errors of these sizes cost about the same loss on every axis, unless a bound applies: no
+    tolerance is below LR_TOLERANCE or above 1.2 octaves.
     """
     other_tolerances = [
         min(max(LR_TOLERANCE / math.sqrt(ratio), LR_TOLERANCE), 1.2) for ratio in pooled.ratios[1:]
@@ -80,8 +88,8 @@ def tolerances(pooled: Fit) -> Array:
 
 def block_centre(done: Sequence[Done], pooled: Fit, level: int) -> Array:
     """The centre [axis] of a level's next block: the expected optimum. If all runs of the level's
-    last block diverged, the learning rate is at least one half-span below the lowest learning rate
-    of that block.
+    last block diverged, the centre's learning rate is at least one half-span below the lowest
+    learning rate of that block.
     """
     centre: Array = pooled.optima[level].copy()
     last = last_block(done, level)
@@ -91,7 +99,7 @@ def block_centre(done: Sequence[Done], pooled: Fit, level: int) -> Array:
 
 
 def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tuple[Array, Array]:
-    """Centre and half-spans [axis] of a level's next block. They are chosen such that all corners
+    """The centre [axis] and the half-spans [axis] of a level's next block, such that all corners
     lie between the walls.
     """
     fitted = [ladder.axes[i] for i in ladder.fitted]
@@ -109,7 +117,7 @@ def place(ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int) -> tupl
 def block(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, level: int, number: int
 ) -> tuple[Point, ...]:
-    """The points of a level's block `number`. This number is also the seed of the runs."""
+    """The points of the block with this `number` at a level. The number is the seed of the runs."""
     fitted = [ladder.axes[i] for i in ladder.fitted]
     centre, spans = place(ladder, done, pooled, level)
     corners = centre + spans * signs(len(fitted), number)
@@ -121,8 +129,8 @@ def block(
 
 
 def blocks_run(done: Sequence[Done], level: int) -> int:
-    """The number of seeds run at a level so far. The base grid has seed 0 and counts as one of
-    them.
+    """The number of different seeds among the runs at a level. Seed 0, that of the base grid, is
+    counted.
     """
     return len({o.point.seed for stage in done for o in stage.outcomes if o.point.level == level})
 
@@ -135,16 +143,16 @@ def last_block(done: Sequence[Done], level: int) -> tuple[Outcome, ...]:
 
 
 def top_level(done: Sequence[Done]) -> int:
-    """The widest level run so far."""
+    """The highest level that has runs."""
     return max(o.point.level for stage in done for o in stage.outcomes)
 
 
 def top_places(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> dict[int, OptimumPlace]:
-    """The place of the optimum on each fitted axis at the widest level run so far.
+    """The place of the optimum on each fitted axis at the highest level that has runs.
 
-    If all runs of the level's last block diverged, the optimum is assumed to lie below the learning
-    rates of that block. If these include the lowest rate that may be tried, the result has an entry
-    for the learning rate only.
+    If all runs of that level's last block diverged, the optimum is assumed to lie below the block's
+    learning rates. If one of them is the lowest learning rate that may be tried, the result has an
+    entry for the learning rate only.
     """
     top = top_level(done)
     last = last_block(done, top)
@@ -167,17 +175,18 @@ def block_cost(ladder: Ladder, level: int) -> float:
 
 
 def needed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Array:
-    """The tolerances [axis] that further runs have to meet: those of `tolerances`, but infinite on
-    an axis whose optimum lies beyond a wall, since no further run could bracket that optimum.
+    """The tolerances [axis] that further runs have to meet. They are infinite on an axis whose
+    optimum lies beyond a wall, since no further run could bracket that optimum. On other axes, they
+    are those of `tolerances`.
     """
     beyond = axes_at(top_places(ladder, done, pooled), OptimumPlace.BEYOND_WALL)
     return np.where([i in beyond for i in ladder.fitted], math.inf, tolerances(pooled))
 
 
 def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bool:
-    """Whether every half-width at the target is at most `tolerance`, by default
-    `tolerances(pooled)`. The half-widths follow from `covariance`, the covariance of the pooled
-    model's parameters.
+    """Whether the intervals at the target are narrow enough: no half-width exceeds its `tolerance`
+    [axis], by default `tolerances(pooled)`. The half-widths follow from `covariance`, the
+    covariance of the pooled model's parameters.
     """
     limits = tolerances(pooled) if tolerance is None else tolerance
     return bool(np.all(pooled.target_half_widths(covariance) <= limits))
@@ -186,13 +195,12 @@ def enough(pooled: Fit, covariance: Array, tolerance: Array | None = None) -> bo
 def greedy(
     ladder: Ladder, done: Sequence[Done], pooled: Fit, left: float
 ) -> Iterator[tuple[int, Array]]:
-    """The levels of the next blocks, as long as these blocks together cost at most `left`. Each
-    level comes with the covariance of the pooled model's parameters that is expected after its
-    block.
+    """Yield, for each next block, its level and the covariance of the pooled model's parameters
+    that is expected after the block. All yielded blocks together cost at most `left`.
 
-    Each block goes to the level where it reduces the sum over axes of variance / tolerance^2 most
-    for its cost. Here, variance is the variance of the optimum at the target. Candidates are the
-    levels run so far and the next level above them.
+    For each axis, the variance of the optimum at the target is divided by the squared tolerance. A
+    block goes to the level where it reduces the sum of these quotients most for its cost.
+    Candidates are the levels that have runs, and the next level.
     """
     axes, tolerance = len(ladder.fitted), needed(ladder, done, pooled)
     used = {

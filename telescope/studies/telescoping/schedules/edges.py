@@ -5,11 +5,10 @@ values or more: the pooled model of all runs then estimates an optimum along it.
 lowest or highest value on an axis, among the values tried and the user's range. A *wall* is a limit
 beyond which no value may be tried.
 
-While the optimum at the base width lies beyond a border, or within a quarter of a grid step of it,
-the *edge rule* adds values beyond that border: two values of the learning rate, or one value of any
-other fitted axis. For each added value, the first new point has the values nearest to the optimum
-on all other axes. Each further point has the second or third nearest value on one of the other
-fitted axes. The rule adds points at most four times.
+If the optimum at the base width lies beyond a border, or within a quarter of a grid step of it, the
+*edge rule* adds values beyond that border: up to two values of the learning rate, or one value of
+another fitted axis. It runs each added value at several points (`star`). The rule is applied again
+after the new runs, but adds points at most EDGE_ROUNDS times.
 """
 
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from telescope.studies.telescoping.ladder.ladder import (
 from telescope.studies.telescoping.schedules.places import OptimumPlace
 from telescope.trials.lattice import snap
 
-# how often the edge rule may add points; under `schedule: paper`, how often at each width
+# largest number of times that the edge rule adds points; under `schedule: paper`, at each width
 EDGE_ROUNDS = 4
 
 
@@ -44,8 +43,8 @@ def borders(ladder: Ladder, results: Sequence[Outcome]) -> list[tuple[float, flo
 
 
 def base_window_edges(ladder: Ladder, done: Sequence[Done]) -> tuple[tuple[int, int], ...]:
-    """Pairs (axis, side), one for each fitted axis on which the optimum lies at a border at the
-    base width. The side is -1 for the low border and +1 for the high border.
+    """Pairs (axis, side), one for each fitted axis on which the optimum of the base width lies at a
+    border. The side is -1 for the low border and +1 for the high border.
 
     Two points are compared with each border: the fitted optimum, and the point of lowest loss among
     the runs of the grid and of the edge rule. The optimum lies at a border if at least one of the
@@ -81,40 +80,39 @@ def side_of(low: float, high: float, places: Sequence[float]) -> int:
 
 def beyond_the_edge(ladder: Ladder, done: Sequence[Done]) -> tuple[Point, ...]:
     """New points beyond the borders at which the optimum lies. Empty if the rule has already added
-    points EDGE_ROUNDS times, if the optimum lies inside all borders, or if walls allow no value
-    beyond the borders.
+    points EDGE_ROUNDS times, if the optimum lies at no border, or if the walls allow no new point.
     """
     if sum(stage.name == "edge" for stage in done) == EDGE_ROUNDS:
         return ()
     results = outcomes(done, level=0)
-    limits = borders(ladder, results)
+    ends = borders(ladder, results)
     pooled = pooled_fit(ladder, done)
     best = argmin(results)
     centre = list(best)
     if pooled is not None:
         for i, x in zip(ladder.fitted, pooled.optima[0], strict=True):
-            centre[i] = min(max(float(x), limits[i][0]), limits[i][1])
+            centre[i] = min(max(float(x), ends[i][0]), ends[i][1])
     points: dict[Point, None] = {}
     for i, side in base_window_edges(ladder, done):
         axis = ladder.axes[i]
-        border = limits[i][0] if side < 0 else limits[i][1]
+        border = ends[i][0] if side < 0 else ends[i][1]
         for steps in range(1, 3 if i == 0 else 2):
             value = snap(border + side * steps * axis.step)
             if axis.allows(value):
-                xs = star(ladder, limits, centre, i, value)
+                xs = star(ladder, ends, centre, i, value)
                 points |= dict.fromkeys(Point(0, x, 0) for x in xs)
     points_run = {o.point for o in results}
     return tuple(point for point in points if point not in points_run)
 
 
 def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]:
-    """The place of the optimum at the base width, for each axis on which it lies at a border. The
-    place also tells whether a wall allows no value beyond this border.
+    """The place of the optimum of the base width, for each axis on which it lies at a border. The
+    flag AT_WALL tells that a wall allows no grid value beyond this border.
     """
-    limits = borders(ladder, outcomes(done, level=0))
+    ends = borders(ladder, outcomes(done, level=0))
     places = {}
     for i, side in base_window_edges(ladder, done):
-        beyond = snap(limits[i][side > 0] + side * ladder.axes[i].step)
+        beyond = snap(ends[i][side > 0] + side * ladder.axes[i].step)
         places[i] = (
             OptimumPlace.AT_BORDER
             if ladder.axes[i].allows(beyond)
@@ -125,33 +123,35 @@ def base_places(ladder: Ladder, done: Sequence[Done]) -> dict[int, OptimumPlace]
 
 def star(
     ladder: Ladder,
-    limits: Sequence[tuple[float, float]],
+    ends: Sequence[tuple[float, float]],
     centre: Sequence[float],
     fixed: int,
     value: float,
 ) -> list[tuple[float, ...]]:
-    """Points with `value` on the axis `fixed`, in the shape of a star.
+    """Points with `value` on the axis `fixed`, in the shape of a star. `ends` holds the borders of
+    each axis.
 
-    The first point has the values nearest to `centre` on all other axes. Each further point differs
-    from the first on one other fitted axis, where it has the second or third nearest value.
+    On every other axis, the first point has the grid value that is nearest to `centre`. Each
+    further point differs from the first on one of the other fitted axes, where it has the second or
+    third nearest grid value.
     """
     nearest = [
-        sorted(extended_values(axis, *ends), key=partial(_distance, at))[: 3 if axis.fitted else 1]
-        for axis, ends, at in zip(ladder.axes, limits, centre, strict=True)
+        sorted(extended_values(axis, low, high), key=partial(_distance, at))[
+            : 3 if axis.fitted else 1
+        ]
+        for axis, (low, high), at in zip(ladder.axes, ends, centre, strict=True)
     ]
     centre_values = [values[0] for values in nearest]
     centre_values[fixed] = value
     arms = [(i, v) for i, values in enumerate(nearest) if i != fixed for v in values[1:]]
     return [
         tuple(centre_values),
-        *(tuple(v if j == i else m for j, m in enumerate(centre_values)) for i, v in arms),
+        *(tuple(v if j == i else x for j, x in enumerate(centre_values)) for i, v in arms),
     ]
 
 
 def extended_values(axis: Axis, low: float, high: float) -> list[float]:
-    """The grid values of an axis, continued in steps of the grid up to the borders `low` and
-    `high`.
-    """
+    """The grid values of an axis, continued in grid steps to the borders `low` and `high`."""
     if axis.step == 0:
         return list(axis.values)
     below, above = (

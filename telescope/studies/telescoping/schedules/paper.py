@@ -8,10 +8,10 @@ different seeds, and is infinite if one of these runs diverged. Taken literally,
 interpolation, no noise model and no *edge rule* (points added when the optimum lies at the first or
 last value of a grid).
 
+The *window* of a level is the range of values that is searched there. `windows` defines how the
+window shrinks from level to level, and `samplers` fills it with scattered points instead of a grid.
 `PaperOptions` holds the choices that the paper leaves open, and the report records them. The
-default choices are the literal rule, as long as every window is a complete grid. A *window* is the
-range of values searched at a level; `windows` defines how it shrinks, and how a sampler fills it
-instead of a grid.
+default choices are the literal rule, as long as every window is a complete grid.
 """
 
 import math
@@ -89,8 +89,8 @@ def sampler_batch(
 def edge_rule_points(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> Stage | None:
-    """The points that the edge rule adds to a level's grid. `None` if the option `edge` adds no
-    points, if the optimum lies inside the grid, or if no more points may be tried.
+    """The points that the edge rule adds to a level's grid. `None` if the option `edge` asks for no
+    such points, if the rule has added points EDGE_ROUNDS times, or if it finds no new point.
     """
     stages = stages_at(done, level)
     if options.edge not in ("extend", "recentre") or len(stages) > EDGE_ROUNDS:
@@ -118,16 +118,16 @@ def beyond(
 ) -> list[X]:
     """The values of each axis, with new values beyond each border at which the optimum lies.
 
-    `edge: extend` adds one value. `edge: recentre` adds half as many values as the axis has, and
-    drops as many at the other end. Values that may not be tried are left out.
+    `edge: extend` adds one value. `edge: recentre` adds about half as many values as the axis has,
+    and drops as many at the other end. Values that may not be tried are not added.
     """
     result = list(window)
     for i, side in grid_borders(done, level, options):
         axis, values = ladder.axes[i], window[i]
         step = windows.step_at(ladder, done, axis, level, options)
         end = values[0] if side < 0 else values[-1]
-        columns = 1 if options.edge == "extend" else max(1, len(values) // 2)
-        added = [snap(end + side * column * step) for column in range(1, columns + 1)]
+        most_added = 1 if options.edge == "extend" else max(1, len(values) // 2)
+        added = [snap(end + side * number * step) for number in range(1, most_added + 1)]
         wider = tuple(sorted({*values, *(x for x in added if axis.allows(x))}))
         count = len(wider) if options.edge == "extend" else len(values)
         result[i] = wider[:count] if side < 0 else wider[-count:]
@@ -143,7 +143,7 @@ def grid_borders(
 
     An axis with one or two values is left out, since its best value is always at an end. Under
     `edge: ignore`, an axis with three values is left out too. If every point has a diverged run,
-    the optimum is assumed to lie below the learning rates tried.
+    the optimum is assumed to lie below the learning rates tried, and the result is ((0, -1),).
     """
     means, least = seed_means(outcomes(done, level)), 4 if options.edge == "ignore" else 3
     if not any(map(math.isfinite, means.values())):
@@ -201,9 +201,9 @@ def ended(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOption
 
 
 def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> bool:
-    """Whether the optimum moved by at most one grid step per axis from the level below. False if
-    the optimum lies at a border of the grid. False also if a swept axis has fewer than three values
-    at this level, since these could not show a larger move.
+    """Whether, on each axis, the optimum moved by at most one grid step from the level below. False
+    if the optimum lies at a border of the grid. False also if an axis with more than one value at
+    the base width has fewer than three at this level, since two could not show a larger move.
     """
     tried = outcomes(done, level)
     if grid_borders(done, level, options) or any(
@@ -219,9 +219,7 @@ def flat(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 
 
 def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
-    """An upper bound of the number of runs at a level, including all points that the edge rule may
-    add.
-    """
+    """An upper bound of the number of runs at a level, including runs of the edge rule."""
     if options.edge == "extend":
         axes = windows.swept(ladder)
         return ladder.seeds * math.prod(
@@ -234,7 +232,7 @@ def most_runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
 
 
 def paper_method(ladder: Ladder, options: PaperOptions) -> tuple[dict[str, str], bool]:
-    """The options of a ladder by name, and whether they are the literal rule of the paper."""
+    """The options of a ladder, by name, and whether the ladder follows the literal rule."""
     chosen = {
         f.name: str(getattr(options, f.name))
         for f in fields(options)

@@ -1,8 +1,9 @@
 """The place of an optimum relative to the values tried.
 
-`edges.base_places` compares the optimum with the values tried at the base width.
-`blocks.top_places` compares it with the walls (the limits of what may be tried) and with the last
-*block* (runs of one seed around the expected optimum) at the widest level (width) run so far.
+`edges.base_places` finds the flags AT_BORDER and AT_WALL at the base width. `blocks.top_places`
+finds the flags OUTSIDE_BLOCK and BEYOND_WALL at the widest width with runs. A *block* is a set of
+runs with one seed around the expected optimum. A *wall* is a limit beyond which no value may be
+tried.
 """
 
 from collections.abc import Mapping
@@ -10,15 +11,16 @@ from enum import Flag, auto
 
 
 class OptimumPlace(Flag):
-    """The place of an optimum on an axis, as flags. Several flags may be set. No flag is set if the
-    optimum lies inside the values tried.
+    """The place of an optimum on an axis (a swept hyperparameter), as flags. Several flags may be
+    set. No flag is set if the optimum lies inside the values tried.
     """
 
-    # the optimum is close to the lowest or highest value of the base width, or beyond this value
+    # the optimum lies close to the lowest or highest value tried, or beyond this value
     AT_BORDER = auto()
-    AT_WALL = auto()  # AT_BORDER, and the next grid value beyond that border may not be tried
-    OUTSIDE_BLOCK = auto()  # the optimum is outside the values of the last block
-    BEYOND_WALL = auto()  # the optimum is at a value that may not be tried
+    # set only together with AT_BORDER: the next grid value beyond may not be tried
+    AT_WALL = auto()
+    OUTSIDE_BLOCK = auto()  # the optimum lies outside the values of the last block
+    BEYOND_WALL = auto()  # the optimum lies at a value that may not be tried
 
 
 def axes_at(places: Mapping[int, OptimumPlace], place: OptimumPlace) -> tuple[int, ...]:

@@ -15,16 +15,17 @@ Each stage depends only on the outcomes of earlier stages:
 2. `shape`     four blocks at the base width, to learn the shape of the loss and the noise
 3. `climb`     two blocks at the second width
 4. `climb`     one block at the third width
-5. `top-up`    blocks where they reduce the uncertainty at the target most for their cost; repeated
-               until the intervals are narrow enough or the budget is spent
+5. `top-up`    blocks at the levels where they reduce the uncertainty at the target most for their
+               cost. The stage is repeated until `top_up` ends the search.
 
-After round 2 and each later round, the stage `recentre` adds a block at the widest level run so far
-if the optimum there lies outside the values of that level's last block. There are at most
-RECENTRINGS such stages in a row.
+After round 2, and after each later stage, the stage `recentre` adds a block at the highest level
+that has runs, if the last block there missed the optimum (`missed`). There are at most RECENTRINGS
+such stages in a row.
 
 The unit of the budget is one run at the base width. The ladder must reach its third level, so that
-the drift law can be tested, unless it has fewer levels or the budget does not allow this. A level
-that the ladder must still reach is *owed*. The budget reserves one block for each owed level.
+the drift law can be tested. If the ladder has fewer levels, or the budget does not allow the third
+level, it must reach the highest level that is possible. A level that the ladder must still reach is
+*owed*. The budget reserves one block for each owed level.
 """
 
 import hashlib
@@ -59,23 +60,21 @@ from telescope.studies.telescoping.schedules.edges import base_places, beyond_th
 from telescope.studies.telescoping.schedules.places import OptimumPlace, axes_at
 from telescope.trials.lattice import snap
 
-BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")
+BLOCK_STAGES = ("shape", "climb", "recentre", "top-up")  # stages that consist of blocks
 RECENTRINGS = 4  # largest number of `recentre` stages in a row
 SHAPE_BLOCKS = 4  # number of blocks in round 2
 CLIMB_BLOCKS = (2, 1)  # number of first blocks at the second and at the third width
 TOP_UP_BLOCKS = 4  # largest number of blocks in a `top-up` stage
 # bounds of the default budget, as multiples of the cost of rounds 1 to 4
 LEAST_BUDGET, MOST_BUDGET = 1.5, 3.0
-# A `top-up` stage ends after this number of blocks at a new level, so that the next stage can use
-# their losses.
+# number of blocks at a new level after which a `top-up` stage ends, so that the next stage can use
+# their losses
 OPENING_BLOCKS = 2
 
 
 def next_stage(ladder: Ladder, done: Sequence[Done]) -> Stage | None:
-    """The next stage of the schedule. `None` if the intervals are narrow enough, if the budget
-    allows no further block, or if there is no pooled fit, for example because every run diverged.
-    `None` also if a wall, a limit beyond which no value may be tried, keeps the optimum of the
-    learning rate from being bracketed.
+    """The next stage of the schedule. `None` if there is no pooled fit, for example because every
+    run diverged, if the budget allows no further block, or if `top_up` ends the search.
     """
     if not done:
         return Stage("grid", base_grid(ladder))
@@ -163,8 +162,8 @@ def budget(ladder: Ladder) -> float:
 
 
 def last_owed(ladder: Ladder) -> int:
-    """The highest level that the ladder must reach. This is the third level, so that the drift law
-    can be tested, or a lower level if the ladder has fewer levels or the budget allows no more.
+    """The highest level that the ladder must reach. This is the third level, or a lower level if
+    the ladder has fewer levels or the budget does not allow the third.
     """
     cost, level = float(base_runs(ladder)), 0
     while (
@@ -188,7 +187,7 @@ def reserve(ladder: Ladder, top: int) -> float:
 
 @dataclass(frozen=True)
 class RequestedBlocks:
-    """The blocks that a stage requests at a level."""
+    """A request for a stage of blocks at one level."""
 
     stage: str  # name of the stage
     level: int
@@ -214,9 +213,9 @@ def blocks_stage(
 
 
 def missed(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
-    """Whether the last block at the widest level run so far missed the optimum, and another block
-    could find it. False if the optimum of the learning rate lies beyond a wall, a limit beyond
-    which no value may be tried.
+    """Whether, at the highest level that has runs, the optimum lies outside the last block, and
+    another block could find the optimum. False if the optimum of the learning rate lies beyond a
+    *wall*, a limit beyond which no value may be tried.
     """
     places = top_places(ladder, done, pooled)
     return (
@@ -232,8 +231,8 @@ def walled_off(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> bool:
 
 
 def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """The first blocks at the next width if this width is owed. Otherwise a `top-up` stage. `None`
-    if there is no such stage.
+    """The stage with the first blocks at the next level, if this level is owed; otherwise the stage
+    of `top_up`. `None` if the budget allows no block, or if `top_up` ends the search.
     """
     level = top_level(done) + 1
     if level > last_owed(ladder):
@@ -244,11 +243,12 @@ def first_blocks(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | N
 
 
 def top_up(ladder: Ladder, done: Sequence[Done], pooled: Fit) -> Stage | None:
-    """A stage of blocks where they reduce the uncertainty at the target most for their cost.
+    """A stage of blocks at the levels where they reduce the uncertainty at the target most for
+    their cost.
 
-    `None` if the intervals are narrow enough and the last block has not `missed` the optimum.
-    `None` also if the budget is spent, or if a wall keeps the optimum of the learning rate from
-    being bracketed.
+    `None` ends the search. The search ends if the intervals are narrow enough and the last block
+    found the optimum (`missed` is false), if the budget allows no block, or if a wall (a limit
+    beyond which no value may be tried) keeps the optimum of the learning rate from being bracketed.
     """
     tolerance = needed(ladder, done, pooled)
     if walled_off(ladder, done, pooled):

@@ -3,9 +3,9 @@
 A *window* is the range of values that is searched at one width. The sampler `qmc` spreads a
 scrambled Sobol sequence over the window. The samplers `gp` and `tpe` spread the first half of the
 points in the same way, then ask Optuna for batches of up to BATCH points. Each batch starts a new
-Optuna sampler from the sorted runs so far and a seed. The seed depends only on the request for
-points (`propose`), so repeating a request gives the same points. Proposed points are distinct and
-lie on the planning lattice, the multiples of 1/64 octave.
+Optuna sampler with a seed and the sorted points tried so far. The seed depends only on the request
+for points (`propose`), so the same request gives the same points. Proposed points are distinct and
+lie on the planning lattice, the multiples of 1/64 octave (an octave is a factor of 2).
 """
 
 import hashlib
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BATCH = 8  # largest number of points per batch of gp and tpe
 # largest number of Sobol sequences; if they contain too few new points, the window counts as full
 MOST_SEQUENCES = 16
-MOST_PROPOSALS = 16  # largest number of Optuna's proposals per point to try
+MOST_PROPOSALS = 16  # largest number of proposals asked of Optuna, per point of a batch
 
 X = tuple[float, ...]  # position of a point on each axis, in octaves
 
@@ -54,8 +54,9 @@ class Box:
 
 
 def stage_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
-    """The number of points in each stage at one width. A *stage* is a set of runs that are planned
-    together. `qmc` has one stage, since its points do not depend on losses.
+    """The number of points in each stage at one width, where `trials` is the total number of
+    points. A *stage* is a set of runs that are planned together. `qmc` has one stage, since its
+    points do not depend on losses.
     """
     if sampler == "qmc":
         return (trials,)
@@ -66,10 +67,9 @@ def stage_sizes(sampler: Sampler, trials: int) -> tuple[int, ...]:
 def propose(
     sampler: Sampler, box: Box, seen: Sequence[tuple[X, float]], count: int, key: object
 ) -> tuple[X, ...]:
-    """The next `count` points to try, or fewer if the window is full.
-
-    `seen` holds the points already tried in this window, with their losses. The seed is derived
-    from `key`, which identifies the request.
+    """The next `count` points to try, or fewer if the window is full. `seen` holds the points
+    already tried in this window, with their losses. The random seed is derived from `key`, which
+    identifies the request.
     """
     seed = int(hashlib.sha256(repr(key).encode()).hexdigest()[:8], 16)
     known_points = {x for x, _ in seen}
@@ -159,8 +159,8 @@ def heights(losses: Sequence[float]) -> list[float]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silence all warnings and all of Optuna's logs except errors, and run torch in one thread.
-    With one thread, torch adds numbers in the same order each time, so that results are repeatable.
+    """Silence warnings, and Optuna's logs below the level of errors. Run torch in one thread, in
+    which it adds numbers in the same order each time, so that results are repeatable.
     """
     with extra("service"):
         import optuna  # imported here, so that commands start quickly

@@ -1,12 +1,13 @@
 """The runs at the target width that check a ladder's answer.
 
 A *ladder* searches the hyperparameters of one optimizer at increasing widths. If the study asks for
-validation, runs at the target width follow the ladder's own stages. Models are trained with two
-seeds at three learning rates: the reported one, and the ones that lie one octave (a factor of 2)
-below and above it. A learning rate that may not be tried is replaced by the nearest learning rate
-that may be tried; equal learning rates are tried once. The other hyperparameters keep their
-reported values. If the lowest mean loss is at the lowest or highest learning rate, runs one octave
-beyond that rate are added, if that is allowed. This happens at most twice.
+validation, runs at the target width follow the search. They use two seeds and three learning rates:
+the reported learning rate, and the learning rates one octave (a factor of 2) below and above it. A
+learning rate that may not be tried is replaced by the nearest one that may be tried; equal learning
+rates are tried once. The other hyperparameters keep their reported values.
+
+If the mean loss is lowest at the lowest or the highest learning rate, another learning rate is
+tried one octave beyond that rate, unless the user's range forbids it. This happens at most twice.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from telescope.studies.telescoping.ladder.ladder import Done, Ladder, Point, Stage, argmin, outcomes
 
 STAGE = "validation"
-SEEDS = range(1000, 1002)  # higher than the seeds of all other runs of a ladder
+SEEDS = range(1000, 1002)  # in practice, higher than the seeds of a ladder's other runs
 OFFSETS = (-1.0, 0.0, 1.0)  # octaves from the reported learning rate
 EXTENSIONS = 2  # how often another learning rate may be added
 FIRST_RUNS = len(SEEDS) * len(OFFSETS)  # runs of the first stage; fewer if learning rates are equal
@@ -22,9 +23,9 @@ MOST_RUNS = FIRST_RUNS + len(SEEDS) * EXTENSIONS
 
 
 def next_stage(ladder: Ladder, reported: Sequence[float], done: Sequence[Done]) -> Stage | None:
-    """The next runs at the target, given the finished stages at the target (`done`). `reported`
-    holds the reported value of each axis, in octaves. `None` if the runs so far bracket the
-    optimum, or if no more runs are allowed.
+    """The next runs at the target. `done` holds the finished stages at the target. `reported` holds
+    the reported value of each axis (swept hyperparameter), in octaves. `None` if the runs so far
+    bracket the optimum, or if no more runs are allowed.
     """
     axis = ladder.axes[0]
     if not done:
@@ -37,7 +38,7 @@ def next_stage(ladder: Ladder, reported: Sequence[float], done: Sequence[Done]) 
 
 
 def runs_at(ladder: Ladder, rates: Sequence[float], reported: Sequence[float]) -> tuple[Point, ...]:
-    """The runs of all seeds at these learning rates, in octaves. The level number after the
+    """The runs of all seeds at the learning rates `rates`, in octaves. The level number after the
     ladder's last level stands for the target.
     """
     held = tuple(axis.clip(x) for axis, x in zip(ladder.axes[1:], reported[1:], strict=True))
@@ -45,8 +46,8 @@ def runs_at(ladder: Ladder, rates: Sequence[float], reported: Sequence[float]) -
 
 
 def open_end(done: Sequence[Done]) -> float | None:
-    """The learning rate, in octaves, that lies one octave beyond the best rate tried, which is the
-    rate with the lowest mean loss. `None` unless the best rate is the lowest or the highest tried.
+    """The next learning rate to try, in octaves: one octave beyond the lowest or the highest rate
+    tried, if the mean loss is lowest there. Otherwise `None`.
     """
     results = outcomes(done)
     rates, best = sorted({o.point.x[0] for o in results}), argmin(results)[0]

@@ -3,16 +3,16 @@
 A *ladder* searches the hyperparameters of one optimizer at increasing widths, its *levels*. An
 *axis* is one of these hyperparameters, in octaves (factors of 2). The *window* of a level is the
 range of each axis that is searched there. At the base width, it is the user's range. At wider
-levels, it is centred on the optimum of the level below. From each level to the next, the number of
-points per axis is multiplied by 4^(-1/k), where k is the number of axes with more than one point,
-and the spacing of the points is halved. `PaperOptions` offers other readings of the rule. A *wall*
-is a limit beyond which no value may be tried. A window that would cross a wall is moved inside, so
-it keeps its number of points.
+levels, it is centred on the optimum of the level below. Let k be the number of axes with more than
+one point. From each level to the next, the number of points on each of these axes is multiplied by
+4^(-1/k), and the spacing of the points is halved. `PaperOptions` offers other readings of the rule.
+A *wall* is a limit beyond which no value may be tried. A window that would cross a wall is moved
+inside, so it keeps its number of points.
 
 Instead of a complete grid, a *sampler* may choose scattered points in the window. The window and
-the number of points then shrink by the same factors as those of a grid, but without the rounding to
-a whole number of points per axis. Each level then has at least LEAST_SAMPLED points, unless the
-option `trials` asks for fewer.
+the number of points then shrink by the same factors as those of a grid, but the number of points
+per axis is not rounded. Each level has at least LEAST_SAMPLED points, unless the option `trials`
+asks for fewer.
 """
 
 import math
@@ -26,7 +26,7 @@ from telescope.studies.telescoping.schedules import samplers
 from telescope.trials.lattice import OCTAVE_PARTS, snap
 
 LARGEST_GRID = 2  # largest number of axes for which `sampler: auto` uses a grid
-LEAST_SAMPLED = 4  # fewest points of a sampler at a level, unless `trials` is smaller
+LEAST_SAMPLED = 4  # fewest points of a sampler at a level, unless the option `trials` is smaller
 
 
 def swept(ladder: Ladder) -> int:
@@ -47,9 +47,9 @@ def is_grid(ladder: Ladder, options: PaperOptions) -> bool:
 
 
 def points_at(level: int, points: int, axes: int, options: PaperOptions) -> int:
-    """The number of grid points on an axis at a level: `points` x 4^(-level / `axes`), rounded
-    according to the options. `points` is the number at the base width; a single point stays a
-    single point.
+    """The number of grid points on an axis at a level: points x 4^(-level / k), rounded according
+    to the options. `points` is the number at the base width, and k is given as `axes`. A single
+    point stays a single point.
     """
     if level == 0 or points == 1:
         return points
@@ -79,7 +79,9 @@ def runs(ladder: Ladder, level: int, options: PaperOptions) -> int:
 
 
 def step_factor(axes: int, options: PaperOptions) -> float:
-    """The factor by which the step of a grid (the spacing of its points) changes per level."""
+    """The factor on the step of a grid (the spacing of its points) from one level to the next.
+    `axes` is the number k of axes with more than one point.
+    """
     factors: dict[str, float] = {"halve": 0.5, "root4": 4.0 ** (-1 / axes), "extent": 1.0}
     return factors[options.narrow]
 
@@ -87,9 +89,10 @@ def step_factor(axes: int, options: PaperOptions) -> float:
 def step_at(
     ladder: Ladder, done: Sequence[Done], axis: Axis, level: int, options: PaperOptions
 ) -> float:
-    """Octaves between neighbouring grid points of an axis at a level. By default, `step_factor` is
-    applied once for each level above the base width. Under `edge: recentre`, it is applied once
-    less for each narrower level for which `far_from_window` holds.
+    """Octaves between neighbouring grid points of an axis at a level. The step at the base width is
+    multiplied by `step_factor` once for each level from the second to the given one. Under `edge:
+    recentre`, one multiplication is left out for each narrower level for which `far_from_window`
+    holds.
     """
     undone = 0
     if options.edge == "recentre":
@@ -100,8 +103,8 @@ def step_at(
 def far_from_window(
     ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions
 ) -> bool:
-    """Whether, on some axis, a level's optimum is far from the level's first window: farther from
-    the middle of this window than the window is long.
+    """Whether a level's optimum lies far from the window of the level's first stage: on some axis,
+    its distance from the middle of this window exceeds the length of the window.
     """
     best, first = optimum(ladder, done, level, options), stages_at(done, level)[0].outcomes
     spans = [
@@ -115,16 +118,16 @@ def far_from_window(
 
 
 def optimum(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
-    """The optimum of a level, chosen among its points according to the option `select`."""
+    """The optimum of a level: one of the points run there, chosen by the option `select`."""
     vertex = per_level.vertex(ladder, done, level) if options.select == "seed_mean_fit" else None
     return selected(done, level, vertex.x if vertex else {})
 
 
 def window_centre(ladder: Ladder, done: Sequence[Done], level: int, options: PaperOptions) -> X:
     """The centre of a level's window. At the base width, this is the middle of the user's range. At
-    wider levels, it is the optimum of the level below. On axes on which an optimum can be fitted,
-    the option `centre` may replace this optimum by the fitted optimum of the level below, or by an
-    extrapolation from the fitted optima of the two levels below.
+    wider levels, it is the optimum of the level below. The option `centre` may replace this optimum
+    by the fitted optimum of the level below, or by an extrapolation from the fitted optima of the
+    two levels below. Axes without a fitted optimum are not affected.
     """
     if level == 0:
         return tuple((axis.low + axis.high) / 2 for axis in ladder.axes)
@@ -149,8 +152,8 @@ def grid_values(ladder: Ladder, done: Sequence[Done], level: int, options: Paper
     counts = [points_at(level, axis.points, swept(ladder), options) for axis in ladder.axes]
     steps = [step_at(ladder, done, axis, level, options) for axis in ladder.axes]
     return [
-        along(a.inside(c, (m - 1) * s / 2), s, m)
-        for a, c, m, s in zip(ladder.axes, centre, counts, steps, strict=True)
+        along(axis.inside(x, (count - 1) * step / 2), step, count)
+        for axis, x, count, step in zip(ladder.axes, centre, counts, steps, strict=True)
     ]
 
 
