@@ -6,8 +6,8 @@ there are no doubts about the answer. Otherwise, the verdict is `unresolved`. Th
 these cases:
 
 - The document names no target loss, or asks for a single seed.
-- At some batch size, a run ended or diverged before it reached a target loss, or its loss was low
-  enough at the first point of its curve already.
+- With some optimizer, batch size and seed, the runs did not reach a target loss, or their loss was
+  low enough at the first point of the curve already.
 - Some hyperparameters are `extrapolated`: they come from the nearest batch size that is tuned or
   given.
 - There is a doubt about hyperparameters (`HyperparameterDoubt` in the module `reasons`).
