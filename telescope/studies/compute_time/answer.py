@@ -122,8 +122,9 @@ def target_answer(analysis: Analysis, target_loss: float) -> AtTarget:
 
 
 def standing(ratio: RatioAnswer) -> Standing | None:
-    """Muon's standing over all batch sizes. If the resolved standings (ahead or behind) of the rows
-    agree, it is this standing. Otherwise, it is unresolved. None without rows."""
+    """Muon's standing over all batches: ahead if Muon is ahead at some batches and behind at none,
+    behind if Muon is behind at some batches and ahead at none, and otherwise unresolved. None
+    without rows."""
     clear = {row.muon for row in ratio.rows} - {Standing.UNRESOLVED}
     if not ratio.rows:
         return None

@@ -13,8 +13,8 @@ Both values count all steps of each run. If a run ends early, because it diverge
 loss is low enough, the actual cost is lower. If a search and a course share a run, it is trained
 once, but both values count it twice.
 
-Parts: `most_trials` and `trials_upper_bound`, limits of the number of trials · `all_searches` and
-`all_runs`, the trials · `preview`, the forecast.
+Parts: `most_trials` and `trials_upper_bound`, upper bounds on the number of trials · `all_searches`
+and `all_runs`, the trials · `preview`, the forecast.
 """
 
 import math

@@ -98,8 +98,8 @@ def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Probl
 
 
 def source_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the source of hyperparameters. A study must either set `tuning`, or at least one
-    of `given` and `from_jobs`."""
+    """Problems of the source of hyperparameters. The source must be either `tuning` alone, or
+    `given` and `from_jobs`, alone or together."""
     untuned = bool(question.given) or question.from_jobs is not None
     if untuned == (question.tuning is not None):
         need = "hyperparameters need exactly one source"

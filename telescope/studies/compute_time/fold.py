@@ -54,8 +54,8 @@ class BatchProgress:
     setting: RunSetting | None  # None until the hyperparameters are known
     courses: tuple[Course, ...]  # one per seed; empty without a setting
     timed: Trial | None  # the run that times a step; None until it is completed
-    # runs of courses that can start now, and the run that times a step until it is completed; empty
-    # without a setting
+    # runs of courses that can start now, and the run that times a step unless it is completed;
+    # empty without a setting
     missing: tuple[TrialSpec, ...]
 
 
@@ -219,7 +219,7 @@ def setting_of(
 
 @lru_cache(maxsize=4096)
 def timed_spec(question: Question, setting: RunSetting) -> TrialSpec:
-    """The run that times a step."""
+    """The specification of the run that times a step."""
     horizon = horizon_of(question.runs, setting.batch_tokens, TIMED_STEPS, "constant")
     return TrialSpec(
         model=setting.model,

@@ -127,7 +127,8 @@ class RunsDiverged:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsEarly:
-    """Some batches have runs that were below a target loss at the first point of their curve."""
+    """Some batches have runs that were at or below a target loss at the first point of their
+    curve."""
 
     code: Literal["runs_early"] = "runs_early"
     target_loss: float

@@ -51,7 +51,7 @@ class FrontierRow:
     # frontier
     early: bool
     diverged: int  # number of runs that diverged; hours are computed from the other runs
-    on_frontier: bool  # the quantities that are compared are hours and devices
+    on_frontier: bool  # true if the row is on the frontier of hours and devices
 
     @property
     def bound(self) -> bool:
@@ -91,7 +91,7 @@ class BatchRow:
     censored: int
     early: int
     diverged: int
-    on_frontier: bool  # the quantities that are compared are tokens and steps
+    on_frontier: bool  # true if the row is on the frontier of tokens and steps
     lr: float
     weight_decay: float
     source: Source  # source of lr and weight decay

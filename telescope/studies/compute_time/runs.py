@@ -1,4 +1,4 @@
-"""Courses: runs of different lengths that together give one curve of loss against tokens.
+"""Courses: sets of runs that together give one curve of loss against tokens.
 
 A *course* consists of the runs with one optimizer, batch size and seed. The study's *reading*
 (`runs.reading` in the document) determines the losses on the course's curve:
@@ -42,7 +42,7 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
-LearningRateDecay = Literal["constant", "linear", "wsd"]
+LearningRateDecay = Literal["constant", "linear", "wsd"]  # see `HorizonSpec.decay`
 # Under the reading constant, a trunk ends once its loss is below the lowest target loss by this
 # share. With this margin, the smoothed curve can also cross the target loss.
 STOP_MARGIN = 0.03

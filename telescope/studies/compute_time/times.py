@@ -53,8 +53,9 @@ def step_times(
     """The time of a step on each device count that divides the number of sequences in the batch,
     with the model FLOP utilisation: the model's FLOP/s divided by the peak FLOP/s of the devices.
 
-    `seconds` is the measured time of a step on one worker. It is used only if the study describes
-    no hardware. The utilisation is then None, and the list is empty if `seconds` is None.
+    `seconds` is the measured time of a step on one worker, which is ignored if `devices.hardware`
+    is set. If `devices.hardware` is None, the utilisation is None, and without `seconds`, the list
+    is empty.
     """
     step = step_of(setting)
     counts = [count for count in sorted(set(devices.counts)) if splits_evenly(step, count)]

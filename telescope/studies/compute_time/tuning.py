@@ -249,9 +249,9 @@ class PendingSearch:
 def neighbours(
     batch_tokens: int, entries: Sequence[BatchHyperparameters | PendingSearch]
 ) -> tuple[BatchHyperparameters | PendingSearch, ...]:
-    """The entries that determine the hyperparameters of a batch: its own entry if there is one, and
-    otherwise the nearest entry below the batch, if any, and the nearest entry above the batch, if
-    any. `entries` are in ascending order of batch."""
+    """The entries that determine the hyperparameters of a batch. If the batch has an entry, it is
+    the only one. Otherwise, there are one or two: the nearest entry below the batch and the nearest
+    entry above the batch. `entries` are in ascending order of batch."""
     exact = tuple(entry for entry in entries if entry.batch_tokens == batch_tokens)
     below = [entry for entry in entries if entry.batch_tokens < batch_tokens]
     above = [entry for entry in entries if entry.batch_tokens > batch_tokens]
@@ -280,7 +280,7 @@ def hyperparameters_at(
 
 def interpolated_rate(left: float, right: float, share: float) -> float:
     """The interpolation between two learning rates or weight decays, linear in their logarithms.
-    `share` is 0 at `left` and 1 at `right`. If one of them is 0, the nearer value is returned."""
+    `share` is 0 at `left` and 1 at `right`. If one value is 0, the nearer value is returned."""
     if left == right or min(left, right) <= 0:
         return left if share <= 0.5 else right
     return from_octaves((1 - share) * math.log2(left) + share * math.log2(right))
