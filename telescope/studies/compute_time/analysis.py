@@ -1,11 +1,12 @@
 """The answer to any target loss: the tokens, steps and hours that each optimizer needs to reach it.
 
-A *course* is the held-out loss against tokens, for one optimizer, batch size and seed.
-`Analysis.of` reads all courses once. It smooths them if losses are read along the curve of a run
-(`runs.reading: constant`). The methods of the analysis then give the answer to any target loss. The
-statistics come from `telescope.statistics`: `tokens_to_loss` (the tokens at which each course
-crosses the target loss), `batch_readings` (intervals over seeds), `critical_batch`, `token_ratio`
-and `frontier`. The module `tables` turns the statistics into rows.
+A *course* consists of the runs with one optimizer, batch size and seed that together give one curve
+of held-out loss against tokens. `Analysis.of` reads the curves of all courses once. It smooths them
+if losses are read along the curve of a run (`runs.reading: constant`). The methods of the analysis
+then give the answer to any target loss. The statistics come from modules of `telescope.statistics`:
+`tokens_to_loss` (the tokens at which a curve crosses the target loss), `batch_readings` (intervals
+from the differences between seeds), `critical_batch`, `token_ratio` and `frontier`. The module
+`tables` turns the statistics into rows.
 """
 
 from collections.abc import Sequence
@@ -53,10 +54,10 @@ from telescope.trials.types import OptimizerName
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """The courses of an optimizer: one course per batch and seed."""
+    """The courses of an optimizer: at most one per batch and seed."""
 
     batches: tuple[BatchProgress, ...]  # the batches with a course
-    rows: slice  # the rows of this optimizer's courses among the smoothed courses
+    rows: slice  # the rows of this optimizer's courses in `Analysis.courses`
     batch_tokens: NDArray[np.int64]  # [course]
     seeds: NDArray[np.int64]  # [course]
 
@@ -69,30 +70,30 @@ class Arm:
         return next(batch for batch in self.batches if batch.batch_tokens == batch_tokens)
 
     def readings(self, crossings: Crossings) -> Readings:
-        """The tokens that each course of this optimizer needed, from the crossings of all
-        courses."""
+        """The tokens that each course of this optimizer needed to reach a loss. `crossings` has a
+        row for each course of the analysis."""
         own = Crossings(crossings.tokens[self.rows], crossings.outcome[self.rows])
         return Readings.of(self.batch_tokens, self.seeds, own)
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """All courses of a study, which can be read at any target loss."""
+    """The courses of a study, and the answers that they give to target losses."""
 
     question: Question
-    courses: Smoothed
+    courses: Smoothed  # the curves of all courses, smoothed if the reading is constant
     arms: tuple[Arm, ...]
 
     @classmethod
     def of(cls, question: Question, trials: Sequence[Trial]) -> "Analysis":
-        """The analysis of a study's completed trials, which must have their outlines (their curves,
-        reduced to few points). Other trials are ignored."""
+        """The analysis of a study's completed trials; other trials are ignored. Under the reading
+        constant, trials must have their outlines (curves reduced to few points)."""
         return cls.after(question, progress(question, trials))
 
     @classmethod
     def after(cls, question: Question, study_progress: StudyProgress) -> "Analysis":
-        """The analysis of the courses so far. A course that is empty and has not diverged is left
-        out."""
+        """The analysis of the courses so far. A course is left out if its curve has no points and
+        none of its trials diverged."""
         courses, arms = list[Course](), list[Arm]()
         for optimizer in question.optimizers:
             runs = [
@@ -121,8 +122,8 @@ class Analysis:
     def frontier(
         self, target_loss: float, optimizer: OptimizerName | None = None
     ) -> FrontierAnswer:
-        """The hours to reach the loss on each number of devices, with rows for one optimizer or for
-        all. Raises InvalidInput if no run reached the loss."""
+        """The hours to reach the loss on each number of devices. By default, there are rows for all
+        optimizers. Raises InvalidInput if no run reached the loss."""
         devices = self.question.devices
         rows = {
             arm.optimizer: frontier_rows(devices, arm.batches, readings)
@@ -140,8 +141,8 @@ class Analysis:
     def batch_sizes(
         self, target_loss: float, optimizer: OptimizerName | None = None
     ) -> BatchAnswer:
-        """The tokens and steps to reach the loss at each batch size, for one optimizer or for all.
-        Raises InvalidInput if no run reached the loss."""
+        """The tokens and steps to reach the loss at each batch size; by default, for all
+        optimizers. Raises InvalidInput if no run reached the loss."""
         arms = [
             (arm.batches, readings)
             for arm, readings in self.readings(target_loss)
@@ -191,7 +192,9 @@ class Analysis:
         """How the tokens to a loss are read off the runs, as text."""
         window = self.courses.window
         smoothing = (
-            f"smoothed twice by a moving mean of {window} points" if window > 1 else "not smoothed"
+            f"smoothed twice by a moving mean of up to {window} points"
+            if window > 1
+            else "not smoothed"
         )
         source = f"held-out loss {READING_TEXTS[self.question.runs.reading]}"
         crossing = "the first lasting crossing, interpolated linearly in log tokens"
@@ -199,7 +202,7 @@ class Analysis:
 
     @cached_property
     def loss_range(self) -> tuple[float, float] | None:
-        """The highest and the lowest loss on all smoothed courses; None if there are no losses."""
+        """The highest and the lowest loss on all curves in `courses`; None without losses."""
         recorded = np.arange(self.courses.loss.shape[1]) < self.courses.curves.points[:, None]
         losses = self.courses.loss[recorded]
         return (float(losses.max()), float(losses.min())) if len(losses) else None
@@ -215,8 +218,8 @@ class Analysis:
         return NotReached(target_loss=target_loss, highest_loss=high, lowest_loss=low)
 
     def readings(self, target_loss: float) -> list[tuple[Arm, Readings]]:
-        """The tokens to a loss of each optimizer's courses. Raises InvalidInput if no run reached
-        the loss."""
+        """The tokens that the courses needed to reach a loss, by optimizer. Raises InvalidInput if
+        no run reached the loss."""
         if reason := self.no_answer(target_loss):
             raise InvalidInput.of("target_loss", no_answer_words(reason), target_loss)
         crossings = self.courses.crossings(target_loss)
@@ -224,6 +227,6 @@ class Analysis:
 
 
 def iso_loss_curve(rows: Sequence[FrontierRow]) -> Frontier:
-    """An optimizer's iso-loss curve: the curve through its rows on the frontier."""
+    """The curve of hours against devices through an optimizer's rows on the frontier."""
     best = [row for row in rows if row.on_frontier]
     return Frontier.of([row.devices for row in best], [row.hours or 0.0 for row in best])

@@ -1,14 +1,16 @@
 """The report of a compute-time study, from its trials.
 
-The study compares how many tokens Muon and AdamW need to reach each target loss, by batch size. The
-numbers come from `Analysis`. The verdict is `resolved` if the study has ended as planned and there
-are no doubts about its answer, and otherwise `unresolved`. There are no doubts if:
+The report compares the tokens that Muon and AdamW need to reach each target loss, by batch size.
+The verdict is `resolved` if all planned runs are completed, the study did not end prematurely, and
+there are no doubts about the answer. Otherwise, the verdict is `unresolved`. There are doubts in
+these cases:
 
-- the document names at least one target loss, and asks for at least two seeds,
-- every run of every optimizer at every batch size reached every target loss, and no run had
-  already reached a target loss at the first point of its curve,
-- the hyperparameters at every batch are tuned, given, taken from jobs or interpolated, and no doubt
-  is attached to them.
+- The document names no target loss, or asks for a single seed.
+- With some optimizer, batch size and seed, the runs did not reach a target loss, or their loss was
+  low enough at the first point of the curve already.
+- Some hyperparameters are `extrapolated`: they come from the nearest batch size that is tuned or
+  given.
+- There is a doubt about hyperparameters (`HyperparameterDoubt` in the module `reasons`).
 
 The report on a running study covers its trials so far.
 
@@ -59,8 +61,8 @@ from telescope.trials.outcome import Trial
 def answer(
     question: Question, trials: Sequence[Trial], ended: Ended | None = None
 ) -> OptimizerComparison:
-    """The report on a study, from its completed trials. The report is final if no run is missing,
-    or if the study ended prematurely."""
+    """The report on a study, from its completed trials. It is final if all planned runs are
+    completed, or if the study ended prematurely."""
     study_progress = progress(question, trials)
     searches, batches = study_progress.searches, study_progress.batches
     analysis = Analysis.after(question, study_progress)
@@ -120,9 +122,9 @@ def target_answer(analysis: Analysis, target_loss: float) -> AtTarget:
 
 
 def standing(ratio: RatioAnswer) -> Standing | None:
-    """Muon's standing over all batch sizes: ahead if Muon is ahead at one batch size or more and
-    behind at none, behind in the reverse case, and otherwise unresolved. None if there are no
-    rows."""
+    """Muon's standing over all batches: ahead if Muon is ahead at some batches and behind at none,
+    behind if Muon is behind at some batches and ahead at none, and otherwise unresolved. None
+    without rows."""
     clear = {row.muon for row in ratio.rows} - {Standing.UNRESOLVED}
     if not ratio.rows:
         return None
@@ -179,8 +181,8 @@ def verdict(
 def answer_doubts(
     question: Question, study_progress: StudyProgress, targets: Sequence[AtTarget]
 ) -> Iterator[Doubt]:
-    """The doubts about an answer. A doubt about the hyperparameters of several batches is given
-    once."""
+    """The doubts about a report. If several batches have the same doubt about hyperparameters, it
+    is given once."""
     batches = [batch for batch in study_progress.batches if batch.setting]
     yield from dict.fromkeys(
         doubt for batch in batches if batch.setting for doubt in batch.setting.doubts
@@ -220,7 +222,7 @@ def optimizer_batches(
 
 
 def batch_report(batch: BatchProgress) -> BatchReport:
-    """The report on an optimizer at a batch size for which its hyperparameters are known."""
+    """The report on an optimizer at a batch. The batch must have a setting."""
     assert batch.setting is not None, "only batches with a setting are reported"
     courses = batch.courses
     return BatchReport(

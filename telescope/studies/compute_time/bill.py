@@ -1,20 +1,20 @@
 """The expected cost of a compute-time study.
 
 A *search* tunes the hyperparameters of an optimizer at a batch size. A *course* consists of the
-runs that give the loss against tokens, for an optimizer, batch size and seed. The actual cost
-depends on losses that are not known yet, so the forecast has two values:
+runs with one optimizer, batch size and seed that together give one curve of loss against tokens.
+The actual cost depends on losses that are not known yet, so the forecast has two values:
 
 - `least` assumes that every search finds its optimum inside the first grid of learning rates, and
   that every course reaches the lowest target loss without a doubling of its length.
 - `most` assumes that every grid is extended, and every course is doubled, as often as the study
   allows.
 
-Both values count all steps of each run. A run ends early if it diverges or if its loss is low
-enough; the actual cost is then lower. A run that a search and a course share is trained once, but
-both values count it twice.
+Both values count all steps of each run. If a run ends early, because it diverges or because its
+loss is low enough, the actual cost is lower. If a search and a course share a run, it is trained
+once, but both values count it twice.
 
-Parts: `most_trials` and `trials_upper_bound`, the number of trials · `all_searches` and `all_runs`,
-the trials · `preview`, the forecast.
+Parts: `most_trials` and `trials_upper_bound`, upper bounds on the number of trials · `all_searches`
+and `all_runs`, the trials · `preview`, the forecast.
 """
 
 import math
@@ -68,13 +68,12 @@ class BatchPreview:
     tuning: RunsCost  # least cost of the search; zero if nothing is tuned at this batch
     least: RunsCost  # least cost, the search included
     most: RunsCost  # greatest cost, the search included
-    pace: Pace
+    pace: Pace  # expected speed of the runs
 
 
 @dataclass(frozen=True)
 class BatchForecast:
-    """The expected cost of a study. In each span, `expected` equals `least`, which is the cost if
-    no grid is extended and no course is doubled."""
+    """The expected cost of a study. In each span, `expected` equals `least`."""
 
     trials: Span
     tokens: Span
@@ -87,14 +86,14 @@ class BatchForecast:
 
 
 def most_trials(question: Question) -> int:
-    """The largest number of trials that a study can need. A run that a search and a course share is
-    counted twice."""
+    """The number of trials if grids are extended and courses are doubled as often as the study
+    allows. A run that a search and a course share is counted twice."""
     searches, runs = all_searches(question, most=True), all_runs(question, most=True)
     return sum(len(specs) for specs in (*searches, *runs))
 
 
 def trials_upper_bound(question: Question) -> int:
-    """An upper bound on `most_trials`, without counting trials one by one."""
+    """An upper bound on `most_trials`, computed without a list of all trials."""
     runs, tuning = question.runs, question.tuning
     stages = 1 + (runs.doublings if question.lowest is not None else 0)
     per_course = stages if runs.reading == "constant" else stages + runs.lengths + 2 * (stages - 1)
@@ -146,9 +145,9 @@ def all_runs(question: Question, most: bool) -> list[tuple[TrialSpec, ...]]:
 
 
 def preview(question: Question, machine: Machine | None = None) -> BatchForecast:
-    """The forecast of a study. The cost depends on the vocabulary size, so the vocabulary size in
-    `question.data` should be known. Without a machine, speeds are assumed, and the number of trials
-    at once is `limits.max_parallel`, or 1 if that is not set."""
+    """The forecast of a study. The cost depends on `question.data.vocab_size`, which should
+    therefore be set. Without a machine, speeds are assumed. The number of trials at once is the
+    lower of `limits.max_parallel` and `machine.slots`, or 1 if neither is known."""
     machine = machine or Machine()
     limits = [question.limits.max_parallel, machine.slots]
     parallel = min([limit for limit in limits if limit is not None], default=1)
@@ -194,13 +193,13 @@ def batch_previews(question: Question, machine: Machine) -> list[BatchPreview]:
 
 
 def key_of(specs: tuple[TrialSpec, ...]) -> tuple[str, int]:
-    """The optimizer and the batch that all of these runs have in common."""
+    """The optimizer and the batch size of these runs, which must be the same for all of them."""
     return specs[0].optimizer.name, specs[0].horizon.batch_tokens
 
 
 def pace_of(question: Question, spec: TrialSpec, machine: Machine) -> Pace:
-    """The speed of runs like this one: the measured rate of earlier runs, or an assumed rate if
-    there are none."""
+    """The expected speed of a run. If the machine has no rates of earlier runs, it is an assumed
+    speed."""
     if machine.rates:
         return pace(machine.rates, spec.optimizer.name, spec.model.width, spec.horizon.batch_tokens)
     return assumed(trial_flops(spec) / spec.own_steps, question.model.depth)

@@ -1,5 +1,5 @@
 """Checks of a compute-time document whose fields all have the right type. Each problem names a
-field and a remedy, and in most cases the value of the field."""
+field and a remedy."""
 
 from collections.abc import Iterator
 
@@ -13,13 +13,13 @@ from telescope.trials.architecture import architecture_problems, width_problem
 from telescope.trials.horizon import HorizonSpec, batch_problem
 from telescope.trials.optimizer import clip_problems, convention_problems
 
-FEWEST_STEPS = 20  # fewest steps of a run at the largest batch; a shorter curve cannot be read
+FEWEST_STEPS = 20  # steps of the largest batch that `runs.tokens` and `tuning.tokens` must allow
 MOST_BATCHES = 64
-MOST_STEPS = 2**31 - 1
+MOST_STEPS = 2**31 - 1  # most steps of a run
 
 
 def problems(question: Question) -> tuple[Problem, ...]:
-    """The `field_problems` of a question. If it has none, its `budget_problems`."""
+    """The `field_problems` of a question. If there are none, its `budget_problems`."""
     return tuple(field_problems(question)) or tuple(budget_problems(question))
 
 
@@ -53,9 +53,7 @@ def field_problems(question: Question) -> Iterator[Problem]:
 
 
 def batch_problems(question: Question) -> Iterator[Problem]:
-    """Problems of batch sizes: an empty list, too many batches, a repeated batch, a batch that does
-    not split into sequences of the context's length or into micro-batches, and too few steps at the
-    largest batch."""
+    """Problems of batch sizes, micro-batches, and the number of steps at the largest batch."""
     if not question.batches:
         message = "names no batch; list some, or give low and high, with high at least low"
         yield Problem("batch_tokens", message)
@@ -82,8 +80,8 @@ def batch_problems(question: Question) -> Iterator[Problem]:
 
 
 def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Problem]:
-    """Problems of a micro-batch that does not divide a batch, or does not split into sequences of
-    the context's length."""
+    """The problem of a micro-batch size that does not divide the batch, or is not a multiple of the
+    context."""
     context = question.data.context
     if batch % micro:
         message = (
@@ -100,8 +98,8 @@ def micro_problems(question: Question, micro: int, batch: int) -> Iterator[Probl
 
 
 def source_problems(question: Question) -> Iterator[Problem]:
-    """Problems of the source of hyperparameters. The hyperparameters must be either tuned in this
-    study, or taken from `given` or `from_jobs`."""
+    """Problems of the source of hyperparameters. The source must be either `tuning` alone, or
+    `given` and `from_jobs`, alone or together."""
     untuned = bool(question.given) or question.from_jobs is not None
     if untuned == (question.tuning is not None):
         need = "hyperparameters need exactly one source"
@@ -137,7 +135,8 @@ def tuning_problems(question: Question, tuning: Tuning) -> Iterator[Problem]:
 
 
 def lr_points_problem(lr: Range) -> Problem | None:
-    """The problem of the number of learning rates. It names the field `points`."""
+    """The problem of learning rates that are too few or too close together; None without such a
+    problem. The problem names the field `points`."""
     if lr.points < 3:
         message = "an optimum needs a point on either side; use at least 3 points, preferably 5"
         return Problem("points", message, lr.points)

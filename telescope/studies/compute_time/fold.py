@@ -1,10 +1,10 @@
-"""The state of a compute-time study, computed anew from its completed trials each time.
+"""The state of a compute-time study, computed from its completed trials.
 
 At each batch size, an optimizer first needs hyperparameters. They are given in the document, found
 by a search of this study, or derived from the hyperparameters at neighbouring batch sizes. Then the
-optimizer needs a course for each seed: the runs that give the loss against tokens. It also needs
-one short run that has a worker to itself and times a step. A batch size waits only for the searches
-that its hyperparameters come from.
+optimizer needs a *course* for each seed: runs that together give one curve of loss against tokens.
+It also needs one short run that has a worker to itself and times a step. The runs at a batch size
+wait only for the searches that the hyperparameters of these runs come from.
 
 Parts: `TuningSearch` · `BatchProgress` · `StudyProgress` · `progress` · `candidates`, `setting_of`,
 `timed_spec`, the specifications of runs.
@@ -34,12 +34,12 @@ from telescope.trials.outcome import Trial, TrialState
 from telescope.trials.spec import TrialSpec
 from telescope.trials.types import OptimizerName
 
-TIMED_STEPS = 30
+TIMED_STEPS = 30  # number of steps of the run that times a step
 
 
 @dataclass(frozen=True)
 class TuningSearch:
-    """The search for an optimizer's hyperparameters at a batch, so far."""
+    """The search for an optimizer's hyperparameters at a batch."""
 
     optimizer: OptimizerName
     progress: SearchProgress
@@ -54,7 +54,8 @@ class BatchProgress:
     setting: RunSetting | None  # None until the hyperparameters are known
     courses: tuple[Course, ...]  # one per seed; empty without a setting
     timed: Trial | None  # the run that times a step; None until it is completed
-    # runs that can start now, including the run that times a step; empty without a setting
+    # runs of courses that can start now, and the run that times a step unless it is completed;
+    # empty without a setting
     missing: tuple[TrialSpec, ...]
 
 
@@ -182,8 +183,8 @@ def progress_at(
 
 @lru_cache(maxsize=1024)
 def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
-    """What all runs of an optimizer share: the specifications of the optimizer, the model and the
-    data. Learning rate and weight decay are placeholders, which each run replaces."""
+    """The specifications of optimizer, model and data for all runs with an optimizer. The learning
+    rate and weight decay are placeholders."""
     options: dict[str, Any] = {
         name: getattr(question.optimizer_options, name)
         for name in OptimizerOptions.__dataclass_fields__
@@ -204,8 +205,7 @@ def candidates(question: Question, optimizer: OptimizerName) -> Candidates:
 def setting_of(
     question: Question, optimizer: OptimizerName, values: BatchHyperparameters
 ) -> RunSetting:
-    """The setting that the runs of all courses of an optimizer at a batch share with the run that
-    times a step."""
+    """The setting of an optimizer's runs at a batch, except the runs of searches."""
     base = candidates(question, optimizer)
     return RunSetting(
         optimizer=replace(base.optimizer, lr=values.lr, weight_decay=values.weight_decay),
@@ -219,7 +219,7 @@ def setting_of(
 
 @lru_cache(maxsize=4096)
 def timed_spec(question: Question, setting: RunSetting) -> TrialSpec:
-    """The run that times a step."""
+    """The specification of the run that times a step."""
     horizon = horizon_of(question.runs, setting.batch_tokens, TIMED_STEPS, "constant")
     return TrialSpec(
         model=setting.model,

@@ -1,5 +1,4 @@
-"""The `Kind` value of compute-time studies. Its fields include the functions that check a document,
-plan trials, and make the report and the forecast."""
+"""`KIND`, the `Kind` value of compute-time studies."""
 
 from collections.abc import Sequence
 

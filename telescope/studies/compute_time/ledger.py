@@ -1,7 +1,7 @@
 """The ledger of a compute-time study: the tuning and training that each optimizer received.
 
 A *search* tunes the hyperparameters of an optimizer at a batch size. A *course* consists of the
-runs that measure how the loss falls with tokens, for one optimizer, one batch size and one seed.
+runs with one optimizer, batch size and seed that together give one curve of loss against tokens.
 """
 
 import math
@@ -60,7 +60,7 @@ def ledger_entry(
 
 
 def fixed_hyperparameters(question: Question, optimizer: OptimizerName) -> str:
-    """The hyperparameters that were not tuned, as text."""
+    """Further hyperparameters, which the study does not tune, as text."""
     options = question.optimizer_options
     undecayed = ", ".join(sorted(map(str, UNDECAYED)))
     text = (
@@ -80,17 +80,18 @@ def source_jobs(given: Sequence[Given]) -> tuple[str, ...]:
 
 
 def trials_of_batch(batch: BatchProgress) -> tuple[Trial, ...]:
-    """The completed trials of an optimizer's courses at a batch, and the run that times a step."""
+    """The completed trials of an optimizer at a batch: those of its courses, and the run that times
+    a step. Trials of searches are not included."""
     timed = (batch.timed,) if batch.timed else ()
     return tuple(trial for course in batch.courses for trial in course.trials) + timed
 
 
 def unique_trials(*groups: Sequence[Trial]) -> list[Trial]:
-    """The trials of several groups, each once; searches and courses may share trials."""
+    """The trials of several groups, without repetitions. Searches and courses may share trials."""
     return list({trial.digest: trial for group in groups for trial in group}.values())
 
 
 def tokens_after_branch(trial: Trial) -> int:
-    """The tokens that a trial itself was trained on. If the trial branches off an earlier run (its
-    trunk), the steps before the branch do not count."""
+    """The tokens that a trial was trained on. If the trial branches off an earlier run, the steps
+    before the branch do not count."""
     return (trial.step - trial.spec.branch_step) * trial.spec.horizon.batch_tokens

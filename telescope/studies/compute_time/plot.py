@@ -1,11 +1,10 @@
 """The picture of the answer for a target loss, in three panels.
 
 - The left panel shows hours against devices. A row of the answer has the hours of one optimizer at
-  one batch size on a number of devices. A line connects each optimizer's frontier: the rows that
-  have fewer hours than every other row of the optimizer with as many or fewer devices. Rows whose
-  hours are a bound do not count; they have an arrow towards the true value instead of a marker.
-  Markers are filled if the step time was measured, and hollow if it was modelled. Rows that are not
-  on the frontier have faint markers.
+  one batch size on a number of devices. If the hours are only a bound, an arrow points towards the
+  true value. Otherwise, the row has a marker: filled if the step time was measured, and hollow if
+  it was modelled. A line connects the rows on each optimizer's frontier (see the module `rows`).
+  Other rows have faint markers.
 - The middle panel shows AdamW's tokens divided by Muon's, against batch size. A dashed line marks
   the ratio 1. A dotted line marks the batch size at which the fit of the ratio's trend begins.
 - The right panel shows tokens against batch size. A dashed line marks each optimizer's critical
@@ -15,7 +14,7 @@
 In the last two panels, values have 90 % intervals, and values that are or may be bounds have hollow
 markers. If an interval lacks an end, an arrow stands for this end.
 
-Colour-blind readers can tell the colours and markers apart.
+The colours suit colour-blind readers, and each optimizer has a marker of its own.
 """
 
 from collections.abc import Sequence
@@ -41,10 +40,11 @@ with extra("plots"):
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-COLOURS: dict[OptimizerName, str] = {"muon": "#0072b2", "adamw": "#d55e00"}  # from Okabe and Ito
+# from the palette of Okabe and Ito, whose colours colour-blind readers can tell apart
+COLOURS: dict[OptimizerName, str] = {"muon": "#0072b2", "adamw": "#d55e00"}
 MARKERS: dict[OptimizerName, str] = {"muon": "o", "adamw": "s"}
-RATIO = "#009e73"
-ARROW = 1.35  # the factor from a bound to the head of its arrow
+RATIO = "#009e73"  # colour of the ratio of tokens, from the same palette
+ARROW = 1.35  # y of the head of an arrow that points up, divided by y of its start
 LEGEND = {"fontsize": 8, "frameon": False, "loc": "best", "labelcolor": INK}
 NO_HOURS = "hours need a step time and a run that did not diverge, at the same batch"
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -117,7 +117,7 @@ def _draw_optimizer(axes: Axes, name: OptimizerName, rows: Sequence[FrontierRow]
 def _draw_points(
     axes: Axes, name: OptimizerName, rows: Sequence[FrontierRow], size: float, alpha: float = 1.0
 ) -> None:
-    """Draw markers: filled for measured and hollow for modelled step times."""
+    """Draw the markers of rows: filled if the step time is measured, hollow if it is modelled."""
     for origin, face in ((Origin.MEASURED, COLOURS[name]), (Origin.MODELLED, "white")):
         points = [(row.devices, row.hours or 0.0) for row in rows if row.origin == origin]
         if points:
@@ -194,16 +194,16 @@ def _is_bound(row: BatchRow) -> bool:
 
 
 def _draw_critical_batch(axes: Axes, summary: BatchSummary) -> None:
-    """Draw an optimizer's critical batch by the piecewise form of the fit. Its interval is drawn if
+    """Draw an optimizer's critical batch by the piecewise form of the fit, with its interval if
     both ends are known."""
     name = summary.optimizer
-    for law in summary.critical:
-        if law.form == "piecewise" and law.batch_tokens is not None:
+    for fit in summary.critical:
+        if fit.form == "piecewise" and fit.batch_tokens is not None:
             title = OPTIMIZER_TITLES[name]
-            label = f"critical batch B* of {title}: {_short(law.batch_tokens)} tokens"
-            axes.axvline(law.batch_tokens, color=COLOURS[name], lw=1.2, ls="--", label=label)
-            if law.low and law.high is not None:
-                axes.axvspan(law.low, law.high, color=COLOURS[name], alpha=0.12, lw=0)
+            label = f"critical batch B* of {title}: {_short(fit.batch_tokens)} tokens"
+            axes.axvline(fit.batch_tokens, color=COLOURS[name], lw=1.2, ls="--", label=label)
+            if fit.low and fit.high is not None:
+                axes.axvspan(fit.low, fit.high, color=COLOURS[name], alpha=0.12, lw=0)
 
 
 @dataclass(frozen=True)
@@ -235,10 +235,10 @@ def _draw_interval(
 
 
 def _draw_arrow(
-    axes: Axes, bound: tuple[float, float], factor: float, colour: str, alpha: float = 1.0
+    axes: Axes, start: tuple[float, float], factor: float, colour: str, alpha: float = 1.0
 ) -> None:
-    """Draw an arrow from a bound towards the true value."""
-    x, y = bound
+    """Draw a vertical arrow. `factor` is y of the arrow's head divided by y of its start."""
+    x, y = start
     style = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "alpha": alpha}
     style |= {"shrinkA": 0, "shrinkB": 0}
     axes.annotate("", (x, y * factor), (x, y), arrowprops=style, zorder=4)
@@ -272,7 +272,7 @@ def _set_style(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def _draw_note(axes: Axes, note: str = "") -> None:
-    """Write into an empty panel why it is empty."""
+    """Write a note into the middle of an empty panel."""
     text = note or "no run reached the loss"
     centred: dict[str, Any] = {"ha": "center", "va": "center", "transform": axes.transAxes}
     axes.text(0.5, 0.5, text, **centred, fontsize=9, color=MUTED, wrap=True)

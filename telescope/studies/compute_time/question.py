@@ -1,7 +1,9 @@
 """The question of a compute-time study: the types of the user's document and of its parts.
 
 The study compares the tokens and hours that optimizers need to reach a loss, at several batch
-sizes. In the fields below, *a batch* is a batch size in tokens."""
+sizes. In the descriptions of fields, a *batch* is a batch size in tokens, and the *context* is
+`data.context`, the length of a training sequence in tokens. A *telescope job* has the kind
+`telescope`."""
 
 from dataclasses import field
 from typing import Annotated, Literal
@@ -25,7 +27,7 @@ from telescope.trials.types import (
 )
 
 MOST_TRIALS = 100_000  # largest value of `limits.max_trials`
-Reading = Literal["constant", "cooldown", "full"]
+Reading = Literal["constant", "cooldown", "full"]  # see `Runs.reading`
 READING_TEXTS = {
     "constant": "along the curve of a run at a constant learning rate, without cooldown",
     "cooldown": "at the end of cooldowns that branch off a run at a constant learning rate",
@@ -45,7 +47,7 @@ class BatchModel(Preset):
 
     @property
     def spec(self) -> ModelSpec:
-        """The model as trials specify it."""
+        """The specification of the model for trials."""
         shared = {name: getattr(self, name) for name in Architecture.__dataclass_fields__}
         return ModelSpec(width=self.width, base_width=self.base_width or self.width, **shared)
 
@@ -68,64 +70,65 @@ class Doublings:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Runs:
-    """The length of the runs, and how losses are read off them."""
+    """Length, schedule and evaluation of the runs, and how losses are read off them."""
 
     tokens: Count
-    """Tokens of the longest run before any doubling. They must allow at least 20 steps of the
-    largest batch."""
+    """Tokens of the longest run before any doubling; at least 20 times the largest batch."""
     doublings: Annotated[int, Field(ge=0, le=8)] = 2
-    """Maximal number of times that the length of the runs is doubled. The length at a batch and
-    seed is doubled until a run there reaches the lowest target loss. Under the reading constant,
-    the run must reach a loss 3 % below the lowest target loss. No length is doubled after a run at
-    a constant learning rate has diverged."""
+    """Maximal number of times that the length of runs is doubled, for each optimizer, batch and
+    seed. The length is doubled until the final loss of a run is at or below the lowest target loss.
+    With `reading: constant`, the final loss must be at least 3 % below the lowest target loss. If a
+    run at a constant learning rate diverges, its length is not doubled."""
     reading: Reading = "constant"
     """How losses are read off runs. `constant` reads them along the curve of a run at a constant
     learning rate. `cooldown` reads them at the end of cooldowns, which branch off such a run and
     decay the learning rate to 0. `full` reads them at the end of separate runs of several lengths,
     which decay the learning rate to 0."""
     cooldown_fraction: Annotated[float, Field(gt=0, le=0.5)] = 0.2
-    """Under the reading cooldown: length of the cooldown at the end of a run, as a share of the
-    run. The learning rate falls linearly to 0 in it."""
+    """With `reading: cooldown`: share of a run's steps, at the end, in which the learning rate
+    falls linearly to 0. With `reading: full`, only `lengths` uses this share."""
     lengths: Annotated[int, Field(ge=2, le=64)] = 6
-    """Under the readings cooldown and full: maximal number of run lengths per batch and seed before
-    any doubling. The longest is `tokens`, and each shorter length is the next longer one divided by
-    sqrt(2). Lengths that are too short for the warm-up and the cooldown (`cooldown_fraction`) are
-    left out, under both readings."""
+    """With `reading: cooldown` or `full`: maximal number of run lengths per batch and seed, before
+    any doubling. The longest length is `tokens`. Each other length is the next longer length
+    divided by sqrt(2). A length is left out if its last part (the share `cooldown_fraction`) would
+    begin before the warm-up ends. The longest length is always kept."""
     warmup_tokens: Count | None = None
     """Tokens of the warm-up, at most half of `tokens`; by default a twentieth of `tokens`."""
     evaluations: Annotated[int, Field(ge=20, le=200)] = 100
-    """Under the reading constant: approximate number of times that a run measures its held-out loss
-    in `tokens` tokens. The interval between measurements is rounded down to whole steps, and is at
-    least one step. A doubled run continues at the same interval."""
+    """With `reading: constant`: approximate number of evaluations on held-out tokens in a run of
+    `tokens` tokens. The interval between evaluations is rounded down to whole steps, and is at
+    least one step. Doubled runs keep the interval."""
     evaluation_tokens: Count = 4096
-    """Number of held-out tokens per evaluation. Every run is evaluated on the same tokens."""
+    """Approximate number of held-out tokens per evaluation. All evaluations use the same tokens."""
     micro_batch_tokens: Count | None = None
-    """Maximal number of tokens per forward pass, for batches that do not fit into memory. A larger
-    batch is split into micro-batches of this size. The size must be a multiple of the context and
-    must divide every larger batch."""
+    """Maximal number of tokens per forward pass, for batches that do not fit into memory. If a
+    batch is larger, it is split into micro-batches of this size. The size must then divide the
+    batch, and must be a multiple of the context."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Tuning:
-    """The search for hyperparameters: the learning rates and weight decays that are tried with each
-    optimizer."""
+    """The search for learning rate and weight decay, with each optimizer."""
 
     lr: Range
-    """Grid of learning rates, the same for all optimizers. If the best learning rate lies at an end
-    of the grid, the grid is extended beyond that end, up to `extensions` times. If `lr.extend` is
-    false, the grid is never extended."""
+    """First grid of learning rates, the same for all optimizers and batches. If the best learning
+    rate lies at an end of the grid, the grid is extended beyond that end, up to `extensions` times.
+    If `lr.extend` is false, the grid is never extended."""
     weight_decay: NonNegative | tuple[NonNegative, ...] = 0.1
     """Weight decay: one value, or several values to compare."""
     batch_tokens: tuple[Count, ...] = ()
-    """Batches to tune at, in tokens; by default all batches of the study. A batch between two tuned
-    batches gets interpolated hyperparameters. A batch outside the range of the tuned batches gets
-    the values of the nearest tuned batch. The report states the source of each batch's values."""
+    """Batches to tune at, in tokens, chosen from the batches of the study; by default all of them.
+    A batch between two tuned batches gets interpolated hyperparameters. A batch outside the range
+    of the tuned batches gets the values of the nearest tuned batch. The report states the source of
+    each batch's values."""
     tokens: Count | None = None
-    """Tokens of each tuning run; by default `runs.tokens`."""
+    """Tokens of each tuning run, at least 20 times the largest batch of the study; by default
+    `runs.tokens`."""
     extensions: Annotated[int, Field(ge=0, le=8)] = 3
-    """Maximal number of times that the grid is extended. Each extension adds two points."""
+    """Maximal number of extensions of the grid, for each optimizer and batch. Each extension adds
+    two points."""
     seeds: Count = 1
-    """Number of runs per learning rate and weight decay, each with another seed."""
+    """Number of runs at each point of the search. Each run has a seed of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -139,16 +142,16 @@ class Given:
     interpolated hyperparameters. A batch outside the range of the given batches gets the values of
     the nearest given batch. The report states the source of each batch's values."""
     lr: Positive
-    """Learning rate at the base width; under `lr_convention: absolute`, the learning rate before it
-    is multiplied by the factor for the width. In a Muon run, this is Muon's learning rate, and
-    AdamW's is `adamw_lr_ratio` times this value."""
+    """Learning rate at the base width. With `lr_convention: absolute`, it is the learning rate
+    before multiplication by the factor for the width. In a Muon run, `lr` is Muon's learning rate,
+    and AdamW's learning rate is `adamw_lr_ratio` times `lr`."""
     weight_decay: NonNegative = 0.1
     """Weight decay at the base width."""
     job: str = ""
     """Id of the telescope job that found the hyperparameters; empty if there is no job."""
     mark: str = ""
-    """A reservation about the hyperparameters, as text; empty if there is none. If runs use these
-    hyperparameters, the report repeats the reservation, and the verdict is unresolved."""
+    """A reservation about the hyperparameters, as text; empty if there is none. If runs use
+    hyperparameters with a reservation, the report repeats it, and the verdict is unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -159,9 +162,10 @@ class FromJobs:
     jobs: Annotated[tuple[str, ...], Field(min_length=1)]
     """Ids of the jobs."""
     force: bool = False
-    """Also accept jobs that differ from this study in model, base width, corpus, context,
-    parametrisation, optimizer options or `adamw_lr_ratio`, and jobs that tuned further
-    hyperparameters. The report then names the differences, and the verdict is unresolved."""
+    """Also accept jobs that differ from this study in architecture, base width, corpus, context,
+    parametrisation, optimizer options or `adamw_lr_ratio`, and jobs that tuned hyperparameters
+    besides learning rate and weight decay. If runs use values of such a job, the report names the
+    differences, and the verdict is unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -187,8 +191,8 @@ class Devices:
     """Description of the devices. By default, a device is a worker of this installation: the time
     of a step on one worker is measured, and the time on several workers is modelled."""
     bandwidth_bytes_per_second: Positive = 1.25e9
-    """Bandwidth out of each worker of this installation, in bytes per second; by default 10 Gbit/s.
-    If `hardware` is set, this value is ignored."""
+    """Bandwidth out of each worker of this installation, in bytes per second. The default is
+    10 Gbit/s. If `hardware` is set, this value is ignored."""
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -206,7 +210,7 @@ class BatchLimits:
 
 
 def ascending(values: tuple[int, ...] | Doublings) -> tuple[int, ...]:
-    """The batch sizes of a list or of doublings, in ascending order."""
+    """The batch sizes in ascending order."""
     return values.values if isinstance(values, Doublings) else tuple(sorted(values))
 
 
@@ -237,28 +241,27 @@ class Question:
     from `low` up to `high`."""
     target_losses: tuple[Positive, ...] = ()
     """Held-out losses to reach, in nats per token. The report has an answer for each target loss.
-    The length of runs that have not reached the lowest target loss is doubled, up to
-    `runs.doublings` times. Without target losses, no length is doubled. Other losses can be queried
-    afterwards."""
+    If runs do not reach the lowest target loss, longer runs may follow (see `runs.doublings`).
+    Other losses can be queried afterwards."""
     runs: Runs
-    """Length of the runs, and how losses are read off them."""
+    """Length, schedule and evaluation of the runs, and how losses are read off them."""
     tuning: Tuning | None = None
     """Search for the hyperparameters in this job; alternatively set `given` or `from_jobs`."""
     given: tuple[Given, ...] = ()
-    """Hyperparameters that are already known, for at least one batch of each optimizer."""
+    """Known hyperparameters: for each optimizer, at least at one batch."""
     from_jobs: FromJobs | None = None
     """Telescope jobs that have succeeded and whose answers give the hyperparameters. Ignored if
     `given` is set."""
     seeds: Count = 2
-    """Number of seeds per optimizer and batch. All optimizers use the same seeds, so they read the
-    same data in the same order. Intervals need at least two seeds."""
+    """Number of seeds per optimizer and batch. With the same batch and seed, all optimizers read
+    the same data in the same order. Intervals need at least two seeds."""
     devices: Devices = field(default_factory=Devices)
     """Devices that hours are reported for."""
     limits: BatchLimits = field(default_factory=BatchLimits)
     """Limits of the job."""
     reuse: bool = True
-    """Reuse identical finished runs of other jobs instead of training them again. Reused runs are
-    free."""
+    """Reuse identical finished runs of other jobs instead of training them again. Reused runs do
+    not count towards the job's cost."""
 
     @property
     def optimizers(self) -> tuple[OptimizerName, ...]:

@@ -1,10 +1,11 @@
-"""The reasons for a compute-time study's verdict, as values.
+"""The reasons for a compute-time study's verdict, and the doubts about its answer, as values.
 
-Each kind of reason or doubt is a class, and the fields of the class hold its numbers. Code that
-decides by a reason or doubt tests the class. The module `wording` turns both into text.
+Each kind of reason or doubt is a class, whose fields hold the details. The module `wording` turns
+reasons and doubts into text.
 
 Parts: `OptimizerBatch` · `HyperparameterDoubt`, a doubt about hyperparameters · `NoAnswer`, the
-reason why a target loss has no answer · `Doubt`, any doubt about an answer · `Reason`.
+reason why a target loss has no answer · `Doubt`, any doubt about an answer · `Reason`, the reason
+for a verdict.
 """
 
 from dataclasses import dataclass
@@ -31,8 +32,8 @@ class OptimizerBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class EveryRateDiverged:
-    """In the search for hyperparameters at a batch, every learning rate had at least one run that
-    diverged."""
+    """In the search for hyperparameters at a batch, at least one run diverged at each learning
+    rate."""
 
     code: Literal["every_rate_diverged"] = "every_rate_diverged"
     batch_tokens: int
@@ -42,7 +43,7 @@ class EveryRateDiverged:
 
 @dataclass(frozen=True, kw_only=True)
 class BestAtEdge:
-    """The best learning rate of a search is the lowest or the highest one that was tried."""
+    """The best learning rate of a search is the lowest or the highest that was tried."""
 
     code: Literal["best_at_edge"] = "best_at_edge"
     batch_tokens: int
@@ -52,7 +53,7 @@ class BestAtEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Reservation:
-    """The document gives hyperparameters and states a reservation about them."""
+    """The document states a reservation about the hyperparameters that it gives."""
 
     code: Literal["marked"] = "marked"
     mark: str  # the text of the reservation
@@ -67,8 +68,7 @@ HyperparameterDoubt = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class NothingToRead:
-    """No course has a point so far. A course is the loss against tokens of one optimizer, batch
-    size and seed."""
+    """The loss curves of the study have no points so far."""
 
     code: Literal["nothing_to_read"] = "nothing_to_read"
     target_loss: float
@@ -80,8 +80,10 @@ class NotReached:
 
     code: Literal["not_reached"] = "not_reached"
     target_loss: float
-    highest_loss: float  # the highest loss on any smoothed course (loss against tokens)
-    lowest_loss: float  # the lowest loss on any smoothed course
+    # Highest and lowest loss on the curves in which the target was sought. Under the reading
+    # constant, these are smoothed.
+    highest_loss: float
+    lowest_loss: float
 
 
 NoAnswer = Annotated[NothingToRead | NotReached, Field(discriminator="code")]
@@ -91,8 +93,8 @@ NoAnswer = Annotated[NothingToRead | NotReached, Field(discriminator="code")]
 
 @dataclass(frozen=True, kw_only=True)
 class Borrowed:
-    """Some batches use the hyperparameters of the nearest batch at which hyperparameters are tuned
-    or given."""
+    """Some batches use the hyperparameters of another batch: the nearest one that is tuned or
+    given."""
 
     code: Literal["borrowed"] = "borrowed"
     batches: tuple[OptimizerBatch, ...]
@@ -125,7 +127,8 @@ class RunsDiverged:
 
 @dataclass(frozen=True, kw_only=True)
 class RunsEarly:
-    """Some batches have runs that were below a target loss at the first point of their curve."""
+    """Some batches have runs that were at or below a target loss at the first point of their
+    curve."""
 
     code: Literal["runs_early"] = "runs_early"
     target_loss: float
@@ -155,12 +158,12 @@ Doubt = Annotated[
     Field(discriminator="code"),
 ]
 
-# Reasons of verdicts
+# Reasons for verdicts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Doubted:
-    """All runs are completed, and there are doubts about the answer."""
+    """All planned runs are completed, and there are doubts about the answer."""
 
     code: Literal["doubted"] = "doubted"
     doubts: tuple[Doubt, ...]

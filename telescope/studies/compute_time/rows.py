@@ -3,14 +3,16 @@
 The first table has hours against devices, the second has tokens and steps against batch size, and
 the third has the ratio of AdamW's tokens to Muon's against batch size. The tables can be computed
 for any target loss from the finished runs. Rows are flat, so that JSON, CSV and a printed table
-have the same fields. An infinite number is None. Intervals are 90 % intervals over seeds.
+have the same fields. None takes the place of infinite numbers. Intervals are 90 % intervals; they
+are estimated from the differences between runs with different seeds.
 
 A run is *censored* if it ended before it reached the loss, without diverging. A run is *early* if
 its loss was low enough at its first point already. The tokens of a censored run are a lower bound,
 and the tokens of an early run are an upper bound. A batch is *settled* if at least one of its runs
 reached the loss and none of its runs is censored or early. One row *dominates* another row of the
 same optimizer if it is better in one quantity (such as hours) and at least as good in the other
-(such as devices). The *frontier* consists of the rows that no other row dominates.
+(such as devices). The *frontier* of an optimizer consists of its rows at settled batches that no
+other such row dominates.
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ from telescope.statistics.step_time import Origin
 from telescope.statistics.token_ratio import Direction, Standing
 from telescope.trials.types import OptimizerName
 
-# where an optimizer's learning rate and weight decay at a batch come from; `job` is a telescope job
+# Source of an optimizer's learning rate and weight decay at a batch. `extrapolated`: the values of
+# the nearest batch that has values. `job`: a job of kind `telescope`.
 Source = Literal["tuned", "interpolated", "extrapolated", "given", "job"]
 
 
@@ -37,8 +40,9 @@ class FrontierRow:
     hours_low: float | None  # 0 if the interval has no lower end; None if every run diverged
     hours_high: float | None  # None if the interval has no upper end
     step_seconds: float
-    origin: Origin  # origin of the step time: measured or modelled
-    # model FLOP/s as a share of the devices' peak (MFU); None if the peak is unknown
+    origin: Origin  # whether the step time is measured or modelled
+    # model FLOP utilisation (MFU): the model's FLOP/s divided by the peak FLOP/s of the devices;
+    # None if the peak is unknown
     share_of_peak: float | None
     # true if a run is censored; the interval of hours then has no upper end, and the row is not on
     # the frontier
@@ -47,9 +51,7 @@ class FrontierRow:
     # frontier
     early: bool
     diverged: int  # number of runs that diverged; hours are computed from the other runs
-    # true if hours are neither a bound nor None, and no other such row of this optimizer dominates
-    # this row
-    on_frontier: bool
+    on_frontier: bool  # true if the row is on the frontier of hours and devices
 
     @property
     def bound(self) -> bool:
@@ -81,16 +83,15 @@ class BatchRow:
     tokens: float | None
     tokens_low: float | None  # 0 if the interval has no lower end; None if all runs diverged
     tokens_high: float | None  # None if the interval has no upper end
-    steps: float | None  # steps to the loss
+    steps: float | None  # steps to the loss: tokens divided by batch_tokens
     steps_low: float | None
     steps_high: float | None
-    reached: int  # number of runs that reached the loss; the next three count the other outcomes
+    # number of runs that reached the loss; the next three fields count the other outcomes
+    reached: int
     censored: int
     early: int
     diverged: int
-    # true if the batch is settled and no other settled batch of this optimizer dominates it in
-    # tokens and steps (the fewer, the better)
-    on_frontier: bool
+    on_frontier: bool  # true if the row is on the frontier of tokens and steps
     lr: float
     weight_decay: float
     source: Source  # source of lr and weight decay
@@ -98,12 +99,12 @@ class BatchRow:
 
 @dataclass(frozen=True)
 class CriticalBatch:
-    """The critical batch, which is the batch size beyond which the tokens to a loss rise.
+    """The critical batch by one *form*: a formula for the tokens to a loss at each batch size,
+    which is fitted to the settled batches (`telescope.statistics.critical_batch`).
 
-    It is estimated by fitting a formula for the tokens at each batch size, in a piecewise or in a
-    smooth form (`telescope.statistics.critical_batch`). In the piecewise form, `batch_tokens` is
-    None if the tokens do not rise within the settled batches. In the smooth form, the critical
-    batch may lie outside the settled batches.
+    By the piecewise form, the tokens rise beyond the critical batch. If they do not rise within the
+    settled batches, `batch_tokens` is None. By the smooth form, the tokens at the critical batch
+    are twice `fewest_tokens`. The critical batch may then lie outside the settled batches.
     """
 
     form: Literal["piecewise", "smooth"]
@@ -111,15 +112,15 @@ class CriticalBatch:
     low: float | None  # 0 if the interval has no lower end
     high: float | None  # None if the interval has no upper end
     fewest_tokens: float  # tokens to the loss in the limit of small batches, by this form
-    residual_percent: float  # root mean square of the residuals of the fit, in % of the tokens
-    # p-value of the fit, which is small if the form does not fit; None if the fit cannot be tested,
-    # because there are too few batches or seeds, or because runs with different seeds are equal
+    # root mean square of the residuals of the fit, approximately in % of the tokens
+    residual_percent: float
+    # p-value of a test of the form; small if the form does not fit. None if the test is impossible:
+    # there are too few batches or seeds, or all runs at the same batch need the same tokens.
     p_of_misfit: float | None
     # slope of log steps against log batch beyond the critical batch; None for the smooth form
     slope: float | None
-    # Lowest and highest critical batch of the fits that each leave out one batch. Both are None for
-    # the smooth form, and if there are fewer than four settled batches. A number that would be
-    # infinite is None, too.
+    # lowest and highest critical batch over fits that each leave out one batch; None for the smooth
+    # form, and with fewer than four settled batches
     left_out_low: float | None
     left_out_high: float | None
 
@@ -129,8 +130,8 @@ class BatchSummary:
     """The token-optimal batch and the critical batches of an optimizer."""
 
     optimizer: OptimizerName
-    # the largest batch that needs at most 2 % more than the fewest tokens, by the piecewise form;
-    # None if it lies beyond the settled batches, or if there are fewer than three settled batches
+    # by the piecewise form, the largest batch size whose tokens exceed `fewest_tokens` by at most
+    # 2 %; None if it lies beyond the settled batches, or with fewer than three settled batches
     token_optimal_batch: float | None
     token_optimal_low: float | None
     token_optimal_high: float | None
@@ -155,15 +156,18 @@ class RatioRow:
     ratio: float | None  # ratio of tokens
     ratio_low: float | None
     ratio_high: float | None
-    flops_ratio: float | None  # ratio of FLOPs, optimizer steps included
-    hours_ratio: float | None  # ratio of hours on one worker; None if steps were not timed
+    flops_ratio: float | None  # ratio of FLOPs, including those of Muon's Newton-Schulz iterations
+    # ratio of hours on one worker; None if the time of a step is not known for both optimizers
+    hours_ratio: float | None
     gap_tokens: float | None  # AdamW's tokens minus Muon's
     gap_low: float | None
     gap_high: float | None
-    # number of seeds with which both optimizers reached the loss, if the batch is settled for both;
-    # with 0 pairs, the ratio and the gap may be only bounds
+    # number of seeds with which both optimizers reached the loss; 0 if the batch is not settled for
+    # both optimizers. With 0 pairs, the ratio and the gap may be only bounds.
     pairs: int
-    muon: Standing  # ahead if Muon needs fewer tokens, behind if more, or unresolved
+    # Muon's standing: ahead if the interval of the ratio lies above 1, behind if it lies below 1,
+    # and otherwise unresolved
+    muon: Standing
 
 
 @dataclass(frozen=True)
@@ -173,17 +177,18 @@ class RatioAnswer:
     target_loss: float
     read: str
     rows: tuple[RatioRow, ...]  # sorted by batch
-    # the batch size from which on the trend is fitted: the larger of the critical batches that
-    # could be fitted, or the median of AdamW's batches if none could be fitted; None without rows,
-    # or if a critical batch is infinite
+    # The trend is fitted over the batches of at least this size: the larger of the critical batches
+    # (piecewise form) that could be fitted, or the median of AdamW's batches if none could be
+    # fitted. None without rows, or if tokens do not rise at the settled batches of an optimizer.
     trend_from_batch_tokens: float | None
-    # trend of the ratio from that batch on; None if fewer than two of these batches have pairs
+    # how the ratio changes with the batch size; None if fewer than two batches in the fit have
+    # pairs
     trend: Direction | None
     exponent: float | None  # the ratio changes as batch^exponent; None without a trend
     exponent_low: float | None
     exponent_high: float | None
-    # p-value of the hypothesis that the ratio does not fall, which is small if the ratio falls
-    # clearly; None without a trend
+    # p-value of the hypothesis that the ratio does not fall; small if the ratio clearly falls, None
+    # without a trend
     p_falling: float | None
     note: str  # the reason why there are no rows; empty if there are rows
 

@@ -1,7 +1,7 @@
-"""The runs of an optimizer at a batch size and seed, and the loss curve that they give.
+"""Courses: sets of runs that together give one curve of loss against tokens.
 
-A *course* is the held-out loss against tokens, for one optimizer, batch size and seed. The study's
-*reading* (`runs.reading` in the document) determines which losses the course consists of:
+A *course* consists of the runs with one optimizer, batch size and seed. The study's *reading*
+(`runs.reading` in the document) determines the losses on the course's curve:
 
     constant    the held-out losses along a run at a constant learning rate
     cooldown    the final losses of cooldowns, which branch off a run at a constant learning rate at
@@ -11,15 +11,15 @@ A *course* is the held-out loss against tokens, for one optimizer, batch size an
 
 The run at a constant learning rate is the *trunk* of the course. Under the reading constant, the
 trunk ends early once its held-out loss is a little below the lowest target loss. Under the readings
-cooldown and full, each run length is sqrt(2) times the next shorter one.
+cooldown and full, each run length is about sqrt(2) times the next shorter one.
 
 A course is planned in *stages*. Stage 0 has the run lengths that the document asks for. If all
 final losses of the course are above `threshold`, a further stage doubles the length, as often as
-the document allows. The trunk of a further stage continues the previous trunk from its last step.
-No stage follows a diverged trunk. Plans do not depend on the curves of trials.
+the document allows. The trunk of a further stage begins at the last step of the previous trunk. No
+stage follows a diverged trunk. Plans need no loss curves, only the final losses of trials.
 
 Parts: `RunSetting` · `Course` · `course`, computed from the completed trials · `stage_parts`, the
-runs of a stage · `read_course`, the losses of a course.
+runs of a stage · `read_course`, the curve of a course.
 """
 
 import math
@@ -42,15 +42,15 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
-LearningRateDecay = Literal["constant", "linear", "wsd"]
-# under the reading constant, a trunk ends once its loss is at most (1 - STOP_MARGIN) x the lowest
-# target loss, so that its smoothed curve crosses the target loss before the trunk ends
+LearningRateDecay = Literal["constant", "linear", "wsd"]  # see `HorizonSpec.decay`
+# Under the reading constant, a trunk ends once its loss is below the lowest target loss by this
+# share. With this margin, the smoothed curve can also cross the target loss.
 STOP_MARGIN = 0.03
 
 
 @dataclass(frozen=True)
 class RunSetting:
-    """Everything that the runs of an optimizer at a batch share."""
+    """What the runs of an optimizer at a batch have in common."""
 
     optimizer: OptimizerSpec
     model: ModelSpec
@@ -62,12 +62,13 @@ class RunSetting:
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """Loss against tokens so far, for an optimizer, batch size and seed."""
+    """The runs with one optimizer, batch size and seed so far, and their curve of held-out loss
+    against tokens."""
 
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial, ...]  # completed runs
     missing: tuple[TrialSpec, ...]  # runs that can start now
-    tokens: Array  # [point], ascending
-    loss: Array  # [point]
+    tokens: Array  # [point of the curve], ascending
+    loss: Array  # [point of the curve]
     diverged: bool  # true if any of the trials diverged
 
     @property
@@ -113,9 +114,9 @@ def trunk(
     runs: Runs, setting: RunSetting, seed: int, lowest: float | None, stage: int
 ) -> TrialSpec:
     """The run at a constant learning rate, after `stage` doublings of its length."""
-    batch_tokens, read_along = setting.batch_tokens, runs.reading == "constant"
+    batch_tokens, reads_curve = setting.batch_tokens, runs.reading == "constant"
     end = end_of(runs, batch_tokens, stage)
-    may_be_extended = read_along and lowest is not None and stage < runs.doublings
+    may_be_extended = reads_curve and lowest is not None and stage < runs.doublings
     kept_steps = (end,) if may_be_extended else branch_steps(runs, batch_tokens, stage)
     if stage > 0:
         previous = trunk(runs, setting, seed, lowest, stage - 1)
@@ -127,7 +128,7 @@ def trunk(
             stop_below_loss=previous.horizon.stop_below_loss,
         )
     horizon = horizon_of(runs, batch_tokens, end, "constant")
-    if read_along:
+    if reads_curve:
         interval = max(1, steps_of(runs.tokens, batch_tokens) // runs.evaluations)
         stop = threshold(runs, lowest) if lowest is not None else None
         horizon = replace(
@@ -164,8 +165,8 @@ def full(runs: Runs, setting: RunSetting, seed: int, steps: int) -> TrialSpec:
 
 
 def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: LearningRateDecay) -> HorizonSpec:
-    """The horizon of a run: its length, batch size and learning-rate schedule. The schedule begins
-    with the warm-up of the course. Under the decay `wsd`, it ends with a cooldown."""
+    """Length, batch size and learning-rate schedule of a run. The schedule begins with a warm-up.
+    With the decay `wsd`, the learning rate is then constant until the cooldown at the end."""
     micro = runs.micro_batch_tokens
     return HorizonSpec(
         steps=steps,
@@ -180,21 +181,21 @@ def horizon_of(runs: Runs, batch_tokens: int, steps: int, decay: LearningRateDec
 
 
 def steps_of(tokens: float, batch_tokens: int) -> int:
-    """The number of steps, at least one, whose tokens come nearest to `tokens`."""
+    """The number of steps, at least one, that comes nearest to this number of tokens."""
     return max(1, round(tokens / batch_tokens))
 
 
 def course_warmup_steps(runs: Runs, batch_tokens: int) -> int:
-    """The number of warm-up steps of a course's runs, at least one."""
+    """The number of warm-up steps of a course's runs; at least one."""
     return steps_of(runs.warmup_tokens or runs.tokens / 20, batch_tokens)
 
 
 def lengths(runs: Runs, batch_tokens: int, stage: int) -> tuple[int, ...]:
-    """The lengths of the runs that a stage adds, in steps, ascending. Lengths that are too short
-    for warm-up and cooldown are left out. If all are too short, only the longest is kept."""
+    """The lengths, in steps and ascending, of the runs that a stage adds. A length is left out if
+    it is too short for warm-up and cooldown. If all are too short, the longest is kept."""
     first, last = (1 - runs.lengths, 0) if stage == 0 else (2 * stage - 1, 2 * stage)
     steps = sorted(
-        {steps_of(runs.tokens * 2 ** (half / 2), batch_tokens) for half in range(first, last + 1)}
+        {steps_of(runs.tokens * 2 ** (i / 2), batch_tokens) for i in range(first, last + 1)}
     )
     return tuple(
         n for n in steps if n - cooling_steps(runs, n) >= course_warmup_steps(runs, batch_tokens)
@@ -222,13 +223,13 @@ def end_of(runs: Runs, batch_tokens: int, stage: int) -> int:
 
 
 def threshold(runs: Runs, lowest: float) -> float:
-    """The loss that a course must reach. If no final loss of the course is at or below this loss,
-    the length of the course is doubled."""
+    """The loss that decides on further stages. A course has no further stage once the final loss
+    of one of its runs is at or below the threshold."""
     return float(f"{lowest * (1 - STOP_MARGIN):.6g}") if runs.reading == "constant" else lowest
 
 
 def is_trunk(spec: TrialSpec) -> bool:
-    """True if other runs may branch off this run."""
+    """True if a run keeps states from which other runs can branch off."""
     return bool(spec.kept_steps)
 
 
@@ -238,9 +239,9 @@ def final(trial: Trial) -> float:
 
 
 def read_course(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...]) -> Course:
-    """The course of these trials. Under the reading constant, it consists of all their held-out
-    losses. Under the other readings, it consists of the final losses of all trials that are neither
-    trunks nor diverged."""
+    """The course of these completed trials. Under the reading constant, its curve joins the curves
+    of the trials (`held_out`). Under the other readings, the curve has the final loss of each trial
+    that is not a trunk and did not diverge."""
     diverged = any(trial.diverged for trial in trials)
     if runs.reading == "constant":
         curves = [held_out(trial) for trial in trials]
@@ -257,8 +258,8 @@ def read_course(runs: Runs, trials: list[Trial], missing: tuple[TrialSpec, ...])
 
 def held_out(trial: Trial) -> tuple[Array, Array]:
     """Tokens and held-out losses at the points of a trial's outline (its curve, reduced to few
-    points). Empty if the trial has no outline. If the outline holds training losses, the result has
-    only the final held-out loss, and is empty if that loss is not finite."""
+    points). Empty if the trial has no outline. If the outline holds training losses, the only point
+    is the final held-out loss; there is no point if that loss is not finite."""
     outline = trial.outline
     if outline is None:
         return np.zeros(0), np.zeros(0)

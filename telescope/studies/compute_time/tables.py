@@ -4,7 +4,8 @@ A run is *censored* if it ended before it reached the loss, without diverging. A
 its loss was low enough at its first point already. Censored and early runs give a bound instead of
 an estimate. A batch is *settled* if at least one of its runs reached the loss and none is censored
 or early. Rows are compared in two quantities, such as devices and hours: a row *dominates* another
-row if it is better in one of them and at least as good in the other.
+row if it is lower in one quantity and not higher in the other. An optimizer's *frontier* consists
+of its rows at settled batches that no other such row dominates.
 """
 
 import itertools
@@ -35,9 +36,7 @@ def frontier_rows(
     devices: Devices, batches: Sequence[BatchProgress], readings: Readings
 ) -> list[FrontierRow]:
     """An optimizer's hours to the loss at each batch whose step time is known, on each device count
-    that divides the number of sequences in the batch. `on_frontier` is true for a row with an
-    estimate that no other estimate dominates in devices and hours; it is false for a row with a
-    bound."""
+    that divides the number of sequences in the batch."""
     by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[FrontierRow]()
     for reading in tokens_at(readings):
         batch = by_size[int(reading.batch_tokens)]
@@ -70,8 +69,8 @@ def frontier_rows(
 
 
 def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[BatchRow]:
-    """An optimizer's tokens and steps to the loss at each batch. `on_frontier` is true for the
-    settled batches that no other settled batch dominates in steps and tokens."""
+    """An optimizer's tokens and steps to the loss at each batch. For the frontier, rows are
+    compared in steps and tokens."""
     by_size, rows = {batch.batch_tokens: batch for batch in batches}, list[BatchRow]()
     for reading in tokens_at(readings):
         setting = by_size[int(reading.batch_tokens)].setting
@@ -105,20 +104,27 @@ def batch_rows(batches: Sequence[BatchProgress], readings: Readings) -> list[Bat
 
 
 def summary(batches: Sequence[BatchProgress], readings: Readings) -> BatchSummary:
-    """The token-optimal batch of an optimizer, and its critical batch by each form of the fit."""
-    law, smooth_form = piecewise(readings), smooth(readings)
-    optimal = law.token_optimal_batch if law else Estimate(math.inf, math.inf, math.inf)
+    """The token-optimal batch of an optimizer, and its critical batches by the piecewise and the
+    smooth form (`telescope.statistics.critical_batch`)."""
+    piecewise_form, smooth_form = piecewise(readings), smooth(readings)
+    optimal = (
+        piecewise_form.token_optimal_batch
+        if piecewise_form
+        else Estimate(math.inf, math.inf, math.inf)
+    )
     return BatchSummary(
         optimizer=batches[0].optimizer,
         token_optimal_batch=finite(optimal.value),
         token_optimal_low=finite(optimal.low),
         token_optimal_high=finite(optimal.high),
-        critical=tuple(critical(form) for form in (law, smooth_form) if form is not None),
+        critical=tuple(
+            critical(form) for form in (piecewise_form, smooth_form) if form is not None
+        ),
     )
 
 
 def critical(form: Form) -> CriticalBatch:
-    """The critical batch by one fitted form, piecewise or smooth, with the quality of the fit."""
+    """The critical batch by one fitted form, with the quality of the fit."""
     left_out = form.left_out if isinstance(form, Piecewise) else ()
     return CriticalBatch(
         form="piecewise" if isinstance(form, Piecewise) else "smooth",
@@ -134,20 +140,20 @@ def critical(form: Form) -> CriticalBatch:
     )
 
 
-def ratio_row(first: BatchProgress, second: BatchProgress, tokens: RatioAt) -> RatioRow:
-    """The row for the ratio of two optimizers' tokens at a batch, with the ratios of FLOPs and
-    hours that follow from it. `first` is the optimizer in the numerator."""
+def ratio_row(first: BatchProgress, second: BatchProgress, token_ratio: RatioAt) -> RatioRow:
+    """The ratios of two optimizers' tokens, FLOPs and hours at a batch. `first` has the optimizer
+    whose costs are divided by those of the other."""
     assert first.setting is not None, "only batches with a setting were run"
     assert second.setting is not None, "only batches with a setting were run"
     steps = [step_of(setting) for setting in (first.setting, second.setting)]
     flops = [step.model_flops + step.optimizer_flops for step in steps]
     seconds = [measured_step_seconds(batch.timed) for batch in (first, second)]
-    ratio, gap = tokens.ratio, tokens.gap_tokens
+    ratio, gap = token_ratio.ratio, token_ratio.gap_tokens
     hours_ratio = (
         finite(ratio.value * seconds[0] / seconds[1]) if seconds[0] and seconds[1] else None
     )
     return RatioRow(
-        batch_tokens=int(tokens.batch_tokens),
+        batch_tokens=int(token_ratio.batch_tokens),
         ratio=finite(ratio.value),
         ratio_low=finite(ratio.low),
         ratio_high=finite(ratio.high),
@@ -156,17 +162,17 @@ def ratio_row(first: BatchProgress, second: BatchProgress, tokens: RatioAt) -> R
         gap_tokens=finite(gap.value),
         gap_low=finite(gap.low),
         gap_high=finite(gap.high),
-        pairs=tokens.pairs,
-        muon=tokens.standing,
+        pairs=token_ratio.pairs,
+        muon=token_ratio.standing,
     )
 
 
 def trend_start(first: Readings, second: Readings) -> float:
-    """The batch size from which on the trend of the token ratio is fitted.
+    """The smallest batch size that the fit of the token ratio's trend may use.
 
-    It is the larger of the two optimizers' critical batches, as far as they could be fitted. If
-    none could be fitted, it is the median of the first optimizer's batches. A fitted critical batch
-    is inf if the tokens do not rise within the settled batches; there is then no trend.
+    It is the larger critical batch of the two optimizers. If only one of them has a critical batch,
+    it is that one. If neither has, it is the median of the first optimizer's batches. A critical
+    batch is inf if the tokens do not rise within the settled batches; there is then no trend.
     """
     batches = [critical_batch(first), critical_batch(second)]
     fitted = [batch for batch in batches if batch is not None]

@@ -1,10 +1,10 @@
 """The time of a training step on a number of devices.
 
-If the study describes its hardware, every step time is modelled for that hardware
+If the study describes its hardware, all step times are modelled for that hardware
 (`telescope.statistics.step_time`). Otherwise, a device is a worker of this installation. The time
 on one worker is measured: it is the median step time of a run that had the worker to itself. The
-time on several workers is modelled: the workers are assumed to be copies of the measured worker,
-connected at the bandwidth that the study states.
+time on several workers is modelled. The model assumes that all workers are as fast as the measured
+worker, and uses the bandwidth in the document (`devices.bandwidth_bytes_per_second`).
 """
 
 from telescope.statistics.step_time import (
@@ -24,7 +24,7 @@ GRADIENT_BYTES = 4  # bytes of a parameter's gradient, in float32
 
 
 def step_of(setting: RunSetting) -> StepCost:
-    """The cost of a step at a batch, in FLOPs and bytes."""
+    """The FLOPs and the bytes of gradients of one training step."""
     model, optimizer, data = setting.model, setting.optimizer, setting.data
     flops_per_token = training_flops_per_token(model, data.vocab_size, data.context)
     optimizer_flops = (
@@ -42,19 +42,20 @@ def step_of(setting: RunSetting) -> StepCost:
 
 
 def measured_step_seconds(timed: Trial | None) -> float | None:
-    """Seconds per step on one worker, from the run that timed a step. None if there is no such run
-    yet, or if it diverged."""
+    """Seconds per step on one worker. `timed` is the run that measured the time of a step. None
+    without this run, or if the run diverged."""
     return timed.metrics.get("step_seconds") if timed else None
 
 
 def step_times(
     devices: Devices, setting: RunSetting, seconds: float | None
 ) -> list[tuple[StepTime, float | None]]:
-    """For each device count that divides the number of sequences in the batch: the time of a step,
-    and the share of the peak FLOP/s that the model's FLOPs reach.
+    """The time of a step on each device count that divides the number of sequences in the batch,
+    with the model FLOP utilisation: the model's FLOP/s divided by the peak FLOP/s of the devices.
 
-    `seconds` is the measured time of a step on one worker. If the study describes no hardware, the
-    share is None, and there are no step times unless `seconds` is known.
+    `seconds` is the measured time of a step on one worker, which is ignored if `devices.hardware`
+    is set. If `devices.hardware` is None, the utilisation is None, and without `seconds`, the list
+    is empty.
     """
     step = step_of(setting)
     counts = [count for count in sorted(set(devices.counts)) if splits_evenly(step, count)]

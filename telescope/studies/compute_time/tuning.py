@@ -1,23 +1,23 @@
 """The search for an optimizer's learning rate and weight decay at a batch size, by the same rules
 for each optimizer.
 
-The search trains runs at a grid of learning rates, which is the same for every optimizer. `DECAY`
-states the learning-rate schedule of these runs for each *reading*: the way in which the study reads
-losses off runs (`runs.reading` in the document). If the lowest mean loss over seeds lies at an end
-of the grid, two more points are run beyond this end. This is repeated as often as the study allows.
-If the lowest loss still lies at an end after that, the learning rate at this end is used, and the
-report states a doubt. If the lowest loss lies inside the grid, the learning rate is the vertex of
-the parabola through the lowest point and its two neighbours. If a run at a neighbour diverged, the
-learning rate of the lowest point is used. If several weight decays are compared, each is run at all
-points of the grid, and the weight decay with the lowest vertex is chosen.
+The search trains runs at a grid of learning rates. The first grid is the same for all optimizers.
+`DECAY` states the learning-rate schedule of these runs for each *reading*: the way in which the
+study reads losses off runs (`runs.reading` in the document). The loss at a point of the grid is the
+mean of final losses over seeds. If the lowest loss lies at an end of the grid, two more points are
+run beyond this end. This is repeated as often as the study allows. If the lowest loss still lies at
+an end after that, the learning rate at this end is used, and the report states a doubt. If the
+lowest loss lies inside the grid, the learning rate is the vertex of the parabola through the lowest
+point and its two neighbours. If a run at a neighbour diverged, the learning rate of the lowest
+point is used. If several weight decays are compared, each is run at all points of the grid, and the
+weight decay with the lowest vertex is chosen.
 
 The points of a grid are in *octaves*: the log2 of the learning rate.
 
 A batch between two tuned batches gets interpolated values: log lr and log weight decay are linear
 in log batch. If one of the two weight decays is 0, the weight decay of the nearer tuned batch is
-used. A batch outside the range of the tuned batches gets the values of the nearest tuned batch. The
-`source` of the values states where they come from. Batches whose hyperparameters are given in the
-document are treated like tuned batches.
+used. A batch outside the range of the tuned batches gets the values of the nearest tuned batch.
+Batches whose hyperparameters are given in the document are treated like tuned batches.
 
 Parts: `Candidates` · `SearchProgress` · `RateSweep` · `search_progress`, the search at a tuned
 batch · `hyperparameters_at`, the hyperparameters at any batch.
@@ -47,7 +47,8 @@ from telescope.trials.optimizer import OptimizerSpec
 from telescope.trials.outcome import Trial
 from telescope.trials.spec import TrialSpec
 
-# how the learning rate ends in the runs of a search, for each reading
+# decay of the learning rate in the runs of a search, for each reading; `wsd` is constant at first,
+# and decays in the last steps
 DECAY: Mapping[Reading, LearningRateDecay] = {
     "constant": "constant",
     "cooldown": "wsd",
@@ -58,15 +59,16 @@ BEYOND = 2  # points that one extension adds to a grid
 
 @dataclass(frozen=True)
 class Candidates:
-    """What all runs of a search have in common: the model, the data, and the optimizer except for
-    its learning rate and weight decay."""
+    """The specifications of optimizer, model and data for runs of a search. Runs of a search differ
+    in the learning rate and weight decay of the optimizer, which `at` sets."""
 
     optimizer: OptimizerSpec
     model: ModelSpec
     data: DataSpec
 
     def at(self, octaves: float, weight_decay: float) -> "Candidates":
-        """The same candidates with a learning rate, given in octaves, and a weight decay."""
+        """The same specifications with this learning rate and weight decay. `octaves` is the log2
+        of the learning rate."""
         optimizer = with_values(self.optimizer, from_octaves(octaves), weight_decay)
         return replace(self, optimizer=optimizer)
 
@@ -85,9 +87,9 @@ class SearchProgress:
     batch_tokens: int
     hyperparameters: "BatchHyperparameters | None"  # None while runs are missing
     # the end of the grid at which the best learning rate lies; None if the best learning rate lies
-    # inside the grid, and while runs are missing; without meaning if every learning rate diverged
+    # inside the grid, and while runs are missing; without meaning if all losses are infinite
     edge: RangeEnd | None
-    trials: tuple[Trial, ...]
+    trials: tuple[Trial, ...]  # completed runs of the search
     missing: tuple[TrialSpec, ...]  # runs of the current grid that are not completed
 
     @property
@@ -111,8 +113,7 @@ class RateSweep:
 
     @property
     def edge(self) -> RangeEnd | None:
-        """The end of the grid at which the lowest loss lies; None if the lowest loss lies
-        inside."""
+        """The end of the grid at which the lowest loss lies; None if it lies inside the grid."""
         if self.best == 0:
             return "low"
         return "high" if self.best == len(self.octaves) - 1 else None
@@ -133,8 +134,7 @@ class RateSweep:
 
 
 def extended(octaves: Sequence[float], edge: RangeEnd) -> tuple[float, ...]:
-    """A grid with BEYOND more points at one end. Their spacing is the gap between the last two
-    points at that end."""
+    """The grid with BEYOND more points at one end, spaced like the last two points at this end."""
     if edge == "low":
         gap = octaves[1] - octaves[0]
         return (*(snap(octaves[0] - gap * i) for i in range(BEYOND, 0, -1)), *octaves)
@@ -143,7 +143,7 @@ def extended(octaves: Sequence[float], edge: RangeEnd) -> tuple[float, ...]:
 
 
 def weight_decays_to_compare(tuning: Tuning) -> tuple[float, ...]:
-    """The weight decays to compare, often only one."""
+    """The weight decays that a search compares, often only one."""
     return tuning.weight_decay if isinstance(tuning.weight_decay, tuple) else (tuning.weight_decay,)
 
 
@@ -218,7 +218,7 @@ def best_sweep(
 
 
 def search_doubts(best: RateSweep, batch_tokens: int) -> Iterator[HyperparameterDoubt]:
-    """The doubt about the result of a search, if there is one. `best` is the sweep with the lowest
+    """The doubts about the result of a search: one or none. `best` is the sweep with the lowest
     vertex."""
     if not math.isfinite(min(best.losses)):
         yield EveryRateDiverged(
@@ -249,9 +249,9 @@ class PendingSearch:
 def neighbours(
     batch_tokens: int, entries: Sequence[BatchHyperparameters | PendingSearch]
 ) -> tuple[BatchHyperparameters | PendingSearch, ...]:
-    """The entries that determine the hyperparameters of a batch. If the batch has an entry of its
-    own, this is the only one. Otherwise, they are the nearest entry below the batch and the nearest
-    entry above it, as far as they exist. `entries` are in ascending order of batch."""
+    """The entries that determine the hyperparameters of a batch. If the batch has an entry, it is
+    the only one. Otherwise, there are one or two: the nearest entry below the batch and the nearest
+    entry above the batch. `entries` are in ascending order of batch."""
     exact = tuple(entry for entry in entries if entry.batch_tokens == batch_tokens)
     below = [entry for entry in entries if entry.batch_tokens < batch_tokens]
     above = [entry for entry in entries if entry.batch_tokens > batch_tokens]
@@ -261,7 +261,7 @@ def neighbours(
 def hyperparameters_at(
     batch_tokens: int, near: Sequence[BatchHyperparameters]
 ) -> BatchHyperparameters:
-    """The hyperparameters at any batch, from the result of `neighbours`."""
+    """The hyperparameters at a batch. `near` is the result of `neighbours` for this batch."""
     first = near[0]
     if first.batch_tokens == batch_tokens:
         return first
@@ -279,16 +279,15 @@ def hyperparameters_at(
 
 
 def interpolated_rate(left: float, right: float, share: float) -> float:
-    """The interpolation between two values, linear in octaves; `share` is 0 at `left` and 1 at
-    `right`. If one of the values is 0, the nearer value is returned."""
+    """The interpolation between two learning rates or weight decays, linear in their logarithms.
+    `share` is 0 at `left` and 1 at `right`. If one value is 0, the nearer value is returned."""
     if left == right or min(left, right) <= 0:
         return left if share <= 0.5 else right
     return from_octaves((1 - share) * math.log2(left) + share * math.log2(right))
 
 
 def most_search_runs(tuning: Tuning) -> int:
-    """The largest number of runs of a search at one batch, with all seeds, weight decays and
-    extensions."""
+    """The largest number of runs that the search of one optimizer at one batch may need."""
     extensions = tuning.extensions if tuning.lr.extend else 0
     rates = tuning.lr.points + BEYOND * extensions
     return rates * len(weight_decays_to_compare(tuning)) * tuning.seeds

@@ -1,4 +1,4 @@
-"""The text of a compute-time study's reasons and doubts. No decision depends on this text."""
+"""The text of a compute-time study's reasons and doubts, which the module `reasons` defines."""
 
 from collections.abc import Sequence
 
@@ -86,7 +86,7 @@ def doubt_words(doubt: Doubt) -> str:
 
 
 def no_answer_words(reason: NoAnswer) -> str:
-    """The text of the reason why a target loss has no answer."""
+    """The text of a reason why a target loss has no answer."""
     match reason:
         case NothingToRead():
             return (
@@ -98,12 +98,13 @@ def no_answer_words(reason: NoAnswer) -> str:
 
 
 def batch_names(batches: Sequence[OptimizerBatch]) -> str:
-    """The names of several optimizers at their batches, on one line."""
+    """The text of a list of optimizers and batches, on one line."""
     return ", ".join(
         f"{OPTIMIZER_TITLES[batch.optimizer]} at batch {batch.batch_tokens}" for batch in batches
     )
 
 
 def origin_words(jobs: Sequence[str]) -> str:
-    """The origin of hyperparameters that were not tuned here."""
+    """The origin of hyperparameters that the study did not tune, as text. `jobs` has the ids of the
+    jobs that they were taken from."""
     return f"from jobs {', '.join(jobs)}" if jobs else "given"
