@@ -244,7 +244,7 @@ class Question:
     If runs do not reach the lowest target loss, longer runs may follow (see `runs.doublings`).
     Other losses can be queried afterwards."""
     runs: Runs
-    """Length, schedule and evaluation of the runs, and how losses are read off them."""
+    """The runs: their length, schedule, evaluation and reading."""
     tuning: Tuning | None = None
     """Search for the hyperparameters in this job; alternatively set `given` or `from_jobs`."""
     given: tuple[Given, ...] = ()
