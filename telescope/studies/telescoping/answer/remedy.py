@@ -21,7 +21,7 @@ In these cases the remedy is one block at the next width, if there is a next wid
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -93,9 +93,9 @@ def remedy(progress: LadderProgress, fit: Fit, bill: Cost, drifting: bool = Fals
         return None
     costs = [blocks.block_cost(ladder, level) for level in levels]
     runs = math.fsum(costs)
-    speeds = [level.flops / level.seconds for level in bill.levels if level.seconds]
+    speeds = {level.width: level.flops / level.seconds for level in bill.levels if level.seconds}
     seconds = math.fsum(
-        cost * ladder.base_flops / speeds[min(level, len(speeds) - 1)]
+        cost * ladder.base_flops / nearest_speed(speeds, ladder.widths[level])
         for level, cost in zip(levels, costs, strict=True)
         if speeds
     )
@@ -107,6 +107,11 @@ def remedy(progress: LadderProgress, fit: Fit, bill: Cost, drifting: bool = Fals
         seconds=digits(seconds) if speeds else None,
         max_base_runs=math.ceil(robust.spent(ladder, progress.done) + runs),
     )
+
+
+def nearest_speed(speeds: Mapping[int, float], width: int) -> float:
+    """The speed at the width that is nearest in octaves. `speeds` are in FLOP/s, by width."""
+    return speeds[min(speeds, key=lambda other: abs(math.log2(other / width)))]
 
 
 def advice(progress: LadderProgress, fit: Fit, drifting: bool = False) -> Remark:

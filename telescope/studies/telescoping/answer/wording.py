@@ -96,7 +96,7 @@ def border_words(reason: Reason) -> str:
 
 def level_words(reason: Reason) -> str:
     """The text of a reason for the verdict on a single width, followed by the advice, if any. Also
-    the text of a reason that an older report stored in words. Raises ValueError for any other code.
+    the text of a reason that an older report stored as text. Raises ValueError for any other code.
     """
     values = dict(reason.values)
     match reason.code:
